@@ -1,0 +1,32 @@
+# YouTube-VIS 2021 as its organisers pack it. The official validation file has no annotations, so there
+# is nothing to validate against while training; tools/test_video.py writes the file to upload.
+_base_ = './youtube-vis.py'
+
+data_root = 'data/youtube_vis_2021/'
+hint = (
+    'YouTube-VIS 2021 has to be downloaded by hand, after registration, from '
+    'https://youtube-vos.org/dataset/vis/; unpack it into data/youtube_vis_2021 or set data_root '
+    '(README, "Training on YouTube-VIS").'
+)
+
+train_dataloader = dict(
+    dataset=dict(
+        data_root=data_root,
+        ann_file='train/instances.json',
+        data_prefix=dict(img='train/JPEGImages'),
+        hint=hint,
+    )
+)
+test_dataloader = dict(
+    dataset=dict(
+        data_root=data_root,
+        ann_file='valid/instances.json',
+        data_prefix=dict(img='valid/JPEGImages'),
+        hint=hint,
+    )
+)
+test_evaluator = dict(evaluate=False)
+
+val_dataloader = None
+val_evaluator = None
+val_cfg = None

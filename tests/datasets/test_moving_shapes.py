@@ -1,0 +1,447 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools import mask as mask_utils
+
+from vispropnet.datasets import moving_shapes, moving_shapes_render
+from vispropnet.datasets.moving_shapes import MovingShapesSpec, render_video, write_moving_shapes
+from vispropnet.errors import UserError
+
+COUNT = 20
+
+
+@pytest.fixture(scope='module')
+def videos():
+    return {
+        preset: [render_video(MovingShapesSpec(preset), 'train', index) for index in range(COUNT)]
+        for preset in moving_shapes.PRESETS
+    }
+
+
+@pytest.fixture(scope='module')
+def occlusion_set(tmp_path_factory):
+    return write_moving_shapes(
+        tmp_path_factory.mktemp('shapes') / 'set', 'occlusion', 3, 1, seed=3, progress=False
+    )
+
+
+def contents(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob('*'))
+        if path.is_file()
+    }
+
+
+def hidden_runs(visible):
+    """Lengths of the gaps between the first and the last visible frame."""
+    runs, length = [], 0
+    seen = np.flatnonzero(visible)
+    for value in visible[seen[0] : seen[-1] + 1]:
+        if value and length:
+            runs.append(length)
+        length = 0 if value else length + 1
+    return runs
+
+
+# ---- reproducibility
+
+
+def test_same_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path, occlusion_set):
+    again = write_moving_shapes(tmp_path / 'again', 'occlusion', 3, 1, seed=3, progress=False)
+    other = write_moving_shapes(tmp_path / 'other', 'occlusion', 3, 1, seed=4, progress=False)
+    first, second, third = contents(occlusion_set), contents(again), contents(other)
+    assert len(first) == 4 * 12 + 2
+    assert first == second
+    assert first.keys() == third.keys()
+    assert all(first[name] != third[name] for name in first)
+
+
+def test_a_video_does_not_depend_on_how_many_are_made(tmp_path, occlusion_set):
+    larger = write_moving_shapes(tmp_path / 'larger', 'occlusion', 5, 2, seed=3, progress=False)
+    few, many = contents(occlusion_set), contents(larger)
+    images = [name for name in few if name.endswith('.jpg')]
+    assert len(images) == 48
+    assert all(few[name] == many[name] for name in images)
+    for split, count in (('train', 3), ('valid', 1)):
+        small = json.loads(few[f'{split}/instances.json'])
+        large = json.loads(many[f'{split}/instances.json'])
+        assert small['videos'] == large['videos'][:count]
+        assert small['annotations'] == large['annotations'][: len(small['annotations'])]
+        assert all(a['video_id'] > count for a in large['annotations'][len(small['annotations']) :])
+
+
+def test_train_and_validation_videos_differ():
+    spec = MovingShapesSpec()
+    train = [render_video(spec, 'train', index)[0] for index in range(3)]
+    valid = [render_video(spec, 'valid', index)[0] for index in range(3)]
+    for one in train:
+        for other in valid:
+            assert np.abs(one.astype(int) - other).mean() > 5
+
+
+# ---- files
+
+
+def test_annotations_are_the_rendered_masks_with_tight_boxes_and_areas(occlusion_set):
+    spec = MovingShapesSpec('occlusion', seed=3)
+    content = json.loads((occlusion_set / 'train/instances.json').read_text())
+    assert content['categories'] == [
+        {'id': 1, 'name': 'disc'},
+        {'id': 2, 'name': 'square'},
+        {'id': 3, 'name': 'triangle'},
+        {'id': 4, 'name': 'star'},
+    ]
+    assert content['info']['preset'] == 'occlusion'
+    assert content['info']['seed'] == 3
+    assert content['info']['size'] == [160, 96]
+    assert [video['id'] for video in content['videos']] == [1, 2, 3]
+    assert [entry['id'] for entry in content['annotations']] == list(
+        range(1, len(content['annotations']) + 1)
+    )
+    nulls = 0
+    for index, video in enumerate(content['videos']):
+        assert (video['width'], video['height'], video['length']) == (160, 96, 12)
+        frames, tracks = render_video(spec, 'train', index)
+        entries = [a for a in content['annotations'] if a['video_id'] == video['id']]
+        assert len(entries) == len(tracks)
+        for frame, name in zip(frames, video['file_names'], strict=True):
+            image = cv2.imread(str(occlusion_set / 'train/JPEGImages' / name))
+            # Camera noise costs JPEG about 4 grey levels.
+            assert np.abs(image.astype(int) - frame).mean() < 8
+        for entry, (category_id, masks) in zip(entries, tracks, strict=True):
+            assert entry['category_id'] == category_id
+            assert entry['iscrowd'] == 0
+            assert (entry['width'], entry['height'], entry['length']) == (160, 96, 12)
+            for mask, rle, box, area in zip(
+                masks, entry['segmentations'], entry['bboxes'], entry['areas'], strict=True
+            ):
+                if not mask.any():
+                    nulls += 1
+                    assert rle is None
+                    assert box is None
+                    assert area is None
+                    continue
+                assert isinstance(rle['counts'], str)
+                np.testing.assert_array_equal(mask_utils.decode(rle), mask)
+                rows, columns = np.nonzero(mask)
+                left, top = columns.min(), rows.min()
+                assert box == [left, top, columns.max() - left + 1, rows.max() - top + 1]
+                assert area == mask.sum()
+    assert nulls > 5
+
+
+def test_one_video_of_one_frame(tmp_path):
+    for preset in moving_shapes.PRESETS:
+        out = write_moving_shapes(tmp_path / preset, preset, 1, 1, frames=1, progress=False)
+        for split in ('train', 'valid'):
+            content = json.loads((out / split / 'instances.json').read_text())
+            assert len(content['videos']) == 1
+            assert content['videos'][0]['length'] == 1
+            assert len(content['annotations']) >= 2
+            for entry in content['annotations']:
+                assert entry['areas'][0] >= 8
+
+
+def test_a_failed_run_leaves_nothing_and_spares_what_was_there(tmp_path, monkeypatch):
+    out = write_moving_shapes(tmp_path / 'set', 'easy', 1, 1, frames=2, progress=False)
+    before = contents(out)
+
+    def fail(*_):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(moving_shapes, 'write_json', fail)
+    for name, force in (('set', True), ('other', False)):
+        with pytest.raises(UserError, match='No space left'):
+            write_moving_shapes(tmp_path / name, 'easy', 1, 1, progress=False, force=force)
+    assert [path.name for path in tmp_path.iterdir()] == ['set']
+    assert contents(out) == before
+
+
+def test_force_replaces_a_data_set_but_nothing_else(tmp_path):
+    out = write_moving_shapes(tmp_path / 'set', 'easy', 2, 1, frames=2, progress=False)
+    with pytest.raises(UserError, match='--force'):
+        write_moving_shapes(out, 'easy', 1, 1, frames=2, progress=False)
+    write_moving_shapes(out, 'easy', 1, 1, frames=2, progress=False, force=True)
+    assert len(list((out / 'train/JPEGImages').iterdir())) == 1
+    (out / 'thesis.txt').write_text('years of work')
+    with pytest.raises(UserError, match=r'thesis\.txt'):
+        write_moving_shapes(out, 'easy', 1, 1, frames=2, progress=False, force=True)
+    assert (out / 'thesis.txt').read_text() == 'years of work'
+    assert [path.name for path in tmp_path.iterdir()] == ['set']
+
+
+@pytest.mark.parametrize(
+    ('values', 'message'),
+    [
+        ({'preset': 'hard'}, 'easy or occlusion'),
+        ({'frames': 0}, 'frames is 0'),
+        ({'size': (160, 31)}, '160x31'),
+        ({'seed': -1}, 'seed is -1'),
+    ],
+)
+def test_bad_values_are_named(values, message):
+    with pytest.raises(UserError, match=message):
+        MovingShapesSpec(**values)
+
+
+# ---- what the videos contain
+
+
+@pytest.mark.parametrize('preset', ['easy', 'occlusion'])
+def test_masks_of_a_frame_are_disjoint_and_no_slivers(videos, preset):
+    for _, tracks in videos[preset]:
+        masks = np.stack([mask for _, mask in tracks])
+        assert masks.sum(0).max() == 1
+        areas = masks.sum((2, 3))
+        assert areas[areas > 0].min() >= 8
+
+
+@pytest.mark.parametrize('preset', ['easy', 'occlusion'])
+def test_two_to_five_objects_often_two_of_a_category(videos, preset):
+    categories = [[category for category, _ in tracks] for _, tracks in videos[preset]]
+    counts = [len(names) for names in categories]
+    assert min(counts) >= 2
+    assert max(counts) == 5
+    assert sum(len(set(names)) < len(names) for names in categories) >= COUNT / 2
+    shares = np.bincount(np.concatenate(categories), minlength=5)[1:] / sum(counts)
+    assert shares.min() > 0.12
+
+
+def test_objects_of_easy_move_touch_and_stand_out(videos):
+    travels, touches, contrasts = [], 0, []
+    ring_shape, near_shape = np.ones((9, 9)), np.ones((3, 3))
+    for frames, tracks in videos['easy']:
+        near = [
+            np.stack([cv2.dilate(mask.astype(np.uint8), near_shape) for mask in masks])
+            for _, masks in tracks
+        ]
+        touches += bool((np.sum(near, 0) > 1).any())
+        for _, masks in tracks:
+            seen = np.flatnonzero(masks.any((1, 2)))
+            if len(seen) > 6:
+                ends = [np.argwhere(masks[frame]).mean(0) for frame in (seen[0], seen[-1])]
+                travels.append(np.linalg.norm(ends[1] - ends[0]) / (seen[-1] - seen[0]))
+            best = masks.sum((1, 2)).argmax()
+            ring = cv2.dilate(masks[best].astype(np.uint8), ring_shape).astype(bool)
+            ring &= ~np.any([other[best] for other in near], 0)
+            if ring.sum() > 20:
+                frame = frames[best].astype(float)
+                contrasts.append(np.linalg.norm(frame[masks[best]].mean(0) - frame[ring].mean(0)))
+    assert np.median(travels) > 1.5  # Pixels a frame.
+    assert touches >= 0.9 * COUNT
+    assert min(contrasts) > 40
+    assert np.ptp(contrasts) > 80
+
+
+def test_ids_survive_full_occlusion(videos):
+    """In each video of the occlusion preset one track is seen, gone for two frames, and back."""
+    for _, tracks in videos['occlusion']:
+        assert any(max(hidden_runs(masks.any((1, 2))), default=0) >= 2 for _, masks in tracks)
+
+
+def test_objects_leave_the_frame_and_come_back_under_the_same_id():
+    spec = MovingShapesSpec('easy', frames=60)
+    returns = 0
+    for index in range(6):
+        for _, masks in render_video(spec, 'train', index)[1]:
+            visible = masks.any((1, 2))
+            for gone in np.flatnonzero(visible[:-2] & ~visible[1:-1]):
+                border = np.ones((96, 160), bool)
+                border[1:-1, 1:-1] = False
+                returns += (masks[gone] & border).any() and visible[gone + 2 :].any()
+    assert returns >= 2
+
+
+def test_occlusion_hides_clearly_more_than_easy(videos):
+    hidden, fractions = {}, {}
+    for preset, made in videos.items():
+        tracks = [masks for _, video_tracks in made for _, masks in video_tracks]
+        gaps = sum(sum(hidden_runs(masks.any((1, 2)))) for masks in tracks)
+        spans = sum(np.ptp(np.flatnonzero(masks.any((1, 2)))) + 1 for masks in tracks)
+        hidden[preset] = gaps / spans
+        areas = [masks.sum((1, 2)) for masks in tracks]
+        fractions[preset] = np.mean([(area / area.max()).mean() for area in areas])
+    assert hidden['easy'] < 0.03
+    assert hidden['occlusion'] > 0.1
+    assert fractions['occlusion'] < fractions['easy'] - 0.2
+
+
+# ---- the category shows in the shape only
+
+
+def scene_for(layout_seed):
+    streams = {
+        'layout': np.random.default_rng(layout_seed),
+        'motion': np.random.default_rng(1),
+        'looks': np.random.default_rng(2),
+    }
+    palette = np.array([[60.0, 70, 80], [90, 100, 110], [120, 130, 140]])
+    return moving_shapes.sample_scene(MovingShapesSpec(), streams, palette)
+
+
+def test_looks_and_motion_are_drawn_without_knowledge_of_the_category():
+    by_count = {}
+    for layout_seed in range(16):
+        scene = scene_for(layout_seed)
+        facts = sorted(
+            (
+                body.texture.tobytes(),
+                tuple(body.path.anchor),
+                tuple(body.path.velocity),
+                body.angle,
+                body.spin,
+                body.swell,
+                body.category,
+            )
+            for body in scene.bodies
+        )
+        by_count.setdefault(len(facts), []).append(facts)
+    assert sorted(by_count) == [2, 3, 4, 5]
+    for group in by_count.values():
+        assert len({tuple(fact[:-1] for fact in facts) for facts in group}) == 1
+    categories = [{tuple(fact[-1] for fact in facts) for facts in by_count[n]} for n in by_count]
+    assert sum(len(kinds) > 1 for kinds in categories) >= 3
+
+
+def test_categories_have_equal_area():
+    for category in range(4):
+        outline = moving_shapes_render.outline_of(category, radius=10, aspect=1.1)
+        area = cv2.contourArea(outline.astype(np.float32))
+        assert area == pytest.approx(np.pi * 100, rel=1e-5)
+
+
+def name_of(mask):
+    """Names a shape by how well simple figures around it fit."""
+    contour = max(
+        cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0], key=cv2.contourArea
+    )
+    area = cv2.contourArea(contour)
+    if area / cv2.contourArea(cv2.convexHull(contour)) < 0.82:
+        return 'star'
+    if area / cv2.minEnclosingTriangle(contour)[0] > 0.75:
+        return 'triangle'
+    if area / np.prod(cv2.minAreaRect(contour)[1]) > 0.88:
+        return 'square'
+    return 'disc'
+
+
+def test_shapes_can_be_named_from_their_masks_at_every_size_and_angle():
+    rng = np.random.default_rng(0)
+    for category, name in enumerate(moving_shapes_render.CATEGORIES):
+        for _ in range(40):
+            body = moving_shapes_render.Body(
+                category=category,
+                outline=moving_shapes_render.outline_of(
+                    category, rng.uniform(8, 14), rng.uniform(0.85, 1.18), rng.uniform(0.42, 0.5)
+                ),
+                path=moving_shapes_render.LinearPath(rng.uniform(30, 34, 2), 0, np.zeros(2)),
+                texture=np.zeros((64, 64, 3), np.uint8),
+                texel=1.0,
+                angle=rng.uniform(0, 6.3),
+            )
+            patch = moving_shapes_render.cover(body, np.zeros(1), (64, 64))
+            mask = np.zeros((64, 64), np.uint8)
+            mask[patch.window] = patch.covered()
+            assert name_of(mask) == name
+
+
+# ---- drawing
+
+
+def square_body(velocity=(0.0, 0.0), drift=(0.0, 0.0, 0.0)):
+    """A grey square that covers pixels 10 to 19 in x and y at time 0."""
+    return moving_shapes_render.Body(
+        category=1,
+        outline=np.array([[-5.0, -5], [5, -5], [5, 5], [-5, 5]]),
+        path=moving_shapes_render.LinearPath(np.array([15.0, 15.0]), 0.0, np.array(velocity)),
+        texture=np.full((64, 64, 3), 100, np.uint8),
+        texel=1.0,
+        drift=np.array(drift),
+    )
+
+
+def test_cover_places_a_square_on_its_pixels():
+    patch = moving_shapes_render.cover(square_body(), np.zeros(1), (32, 32))
+    image = np.zeros((32, 32), bool)
+    image[patch.window] = patch.covered()
+    expected = np.zeros((32, 32), bool)
+    expected[10:20, 10:20] = True
+    np.testing.assert_array_equal(image, expected)
+    away = square_body(velocity=(0.0, 100.0))
+    assert moving_shapes_render.cover(away, np.ones(1), (32, 32)) is None
+
+
+def test_an_open_shutter_smears_along_the_motion():
+    body = square_body(velocity=(8.0, 0.0))
+    patch = moving_shapes_render.cover(body, np.linspace(-0.5, 0.5, 5), (32, 32))
+    share = np.zeros((32, 32))
+    share[patch.window] = patch.shares.mean(0) / 255
+    # The square's left edge is at 6, 8, 10, 12 and 14 in turn, each for a fifth of the time.
+    np.testing.assert_allclose(share[15, 5:16:2], [0, 0.2, 0.4, 0.6, 0.8, 1.0], atol=0.06)
+    np.testing.assert_allclose(share[8:12, 15], [0, 0, 1, 1], atol=0.15)
+
+
+def test_drift_changes_the_colour_over_the_video():
+    body = square_body(drift=(40.0, 0.0, -20.0))
+    patch = moving_shapes_render.cover(body, np.zeros(1), (32, 32))
+    for progress, expected in ((0.0, [100, 100, 100]), (0.5, [120, 100, 90]), (1, [140, 100, 80])):
+        image = np.zeros((32, 32, 3), np.float32)
+        moving_shapes_render.composite(image, body, patch, progress)
+        np.testing.assert_allclose(image[15, 15], expected, atol=0.01)
+        np.testing.assert_array_equal(image[5, 5], 0)
+
+
+def test_presets_differ_in_drift_shutter_and_occluders():
+    palette = np.array([[60.0, 70, 80], [90, 100, 110], [120, 130, 140]])
+    for preset in ('easy', 'occlusion'):
+        spec = MovingShapesSpec(preset)
+        for seed in range(5):
+            streams = {
+                name: np.random.default_rng([seed, number])
+                for number, name in enumerate(('layout', 'motion', 'looks'))
+            }
+            scene = moving_shapes.sample_scene(spec, streams, palette)
+            objects = [body for body in scene.bodies if body.category is not None]
+            occluders = scene.bodies[len(objects) :]
+            assert all(body.category is None for body in occluders)
+            lengths = [np.linalg.norm(body.drift) for body in objects]
+            if preset == 'easy':
+                assert (len(occluders), scene.shutter, max(lengths)) == (0, 0.0, 0.0)
+            else:
+                assert 1 <= len(occluders) <= 3
+                assert 0.3 <= scene.shutter <= 0.8
+                assert 40 <= min(lengths) <= max(lengths) <= 90
+
+
+def test_bouncing_path_meets_its_anchor_and_stays_between_the_walls():
+    path = moving_shapes_render.BouncingPath(
+        low=np.array([10.0, 10]),
+        high=np.array([150.0, 86]),
+        anchor=np.array([80.0, 40]),
+        anchor_time=5.0,
+        velocity=np.array([4.0, -3.0]),
+        sway=np.zeros(2),
+        sway_rate=0.5,
+    )
+    np.testing.assert_allclose(path.position(np.array(5.0)), [80, 40], atol=1e-9)
+    near = path.position(np.array([4.9, 5.1]))
+    np.testing.assert_allclose((near[1] - near[0]) / 0.2, [4, -3], rtol=0.1)
+    points = path.position(np.linspace(0, 200, 2001))
+    assert (points >= 10 - 1e-9).all()
+    assert (points <= [150 + 1e-9, 86 + 1e-9]).all()
+    assert points[:, 0].max() > 149
+    assert points[:, 1].min() < 11
+    steps = np.linalg.norm(np.diff(points, axis=0), axis=1) * 10
+    assert steps.max() < 8  # Never a jump: pixels a frame.
+
+
+def test_a_colour_keeps_its_distance_from_the_background():
+    rng = np.random.default_rng(0)
+    background = np.array([[60.0, 70, 80], [90, 100, 110], [120, 130, 140]])
+    for _ in range(50):
+        first, second = moving_shapes_render.pick_colours(rng, 70, background, np.zeros((0, 3)))
+        for colour in (first, second, (first + second) / 2):
+            assert np.linalg.norm(background - colour, axis=1).min() >= 70

@@ -1,0 +1,95 @@
+import json
+import zipfile
+
+import pytest
+
+from vispropnet.errors import UserError
+from vispropnet.evaluation.result_file import (
+    archive_path,
+    check_writable,
+    read_results,
+    write_results,
+)
+
+RLE = {'size': [3, 4], 'counts': '066'}
+TRACKS = [
+    {'video_id': 1, 'category_id': 7, 'score': 0.5, 'segmentations': [RLE, None]},
+    {'video_id': 2, 'category_id': 9, 'score': 0.25, 'segmentations': [None, None, RLE]},
+]
+
+
+def test_bytes_of_the_file_and_of_the_archive(tmp_path):
+    path = tmp_path / 'new' / 'out.json'
+    write_results(path, iter(TRACKS))
+    assert path.read_text() == (
+        '[\n'
+        '{"video_id":1,"category_id":7,"score":0.5,'
+        '"segmentations":[{"size":[3,4],"counts":"066"},null]},\n'
+        '{"video_id":2,"category_id":9,"score":0.25,'
+        '"segmentations":[null,null,{"size":[3,4],"counts":"066"}]}\n'
+        ']\n'
+    )
+    with zipfile.ZipFile(tmp_path / 'new' / 'out.zip') as archive:
+        assert archive.namelist() == ['results.json']
+        assert archive.read('results.json') == path.read_bytes()
+        assert archive.testzip() is None
+        info = archive.getinfo('results.json')
+    assert info.date_time == (1980, 1, 1, 0, 0, 0)
+    assert info.compress_type == zipfile.ZIP_DEFLATED
+    assert sorted(file.name for file in path.parent.iterdir()) == ['out.json', 'out.zip']
+
+
+def test_equal_results_give_equal_bytes(tmp_path):
+    for name in ('a.json', 'b.json'):
+        write_results(tmp_path / name, TRACKS)
+    assert (tmp_path / 'a.json').read_bytes() == (tmp_path / 'b.json').read_bytes()
+    assert (tmp_path / 'a.zip').read_bytes() == (tmp_path / 'b.zip').read_bytes()
+
+
+def test_reads_what_it_wrote_also_when_empty(tmp_path):
+    write_results(tmp_path / 'out.json', TRACKS)
+    assert read_results(tmp_path / 'out.json') == TRACKS
+    write_results(tmp_path / 'none.json', [])
+    assert json.loads((tmp_path / 'none.json').read_text()) == []
+    assert read_results(tmp_path / 'none.json') == []
+
+
+def test_a_track_that_is_no_json_leaves_the_old_files(tmp_path):
+    path = tmp_path / 'out.json'
+    write_results(path, TRACKS)
+    before = path.read_bytes(), (tmp_path / 'out.zip').read_bytes()
+    with pytest.raises(ValueError, match=r'track 1 \(video 2, score nan\)'):
+        write_results(path, [TRACKS[0], {**TRACKS[1], 'score': float('nan')}])
+    assert (path.read_bytes(), (tmp_path / 'out.zip').read_bytes()) == before
+    assert sorted(file.name for file in tmp_path.iterdir()) == ['out.json', 'out.zip']
+
+
+def test_unusable_names(tmp_path):
+    with pytest.raises(UserError, match=r'must be named \.json'):
+        archive_path(tmp_path / 'out.zip')
+    with pytest.raises(UserError, match='is a folder'):
+        check_writable(tmp_path)
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(UserError, match='cannot make the folder'):
+        check_writable(tmp_path / 'file' / 'out.json')
+    check_writable(tmp_path / 'made' / 'out.json')
+    assert (tmp_path / 'made').is_dir()
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ({'a': 1}, 'must hold a list of tracks, not an object'),
+        ([TRACKS[0], 3], 'entry 1 must be an object, not 3'),
+        ([{'video_id': 1, 'category_id': 1, 'score': 1}], "entry 0 has no 'segmentations'"),
+        ([TRACKS[0], {**TRACKS[1], 'score': '0.5'}], "entry 1: 'score' must be a number"),
+        ([{**TRACKS[0], 'video_id': None}], "entry 0: 'video_id' must be an integer, not null"),
+        ([{**TRACKS[0], 'segmentations': RLE}], "'segmentations' must be a list .* an object"),
+    ],
+)
+def test_what_is_wrong_with_a_file(tmp_path, content, message):
+    path = tmp_path / 'odd.json'
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=message) as caught:
+        read_results(path)
+    assert str(path) in str(caught.value)

@@ -1,0 +1,250 @@
+import json
+import os
+import socket
+import zipfile
+from datetime import timedelta
+from types import MappingProxyType
+
+import pytest
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.evaluator import Evaluator
+from mmengine.registry import DefaultScope
+from mmengine.structures import InstanceData
+
+from vispropnet.errors import UserError
+from vispropnet.evaluation import YouTubeVISMetric, read_results
+from vispropnet.registry import METRICS
+
+HEIGHT, WIDTH = 6, 8
+CATEGORY_IDS = [10, 30]  # of label 0 and label 1
+LENGTHS = MappingProxyType({1: 2, 2: 3})  # frames of the videos 1 and 2
+NAMES = ('mAP', 'AP50', 'AP75', 'AR1', 'AR10')
+
+
+def columns(first, last):
+    """(H, W) mask of the columns from ``first`` to before ``last``."""
+    mask = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
+    mask[:, first:last] = True
+    return mask
+
+
+def runs(first, last):
+    """The same as an uncompressed RLE: runs along the columns."""
+    counts = [first * HEIGHT, (last - first) * HEIGHT, (WIDTH - last) * HEIGHT]
+    return {'size': [HEIGHT, WIDTH], 'counts': counts}
+
+
+def write_annotations(path, lengths=LENGTHS, hidden=False):
+    """Each video has one object of category 30: columns 0 to 2 in every frame."""
+    content = {
+        'videos': [
+            {'id': video, 'width': WIDTH, 'height': HEIGHT, 'length': length}
+            for video, length in lengths.items()
+        ],
+        'categories': [{'id': 10, 'name': 'a'}, {'id': 30, 'name': 'b'}],
+    }
+    if not hidden:
+        content['annotations'] = [
+            {
+                'id': number,
+                'video_id': video,
+                'category_id': 30,
+                'iscrowd': 0,
+                'segmentations': [runs(0, 3)] * length,
+            }
+            for number, (video, length) in enumerate(lengths.items())
+        ]
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
+def frame(video_id, frame_id, length, instances=()):
+    """One frame as the evaluator hands it over; instances are (id, label, score, mask)."""
+    ids, labels, scores, masks = zip(*instances, strict=True) if instances else ((),) * 4
+    return {
+        'video_id': video_id,
+        'frame_id': frame_id,
+        'video_length': length,
+        'category_ids': CATEGORY_IDS,
+        'pred_instances': {
+            'ids': torch.tensor(ids, dtype=torch.long),
+            'labels': torch.tensor(labels, dtype=torch.long),
+            'scores': torch.tensor(scores, dtype=torch.float),
+            'masks': torch.stack(masks) if masks else torch.zeros(0, HEIGHT, WIDTH).bool(),
+        },
+    }
+
+
+def feed_perfect(metric, lengths=LENGTHS):
+    for video_id, length in lengths.items():
+        for frame_id in range(length):
+            metric.process(None, [frame(video_id, frame_id, length, [(0, 1, 0.5, columns(0, 3))])])
+
+
+def test_two_interleaved_videos(tmp_path):
+    outfile = tmp_path / 'run' / 'results.json'
+    metric = METRICS.build(
+        {
+            'type': 'YouTubeVISMetric',
+            'ann_file': write_annotations(tmp_path / 'truth.json'),
+            'outfile': str(outfile),
+        }
+    )
+    # Video 2 begins first and ends last. Its object is found in two frames of three, once under the
+    # other label; video 1's in both, and something false beside it.
+    metric.process(None, [frame(2, 0, 3, [(0, 1, 0.75, columns(0, 3))])])
+    metric.process(None, [frame(1, 0, 2, [(0, 1, 0.5, columns(0, 3)), (1, 0, 1.0, columns(7, 8))])])
+    metric.process(None, [frame(2, 1, 3), frame(1, 1, 2, [(0, 1, 0.25, columns(0, 3))])])
+    assert [track['video_id'] for track in metric.results] == [1, 1]
+    metric.process(None, [frame(2, 2, 3, [(0, 0, 0.5, columns(0, 3))])])
+    metrics = metric.evaluate(5)
+
+    # Runs 0 18 30 and 42 6 in digits of five bits, the low one first; 18 needs two for its sign.
+    whole = {'size': [HEIGHT, WIDTH], 'counts': '0b0n0'}
+    last = {'size': [HEIGHT, WIDTH], 'counts': 'Z16'}
+    assert read_results(outfile) == [
+        {'video_id': 1, 'category_id': 10, 'score': 1.0, 'segmentations': [last, None]},
+        {'video_id': 1, 'category_id': 30, 'score': 0.375, 'segmentations': [whole, whole]},
+        {'video_id': 2, 'category_id': 30, 'score': 0.625, 'segmentations': [whole, None, whole]},
+    ]
+    with zipfile.ZipFile(tmp_path / 'run' / 'results.zip') as archive:
+        assert archive.read('results.json') == outfile.read_bytes()
+    # Category 30 alone has truth. Video 2's track comes first and has IoU 2/3 (met by 0.50, 0.55,
+    # 0.60 and 0.65); above, video 1's comes second, at recall 1/2 (recalls 0.00 to 0.50 are 51).
+    half = 51 / 101 * 0.5
+    assert metrics == pytest.approx(
+        {
+            'ytvis/mAP': (4 + 6 * half) / 10,
+            'ytvis/AP50': 1.0,
+            'ytvis/AP75': half,
+            'ytvis/AR1': 0.7,
+            'ytvis/AR10': 0.7,
+        }
+    )
+
+
+def test_any_number_of_evaluations(tmp_path):
+    metric = YouTubeVISMetric(write_annotations(tmp_path / 'truth.json'), prefix='val')
+    perfect = pytest.approx({f'val/{name}': 1.0 for name in NAMES})
+    feed_perfect(metric)
+    assert metric.evaluate(5) == perfect
+    # An epoch without any detection.
+    for video_id, length in LENGTHS.items():
+        metric.process(None, [frame(video_id, index, length) for index in range(length)])
+    assert metric.evaluate(5) == {f'val/{name}': 0.0 for name in NAMES}
+    # One in which nothing was processed at all.
+    assert metric.evaluate(5) == {f'val/{name}': 0.0 for name in NAMES}
+    feed_perfect(metric)
+    assert metric.evaluate(5) == perfect
+    feed_perfect(metric, {1: 2})
+    assert metric.evaluate(2)['val/AR10'] == pytest.approx(0.5)
+
+
+def test_only_writing_needs_no_truth(tmp_path):
+    metric = YouTubeVISMetric(
+        str(tmp_path / 'missing.json'), outfile=str(tmp_path / 'out.json'), evaluate=False
+    )
+    feed_perfect(metric)
+    assert metric.evaluate(5) == {}
+    assert [track['video_id'] for track in read_results(tmp_path / 'out.json')] == [1, 2]
+
+
+def test_through_mmengine_with_data_samples(tmp_path):
+    config = {
+        'type': 'YouTubeVISMetric',
+        'ann_file': write_annotations(tmp_path / 'truth.json', {4: 1}),
+    }
+    with DefaultScope.overwrite_default_scope('vispropnet'):  # as `default_scope` in a config
+        evaluator = Evaluator(config)
+    assert type(evaluator.metrics[0]) is YouTubeVISMetric  # and not mmdet's of the same name
+    sample = DetDataSample(
+        metainfo={'video_id': 4, 'frame_id': 0, 'video_length': 1, 'category_ids': CATEGORY_IDS}
+    )
+    sample.pred_instances = InstanceData(
+        **frame(4, 0, 1, [(3, 1, 0.5, columns(0, 3))])['pred_instances']
+    )
+    evaluator.process([sample])
+    assert evaluator.evaluate(1) == pytest.approx({f'ytvis/{name}': 1.0 for name in NAMES})
+
+
+def test_errors_come_before_the_run(tmp_path):
+    with pytest.raises(UserError, match='annotation file not found'):
+        YouTubeVISMetric(str(tmp_path / 'missing.json'))
+    hidden = write_annotations(tmp_path / 'hidden.json', hidden=True)
+    with pytest.raises(UserError, match=r'hidden\.json.*nothing to score against'):
+        YouTubeVISMetric(hidden)
+    with pytest.raises(UserError, match=r'must be named \.json'):
+        YouTubeVISMetric(hidden, outfile=str(tmp_path / 'out.zip'), evaluate=False)
+
+
+def test_frames_out_of_order_or_left_out(tmp_path):
+    metric = YouTubeVISMetric(write_annotations(tmp_path / 'truth.json'))
+    metric.process(None, [frame(2, 0, 3)])
+    with pytest.raises(AssertionError, match='video 2: .* expected 1 of 3, got 2'):
+        metric.process(None, [frame(2, 2, 3)])
+    with pytest.raises(RuntimeError, match='video 2 was left unfinished .* first 1 frames'):
+        metric.evaluate(5)
+    feed_perfect(metric)  # the failed evaluation left nothing behind
+    assert metric.evaluate(5)['ytvis/mAP'] == pytest.approx(1.0)
+    feed_perfect(metric)
+    feed_perfect(metric, {1: 2})
+    with pytest.raises(RuntimeError, match=r'videos \[1\] were processed more than once'):
+        metric.evaluate(5)
+
+
+def on_rank(rank, folder, sharing):
+    """What one of two processes does; leaves what it saw in ``folder``."""
+    if 'lo' in [name for _, name in socket.if_nameindex()]:
+        os.environ['GLOO_SOCKET_IFNAME'] = 'lo'
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        'gloo',
+        init_method=f'file://{folder}/meeting',
+        rank=rank,
+        world_size=2,
+        timeout=timedelta(seconds=60),  # a rank left waiting fails the test
+    )
+    lengths = {1: 2, 2: 3, 5: 1}
+    metric = YouTubeVISMetric(f'{folder}/truth.json', outfile=f'{folder}/out.json')
+    seen = []
+    for shares in sharing:
+        feed_perfect(metric, {video: lengths.get(video, 1) for video in shares[rank]})
+        try:
+            seen.append(metric.evaluate(6))
+        except (UserError, RuntimeError) as error:
+            seen.append([type(error).__name__, str(error)])
+        if rank == 0:
+            tracks = read_results(metric.outfile)
+            seen.append([track['video_id'] for track in tracks])
+    with open(f'{folder}/seen{rank}.json', 'w') as stream:
+        json.dump(seen, stream)
+    torch.distributed.destroy_process_group()
+
+
+def test_two_ranks_with_unequal_shares(tmp_path):
+    write_annotations(tmp_path / 'truth.json', {1: 2, 2: 3, 5: 1})
+    sharing = [
+        ([5], [1, 2]),
+        ([], [1, 2, 5]),
+        ([2, 1], []),
+        ([], []),
+        ([1, 2], [2, 5]),  # the same video on both
+        ([1], [8]),  # a video that the truth does not have: only the main rank can know
+        ([5, 2, 1], []),
+    ]
+    torch.multiprocessing.spawn(on_rank, (str(tmp_path), sharing), nprocs=2)
+    main, other = (json.loads((tmp_path / f'seen{rank}.json').read_text()) for rank in (0, 1))
+    metrics, videos = main[::2], main[1::2]
+    assert metrics == other
+    perfect = pytest.approx({f'ytvis/{name}': 1.0 for name in NAMES})
+    assert [metrics[index] for index in (0, 1, 6)] == [perfect] * 3
+    assert metrics[2]['ytvis/AR10'] == pytest.approx(2 / 3)
+    assert metrics[3] == {f'ytvis/{name}': 0.0 for name in NAMES}
+    assert metrics[4][0] == 'RuntimeError'
+    assert '[2] were processed more than once' in metrics[4][1]
+    assert metrics[5] == [
+        'UserError',
+        'result entry 1: video_id 8 is not in the annotations.',
+    ]
+    assert videos == [[1, 2, 5], [1, 2, 5], [1, 2], [], [], [1, 8], [1, 2, 5]]

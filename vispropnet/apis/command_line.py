@@ -1,0 +1,45 @@
+"""Options that command lines share. Importing this takes no time: no torch, no mmengine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that training and test have in common.
+
+    Args:
+        parser: Where they go.
+    """
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        default=[],
+        metavar='KEY=VALUE',
+        help='change entries of the config, e.g. data_root=/data/ytvis '
+        "optim_wrapper.optimizer.lr=0.01 'model.detector.rpn_head.anchor_generator.scales=[4,8]'",
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=('none', 'pytorch', 'slurm', 'mpi'),
+        default='none',
+        help='who started the ranks: pytorch (torchrun), slurm or mpi',
+    )
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='read checkpoints that may run code while they are read',
+    )
+    # Some launchers pass it; mmengine reads it from the environment.
+    parser.add_argument('--local-rank', '--local_rank', type=int, help=argparse.SUPPRESS)
+
+
+def export_local_rank(args: argparse.Namespace) -> None:
+    """Puts ``--local-rank`` where mmengine looks for it.
+
+    Args:
+        args: Parsed arguments of a command with :func:`add_run_options`.
+    """
+    if args.local_rank is not None:
+        os.environ.setdefault('LOCAL_RANK', str(args.local_rank))

@@ -1,0 +1,145 @@
+"""Reading configs: overrides from the command line, and messages for what is wrong in them."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import inspect
+import os
+from collections.abc import Iterator, Sequence
+
+from mmengine.config import Config, DictAction
+from mmengine.registry import Registry
+from mmengine.runner import Runner
+
+from vispropnet.errors import UserError
+
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Config:
+    """Reads a config file.
+
+    ``data_root`` among the overrides applies to every data set. Evaluators that name no annotation
+    file get their data set's.
+
+    Args:
+        path: The file.
+        overrides: ``key=value`` strings; keys may be dotted.
+
+    Returns:
+        The config.
+
+    Raises:
+        UserError: if the file is missing or broken, or an override names no known key.
+    """
+    path = os.fspath(path)
+    if not os.path.isfile(path):
+        raise UserError(f'config not found: {path}')
+    try:
+        config = Config.fromfile(path)
+    except UserError:
+        raise
+    except Exception as error:  # whatever the file's own code raises
+        raise UserError(
+            f'config {path} cannot be read: {type(error).__name__}: {error}'
+        ) from error
+    options = _parse_overrides(overrides)
+    _check_top_level(options, config, path)
+    try:
+        config.merge_from_dict(options)
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        raise UserError(f'--cfg-options do not fit config {path}: {_text(error)}') from None
+    _spread_data_root(config, options)
+    _name_annotation_files(config)
+    return config
+
+
+@contextlib.contextmanager
+def explain_config_errors(path: str | os.PathLike) -> Iterator[None]:
+    """Turns what building a config raises for unknown types and keys into a :class:`UserError`.
+
+    Args:
+        path: The config file, for the message.
+
+    Raises:
+        UserError: for an unknown ``type``, a key that a part does not take or lacks, and values that
+            a part refuses.
+    """
+    try:
+        yield
+    except KeyError as error:
+        if ' is not in the ' not in str(error):
+            raise
+        name = _text(error).split(' is not in the ')[0]
+        registry = _text(error).split(' is not in the ')[1].split(' registry')[0]
+        raise UserError(
+            f'config {path}: unknown type {name!r} (looked for in {registry}).'
+            f'{_similar(name, registry)}'
+        ) from None
+    except TypeError as error:
+        if 'argument' not in str(error):
+            raise
+        raise UserError(f'config {path}: {_text(error)}.') from None
+    except ValueError as error:
+        raise UserError(f'config {path}: {_text(error)}') from error
+
+
+def _parse_overrides(overrides: Sequence[str]) -> dict:
+    for override in overrides:
+        if '=' not in override:
+            raise UserError(f'--cfg-options: expected KEY=VALUE, found {override!r}.')
+    if not overrides:
+        return {}
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    return parser.parse_args(['--cfg-options', *overrides]).cfg_options
+
+
+def _check_top_level(options: dict, config: Config, path: str) -> None:
+    known = set(config.keys()) | set(inspect.signature(Runner.__init__).parameters) - {'self'}
+    known |= {'trust_checkpoint', 'find_unused_parameters', 'auto_scale_lr', 'data_root'}
+    for key in options:
+        top = key.split('.')[0]
+        if top not in known:
+            close = difflib.get_close_matches(top, known, n=1)
+            hint = f' Did you mean {close[0]!r}?' if close else ''
+            raise UserError(f'--cfg-options: config {path} has no key {top!r}.{hint}')
+
+
+def _spread_data_root(config: Config, options: dict) -> None:
+    if 'data_root' not in options:
+        return
+    for name in LOADERS:
+        if config.get(name) is not None:
+            config[name].dataset.data_root = options['data_root']
+
+
+def _name_annotation_files(config: Config) -> None:
+    for part in ('val', 'test'):
+        evaluator, loader = config.get(f'{part}_evaluator'), config.get(f'{part}_dataloader')
+        if evaluator is None or loader is None or isinstance(evaluator, (list, tuple)):
+            continue
+        if evaluator.get('type') == 'YouTubeVISMetric' and not evaluator.get('ann_file'):
+            dataset = loader.dataset
+            evaluator.ann_file = os.path.join(dataset.get('data_root') or '', dataset.ann_file)
+
+
+def _similar(name: str, registry: str) -> str:
+    from vispropnet import registry as registries
+
+    kind = registry.split('::')[-1]
+    for one in vars(registries).values():
+        if isinstance(one, Registry) and one.name == kind:
+            known: list[str] = []
+            while one is not None:
+                known += list(one.module_dict)
+                one = one.parent
+            close = difflib.get_close_matches(name, known, n=1)
+            return f' Did you mean {close[0]!r}?' if close else ''
+    return ''
+
+
+def _text(error: BaseException) -> str:
+    return str(error.args[0]) if error.args else type(error).__name__

@@ -1,0 +1,199 @@
+"""Training and test of a config: what ``tools/train.py`` and ``tools/test_video.py`` call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.model import is_model_wrapper
+
+from vispropnet.apis.config import explain_config_errors, load_config
+from vispropnet.engine.runner import VISRunner
+from vispropnet.errors import UserError
+from vispropnet.evaluation.average_precision import format_table
+from vispropnet.fileio import read_json, write_json
+from vispropnet.visualization.results import draw_results
+
+
+def train(
+    config: str | os.PathLike,
+    work_dir: str | os.PathLike | None = None,
+    resume: str | None = None,
+    amp: bool = False,
+    seed: int | None = None,
+    launcher: str = 'none',
+    overrides: Sequence[str] = (),
+    trust_checkpoint: bool = False,
+) -> VISRunner:
+    """Trains the model of a config.
+
+    Args:
+        config: The config file.
+        work_dir: Where logs and checkpoints go; by default the config's ``work_dir``, else
+            ``work_dirs/<config name>``.
+        resume: ``'auto'`` for the newest checkpoint of the work dir (from the start if it has none),
+            or a checkpoint file.
+        amp: Whether to train with mixed precision.
+        seed: Seed of the run, if not the config's.
+        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+        overrides: ``key=value`` changes of the config.
+        trust_checkpoint: Whether checkpoints may run code while they are read.
+
+    Returns:
+        The runner, after training.
+
+    Raises:
+        UserError: for anything wrong in config, data or checkpoints.
+    """
+    cfg = load_config(config, overrides)
+    _set_up(cfg, config, work_dir, launcher, trust_checkpoint)
+    if amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if seed is not None:
+        cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
+    if resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if resume == 'auto' else resume
+    with explain_config_errors(config):
+        runner = VISRunner.from_cfg(cfg)
+        # Built now, so that what is wrong in the config is told apart from what fails in training.
+        loops = [runner.train_loop]
+        if cfg.get('val_cfg') is not None:
+            loops.append(runner.val_loop)
+        runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    for loop in loops:
+        check_num_classes(runner, loop.dataloader.dataset.metainfo['classes'], config)
+    runner.train()
+    return runner
+
+
+def test(
+    config: str | os.PathLike,
+    checkpoint: str,
+    out: str | os.PathLike,
+    evaluate: bool = False,
+    metrics_out: str | os.PathLike | None = None,
+    show_dir: str | os.PathLike | None = None,
+    launcher: str = 'none',
+    overrides: Sequence[str] = (),
+    trust_checkpoint: bool = False,
+) -> dict[str, float] | None:
+    """Segments the test videos of a config and writes the result file.
+
+    Args:
+        config: The config file.
+        checkpoint: The weights.
+        out: The result file, ``*.json``; ``*.zip`` is written beside it.
+        evaluate: Whether to score against the annotation file and print the table.
+        metrics_out: JSON file for the figures.
+        show_dir: Folder to draw the results into.
+        launcher: As in :func:`train`.
+        overrides: ``key=value`` changes of the config.
+        trust_checkpoint: Whether the checkpoint may run code while it is read.
+
+    Returns:
+        ``mAP, AP50, AP75, AR1, AR10``; None if not asked for, or if there is no annotation to score
+        against.
+
+    Raises:
+        UserError: for anything wrong in config, data or checkpoint.
+    """
+    cfg = load_config(config, overrides)
+    for name in [name for name in cfg if name.startswith(('train_', 'val_', 'optim_', 'param_'))]:
+        cfg.pop(name)
+    cfg.load_from, cfg.resume = checkpoint, False
+    cfg.visualizer = dict(type='Visualizer')
+    can_evaluate = evaluate and has_annotations(cfg)
+    cfg.test_evaluator.update(outfile=os.fspath(out), evaluate=can_evaluate)
+    _set_up(cfg, config, Path(out).resolve().parent, launcher, trust_checkpoint)
+    with explain_config_errors(config):
+        runner = VISRunner.from_cfg(cfg)
+        loop = runner.test_loop
+    check_num_classes(runner, loop.dataloader.dataset.metainfo['classes'], config)
+    metrics = {name.split('/')[-1]: value for name, value in runner.test().items()}
+    if is_main_process():
+        _report(cfg, metrics, out, evaluate, metrics_out, show_dir)
+    return metrics if can_evaluate else None
+
+
+def _report(
+    cfg: Config,
+    metrics: dict[str, float],
+    out: str | os.PathLike,
+    evaluate: bool,
+    metrics_out: str | os.PathLike | None,
+    show_dir: str | os.PathLike | None,
+) -> None:
+    print(f'results: {out}\nto upload: {Path(out).with_suffix(".zip")}')
+    if evaluate and not metrics:
+        print(
+            f'{cfg.test_evaluator.ann_file} has no annotations, so there is nothing to score against '
+            'here; upload the archive to the evaluation server.'
+        )
+    elif evaluate:
+        print(format_table(metrics))
+        if metrics_out is not None:
+            write_json(metrics_out, metrics, indent=2)
+    if show_dir is not None:
+        dataset = cfg.test_dataloader.dataset
+        images = os.path.join(dataset.get('data_root') or '', dataset.data_prefix.img)
+        draw_results(cfg.test_evaluator.ann_file, out, images, show_dir)
+        print(f'drawings: {show_dir}')
+
+
+def has_annotations(cfg: Config) -> bool:
+    """Whether the test data of a config come with annotations.
+
+    Args:
+        cfg: The config.
+
+    Raises:
+        UserError: if the annotation file is missing or broken.
+    """
+    hint = cfg.test_dataloader.dataset.get('hint', '')
+    content = read_json(cfg.test_evaluator.ann_file, 'annotation file', hint)
+    return isinstance(content, dict) and bool(content.get('annotations'))
+
+
+def check_num_classes(runner: VISRunner, classes: Sequence[str], config: str | os.PathLike) -> None:
+    """Checks that a model has as many classes as its data.
+
+    Args:
+        runner: Holds the model.
+        classes: Names of the data set's categories.
+        config: The config file, for the message.
+
+    Raises:
+        UserError: if they differ.
+    """
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    for name, module in model.named_modules():
+        count = getattr(module, 'num_classes', None)
+        # The RPN tells objects from background, whatever the data's categories.
+        if not isinstance(count, int) or name.endswith('rpn_head'):
+            continue
+        if count != len(classes) and not getattr(module, 'class_agnostic', False):
+            raise UserError(
+                f'config {config}: model.{name} has num_classes={count}, but the annotation file has '
+                f'{len(classes)} categories ({", ".join(classes[:6])}'
+                f'{", ..." if len(classes) > 6 else ""}).'
+            )
+
+
+def _set_up(
+    cfg: Config,
+    config: str | os.PathLike,
+    work_dir: str | os.PathLike | None,
+    launcher: str,
+    trust_checkpoint: bool,
+) -> None:
+    if work_dir is not None:
+        cfg.work_dir = os.fspath(work_dir)
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = os.path.join('work_dirs', Path(config).stem)
+    cfg.launcher = launcher
+    cfg.trust_checkpoint = trust_checkpoint

@@ -1,0 +1,76 @@
+"""The order in which samples are drawn, and who draws them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from mmengine.dataset import DefaultSampler
+from mmengine.dist import get_dist_info
+from torch.utils.data import Sampler
+
+from vispropnet.datasets.randomness import SampleIndex
+from vispropnet.registry import DATA_SAMPLERS
+
+
+@DATA_SAMPLERS.register_module()
+class SeededSampler(DefaultSampler):
+    """mmengine's epoch sampler whose indices carry (seed, epoch, sample).
+
+    The arguments are those of ``mmengine.dataset.DefaultSampler``.
+    """
+
+    def __iter__(self) -> Iterator[SampleIndex]:
+        """Yields this rank's indices of the epoch, each with its randomness key."""
+        for index in super().__iter__():
+            yield SampleIndex(index, (int(self.seed), int(self.epoch), int(index)))
+
+
+@DATA_SAMPLERS.register_module()
+class VideoSampler(Sampler):
+    """Frames in order, whole videos to each rank, for validation and test.
+
+    A tracker carries state from frame to frame, so a video must not be split over ranks. Videos go,
+    longest first, to the rank with the fewest frames so far; each rank takes its own in file order.
+
+    Args:
+        dataset: Has ``video_lengths``: frames per video, the data set's samples being the frames of
+            all videos in order.
+        seed: Unused; samplers are built with it.
+    """
+
+    def __init__(self, dataset, seed: int | None = None) -> None:
+        rank, world_size = get_dist_info()
+        lengths = np.asarray(dataset.video_lengths, dtype=np.int64)
+        videos = share_videos(lengths, world_size)[rank]
+        starts = np.cumsum(lengths) - lengths
+        self.indices = [
+            int(starts[video] + frame) for video in videos for frame in range(lengths[video])
+        ]
+
+    def __iter__(self) -> Iterator[int]:
+        """Yields this rank's frames."""
+        return iter(self.indices)
+
+    def __len__(self) -> int:
+        """Number of this rank's frames."""
+        return len(self.indices)
+
+
+def share_videos(lengths: np.ndarray, shares: int) -> list[list[int]]:
+    """Splits videos into shares of about the same number of frames.
+
+    Args:
+        lengths: (V,) frames per video.
+        shares: Number of shares.
+
+    Returns:
+        Per share its videos' indices, ascending; empty where there are fewer videos than shares.
+    """
+    parts: list[list[int]] = [[] for _ in range(shares)]
+    loads = [0] * shares
+    for video in np.argsort(-np.asarray(lengths), kind='stable'):
+        lightest = loads.index(min(loads))
+        parts[lightest].append(int(video))
+        loads[lightest] += int(lengths[video])
+    return [sorted(part) for part in parts]

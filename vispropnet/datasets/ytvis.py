@@ -1,0 +1,200 @@
+"""The YouTube-VIS data set: frames for validation and test, key/reference pairs for training."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from mmengine.dataset import BaseDataset, force_full_init
+from pycocotools import mask as mask_utils
+
+from vispropnet.datasets.annotation_file import compressed_rle, read_annotation_file
+from vispropnet.datasets.randomness import global_seed, random_key
+from vispropnet.datasets.reference import ReferenceSampler
+from vispropnet.errors import UserError
+from vispropnet.registry import DATASETS
+
+
+@DATASETS.register_module()
+class YouTubeVIS(BaseDataset):
+    """Video instance segmentation data in the YouTube-VIS form, read as it is.
+
+    In training a sample is a key frame that shows at least one object, with a reference frame of the
+    same video; in test mode a sample is one frame, and samples run through the videos in file order.
+    Categories come from the file. What is known of a frame is kept as pickled bytes in one array, so
+    worker processes share it and reading one frame does not touch its video's other frames.
+
+    Args:
+        ann_file: The annotation file, relative to ``data_root`` unless absolute.
+        data_root: Folder of the data set.
+        data_prefix: ``img``: the folder that the file names in the annotation file start from,
+            relative to ``data_root``.
+        pipeline: Transforms for one frame. In training both frames of a pair go through it with the
+            same random choices.
+        test_mode: Single frames instead of pairs.
+        reference: ``'random'`` or ``'ordered'``, see
+            :class:`~vispropnet.datasets.reference.ReferenceSampler`.
+        hint: How to get this data; told to a user who does not have it.
+        metainfo: As in ``BaseDataset``; ``classes`` and ``category_ids`` are taken from the file.
+
+    Raises:
+        UserError: if files are missing or do not hang together.
+    """
+
+    def __init__(
+        self,
+        ann_file: str,
+        data_root: str = '',
+        data_prefix: dict | None = None,
+        pipeline: Sequence[dict | Callable] = (),
+        test_mode: bool = False,
+        reference: str = 'random',
+        hint: str = '',
+        metainfo: dict | None = None,
+    ) -> None:
+        self.reference = reference
+        self.hint = hint
+        super().__init__(
+            ann_file=ann_file,
+            metainfo=metainfo,
+            data_root=data_root,
+            data_prefix=data_prefix or dict(img=''),
+            pipeline=list(pipeline),
+            test_mode=test_mode,
+        )
+
+    def load_data_list(self) -> list[dict]:
+        """Reads the annotation file.
+
+        Returns:
+            One dict per frame, videos in file order: ``img_path, height, width, video_id,
+            frame_id, video_length, instances``.
+        """
+        content = read_annotation_file(self.ann_file, self.hint)
+        if not os.path.isdir(self.data_prefix['img']):
+            tail = f' {self.hint}' if self.hint else ''
+            raise UserError(f'folder of frames not found: {self.data_prefix["img"]}.{tail}')
+        if content['annotations'] is None and not self.test_mode:
+            raise UserError(
+                f'annotation file {self.ann_file} has no annotations (official validation and test '
+                'files have none): training needs them.'
+            )
+        categories = content['categories']
+        self._metainfo['classes'] = tuple(category['name'] for category in categories)
+        self._metainfo['category_ids'] = tuple(category['id'] for category in categories)
+        labels = {category['id']: label for label, category in enumerate(categories)}
+        objects = defaultdict(list)
+        for annotation in content['annotations'] or ():
+            objects[annotation['video_id']].append(annotation)
+        frames = []
+        for video in content['videos']:
+            frames.extend(self._video_frames(video, objects[video['id']], labels))
+        self._index(frames, [len(video['file_names']) for video in content['videos']])
+        return frames
+
+    def _video_frames(self, video: dict, annotations: list[dict], labels: dict) -> list[dict]:
+        frames: list[dict[str, Any]] = [
+            dict(
+                img_path=os.path.join(self.data_prefix['img'], name),
+                height=video['height'],
+                width=video['width'],
+                video_id=video['id'],
+                frame_id=frame,
+                video_length=len(video['file_names']),
+                instances=[],
+            )
+            for frame, name in enumerate(video['file_names'])
+        ]
+        for annotation in annotations:
+            boxes = annotation.get('bboxes') or [None] * len(frames)
+            entries = zip(frames, annotation['segmentations'], boxes, strict=True)
+            for frame, segmentation, box in entries:
+                if segmentation is None:
+                    continue
+                mask = compressed_rle(segmentation)
+                left, top, width, height = mask_utils.toBbox(mask).tolist() if box is None else box
+                if width <= 0 or height <= 0:
+                    continue
+                frame['instances'].append(
+                    dict(
+                        bbox=[left, top, left + width, top + height],
+                        bbox_label=labels[annotation['category_id']],
+                        mask=mask,
+                        ignore_flag=int(bool(annotation.get('iscrowd', 0))),
+                        instance_id=annotation['id'],
+                    )
+                )
+        return frames
+
+    def _index(self, frames: list[dict], video_lengths: list[int]) -> None:
+        annotated = np.array(
+            [any(not one['ignore_flag'] for one in frame['instances']) for frame in frames], bool
+        )
+        self.video_lengths = np.array(video_lengths, dtype=np.int64)
+        self._reference_sampler = ReferenceSampler(self.video_lengths, annotated, self.reference)
+        self._samples = np.arange(len(frames)) if self.test_mode else np.flatnonzero(annotated)
+        if len(self._samples) == 0:
+            raise UserError(
+                f'annotation file {self.ann_file}: '
+                + ('no videos.' if self.test_mode else 'no frame shows an object to train on.')
+            )
+
+    @force_full_init
+    def __len__(self) -> int:
+        """Number of samples: annotated frames in training, all frames in test mode."""
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> dict:
+        """Loads one sample.
+
+        Args:
+            index: Position of the sample; a :class:`~vispropnet.datasets.randomness.SampleIndex`
+                brings the key of its randomness.
+
+        Returns:
+            In test mode what the pipeline makes of the frame. In training
+            ``{name: {'key': ..., 'ref': ...}}`` for each ``name`` that the pipeline returns.
+        """
+        frame = int(self._samples[index])
+        if self.test_mode:
+            return self.pipeline(self.get_data_info(frame))
+        generator = np.random.default_rng(random_key(index))
+        reference = self._reference_sampler.sample(frame, generator)
+        seed = int(generator.integers(2**32))
+        with global_seed(seed):
+            key = self.pipeline(self.get_data_info(frame))
+        # Again from the same seed, so that flips and scales agree within the pair.
+        with global_seed(seed):
+            ref = self.pipeline(self.get_data_info(reference))
+        return {name: {'key': key[name], 'ref': ref[name]} for name in key}
+
+    def get_data_info(self, idx: int) -> dict:
+        """Gives what the annotation file says of one frame.
+
+        Args:
+            idx: Number of the frame, frames of all videos numbered through.
+
+        Returns:
+            A dict as from :meth:`load_data_list`, with ``category_ids`` added.
+        """
+        info = super().get_data_info(idx)
+        info['category_ids'] = self._metainfo['category_ids']
+        return info
+
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """Gives the labels in a sample's key frame (for mmdet's ``ClassBalancedDataset``)."""
+        info = self.get_data_info(int(self._samples[idx]))
+        return [one['bbox_label'] for one in info['instances'] if not one['ignore_flag']]
+
+    def get_subset_(self, indices: int | Sequence[int]) -> None:
+        """Not offered: frames depend on their videos' other frames.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError('YouTubeVIS cannot be cut by indices; cut the annotation file.')
+
+    get_subset = get_subset_

@@ -1,0 +1,174 @@
+"""Reading checkpoints: as data, never as code, and with a report of what does not fit."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from mmengine.runner.checkpoint import get_torch_safe_globals
+from torch import Tensor, nn
+
+from vispropnet.errors import UserError
+
+
+@dataclass
+class LoadReport:
+    """What of a checkpoint fitted a model.
+
+    Args:
+        missing: Keys of the model that the checkpoint lacks.
+        unexpected: Keys of the checkpoint that the model lacks.
+        mismatched: (key, shape in the checkpoint, shape in the model).
+        loaded: Number of keys that fitted.
+    """
+
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    mismatched: list[tuple[str, tuple, tuple]] = field(default_factory=list)
+    loaded: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything fitted."""
+        return not (self.missing or self.unexpected or self.mismatched)
+
+    def __str__(self) -> str:
+        lines = [f'{self.loaded} tensors fit']
+        lines += _section('missing in the checkpoint', self.missing)
+        lines += _section('not in the model', self.unexpected)
+        lines += _section(
+            'of another shape',
+            [f'{key}: {found} in the file, {wanted} wanted' for key, found, wanted in self.mismatched],
+        )
+        return '\n'.join(lines)
+
+
+def read_checkpoint(
+    path: str | os.PathLike, map_location: Any = 'cpu', trust: bool = False
+) -> dict[str, Any]:
+    """Reads a checkpoint file, local or by URL.
+
+    Args:
+        path: File, or an ``http(s)://`` address that is downloaded once into torch's cache.
+        map_location: As in :func:`torch.load`.
+        trust: Whether the file may run code while it is read (full unpickling).
+
+    Returns:
+        What the file holds, a dict.
+
+    Raises:
+        UserError: if it is missing, damaged, cannot be downloaded, or would run code.
+    """
+    path = os.fspath(path)
+    local = _download(path) if re.match(r'https?://', path) else path
+    if not os.path.isfile(local):
+        raise UserError(f'checkpoint not found: {path}')
+    try:
+        with torch.serialization.safe_globals(get_torch_safe_globals()):
+            content = torch.load(local, map_location=map_location, weights_only=not trust)
+    except pickle.UnpicklingError as error:
+        found = re.search(r'GLOBAL ([\w.]+)', str(error))
+        if found is None:
+            raise UserError(
+                f'checkpoint {path} cannot be read: the file is damaged or no checkpoint.'
+            ) from None
+        raise UserError(
+            f'checkpoint {path} holds more than tensors and plain data ({found[1]}), and reading it '
+            'would run code from the file. If you trust where it comes from, pass '
+            '--trust-checkpoint.'
+        ) from None
+    except Exception as error:  # zip and storage errors of many kinds
+        raise UserError(
+            f'checkpoint {path} cannot be read ({os.path.getsize(local)} bytes; truncated or '
+            f'damaged?): {_first_line(error)}'
+        ) from None
+    if not isinstance(content, Mapping):
+        raise UserError(
+            f'checkpoint {path}: expected a dict of tensors, found a {type(content).__name__}.'
+        )
+    return dict(content)
+
+
+def load_weights(
+    model: nn.Module, checkpoint: Mapping[str, Any], source: str, strict: bool = True
+) -> LoadReport:
+    """Loads a checkpoint's weights into a model.
+
+    Checkpoints of a plain mmdet detector (keys ``backbone.*``, ``roi_head.*`` ...) fill the model's
+    ``detector``; a leading ``module.`` is dropped.
+
+    Args:
+        model: The model.
+        checkpoint: What :func:`read_checkpoint` gave: a state dict, or a dict with ``state_dict``.
+        source: Where it comes from, for messages.
+        strict: Whether everything has to fit. Otherwise what fits is loaded.
+
+    Returns:
+        What fitted and what did not.
+
+    Raises:
+        UserError: with the whole report if ``strict`` and something does not fit, or if nothing does.
+    """
+    weights = checkpoint.get('state_dict', checkpoint)
+    weights = {key: value for key, value in weights.items() if isinstance(value, Tensor)}
+    weights = _rename(weights, model)
+    wanted = model.state_dict()
+    report = LoadReport(
+        missing=[key for key in wanted if key not in weights],
+        unexpected=[key for key in weights if key not in wanted],
+    )
+    fitting = {}
+    for key in wanted.keys() & weights.keys():
+        if weights[key].shape == wanted[key].shape:
+            fitting[key] = weights[key]
+        else:
+            report.mismatched.append((key, tuple(weights[key].shape), tuple(wanted[key].shape)))
+    report.mismatched.sort()
+    report.loaded = len(fitting)
+    if not fitting or (strict and not report.complete):
+        raise UserError(f'checkpoint {source} does not fit the model of this config:\n{report}')
+    model.load_state_dict(fitting, strict=False)
+    return report
+
+
+def _rename(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    weights = {re.sub(r'^module\.', '', key): value for key, value in weights.items()}
+    wanted = model.state_dict().keys()
+    parts = {key.split('.')[0] for key in weights}
+    if hasattr(model, 'detector') and not parts & {key.split('.')[0] for key in wanted}:
+        weights = {f'detector.{key}': value for key, value in weights.items()}
+    return weights
+
+
+def _download(url: str) -> str:
+    try:
+        folder = os.path.join(torch.hub.get_dir(), 'checkpoints')
+        target = os.path.join(folder, os.path.basename(url))
+        if not os.path.exists(target):
+            os.makedirs(folder, exist_ok=True)
+            torch.hub.download_url_to_file(url, target)
+        return target
+    except OSError as error:
+        raise UserError(
+            f'checkpoint {url} cannot be downloaded ({_first_line(error)}). Fetch it where there is a '
+            'network and pass --cfg-options load_from=FILE, or train from scratch with '
+            '--cfg-options load_from=None.'
+        ) from None
+
+
+def _section(title: str, keys: list[str], most: int = 12) -> list[str]:
+    if not keys:
+        return []
+    shown = [f'    {key}' for key in keys[:most]]
+    if len(keys) > most:
+        shown.append(f'    ... and {len(keys) - most} more')
+    return [f'  {title} ({len(keys)}):', *shown]
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,78 @@
+"""mmengine's runner, with checkpoints read as data and ranks that need no GPU."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import torch
+from mmengine.dist import is_distributed
+from mmengine.model import MMDistributedDataParallel, is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+
+from vispropnet.engine.checkpoint import load_weights, read_checkpoint
+from vispropnet.registry import RUNNERS
+
+
+@RUNNERS.register_module()
+class VISRunner(Runner):
+    """Runs training, validation and test of a config.
+
+    The arguments are those of ``mmengine.runner.Runner``. In the config, ``load_from`` names weights
+    to start from (what does not fit is reported and starts fresh), ``trust_checkpoint=True`` allows
+    checkpoints that run code while they are read.
+    """
+
+    def setup_env(self, env_cfg: dict) -> None:
+        """Sets up processes; ranks without GPUs talk through gloo, which mmengine does not offer."""
+        if self.distributed and not is_distributed() and not torch.cuda.is_available():
+            torch.distributed.init_process_group('gloo')
+        super().setup_env(env_cfg)
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Moves the model to its device and wraps it when there are ranks."""
+        if self.distributed and model_wrapper_cfg is None and not torch.cuda.is_available():
+            return MMDistributedDataParallel(
+                module=model,
+                broadcast_buffers=False,
+                find_unused_parameters=self.cfg.get('find_unused_parameters', False),
+            )
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    def load_checkpoint(
+        self,
+        filename: str,
+        map_location: str | Callable = 'cpu',
+        strict: bool | None = None,
+        revise_keys: list | None = None,
+    ) -> dict:
+        """Loads weights into the model.
+
+        Args:
+            filename: File or URL.
+            map_location: As in :func:`torch.load`.
+            strict: Whether everything has to fit; by default it has to when resuming and testing, and
+                need not when training starts from ``load_from``.
+            revise_keys: Unused; old layouts are converted by a tool of their own.
+
+        Returns:
+            The checkpoint.
+
+        Raises:
+            UserError: see :mod:`vispropnet.engine.checkpoint`.
+        """
+        checkpoint = read_checkpoint(
+            filename, map_location, trust=self.cfg.get('trust_checkpoint', False)
+        )
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        if strict is None:
+            strict = self._resume or self._train_loop is None
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        report = load_weights(model, checkpoint, os.fspath(filename), strict)
+        self._has_loaded = True
+        if report.complete:
+            self.logger.info(f'Loaded {filename}: {report}')
+        else:
+            self.logger.warning(f'Loaded {filename} in part; the rest starts fresh:\n{report}')
+        return checkpoint

@@ -1,0 +1,43 @@
+"""The one error that is the user's to mend, and how tools report it."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+
+class UserError(Exception):
+    """Bad input: a file, a key, an option or a checkpoint that its owner can mend.
+
+    The text names what was found, where, and what was expected. Tools print it without a traceback
+    and exit with status 2 (see :func:`report_user_errors`).
+
+    Args:
+        message: What is wrong, in one or a few lines.
+    """
+
+    def __init__(self, message: str) -> None:
+        # A data-loading worker hands its error over as the text of a traceback; keep the message at its
+        # end, which is what the user needs.
+        marker = f'\n{type(self).__module__}.{type(self).__qualname__}: '
+        if 'Original Traceback' in message and marker in message:
+            message = message.rpartition(marker)[2]
+        super().__init__(message.strip())
+
+
+@contextlib.contextmanager
+def report_user_errors() -> Iterator[None]:
+    """Turns a :class:`UserError` into one message on stderr and exit status 2.
+
+    Raises:
+        SystemExit: with status 2 for a ``UserError``, 130 for Ctrl-C.
+    """
+    try:
+        yield
+    except UserError as error:
+        print(f'error: {error}', file=sys.stderr, flush=True)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr, flush=True)
+        raise SystemExit(130) from None

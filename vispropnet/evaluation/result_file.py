@@ -1,0 +1,160 @@
+"""The official result file: what the evaluation server takes, written and read."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from vispropnet.errors import UserError
+from vispropnet.fileio import atomic_path, read_json
+
+# The name that the evaluation server looks for inside an upload.
+ARCHIVED_NAME = 'results.json'
+
+_KEY_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    'video_id': ((int,), 'an integer'),
+    'category_id': ((int,), 'an integer'),
+    'score': ((int, float), 'a number'),
+    'segmentations': ((list,), 'a list with one RLE or null per frame'),
+}
+RESULT_KEYS = tuple(_KEY_TYPES)
+
+
+def archive_path(path: str | os.PathLike) -> Path:
+    """Names the archive that :func:`write_results` puts beside a result file.
+
+    Args:
+        path: The result file.
+
+    Returns:
+        The same folder and stem with the suffix ``.zip``.
+
+    Raises:
+        UserError: if ``path`` itself ends in ``.zip`` or is a folder.
+    """
+    path = Path(path)
+    if path.suffix.lower() == '.zip':
+        raise UserError(
+            f'result file {path} must be named .json: the archive of the same stem that ends in '
+            '.zip is written beside it.'
+        )
+    if path.is_dir():
+        raise UserError(f'result file {path} is a folder; give the name of a file.')
+    return path.with_suffix('.zip')
+
+
+def check_writable(path: str | os.PathLike) -> None:
+    """Finds out before a long run whether the result file can be written after it.
+
+    Missing parent folders are made.
+
+    Args:
+        path: The result file to be written later.
+
+    Raises:
+        UserError: if the name is unusable or its folder cannot be made or written to.
+    """
+    path = Path(path)
+    archive_path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'cannot make the folder of {path}: {error.strerror}.') from None
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise UserError(f'cannot write {path}: no permission to write in {path.parent}.')
+
+
+def write_results(path: str | os.PathLike, results: Iterable[dict[str, Any]]) -> None:
+    """Writes the result file, and beside it the archive to upload, whole or not at all.
+
+    The file is one JSON list with one track a line, written track by track, so that the text of all
+    tracks never stands in memory. The archive has the same stem, ends in ``.zip``, and contains the
+    file as ``results.json``. Equal results give equal bytes in both.
+
+    Args:
+        path: The result file, ``*.json``. Missing parent folders are made.
+        results: Tracks ``{video_id, category_id, score, segmentations}``, with one RLE (``counts``
+            a string) or None per frame, in the order to be written.
+
+    Raises:
+        UserError: if the folder cannot be written to.
+        ValueError: if a track holds what JSON cannot (bytes, arrays, NaN).
+    """
+    with atomic_path(archive_path(path)) as archive, atomic_path(path) as plain:
+        with plain.open('w', encoding='utf-8', newline='\n') as stream:
+            stream.write('[')
+            for index, result in enumerate(results):
+                stream.write(',\n' if index else '\n')
+                stream.write(_entry_text(index, result))
+            stream.write('\n]\n')
+        _archive(plain, archive)
+
+
+def read_results(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """Reads a result file, ours or another system's.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its tracks, each with ``video_id``, ``category_id``, ``score`` and ``segmentations``.
+
+    Raises:
+        UserError: naming the file, the entry and the key, if it is not a list of such tracks.
+    """
+    results = read_json(path, 'result file')
+    if not isinstance(results, list):
+        raise UserError(
+            f'result file {path} must hold a list of tracks, not {_kind(results)}: '
+            '[{video_id, category_id, score, segmentations}, ...].'
+        )
+    for index, result in enumerate(results):
+        if not isinstance(result, dict):
+            raise UserError(
+                f'result file {path}: entry {index} must be an object, not {_kind(result)}.'
+            )
+        for key, (types, wanted) in _KEY_TYPES.items():
+            if key not in result:
+                raise UserError(f"result file {path}: entry {index} has no '{key}' ({wanted}).")
+            value = result[key]
+            if not isinstance(value, types) or isinstance(value, bool):
+                raise UserError(
+                    f"result file {path}: entry {index}: '{key}' must be {wanted}, "
+                    f'not {_kind(value)}.'
+                )
+    return results
+
+
+def _entry_text(index: int, result: dict[str, Any]) -> str:
+    try:
+        return json.dumps(result, separators=(',', ':'), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f'track {index} (video {result.get("video_id")}, score {result.get("score")}) '
+            f'cannot be written as JSON: {error}'
+        ) from error
+
+
+def _archive(source: Path, target: Path) -> None:
+    # A fixed date, system and mode: the archive's bytes depend on its content only.
+    entry = zipfile.ZipInfo(ARCHIVED_NAME, date_time=(1980, 1, 1, 0, 0, 0))
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.create_system = 3
+    entry.external_attr = 0o644 << 16
+    entry.file_size = source.stat().st_size
+    with (
+        zipfile.ZipFile(target, 'w') as archive,
+        source.open('rb') as reader,
+        archive.open(entry, 'w') as writer,
+    ):
+        shutil.copyfileobj(reader, writer, 1 << 20)
+
+
+def _kind(value: Any) -> str:
+    names = {dict: 'an object', list: 'a list', str: 'a string', type(None): 'null'}
+    return names.get(type(value), f'{value!r}')

@@ -1,0 +1,196 @@
+"""The metric of validation and test runs: gathers tracks, writes the result file, scores them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.dist import all_gather_object, broadcast_object_list, is_main_process
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+
+from vispropnet.errors import UserError
+from vispropnet.evaluation.average_precision import evaluate_tracks, read_annotations
+from vispropnet.evaluation.result_file import check_writable, write_results
+from vispropnet.evaluation.tracks import TrackAccumulator, encode_masks
+from vispropnet.registry import METRICS
+
+
+@METRICS.register_module()
+class YouTubeVISMetric(BaseMetric):
+    """Average precision of tracks against an annotation file, and the official result file.
+
+    Tracks are always scored against the annotation file itself, never against what a data pipeline
+    made of it, so that the numbers are those of scoring the result file later.
+
+    Args:
+        ann_file: Annotation file in YouTube-VIS form. Read only if ``evaluate``.
+        outfile: Result file (``*.json``) to write at each evaluation; an archive ready to upload is
+            put beside it. None writes nothing.
+        evaluate: Whether to score. If not, the tracks are only written.
+        collect_device: As in mmengine's ``BaseMetric``. Results are always gathered as pickled
+            objects over the default process group, because mmengine's own ways lose results when
+            ranks hold unequally many.
+        prefix: Put before the names of the metrics, with a slash. 'ytvis' if None.
+
+    Raises:
+        UserError: if the annotation file is missing or has nothing to score against, or the result
+            file could not be written.
+    """
+
+    default_prefix = 'ytvis'
+
+    def __init__(
+        self,
+        ann_file: str,
+        outfile: str | None = None,
+        evaluate: bool = True,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self.ann_file = os.fspath(ann_file)
+        self.outfile = None if outfile is None else os.fspath(outfile)
+        self.scores_tracks = evaluate
+        if self.outfile is not None:
+            check_writable(self.outfile)
+        if self.scores_tracks:
+            read_annotations(self.ann_file)  # now, not after hours; read again when it is needed
+        self._open: dict[int, _OpenVideo] = {}
+        self._finished: list[int] = []
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Takes in frames; when the last one of a video came, its tracks go to ``self.results``.
+
+        The frames of a video come in order and on one rank; those of several videos may be mixed.
+
+        Args:
+            data_batch: Not used.
+            data_samples: One dict a frame with ``video_id``, ``frame_id`` (position in the video,
+                from 0), ``video_length``, ``category_ids`` (category id of each label index) and
+                ``pred_instances``: ``ids`` (N,), ``labels`` (N,), ``scores`` (N,) and ``masks``
+                (N, H, W) bool at the original size of the frame.
+        """
+        for sample in data_samples:
+            video_id, frame_id = int(sample['video_id']), int(sample['frame_id'])
+            length = int(sample['video_length'])
+            video = self._open.setdefault(video_id, _OpenVideo())
+            assert frame_id == video.frames, (
+                f'video {video_id}: frames must come in order, expected {video.frames} of '
+                f'{length}, got {frame_id}'
+            )
+            instances = sample['pred_instances']
+            video.tracks.add_frame(
+                frame_id,
+                instances['ids'],
+                instances['labels'],
+                instances['scores'],
+                encode_masks(instances['masks']),
+            )
+            video.frames += 1
+            if video.frames == length:
+                del self._open[video_id]
+                self._finished.append(video_id)
+                self.results.extend(video.tracks.results(video_id, length, sample['category_ids']))
+
+    def evaluate(self, size: int = 0) -> dict[str, float]:
+        """Gathers the tracks of all ranks, writes and scores them, and starts afresh.
+
+        Args:
+            size: Not used: results are tracks, and their number is not known beforehand.
+
+        Returns:
+            The metrics with their prefix, the same on all ranks; empty if nothing is to be scored.
+
+        Raises:
+            UserError: on all ranks, if the main rank met one.
+            RuntimeError: on all ranks, if a video was left unfinished or came twice; on the other
+                ranks, if the main rank met an error.
+        """
+        part = (self.results, self._finished, {key: v.frames for key, v in self._open.items()})
+        try:
+            parts = all_gather_object(part)
+            _check_videos([part[1] for part in parts], [part[2] for part in parts])
+            return self._evaluate_on_main_rank(parts)
+        finally:
+            self.results = []
+            self._finished = []
+            self._open = {}
+
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+        """Writes the result file and scores the tracks of all ranks.
+
+        Args:
+            results: Tracks ``{video_id, category_id, score, segmentations}``.
+
+        Returns:
+            The metrics without prefix; empty if the tracks are not to be scored.
+
+        Raises:
+            UserError: if the annotation file has nothing to score against, or does not fit.
+        """
+        results = sorted(results, key=lambda track: (track['video_id'], -track['score']))
+        if self.outfile is not None:
+            write_results(self.outfile, results)
+        if not self.scores_tracks:
+            return {}
+        annotations = read_annotations(self.ann_file)
+        missing = {video['id'] for video in annotations['videos']} - set(self._finished)
+        if missing:
+            print_log(
+                f'{len(missing)} of {len(annotations["videos"])} videos of {self.ann_file} were '
+                'not processed; their objects count as missed.',
+                logger='current',
+                level=logging.WARNING,
+            )
+        return evaluate_tracks(annotations, results)
+
+    def _evaluate_on_main_rank(self, parts: list[tuple]) -> dict[str, float]:
+        """Scores on the main rank; every rank gets its metrics or its error, so that none hangs."""
+        outcome: list[dict | None] = [None]
+        failure: Exception | None = None
+        if is_main_process():
+            try:
+                self._finished = [video_id for part in parts for video_id in part[1]]
+                metrics = self.compute_metrics([track for part in parts for track in part[0]])
+                outcome[0] = dict(
+                    metrics={f'{self.prefix}/{name}': value for name, value in metrics.items()}
+                )
+            except Exception as error:  # raised below, once the others know of it
+                failure = error
+                outcome[0] = dict(error=str(error), user=isinstance(error, UserError))
+        broadcast_object_list(outcome)
+        if failure is not None:
+            raise failure
+        if 'error' in outcome[0]:
+            if outcome[0]['user']:
+                raise UserError(outcome[0]['error'])
+            raise RuntimeError(f'evaluation failed on the main rank: {outcome[0]["error"]}')
+        return outcome[0]['metrics']
+
+
+class _OpenVideo:
+    """A video of which frames are still to come: its tracks, and how many frames there were."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self.tracks = TrackAccumulator()
+
+
+def _check_videos(finished: list[list[int]], unfinished: list[dict[int, int]]) -> None:
+    for rank, videos in enumerate(unfinished):
+        for video_id, frames in videos.items():
+            raise RuntimeError(
+                f'video {video_id} was left unfinished on rank {rank}: only its first {frames} '
+                'frames were processed before the evaluation'
+            )
+    counts = Counter(video_id for videos in finished for video_id in videos)
+    twice = [video_id for video_id, count in counts.items() if count > 1]
+    if twice:
+        raise RuntimeError(
+            f'videos {twice[:10]} were processed more than once in one evaluation; the sampler '
+            'must give each video to one rank, and pad none'
+        )

@@ -1,0 +1,7 @@
+"""Video instance segmentation detectors."""
+
+from vispropnet.models.detectors.base import VISDetector
+from vispropnet.models.detectors.masktrack_rcnn import MaskTrackRCNN
+from vispropnet.models.detectors.mmdet_masktrack_rcnn import MMDetMaskTrackRCNN
+
+__all__ = ['MMDetMaskTrackRCNN', 'MaskTrackRCNN', 'VISDetector']

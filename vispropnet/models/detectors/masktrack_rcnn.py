@@ -1,0 +1,190 @@
+"""MaskTrack R-CNN (Yang, Fan and Xu, "Video Instance Segmentation", ICCV 2019)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from mmdet.models.task_modules.samplers import SamplingResult
+from mmdet.models.utils import unpack_gt_instances
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from vispropnet.models.detectors.base import Pairs, VISDetector
+from vispropnet.models.track_heads import matching_logits
+from vispropnet.models.trackers import VideoState
+from vispropnet.registry import MODELS, TASK_UTILS
+
+Features = Sequence[Tensor]
+
+
+@MODELS.register_module()
+class MaskTrackRCNN(VISDetector):
+    """Mask R-CNN with a head that tells objects apart.
+
+    The stages (extract features, propose, detect, associate) are methods that training and inference
+    share.
+
+    Args:
+        detector: Config of mmdet's ``MaskRCNN`` (any two-stage detector with a standard RoI head and
+            a mask head).
+        track_head: Config of the track head.
+        tracker: Config of the association.
+        data_preprocessor: Config of the preprocessing.
+        init_cfg: Initialisation, as in mmengine.
+    """
+
+    def __init__(
+        self,
+        detector: dict,
+        track_head: dict,
+        tracker: dict,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        self.detector = MODELS.build(detector)
+        self.track_head = MODELS.build(track_head)
+        self.tracker = TASK_UTILS.build(tracker)
+
+    def loss(self, inputs: Tensor, data_samples: Pairs) -> dict[str, Tensor]:
+        """Losses of the RPN, the box, mask and track heads; see the base class."""
+        key_samples, ref_samples = data_samples['key'], data_samples['ref']
+        key_features, ref_features = self.extract_features_of_pairs(inputs)
+        losses, proposals = self.propose_with_loss(key_features, key_samples)
+        sampling_results = self.sample_rois(key_features, proposals, key_samples)
+        losses.update(self.detection_loss(key_features, sampling_results, key_samples))
+        losses.update(
+            self.track_head.loss(
+                key_features, ref_features, sampling_results, key_samples, ref_samples
+            )
+        )
+        return losses
+
+    def init_state(self) -> VideoState:
+        """Makes the state of a video before its first frame."""
+        return VideoState.empty(next(self.parameters()).device)
+
+    @torch.no_grad()
+    def step(
+        self, image: Tensor, metainfo: dict, state: VideoState
+    ) -> tuple[InstanceData, VideoState]:
+        """Segments and associates the next frame of a video; see the base class."""
+        features = self.extract_features(image[None])
+        detections = self.detect(features, self.propose(features, metainfo), metainfo)
+        detections.ids, state = self.associate(features, detections, state)
+        return self.segment(features, detections, metainfo), state
+
+    # Stages
+
+    def extract_features(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Backbone and neck: (B, 3, H, W) to one (B, C, H', W') per level."""
+        return self.detector.extract_feat(images)
+
+    def extract_features_of_pairs(self, images: Tensor) -> tuple[Features, Features]:
+        """Features of key and reference frames from one pass.
+
+        Args:
+            images: (2B, 3, H, W), the key frames first.
+
+        Returns:
+            Per level (B, C, H', W') of the key frames, and of the reference frames.
+        """
+        halves = [level.chunk(2) for level in self.extract_features(images)]
+        return [key for key, _ in halves], [ref for _, ref in halves]
+
+    def propose_with_loss(
+        self, features: Features, samples: Sequence[DetDataSample]
+    ) -> tuple[dict[str, Tensor], list[InstanceData]]:
+        """RPN losses and the proposals to train the heads on."""
+        # The RPN's one-channel classifier takes every label but 0 for background.
+        rpn_samples = [copy.copy(sample) for sample in samples]
+        for sample in rpn_samples:
+            instances = copy.copy(sample.gt_instances)
+            instances.labels = torch.zeros_like(instances.labels)
+            sample.gt_instances = instances
+        train_cfg = self.detector.train_cfg
+        losses, proposals = self.detector.rpn_head.loss_and_predict(
+            features, rpn_samples, proposal_cfg=train_cfg.rpn_proposal
+        )
+        return {
+            name if 'rpn' in name else f'rpn_{name}': value
+            for name, value in losses.items()
+        }, proposals
+
+    def propose(self, features: Features, metainfo: dict) -> InstanceData:
+        """RPN proposals of one frame, in pixels of the network's input."""
+        sample = DetDataSample(metainfo=metainfo)
+        return self.detector.rpn_head.predict(features, [sample], rescale=False)[0]
+
+    def sample_rois(
+        self,
+        features: Features,
+        proposals: Sequence[InstanceData],
+        samples: Sequence[DetDataSample],
+    ) -> list[SamplingResult]:
+        """Assigns proposals to ground truth and samples the RoIs that all heads are trained on."""
+        roi_head = self.detector.roi_head
+        instances, ignored, _ = unpack_gt_instances(samples)
+        results = []
+        for image, priors in enumerate(proposals):
+            priors.priors = priors.pop('bboxes')
+            assigned = roi_head.bbox_assigner.assign(priors, instances[image], ignored[image])
+            results.append(
+                roi_head.bbox_sampler.sample(
+                    assigned,
+                    priors,
+                    instances[image],
+                    feats=[level[image][None] for level in features],
+                )
+            )
+        return results
+
+    def detection_loss(
+        self,
+        features: Features,
+        sampling_results: Sequence[SamplingResult],
+        samples: Sequence[DetDataSample],
+    ) -> dict[str, Tensor]:
+        """Losses of the box and mask heads on sampled RoIs."""
+        roi_head = self.detector.roi_head
+        boxes = roi_head.bbox_loss(features, sampling_results)
+        masks = roi_head.mask_loss(
+            features,
+            sampling_results,
+            boxes['bbox_feats'],
+            [sample.gt_instances for sample in samples],
+        )
+        return {**boxes['loss_bbox'], **masks['loss_mask']}
+
+    def detect(self, features: Features, proposals: InstanceData, metainfo: dict) -> InstanceData:
+        """Boxes, labels and scores of one frame, boxes in pixels of the network's input."""
+        roi_head = self.detector.roi_head
+        return roi_head.predict_bbox(
+            features, [metainfo], [proposals], roi_head.test_cfg, rescale=False
+        )[0]
+
+    def associate(
+        self, features: Features, detections: InstanceData, state: VideoState
+    ) -> tuple[Tensor, VideoState]:
+        """Ids of a frame's detections and the new state."""
+        return self.tracker.associate(
+            self.track_head.embed(features, [detections.bboxes])[0],
+            detections.bboxes,
+            detections.labels,
+            detections.scores,
+            state,
+            matching_logits,
+        )
+
+    def segment(
+        self, features: Features, detections: InstanceData, metainfo: dict
+    ) -> InstanceData:
+        """Adds masks; boxes and masks of the result are in pixels of the frame as it came."""
+        # mmdet rescales the boxes in place; the state holds the ones of before.
+        detections.bboxes = detections.bboxes.clone()
+        return self.detector.roi_head.predict_mask(
+            features, [metainfo], [detections], rescale=True
+        )[0]

@@ -1,0 +1,1 @@
+"""Pictures: instances drawn on frames, contact sheets of whole files, training curves."""
