@@ -67,7 +67,8 @@ environment:
 	stamp=$$("$$VENV/bin/python" -c 'import sys; print(".vispropnet-pins-%d.%d" % sys.version_info[:2])'); \
 	if cmp -s requirements.txt "$$VENV/$$stamp"; then exit 0; fi; \
 	$(DROP_HALF_INSTALLED); \
-	$(PIP) --version >/dev/null 2>&1 || "$$VENV/bin/python" -I -m ensurepip --upgrade --default-pip; \
+	"$$VENV/bin/python" -I -c 'from importlib.metadata import version; version("pip")' 2>/dev/null || \
+	  "$$VENV/bin/python" -I -m ensurepip --upgrade --default-pip; \
 	$(PIP) install -r requirements.txt; \
 	echo 'Taking the OpenCV build that needs no graphics libraries ...'; \
 	$(PIP) install --quiet --force-reinstall --no-deps "$$(grep '^opencv-python-headless==' requirements.txt)"; \

@@ -18,8 +18,8 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        # A data-loading worker hands its error over as the text of a traceback; keep the message at its
-        # end, which is what the user needs.
+        # A data-loading worker hands its error over as the text of a traceback; keep the message at
+        # its end, which is what the user needs.
         marker = f'\n{type(self).__module__}.{type(self).__qualname__}: '
         if 'Original Traceback' in message and marker in message:
             message = message.rpartition(marker)[2]

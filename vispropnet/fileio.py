@@ -51,8 +51,8 @@ def read_json(path: str | os.PathLike, what: str = 'file', hint: str = '') -> An
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Gives a temporary path beside ``path`` that takes its place when the block ends well.
 
-    The temporary name keeps the suffix, so that writers that choose a format by it work. Of a link, the
-    file it points to is replaced; what cannot be replaced (``/dev/stdout``, a pipe) is written directly.
+    The temporary name keeps the suffix, so that writers that choose a format by it work. Of a link,
+    the file it points to is replaced. A device or a pipe (``/dev/stdout``) is written to directly.
 
     Args:
         path: The final path. Missing parent folders are made.

@@ -22,8 +22,6 @@ visualizer = dict(type='Visualizer', vis_backends=vis_backends)
 log_processor = dict(type='LogProcessor', window_size=50, by_epoch=True)
 log_level = 'INFO'
 
-val_cfg = dict(type='VideoValLoop')
-test_cfg = dict(type='VideoTestLoop')
 
 load_from = None
 resume = False

@@ -8,13 +8,14 @@ _base_ = [
 num_classes = 4
 channels = 64
 strides = [4, 8, 16]
+norm = dict(type='BN', requires_grad=True)
 
 model = dict(
     detector=dict(
         backbone=dict(
             depth=18, num_stages=3, strides=(1, 2, 2), dilations=(1, 1, 1), out_indices=(0, 1, 2), frozen_stages=-1, norm_eval=False,
         ),
-        neck=dict(in_channels=[64, 128, 256], out_channels=channels, num_outs=3),
+        neck=dict(in_channels=[64, 128, 256], out_channels=channels, num_outs=3, norm_cfg=norm),
         rpn_head=dict(
             in_channels=channels,
             feat_channels=channels,
@@ -22,10 +23,10 @@ model = dict(
         ),
         roi_head=dict(
             bbox_roi_extractor=dict(out_channels=channels, featmap_strides=strides, finest_scale=16),
-            bbox_head=dict(in_channels=channels, fc_out_channels=256, num_classes=num_classes, reg_class_agnostic=True),
+            bbox_head=dict(type='ConvFCBBoxHead', num_shared_convs=3, num_shared_fcs=1, conv_out_channels=channels, norm_cfg=norm, in_channels=channels, fc_out_channels=256, num_classes=num_classes, reg_class_agnostic=True),
             mask_roi_extractor=dict(out_channels=channels, featmap_strides=strides, finest_scale=16),
             mask_head=dict(
-                num_convs=2, in_channels=channels, conv_out_channels=channels, num_classes=num_classes, class_agnostic=True,
+                num_convs=2, norm_cfg=norm, in_channels=channels, conv_out_channels=channels, num_classes=num_classes, class_agnostic=True,
             ),
         ),
         train_cfg=dict(
@@ -46,6 +47,7 @@ train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=10, val_interval=10)
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=0.001, weight_decay=0.01),
+    paramwise_cfg=dict(custom_keys={'track_head': dict(lr_mult=0.3)}),
     clip_grad=dict(max_norm=10, norm_type=2),
 )
 param_scheduler = [

@@ -394,6 +394,29 @@ def test_drift_changes_the_colour_over_the_video():
         np.testing.assert_array_equal(image[5, 5], 0)
 
 
+def test_drawn_frames_show_drift_pan_and_the_front_body_only():
+    behind = square_body(drift=(60.0, 0.0, -60.0))
+    front = square_body(velocity=(0.0, 4.0))
+    scene = moving_shapes_render.Scene([behind, front], [1, 0], 0.0, pan=(2.0, 2.0), unit=1.0)
+    patches = moving_shapes_render.cover_scene(scene, 4, (48, 48))
+    front_masks, behind_masks = moving_shapes_render.visible_masks(scene, patches, (48, 48), 8)
+    # The front square uncovers the other by 4 rows a frame.
+    assert front_masks.sum((1, 2)).tolist() == [100, 100, 100, 100]
+    assert behind_masks.sum((1, 2)).tolist() == [0, 40, 80, 100]
+    palette = np.array([[60.0, 70, 80], [90, 100, 110], [120, 130, 140]])
+    frames = moving_shapes_render.draw_frames(
+        scene, patches, palette, np.random.default_rng(0), (48, 48)
+    ).astype(float)
+    gaps = [frames[t][behind_masks[t]].mean(0) - frames[t][front_masks[t]].mean(0) for t in (1, 3)]
+    gain = gaps[1][0] / 60
+    assert 0.8 < gain < 1.2
+    np.testing.assert_allclose(gaps[0], gain * np.array([20, 0, -20]), atol=3)
+    np.testing.assert_allclose(gaps[1], gain * np.array([60, 0, -60]), atol=3)
+    # Two pixels of pan change the background by more than noise of at most 6 levels does.
+    still = np.abs(frames[1, 40:] - frames[0, 40:]).mean()
+    assert np.abs(frames[3, 40:] - frames[0, 40:]).mean() > still + 0.5
+
+
 def test_presets_differ_in_drift_shutter_and_occluders():
     palette = np.array([[60.0, 70, 80], [90, 100, 110], [120, 130, 140]])
     for preset in ('easy', 'occlusion'):

@@ -13,7 +13,8 @@ from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 
 from vispropnet.errors import UserError
-from vispropnet.evaluation import YouTubeVISMetric, read_results
+from vispropnet.evaluation.result_file import read_results
+from vispropnet.evaluation.ytvis_metric import YouTubeVISMetric
 from vispropnet.registry import METRICS
 
 HEIGHT, WIDTH = 6, 8

@@ -25,11 +25,13 @@ The recipe. Lengths are pixels at 160x96 and grow with min(width, height) / 96; 
   frames and returns, are drawn anew.
 
 A mask is the visible part: pixels more than half covered by the object, less those more than half
-covered by anything in front. A mask of fewer than 8 pixels at 160x96 counts as hidden, and
-an object that is never visible is not annotated.
+covered by anything in front. A mask of fewer than 8 pixels at 160x96 counts as hidden, and an
+object that is never visible is not annotated.
 
 Each video has random streams of its own, one per aspect (layout, motion, looks, camera), keyed by
 seed, preset, split and index. So a video does not depend on how many others are made.
+The same options give the same bytes on one machine with one version of OpenCV; other instruction
+sets may round some pixels of the background differently, by one level.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from vispropnet.datasets.annotation_file import compressed_rle, read_annotation_
 from vispropnet.datasets.randomness import global_seed, random_key
 from vispropnet.datasets.reference import ReferenceSampler
 from vispropnet.errors import UserError
-from vispropnet.registry import DATASETS
+from vispropnet.registry import DATASETS, TRANSFORMS
 
 
 @DATASETS.register_module()
@@ -62,7 +62,9 @@ class YouTubeVIS(BaseDataset):
             metainfo=metainfo,
             data_root=data_root,
             data_prefix=data_prefix or dict(img=''),
-            pipeline=list(pipeline),
+            pipeline=[
+                TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline
+            ],
             test_mode=test_mode,
         )
 

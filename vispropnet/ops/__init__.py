@@ -1,4 +1,4 @@
-"""Operators: the stand-in for mmcv's compiled ones. Importing this package does not import torch."""
+"""Operators: the stand-in for mmcv's compiled ones. Importing this does not import torch."""
 
 from vispropnet.ops.stand_in import register_stand_in
 

@@ -50,7 +50,10 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) ->
     if offset:
         # Moving the far corner by the offset adds it to every width, height and overlap alike.
         boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
-    return torch.ops.torchvision.nms(boxes, scores.float(), iou_threshold)
+    # torchvision's CPU kernel compares a single-precision IoU with a double threshold, by which an
+    # IoU of 3/10 is larger than 0.3. Rounded alike, equal is equal, as on GPUs and in mmcv.
+    threshold = torch.tensor(iou_threshold, dtype=torch.float32).item()
+    return torch.ops.torchvision.nms(boxes, scores.float(), threshold)
 
 
 def roi_align_forward(
@@ -161,10 +164,10 @@ def missing_operator(name: str) -> Callable[..., None]:
 
     def operator(*args, **kwargs):
         raise NotImplementedError(
-            f"mmcv's compiled operator {name!r} is not available: mmcv was installed without compiled "
-            'operators, and vispropnet replaces only those that its own models use '
-            f'({", ".join(__all__[2:])}). To get it, compile mmcv beside the installed torch (a C++ '
-            'compiler, for GPUs the CUDA toolkit, 10 minutes and more): '
+            f"mmcv's compiled operator {name!r} is not available: mmcv was installed without "
+            'compiled operators, and vispropnet replaces only those that its own models use '
+            f'({", ".join(__all__[2:])}). To get it, compile mmcv beside the installed torch '
+            '(needs a C++ compiler, for GPUs the CUDA toolkit too, and 10 minutes or more): '
             "pip install 'setuptools>=80' wheel && pip install --no-build-isolation --no-deps "
             '--force-reinstall --no-cache-dir --no-binary onedl-mmcv onedl-mmcv. '
             'vispropnet then uses the compiled operators.'

@@ -1,9 +1,9 @@
 """Serves ``mmcv._ext`` when mmcv was installed without compiled operators.
 
 mmcv's wheels with compiled operators do not exist for current torch, and compiling them takes a
-toolchain and a quarter of an hour. ``import mmdet.models`` needs the module all the same. The finder
-below stands at the very end of ``sys.meta_path``: where a compiled ``mmcv._ext`` exists, the ordinary
-finders have already found it and this one is never asked.
+toolchain and a quarter of an hour. ``import mmdet.models`` needs the module all the same. The
+finder below stands at the very end of ``sys.meta_path``: where a compiled ``mmcv._ext`` exists, the
+ordinary finders have already found it and this one is never asked.
 """
 
 from __future__ import annotations

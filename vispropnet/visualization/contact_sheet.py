@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ class _Track:
     label: int
     score: float | None
     rles: list[dict | None]
-    propagated: Sequence[bool]
+    propagated: list[bool]
     number: int = 0
 
 
@@ -100,15 +99,8 @@ def contact_sheet(
         dashes |= any(any(track.propagated) for track in ours)
         blocks.append(_video_block(video, rows, Path(images), names, columns, cell_width, side))
     legend = _legend(title, blocks[0].shape[1], score_threshold, with_truth, result_name, dashes)
-    sheet = cv2.copyMakeBorder(
-        np.concatenate([legend, *blocks]),
-        14,
-        0,
-        MARGIN,
-        MARGIN,
-        cv2.BORDER_CONSTANT,
-        value=BACKGROUND,
-    )
+    sheet = np.concatenate([legend, *blocks])
+    sheet = cv2.copyMakeBorder(sheet, 14, 0, MARGIN, MARGIN, cv2.BORDER_CONSTANT, value=BACKGROUND)
     with atomic_path(out) as temporary:
         temporary.write_bytes(cv2.imencode('.png', sheet)[1].tobytes())
     return Path(out)
@@ -121,7 +113,8 @@ def _evenly(total: int, count: int) -> list[int]:
 
 def _cell_width(videos, columns, side):
     room = (MAX_WIDTH - 2 * MARGIN - side - (columns - 1) * GAP) // columns
-    wanted = max(video['width'] * -(-MIN_CELL_WIDTH // video['width']) for video in videos)
+    sides = [max(video['width'], video['height']) for video in videos]
+    wanted = max(side * -(-MIN_CELL_WIDTH // side) for side in sides)
     return min(room, wanted)
 
 
@@ -217,10 +210,8 @@ def _video_block(video, rows, images, names, columns, cell_width, side):
 def _fit(width, height, cell_width):
     """Gives the whole factor to enlarge by (0: shrink) and the (width, height) in the cell."""
     scale = cell_width // max(width, height)
-    if scale:
-        return scale, (width * scale, height * scale)
-    shrink = cell_width / max(width, height)
-    return 0, (max(1, round(width * shrink)), max(1, round(height * shrink)))
+    factor = scale or cell_width / max(width, height)
+    return scale, (max(1, round(width * factor)), max(1, round(height * factor)))
 
 
 def _cell(picture, tracks, frame, names, scale, size):
@@ -283,10 +274,10 @@ def _legend(title, width, threshold, with_truth, result_name, dashes):
     """Draws the heading and what the marks mean; lines are wrapped to the width."""
     notes = [
         'one colour and number per track of a video; the frames themselves are muted',
-        f'shown: {result_name} scoring {threshold:.2f} or more, as #track category score',
+        f'{result_name}: tracks scoring {threshold:.2f} or more, as #track category score',
     ]
     if with_truth:
-        notes.append(f'{result_name} with IoU ≥ {SAME_OBJECT_IOU} to a true track take its colour')
+        notes.append(f'a track with IoU ≥ {SAME_OBJECT_IOU} to a true one takes its colour')
     if dashes:
         notes.append('white dashes: mask carried over from another frame')
     squares = 8 * (text_size('#8', TEXT_SIZE)[0] + 32)

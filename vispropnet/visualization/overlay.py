@@ -65,40 +65,16 @@ def draw_instances(
         canvas = image.copy()
     boxes = [_mask_box(mask) for mask in masks]
     present = [index for index, box in enumerate(boxes) if box is not None]
-    thickness = outline_thickness(*canvas.shape[:2])
     for index in sorted(present, key=lambda index: -int(masks[index].sum())):
         dashed = propagated is not None and bool(propagated[index])
-        _draw_mask(
-            canvas, masks[index], boxes[index], track_color(ids[index]), scale, thickness, dashed
-        )
-
-    size = font_size(*canvas.shape[:2])
+        _draw_mask(canvas, masks[index], boxes[index], track_color(ids[index]), scale, dashed)
     texts = []
     for index in present:
-        text = f'#{int(ids[index])} {names[labels[index]]}'
-        text += '' if scores is None else f' {float(scores[index]):.2f}'
-        fits = _label_size(text, size)[0] <= canvas.shape[1]
-        texts.append(text if fits else text.split(' ')[0])
-    places = place_labels(
-        [_label_size(text, size) for text in texts],
-        [tuple(scale * side for side in boxes[index]) for index in present],
-        canvas.shape[1],
-        canvas.shape[0],
-    )
-    for index, text, place in zip(present, texts, places, strict=True):
-        if place is not None:
-            _draw_label(canvas, text, place, size, track_color(ids[index]))
+        score = '' if scores is None else f' {float(scores[index]):.2f}'
+        texts.append(f'#{int(ids[index])} {names[labels[index]]}{score}')
+    colors = [track_color(ids[index]) for index in present]
+    _draw_labels(canvas, texts, [np.multiply(boxes[index], scale) for index in present], colors)
     return canvas
-
-
-def font_size(height: int, width: int) -> int:
-    """Gives the text size in pixels that suits a picture of this size."""
-    return round(8 + 0.0155 * (height * width) ** 0.5)
-
-
-def outline_thickness(height: int, width: int) -> int:
-    """Gives the outline width in pixels that suits a picture of this size."""
-    return max(1, round(0.9 + 0.0025 * (height * width) ** 0.5))
 
 
 def text_size(text: str, size: int, bold: bool = False) -> tuple[int, int]:
@@ -146,8 +122,8 @@ def place_labels(
 ) -> list[tuple[int, int] | None]:
     """Finds a place for every label: inside the picture, free of other labels, near its box.
 
-    Of places around the box and on a grid over the picture, the cheapest is taken: hiding another
-    label costs most, then lying apart from the own box or hiding another one.
+    Places around and inside the box come first, those that hide no other box preferred; where all
+    of them meet a label that is already placed, a near and free place on a grid is taken.
 
     Args:
         sizes: (width, height) of each label.
@@ -171,9 +147,8 @@ def place_labels(
         rects = np.concatenate([corners, corners + label], axis=1)
         cost = 100 * _overlap(rects, placed) + _overlap(rects, np.delete(boxes, index, axis=0))
         cost = (cost + 0.2 * _overlap(rects, boxes[index : index + 1])) / (label[0] * label[1])
-        apart = np.maximum(rects[:, :2] - boxes[index, 2:], boxes[index, :2] - rects[:, 2:])
-        cost += np.clip(apart, 0, None).sum(axis=1) / label[1]
-        cost += 0.5 * np.abs(corners - around[0]).sum(axis=1) / (width + height)
+        cost += 2 * np.abs(corners - around[0]).sum(axis=1) / (width + height)
+        cost[len(around) :] += 1
         placed = np.concatenate([placed, rects[[cost.argmin()]]])
         places.append(tuple(int(side) for side in placed[-1, :2]))
     return places
@@ -223,12 +198,14 @@ def _mask_box(mask):
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def _draw_mask(canvas, mask, box, color, scale, thickness, dashed):
+def _draw_mask(canvas, mask, box, color, scale, dashed):
     """Blends one mask into the canvas; works on the part around its box only."""
+    thickness = max(1, round(0.9 + 0.0025 * (canvas.shape[0] * canvas.shape[1]) ** 0.5))
     x0, y0 = max(box[0] - 1, 0), max(box[1] - 1, 0)
     crop = mask[y0 : box[3] + 1, x0 : box[2] + 1]
     cover = _coverage(crop, scale)
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * thickness + 1, 2 * thickness + 1))
+    reach = 2 * (thickness + (scale > 1)) + 1  # a smoothed rim takes a pixel to reach full colour
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
     inner = cv2.erode(cover, kernel)
     outline = cover - inner
     shadow = inner - cv2.erode(inner, np.ones((3, 3), np.uint8))  # sets outline off from fill
@@ -274,25 +251,25 @@ def _dashes(cover, length, kernel):
     return cv2.dilate(marks, kernel) > 0
 
 
-def _label_margins(size):
-    return max(1, round(0.28 * size)), max(2, round(0.3 * size))
-
-
-def _label_size(text, size):
-    width, height = text_size(text, size)
-    pad, bar = _label_margins(size)
-    return width + 2 * pad + bar, height
-
-
-def _draw_label(canvas, text, place, size, color):
-    x, y = place
-    width, height = _label_size(text, size)
-    pad, bar = _label_margins(size)
-    region = canvas[y : y + height, x : x + width]
-    background = np.array(LABEL_BACKGROUND) * LABEL_OPACITY
-    region[:] = np.rint(region * (1 - LABEL_OPACITY) + background)
-    region[:, :bar] = color
-    draw_text(canvas, text, (x + bar + pad, y), size)
+def _draw_labels(canvas, texts, boxes, colors):
+    height, width = canvas.shape[:2]
+    size = round(8 + 0.0155 * (height * width) ** 0.5)
+    bar, pad = max(2, round(0.3 * size)), max(1, round(0.28 * size))
+    extra = bar + 2 * pad
+    texts = [
+        text if text_size(text, size)[0] + extra <= width else text.split(' ')[0] for text in texts
+    ]
+    sizes = [(text_size(text, size)[0] + extra, text_size(text, size)[1]) for text in texts]
+    places = place_labels(sizes, boxes, width, height)
+    for text, (label_w, label_h), place, color in zip(texts, sizes, places, colors, strict=True):
+        if place is None:
+            continue
+        x, y = place
+        region = canvas[y : y + label_h, x : x + label_w]
+        background = np.full_like(region, LABEL_BACKGROUND)
+        cv2.addWeighted(region, 1 - LABEL_OPACITY, background, LABEL_OPACITY, 0, dst=region)
+        region[:, :bar] = color
+        draw_text(canvas, text, (x + bar + pad, y), size)
 
 
 @functools.lru_cache(maxsize=8)

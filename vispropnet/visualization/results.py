@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from vispropnet.datasets.annotation_file import read_annotation_file
 from vispropnet.evaluation.result_file import read_results
+from vispropnet.evaluation.tracks import checked_rles
 from vispropnet.fileio import atomic_path
 from vispropnet.visualization.contact_sheet import read_frame
 from vispropnet.visualization.overlay import draw_instances
@@ -47,6 +48,9 @@ def draw_results(
             tracks[track['video_id']].append(track)
     for video in tqdm(content['videos'], desc='drawing', unit='video'):
         numbered = list(enumerate(tracks[video['id']], start=1))
+        for number, track in numbered:
+            where = f'result file {results}: video {video["id"]}, track {number}'
+            track['segmentations'] = checked_rles(track['segmentations'], video, where)
         for frame in range(len(video['file_names'])):
             picture = read_frame(video, frame, Path(images))
             shown = [(number, one) for number, one in numbered if one['segmentations'][frame]]

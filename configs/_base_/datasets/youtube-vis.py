@@ -30,3 +30,6 @@ test_dataloader = val_dataloader
 
 val_evaluator = dict(type='YouTubeVISMetric')
 test_evaluator = val_evaluator
+
+val_cfg = dict(type='VideoValLoop')
+test_cfg = dict(type='VideoTestLoop')

@@ -11,6 +11,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from vispropnet.models.trackers import VideoState
+from vispropnet.registry import MODELS
 
 Pairs = dict[str, list[DetDataSample]]
 
@@ -21,7 +22,18 @@ class VISDetector(BaseModel):
     A detector holds weights and settings, and nothing of a video: that is in the state, which
     :meth:`step` takes and gives. So videos can be interleaved, and validation, test and the Python
     API all run the same code.
+
+    Args:
+        data_preprocessor: Config of the preprocessing.
+        init_cfg: Initialisation, as in mmengine.
     """
+
+    def __init__(
+        self, data_preprocessor: dict | None = None, init_cfg: dict | None = None
+    ) -> None:
+        # Built here, in our scope: mmengine's own look-up depends on a global default scope.
+        built = MODELS.build(data_preprocessor or dict(type='VISDataPreprocessor'))
+        super().__init__(data_preprocessor=built, init_cfg=init_cfg)
 
     @abstractmethod
     def loss(self, inputs: Tensor, data_samples: Pairs) -> dict[str, Tensor]:

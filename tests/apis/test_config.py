@@ -1,0 +1,94 @@
+import pytest
+
+from vispropnet.apis.config import explain_config_errors, load_config
+from vispropnet.errors import UserError
+from vispropnet.registry import MODELS
+
+SMALL = 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_10e_moving-shapes.py'
+
+
+@pytest.fixture
+def small(pytestconfig):
+    return str(pytestconfig.rootpath / SMALL)
+
+
+def test_overrides_take_effect(small):
+    config = load_config(small, ['optim_wrapper.optimizer.lr=0.5', 'data_root=/there'])
+    assert config.optim_wrapper.optimizer.lr == 0.5
+    roots = [config[f'{part}_dataloader'].dataset.data_root for part in ('train', 'val', 'test')]
+    assert roots == ['/there'] * 3
+
+
+def test_evaluators_score_against_their_data_sets_file(small):
+    config = load_config(small, ['data_root=/there'])
+    assert config.val_evaluator.ann_file == '/there/valid/instances.json'
+    config = load_config(small, ['test_evaluator.ann_file=mine.json'])
+    assert config.test_evaluator.ann_file == 'mine.json'
+
+
+def test_missing_config():
+    with pytest.raises(UserError, match=r'config not found: none\.py'):
+        load_config('none.py')
+
+
+@pytest.mark.parametrize('text', ['model = dict(', "_base_ = './none.py'", 'x = 1 / 0'])
+def test_broken_config(tmp_path, text):
+    path = tmp_path / 'broken.py'
+    path.write_text(text)
+    with pytest.raises(UserError, match=r'config .*broken\.py cannot be read'):
+        load_config(path)
+
+
+def test_unknown_top_level_key_is_told_with_the_nearest(small):
+    with pytest.raises(UserError, match="no key 'optim_wraper'. Did you mean 'optim_wrapper'"):
+        load_config(small, ['optim_wraper.optimizer.lr=1'])
+
+
+def test_override_without_value(small):
+    with pytest.raises(UserError, match="expected KEY=VALUE, found 'seed'"):
+        load_config(small, ['seed'])
+
+
+def test_unknown_type_is_told_with_the_nearest(small):
+    config = load_config(small, ['model.type=MaskTrackRCN'])
+    with (
+        pytest.raises(UserError, match="unknown type 'MaskTrackRCN' .*'MaskTrackRCNN'"),
+        explain_config_errors(small),
+    ):
+        MODELS.build(config.model)
+
+
+def test_unknown_key_names_the_part(small):
+    config = load_config(small, ['model.track_head.embed_head.num_fc=3'])
+    with (
+        pytest.raises(UserError, match=r"EmbeddingHead.*unexpected keyword argument 'num_fc'"),
+        explain_config_errors(small),
+    ):
+        MODELS.build(config.model)
+
+
+def test_bugs_are_not_taken_for_config_errors(small):
+    with pytest.raises(KeyError), explain_config_errors(small):
+        {}['missing']
+
+
+def test_every_config_is_read(pytestconfig):
+    paths = sorted((pytestconfig.rootpath / 'configs').glob('[!_]*/*.py'))
+    assert len(paths) >= 10
+    for path in paths:
+        config = load_config(path)
+        assert config.default_scope == 'vispropnet', path
+        assert config.test_evaluator.ann_file.endswith('.json'), path
+
+
+def test_every_model_is_built(pytestconfig):
+    paths = sorted((pytestconfig.rootpath / 'configs').glob('masktrack_rcnn/*2019.py'))
+    depths = {}
+    for path in paths:
+        model = MODELS.build(load_config(path).model)
+        depths[path.stem.split('_')[1]] = sum(one.numel() for one in model.parameters())
+    assert set(depths) == {'r50', 'r101', 'x101-32x4d', 'x101-64x4d'}
+    # R101 has 17 bottlenecks more than R50 in its third stage: 3 convolutions, 3 norms each.
+    bottleneck = 1024 * 256 + 256 * 256 * 9 + 256 * 1024 + 2 * (256 + 256 + 1024)
+    assert depths['r101'] - depths['r50'] == 17 * bottleneck
+    assert depths['x101-64x4d'] > depths['x101-32x4d'] > 0.95 * depths['r101']

@@ -1,0 +1,235 @@
+import json
+import os
+import subprocess
+import sys
+import zipfile
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from tests.apis.conftest import logged, quick
+
+from vispropnet.apis.running import test as run_test
+from vispropnet.apis.running import train
+from vispropnet.errors import UserError
+from vispropnet.evaluation.average_precision import evaluate_tracks
+from vispropnet.evaluation.result_file import read_results
+
+# Weights that are hardly trained find something only if all is kept.
+EAGER = 'model.detector.test_cfg.rcnn.score_thr=0.0'
+
+
+@pytest.fixture(scope='module')
+def trained(shapes, tmp_path_factory, pytestconfig):
+    """A work dir with two epochs, each validated."""
+    work_dir = tmp_path_factory.mktemp('run')
+    config = pytestconfig.rootpath / 'configs/masktrack_rcnn'
+    config = config / 'masktrack-rcnn_r18_fpn_10e_moving-shapes.py'
+    train(config, work_dir, overrides=quick(shapes, EAGER, 'train_dataloader.num_workers=0'))
+    return work_dir
+
+
+def test_training_logs_losses_and_validates_each_epoch(trained):
+    losses = logged(trained, 'loss')
+    assert len(losses) == 6  # 12 frames in batches of 4, twice
+    assert np.isfinite(losses).all()
+    assert len(logged(trained, 'ytvis/mAP')) == 2
+    assert (trained / 'epoch_2.pth').exists()
+    assert list(trained.glob('*/vis_data/events.out.tfevents.*'))
+
+
+def test_test_writes_results_archive_figures_and_drawings(trained, shapes, small, tmp_path, capsys):
+    out = tmp_path / 'results.json'
+    metrics = run_test(
+        small,
+        str(trained / 'epoch_2.pth'),
+        out,
+        evaluate=True,
+        metrics_out=tmp_path / 'metrics.json',
+        show_dir=tmp_path / 'show',
+        overrides=quick(shapes, EAGER),
+    )
+    results = read_results(out)
+    truth = json.loads((shapes / 'valid/instances.json').read_text())
+    assert results and {one['video_id'] for one in results} <= {one['id'] for one in truth['videos']}
+    assert all(len(one['segmentations']) == 3 for one in results)
+    with zipfile.ZipFile(tmp_path / 'results.zip') as archive:
+        assert archive.namelist() == ['results.json']
+        assert archive.read('results.json') == out.read_bytes()
+    assert json.loads((tmp_path / 'metrics.json').read_text()) == metrics
+    assert metrics == evaluate_tracks(shapes / 'valid/instances.json', results)
+    # The last validation of the training saw the same weights.
+    assert metrics['mAP'] == pytest.approx(logged(trained, 'ytvis/mAP')[-1], abs=1e-4)
+    assert 'AP75' in capsys.readouterr().out
+    pictures = list((tmp_path / 'show').glob('*/*.jpg'))
+    assert len(pictures) == 9 and cv2.imread(str(pictures[0])).shape[1] >= 480
+
+
+def test_without_annotations_results_are_written_and_nothing_is_scored(
+    trained, own_shapes, small, tmp_path, capsys
+):
+    path = own_shapes / 'valid/instances.json'
+    content = json.loads(path.read_text())
+    del content['annotations']
+    path.write_text(json.dumps(content))
+    out = tmp_path / 'results.json'
+    metrics = run_test(
+        small, str(trained / 'epoch_2.pth'), out, evaluate=True, overrides=quick(own_shapes, EAGER)
+    )
+    assert metrics is None and read_results(out)
+    assert 'has no annotations, so there is nothing to score against' in capsys.readouterr().out
+
+
+def test_training_survives_epochs_without_detections(shapes, small, tmp_path):
+    nothing = 'model.detector.test_cfg.rcnn.score_thr=1.0'
+    train(small, tmp_path, overrides=quick(shapes, nothing, 'train_dataloader.num_workers=0'))
+    assert logged(tmp_path, 'ytvis/mAP') == [0, 0]
+
+
+def test_resumed_training_ends_at_the_loss_of_the_unbroken_one(trained, shapes, small, tmp_path):
+    # Another number of workers, and other global generators' states, on purpose.
+    workers = 'train_dataloader.num_workers=2'
+    options = quick(shapes, EAGER, workers, 'train_dataloader.persistent_workers=True')
+    first = [*options, 'train_cfg.max_epochs=1']
+    np.random.seed(99)  # noqa: NPY002
+    train(small, tmp_path, overrides=first)
+    torch.rand(5)
+    train(small, tmp_path, resume='auto', overrides=options)
+    np.testing.assert_allclose(logged(tmp_path, 'loss'), logged(trained, 'loss'), atol=1e-5)
+    ours = torch.load(tmp_path / 'epoch_2.pth', weights_only=False)['state_dict']
+    unbroken = torch.load(trained / 'epoch_2.pth', weights_only=False)['state_dict']
+    for name, value in unbroken.items():
+        torch.testing.assert_close(ours[name], value, rtol=1e-5, atol=1e-5)
+
+
+def test_another_seed_trains_differently(trained, shapes, small, tmp_path):
+    options = quick(shapes, EAGER, 'train_dataloader.num_workers=0', 'train_cfg.max_epochs=1')
+    train(small, tmp_path, seed=1, overrides=options)
+    assert logged(tmp_path, 'loss')[0] != pytest.approx(logged(trained, 'loss')[0], abs=1e-3)
+
+
+def test_mixed_precision_trains(shapes, small, tmp_path):
+    options = quick(shapes, EAGER, 'train_dataloader.num_workers=0', 'train_cfg.max_epochs=1')
+    train(small, tmp_path, amp=True, overrides=[*options, 'optim_wrapper.dtype=bfloat16'])
+    assert np.isfinite(logged(tmp_path, 'loss')).all()
+
+
+def test_load_from_starts_from_what_fits(trained, shapes, small, tmp_path):
+    wider = 'model.track_head.embed_head.fc_out_channels=64'
+    options = quick(shapes, EAGER, wider, 'train_cfg.max_epochs=1', 'optim_wrapper.optimizer.lr=0.0')
+    options.append(f'load_from={trained / "epoch_2.pth"}')
+    runner = train(small, tmp_path, overrides=options)
+    old = torch.load(trained / 'epoch_2.pth', weights_only=False)['state_dict']
+    new = runner.model.state_dict()
+    assert torch.equal(new['detector.rpn_head.rpn_cls.weight'], old['detector.rpn_head.rpn_cls.weight'])
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    assert 'the rest starts fresh' in log and 'track_head.embed_head.fcs.1.weight: (128, 128)' in log
+
+
+# Bad input
+
+
+def test_missing_data_says_how_to_make_it(small, tmp_path):
+    with pytest.raises(UserError, match=r'annotation file not found.*make_moving_shapes\.py'):
+        train(small, tmp_path, overrides=['data_root=/nowhere'])
+
+
+def test_missing_real_data_says_where_to_get_it(pytestconfig, tmp_path):
+    config = 'configs/masktrack_rcnn/masktrack-rcnn_r50_fpn_1x_ytvis2021.py'
+    with pytest.raises(UserError, match='has to be downloaded by hand'):
+        train(pytestconfig.rootpath / config, tmp_path, overrides=['data_root=/nowhere'])
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_missing_frame_stops_training_with_its_name(own_shapes, small, tmp_path, workers):
+    frame = sorted((own_shapes / 'train/JPEGImages').glob('*/*.jpg'))[4]
+    frame.unlink()
+    options = quick(own_shapes, f'train_dataloader.num_workers={workers}')
+    options.append(f'train_dataloader.persistent_workers={bool(workers)}')
+    with pytest.raises(UserError, match=f'frame 1 of video 2 .*{frame.name}.*does not exist') as caught:
+        train(small, tmp_path, overrides=options)
+    assert 'Traceback' not in str(caught.value)
+
+
+def test_checkpoint_of_another_model(trained, shapes, small, tmp_path):
+    wider = 'model.track_head.embed_head.fc_out_channels=64'
+    with pytest.raises(UserError, match=r'epoch_2\.pth does not fit') as caught:
+        run_test(
+            small,
+            str(trained / 'epoch_2.pth'),
+            tmp_path / 'results.json',
+            overrides=quick(shapes, wider),
+        )
+    assert 'track_head.embed_head.fcs.1.bias: (128,) in the file, (64,) wanted' in str(caught.value)
+    assert not (tmp_path / 'results.json').exists()
+
+
+def test_classes_that_do_not_fit_the_data(shapes, small, tmp_path):
+    with pytest.raises(UserError, match=r'num_classes=7, but the annotation file has 4 categories'):
+        train(
+            small,
+            tmp_path,
+            overrides=quick(shapes, 'model.detector.roi_head.bbox_head.num_classes=7'),
+        )
+
+
+def test_result_file_that_cannot_be_written_is_told_before_work_begins(trained, shapes, small, tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(UserError, match='file/results.json'):
+        run_test(
+            small,
+            str(trained / 'epoch_2.pth'),
+            tmp_path / 'file/results.json',
+            overrides=quick(shapes),
+        )
+
+
+# Command lines
+
+
+def run_tool(pytestconfig, *command, ranks=0):
+    launcher = [sys.executable]
+    if ranks:
+        launcher += ['-m', 'torch.distributed.run', f'--nproc_per_node={ranks}', '--master_port=0']
+        command = [*command[:1], *command[1:], '--launcher', 'pytorch']
+    root = pytestconfig.rootpath
+    env = dict(os.environ, PYTHONPATH=str(root), OMP_NUM_THREADS='1')
+    return subprocess.run(
+        [*launcher, *command], cwd=root, env=env, capture_output=True, text=True, check=False
+    )
+
+
+def test_tools_report_user_errors_without_traceback(pytestconfig, small, tmp_path):
+    done = run_tool(
+        pytestconfig,
+        'tools/train.py',
+        small,
+        '--work-dir',
+        str(tmp_path),
+        '--cfg-options',
+        'model.tracker.iou_wieght=2',
+    )
+    assert done.returncode == 2
+    assert 'Traceback' not in done.stderr + done.stdout
+    assert "unexpected keyword argument 'iou_wieght'" in done.stderr.splitlines()[-1]
+
+
+def test_two_ranks_train_validate_and_test_like_one(trained, pytestconfig, shapes, small, tmp_path):
+    options = ['--cfg-options', *quick(shapes, EAGER, 'train_dataloader.num_workers=0')]
+    options.append('train_dataloader.persistent_workers=False')
+    work_dir = tmp_path / 'run'
+    done = run_tool(
+        pytestconfig, 'tools/train.py', small, '--work-dir', str(work_dir), *options, ranks=2
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(logged(work_dir, 'ytvis/mAP')) == 2
+    assert set(logged(work_dir, 'iter')) == {1, 2, 3, 4}  # 12 frames in batches of 2 x 4, twice
+    results = []
+    for ranks in (0, 2):
+        out = tmp_path / f'{ranks}.json'
+        command = ['tools/test_video.py', small, str(trained / 'epoch_2.pth'), '--out', str(out)]
+        done = run_tool(pytestconfig, *command, *options, ranks=ranks)
+        assert done.returncode == 0, done.stderr[-3000:]
+        results.append(out.read_bytes())
+    assert results[0] == results[1]

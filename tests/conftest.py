@@ -1,0 +1,60 @@
+"""Fixtures and marks for all tests."""
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vispropnet  # noqa: F401  (first of all: test modules may import mmdet before it)
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_modifyitems(items):
+    marked = [item for item in items if item.get_closest_marker('gpu')]
+    if not marked:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason='needs a CUDA device; this machine has none'))
+
+
+@pytest.fixture(scope='session')
+def root():
+    """The checkout: where configs/ and tools/ are."""
+    return ROOT
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Seeds the global generators, so that no test depends on those that ran before it."""
+    random.seed(0)
+    if 'numpy' in sys.modules:
+        sys.modules['numpy'].random.seed(0)
+    if 'torch' in sys.modules:
+        sys.modules['torch'].manual_seed(0)
+
+
+@pytest.fixture(scope='session')
+def run_python():
+    """Runs this Python in a new process: ``run_python('-c', code)``, ``run_python(path)``.
+
+    Gives the completed process, with output as text. Keyword arguments are those of
+    :func:`subprocess.run`; the folder is the checkout unless ``cwd`` is given.
+    """
+
+    def run(*arguments, **options):
+        options = {'cwd': ROOT, 'timeout': 300, **options}
+        return subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            **options,
+        )
+
+    return run

@@ -1,0 +1,131 @@
+import os
+import pickle
+
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer
+from torch import nn
+
+from vispropnet.engine.checkpoint import load_weights, read_checkpoint
+from vispropnet.errors import UserError
+
+
+class Model(nn.Module):
+    def __init__(self, width=3):
+        super().__init__()
+        self.detector = nn.Sequential(nn.Linear(2, width))
+        self.head = nn.Linear(width, 1)
+
+
+class Hostile:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def save(path, content):
+    torch.save(content, path)
+    return path
+
+
+def test_reads_what_mmengine_saves(tmp_path):
+    buffer = HistoryBuffer([1.0, 2.0], [1, 1])
+    content = dict(state_dict=Model().state_dict(), meta=dict(epoch=3), message_hub=buffer)
+    read = read_checkpoint(save(tmp_path / 'a.pth', content))
+    assert read['meta'] == dict(epoch=3)
+    assert read['message_hub'].mean() == 1.5
+
+
+def test_refuses_files_that_run_code(tmp_path):
+    target = tmp_path / 'made'
+    path = save(tmp_path / 'a.pth', dict(state_dict={}, bomb=Hostile(str(target))))
+    with pytest.raises(UserError, match=r'posix\.mkdir.*--trust-checkpoint'):
+        read_checkpoint(path)
+    assert not target.exists()
+    read_checkpoint(path, trust=True)
+    assert target.exists()
+
+
+@pytest.mark.parametrize('damage', ['half', 'empty', 'text', 'pickle'])
+def test_damaged_files(tmp_path, damage):
+    path = save(tmp_path / 'a.pth', dict(state_dict=Model().state_dict()))
+    content = path.read_bytes()
+    damaged = {
+        'half': content[: len(content) // 2],
+        'empty': b'',
+        'text': b'<html>not found</html>',
+        'pickle': pickle.dumps([1, 2, 3]),
+    }
+    path.write_bytes(damaged[damage])
+    with pytest.raises(UserError, match=r'checkpoint .*a\.pth') as caught:
+        read_checkpoint(path)
+    assert '\n' not in str(caught.value)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(UserError, match='checkpoint not found: .*none.pth'):
+        read_checkpoint(tmp_path / 'none.pth')
+
+
+def test_loads_everything_that_fits():
+    source, target = Model(), Model()
+    report = load_weights(target, dict(state_dict=source.state_dict()), 'a.pth')
+    assert report.complete and report.loaded == 4
+    assert torch.equal(target.head.weight, source.head.weight)
+
+
+def test_strict_by_default_and_tells_all_at_once():
+    weights = Model(width=4).state_dict()
+    del weights['head.bias']
+    weights['neck.weight'] = torch.zeros(1)
+    target = Model()
+    before = target.head.weight.clone()
+    with pytest.raises(UserError) as caught:
+        load_weights(target, dict(state_dict=weights), 'a.pth')
+    text = str(caught.value)
+    assert 'checkpoint a.pth does not fit' in text
+    assert 'missing in the checkpoint (1):\n    head.bias' in text
+    assert 'not in the model (1):\n    neck.weight' in text
+    assert 'detector.0.weight: (4, 2) in the file, (3, 2) wanted' in text
+    assert torch.equal(target.head.weight, before)
+
+
+def test_not_strict_loads_what_fits_and_reports_the_rest():
+    source, target = Model(), Model()
+    weights = source.state_dict()
+    del weights['head.bias']
+    report = load_weights(target, dict(state_dict=weights), 'a.pth', strict=False)
+    assert report.missing == ['head.bias'] and report.loaded == 3
+    assert torch.equal(target.detector[0].weight, source.detector[0].weight)
+
+
+def test_nothing_fits_is_an_error_even_when_not_strict():
+    with pytest.raises(UserError, match='does not fit'):
+        load_weights(Model(), dict(state_dict={'x': torch.zeros(1)}), 'a.pth', strict=False)
+
+
+def test_plain_detector_files_fill_the_detector():
+    source, target = Model(), Model()
+    report = load_weights(
+        target, dict(state_dict=source.detector.state_dict()), 'coco.pth', strict=False
+    )
+    assert torch.equal(target.detector[0].weight, source.detector[0].weight)
+    assert report.missing == ['head.weight', 'head.bias'] and report.unexpected == []
+
+
+def test_prefix_of_distributed_training_is_dropped():
+    source, target = Model(), Model()
+    weights = {f'module.{key}': value for key, value in source.state_dict().items()}
+    assert load_weights(target, weights, 'ddp.pth').complete
+
+
+def test_unreachable_address_says_what_to_do(monkeypatch, tmp_path):
+    def fail(url, target):
+        raise OSError('no route to host')
+
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', fail)
+    with pytest.raises(UserError, match='no route to host.*load_from=FILE.*load_from=None'):
+        read_checkpoint('https://example.org/a.pth')

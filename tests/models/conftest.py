@@ -1,0 +1,54 @@
+import pytest
+import torch
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
+from mmengine.config import Config
+from mmengine.structures import InstanceData
+
+from vispropnet.registry import MODELS
+
+SMALL = 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_10e_moving-shapes.py'
+SIZE = (64, 96)
+
+
+@pytest.fixture
+def small_config(pytestconfig):
+    return Config.fromfile(pytestconfig.rootpath / SMALL).model
+
+
+@pytest.fixture
+def small_model(small_config):
+    torch.manual_seed(0)
+    model = MODELS.build(small_config)
+    model.init_weights()
+    return model
+
+
+def frame_sample(boxes=(), labels=(), ids=(), **metainfo):
+    """Ground truth of one frame; the masks fill the boxes."""
+    height, width = SIZE
+    instances = InstanceData()
+    instances.bboxes = torch.tensor(boxes, dtype=torch.float).reshape(-1, 4)
+    instances.labels = torch.tensor(labels, dtype=torch.long)
+    instances.instances_ids = torch.tensor(ids, dtype=torch.long)
+    masks = torch.zeros(len(boxes), height, width, dtype=torch.uint8)
+    for mask, box in zip(masks, boxes, strict=True):
+        left, top, right, bottom = (int(side) for side in box)
+        mask[top:bottom, left:right] = 1
+    instances.masks = BitmapMasks(masks.numpy(), height, width)
+    sample = DetDataSample(metainfo=frame_metainfo(**metainfo), gt_instances=instances)
+    sample.ignored_instances = InstanceData(bboxes=torch.zeros(0, 4))
+    return sample
+
+
+def frame_metainfo(**metainfo):
+    height, width = SIZE
+    return {
+        'img_shape': (height, width),
+        'ori_shape': (height, width),
+        'pad_shape': (height, width),
+        'batch_input_shape': (height, width),
+        'scale_factor': (1.0, 1.0),
+        'frame_id': 0,
+        **metainfo,
+    }

@@ -1,0 +1,131 @@
+import math
+
+import pytest
+import torch
+
+from vispropnet.models.trackers import (
+    MatchingTracker,
+    VideoState,
+    assign_one_to_one,
+    matching_scores,
+)
+
+
+def slow_scores(logits, scores, boxes, labels, track_boxes, track_labels):
+    def iou(one, other):
+        width = min(one[2], other[2]) - max(one[0], other[0])
+        height = min(one[3], other[3]) - max(one[1], other[1])
+        inter = max(width, 0) * max(height, 0)
+        area = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
+        return inter / (sum(area) - inter)
+
+    rows = []
+    for d in range(len(scores)):
+        normaliser = math.log(sum(math.exp(one) for one in logits[d]))
+        row = [logits[d][0] - normaliser + math.log(scores[d]) + 10]
+        for m in range(len(track_boxes)):
+            same = 10 if labels[d] == track_labels[m] else 0
+            overlap = 2 * iou(boxes[d], track_boxes[m])
+            row.append(logits[d][m + 1] - normaliser + math.log(scores[d]) + overlap + same)
+        rows.append(row)
+    return rows
+
+
+def test_scores_equal_the_formula_written_out():
+    torch.manual_seed(0)
+    logits = torch.randn(3, 3)
+    scores = torch.tensor([0.9, 0.4, 0.05])
+    boxes = torch.tensor([[0, 0, 10, 10], [5, 5, 20, 9], [1, 1, 3, 30]]).float()
+    tracks = torch.tensor([[0, 0, 10, 12], [30, 30, 40, 40]]).float()
+    labels, track_labels = torch.tensor([0, 1, 1]), torch.tensor([0, 1])
+    found = matching_scores(logits, scores, boxes, labels, tracks, track_labels, 1, 2, 10)
+    expected = slow_scores(
+        *(one.tolist() for one in (logits, scores, boxes, labels, tracks, track_labels))
+    )
+    torch.testing.assert_close(found, torch.tensor(expected), rtol=1e-5, atol=1e-5)
+
+
+def slow_assignment(matrix):
+    taken, columns = set(), {}
+    pairs = sorted(
+        ((-value, row, column) for row, values in enumerate(matrix) for column, value in
+         enumerate(values))
+    )
+    for _, row, column in pairs:
+        if row not in columns and (column == 0 or column not in taken):
+            columns[row] = column
+            taken.add(column)
+    return [columns[row] for row in range(len(matrix))]
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_assignment_equals_walking_all_pairs_from_the_best(seed):
+    torch.manual_seed(seed)
+    matrix = torch.randn(int(torch.randint(1, 8, ())), int(torch.randint(1, 8, ())))
+    assert assign_one_to_one(matrix).tolist() == slow_assignment(matrix.tolist())
+
+
+def test_loser_takes_its_next_best_or_becomes_new():
+    # Both want track 1; the second is surer of it. The first prefers track 2 over being new.
+    assert assign_one_to_one(torch.tensor([[0.0, 5, 1], [0, 6, 2]])).tolist() == [2, 1]
+    assert assign_one_to_one(torch.tensor([[2.0, 5, 1], [0, 6, 2]])).tolist() == [0, 1]
+    assert assign_one_to_one(torch.zeros(0, 3)).tolist() == []
+
+
+def step(tracker, state, boxes, labels, embeddings, scores=None):
+    boxes = torch.tensor(boxes, dtype=torch.float).reshape(-1, 4)
+    return tracker.associate(
+        torch.tensor(embeddings, dtype=torch.float).reshape(len(boxes), 2),
+        boxes,
+        torch.tensor(labels, dtype=torch.long),
+        torch.tensor(scores or [0.9] * len(boxes)),
+        state,
+        lambda found, known: torch.nn.functional.pad(found @ known.t(), (1, 0)),
+    )
+
+
+def test_ids_follow_embeddings_and_are_never_given_twice():
+    tracker, state = MatchingTracker(), VideoState.empty()
+    near, far = [0, 0, 4, 4], [20, 20, 24, 24]
+    ids, state = step(tracker, state, [near, far], [1, 1], [[5, 0], [0, 5]])
+    assert ids.tolist() == [0, 1]
+    # They changed places: embeddings outweigh the boxes.
+    ids, state = step(tracker, state, [near, far], [1, 1], [[0, 5], [5, 0]])
+    assert ids.tolist() == [1, 0]
+    # Two detections of one object: one keeps the id, the other is new.
+    ids, state = step(tracker, state, [far, far], [1, 1], [[5, 0], [5, 0]], [0.5, 0.9])
+    assert ids.tolist() == [2, 0]
+    assert (state.next_id, state.num_frames) == (3, 3)
+
+
+def test_memory_holds_the_latest_of_each_track():
+    tracker, state = MatchingTracker(), VideoState.empty()
+    _, state = step(tracker, state, [[0, 0, 4, 4], [9, 9, 12, 12]], [1, 2], [[5, 0], [0, 5]])
+    _, state = step(tracker, state, [[1, 0, 5, 4]], [1], [[6, 1]])
+    assert state.ids.tolist() == [0, 1]
+    assert state.boxes.tolist() == [[1, 0, 5, 4], [9, 9, 12, 12]]
+    assert state.embeddings.tolist() == [[6, 1], [0, 5]]
+    assert state.labels.tolist() == [1, 2]
+
+
+def test_empty_frames_keep_the_memory_and_the_old_state_is_untouched():
+    tracker, first = MatchingTracker(), VideoState.empty()
+    ids, state = step(tracker, first, [], [], [])
+    assert ids.tolist() == [] and state.num_frames == 1
+    _, known = step(tracker, state, [[0, 0, 4, 4]], [0], [[5, 0]])
+    ids, after = step(tracker, known, [], [], [])
+    assert ids.tolist() == []
+    assert after.ids.tolist() == [0]
+    ids, _ = step(tracker, after, [[0, 0, 4, 4]], [0], [[5, 0]])
+    assert ids.tolist() == [0]
+    assert known.boxes.tolist() == [[0, 0, 4, 4]] and first.next_id == 0
+
+
+def test_another_label_makes_a_new_track():
+    tracker, state = MatchingTracker(), VideoState.empty()
+    _, state = step(tracker, state, [[0, 0, 4, 4]], [0], [[2, 0]])
+    ids, _ = step(tracker, state, [[0, 0, 4, 4]], [1], [[2, 0]])
+    assert ids.tolist() == [1]
+    lenient = MatchingTracker(label_weight=0.0)
+    ids, _ = step(lenient, state, [[0, 0, 4, 4]], [1], [[2, 0]])
+    assert ids.tolist() == [0]

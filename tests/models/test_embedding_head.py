@@ -1,0 +1,93 @@
+import pytest
+import torch
+from torch.nn import functional
+
+from vispropnet.models.track_heads.embedding_head import (
+    EmbeddingHead,
+    matching_logits,
+    matching_targets,
+)
+
+
+def test_logits_have_a_zero_column_for_new_objects():
+    found = torch.tensor([[1.0, 2.0], [0.0, -1.0]])
+    known = torch.tensor([[3.0, 1.0], [0.5, 0.5], [2.0, 0.0]])
+    assert matching_logits(found, known).tolist() == [[0, 5, 1.5, 2], [0, -1, -0.5, 0]]
+    assert matching_logits(found, known[:0]).tolist() == [[0], [0]]
+
+
+def test_targets_are_positions_among_the_references():
+    targets = matching_targets(torch.tensor([7, 0, 5, 9]), torch.tensor([5, 7, 0]))
+    assert targets.tolist() == [2, 3, 1, 0]
+    assert matching_targets(torch.tensor([7]), torch.tensor([], dtype=torch.long)).tolist() == [0]
+
+
+def test_layers_by_hand_and_final_relu():
+    head = EmbeddingHead(in_channels=1, roi_feat_size=1, num_fcs=2, fc_out_channels=2)
+    with torch.no_grad():
+        head.fcs[0].weight.copy_(torch.tensor([[1.0], [-1.0]]))
+        head.fcs[0].bias.zero_()
+        head.fcs[1].weight.copy_(torch.tensor([[1.0, 1.0], [-2.0, 1.0]]))
+        head.fcs[1].bias.copy_(torch.tensor([0.5, 0.0]))
+    features = torch.tensor([3.0, -1.0]).reshape(2, 1, 1, 1)
+    # 3 -> relu (3, 0) -> (3.5, -6); -1 -> relu (0, 1) -> (1.5, 1)
+    assert head(features).tolist() == [[3.5, -6.0], [1.5, 1.0]]
+    head.final_relu = True
+    assert head(features).tolist() == [[3.5, 0.0], [1.5, 1.0]]
+
+
+def test_weights_start_small():
+    head = EmbeddingHead(in_channels=64, roi_feat_size=7, fc_out_channels=256)
+    torch.manual_seed(0)
+    head.init_weights()
+    for layer in head.fcs:
+        assert layer.weight.std().item() == pytest.approx(0.01, rel=0.05)
+        assert layer.bias.abs().max() == 0
+
+
+def test_loss_is_the_mean_over_images_of_the_mean_over_objects():
+    head = EmbeddingHead(1, 1, 1, 1, loss_weight=2.0)
+    found = [torch.tensor([[1.0], [2.0]]), torch.tensor([[1.0]])]
+    known = [torch.tensor([[0.5], [3.0]]), torch.tensor([[-1.0]])]
+    losses = head.loss_by_feat(
+        found,
+        known,
+        [torch.tensor([4, 9]), torch.tensor([1])],
+        [torch.tensor([9, 4]), torch.tensor([2])],
+    )
+    first = functional.cross_entropy(
+        torch.tensor([[0.0, 0.5, 3.0], [0.0, 1.0, 6.0]]), torch.tensor([2, 1])
+    )
+    second = functional.cross_entropy(torch.tensor([[0.0, -1.0]]), torch.tensor([0]))
+    assert losses['loss_match'].item() == pytest.approx((first + second).item(), rel=1e-6)
+    # Right: the first object of the first image, and the new one of the second.
+    assert losses['match_accuracy'].item() == pytest.approx(200 / 3)
+
+
+def test_no_objects_give_zero_connected_to_the_graph():
+    head = EmbeddingHead(2, 1, 2, 4)
+    empty = head(torch.zeros(0, 2, 1, 1))
+    known = head(torch.rand(3, 2, 1, 1))
+    none = torch.zeros(0, dtype=torch.long)
+    losses = head.loss_by_feat([empty], [known], [none], [torch.arange(3)])
+    assert losses['loss_match'].item() == 0
+    losses['loss_match'].backward()
+    assert all(one.grad is not None and one.grad.abs().sum() == 0 for one in head.parameters())
+
+
+def test_objects_without_references_are_new():
+    head = EmbeddingHead(2, 1, 1, 4)
+    found = head(torch.rand(2, 2, 1, 1))
+    known = head(torch.zeros(0, 2, 1, 1))
+    none = torch.zeros(0, dtype=torch.long)
+    losses = head.loss_by_feat([found], [known], [torch.tensor([1, 2])], [none])
+    assert losses['loss_match'].item() == 0
+    assert losses['match_accuracy'].item() == 100
+
+
+def test_half_precision_logits_do_not_overflow_the_loss():
+    found, known = torch.full((1, 64), 30.0).half(), torch.full((2, 64), 20.0).half()
+    head = EmbeddingHead(1, 1, 1, 64)
+    losses = head.loss_by_feat([found], [known], [torch.tensor([1])], [torch.tensor([1, 2])])
+    # Two equal logits far above 0.
+    assert losses['loss_match'].item() == pytest.approx(0.6931, abs=1e-3)

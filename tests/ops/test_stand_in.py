@@ -1,0 +1,123 @@
+"""The finder that serves mmcv._ext: when it does, when it does not, and what it costs."""
+
+import importlib.util
+import os
+import sys
+
+import pytest
+
+import vispropnet
+from vispropnet.ops import register_stand_in
+from vispropnet.ops.stand_in import StandInFinder
+
+
+def output_of(process):
+    assert process.returncode == 0, process.stderr
+    return process.stdout.split()
+
+
+def test_importing_the_package_does_not_import_torch(run_python):
+    code = (
+        'import sys, vispropnet, vispropnet.errors, vispropnet.fileio\n'
+        'print(*sorted({"torch", "mmcv", "mmdet", "mmengine", "cv2", "numpy"} & set(sys.modules)))'
+    )
+    assert output_of(run_python('-c', code)) == []
+
+
+def test_registering_twice_leaves_one_finder():
+    register_stand_in()
+    register_stand_in()
+    assert sum(isinstance(finder, StandInFinder) for finder in sys.meta_path) == 1
+
+
+def test_other_names_are_not_found():
+    finder = StandInFinder()
+    assert finder.find_spec('mmcv') is None
+    assert finder.find_spec('mmcv._ext.deeper') is None
+    assert finder.find_spec('_ext') is None
+
+
+def test_the_spec_is_real_and_says_what_it_is():
+    spec = importlib.util.find_spec('mmcv._ext')
+    assert spec.name == 'mmcv._ext'
+    assert spec.loader is not None
+    if not compiled():
+        assert 'vispropnet.ops.mmcv_ext' in spec.origin
+        assert 'torchvision' in spec.origin
+
+
+def compiled():
+    """Whether this environment's mmcv was built with its operators."""
+    from mmcv import _ext
+
+    return getattr(_ext.__spec__, 'origin', '').endswith('.so')
+
+
+@pytest.fixture
+def compiled_mmcv(tmp_path):
+    """Environment variables under which ``mmcv`` is a package with an ``_ext`` of its own."""
+    package = tmp_path / 'mmcv'
+    package.mkdir()
+    (package / '__init__.py').write_text('')
+    (package / '_ext.py').write_text("def nms():\n    return 'compiled'\n")
+    return path_first(tmp_path)
+
+
+def path_first(*folders):
+    checkout = os.path.dirname(os.path.dirname(vispropnet.__file__))
+    return {**os.environ, 'PYTHONPATH': os.pathsep.join([*map(str, folders), checkout])}
+
+
+@pytest.mark.parametrize('first', ['vispropnet', 'mmcv'])
+def test_a_compiled_extension_wins(run_python, compiled_mmcv, first):
+    code = (
+        f'import {first}, vispropnet, sys\n'
+        'from mmcv import _ext\n'
+        'print(_ext.nms(), hasattr(_ext, "softnms"), "vispropnet.ops.mmcv_ext" in sys.modules)'
+    )
+    assert output_of(run_python('-c', code, env=compiled_mmcv)) == ['compiled', 'False', 'False']
+
+
+def test_without_mmcv_the_error_is_the_ordinary_one(run_python, tmp_path):
+    code = (
+        'import sys, vispropnet\n'
+        'sys.modules["mmcv"] = None\n'
+        'try:\n'
+        '    import mmcv._ext\n'
+        'except ModuleNotFoundError as error:\n'
+        '    print("missing", error.name)'
+    )
+    assert output_of(run_python('-c', code)) == ['missing', 'mmcv._ext']
+
+
+def test_mmdet_models_and_the_environment_report(run_python):
+    code = (
+        'import vispropnet\n'
+        'import mmdet.models, mmcv.ops\n'
+        'from mmdet.utils import collect_env\n'
+        'report = collect_env()\n'
+        'print(report.get("MMCV Compiler") or mmcv.ops.get_compiler_version())\n'
+        'from mmengine.utils.dl_utils import collect_env\n'
+        'assert collect_env()["PyTorch"]'
+    )
+    process = run_python('-c', code)
+    assert process.returncode == 0, process.stderr
+    if not compiled():
+        assert 'torchvision' in process.stdout
+
+
+def test_a_missing_operator_says_how_to_get_it():
+    if compiled():
+        pytest.skip('mmcv is compiled here: nothing is missing')
+    import torch
+    from mmcv import _ext
+    from mmcv.ops import deform_conv2d, soft_nms
+
+    with pytest.raises(NotImplementedError, match="'softnms'.*--no-build-isolation.*onedl-mmcv"):
+        soft_nms(torch.tensor([[0.0, 0, 4, 4]]), torch.tensor([0.5]))
+    with pytest.raises(NotImplementedError, match="'deform_conv_forward'"):
+        deform_conv2d(torch.zeros(1, 1, 4, 4), torch.zeros(1, 18, 2, 2), torch.zeros(1, 1, 3, 3))
+    assert _ext.softnms.__name__ == 'softnms'
+    # Names by which Python asks modules about themselves are not operators.
+    assert not hasattr(_ext, '__path__')
+    assert not hasattr(_ext, '__wrapped__')

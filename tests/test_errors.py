@@ -1,0 +1,107 @@
+"""UserError: its text, and what tools make of it."""
+
+import pickle
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from vispropnet.errors import UserError, report_user_errors
+
+TWO_LINES = 'annotation file a.json: video 3 has no frames.\nExpected: a list "file_names".'
+
+
+def test_the_message_is_kept_but_for_blanks_around_it():
+    assert str(UserError(f'\n {TWO_LINES}\n')) == TWO_LINES
+
+
+def test_a_message_that_names_the_class_is_kept_whole():
+    text = 'hook failed.\nvispropnet.errors.UserError: quoted'
+    assert str(UserError(text)) == text
+
+
+def test_it_survives_pickling():
+    error = pickle.loads(pickle.dumps(UserError(TWO_LINES)))
+    assert type(error) is UserError
+    assert str(error) == TWO_LINES
+
+
+class Broken(Dataset):
+    """Raises at its second sample, as a reader of a damaged file does."""
+
+    def __init__(self, chained=False, message=TWO_LINES):
+        self.chained = chained
+        self.message = message
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        if index == 0:
+            return torch.zeros(1)
+        if not self.chained:
+            raise UserError(self.message)
+        try:
+            raise UserError('the first of two')
+        except UserError as error:
+            raise UserError(self.message) from error
+
+
+@pytest.mark.parametrize(
+    'dataset',
+    [
+        Broken(),
+        Broken(chained=True),
+        Broken(message='key "a": wrong.\n\n  UserError: is a word too'),
+    ],
+    ids=['plain', 'chained', 'names itself'],
+)
+def test_from_a_data_loading_worker_only_its_own_message_is_left(dataset):
+    with pytest.raises(UserError) as caught:
+        list(DataLoader(dataset, num_workers=1))
+    message = str(caught.value)
+    # torch's frames hold the error and it holds them: a loader left to the garbage collector takes
+    # seconds to end its worker.
+    caught.value.__traceback__ = None
+    del caught
+    assert message == dataset.message
+
+
+def test_tools_print_a_user_error_and_exit_with_2(capsys):
+    with pytest.raises(SystemExit) as exit, report_user_errors():
+        raise UserError(TWO_LINES)
+    assert exit.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.err == f'error: {TWO_LINES}\n'
+    assert captured.out == ''
+
+
+def test_tools_exit_with_130_when_interrupted(capsys):
+    with pytest.raises(SystemExit) as exit, report_user_errors():
+        raise KeyboardInterrupt
+    assert exit.value.code == 130
+    assert capsys.readouterr().err == 'interrupted\n'
+
+
+def test_other_errors_and_no_error_pass_through(capsys):
+    with report_user_errors():
+        pass
+    with pytest.raises(ZeroDivisionError), report_user_errors():
+        1 / 0  # noqa: B018
+    with pytest.raises(SystemExit) as exit, report_user_errors():
+        raise SystemExit(7)
+    assert exit.value.code == 7
+    assert capsys.readouterr() == ('', '')
+
+
+def test_a_command_ends_without_a_traceback(run_python):
+    code = (
+        'from vispropnet.errors import UserError, report_user_errors\n'
+        'with report_user_errors():\n'
+        '    try:\n'
+        '        {}["key"]\n'
+        '    except KeyError:\n'
+        '        raise UserError("no key")'
+    )
+    process = run_python('-c', code)
+    assert (process.returncode, process.stdout, process.stderr) == (2, '', 'error: no key\n')

@@ -1,0 +1,121 @@
+"""What is installed and how: versions, pins, command lines that answer at once."""
+
+import os
+import re
+import runpy
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+import vispropnet
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOLS = sorted(path.name for path in (ROOT / 'tools').glob('*.py') if path.name[0] != '_')
+HEAVY = ['torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'cv2', 'scipy', 'matplotlib']
+
+
+@pytest.fixture(scope='module')
+def description():
+    """The arguments that setup.py gives to setuptools, which need not be installed for this."""
+    given = {}
+    stub = ModuleType('setuptools')
+    stub.setup = given.update
+    stub.find_packages = lambda include: include
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, 'setuptools', stub)
+        runpy.run_path(str(ROOT / 'setup.py'))
+    return given
+
+
+@pytest.fixture(scope='module')
+def pins():
+    """The versions in requirements.txt, by package."""
+    lines = (ROOT / 'requirements.txt').read_text().splitlines()
+    named = [Requirement(line) for line in lines if line and not line.startswith('#')]
+    exact = {}
+    for requirement in named:
+        (specifier,) = requirement.specifier
+        assert specifier.operator == '=='
+        exact[requirement.name] = Version(specifier.version)
+    return exact
+
+
+def test_the_package_is_that_of_this_checkout():
+    assert Path(vispropnet.__file__).parent == ROOT / 'vispropnet'
+
+
+def test_setup_and_package_agree(description):
+    assert description['name'] == 'vispropnet'
+    assert description['version'] == vispropnet.__version__
+    assert re.fullmatch(r'\d+\.\d+\.\d+', vispropnet.__version__)
+
+
+def test_every_folder_with_code_is_a_package():
+    """A folder without __init__.py works in a checkout, and is missing once installed."""
+    folders = {path.parent for path in (ROOT / 'vispropnet').rglob('*.py')}
+    assert [str(f.relative_to(ROOT)) for f in folders if not (f / '__init__.py').is_file()] == []
+
+
+def test_the_pins_lie_in_the_ranges_of_setup(description, pins):
+    extras = description['extras_require']['dev']
+    for text in description['install_requires'] + extras:
+        requirement = Requirement(text)
+        assert requirement.name in pins
+        assert requirement.specifier.contains(pins[requirement.name]), text
+
+
+def test_no_torch_build_is_picked(pins):
+    """A +cpu build of torch does not load the torchvision of the ordinary index."""
+    assert pins['torch'].local is None
+    assert pins['torchvision'].local is None
+    assert '--' not in (ROOT / 'requirements.txt').read_text()
+
+
+def test_both_opencv_builds_have_one_version(pins):
+    assert pins['opencv-python'] == pins['opencv-python-headless']
+
+
+def test_the_licence_is_apache_2(description):
+    text = (ROOT / 'LICENSE').read_text()
+    assert 'Apache License' in text[:200]
+    assert 'Version 2.0, January 2004' in text[:200]
+    assert 'END OF TERMS AND CONDITIONS' in text
+    assert description['license'] == 'Apache-2.0'
+
+
+@pytest.fixture(scope='module')
+def light_environment(tmp_path_factory):
+    """Environment variables under which importing a heavy package ends the process."""
+    folder = tmp_path_factory.mktemp('stubs')
+    for name in HEAVY:
+        (folder / f'{name}.py').write_text(f'raise SystemExit("imported {name}")\n')
+    return {**os.environ, 'PYTHONPATH': os.pathsep.join([str(folder), str(ROOT)])}
+
+
+def test_the_stubs_catch_a_heavy_import(run_python, light_environment):
+    for name in HEAVY:
+        process = run_python('-c', f'import {name}', env=light_environment)
+        assert process.returncode == 1
+        assert process.stderr == f'imported {name}\n'
+
+
+@pytest.mark.parametrize('tool', TOOLS)
+def test_help_answers_before_anything_heavy_is_imported(run_python, light_environment, tool):
+    process = run_python(ROOT / 'tools' / tool, '--help', env=light_environment)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith('usage: ')
+    assert tool in process.stdout
+    assert process.stderr == ''
+
+
+@pytest.mark.parametrize('tool', TOOLS)
+def test_a_wrong_option_is_refused_before_anything_heavy_is_imported(
+    run_python, light_environment, tool
+):
+    process = run_python(ROOT / 'tools' / tool, '--no-such-option', env=light_environment)
+    assert process.returncode == 2, process.stderr
+    assert 'usage: ' in process.stderr
