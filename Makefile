@@ -51,9 +51,10 @@ environment:
 	@set -e; \
 	fail() { printf 'error: %s\n' "$$@" >&2; exit 1; }; \
 	if ! "$$VENV/bin/python" -c '' 2>/dev/null; then \
-	  "$$PYTHON" -c '$(SUPPORTED)' 2>/dev/null || \
-	    fail "vispropnet needs Python 3.10 to 3.13, but $$PYTHON is $$("$$PYTHON" -V 2>&1 || true)." \
-	         "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)"; \
+	  "$$PYTHON" -c '$(SUPPORTED)' 2>/dev/null || { \
+	    found=$$("$$PYTHON" -V 2>&1) || found='not there'; \
+	    fail "vispropnet needs Python 3.10 to 3.13, but $$PYTHON is $$found." \
+	         "Name another one, for example: make PYTHON=python3.12 ..."; }; \
 	  "$$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || \
 	    fail "$$PYTHON cannot make environments: its modules venv and ensurepip are missing." \
 	         "On Debian and Ubuntu: apt install python3-venv"; \
@@ -63,7 +64,7 @@ environment:
 	fi; \
 	"$$VENV/bin/python" -c '$(SUPPORTED)' || \
 	  fail "vispropnet needs Python 3.10 to 3.13, but $$VENV has $$("$$VENV/bin/python" -V)." \
-	       "Remove it, or name another one: make VENV=.venv312 PYTHON=python3.12 $(MAKECMDGOALS)"; \
+	       "Remove it, or name another one, for example: make VENV=.venv312 PYTHON=python3.12 ..."; \
 	stamp=$$("$$VENV/bin/python" -c 'import sys; print(".vispropnet-pins-%d.%d" % sys.version_info[:2])'); \
 	if cmp -s requirements.txt "$$VENV/$$stamp"; then exit 0; fi; \
 	$(DROP_HALF_INSTALLED); \
