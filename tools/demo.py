@@ -50,9 +50,7 @@ def make_data(folder: Path) -> None:
 
 def train(config: str, data: Path, work_dir: Path, checkpoint: Path, retrain: bool) -> None:
     """Trains, unless a checkpoint of this very config and data is there."""
-    recipe = hashlib.sha256(
-        json.dumps([resolved_config(config), SHAPES]).encode()
-    ).hexdigest()
+    recipe = hashlib.sha256(json.dumps([resolved_config(config), SHAPES]).encode()).hexdigest()
     stamp = work_dir / 'recipe.json'
     same = stamp.exists() and read_json(stamp) == recipe
     if same and checkpoint.exists() and not retrain:
@@ -120,7 +118,13 @@ def main() -> None:
         run([*test, '--cfg-options', f'data_root={data}'], show=r'Epoch\(test\)|AP|AR|---')
         draw(out, data, results)
         minutes = (time.monotonic() - began) / 60
-        names = ['results.json', 'metrics.json', 'contact_sheet.png', 'losses.png', 'checkpoint.pth']
+        names = [
+            'results.json',
+            'metrics.json',
+            'contact_sheet.png',
+            'losses.png',
+            'checkpoint.pth',
+        ]
         print(f'\ndone in {minutes:.1f} minutes:')
         for name in names:
             print(f'  {out / name}')

@@ -1,9 +1,9 @@
 """Registries: children of mmdet's, scope ``vispropnet``.
 
 A config whose ``default_scope`` is ``vispropnet`` names vispropnet's, mmdet's and mmengine's parts
-alike without a prefix: a name is looked up here, then in mmdet's registry, then in mmengine's. mmdet's
-packages are named among the locations because a look-up imports those of the registry it starts from,
-not those of its parents.
+alike without a prefix: a name is looked up here, then in mmdet's registry, then in mmengine's.
+mmdet's packages are named among the locations because a look-up imports those of the registry it
+starts from, not those of its parents.
 """
 
 from mmdet import registry as mmdet_registry
@@ -17,12 +17,8 @@ def _child(name: str, *locations: str) -> Registry:
 
 # Data
 DATASETS = _child('DATASETS', 'mmdet.datasets', 'vispropnet.datasets.ytvis')
-DATA_SAMPLERS = _child(
-    'DATA_SAMPLERS', 'mmdet.datasets.samplers', 'vispropnet.datasets.samplers'
-)
-TRANSFORMS = _child(
-    'TRANSFORMS', 'mmdet.datasets.transforms', 'vispropnet.datasets.transforms'
-)
+DATA_SAMPLERS = _child('DATA_SAMPLERS', 'mmdet.datasets.samplers', 'vispropnet.datasets.samplers')
+TRANSFORMS = _child('TRANSFORMS', 'mmdet.datasets.transforms', 'vispropnet.datasets.transforms')
 
 # Models
 MODELS = _child('MODELS', 'mmdet.models', 'vispropnet.models')

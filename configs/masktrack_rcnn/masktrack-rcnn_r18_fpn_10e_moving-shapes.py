@@ -13,7 +13,13 @@ norm = dict(type='BN', requires_grad=True)
 model = dict(
     detector=dict(
         backbone=dict(
-            depth=18, num_stages=3, strides=(1, 2, 2), dilations=(1, 1, 1), out_indices=(0, 1, 2), frozen_stages=-1, norm_eval=False,
+            depth=18,
+            num_stages=3,
+            strides=(1, 2, 2),
+            dilations=(1, 1, 1),
+            out_indices=(0, 1, 2),
+            frozen_stages=-1,
+            norm_eval=False,
         ),
         neck=dict(in_channels=[64, 128, 256], out_channels=channels, num_outs=3, norm_cfg=norm),
         rpn_head=dict(
@@ -22,11 +28,30 @@ model = dict(
             anchor_generator=dict(scales=[5], ratios=[1.0], strides=strides),
         ),
         roi_head=dict(
-            bbox_roi_extractor=dict(out_channels=channels, featmap_strides=strides, finest_scale=16),
-            bbox_head=dict(type='ConvFCBBoxHead', num_shared_convs=3, num_shared_fcs=1, conv_out_channels=channels, norm_cfg=norm, in_channels=channels, fc_out_channels=256, num_classes=num_classes, reg_class_agnostic=True),
-            mask_roi_extractor=dict(out_channels=channels, featmap_strides=strides, finest_scale=16),
+            bbox_roi_extractor=dict(
+                out_channels=channels, featmap_strides=strides, finest_scale=16
+            ),
+            bbox_head=dict(
+                type='ConvFCBBoxHead',
+                num_shared_convs=3,
+                num_shared_fcs=1,
+                conv_out_channels=channels,
+                norm_cfg=norm,
+                in_channels=channels,
+                fc_out_channels=256,
+                num_classes=num_classes,
+                reg_class_agnostic=True,
+            ),
+            mask_roi_extractor=dict(
+                out_channels=channels, featmap_strides=strides, finest_scale=16
+            ),
             mask_head=dict(
-                num_convs=2, norm_cfg=norm, in_channels=channels, conv_out_channels=channels, num_classes=num_classes, class_agnostic=True,
+                num_convs=2,
+                norm_cfg=norm,
+                in_channels=channels,
+                conv_out_channels=channels,
+                num_classes=num_classes,
+                class_agnostic=True,
             ),
         ),
         train_cfg=dict(

@@ -1,8 +1,6 @@
 _base_ = './masktrack-rcnn_r50_fpn_1x_ytvis2019.py'
 
-model = dict(
-    detector=dict(backbone=dict(type='ResNeXt', depth=101, groups=32, base_width=4))
-)
+model = dict(detector=dict(backbone=dict(type='ResNeXt', depth=101, groups=32, base_width=4)))
 load_from = (
     'https://download.openmmlab.com/mmdetection/v2.0/mask_rcnn/'
     'mask_rcnn_x101_32x4d_fpn_1x_coco/mask_rcnn_x101_32x4d_fpn_1x_coco_20200205-478d0b67.pth'

@@ -12,9 +12,7 @@ SMALL = 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_10e_moving-shapes.py'
 def shapes(tmp_path_factory):
     """A data set of 4 training and 3 validation videos, 3 frames of 96x64 each."""
     root = tmp_path_factory.mktemp('shapes') / 'data'
-    write_moving_shapes(
-        root, train_videos=4, val_videos=3, frames=3, size=(96, 64), progress=False
-    )
+    write_moving_shapes(root, train_videos=4, val_videos=3, frames=3, size=(96, 64), progress=False)
     return root
 
 

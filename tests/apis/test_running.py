@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from tests.apis.conftest import logged, quick
 
+from tests.apis.conftest import logged, quick
 from vispropnet.apis.running import test as run_test
 from vispropnet.apis.running import train
 from vispropnet.errors import UserError
@@ -52,7 +52,9 @@ def test_test_writes_results_archive_figures_and_drawings(trained, shapes, small
     )
     results = read_results(out)
     truth = json.loads((shapes / 'valid/instances.json').read_text())
-    assert results and {one['video_id'] for one in results} <= {one['id'] for one in truth['videos']}
+    assert results and {one['video_id'] for one in results} <= {
+        one['id'] for one in truth['videos']
+    }
     assert all(len(one['segmentations']) == 3 for one in results)
     with zipfile.ZipFile(tmp_path / 'results.zip') as archive:
         assert archive.namelist() == ['results.json']
@@ -117,14 +119,20 @@ def test_mixed_precision_trains(shapes, small, tmp_path):
 
 def test_load_from_starts_from_what_fits(trained, shapes, small, tmp_path):
     wider = 'model.track_head.embed_head.fc_out_channels=64'
-    options = quick(shapes, EAGER, wider, 'train_cfg.max_epochs=1', 'optim_wrapper.optimizer.lr=0.0')
+    options = quick(
+        shapes, EAGER, wider, 'train_cfg.max_epochs=1', 'optim_wrapper.optimizer.lr=0.0'
+    )
     options.append(f'load_from={trained / "epoch_2.pth"}')
     runner = train(small, tmp_path, overrides=options)
     old = torch.load(trained / 'epoch_2.pth', weights_only=False)['state_dict']
     new = runner.model.state_dict()
-    assert torch.equal(new['detector.rpn_head.rpn_cls.weight'], old['detector.rpn_head.rpn_cls.weight'])
+    assert torch.equal(
+        new['detector.rpn_head.rpn_cls.weight'], old['detector.rpn_head.rpn_cls.weight']
+    )
     log = next(tmp_path.glob('*/*.log')).read_text()
-    assert 'the rest starts fresh' in log and 'track_head.embed_head.fcs.1.weight: (128, 128)' in log
+    assert (
+        'the rest starts fresh' in log and 'track_head.embed_head.fcs.1.weight: (128, 128)' in log
+    )
 
 
 # Bad input
@@ -147,7 +155,9 @@ def test_missing_frame_stops_training_with_its_name(own_shapes, small, tmp_path,
     frame.unlink()
     options = quick(own_shapes, f'train_dataloader.num_workers={workers}')
     options.append(f'train_dataloader.persistent_workers={bool(workers)}')
-    with pytest.raises(UserError, match=f'frame 1 of video 2 .*{frame.name}.*does not exist') as caught:
+    with pytest.raises(
+        UserError, match=f'frame 1 of video 2 .*{frame.name}.*does not exist'
+    ) as caught:
         train(small, tmp_path, overrides=options)
     assert 'Traceback' not in str(caught.value)
 
@@ -174,7 +184,9 @@ def test_classes_that_do_not_fit_the_data(shapes, small, tmp_path):
         )
 
 
-def test_result_file_that_cannot_be_written_is_told_before_work_begins(trained, shapes, small, tmp_path):
+def test_result_file_that_cannot_be_written_is_told_before_work_begins(
+    trained, shapes, small, tmp_path
+):
     (tmp_path / 'file').write_text('')
     with pytest.raises(UserError, match='file/results.json'):
         run_test(

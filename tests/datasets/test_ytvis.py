@@ -46,7 +46,7 @@ def uncompressed(mask):
 
 @pytest.fixture
 def content():
-    """Video 7: two objects over 3 frames, the middle frame empty; video 3: one frame, with a crowd."""
+    """Video 7: two objects over 3 frames, the middle one empty; video 3: one frame, a crowd."""
     first, second, crowd = box_mask(2, 3, 5, 6), box_mask(20, 10, 8, 4), box_mask(0, 0, 4, 4)
     return {
         'videos': [
@@ -138,9 +138,7 @@ def test_pair_holds_boxes_masks_labels_and_identities(root):
     assert key.instances_ids.tolist() == [0, 5]
     assert key.labels.tolist() == [1, 0]
     assert key.bboxes.tensor.tolist() == [[20, 10, 28, 14], [2, 3, 7, 9]]
-    np.testing.assert_array_equal(
-        key.masks.masks, [box_mask(20, 10, 8, 4), box_mask(2, 3, 5, 6)]
-    )
+    np.testing.assert_array_equal(key.masks.masks, [box_mask(20, 10, 8, 4), box_mask(2, 3, 5, 6)])
     assert ref.instances_ids.tolist() == [0]
 
 
@@ -319,7 +317,10 @@ def damage_polygon(content):
         (damage_video, r"videos\[1\]: key 'width' is missing"),
         (damage_length, 'video 7: length is 4, but file_names has 3'),
         (damage_twice, 'video 7 stands twice'),
-        (damage_size, r'annotation 0, video 7, frame 0 \(a/0\.jpg\): the RLE is of size \[32, 24\]'),
+        (
+            damage_size,
+            r'annotation 0, video 7, frame 0 \(a/0\.jpg\): the RLE is of size \[32, 24\]',
+        ),
         (damage_category, 'annotation 5: category_id 12 is not among the categories'),
         (damage_owner, 'annotation 5: video_id 8 is not among the videos'),
         (damage_count, 'annotation 5: segmentations has 2 entries, but video 7 has 3 frames'),

@@ -48,8 +48,11 @@ def test_scores_equal_the_formula_written_out():
 def slow_assignment(matrix):
     taken, columns = set(), {}
     pairs = sorted(
-        ((-value, row, column) for row, values in enumerate(matrix) for column, value in
-         enumerate(values))
+        (
+            (-value, row, column)
+            for row, values in enumerate(matrix)
+            for column, value in enumerate(values)
+        )
     )
     for _, row, column in pairs:
         if row not in columns and (column == 0 or column not in taken):

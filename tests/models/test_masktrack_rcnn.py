@@ -3,8 +3,8 @@ import copy
 import pytest
 import torch
 from mmengine.config import Config
-from tests.models.conftest import SIZE, frame_metainfo, frame_sample
 
+from tests.models.conftest import SIZE, frame_metainfo, frame_sample
 from vispropnet.registry import MODELS
 
 BOXES = [[10, 10, 30, 30], [40, 20, 70, 50]]
@@ -13,7 +13,9 @@ BOXES = [[10, 10, 30, 30], [40, 20, 70, 50]]
 def pairs(batch_size=2, empty_key=False, empty_ref=False):
     torch.manual_seed(1)
     key = [
-        frame_sample([] if empty_key else BOXES, [] if empty_key else [3, 1], [] if empty_key else [8, 5])
+        frame_sample(
+            [] if empty_key else BOXES, [] if empty_key else [3, 1], [] if empty_key else [8, 5]
+        )
         for _ in range(batch_size)
     ]
     ref = [
@@ -118,7 +120,9 @@ def test_heads_share_the_sampled_rois(small_model):
     results = small_model.sample_rois(features, proposals, samples['key'])
     for result in results:
         # The true boxes are always among the positives.
-        assert {tuple(box) for box in result.pos_priors.tolist()} >= {tuple(map(float, box)) for box in BOXES}
+        assert {tuple(box) for box in result.pos_priors.tolist()} >= {
+            tuple(map(float, box)) for box in BOXES
+        }
 
 
 def run(model, images, metainfos=None):
@@ -228,7 +232,9 @@ def test_cpu_and_gpu_agree(small_model):
 
 def zoo_config(rootpath):
     """mmdet's own configuration of MaskTrack R-CNN with R50, as its zoo's files were made with."""
-    ours = Config.fromfile(rootpath / 'configs/masktrack_rcnn/masktrack-rcnn_r50_fpn_1x_ytvis2019.py')
+    ours = Config.fromfile(
+        rootpath / 'configs/masktrack_rcnn/masktrack-rcnn_r50_fpn_1x_ytvis2019.py'
+    )
     return dict(
         type='mmdet.MaskTrackRCNN',
         detector=ours.model.detector,

@@ -42,9 +42,7 @@ def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Confi
     except UserError:
         raise
     except Exception as error:  # whatever the file's own code raises
-        raise UserError(
-            f'config {path} cannot be read: {type(error).__name__}: {error}'
-        ) from error
+        raise UserError(f'config {path} cannot be read: {type(error).__name__}: {error}') from error
     options = _parse_overrides(overrides)
     _check_top_level(options, config, path)
     try:
@@ -64,8 +62,8 @@ def explain_config_errors(path: str | os.PathLike) -> Iterator[None]:
         path: The config file, for the message.
 
     Raises:
-        UserError: for an unknown ``type``, a key that a part does not take or lacks, and values that
-            a part refuses.
+        UserError: for an unknown ``type``, a key that a part does not take or lacks, and values
+            that a part refuses.
     """
     try:
         yield

@@ -34,8 +34,8 @@ def train(
         config: The config file.
         work_dir: Where logs and checkpoints go; by default the config's ``work_dir``, else
             ``work_dirs/<config name>``.
-        resume: ``'auto'`` for the newest checkpoint of the work dir (from the start if it has none),
-            or a checkpoint file.
+        resume: ``'auto'`` for the newest checkpoint of the work dir (from the start if it has
+            none), or a checkpoint file.
         amp: Whether to train with mixed precision.
         seed: Seed of the run, if not the config's.
         launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
@@ -131,8 +131,8 @@ def _report(
     print(f'results: {out}\nto upload: {Path(out).with_suffix(".zip")}')
     if evaluate and not metrics:
         print(
-            f'{cfg.test_evaluator.ann_file} has no annotations, so there is nothing to score against '
-            'here; upload the archive to the evaluation server.'
+            f'{cfg.test_evaluator.ann_file} has no annotations, so there is nothing to score '
+            'against here; upload the archive to the evaluation server.'
         )
     elif evaluate:
         print(format_table(metrics))
@@ -178,8 +178,8 @@ def check_num_classes(runner: VISRunner, classes: Sequence[str], config: str | o
             continue
         if count != len(classes) and not getattr(module, 'class_agnostic', False):
             raise UserError(
-                f'config {config}: model.{name} has num_classes={count}, but the annotation file has '
-                f'{len(classes)} categories ({", ".join(classes[:6])}'
+                f'config {config}: model.{name} has num_classes={count}, but the annotation file '
+                f'has {len(classes)} categories ({", ".join(classes[:6])}'
                 f'{", ..." if len(classes) > 6 else ""}).'
             )
 

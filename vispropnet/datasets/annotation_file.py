@@ -18,8 +18,8 @@ ANNOTATION_KEYS = ('id', 'video_id', 'category_id', 'segmentations')
 def read_annotation_file(path: str | os.PathLike, hint: str = '') -> dict[str, Any]:
     """Reads an annotation file and checks that it hangs together.
 
-    Checked are the keys, references between parts, one entry per frame in every list, and the size of
-    every RLE. Frames on disk are not touched.
+    Checked are the keys, references between parts, one entry per frame in every list, and the size
+    of every RLE. Frames on disk are not touched.
 
     Args:
         path: The JSON file.
@@ -56,8 +56,8 @@ def compressed_rle(segmentation: dict[str, Any]) -> dict[str, Any]:
     """Gives an RLE in compressed form.
 
     Args:
-        segmentation: ``{size: [h, w], counts}``, ``counts`` a string or bytes (compressed) or a list
-            of run lengths.
+        segmentation: ``{size: [h, w], counts}``, ``counts`` a string or bytes (compressed) or a
+            list of run lengths.
 
     Returns:
         The same mask, ``counts`` a compressed string (mmdet takes masks with bytes for invalid).
@@ -83,7 +83,8 @@ def _check_videos(videos: list, path: str | os.PathLike) -> dict[Any, dict]:
         length = video.get('length', len(video['file_names']))
         if length != len(video['file_names']):
             raise UserError(
-                f'{where}: length is {length}, but file_names has {len(video["file_names"])} entries.'
+                f'{where}: length is {length}, but file_names has '
+                f'{len(video["file_names"])} entries.'
             )
         by_id[video['id']] = video
     return by_id

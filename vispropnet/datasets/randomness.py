@@ -13,9 +13,9 @@ import torch
 class SampleIndex(int):
     """An index into a data set that carries what its randomness depends on.
 
-    Samplers yield these, so the key travels with the index to whichever worker loads the sample, and
-    through data set wrappers, which compute with indices (``%``, ``-``). A plain ``int`` stands for
-    seed 0, epoch 0.
+    Samplers yield these, so the key travels with the index to whichever worker loads the sample,
+    and through data set wrappers, which compute with indices (``%``, ``-``). A plain ``int`` stands
+    for seed 0, epoch 0.
 
     Args:
         index: The index.
@@ -61,7 +61,7 @@ def global_seed(seed: int) -> Iterator[None]:
     Args:
         seed: In [0, 2**32).
     """
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 (the transforms draw from this one)
     torch.manual_seed(seed)

@@ -26,7 +26,7 @@ class ReferenceSampler:
 
     def __init__(self, video_lengths: np.ndarray, annotated: np.ndarray, mode: str) -> None:
         if mode not in MODES:
-            raise ValueError(f"reference must be one of {', '.join(MODES)}, got {mode!r}")
+            raise ValueError(f'reference must be one of {", ".join(MODES)}, got {mode!r}')
         self.mode = mode
         video_lengths = np.asarray(video_lengths, dtype=np.int64)
         annotated = np.asarray(annotated, dtype=bool)

@@ -22,10 +22,11 @@ from vispropnet.registry import DATASETS, TRANSFORMS
 class YouTubeVIS(BaseDataset):
     """Video instance segmentation data in the YouTube-VIS form, read as it is.
 
-    In training a sample is a key frame that shows at least one object, with a reference frame of the
-    same video; in test mode a sample is one frame, and samples run through the videos in file order.
-    Categories come from the file. What is known of a frame is kept as pickled bytes in one array, so
-    worker processes share it and reading one frame does not touch its video's other frames.
+    In training a sample is a key frame that shows at least one object, with a reference frame of
+    the same video; in test mode a sample is one frame, and samples run through the videos in file
+    order. Categories come from the file. What is known of a frame is kept as pickled bytes in one
+    array, so worker processes share it and reading one frame does not touch its video's other
+    frames.
 
     Args:
         ann_file: The annotation file, relative to ``data_root`` unless absolute.

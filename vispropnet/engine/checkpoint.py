@@ -43,7 +43,10 @@ class LoadReport:
         lines += _section('not in the model', self.unexpected)
         lines += _section(
             'of another shape',
-            [f'{key}: {found} in the file, {wanted} wanted' for key, found, wanted in self.mismatched],
+            [
+                f'{key}: {found} in the file, {wanted} wanted'
+                for key, found, wanted in self.mismatched
+            ],
         )
         return '\n'.join(lines)
 
@@ -78,8 +81,8 @@ def read_checkpoint(
                 f'checkpoint {path} cannot be read: the file is damaged or no checkpoint.'
             ) from None
         raise UserError(
-            f'checkpoint {path} holds more than tensors and plain data ({found[1]}), and reading it '
-            'would run code from the file. If you trust where it comes from, pass '
+            f'checkpoint {path} holds more than tensors and plain data ({found[1]}), and reading '
+            'it would run code from the file. If you trust where it comes from, pass '
             '--trust-checkpoint.'
         ) from None
     except Exception as error:  # zip and storage errors of many kinds
@@ -112,7 +115,8 @@ def load_weights(
         What fitted and what did not.
 
     Raises:
-        UserError: with the whole report if ``strict`` and something does not fit, or if nothing does.
+        UserError: with the whole report if ``strict`` and something does not fit, or if nothing
+            does.
     """
     weights = checkpoint.get('state_dict', checkpoint)
     weights = {key: value for key, value in weights.items() if isinstance(value, Tensor)}
@@ -155,8 +159,8 @@ def _download(url: str) -> str:
         return target
     except OSError as error:
         raise UserError(
-            f'checkpoint {url} cannot be downloaded ({_first_line(error)}). Fetch it where there is a '
-            'network and pass --cfg-options load_from=FILE, or train from scratch with '
+            f'checkpoint {url} cannot be downloaded ({_first_line(error)}). Fetch it where there '
+            'is a network and pass --cfg-options load_from=FILE, or train from scratch with '
             '--cfg-options load_from=None.'
         ) from None
 

@@ -19,13 +19,13 @@ from vispropnet.registry import RUNNERS
 class VISRunner(Runner):
     """Runs training, validation and test of a config.
 
-    The arguments are those of ``mmengine.runner.Runner``. In the config, ``load_from`` names weights
-    to start from (what does not fit is reported and starts fresh), ``trust_checkpoint=True`` allows
-    checkpoints that run code while they are read.
+    The arguments are those of ``mmengine.runner.Runner``. In the config, ``load_from`` names
+    weights to start from (what does not fit is reported and starts fresh),
+    ``trust_checkpoint=True`` allows checkpoints that run code while they are read.
     """
 
     def setup_env(self, env_cfg: dict) -> None:
-        """Sets up processes; ranks without GPUs talk through gloo, which mmengine does not offer."""
+        """Sets up processes. Ranks without GPUs talk through gloo, as mmengine's cannot."""
         if self.distributed and not is_distributed() and not torch.cuda.is_available():
             torch.distributed.init_process_group('gloo')
         super().setup_env(env_cfg)
@@ -52,8 +52,8 @@ class VISRunner(Runner):
         Args:
             filename: File or URL.
             map_location: As in :func:`torch.load`.
-            strict: Whether everything has to fit; by default it has to when resuming and testing, and
-                need not when training starts from ``load_from``.
+            strict: Whether everything has to fit; by default it has to when resuming and testing,
+                and need not when training starts from ``load_from``.
             revise_keys: Unused; old layouts are converted by a tool of their own.
 
         Returns:

@@ -18,8 +18,8 @@ class VISDataPreprocessor(DetDataPreprocessor):
         """Normalises and pads a batch.
 
         Args:
-            data: ``inputs`` and ``data_samples``, each a list (frames) or a dict of the lists ``key``
-                and ``ref`` (pairs).
+            data: ``inputs`` and ``data_samples``, each a list (frames) or a dict of the lists
+                ``key`` and ``ref`` (pairs).
             training: Whether ground-truth masks are padded as well.
 
         Returns:

@@ -8,7 +8,9 @@ train_pipeline = [
     dict(type='LoadVideoFrame'),
     dict(type='LoadTrackedAnnotations'),
     dict(type='Resize', scale_factor=1.0),
-    dict(type='RandomFlip', prob=[0.25, 0.25, 0.25], direction=['horizontal', 'vertical', 'diagonal']),
+    dict(
+        type='RandomFlip', prob=[0.25, 0.25, 0.25], direction=['horizontal', 'vertical', 'diagonal']
+    ),
     dict(type='PackFrameInputs'),
 ]
 test_pipeline = [

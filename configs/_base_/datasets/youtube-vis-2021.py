@@ -1,5 +1,6 @@
-# YouTube-VIS 2021 as its organisers pack it. The official validation file has no annotations, so there
-# is nothing to validate against while training; tools/test_video.py writes the file to upload.
+# YouTube-VIS 2021 as its organisers pack it. The official validation file has no annotations, so
+# there is nothing to validate against while training; tools/test_video.py writes the file to
+# upload.
 _base_ = './youtube-vis.py'
 
 data_root = 'data/youtube_vis_2021/'

@@ -23,9 +23,7 @@ model = dict(
             norm_eval=True,
             style='pytorch',
         ),
-        neck=dict(
-            type='FPN', in_channels=[256, 512, 1024, 2048], out_channels=256, num_outs=5
-        ),
+        neck=dict(type='FPN', in_channels=[256, 512, 1024, 2048], out_channels=256, num_outs=5),
         rpn_head=dict(
             type='RPNHead',
             in_channels=256,

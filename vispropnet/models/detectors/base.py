@@ -28,9 +28,7 @@ class VISDetector(BaseModel):
         init_cfg: Initialisation, as in mmengine.
     """
 
-    def __init__(
-        self, data_preprocessor: dict | None = None, init_cfg: dict | None = None
-    ) -> None:
+    def __init__(self, data_preprocessor: dict | None = None, init_cfg: dict | None = None) -> None:
         # Built here, in our scope: mmengine's own look-up depends on a global default scope.
         built = MODELS.build(data_preprocessor or dict(type='VISDataPreprocessor'))
         super().__init__(data_preprocessor=built, init_cfg=init_cfg)
@@ -65,9 +63,9 @@ class VISDetector(BaseModel):
             state: What :meth:`init_state` or the step before gave.
 
         Returns:
-            Instances of this frame: ``ids``, ``labels``, ``scores``, ``bboxes`` ((N, 4) in pixels of
-            the frame as it came) and ``masks`` ((N, height, width) bool of the same size); and the
-            state for the next frame.
+            Instances of this frame: ``ids``, ``labels``, ``scores``, ``bboxes`` ((N, 4) in pixels
+            of the frame as it came) and ``masks`` ((N, height, width) bool of the same size); and
+            the state for the next frame.
         """
 
     def forward(

@@ -24,12 +24,12 @@ Features = Sequence[Tensor]
 class MaskTrackRCNN(VISDetector):
     """Mask R-CNN with a head that tells objects apart.
 
-    The stages (extract features, propose, detect, associate) are methods that training and inference
-    share.
+    The stages (extract features, propose, detect, associate) are methods that training and
+    inference share.
 
     Args:
-        detector: Config of mmdet's ``MaskRCNN`` (any two-stage detector with a standard RoI head and
-            a mask head).
+        detector: Config of mmdet's ``MaskRCNN`` (any two-stage detector with a standard RoI head
+            and a mask head).
         track_head: Config of the track head.
         tracker: Config of the association.
         data_preprocessor: Config of the preprocessing.
@@ -110,8 +110,7 @@ class MaskTrackRCNN(VISDetector):
             features, rpn_samples, proposal_cfg=train_cfg.rpn_proposal
         )
         return {
-            name if 'rpn' in name else f'rpn_{name}': value
-            for name, value in losses.items()
+            name if 'rpn' in name else f'rpn_{name}': value for name, value in losses.items()
         }, proposals
 
     def propose(self, features: Features, metainfo: dict) -> InstanceData:
@@ -179,9 +178,7 @@ class MaskTrackRCNN(VISDetector):
             matching_logits,
         )
 
-    def segment(
-        self, features: Features, detections: InstanceData, metainfo: dict
-    ) -> InstanceData:
+    def segment(self, features: Features, detections: InstanceData, metainfo: dict) -> InstanceData:
         """Adds masks; boxes and masks of the result are in pixels of the frame as it came."""
         # mmdet rescales the boxes in place; the state holds the ones of before.
         detections.bboxes = detections.bboxes.clone()

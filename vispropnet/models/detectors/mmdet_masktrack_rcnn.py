@@ -19,8 +19,8 @@ from vispropnet.registry import MODELS
 class MMDetMaskTrackRCNN(VISDetector):
     """The class that mmdet 3.5.1 ships, as shipped: its losses, its tracker.
 
-    A baseline only. The same data, preprocessing, loops and evaluation serve both, so a difference in
-    the score is a difference of the models.
+    A baseline only. The same data, preprocessing, loops and evaluation serve both, so a difference
+    in the score is a difference of the models.
 
     Args:
         detector: Config of mmdet's ``MaskRCNN``.

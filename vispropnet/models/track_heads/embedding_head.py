@@ -34,8 +34,8 @@ class EmbeddingHead(BaseModule):
         roi_feat_size: Height and width of the RoI features.
         num_fcs: Number of layers, at least 1.
         fc_out_channels: Width of each layer and of the embedding.
-        final_relu: Whether a ReLU follows the last layer too. The paper's head has none; checkpoints
-            of the mmtracking and mmdet 3.x zoo were trained with one.
+        final_relu: Whether a ReLU follows the last layer too. The paper's head has none;
+            checkpoints of the mmtracking and mmdet 3.x zoo were trained with one.
         loss_weight: Weight of the matching loss.
     """
 
@@ -89,8 +89,8 @@ class EmbeddingHead(BaseModule):
             reference_identities: Per image (M,) instance ids in the reference frame.
 
         Returns:
-            ``loss_match`` and ``match_accuracy`` (percent of the positive RoIs of the batch). Without
-            any RoI the loss is 0 and still connected to the graph.
+            ``loss_match`` and ``match_accuracy`` (percent of the positive RoIs of the batch).
+            Without any RoI the loss is 0 and still connected to the graph.
         """
         losses, hits, count = [], embeddings[0].new_zeros(()), 0
         for found, known, ids, known_ids in zip(

@@ -1,7 +1,7 @@
 """Scores and assignment of detections to tracks (MaskTrack R-CNN, section 4.3).
 
-Shapes: D detections of the current frame, M tracks in memory. Column 0 of a (D, 1 + M) matrix stands
-for "a new object", column 1 + m for track m.
+Shapes: D detections of the current frame, M tracks in memory. Column 0 of a (D, 1 + M) matrix
+stands for "a new object", column 1 + m for track m.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from torch import Tensor
 class VideoState:
     """Memory of one video: the latest of every track.
 
-    A state is never changed; each frame makes a new one. A track's position in the tensors may change
-    from frame to frame, its id never does.
+    A state is never changed; each frame makes a new one. A track's position in the tensors may
+    change from frame to frame, its id never does.
 
     Args:
         ids: (M,) int64 ids of the known tracks.
