@@ -111,10 +111,17 @@ def test_another_seed_trains_differently(trained, shapes, small, tmp_path):
     assert logged(tmp_path, 'loss')[0] != pytest.approx(logged(trained, 'loss')[0], abs=1e-3)
 
 
+@pytest.mark.gpu
 def test_mixed_precision_trains(shapes, small, tmp_path):
     options = quick(shapes, EAGER, 'train_dataloader.num_workers=0', 'train_cfg.max_epochs=1')
-    train(small, tmp_path, amp=True, overrides=[*options, 'optim_wrapper.dtype=bfloat16'])
+    train(small, tmp_path, amp=True, overrides=options)
     assert np.isfinite(logged(tmp_path, 'loss')).all()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
+def test_mixed_precision_without_gpu_is_told(shapes, small, tmp_path):
+    with pytest.raises(UserError, match='needs a GPU'):
+        train(small, tmp_path, amp=True, overrides=quick(shapes))
 
 
 def test_load_from_starts_from_what_fits(trained, shapes, small, tmp_path):
@@ -203,12 +210,18 @@ def test_result_file_that_cannot_be_written_is_told_before_work_begins(
 def run_tool(pytestconfig, *command, ranks=0):
     launcher = [sys.executable]
     if ranks:
-        launcher += ['-m', 'torch.distributed.run', f'--nproc_per_node={ranks}', '--master_port=0']
-        command = [*command[:1], *command[1:], '--launcher', 'pytorch']
+        launcher += ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={ranks}']
+        command = [*command[:2], '--launcher', 'pytorch', *command[2:]]
     root = pytestconfig.rootpath
     env = dict(os.environ, PYTHONPATH=str(root), OMP_NUM_THREADS='1')
     return subprocess.run(
-        [*launcher, *command], cwd=root, env=env, capture_output=True, text=True, check=False
+        [*launcher, *command],
+        cwd=root,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
@@ -14,6 +15,7 @@ from vispropnet.apis.config import explain_config_errors, load_config
 from vispropnet.engine.runner import VISRunner
 from vispropnet.errors import UserError
 from vispropnet.evaluation.average_precision import format_table
+from vispropnet.evaluation.result_file import check_writable
 from vispropnet.fileio import read_json, write_json
 from vispropnet.visualization.results import draw_results
 
@@ -51,6 +53,8 @@ def train(
     cfg = load_config(config, overrides)
     _set_up(cfg, config, work_dir, launcher, trust_checkpoint)
     if amp:
+        if not torch.cuda.is_available():
+            raise UserError('mixed precision (--amp) needs a GPU, and this machine has none.')
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if seed is not None:
@@ -105,6 +109,7 @@ def test(
     cfg = load_config(config, overrides)
     for name in [name for name in cfg if name.startswith(('train_', 'val_', 'optim_', 'param_'))]:
         cfg.pop(name)
+    check_writable(out)
     cfg.load_from, cfg.resume = checkpoint, False
     cfg.visualizer = dict(type='Visualizer')
     can_evaluate = evaluate and has_annotations(cfg)
@@ -195,5 +200,9 @@ def _set_up(
         cfg.work_dir = os.fspath(work_dir)
     elif cfg.get('work_dir') is None:
         cfg.work_dir = os.path.join('work_dirs', Path(config).stem)
+    try:
+        os.makedirs(cfg.work_dir, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'work dir {cfg.work_dir} cannot be made: {error.strerror}.') from None
     cfg.launcher = launcher
     cfg.trust_checkpoint = trust_checkpoint
