@@ -191,6 +191,22 @@ def test_classes_that_do_not_fit_the_data(shapes, small, tmp_path):
         )
 
 
+@pytest.mark.parametrize(
+    ('override', 'message'),
+    [
+        ('param_scheduler.0.type=Foo', "unknown type 'Foo'"),
+        ('param_scheduler.0.begn=3', "unexpected keyword argument 'begn'"),
+        ('optim_wrapper.optimizer.lrr=1', "unexpected keyword argument 'lrr'"),
+        ('train_dataloader.dataset.reference=next', "reference must be one of .* got 'next'"),
+        ('train_dataloader.batchsize=3', "unexpected keyword argument 'batchsize'"),
+        ('default_hooks.logger.intervall=3', "unexpected keyword argument 'intervall'"),
+    ],
+)
+def test_unknown_types_and_keys_anywhere(shapes, small, tmp_path, override, message):
+    with pytest.raises(UserError, match=message):
+        train(small, tmp_path, overrides=quick(shapes, override))
+
+
 def test_result_file_that_cannot_be_written_is_told_before_work_begins(
     trained, shapes, small, tmp_path
 ):

@@ -17,6 +17,7 @@ from vispropnet.errors import UserError
 from vispropnet.evaluation.average_precision import format_table
 from vispropnet.evaluation.result_file import check_writable
 from vispropnet.fileio import read_json, write_json
+from vispropnet.registry import PARAM_SCHEDULERS
 from vispropnet.visualization.results import draw_results
 
 
@@ -69,6 +70,7 @@ def train(
         if cfg.get('val_cfg') is not None:
             loops.append(runner.val_loop)
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+        _try_schedulers(cfg)
     for loop in loops:
         check_num_classes(runner, loop.dataloader.dataset.metainfo['classes'], config)
     runner.train()
@@ -187,6 +189,15 @@ def check_num_classes(runner: VISRunner, classes: Sequence[str], config: str | o
                 f'has {len(classes)} categories ({", ".join(classes[:6])}'
                 f'{", ..." if len(classes) > 6 else ""}).'
             )
+
+
+def _try_schedulers(cfg: Config) -> None:
+    """Builds the schedulers once on a stand-in: the runner builds them when training has begun."""
+    stand_in = torch.optim.SGD([torch.zeros(1)], lr=1.0, momentum=0.9)
+    for scheduler in cfg.get('param_scheduler') or ():
+        PARAM_SCHEDULERS.build(
+            {**scheduler, 'convert_to_iter_based': False}, default_args=dict(optimizer=stand_in)
+        )
 
 
 def _set_up(

@@ -2,45 +2,67 @@
 
 from __future__ import annotations
 
+import mmcv
 import numpy as np
-from mmcv.transforms import LoadImageFromFile
+from mmcv.transforms import BaseTransform
 from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs
+from mmengine import fileio
 
 from vispropnet.errors import UserError
 from vispropnet.registry import TRANSFORMS
 
+JPEG_START, JPEG_END = b'\xff\xd8', b'\xff\xd9'
+
 
 @TRANSFORMS.register_module()
-class LoadVideoFrame(LoadImageFromFile):
+class LoadVideoFrame(BaseTransform):
     """Loads a frame, and says which one when it cannot.
 
-    The arguments are those of ``mmcv.transforms.LoadImageFromFile``.
+    Args:
+        imdecode_backend: Decoder, as in ``mmcv.imfrombytes``.
 
     Raises:
-        UserError: if the file is missing, is no image, or is not of the size that the annotation
-            file gives for its video.
+        UserError: if the file is missing, is no image, is cut short, or is not of the size that the
+            annotation file gives for its video.
     """
 
+    def __init__(self, imdecode_backend: str = 'cv2') -> None:
+        self.imdecode_backend = imdecode_backend
+
     def transform(self, results: dict) -> dict:
-        """Adds ``img`` ((H, W, 3) BGR), ``img_shape`` and ``ori_shape`` to the results."""
+        """Adds ``img`` ((H, W, 3) uint8, BGR), ``img_shape`` and ``ori_shape`` to the results."""
         place = (
             f'frame {results["frame_id"]} of video {results["video_id"]} ({results["img_path"]})'
         )
-        try:
-            results = super().transform(results)
-        except FileNotFoundError:
-            raise UserError(
-                f'{place}: the file is listed in the annotation file but does not exist.'
-            ) from None
-        except Exception as error:  # decoders fail in ways of their own
-            raise UserError(f'{place}: cannot be read as an image ({error}).') from None
-        found, expected = results['img'].shape[:2], (results['height'], results['width'])
+        image = self._read(results['img_path'], place)
+        found, expected = image.shape[:2], (results['height'], results['width'])
         if found != expected:
             raise UserError(
                 f'{place}: the image is {found[1]}x{found[0]} pixels, '
                 f'the annotation file says {expected[1]}x{expected[0]}.'
             )
+        results.update(img=image, img_shape=found, ori_shape=found)
         return results
+
+    def _read(self, path: str, place: str) -> np.ndarray:
+        try:
+            content = fileio.get(path)
+        except FileNotFoundError:
+            raise UserError(
+                f'{place}: the file is listed in the annotation file but does not exist.'
+            ) from None
+        except OSError as error:
+            raise UserError(f'{place}: cannot be read: {error.strerror}.') from None
+        # Decoders fill the missing rest of a cut JPEG with grey and say nothing.
+        if content.startswith(JPEG_START) and JPEG_END not in content[len(content) // 2 :]:
+            raise UserError(f'{place}: cannot be read as an image: the JPEG is cut short.')
+        try:
+            image = mmcv.imfrombytes(content, backend=self.imdecode_backend)
+        except Exception as error:  # decoders fail in ways of their own
+            raise UserError(f'{place}: cannot be read as an image: {error}.') from None
+        if image is None:
+            raise UserError(f'{place}: cannot be read as an image (damaged, or not one?).')
+        return image
 
 
 @TRANSFORMS.register_module()
