@@ -20,8 +20,8 @@ from vispropnet.errors import UserError, report_user_errors
 from vispropnet.fileio import read_json, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
-CONFIG = 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_10e_moving-shapes.py'
-SHAPES = ['--preset', 'easy', '--videos', '240', '--val-videos', '32', '--seed', '0']
+CONFIG = 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
+PROGRESS = r'Epoch\('
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,48 +29,64 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--config', default=CONFIG, help='what to train (default: %(default)s)')
+    parser.add_argument('--config', default=CONFIG, help='what to train (%(default)s)')
     parser.add_argument(
-        '--work-dir', type=Path, default=Path('work_dirs/demo'), help='default: %(default)s'
+        '--work-dir', type=Path, default=Path('work_dirs/demo'), help='(%(default)s)'
     )
     parser.add_argument('--retrain', action='store_true', help='train again from the start')
+    parser.add_argument('--preset', default='easy', choices=('easy', 'occlusion'))
+    parser.add_argument('--videos', type=int, default=320, help='to train on (%(default)s)')
+    parser.add_argument('--val-videos', type=int, default=32, help='to test on (%(default)s)')
+    parser.add_argument('--frames', type=int, default=12, help='per video (%(default)s)')
+    parser.add_argument('--seed', type=int, default=0, help='of data and training (%(default)s)')
+    parser.add_argument(
+        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='as in tools/train.py'
+    )
     return parser.parse_args()
 
 
-def make_data(folder: Path) -> None:
+def make_data(folder: Path, shapes: list[str]) -> None:
     """Makes the videos, unless these very ones are there."""
     stamp = folder / 'made_by.json'
-    if stamp.exists() and read_json(stamp) == SHAPES:
+    if stamp.exists() and read_json(stamp) == shapes:
         print(f'data: {folder} (kept)')
         return
     shutil.rmtree(folder, ignore_errors=True)
-    run(['tools/make_moving_shapes.py', str(folder), *SHAPES])
-    write_json(stamp, SHAPES)
+    run(['tools/make_moving_shapes.py', str(folder), *shapes])
+    write_json(stamp, shapes)
 
 
-def train(config: str, data: Path, work_dir: Path, checkpoint: Path, retrain: bool) -> None:
-    """Trains, unless a checkpoint of this very config and data is there."""
-    recipe = hashlib.sha256(json.dumps([resolved_config(config), SHAPES]).encode()).hexdigest()
+def train(command: list[str], recipe: str, work_dir: Path, checkpoint: Path, anew: bool) -> None:
+    """Trains, unless a checkpoint of this very recipe is there; one cut short goes on."""
     stamp = work_dir / 'recipe.json'
-    same = stamp.exists() and read_json(stamp) == recipe
-    if same and checkpoint.exists() and not retrain:
-        print(f'checkpoint: {checkpoint} (kept; --retrain, or make demo RETRAIN=1, trains again)')
+    same = not anew and stamp.exists() and read_json(stamp) == recipe
+    if same and checkpoint.exists():
+        print(f'checkpoint: {checkpoint} (kept; make demo RETRAIN=1 trains anew)')
         return
-    if not same or retrain:
+    if not same:
         shutil.rmtree(work_dir, ignore_errors=True)
         checkpoint.unlink(missing_ok=True)
     write_json(stamp, recipe)
-    command = ['tools/train.py', config, '--work-dir', str(work_dir), '--resume']
-    run([*command, '--cfg-options', f'data_root={data}'], show=r'Epoch\(|ytvis/')
-    newest = Path((work_dir / 'last_checkpoint').read_text().strip())
-    shutil.copyfile(newest, checkpoint)
+    run(command, show=PROGRESS)
+    shutil.copyfile((work_dir / 'last_checkpoint').read_text().strip(), checkpoint)
 
 
-def resolved_config(config: str) -> str:
-    """Gives the whole text of a config, its bases included."""
-    from mmengine.config import Config
+def recipe_of(config: str, options: list[str], shapes: list[str]) -> str:
+    """Gives a digest of what the training depends on: the whole config and the data."""
+    from vispropnet.apis.config import load_config
 
-    return Config.fromfile(config).pretty_text
+    text = json.dumps([load_config(config, options).pretty_text, shapes])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def draw(out: Path, data: Path) -> None:
+    """Draws the contact sheet and the loss curves."""
+    from vispropnet.visualization.contact_sheet import contact_sheet
+    from vispropnet.visualization.curves import plot_losses
+
+    truth, images = data / 'valid/instances.json', data / 'valid/JPEGImages'
+    contact_sheet(truth, out / 'results.json', images, out / 'contact_sheet.png')
+    plot_losses([out / 'train'], out / 'losses.png')
 
 
 def run(command: list[str], show: str | None = None) -> None:
@@ -89,18 +105,16 @@ def run(command: list[str], show: str | None = None) -> None:
         if subprocess.run(command, check=False).returncode:
             raise UserError('the command above failed.')
         return
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace'
-    )
     lines = []
-    try:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace'
+    ) as process:
         for line in process.stdout:
             lines.append(line)
             if re.search(show, line):
                 print(line, end='', flush=True)
-    finally:
-        if process.wait():
-            raise UserError('the command above failed; its last lines:\n' + ''.join(lines[-25:]))
+    if process.returncode:
+        raise UserError('the command above failed; its last lines:\n' + ''.join(lines[-25:]))
 
 
 def main() -> None:
@@ -109,37 +123,37 @@ def main() -> None:
     began = time.monotonic()
     with report_user_errors():
         out = args.work_dir
-        data, checkpoint = out / 'data', out / 'checkpoint.pth'
-        make_data(data)
-        train(args.config, data, out / 'train', checkpoint, args.retrain)
+        data, checkpoint, logs = out / 'data', out / 'checkpoint.pth', out / 'train'
+        shapes = ['--preset', args.preset, '--videos', str(args.videos), '--frames']
+        shapes += [str(args.frames), '--val-videos', str(args.val_videos), '--seed', str(args.seed)]
+        options = [f'data_root={data}', *args.cfg_options]
+        recipe = recipe_of(args.config, options, [*shapes, str(args.seed)])
+        make_data(data, shapes)
+        command = ['tools/train.py', args.config, '--work-dir', str(logs), '--resume', '--seed']
+        command += [str(args.seed), '--cfg-options', *options]
+        train(command, recipe, logs, checkpoint, args.retrain)
         results, metrics = out / 'results.json', out / 'metrics.json'
-        test = ['tools/test_video.py', args.config, str(checkpoint), '--out', str(results)]
-        test += ['--eval', 'segm', '--metrics-out', str(metrics)]
-        run([*test, '--cfg-options', f'data_root={data}'], show=r'Epoch\(test\)|AP|AR|---')
-        draw(out, data, results)
-        minutes = (time.monotonic() - began) / 60
-        names = [
-            'results.json',
-            'metrics.json',
-            'contact_sheet.png',
-            'losses.png',
-            'checkpoint.pth',
-        ]
-        print(f'\ndone in {minutes:.1f} minutes:')
-        for name in names:
-            print(f'  {out / name}')
+        command = ['tools/test_video.py', args.config, str(checkpoint), '--out', str(results)]
+        command += ['--eval', 'segm', '--metrics-out', str(metrics), '--cfg-options', *options]
+        run(command, show=PROGRESS)
+        draw(out, data)
+        report(out, began)
 
 
-def draw(out: Path, data: Path, results: Path) -> None:
-    """Draws the contact sheet and the loss curves."""
-    from vispropnet.visualization.contact_sheet import contact_sheet
-    from vispropnet.visualization.curves import plot_losses
+def report(out: Path, began: float) -> None:
+    """Prints the AP table and where everything is."""
+    from vispropnet.evaluation.average_precision import format_table
 
-    valid = data / 'valid'
-    contact_sheet(
-        valid / 'instances.json', results, valid / 'JPEGImages', out / 'contact_sheet.png'
-    )
-    plot_losses([out / 'train'], out / 'losses.png')
+    print('\n' + format_table(read_json(out / 'metrics.json')))
+    print(f'\ndone in {(time.monotonic() - began) / 60:.1f} minutes:')
+    for name in (
+        'results.json',
+        'metrics.json',
+        'contact_sheet.png',
+        'losses.png',
+        'checkpoint.pth',
+    ):
+        print(f'  {out / name}')
 
 
 if __name__ == '__main__':

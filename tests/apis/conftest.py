@@ -5,7 +5,7 @@ import pytest
 
 from vispropnet.datasets.moving_shapes import write_moving_shapes
 
-SMALL = 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_10e_moving-shapes.py'
+SMALL = 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
 
 
 @pytest.fixture(scope='session')

@@ -4,7 +4,7 @@ from vispropnet.apis.config import explain_config_errors, load_config
 from vispropnet.errors import UserError
 from vispropnet.registry import MODELS
 
-SMALL = 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_10e_moving-shapes.py'
+SMALL = 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def trained(shapes, tmp_path_factory, pytestconfig):
     """A work dir with two epochs, each validated."""
     work_dir = tmp_path_factory.mktemp('run')
     config = pytestconfig.rootpath / 'configs/masktrack_rcnn'
-    config = config / 'masktrack-rcnn_r18_fpn_10e_moving-shapes.py'
+    config = config / 'masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
     train(config, work_dir, overrides=quick(shapes, EAGER, 'train_dataloader.num_workers=0'))
     return work_dir
 

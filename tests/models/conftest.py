@@ -7,7 +7,7 @@ from mmengine.structures import InstanceData
 
 from vispropnet.registry import MODELS
 
-SMALL = 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_10e_moving-shapes.py'
+SMALL = 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
 SIZE = (64, 96)
 
 

@@ -1,5 +1,5 @@
 # The same recipe and data with the class that mmdet ships, to compare with.
-_base_ = '../masktrack_rcnn/masktrack-rcnn_r18_fpn_10e_moving-shapes.py'
+_base_ = '../masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
 
 track_head = _base_.model.track_head
 rcnn = _base_.model.detector.train_cfg.rcnn
