@@ -1,27 +1,27 @@
 # The same recipe and data with the class that mmdet ships, to compare with.
 _base_ = '../masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
 
-track_head = _base_.model.track_head
-rcnn = _base_.model.detector.train_cfg.rcnn
-
 model = dict(
     type='MMDetMaskTrackRCNN',
     track_head=dict(
         _delete_=True,
         type='RoITrackHead',
-        roi_extractor=track_head.roi_extractor,
+        roi_extractor={{_base_.model.track_head.roi_extractor}},
         embed_head=dict(
             type='RoIEmbedHead',
             num_fcs=2,
-            in_channels=track_head.embed_head.in_channels,
-            fc_out_channels=track_head.embed_head.fc_out_channels,
+            in_channels={{_base_.model.track_head.embed_head.in_channels}},
+            fc_out_channels={{_base_.model.track_head.embed_head.fc_out_channels}},
         ),
-        train_cfg=dict(assigner=rcnn.assigner, sampler=rcnn.sampler),
+        train_cfg=dict(
+            assigner={{_base_.model.detector.train_cfg.rcnn.assigner}},
+            sampler={{_base_.model.detector.train_cfg.rcnn.sampler}},
+        ),
     ),
     tracker=dict(
         _delete_=True,
         type='MaskTrackRCNNTracker',
-        match_weights=dict(det_score=1.0, iou=2.0, det_label=10.0),
+        match_weights=dict(det_score=1.0, iou=2.0, det_label=2.0),
         num_frames_retain=20,
     ),
 )

@@ -20,7 +20,7 @@ test_pipeline = [
 ]
 
 train_dataloader = dict(
-    num_workers=1,
+    num_workers=2,
     dataset=dict(
         data_root=data_root,
         ann_file='train/instances.json',
@@ -30,7 +30,7 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    num_workers=1,
+    num_workers=2,
     dataset=dict(
         data_root=data_root,
         ann_file='valid/instances.json',
