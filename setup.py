@@ -34,6 +34,7 @@ setup(
         'numpy>=1.26',
         'scipy>=1.11',
         'opencv-python>=4.8',
+        'pillow>=10',
         'tensorboard>=2.14',
         'matplotlib>=3.8',
         'tqdm>=4.66',

@@ -5,8 +5,13 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
 
-from vispropnet.datasets import moving_shapes, moving_shapes_render
-from vispropnet.datasets.moving_shapes import MovingShapesSpec, render_video, write_moving_shapes
+from vispropnet.datasets.moving_shapes import (
+    PRESETS,
+    MovingShapesSpec,
+    files,
+    render_video,
+    write_moving_shapes,
+)
 from vispropnet.errors import UserError
 
 COUNT = 20
@@ -16,7 +21,7 @@ COUNT = 20
 def videos():
     return {
         preset: [render_video(MovingShapesSpec(preset), 'train', index) for index in range(COUNT)]
-        for preset in moving_shapes.PRESETS
+        for preset in PRESETS
     }
 
 
@@ -134,7 +139,7 @@ def test_annotations_are_the_rendered_masks_with_tight_boxes_and_areas(occlusion
 
 
 def test_one_video_of_one_frame(tmp_path):
-    for preset in moving_shapes.PRESETS:
+    for preset in PRESETS:
         out = write_moving_shapes(tmp_path / preset, preset, 1, 1, frames=1, progress=False)
         for split in ('train', 'valid'):
             content = json.loads((out / split / 'instances.json').read_text())
@@ -152,7 +157,7 @@ def test_a_failed_run_leaves_nothing_and_spares_what_was_there(tmp_path, monkeyp
     def fail(*_):
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(moving_shapes, 'write_json', fail)
+    monkeypatch.setattr(files, 'write_json', fail)
     for name, force in (('set', True), ('other', False)):
         with pytest.raises(UserError, match='No space left'):
             write_moving_shapes(tmp_path / name, 'easy', 1, 1, progress=False, force=force)
@@ -267,204 +272,3 @@ def test_occlusion_hides_clearly_more_than_easy(videos):
     assert hidden['easy'] < 0.03
     assert hidden['occlusion'] > 0.1
     assert fractions['occlusion'] < fractions['easy'] - 0.2
-
-
-# ---- the category shows in the shape only
-
-
-def scene_for(layout_seed):
-    streams = {
-        'layout': np.random.default_rng(layout_seed),
-        'motion': np.random.default_rng(1),
-        'looks': np.random.default_rng(2),
-    }
-    palette = np.array([[60.0, 70, 80], [90, 100, 110], [120, 130, 140]])
-    return moving_shapes.sample_scene(MovingShapesSpec(), streams, palette)
-
-
-def test_looks_and_motion_are_drawn_without_knowledge_of_the_category():
-    by_count = {}
-    for layout_seed in range(16):
-        scene = scene_for(layout_seed)
-        facts = sorted(
-            (
-                body.texture.tobytes(),
-                tuple(body.path.anchor),
-                tuple(body.path.velocity),
-                body.angle,
-                body.spin,
-                body.swell,
-                body.category,
-            )
-            for body in scene.bodies
-        )
-        by_count.setdefault(len(facts), []).append(facts)
-    assert sorted(by_count) == [2, 3, 4, 5]
-    for group in by_count.values():
-        assert len({tuple(fact[:-1] for fact in facts) for facts in group}) == 1
-    categories = [{tuple(fact[-1] for fact in facts) for facts in by_count[n]} for n in by_count]
-    assert sum(len(kinds) > 1 for kinds in categories) >= 3
-
-
-def test_categories_have_equal_area():
-    for category in range(4):
-        outline = moving_shapes_render.outline_of(category, radius=10, aspect=1.1)
-        area = cv2.contourArea(outline.astype(np.float32))
-        assert area == pytest.approx(np.pi * 100, rel=1e-5)
-
-
-def name_of(mask):
-    """Names a shape by how well simple figures around it fit."""
-    contour = max(
-        cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0], key=cv2.contourArea
-    )
-    area = cv2.contourArea(contour)
-    if area / cv2.contourArea(cv2.convexHull(contour)) < 0.82:
-        return 'star'
-    if area / cv2.minEnclosingTriangle(contour)[0] > 0.75:
-        return 'triangle'
-    if area / np.prod(cv2.minAreaRect(contour)[1]) > 0.88:
-        return 'square'
-    return 'disc'
-
-
-def test_shapes_can_be_named_from_their_masks_at_every_size_and_angle():
-    rng = np.random.default_rng(0)
-    for category, name in enumerate(moving_shapes_render.CATEGORIES):
-        for _ in range(40):
-            body = moving_shapes_render.Body(
-                category=category,
-                outline=moving_shapes_render.outline_of(
-                    category, rng.uniform(8, 14), rng.uniform(0.85, 1.18), rng.uniform(0.42, 0.5)
-                ),
-                path=moving_shapes_render.LinearPath(rng.uniform(30, 34, 2), 0, np.zeros(2)),
-                texture=np.zeros((64, 64, 3), np.uint8),
-                texel=1.0,
-                angle=rng.uniform(0, 6.3),
-            )
-            patch = moving_shapes_render.cover(body, np.zeros(1), (64, 64))
-            mask = np.zeros((64, 64), np.uint8)
-            mask[patch.window] = patch.covered()
-            assert name_of(mask) == name
-
-
-# ---- drawing
-
-
-def square_body(velocity=(0.0, 0.0), drift=(0.0, 0.0, 0.0)):
-    """A grey square that covers pixels 10 to 19 in x and y at time 0."""
-    return moving_shapes_render.Body(
-        category=1,
-        outline=np.array([[-5.0, -5], [5, -5], [5, 5], [-5, 5]]),
-        path=moving_shapes_render.LinearPath(np.array([15.0, 15.0]), 0.0, np.array(velocity)),
-        texture=np.full((64, 64, 3), 100, np.uint8),
-        texel=1.0,
-        drift=np.array(drift),
-    )
-
-
-def test_cover_places_a_square_on_its_pixels():
-    patch = moving_shapes_render.cover(square_body(), np.zeros(1), (32, 32))
-    image = np.zeros((32, 32), bool)
-    image[patch.window] = patch.covered()
-    expected = np.zeros((32, 32), bool)
-    expected[10:20, 10:20] = True
-    np.testing.assert_array_equal(image, expected)
-    away = square_body(velocity=(0.0, 100.0))
-    assert moving_shapes_render.cover(away, np.ones(1), (32, 32)) is None
-
-
-def test_an_open_shutter_smears_along_the_motion():
-    body = square_body(velocity=(8.0, 0.0))
-    patch = moving_shapes_render.cover(body, np.linspace(-0.5, 0.5, 5), (32, 32))
-    share = np.zeros((32, 32))
-    share[patch.window] = patch.shares.mean(0) / 255
-    # The square's left edge is at 6, 8, 10, 12 and 14 in turn, each for a fifth of the time.
-    np.testing.assert_allclose(share[15, 5:16:2], [0, 0.2, 0.4, 0.6, 0.8, 1.0], atol=0.06)
-    np.testing.assert_allclose(share[8:12, 15], [0, 0, 1, 1], atol=0.15)
-
-
-def test_drift_changes_the_colour_over_the_video():
-    body = square_body(drift=(40.0, 0.0, -20.0))
-    patch = moving_shapes_render.cover(body, np.zeros(1), (32, 32))
-    for progress, expected in ((0.0, [100, 100, 100]), (0.5, [120, 100, 90]), (1, [140, 100, 80])):
-        image = np.zeros((32, 32, 3), np.float32)
-        moving_shapes_render.composite(image, body, patch, progress)
-        np.testing.assert_allclose(image[15, 15], expected, atol=0.01)
-        np.testing.assert_array_equal(image[5, 5], 0)
-
-
-def test_drawn_frames_show_drift_pan_and_the_front_body_only():
-    behind = square_body(drift=(60.0, 0.0, -60.0))
-    front = square_body(velocity=(0.0, 4.0))
-    scene = moving_shapes_render.Scene([behind, front], [1, 0], 0.0, pan=(2.0, 2.0), unit=1.0)
-    patches = moving_shapes_render.cover_scene(scene, 4, (48, 48))
-    front_masks, behind_masks = moving_shapes_render.visible_masks(scene, patches, (48, 48), 8)
-    # The front square uncovers the other by 4 rows a frame.
-    assert front_masks.sum((1, 2)).tolist() == [100, 100, 100, 100]
-    assert behind_masks.sum((1, 2)).tolist() == [0, 40, 80, 100]
-    palette = np.array([[60.0, 70, 80], [90, 100, 110], [120, 130, 140]])
-    frames = moving_shapes_render.draw_frames(
-        scene, patches, palette, np.random.default_rng(0), (48, 48)
-    ).astype(float)
-    gaps = [frames[t][behind_masks[t]].mean(0) - frames[t][front_masks[t]].mean(0) for t in (1, 3)]
-    gain = gaps[1][0] / 60
-    assert 0.8 < gain < 1.2
-    np.testing.assert_allclose(gaps[0], gain * np.array([20, 0, -20]), atol=3)
-    np.testing.assert_allclose(gaps[1], gain * np.array([60, 0, -60]), atol=3)
-    # Two pixels of pan change the background by more than noise of at most 6 levels does.
-    still = np.abs(frames[1, 40:] - frames[0, 40:]).mean()
-    assert np.abs(frames[3, 40:] - frames[0, 40:]).mean() > still + 0.5
-
-
-def test_presets_differ_in_drift_shutter_and_occluders():
-    palette = np.array([[60.0, 70, 80], [90, 100, 110], [120, 130, 140]])
-    for preset in ('easy', 'occlusion'):
-        spec = MovingShapesSpec(preset)
-        for seed in range(5):
-            streams = {
-                name: np.random.default_rng([seed, number])
-                for number, name in enumerate(('layout', 'motion', 'looks'))
-            }
-            scene = moving_shapes.sample_scene(spec, streams, palette)
-            objects = [body for body in scene.bodies if body.category is not None]
-            occluders = scene.bodies[len(objects) :]
-            assert all(body.category is None for body in occluders)
-            lengths = [np.linalg.norm(body.drift) for body in objects]
-            if preset == 'easy':
-                assert (len(occluders), scene.shutter, max(lengths)) == (0, 0.0, 0.0)
-            else:
-                assert 1 <= len(occluders) <= 3
-                assert 0.3 <= scene.shutter <= 0.8
-                assert 40 <= min(lengths) <= max(lengths) <= 90
-
-
-def test_bouncing_path_meets_its_anchor_and_stays_between_the_walls():
-    path = moving_shapes_render.BouncingPath(
-        low=np.array([10.0, 10]),
-        high=np.array([150.0, 86]),
-        anchor=np.array([80.0, 40]),
-        anchor_time=5.0,
-        velocity=np.array([4.0, -3.0]),
-        sway=np.zeros(2),
-        sway_rate=0.5,
-    )
-    np.testing.assert_allclose(path.position(np.array(5.0)), [80, 40], atol=1e-9)
-    near = path.position(np.array([4.9, 5.1]))
-    np.testing.assert_allclose((near[1] - near[0]) / 0.2, [4, -3], rtol=0.1)
-    points = path.position(np.linspace(0, 200, 2001))
-    assert (points >= 10 - 1e-9).all()
-    assert (points <= [150 + 1e-9, 86 + 1e-9]).all()
-    assert points[:, 0].max() > 149
-    assert points[:, 1].min() < 11
-    steps = np.linalg.norm(np.diff(points, axis=0), axis=1) * 10
-    assert steps.max() < 8  # Never a jump: pixels a frame.
-
-
-def test_a_colour_keeps_its_distance_from_the_background():
-    rng = np.random.default_rng(0)
-    background = np.array([[60.0, 70, 80], [90, 100, 110], [120, 130, 140]])
-    for _ in range(50):
-        first, second = moving_shapes_render.pick_colours(rng, 70, background, np.zeros((0, 3)))
-        for colour in (first, second, (first + second) / 2):
-            assert np.linalg.norm(background - colour, axis=1).min() >= 70

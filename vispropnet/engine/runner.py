@@ -26,7 +26,8 @@ class VISRunner(Runner):
 
     def setup_env(self, env_cfg: dict) -> None:
         """Sets up processes. Ranks without GPUs talk through gloo, as mmengine's cannot."""
-        if self.distributed and not is_distributed() and not torch.cuda.is_available():
+        on_cpu = self.launcher == 'pytorch' and not torch.cuda.is_available()
+        if on_cpu and not is_distributed():
             torch.distributed.init_process_group('gloo')
         super().setup_env(env_cfg)
 

@@ -1,0 +1,69 @@
+import numpy as np
+
+from vispropnet.datasets.moving_shapes.coverage import cover, cover_scene, visible_masks
+from vispropnet.datasets.moving_shapes.drawing import composite, draw_frames
+from vispropnet.datasets.moving_shapes.scene import Body, LinearPath, Scene
+
+
+def square_body(velocity=(0.0, 0.0), drift=(0.0, 0.0, 0.0)):
+    """A grey square that covers pixels 10 to 19 in x and y at time 0."""
+    return Body(
+        category=1,
+        outline=np.array([[-5.0, -5], [5, -5], [5, 5], [-5, 5]]),
+        path=LinearPath(np.array([15.0, 15.0]), 0.0, np.array(velocity)),
+        texture=np.full((64, 64, 3), 100, np.uint8),
+        texel=1.0,
+        drift=np.array(drift),
+    )
+
+
+def test_cover_places_a_square_on_its_pixels():
+    patch = cover(square_body(), np.zeros(1), (32, 32))
+    image = np.zeros((32, 32), bool)
+    image[patch.window] = patch.covered()
+    expected = np.zeros((32, 32), bool)
+    expected[10:20, 10:20] = True
+    np.testing.assert_array_equal(image, expected)
+    away = square_body(velocity=(0.0, 100.0))
+    assert cover(away, np.ones(1), (32, 32)) is None
+
+
+def test_an_open_shutter_smears_along_the_motion():
+    body = square_body(velocity=(8.0, 0.0))
+    patch = cover(body, np.linspace(-0.5, 0.5, 5), (32, 32))
+    share = np.zeros((32, 32))
+    share[patch.window] = patch.shares.mean(0) / 255
+    # The square's left edge is at 6, 8, 10, 12 and 14 in turn, each for a fifth of the time.
+    np.testing.assert_allclose(share[15, 5:16:2], [0, 0.2, 0.4, 0.6, 0.8, 1.0], atol=0.06)
+    np.testing.assert_allclose(share[8:12, 15], [0, 0, 1, 1], atol=0.15)
+
+
+def test_drift_changes_the_colour_over_the_video():
+    body = square_body(drift=(40.0, 0.0, -20.0))
+    patch = cover(body, np.zeros(1), (32, 32))
+    for progress, expected in ((0.0, [100, 100, 100]), (0.5, [120, 100, 90]), (1, [140, 100, 80])):
+        image = np.zeros((32, 32, 3), np.float32)
+        composite(image, body, patch, progress)
+        np.testing.assert_allclose(image[15, 15], expected, atol=0.01)
+        np.testing.assert_array_equal(image[5, 5], 0)
+
+
+def test_drawn_frames_show_drift_pan_and_the_front_body_only():
+    behind = square_body(drift=(60.0, 0.0, -60.0))
+    front = square_body(velocity=(0.0, 4.0))
+    scene = Scene([behind, front], [1, 0], 0.0, pan=(2.0, 2.0), unit=1.0)
+    patches = cover_scene(scene, 4, (48, 48))
+    front_masks, behind_masks = visible_masks(scene, patches, (48, 48), 8)
+    # The front square uncovers the other by 4 rows a frame.
+    assert front_masks.sum((1, 2)).tolist() == [100, 100, 100, 100]
+    assert behind_masks.sum((1, 2)).tolist() == [0, 40, 80, 100]
+    palette = np.array([[60.0, 70, 80], [90, 100, 110], [120, 130, 140]])
+    frames = draw_frames(scene, patches, palette, np.random.default_rng(0), (48, 48)).astype(float)
+    gaps = [frames[t][behind_masks[t]].mean(0) - frames[t][front_masks[t]].mean(0) for t in (1, 3)]
+    gain = gaps[1][0] / 60
+    assert 0.8 < gain < 1.2
+    np.testing.assert_allclose(gaps[0], gain * np.array([20, 0, -20]), atol=3)
+    np.testing.assert_allclose(gaps[1], gain * np.array([60, 0, -60]), atol=3)
+    # Two pixels of pan change the background by more than noise of at most 6 levels does.
+    still = np.abs(frames[1, 40:] - frames[0, 40:]).mean()
+    assert np.abs(frames[3, 40:] - frames[0, 40:]).mean() > still + 0.5

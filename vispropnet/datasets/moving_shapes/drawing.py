@@ -1,0 +1,131 @@
+"""Painting frames: background, bodies, camera."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from vispropnet.datasets.moving_shapes.coverage import Patch
+from vispropnet.datasets.moving_shapes.looks import TEXTURE_SIDE
+from vispropnet.datasets.moving_shapes.scene import Body, Scene
+
+
+def draw_frames(
+    scene: Scene,
+    patches: list[list[Patch | None]],
+    palette: np.ndarray,
+    rng: np.random.Generator,
+    size: tuple[int, int],
+) -> np.ndarray:
+    """Draws a video: panning background, bodies, brightness and contrast, sensor noise.
+
+    Args:
+        scene: The scene.
+        patches: From :func:`cover_scene`.
+        palette: BGR of the background, shape (3, 3).
+        rng: Source of the background and of the camera's settings and noise.
+        size: Width and height of a frame.
+
+    Returns:
+        BGR, shape (frames, height, width, 3), uint8.
+    """
+    (width, height), count = size, len(patches[0])
+    heading, pace = rng.uniform(0, 2 * np.pi), rng.uniform(*scene.pan) * scene.unit
+    pan = pace * np.array([np.cos(heading), np.sin(heading)])
+    margin = np.ceil(np.abs(pan) * (count + 1)).astype(int) + 2
+    start = np.where(pan < 0, margin - 1, 1)
+    canvas_size = (width + int(margin[0]), height + int(margin[1]))
+    canvas = paint_background(rng, palette, canvas_size, scene.unit)
+    gain, offset, noise = rng.uniform(0.85, 1.15), rng.uniform(-14, 14), rng.uniform(2, 6)
+    frames = np.empty((count, height, width, 3), np.uint8)
+    for frame in range(count):
+        image = np.zeros((height, width, 3), np.float32)
+        for moment in scene.moments:
+            shift = start + pan * (frame + moment + 0.5)
+            affine = np.array([[1, 0, shift[0]], [0, 1, shift[1]]])
+            flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+            image += cv2.warpAffine(
+                canvas, affine, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101
+            )
+        image /= len(scene.moments)
+        progress = frame / max(count - 1, 1)
+        for body, body_patches in zip(scene.bodies, patches, strict=True):
+            if body_patches[frame] is not None:
+                composite(image, body, body_patches[frame], progress)
+        image = (image - 128) * np.float32(gain) + np.float32(128 + offset)
+        image += np.float32(noise) * rng.standard_normal(image.shape, np.float32)
+        frames[frame] = np.clip(np.rint(image), 0, 255)
+    return frames
+
+
+def paint_background(
+    rng: np.random.Generator, palette: np.ndarray, size: tuple[int, int], unit: float
+) -> np.ndarray:
+    """Paints a smooth random texture with strokes and soft patches on it.
+
+    Args:
+        rng: Source of randomness.
+        palette: BGR of dark, middle and light places, shape (3, 3).
+        size: Width and height of the canvas, pixels.
+        unit: Pixels in one pixel at 160x96.
+
+    Returns:
+        BGR, shape (height, width, 3), uint8.
+    """
+    width, height = size
+    field_sum = np.zeros((height, width), np.float32)
+    for cell, weight in ((48, 1.0), (20, 0.6), (7, 0.3)):
+        grid = (int(height / (cell * unit)) + 3, int(width / (cell * unit)) + 3)
+        noise = rng.uniform(-1, 1, grid).astype(np.float32)
+        field_sum += weight * cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
+    position = np.clip(field_sum + 1, 0, 2)[..., None]
+    low, middle, high = palette.astype(np.float32)
+    canvas = np.where(
+        position < 1, low + (middle - low) * position, middle + (high - middle) * (position - 1)
+    )
+    canvas = np.clip(np.rint(canvas), 0, 255).astype(np.uint8)
+    # Clutter: thin open strokes (quadratic curves), one for every 30x30 pixels at 160x96.
+    steps = np.linspace(0, 1, 9)[:, None]
+    for _ in range(int(width * height / (30 * unit) ** 2)):
+        start, reach = rng.uniform(0, 1, 2) * size, rng.uniform(-26, 26, (2, 2)) * unit
+        curve = start + 2 * steps * (1 - steps) * reach[0] + steps**2 * reach[1]
+        points = np.rint(curve * 16).astype(np.int32)
+        colour = np.clip(palette[rng.integers(3)] + rng.uniform(-22, 22), 0, 255)
+        thickness = max(1, round(rng.uniform(0.7, 2.2) * unit))
+        cv2.polylines(canvas, [points], False, colour.tolist(), thickness, cv2.LINE_AA, 4)
+    return canvas
+
+
+def composite(image: np.ndarray, body: Body, patch: Patch, progress: float) -> None:
+    """Paints a body over an image, in place.
+
+    Args:
+        image: BGR, shape (height, width, 3), float32.
+        body: The body.
+        patch: Its coverage in this frame.
+        progress: How much of the body's drift is reached, 0 to 1.
+    """
+    texture = body.texture
+    if np.any(body.drift):
+        texture = np.clip(np.rint(texture + body.drift * progress), 0, 255).astype(np.uint8)
+    height, width = patch.shares.shape[1:]
+    paint = np.zeros((height, width, 3), np.float32)
+    weight = np.zeros((height, width, 1), np.float32)
+    for share, matrix, centre in zip(patch.shares, patch.matrices, patch.centres, strict=True):
+        inverse = np.linalg.inv(matrix) / body.texel
+        offset = np.array([patch.left, patch.top]) + 0.5 - centre
+        middle = TEXTURE_SIDE / 2 - 0.5
+        affine = np.concatenate([inverse, (inverse @ offset + middle)[:, None]], 1)
+        colours = cv2.warpAffine(
+            texture,
+            affine,
+            (width, height),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REFLECT_101,
+        )
+        moment = share[..., None].astype(np.float32) / (255 * len(patch.shares))
+        paint += colours * moment
+        weight += moment
+    window = image[patch.window]
+    window *= 1 - weight
+    window += paint

@@ -1,0 +1,160 @@
+"""Writing a data set in YouTube-VIS form."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from pycocotools import mask as mask_utils
+from tqdm import tqdm
+
+from vispropnet.datasets.moving_shapes.outlines import CATEGORIES
+from vispropnet.datasets.moving_shapes.spec import SPLITS, MovingShapesSpec
+from vispropnet.datasets.moving_shapes.video import render_video
+from vispropnet.errors import UserError
+from vispropnet.fileio import write_json
+
+JPEG_QUALITY = 92
+RECIPE_VERSION = 1
+
+
+def write_moving_shapes(
+    out: str | os.PathLike,
+    preset: str = 'easy',
+    train_videos: int = 120,
+    val_videos: int = 24,
+    frames: int = 12,
+    size: tuple[int, int] = (160, 96),
+    seed: int = 0,
+    progress: bool = True,
+    force: bool = False,
+) -> Path:
+    """Writes a data set, whole or not at all.
+
+    Args:
+        out: Folder to make. It gets ``train`` and ``valid``, each with ``instances.json`` and
+            ``JPEGImages/<video>/<frame>.jpg``.
+        preset: A key of ``PRESETS``.
+        train_videos: Videos for training.
+        val_videos: Videos for validation, from random streams of their own.
+        frames: Frames in a video.
+        size: Width and height, pixels.
+        seed: Same seed, same bytes.
+        progress: Whether to show a progress bar on stderr.
+        force: Whether to replace a data set that is already there.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: if a value is out of range, or ``out`` is taken or cannot be written.
+    """
+    spec = MovingShapesSpec(preset, frames, tuple(size), seed)
+    counts = dict(zip(SPLITS, (train_videos, val_videos), strict=True))
+    for name, count in counts.items():
+        if count < 1:
+            raise UserError(f'{count} {name} videos asked for; at least 1 is needed.')
+    out = Path(out).resolve()
+    try:
+        _check_free(out, force)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f'.{out.name}.', dir=out.parent) as temporary:
+            made, old = Path(temporary) / 'new', Path(temporary) / 'old'
+            total = sum(counts.values())
+            with tqdm(total=total, unit='video', desc=out.name, disable=not progress) as bar:
+                for split, count in counts.items():
+                    _write_split(made / split, spec, split, count, bar)
+            if out.exists():
+                out.rename(old)
+            made.rename(out)
+    except OSError as error:
+        raise UserError(f'cannot write {out}: {error.strerror or error}.') from None
+    return out
+
+
+def _check_free(out: Path, force: bool) -> None:
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise UserError(f'{out} is a file; expected a folder, or a name that is free.')
+    entries = sorted(entry.name for entry in out.iterdir())
+    if entries and not force:
+        raise UserError(f'{out} exists and is not empty; choose another folder or give --force.')
+    strangers = [name for name in entries if name not in SPLITS]
+    if strangers:
+        raise UserError(
+            f'{out} holds {strangers[0]!r}, which is no part of a moving shapes data set, so it is '
+            'not replaced; choose another folder.'
+        )
+
+
+def _write_split(folder: Path, spec: MovingShapesSpec, split: str, count: int, bar: tqdm) -> None:
+    videos, annotations = [], []
+    width, height = spec.size
+    for index in range(count):
+        frames, tracks = render_video(spec, split, index)
+        name = f'{spec.preset}_{split}_{index:05d}'
+        file_names = [f'{name}/{frame:05d}.jpg' for frame in range(spec.frames)]
+        (folder / 'JPEGImages' / name).mkdir(parents=True)
+        for file_name, frame in zip(file_names, frames, strict=True):
+            path = folder / 'JPEGImages' / file_name
+            encoded = cv2.imencode('.jpg', frame, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+            path.write_bytes(encoded.tobytes())
+        shape = {'width': width, 'height': height, 'length': spec.frames}
+        videos.append({'id': index + 1, **shape, 'file_names': file_names})
+        for category_id, masks in tracks:
+            annotations.append(
+                {
+                    'id': len(annotations) + 1,
+                    'video_id': index + 1,
+                    'category_id': category_id,
+                    'iscrowd': 0,
+                    **shape,
+                    **_encode_track(masks),
+                }
+            )
+        bar.update()
+    content = {
+        'info': {
+            'description': 'moving shapes, procedural videos',
+            'recipe_version': RECIPE_VERSION,
+            'split': split,
+            'videos': count,
+            **asdict(spec),
+            'jpeg_quality': JPEG_QUALITY,
+        },
+        'videos': videos,
+        'categories': [{'id': id_, 'name': name} for id_, name in enumerate(CATEGORIES, 1)],
+        'annotations': annotations,
+    }
+    write_json(folder / 'instances.json', content)
+
+
+def _encode_track(masks: np.ndarray) -> dict[str, list[Any]]:
+    """Encodes masks, shape (frames, height, width), bool; empty ones become None."""
+    return {
+        key: list(values)
+        for key, values in zip(
+            ('segmentations', 'bboxes', 'areas'),
+            zip(*_encode_masks(masks), strict=True),
+            strict=True,
+        )
+    }
+
+
+def _encode_masks(
+    masks: np.ndarray,
+) -> Iterator[tuple[dict | None, list[float] | None, int | None]]:
+    for mask in masks:
+        if not mask.any():
+            yield None, None, None
+            continue
+        encoded = mask_utils.encode(np.asfortranarray(mask, np.uint8))
+        box, area = mask_utils.toBbox(encoded).tolist(), int(mask_utils.area(encoded))
+        yield {'size': encoded['size'], 'counts': encoded['counts'].decode('ascii')}, box, area

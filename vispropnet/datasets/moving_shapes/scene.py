@@ -1,0 +1,139 @@
+"""What is in a video: bodies, their paths, and the scene they make up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+_SHUTTER_MOMENTS = 5  # Exposures that make up a blurred frame.
+_WALL_SHARPNESS = 0.96  # Below 1: the turn at a wall is rounded.
+
+
+class Path(Protocol):
+    """Where a body's centre is."""
+
+    def position(self, times: np.ndarray) -> np.ndarray:
+        """Gives the centre, shape (..., 2), at times of shape (...)."""
+
+
+@dataclass(frozen=True)
+class LinearPath:
+    """Straight motion: ``anchor`` at time ``anchor_time``, then ``velocity`` pixels a frame."""
+
+    anchor: np.ndarray
+    anchor_time: float
+    velocity: np.ndarray
+
+    def position(self, times: np.ndarray) -> np.ndarray:
+        """Gives the centre, shape (..., 2), at times of shape (...)."""
+        elapsed = np.asarray(times, float)[..., None] - self.anchor_time
+        return self.anchor + self.velocity * elapsed
+
+
+@dataclass(frozen=True)
+class BouncingPath:
+    """Motion between soft walls, with a sideways sway.
+
+    Args:
+        low: Left and top wall for the centre, pixels, shape (2,).
+        high: Right and bottom wall, shape (2,).
+        anchor: A point the path goes through (moved inside the walls), shape (2,).
+        anchor_time: When it is there, frames.
+        velocity: Pixels a frame at that time, shape (2,).
+        sway: Amplitude of the sway, pixels, shape (2,). It is zero at the anchor.
+        sway_rate: Radians a frame.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    anchor: np.ndarray
+    anchor_time: float
+    velocity: np.ndarray
+    sway: np.ndarray
+    sway_rate: float
+
+    def position(self, times: np.ndarray) -> np.ndarray:
+        """Gives the centre, shape (..., 2), at times of shape (...)."""
+        centre, half = (self.low + self.high) / 2, (self.high - self.low) / 2
+        reach = np.arcsin(_WALL_SHARPNESS)
+        start = np.clip((self.anchor - centre) / half, -0.95, 0.95)
+        # asin(sharpness * sin(phase)) / reach is a triangle wave with rounded corners.
+        phase = np.arcsin(np.sin(start * reach) / _WALL_SHARPNESS)
+        rate = self.velocity / half * reach / _WALL_SHARPNESS
+        elapsed = np.asarray(times, float)[..., None] - self.anchor_time
+        wave = np.arcsin(_WALL_SHARPNESS * np.sin(phase + rate * elapsed)) / reach
+        return centre + half * wave + self.sway * np.sin(self.sway_rate * elapsed)
+
+
+@dataclass(frozen=True)
+class Body:
+    """Something drawn in front of the background: an object, or an occluder.
+
+    Args:
+        category: Index into ``CATEGORIES``, or None for an occluder.
+        outline: Polygon around (0, 0) in pixels, shape (points, 2).
+        path: The centre's motion.
+        texture: BGR, shape (64, 64, 3), uint8; it turns and scales with the body.
+        texel: Size of a texel in pixels.
+        angle: Radians at time 0.
+        spin: Radians a frame.
+        swell: Amplitude of the scale change, a fraction.
+        swell_rate: Radians a frame.
+        drift: BGR added to the texture by the last frame, growing from 0, shape (3,).
+        blurred: Whether the open shutter smears it.
+    """
+
+    category: int | None
+    outline: np.ndarray
+    path: Path
+    texture: np.ndarray
+    texel: float
+    angle: float = 0.0
+    spin: float = 0.0
+    swell: float = 0.0
+    swell_rate: float = 0.0
+    drift: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    blurred: bool = True
+
+    def transforms(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Gives the body's placement.
+
+        Args:
+            times: Frames, shape (times,).
+
+        Returns:
+            Scaled rotations, shape (times, 2, 2), and centres, shape (times, 2).
+        """
+        angles = self.angle + self.spin * times
+        scales = 1 + self.swell * np.sin(self.swell_rate * times + self.angle)
+        cosine, sine = scales * np.cos(angles), scales * np.sin(angles)
+        matrices = np.stack([cosine, -sine, sine, cosine], -1).reshape(-1, 2, 2)
+        return matrices, self.path.position(times)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything in a video but its background, before it is drawn.
+
+    Args:
+        bodies: Objects and occluders, back to front.
+        order: Index into ``bodies`` of each object, in order of annotation.
+        shutter: Frames that the shutter is open.
+        pan: Least and most speed of the background, pixels a frame at 160x96.
+        unit: Pixels in one pixel at 160x96.
+    """
+
+    bodies: list[Body]
+    order: list[int]
+    shutter: float
+    pan: tuple[float, float]
+    unit: float
+
+    @property
+    def moments(self) -> np.ndarray:
+        """Moments of the open shutter around a frame's time, frames."""
+        if self.shutter == 0:
+            return np.zeros(1)
+        return self.shutter * np.linspace(-0.5, 0.5, _SHUTTER_MOMENTS)
