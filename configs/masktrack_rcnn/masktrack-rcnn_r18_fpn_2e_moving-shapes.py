@@ -60,7 +60,7 @@ model = dict(
         train_cfg=dict(
             rpn_proposal=dict(max_per_img=60),
             # Categories are told from positive RoIs only: half of few instead of a quarter of many.
-            rcnn=dict(sampler=dict(num=48, pos_fraction=0.5)),
+            rcnn=dict(sampler=dict(num=40, pos_fraction=0.5)),
         ),
         test_cfg=dict(
             rpn=dict(max_per_img=60),
