@@ -1,0 +1,53 @@
+import pytest
+import torch
+
+from tests.models.conftest import SIZE, frame_metainfo
+from tests.models.test_masktrack_rcnn import pairs
+from vispropnet.apis.config import load_config
+from vispropnet.registry import MODELS
+
+CONFIG = 'mmdet-masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
+
+
+@pytest.fixture
+def model(pytestconfig):
+    torch.manual_seed(0)
+    path = pytestconfig.rootpath / 'configs/mmdet_masktrack_rcnn' / CONFIG
+    model = MODELS.build(load_config(path).model)
+    model.init_weights()
+    return model
+
+
+def test_it_is_mmdets_class_and_trains(model):
+    assert type(model.model).__module__ == 'mmdet.models.vis.masktrack_rcnn'
+    value, log = model.parse_losses(model.loss(*pairs()))
+    assert {'loss_rpn_cls', 'loss_cls', 'loss_bbox', 'loss_mask', 'loss_match'} <= set(log)
+    value.backward()
+    assert all(one.grad is not None for one in model.parameters())
+
+
+def test_it_passes_categories_to_the_rpn(model):
+    """The defect that ours does not have: only the first category counts as an object."""
+    inputs, samples = pairs()
+    losses = []
+    for label in (0, 3):
+        for sample in samples['key']:
+            sample.gt_instances.labels[:] = label
+        torch.manual_seed(0)
+        losses.append(sum(model.loss(inputs, samples)['loss_rpn_cls']).item())
+    assert losses[0] != pytest.approx(losses[1], abs=1e-4)
+
+
+def test_each_video_has_a_tracker_of_its_own(model):
+    model.eval()
+    model.model.detector.roi_head.test_cfg.score_thr = 0.0
+    torch.manual_seed(0)
+    images = torch.randn(2, 3, *SIZE)
+    first, second = model.init_state(), model.init_state()
+    one, first = model.step(images[0], frame_metainfo(), first)
+    two, second = model.step(images[1], frame_metainfo(), second)
+    assert len(first.tracks) == len(one.ids) and len(second.tracks) == len(two.ids)
+    assert two.ids.min() == 0
+    again, first = model.step(images[0], frame_metainfo(frame_id=1), first)
+    assert set(again.ids.tolist()) <= set(first.tracks)
+    assert len(model.model.tracker.tracks) == 0
