@@ -17,6 +17,7 @@ model = dict(
     detector=dict(
         backbone=dict(
             depth=18,
+            stem_channels=32,
             num_stages=3,
             strides=(1, 2, 2),
             dilations=(1, 1, 1),
@@ -60,7 +61,7 @@ model = dict(
         train_cfg=dict(
             rpn_proposal=dict(max_per_img=60),
             # Categories are told from positive RoIs only: half of few instead of a quarter of many.
-            rcnn=dict(sampler=dict(num=40, pos_fraction=0.5)),
+            rcnn=dict(sampler=dict(num=48, pos_fraction=0.5)),
         ),
         test_cfg=dict(
             rpn=dict(max_per_img=60),
@@ -83,10 +84,10 @@ train_dataloader = dict(batch_size=4, num_workers=0, persistent_workers=False)
 val_dataloader = dict(num_workers=0, persistent_workers=False)
 test_dataloader = val_dataloader
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=2, val_interval=1)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=2, val_interval=2)
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=0.002, weight_decay=0.01),
+    optimizer=dict(type='AdamW', lr=0.0015, weight_decay=0.01),
     # Dot products of embeddings are not normalised: larger steps make the matching loss explode.
     paramwise_cfg=dict(custom_keys={'track_head': dict(lr_mult=0.3)}),
     clip_grad=dict(max_norm=10, norm_type=2),
