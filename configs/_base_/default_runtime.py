@@ -8,7 +8,11 @@ default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
-custom_hooks = [dict(type='IterationSeedHook')]
+custom_hooks = [
+    dict(type='IterationSeedHook'),
+    # Ranks gather statistics of their own; before validation and checkpoints they are averaged.
+    dict(type='SyncBuffersHook'),
+]
 
 env_cfg = dict(
     cudnn_benchmark=False,

@@ -49,6 +49,21 @@ def test_override_without_value(small):
         load_config(small, ['seed'])
 
 
+@pytest.mark.parametrize(
+    ('override', 'message'),
+    [
+        ('optim_wrapper.optimizer.lr=abc', r'lr is [0-9.]+ in the config and takes a number'),
+        ('train_cfg.max_epochs=abc', "takes a number, got 'abc'"),
+        ("param_scheduler.0.end='x'", 'param_scheduler.0.end is .* takes a number'),
+        ('train_cfg=now', 'train_cfg is a group of keys'),
+        ('model.detector.backbone.norm_eval=maybe', 'takes True or False'),
+    ],
+)
+def test_overrides_of_another_kind(small, override, message):
+    with pytest.raises(UserError, match=message):
+        load_config(small, [override])
+
+
 def test_unknown_type_is_told_with_the_nearest(small):
     config = load_config(small, ['model.type=MaskTrackRCN'])
     with (

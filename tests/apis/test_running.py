@@ -105,6 +105,13 @@ def test_resumed_training_ends_at_the_loss_of_the_unbroken_one(trained, shapes, 
         torch.testing.assert_close(ours[name], value, rtol=1e-5, atol=1e-5)
 
 
+def test_resume_without_checkpoint_starts_as_without_resume(small, tmp_path, shapes):
+    """A script that always passes --resume must not lose the weights to start from."""
+    options = quick(shapes, f'load_from={tmp_path / "none.pth"}')
+    with pytest.raises(UserError, match=r'checkpoint not found: .*none\.pth'):
+        train(small, tmp_path, resume='auto', overrides=options)
+
+
 def test_another_seed_trains_differently(trained, shapes, small, tmp_path):
     options = quick(shapes, EAGER, 'train_dataloader.num_workers=0', 'train_cfg.max_epochs=1')
     train(small, tmp_path, seed=1, overrides=options)
@@ -180,6 +187,39 @@ def test_checkpoint_of_another_model(trained, shapes, small, tmp_path):
         )
     assert 'track_head.embed_head.fcs.1.bias: (128,) in the file, (64,) wanted' in str(caught.value)
     assert not (tmp_path / 'results.json').exists()
+
+
+def test_categories_in_another_order(trained, own_shapes, small, tmp_path):
+    path = own_shapes / 'valid/instances.json'
+    content = json.loads(path.read_text())
+    content['categories'].reverse()
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match='another order .* triangle, star against star, tri'):
+        run_test(
+            small,
+            str(trained / 'epoch_2.pth'),
+            tmp_path / 'results.json',
+            overrides=quick(own_shapes),
+        )
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(out='r.txt'), r'must be named \.json'),
+        (dict(metrics_out='m.json'), 'needs --eval segm'),
+        (dict(metrics_out='file/m.json', evaluate=True), 'folder of .*m.json'),
+        (dict(show_dir='file/show'), 'folder of .*show'),
+    ],
+)
+def test_outputs_are_checked_before_work_begins(small, tmp_path, shapes, options, message):
+    (tmp_path / 'file').write_text('')
+    options = dict(dict(out='r.json'), **options)
+    for key in ('out', 'metrics_out', 'show_dir'):
+        if key in options:
+            options[key] = tmp_path / options[key]
+    with pytest.raises(UserError, match=message):
+        run_test(small, 'none.pth', overrides=quick(shapes), **options)
 
 
 def test_classes_that_do_not_fit_the_data(shapes, small, tmp_path):

@@ -302,6 +302,22 @@ def damage_size(content):
     content['annotations'][0]['segmentations'][0]['size'] = [W, H]
 
 
+def damage_null(content):
+    content['annotations'][0]['segmentations'] = None
+
+
+def damage_counts(content):
+    content['annotations'][0]['segmentations'][0]['counts'] = [2, 3]
+
+
+def damage_same_annotation(content):
+    content['annotations'][1]['id'] = 0
+
+
+def damage_same_category(content):
+    content['categories'][1]['id'] = 40
+
+
 def damage_category(content):
     content['annotations'][1]['category_id'] = 12
 
@@ -328,12 +344,16 @@ def damage_polygon(content):
         (damage_twice, 'video 7 stands twice'),
         (
             damage_size,
-            r'annotation 0, video 7, frame 0 \(a/0\.jpg\): the RLE is of size \[32, 24\]',
+            r'annotation 0, video 7, frame 0 \(a/0\.jpg\): the mask is 24x32 .* video 7 is 32x24',
         ),
+        (damage_null, 'annotation 0: segmentations must be a list, found None'),
+        (damage_counts, 'annotation 0, video 7, frame 0 .*damaged.* 768 pixels, but cover 5'),
+        (damage_same_annotation, 'annotation 0 stands twice'),
+        (damage_same_category, 'a category id stands twice'),
         (damage_category, 'annotation 5: category_id 12 is not among the categories'),
         (damage_owner, 'annotation 5: video_id 8 is not among the videos'),
         (damage_count, 'annotation 5: segmentations has 2 entries, but video 7 has 3 frames'),
-        (damage_polygon, 'annotation 5, video 7, frame 2 .*expected an RLE'),
+        (damage_polygon, 'annotation 5, video 7, frame 2 .*a mask must be null or an RLE'),
     ],
 )
 def test_damaged_annotation_files(root, content, damage, message):

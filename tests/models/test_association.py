@@ -75,6 +75,12 @@ def test_loser_takes_its_next_best_or_becomes_new():
     assert assign_one_to_one(torch.zeros(0, 3)).tolist() == []
 
 
+def test_hopeless_detections_are_assigned_too():
+    hopeless = float('-inf')
+    scores = torch.tensor([[1.0, 3], [hopeless, hopeless], [float('nan')] * 2])
+    assert assign_one_to_one(scores).tolist() == [1, 0, 0]
+
+
 def step(tracker, state, boxes, labels, embeddings, scores=None):
     boxes = torch.tensor(boxes, dtype=torch.float).reshape(-1, 4)
     return tracker.associate(

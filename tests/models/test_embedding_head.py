@@ -85,8 +85,11 @@ def test_objects_without_references_are_new():
     assert losses['match_accuracy'].item() == 100
 
 
-def test_half_precision_logits_do_not_overflow_the_loss():
-    found, known = torch.full((1, 64), 30.0).half(), torch.full((2, 64), 20.0).half()
+def test_half_precision_logits_do_not_overflow():
+    found, known = torch.full((1, 64), 60.0).half(), torch.full((2, 64), 20.0).half()
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        logits = matching_logits(found, known)
+    assert logits.tolist() == [[0, 76800, 76800]]  # float16 ends at 65504
     head = EmbeddingHead(1, 1, 1, 64)
     losses = head.loss_by_feat([found], [known], [torch.tensor([1])], [torch.tensor([1, 2])])
     # Two equal logits far above 0.

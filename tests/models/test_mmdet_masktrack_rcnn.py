@@ -1,9 +1,11 @@
 import pytest
 import torch
+from mmengine.structures import InstanceData
 
 from tests.models.conftest import SIZE, frame_metainfo
 from tests.models.test_masktrack_rcnn import pairs
 from vispropnet.apis.config import load_config
+from vispropnet.models.detectors.mmdet_masktrack_rcnn import _best_of_each_id
 from vispropnet.registry import MODELS
 
 CONFIG = 'mmdet-masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
@@ -38,6 +40,15 @@ def test_it_passes_categories_to_the_rpn(model):
         torch.manual_seed(0)
         losses.append(sum(model.loss(inputs, samples)['loss_rpn_cls']).item())
     assert losses[0] != pytest.approx(losses[1], abs=1e-4)
+
+
+def test_of_two_instances_with_one_id_the_better_is_kept():
+    instances = InstanceData(
+        instances_id=torch.tensor([3, 5, 3, 5, 7]), scores=torch.tensor([0.2, 0.9, 0.6, 0.1, 0.3])
+    )
+    kept = _best_of_each_id(instances)
+    assert kept.instances_id.tolist() == [5, 3, 7]
+    torch.testing.assert_close(kept.scores, torch.tensor([0.9, 0.6, 0.3]))
 
 
 def test_each_video_has_a_tracker_of_its_own(model):

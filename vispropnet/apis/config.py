@@ -45,6 +45,8 @@ def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Confi
         raise UserError(f'config {path} cannot be read: {type(error).__name__}: {error}') from error
     options = _parse_overrides(overrides)
     _check_top_level(options, config, path)
+    for key, value in options.items():
+        _check_kind(key, value, config)
     try:
         config.merge_from_dict(options)
     except (KeyError, TypeError, IndexError, ValueError) as error:
@@ -106,6 +108,29 @@ def _check_top_level(options: dict, config: Config, path: str) -> None:
             raise UserError(f'--cfg-options: config {path} has no key {top!r}.{hint}')
 
 
+def _check_kind(key: str, value: object, config: Config) -> None:
+    present = config
+    for part in key.split('.'):
+        if isinstance(present, (list, tuple)) and part.isdigit() and int(part) < len(present):
+            present = present[int(part)]
+        elif isinstance(present, (dict, Config)) and part in present:
+            present = present[part]
+        else:
+            return  # a new key: the part that takes it will tell
+    wanted = None
+    if isinstance(present, bool):
+        wanted = None if isinstance(value, (bool, int)) or value is None else 'True or False'
+    elif isinstance(present, (int, float)):
+        wanted = 'a number' if isinstance(value, str) else None
+    elif isinstance(present, dict):
+        wanted = None if isinstance(value, dict) or value is None else 'nothing but None as a whole'
+    if wanted:
+        shown = 'a group of keys' if isinstance(present, dict) else repr(present)
+        raise UserError(
+            f'--cfg-options: {key} is {shown} in the config and takes {wanted}, got {value!r}.'
+        )
+
+
 def _spread_data_root(config: Config, options: dict) -> None:
     if 'data_root' not in options:
         return
@@ -117,9 +142,11 @@ def _spread_data_root(config: Config, options: dict) -> None:
 def _name_annotation_files(config: Config) -> None:
     for part in ('val', 'test'):
         evaluator, loader = config.get(f'{part}_evaluator'), config.get(f'{part}_dataloader')
-        if evaluator is None or loader is None or isinstance(evaluator, (list, tuple)):
+        if evaluator is None or loader is None:
             continue
-        if evaluator.get('type') == 'YouTubeVISMetric' and not evaluator.get('ann_file'):
+        if not isinstance(evaluator, dict):
+            raise UserError(f'config: {part}_evaluator must be one dict, found {evaluator!r}.')
+        if not evaluator.get('ann_file'):
             dataset = loader.dataset
             evaluator.ann_file = os.path.join(dataset.get('data_root') or '', dataset.ann_file)
 

@@ -10,12 +10,13 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
+from mmengine.runner.checkpoint import find_latest_checkpoint
 
 from vispropnet.apis.config import explain_config_errors, load_config
 from vispropnet.engine.runner import VISRunner
 from vispropnet.errors import UserError
 from vispropnet.evaluation.average_precision import format_table
-from vispropnet.evaluation.result_file import check_writable
+from vispropnet.evaluation.result_file import check_folder, check_writable
 from vispropnet.fileio import read_json, write_json
 from vispropnet.registry import PARAM_SCHEDULERS
 from vispropnet.visualization.results import draw_results
@@ -61,8 +62,11 @@ def train(
     if seed is not None:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
     if resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if resume == 'auto' else resume
+        newest = find_latest_checkpoint(cfg.work_dir) if resume == 'auto' else resume
+        if newest is None:
+            print(f'{cfg.work_dir} has no checkpoint to go on from: starting from the beginning.')
+        else:
+            cfg.resume, cfg.load_from = True, newest
     with explain_config_errors(config):
         runner = VISRunner.from_cfg(cfg)
         # Built now, so that what is wrong in the config is told apart from what fails in training.
@@ -112,15 +116,26 @@ def test(
     for name in [name for name in cfg if name.startswith(('train_', 'val_', 'optim_', 'param_'))]:
         cfg.pop(name)
     check_writable(out)
+    for path in (metrics_out, None if show_dir is None else Path(show_dir) / 'drawings'):
+        if path is not None:
+            check_folder(path)
+    if metrics_out is not None and not evaluate:
+        raise UserError(
+            '--metrics-out needs --eval segm: without it there are no figures to write.'
+        )
     cfg.load_from, cfg.resume = checkpoint, False
     cfg.visualizer = dict(type='Visualizer')
     can_evaluate = evaluate and has_annotations(cfg)
     cfg.test_evaluator.update(outfile=os.fspath(out), evaluate=can_evaluate)
-    _set_up(cfg, config, Path(out).resolve().parent, launcher, trust_checkpoint)
+    work_dir = Path(cfg.get('work_dir') or os.path.join('work_dirs', Path(config).stem))
+    _set_up(cfg, config, work_dir / 'test', launcher, trust_checkpoint)
     with explain_config_errors(config):
         runner = VISRunner.from_cfg(cfg)
         loop = runner.test_loop
-    check_num_classes(runner, loop.dataloader.dataset.metainfo['classes'], config)
+    classes = loop.dataloader.dataset.metainfo['classes']
+    check_num_classes(runner, classes, config)
+    runner.load_or_resume()
+    check_class_order(runner.loaded_classes, classes, checkpoint)
     metrics = {name.split('/')[-1]: value for name, value in runner.test().items()}
     if is_main_process():
         _report(cfg, metrics, out, evaluate, metrics_out, show_dir)
@@ -139,7 +154,9 @@ def _report(
     if evaluate and not metrics:
         print(
             f'{cfg.test_evaluator.ann_file} has no annotations, so there is nothing to score '
-            'against here; upload the archive to the evaluation server.'
+            'against here'
+            + (f' and {metrics_out} is not written' if metrics_out is not None else '')
+            + '; upload the archive to the evaluation server.'
         )
     elif evaluate:
         print(format_table(metrics))
@@ -148,8 +165,8 @@ def _report(
     if show_dir is not None:
         dataset = cfg.test_dataloader.dataset
         images = os.path.join(dataset.get('data_root') or '', dataset.data_prefix.img)
-        draw_results(cfg.test_evaluator.ann_file, out, images, show_dir)
-        print(f'drawings: {show_dir}')
+        drawn, total = draw_results(cfg.test_evaluator.ann_file, out, images, show_dir)
+        print(f'drawings: {show_dir} ({drawn} of {total} tracks score enough to be drawn)')
 
 
 def has_annotations(cfg: Config) -> bool:
@@ -189,6 +206,28 @@ def check_num_classes(runner: VISRunner, classes: Sequence[str], config: str | o
                 f'has {len(classes)} categories ({", ".join(classes[:6])}'
                 f'{", ..." if len(classes) > 6 else ""}).'
             )
+
+
+def check_class_order(
+    trained: Sequence[str] | None, classes: Sequence[str], checkpoint: str
+) -> None:
+    """Checks that labels mean the same categories as when a checkpoint was trained.
+
+    Args:
+        trained: Category names the checkpoint was trained with; None if it does not say.
+        classes: Those of the data at hand.
+        checkpoint: The file, for the message.
+
+    Raises:
+        UserError: if they are the same names in another order. Other names count as a renaming.
+    """
+    if trained is None or set(trained) != set(classes):
+        return
+    if tuple(trained) != tuple(classes):
+        raise UserError(
+            f'checkpoint {checkpoint} was trained with the categories in another order than the '
+            f'annotation file has them: {", ".join(trained)} against {", ".join(classes)}.'
+        )
 
 
 def _try_schedulers(cfg: Config) -> None:

@@ -6,8 +6,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from pycocotools import mask as mask_utils
-
+from vispropnet.datasets.rle import checked_rle
 from vispropnet.errors import UserError
 from vispropnet.fileio import read_json
 
@@ -26,8 +25,8 @@ def read_annotation_file(path: str | os.PathLike, hint: str = '') -> dict[str, A
         hint: How to get the file, for the message when it is missing.
 
     Returns:
-        The parsed file. ``annotations`` is ``None`` where the file has none (validation and test
-        files of the official sets).
+        The parsed file, its RLEs in compressed form. ``annotations`` is ``None`` where the file has
+        none (validation and test files of the official sets).
 
     Raises:
         UserError: naming the file, the video or annotation, and what was expected.
@@ -44,30 +43,15 @@ def read_annotation_file(path: str | os.PathLike, hint: str = '') -> dict[str, A
             raise UserError(f'annotation file {path}: key {key!r} {found}.')
     for number, category in enumerate(content['categories']):
         _require_keys(category, ('id', 'name'), f'annotation file {path}: categories[{number}]')
+    ids = [category['id'] for category in content['categories']]
+    if len(set(ids)) < len(ids):
+        raise UserError(f'annotation file {path}: a category id stands twice: {ids}.')
     videos = _check_videos(content['videos'], path)
     content.setdefault('annotations', None)
     if content['annotations'] is not None:
         categories = {category['id'] for category in content['categories']}
         _check_annotations(content['annotations'], videos, categories, path)
     return content
-
-
-def compressed_rle(segmentation: dict[str, Any]) -> dict[str, Any]:
-    """Gives an RLE in compressed form.
-
-    Args:
-        segmentation: ``{size: [h, w], counts}``, ``counts`` a string or bytes (compressed) or a
-            list of run lengths.
-
-    Returns:
-        The same mask, ``counts`` a compressed string (mmdet takes masks with bytes for invalid).
-    """
-    counts = segmentation['counts']
-    if isinstance(counts, list):
-        counts = mask_utils.frPyObjects(segmentation, *segmentation['size'])['counts']
-    if isinstance(counts, bytes):
-        counts = counts.decode('ascii')
-    return {'size': segmentation['size'], 'counts': counts}
 
 
 def _check_videos(videos: list, path: str | os.PathLike) -> dict[Any, dict]:
@@ -95,10 +79,14 @@ def _check_annotations(
 ) -> None:
     if not isinstance(annotations, list):
         raise UserError(f"annotation file {path}: key 'annotations' is not a list.")
+    seen = set()
     for number, annotation in enumerate(annotations):
         where = f'annotation file {path}: annotations[{number}]'
         _require_keys(annotation, ANNOTATION_KEYS, where)
         where = f'annotation file {path}: annotation {annotation["id"]}'
+        if annotation['id'] in seen:
+            raise UserError(f'{where} stands twice.')
+        seen.add(annotation['id'])
         video = videos.get(annotation['video_id'])
         if video is None:
             raise UserError(f'{where}: video_id {annotation["video_id"]} is not among the videos.')
@@ -108,7 +96,11 @@ def _check_annotations(
             )
         for key in ('segmentations', 'bboxes', 'areas'):
             entries = annotation.get(key)
-            if entries is not None and len(entries) != len(video['file_names']):
+            if entries is None and key != 'segmentations':
+                continue
+            if not isinstance(entries, list):
+                raise UserError(f'{where}: {key} must be a list, found {entries!r}.')
+            if len(entries) != len(video['file_names']):
                 raise UserError(
                     f'{where}: {key} has {len(entries)} entries, but video {video["id"]} has '
                     f'{len(video["file_names"])} frames.'
@@ -117,22 +109,10 @@ def _check_annotations(
 
 
 def _check_masks(annotation: dict, video: dict, where: str) -> None:
-    expected = [video['height'], video['width']]
     for frame, segmentation in enumerate(annotation['segmentations']):
-        if segmentation is None:
-            continue
-        place = f'{where}, video {video["id"]}, frame {frame} ({video["file_names"][frame]})'
-        if not isinstance(segmentation, dict):
-            raise UserError(
-                f'{place}: expected an RLE ({{"size", "counts"}}) or null, '
-                f'found a {type(segmentation).__name__}.'
-            )
-        _require_keys(segmentation, ('size', 'counts'), place)
-        if list(segmentation['size']) != expected:
-            raise UserError(
-                f'{place}: the RLE is of size {list(segmentation["size"])} (height, width), '
-                f'the video of size {expected}.'
-            )
+        if segmentation is not None:
+            place = f'{where}, video {video["id"]}, frame {frame} ({video["file_names"][frame]})'
+            annotation['segmentations'][frame] = checked_rle(segmentation, video, place)
 
 
 def _require_keys(entry: Any, keys: Iterable[str], where: str) -> None:

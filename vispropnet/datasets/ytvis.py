@@ -11,7 +11,7 @@ import numpy as np
 from mmengine.dataset import BaseDataset, force_full_init
 from pycocotools import mask as mask_utils
 
-from vispropnet.datasets.annotation_file import compressed_rle, read_annotation_file
+from vispropnet.datasets.annotation_file import read_annotation_file
 from vispropnet.datasets.randomness import global_seed, random_key
 from vispropnet.datasets.reference import ReferenceSampler
 from vispropnet.errors import UserError
@@ -114,10 +114,9 @@ class YouTubeVIS(BaseDataset):
         for annotation in annotations:
             boxes = annotation.get('bboxes') or [None] * len(frames)
             entries = zip(frames, annotation['segmentations'], boxes, strict=True)
-            for frame, segmentation, box in entries:
-                if segmentation is None:
+            for frame, mask, box in entries:
+                if mask is None:
                     continue
-                mask = compressed_rle(segmentation)
                 left, top, width, height = mask_utils.toBbox(mask).tolist() if box is None else box
                 if width <= 0 or height <= 0:
                     continue

@@ -22,7 +22,12 @@ class VISRunner(Runner):
     The arguments are those of ``mmengine.runner.Runner``. In the config, ``load_from`` names
     weights to start from (what does not fit is reported and starts fresh),
     ``trust_checkpoint=True`` allows checkpoints that run code while they are read.
+
+    Attributes:
+        loaded_classes: Category names that the loaded checkpoint was trained with, if it says so.
     """
+
+    loaded_classes: tuple[str, ...] | None = None
 
     def setup_env(self, env_cfg: dict) -> None:
         """Sets up processes. Ranks without GPUs talk through gloo, as mmengine's cannot."""
@@ -32,7 +37,7 @@ class VISRunner(Runner):
         super().setup_env(env_cfg)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
-        """Moves the model to its device and wraps it when there are ranks."""
+        """Wraps the model when there are ranks; mmengine's way needs a GPU for each."""
         if self.distributed and model_wrapper_cfg is None and not torch.cuda.is_available():
             return MMDistributedDataParallel(
                 module=model,
@@ -55,7 +60,7 @@ class VISRunner(Runner):
             map_location: As in :func:`torch.load`.
             strict: Whether everything has to fit; by default it has to when resuming and testing,
                 and need not when training starts from ``load_from``.
-            revise_keys: Unused; old layouts are converted by a tool of their own.
+            revise_keys: Unused, as keys are not rewritten while they are read.
 
         Returns:
             The checkpoint.
@@ -72,6 +77,8 @@ class VISRunner(Runner):
         model = self.model.module if is_model_wrapper(self.model) else self.model
         report = load_weights(model, checkpoint, os.fspath(filename), strict)
         self._has_loaded = True
+        dataset = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
+        self.loaded_classes = dataset.get('classes')
         if report.complete:
             self.logger.info(f'Loaded {filename}: {report}')
         else:

@@ -13,9 +13,9 @@ import numpy as np
 from mmdet.evaluation.functional import YTVISeval
 from pycocotools import mask as mask_utils
 
+from vispropnet.datasets.rle import RLE, checked_rles
 from vispropnet.errors import UserError
 from vispropnet.evaluation.result_file import RESULT_KEYS
-from vispropnet.evaluation.tracks import RLE, checked_rles
 from vispropnet.fileio import read_json
 
 METRIC_NAMES = ('mAP', 'AP50', 'AP75', 'AR1', 'AR10')

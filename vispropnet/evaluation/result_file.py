@@ -57,10 +57,24 @@ def check_writable(path: str | os.PathLike) -> None:
         path: The result file to be written later.
 
     Raises:
-        UserError: if the name is unusable or its folder cannot be made or written to.
+        UserError: if it is not named ``*.json``, or its folder cannot be made or written to.
+    """
+    archive_path(path)
+    if Path(path).suffix != '.json':
+        raise UserError(f'result file {path} must be named .json.')
+    check_folder(path)
+
+
+def check_folder(path: str | os.PathLike) -> None:
+    """Finds out before a long run whether a file can be put where it will be.
+
+    Args:
+        path: The file to be written later. Missing parent folders are made.
+
+    Raises:
+        UserError: if its folder cannot be made or written to.
     """
     path = Path(path)
-    archive_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

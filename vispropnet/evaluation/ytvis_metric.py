@@ -75,7 +75,7 @@ class YouTubeVISMetric(BaseMetric):
                 (N, H, W) bool at the original size of the frame.
         """
         for sample in data_samples:
-            video_id, frame_id = int(sample['video_id']), int(sample['frame_id'])
+            video_id, frame_id = sample['video_id'], int(sample['frame_id'])
             length = int(sample['video_length'])
             video = self._open.setdefault(video_id, _OpenVideo())
             assert frame_id == video.frames, (

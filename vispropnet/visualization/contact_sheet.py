@@ -13,9 +13,9 @@ from pycocotools import mask as mask_utils
 from scipy.optimize import linear_sum_assignment
 
 from vispropnet.datasets.annotation_file import read_annotation_file
+from vispropnet.datasets.rle import checked_rles
 from vispropnet.errors import UserError
 from vispropnet.evaluation.result_file import read_results
-from vispropnet.evaluation.tracks import checked_rles
 from vispropnet.fileio import atomic_path
 from vispropnet.visualization.overlay import WHITE, draw_instances, draw_text, text_size
 from vispropnet.visualization.palette import track_color

@@ -12,8 +12,8 @@ from pycocotools import mask as mask_utils
 from tqdm import tqdm
 
 from vispropnet.datasets.annotation_file import read_annotation_file
+from vispropnet.datasets.rle import checked_rles
 from vispropnet.evaluation.result_file import read_results
-from vispropnet.evaluation.tracks import checked_rles
 from vispropnet.fileio import atomic_path
 from vispropnet.visualization.contact_sheet import read_frame
 from vispropnet.visualization.overlay import draw_instances
@@ -26,7 +26,7 @@ def draw_results(
     out_dir: str | os.PathLike,
     score_threshold: float = 0.3,
     min_width: int = 480,
-) -> None:
+) -> tuple[int, int]:
     """Draws the tracks of a result file into one folder of pictures per video.
 
     Args:
@@ -37,13 +37,17 @@ def draw_results(
         score_threshold: Results below this score are left out.
         min_width: Smaller frames are enlarged by a whole factor to at least this width.
 
+    Returns:
+        How many tracks are drawn, and how many there are.
+
     Raises:
         UserError: if a file or frame is missing or does not fit.
     """
     content = read_annotation_file(annotations)
     names = {category['id']: category['name'] for category in content['categories']}
     tracks = defaultdict(list)
-    for track in read_results(results):
+    found = read_results(results)
+    for track in found:
         if track['score'] >= score_threshold:
             tracks[track['video_id']].append(track)
     for video in tqdm(content['videos'], desc='drawing', unit='video'):
@@ -66,3 +70,4 @@ def draw_results(
             )
             with atomic_path(Path(out_dir) / str(video['id']) / f'{frame:05d}.jpg') as temporary:
                 temporary.write_bytes(cv2.imencode('.jpg', picture)[1].tobytes())
+    return sum(len(some) for some in tracks.values()), len(found)

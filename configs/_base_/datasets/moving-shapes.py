@@ -2,7 +2,10 @@
 _base_ = './youtube-vis.py'
 
 data_root = 'data/moving_shapes/'
-hint = 'Make it with: python tools/make_moving_shapes.py data/moving_shapes'
+hint = (
+    'Make it with: python tools/make_moving_shapes.py FOLDER, and pass --cfg-options '
+    'data_root=FOLDER (default: data/moving_shapes).'
+)
 
 train_pipeline = [
     dict(type='LoadVideoFrame'),

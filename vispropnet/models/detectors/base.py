@@ -10,7 +10,6 @@ from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from vispropnet.models.trackers import VideoState
 from vispropnet.registry import MODELS
 
 Pairs = dict[str, list[DetDataSample]]
@@ -50,16 +49,13 @@ class VISDetector(BaseModel):
         """Makes the state of a video before its first frame."""
 
     @abstractmethod
-    def step(
-        self, image: Tensor, metainfo: dict, state: VideoState
-    ) -> tuple[InstanceData, VideoState]:
+    def step(self, image: Tensor, metainfo: dict, state: Any) -> tuple[InstanceData, Any]:
         """Segments and associates the next frame of a video.
 
         Args:
             image: (3, H, W) preprocessed frame.
             metainfo: ``img_shape``, ``ori_shape``: (height, width) before padding, and of the frame
-                as it came; ``scale_factor``: (x, y) network pixels per frame pixel;
-                ``batch_input_shape``: (H, W).
+                as it came; ``scale_factor``: (x, y) network pixels per frame pixel.
             state: What :meth:`init_state` or the step before gave.
 
         Returns:

@@ -67,7 +67,8 @@ class MMDetMaskTrackRCNN(VISDetector):
             self.model.predict(image[None, None], [track_sample])
         finally:
             self.model.tracker = shared
-        instances = sample.pred_track_instances
+        # mmdet's tracker gives some ids twice in a frame; a result file holds one mask for each.
+        instances = _best_of_each_id(sample.pred_track_instances)
         return InstanceData(
             ids=instances.instances_id,
             labels=instances.labels,
@@ -75,3 +76,12 @@ class MMDetMaskTrackRCNN(VISDetector):
             bboxes=instances.bboxes,
             masks=instances.masks,
         ), state
+
+
+def _best_of_each_id(instances: InstanceData) -> InstanceData:
+    """Keeps the best scored instance of each id, in the given order."""
+    by_score = instances.scores.argsort(descending=True, stable=True)
+    ids = instances.instances_id[by_score]
+    earliest = (ids[:, None] == ids[None, :]).long().argmax(dim=1)
+    first = earliest == torch.arange(len(ids), device=ids.device)
+    return instances[by_score[first].sort().values]

@@ -20,9 +20,11 @@ def matching_logits(embeddings: Tensor, references: Tensor) -> Tensor:
         references: (M, C) of known objects.
 
     Returns:
-        (N, 1 + M): ``[0, f·r_1 ... f·r_M]``.
+        (N, 1 + M) float32: ``[0, f·r_1 ... f·r_M]``.
     """
-    return functional.pad(embeddings @ references.t(), (1, 0))
+    # In single precision: products of unnormalised embeddings exceed what half precision holds.
+    with torch.autocast(embeddings.device.type, enabled=False):
+        return functional.pad(embeddings.float() @ references.float().t(), (1, 0))
 
 
 @MODELS.register_module()
@@ -101,7 +103,7 @@ class EmbeddingHead(BaseModule):
             if len(found) == 0:
                 losses.append(anchor)
                 continue
-            logits = matching_logits(found, known).float()
+            logits = matching_logits(found, known)
             targets = matching_targets(ids, known_ids)
             losses.append(functional.cross_entropy(logits, targets) + anchor)
             hits = hits + (logits.argmax(dim=1) == targets).sum()

@@ -65,6 +65,8 @@ def assign_one_to_one(scores: Tensor) -> Tensor:
     """
     # One copy to the host; the loop runs over detections, at most 100 or so.
     remaining = scores.detach().cpu().numpy().astype(np.float64)
+    # What is settled becomes -inf; a score of 0 (log: -inf) or NaN must not look like that.
+    remaining = np.nan_to_num(remaining, nan=-1e30, neginf=-1e30)
     columns = np.zeros(len(remaining), dtype=np.int64)
     for _ in range(len(remaining)):
         row, column = np.unravel_index(np.argmax(remaining), remaining.shape)
