@@ -38,7 +38,7 @@ def test_files_and_configs_that_it_names_exist(readme, pytestconfig):
     named = set(re.findall(r'(?:configs|tools|docs)/[\w./-]+\.(?:py|png|jpg|md)', readme))
     assert len(named) > 8
     assert [name for name in sorted(named) if not (root / name).exists()] == []
-    for pattern in re.findall(r'`((?:\.\./)?[\w./-]*masktrack-rcnn_[\w{},.-]+\.py)`', readme):
+    for pattern in re.findall(r'\| `((?:\.\./\w+/)?[\w{},.-]+\.py)` \|', readme):
         for year in ('2019', '2021'):
             name = pattern.replace('{2019,2021}', year)
             assert (root / 'configs/masktrack_rcnn' / name).exists(), name
