@@ -72,20 +72,19 @@ class MatchingTracker:
                 )
             )
         new = columns == 0
+        num_new, device = int(new.sum()), state.ids.device
         rows = columns - 1
-        rows[new] = len(state.ids) + torch.arange(int(new.sum()))
-        first_new = state.next_id
-        num_new = int(new.sum())
-        device = state.ids.device
-        ids = torch.cat([state.ids, torch.arange(first_new, first_new + num_new, device=device)])
+        rows[new] = len(state.ids) + torch.arange(num_new)
         rows = rows.to(device)
+        new_ids = torch.arange(state.next_id, state.next_id + num_new, device=device)
+        ids = torch.cat([state.ids, new_ids])
         state = replace(
             state,
             ids=ids,
             embeddings=_update(state.embeddings, rows, embeddings, len(ids)),
             boxes=_update(state.boxes, rows, boxes, len(ids)),
             labels=_update(state.labels, rows, labels, len(ids)),
-            next_id=first_new + num_new,
+            next_id=state.next_id + num_new,
         )
         return ids[rows], state
 
@@ -93,6 +92,7 @@ class MatchingTracker:
 def _update(memory: Tensor, rows: Tensor, values: Tensor, length: int) -> Tensor:
     """Copies a memory tensor, grown to ``length`` rows, with ``values`` in ``rows``."""
     updated = values.new_zeros(length, *values.shape[1:])
-    updated[: len(memory)] = memory.to(values.dtype) if len(memory) else updated[:0]
+    if len(memory):  # before the first detection its width is not known
+        updated[: len(memory)] = memory
     updated[rows] = values
     return updated
