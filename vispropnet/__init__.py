@@ -1,7 +1,11 @@
 """vispropnet: research training framework for video instance segmentation."""
 
+import warnings as _warnings
+
 from vispropnet import ops as _ops
 
 __version__ = '0.1.0'
 
 _ops.register_stand_in()
+# mmdet warns that "metrics will not be computed"; it means one of its own that nothing here uses.
+_warnings.filterwarnings('ignore', message='faster_coco_eval is not installed')

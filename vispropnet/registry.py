@@ -6,13 +6,8 @@ mmdet's packages are named among the locations because a look-up imports those o
 starts from, not those of its parents.
 """
 
-import warnings
-
 from mmdet import registry as mmdet_registry
 from mmengine.registry import Registry
-
-# mmdet warns that "metrics will not be computed"; it means one of its own that nothing here uses.
-warnings.filterwarnings('ignore', message='faster_coco_eval is not installed')
 
 
 def _child(name: str, *locations: str) -> Registry:
