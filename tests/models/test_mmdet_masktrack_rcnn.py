@@ -49,6 +49,16 @@ def test_of_two_instances_with_one_id_the_better_is_kept():
     kept = _best_of_each_id(instances)
     assert kept.instances_id.tolist() == [5, 3, 7]
     torch.testing.assert_close(kept.scores, torch.tensor([0.9, 0.6, 0.3]))
+    assert len(_best_of_each_id(instances[:0])) == 0
+
+
+def test_frames_without_detections(model):
+    model.eval()
+    model.model.detector.roi_head.test_cfg.score_thr = 1.0
+    state = model.init_state()
+    for frame in range(2):
+        instances, state = model.step(torch.randn(3, *SIZE), frame_metainfo(frame_id=frame), state)
+        assert instances.ids.tolist() == [] and instances.masks.shape == (0, *SIZE)
 
 
 def test_each_video_has_a_tracker_of_its_own(model):

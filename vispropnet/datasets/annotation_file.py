@@ -17,8 +17,8 @@ ANNOTATION_KEYS = ('id', 'video_id', 'category_id', 'segmentations')
 def read_annotation_file(path: str | os.PathLike, hint: str = '') -> dict[str, Any]:
     """Reads an annotation file and checks that it hangs together.
 
-    Checked are the keys, references between parts, one entry per frame in every list, and the size
-    of every RLE. Frames on disk are not touched.
+    Checked are the keys, references between parts, one entry per frame in every list, and that
+    every RLE is sound and of its video's size. Frames on disk are not touched.
 
     Args:
         path: The JSON file.

@@ -82,6 +82,6 @@ def _best_of_each_id(instances: InstanceData) -> InstanceData:
     """Keeps the best scored instance of each id, in the given order."""
     by_score = instances.scores.argsort(descending=True, stable=True)
     ids = instances.instances_id[by_score]
-    earliest = (ids[:, None] == ids[None, :]).long().argmax(dim=1)
-    first = earliest == torch.arange(len(ids), device=ids.device)
-    return instances[by_score[first].sort().values]
+    # An instance goes when a better scored one, a column to the left of the diagonal, has its id.
+    beaten = (ids[:, None] == ids[None, :]).tril(diagonal=-1).any(dim=1)
+    return instances[by_score[~beaten].sort().values]
