@@ -8,6 +8,7 @@ from mmengine.structures import InstanceData
 from vispropnet.registry import MODELS
 
 SMALL = 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
+SMALL_OBJPROP = 'configs/objprop/objprop_r18_fpn_2e_moving-shapes.py'
 SIZE = (64, 96)
 
 
@@ -22,6 +23,11 @@ def small_model(small_config):
     model = MODELS.build(small_config)
     model.init_weights()
     return model
+
+
+@pytest.fixture
+def objprop_config(pytestconfig):
+    return Config(dict(model=Config.fromfile(pytestconfig.rootpath / SMALL_OBJPROP).model))
 
 
 def frame_sample(boxes=(), labels=(), ids=(), **metainfo):

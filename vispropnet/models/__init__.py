@@ -1,16 +1,31 @@
-"""Models: detectors, track heads, trackers. Importing this package registers them."""
+"""Models: detectors, necks, heads, trackers. Importing this package registers them."""
 
 from vispropnet.models.data_preprocessor import VISDataPreprocessor
-from vispropnet.models.detectors import MaskTrackRCNN, MMDetMaskTrackRCNN
+from vispropnet.models.detectors import MaskTrackRCNN, MMDetMaskTrackRCNN, ObjProp
+from vispropnet.models.necks import AttentionNeck
+from vispropnet.models.prop_heads import (
+    CategoryAffinity,
+    PlainAffinity,
+    PropagationHead,
+    WeightedAffinity,
+)
 from vispropnet.models.track_heads import EmbeddingHead, TrackHead
-from vispropnet.models.trackers import MatchingTracker, VideoState
+from vispropnet.models.trackers import HistoryFrame, MatchingTracker, TrackRecovery, VideoState
 
 __all__ = [
+    'AttentionNeck',
+    'CategoryAffinity',
     'EmbeddingHead',
+    'HistoryFrame',
     'MMDetMaskTrackRCNN',
     'MaskTrackRCNN',
     'MatchingTracker',
+    'ObjProp',
+    'PlainAffinity',
+    'PropagationHead',
     'TrackHead',
+    'TrackRecovery',
     'VISDataPreprocessor',
     'VideoState',
+    'WeightedAffinity',
 ]

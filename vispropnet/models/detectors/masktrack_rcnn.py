@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from mmdet.models.task_modules.samplers import SamplingResult
@@ -24,7 +25,7 @@ Features = Sequence[Tensor]
 class MaskTrackRCNN(VISDetector):
     """Mask R-CNN with a head that tells objects apart.
 
-    The stages (extract features, propose, detect, associate) are methods that training and
+    The stages (extract features, attend, propose, detect, associate) are methods that training and
     inference share.
 
     Args:
@@ -32,6 +33,7 @@ class MaskTrackRCNN(VISDetector):
             and a mask head).
         track_head: Config of the track head.
         tracker: Config of the association.
+        attn_neck: Config of an attention neck between the features and the RPN; None for none.
         data_preprocessor: Config of the preprocessing.
         init_cfg: Initialisation, as in mmengine.
     """
@@ -41,6 +43,7 @@ class MaskTrackRCNN(VISDetector):
         detector: dict,
         track_head: dict,
         tracker: dict,
+        attn_neck: dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -48,12 +51,35 @@ class MaskTrackRCNN(VISDetector):
         self.detector = MODELS.build(detector)
         self.track_head = MODELS.build(track_head)
         self.tracker = TASK_UTILS.build(tracker)
+        self.attn_neck = None if attn_neck is None else MODELS.build(attn_neck)
 
     def loss(self, inputs: Tensor, data_samples: Pairs) -> dict[str, Tensor]:
         """Losses of the RPN, the box, mask and track heads; see the base class."""
-        key_samples, ref_samples = data_samples['key'], data_samples['ref']
         key_features, ref_features = self.extract_features_of_pairs(inputs)
-        losses, proposals = self.propose_with_loss(key_features, key_samples)
+        return self.loss_of_features(
+            key_features, ref_features, data_samples['key'], data_samples['ref']
+        )
+
+    def loss_of_features(
+        self,
+        key_features: Features,
+        ref_features: Features,
+        key_samples: Sequence[DetDataSample],
+        ref_samples: Sequence[DetDataSample],
+    ) -> dict[str, Tensor]:
+        """Losses of all heads on the features of key and reference frames.
+
+        Args:
+            key_features: Per level (B, C, H, W) of the key frames.
+            ref_features: The same of the reference frames.
+            key_samples: Ground truth of the key frames.
+            ref_samples: Ground truth of the reference frames.
+
+        Returns:
+            As :meth:`loss`.
+        """
+        attended = self.attend(key_features, ref_features)
+        losses, proposals = self.propose_with_loss(attended, key_samples)
         sampling_results = self.sample_rois(key_features, proposals, key_samples)
         losses.update(self.detection_loss(key_features, sampling_results, key_samples))
         losses.update(
@@ -72,9 +98,30 @@ class MaskTrackRCNN(VISDetector):
         self, image: Tensor, metainfo: dict, state: VideoState
     ) -> tuple[InstanceData, VideoState]:
         """Segments and associates the next frame of a video; see the base class."""
+        state = state.for_frame(metainfo)
         features = self.extract_features(image[None])
-        detections = self.detect(features, self.propose(features, metainfo), metainfo)
+        # The first frame has none before it and attends to itself.
+        attended = self.attend(features, state.previous or features)
+        detections = self.detect(features, self.propose(attended, metainfo), metainfo)
         detections.ids, state = self.associate(features, detections, state)
+        if self.attn_neck is not None:
+            state = replace(state, previous=tuple(features))
+        return self.instances_of_frame(features, detections, metainfo, state)
+
+    def instances_of_frame(
+        self, features: Features, detections: InstanceData, metainfo: dict, state: VideoState
+    ) -> tuple[InstanceData, VideoState]:
+        """Turns a frame's detections into its instances.
+
+        Args:
+            features: Per level (1, C, H, W).
+            detections: With ``ids``, boxes in pixels of the network's input.
+            metainfo: The frame's.
+            state: After association.
+
+        Returns:
+            Instances and state as :meth:`step` gives them.
+        """
         return self.segment(features, detections, metainfo), state
 
     # Stages
@@ -94,6 +141,15 @@ class MaskTrackRCNN(VISDetector):
         """
         halves = [level.chunk(2) for level in self.extract_features(images)]
         return [key for key, _ in halves], [ref for _, ref in halves]
+
+    def attend(self, features: Features, reference: Features) -> Features:
+        """What the RPN sees: the features, attended by the neck if there is one.
+
+        Args:
+            features: Per level (B, C, H, W).
+            reference: The same of the reference frames; at test, of the frame before.
+        """
+        return features if self.attn_neck is None else self.attn_neck(features, reference)
 
     def propose_with_loss(
         self, features: Features, samples: Sequence[DetDataSample]

@@ -1,0 +1,17 @@
+# Small enough to train in minutes on a CPU, from nothing; `make demo` and the tests build it.
+_base_ = '../masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
+
+model = dict(
+    type='ObjProp',
+    prop_head=dict(
+        type='PropagationHead',
+        in_channels={{_base_.channels}},
+        num_levels=3,
+        channels={{_base_.channels}},
+        num_mask_convs=2,
+        num_classes={{_base_.num_classes}},
+        mask_norm_cfg={{_base_.norm}},
+        class_agnostic=True,
+    ),
+    recovery=dict(type='TrackRecovery'),
+)

@@ -1,0 +1,84 @@
+"""ObjProp (Chakravarthy et al. 2021): MaskTrack R-CNN that carries known objects along."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from vispropnet.models.detectors.masktrack_rcnn import Features, MaskTrackRCNN
+from vispropnet.models.trackers import VideoState
+from vispropnet.registry import MODELS, TASK_UTILS
+
+
+@MODELS.register_module()
+class ObjProp(MaskTrackRCNN):
+    """MaskTrack R-CNN with a propagation head, which recovers objects that the detector missed.
+
+    Args:
+        detector: As in :class:`MaskTrackRCNN`.
+        track_head: As in :class:`MaskTrackRCNN`.
+        tracker: As in :class:`MaskTrackRCNN`.
+        prop_head: Config of the propagation head.
+        recovery: Config of what is done with it at test, see
+            :class:`~vispropnet.models.trackers.track_recovery.TrackRecovery`.
+        attn_neck: As in :class:`MaskTrackRCNN`.
+        data_preprocessor: Config of the preprocessing.
+        init_cfg: Initialisation, as in mmengine.
+    """
+
+    def __init__(
+        self,
+        detector: dict,
+        track_head: dict,
+        tracker: dict,
+        prop_head: dict,
+        recovery: dict | None = None,
+        attn_neck: dict | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(
+            detector, track_head, tracker, attn_neck, data_preprocessor, init_cfg=init_cfg
+        )
+        self.prop_head = MODELS.build(prop_head)
+        self.recovery = TASK_UTILS.build(recovery or dict(type='TrackRecovery'))
+
+    def loss_of_features(
+        self,
+        key_features: Features,
+        ref_features: Features,
+        key_samples: Sequence[DetDataSample],
+        ref_samples: Sequence[DetDataSample],
+    ) -> dict[str, Tensor]:
+        """Adds the losses of the propagation head; see the base class."""
+        losses = super().loss_of_features(key_features, ref_features, key_samples, ref_samples)
+        losses.update(self.prop_head.loss(key_features, ref_features, key_samples, ref_samples))
+        return losses
+
+    def instances_of_frame(
+        self, features: Features, detections: InstanceData, metainfo: dict, state: VideoState
+    ) -> tuple[InstanceData, VideoState]:
+        """Adds ``propagated`` ((N,) bool) and the recovered instances; see the base class."""
+        # Before boxes are scaled to the frame as it came.
+        recovered = None
+        if self.recovery.enabled:
+            recovered, state = self.recover(features, detections, metainfo, state)
+        instances, state = super().instances_of_frame(features, detections, metainfo, state)
+        instances.propagated = torch.zeros_like(instances.labels, dtype=torch.bool)
+        if recovered is None or len(recovered) == 0:
+            return instances, state
+        recovered.propagated = torch.ones_like(recovered.labels, dtype=torch.bool)
+        for name in ('scores', 'bboxes'):
+            recovered[name] = recovered[name].to(instances[name].dtype)
+        return InstanceData.cat([instances, recovered]), state
+
+    def recover(
+        self, features: Features, detections: InstanceData, metainfo: dict, state: VideoState
+    ) -> tuple[InstanceData, VideoState]:
+        """Tracks that the history holds and no detection is, and the new state."""
+        current = self.prop_head.features(features)[0]
+        return self.recovery.recover(current, detections, state, metainfo, self.prop_head)

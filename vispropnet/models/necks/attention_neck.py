@@ -1,0 +1,91 @@
+"""Attention between frames, per level of a feature pyramid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from vispropnet.ops.affinity import BUDGET, attend
+from vispropnet.registry import MODELS
+
+
+@MODELS.register_module()
+class AttentionNeck(BaseModule):
+    """Adds to each position what it attends to in a reference frame.
+
+    Per level ``x + gamma * softmax(q kᵀ) v`` with ``q = relu(conv1 x)``, ``k = relu(conv1 r)`` and
+    ``v = relu(conv2 ·)``; softmax over the reference positions, without scaling; the same weights
+    for all levels.
+
+    Args:
+        channels: Channels of each level.
+        value: What is summed over the reference positions: ``'reference'`` features, or, as in the
+            published trial, the ``'current'`` ones, although their positions are of another frame.
+        gamma: Where the learnable weight starts.
+        start_level: Finest level to attend on; finer ones pass unchanged.
+        num_levels: Levels from there to attend on; None for all.
+
+    Raises:
+        ValueError: for another ``value``, a negative ``start_level`` or no levels.
+    """
+
+    def __init__(
+        self,
+        channels: int = 256,
+        value: str = 'current',
+        gamma: float = 0.5,
+        start_level: int = 0,
+        num_levels: int | None = None,
+    ) -> None:
+        super().__init__()
+        if value not in ('current', 'reference'):
+            raise ValueError(f"attn_neck: value must be 'current' or 'reference', got {value!r}")
+        if start_level < 0 or (num_levels is not None and num_levels < 1):
+            raise ValueError(
+                'attn_neck: start_level must be 0 or more and num_levels positive or None, got '
+                f'{start_level!r} and {num_levels!r}'
+            )
+        self.value = value
+        self.start_level, self.num_levels = start_level, num_levels
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.gamma = nn.Parameter(torch.full((1,), float(gamma)))
+        self.budget = BUDGET
+
+    def forward(self, current: Sequence[Tensor], reference: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Attends from the current to the reference frames.
+
+        Args:
+            current: Per level (B, C, H, W).
+            reference: The same of the reference frames.
+
+        Returns:
+            Per level (B, C, H, W).
+
+        Raises:
+            ValueError: if there is no level to attend on.
+        """
+        end = len(current)
+        if self.num_levels is not None:
+            end = min(end, self.start_level + self.num_levels)
+        if self.start_level >= end:
+            raise ValueError(
+                f'attn_neck: start_level={self.start_level}, but there are {len(current)} levels'
+            )
+        return tuple(
+            self._attend(one, other) if self.start_level <= level < end else one
+            for level, (one, other) in enumerate(zip(current, reference, strict=True))
+        )
+
+    def _attend(self, current: Tensor, reference: Tensor) -> Tensor:
+        query, key = self.conv1(current).relu(), self.conv1(reference).relu()
+        value = self.conv2(reference if self.value == 'reference' else current).relu()
+        # (B, positions, C), contiguous: fused kernels want rows.
+        query, key, value = (
+            part.flatten(2).transpose(1, 2).contiguous() for part in (query, key, value)
+        )
+        attended = attend(query, key, value, self.budget).transpose(1, 2)
+        return current + self.gamma * attended.reshape(current.shape)

@@ -1,0 +1,323 @@
+"""The propagation head (ObjProp, Chakravarthy et al. 2021, section 3).
+
+Inter-frame attention carries the box of a known object from a reference frame to the current one,
+and a small network segments it there.
+
+Shapes: N objects; C channels; h x w the features at stride 8; H x W the network's input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmcv.cnn import ConvModule, build_norm_layer
+from mmdet.structures import DetDataSample
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vispropnet.models.prop_heads.boxes import box_maps
+from vispropnet.ops.affinity import carry, gaussian_factors
+from vispropnet.registry import MODELS
+
+
+@MODELS.register_module()
+class PropagationHead(BaseModule):
+    """Carries objects from a reference frame to the current one, and segments them there.
+
+    Args:
+        in_channels: Channels of each feature level.
+        num_levels: Number of levels, finest first, that the features are made of.
+        level: Position of the level whose size the features have.
+        stride: Stride of that level.
+        channels: Channels of the features.
+        num_mask_convs: Convolutions of the mask branch.
+        num_classes: Categories: channels of the mask logits.
+        affinity: Config of the affinity, see :mod:`vispropnet.models.prop_heads.affinities`;
+            ``channels`` (and ``num_classes``) are the head's unless they are given.
+        norm_cfg: Normalisation of the feature branch.
+        mask_norm_cfg: Normalisation of the mask branch; the paper has none.
+        class_agnostic: One mask channel for all categories.
+        train_sigma: Scale in cells of the Gaussian of the distance in training; None for none.
+        test_sigma: The same at test.
+        resize_attention: Whether attention is made at the input's resolution and brought back to
+            stride 8, as the original code does, instead of at stride 8.
+        attention_loss_weight: Weight of ``loss_propattn``.
+        mask_loss_weight: Weight of ``loss_propmask``.
+        budget_mib: Memory in MiB that one block of the affinity may take.
+
+    Raises:
+        ValueError: if the affinity's channels are not the head's, or a scale is not positive.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 256,
+        num_levels: int = 4,
+        level: int = 1,
+        stride: int = 8,
+        channels: int = 256,
+        num_mask_convs: int = 4,
+        num_classes: int = 40,
+        affinity: dict | None = None,
+        norm_cfg: dict | None = None,
+        mask_norm_cfg: dict | None = None,
+        class_agnostic: bool = False,
+        train_sigma: float | None = None,
+        test_sigma: float | None = 8.0,
+        resize_attention: bool = False,
+        attention_loss_weight: float = 1.0,
+        mask_loss_weight: float = 1.0,
+        budget_mib: float = 256,
+    ) -> None:
+        super().__init__()
+        for name, sigma in (('train_sigma', train_sigma), ('test_sigma', test_sigma)):
+            if sigma is not None and sigma <= 0:
+                raise ValueError(f'prop_head: {name} must be positive or None, got {sigma!r}')
+        self.num_levels, self.level, self.stride = num_levels, level, stride
+        self.num_classes, self.class_agnostic = num_classes, class_agnostic
+        self.train_sigma, self.test_sigma = train_sigma, test_sigma
+        self.resize_attention = resize_attention
+        self.attention_loss_weight = attention_loss_weight
+        self.mask_loss_weight = mask_loss_weight
+        self.budget = int(budget_mib * 2**20)
+        norm_cfg = norm_cfg or dict(type='BN')
+        self.convs = nn.Sequential(
+            nn.Conv2d(num_levels * in_channels, channels, 1),
+            build_norm_layer(norm_cfg, channels)[1],
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            build_norm_layer(norm_cfg, channels)[1],
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 1),
+        )
+        self.mask_convs = nn.ModuleList(
+            ConvModule(channels, channels, 3, padding=1, norm_cfg=mask_norm_cfg)
+            for _ in range(num_mask_convs)
+        )
+        self.upsample = nn.ConvTranspose2d(channels, channels, 2, stride=2)
+        self.conv_logits = nn.Conv2d(channels, 1 if class_agnostic else num_classes, 1)
+        self.affinity = _build_affinity(affinity or dict(type='PlainAffinity'), channels, self)
+
+    def init_weights(self) -> None:
+        """Initialises as mmdet's mask head does: Kaiming for the last layers."""
+        super().init_weights()
+        for layer in (self.upsample, self.conv_logits):
+            nn.init.kaiming_normal_(layer.weight, mode='fan_out', nonlinearity='relu')
+            nn.init.zeros_(layer.bias)
+
+    def features(self, levels: Sequence[Tensor]) -> Tensor:
+        """Features that frames are compared by.
+
+        Args:
+            levels: Per level (B, C', H', W'), finest first; more than are used do no harm.
+
+        Returns:
+            (B, C, h, w).
+        """
+        size = levels[self.level].shape[-2:]
+        resized = [
+            functional.interpolate(level, size=size, mode='bilinear', align_corners=False)
+            if level.shape[-2:] != size
+            else level
+            for level in levels[: self.num_levels]
+        ]
+        return self.convs(torch.cat(resized, dim=1))
+
+    def attention(
+        self,
+        reference: Tensor,
+        current: Tensor,
+        boxes: Tensor,
+        labels: Tensor,
+        sigma: float | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Where objects of the reference frame are in the current one.
+
+        Args:
+            reference: (C, h', w') features.
+            current: (C, h, w) features.
+            boxes: (N, 4) x1, y1, x2, y2 in the reference frame, in pixels of the network's input.
+            labels: (N,).
+            sigma: Scale in cells of the Gaussian of the distance; None for none.
+
+        Returns:
+            (N, h, w) foreground and (N, h, w) background that arrive at each position. (Logits of
+            the attention, which is the softmax of the two.)
+        """
+        size, reference_size = current.shape[-2:], reference.shape[-2:]
+        maps = box_maps(boxes, reference_size, self.stride)
+        # Autocast would make half precision of what the affinity needs single precision for.
+        with torch.autocast(current.device.type, enabled=False):
+            gaussian = None
+            if sigma is not None:
+                gaussian = gaussian_factors(reference_size, size, sigma, current.float())
+            current = self.affinity(_single(current).flatten(1), labels)
+            reference, maps = _single(reference).flatten(1)[None], maps.flatten(1)[None]
+            if self.affinity.per_object:
+                reference, maps = reference.expand(len(labels), -1, -1), maps.transpose(0, 1)
+            foreground, total = carry(reference, current, maps, gaussian, self.budget)
+        foreground = foreground.reshape(len(boxes), *size)
+        total = total.reshape(-1, *size)
+        return foreground, total - foreground
+
+    def attend(self, foreground: Tensor, background: Tensor) -> Tensor:
+        """Softmax of what arrives: (N, h, w) each to (N, h, w) attention in [0, 1]."""
+        if not self.resize_attention:
+            return (foreground - background).sigmoid()
+        enlarged = self._enlarge(foreground - background).sigmoid()
+        return functional.interpolate(
+            enlarged[:, None], size=foreground.shape[-2:], mode='bilinear', align_corners=False
+        )[:, 0]
+
+    def segment(self, current: Tensor, attention: Tensor, labels: Tensor) -> Tensor:
+        """Mask logits of attended objects.
+
+        Args:
+            current: (N or 1, C, h, w) features of the current frame.
+            attention: (N, h, w).
+            labels: (N,) whose channel is taken.
+
+        Returns:
+            (N, stride * h, stride * w).
+        """
+        attended = current * attention[:, None].to(current.dtype)
+        if not torch.is_grad_enabled() and current.device.type == 'cpu':
+            # Without it the transposed convolution takes five times as long (oneDNN).
+            attended = attended.contiguous(memory_format=torch.channels_last)
+        for conv in self.mask_convs:
+            attended = conv(attended)
+        attended = self.upsample(attended).relu()
+        # Only the wanted channel of each object is computed.
+        if self.class_agnostic:
+            labels = torch.zeros_like(labels)
+        weight, bias = self.conv_logits.weight[labels, :, 0, 0], self.conv_logits.bias[labels]
+        logits = torch.einsum('nchw,nc->nhw', attended, weight) + bias[:, None, None]
+        return self._enlarge(logits, self.stride // 2)
+
+    def loss(
+        self,
+        key_levels: Sequence[Tensor],
+        ref_levels: Sequence[Tensor],
+        key_samples: Sequence[DetDataSample],
+        ref_samples: Sequence[DetDataSample],
+    ) -> dict[str, Tensor]:
+        """Losses of carrying the reference frames' objects to the key frames.
+
+        Args:
+            key_levels: Per level (B, C', H', W') of the key frames.
+            ref_levels: The same of the reference frames.
+            key_samples: Ground truth with ``bboxes``, ``labels``, ``masks``, ``instances_ids``.
+            ref_samples: The same of the reference frames.
+
+        Returns:
+            See :meth:`loss_by_feat`.
+        """
+        # Both in one pass: so normalisation sees the same statistics for either.
+        both = [torch.cat(pair) for pair in zip(key_levels, ref_levels, strict=True)]
+        key_features, ref_features = self.features(both).chunk(2)
+        scores, logits, box_targets, mask_targets = [], [], [], []
+        matches = _same_objects(ref_samples, key_samples)
+        for current, reference, key, ref, (present, position) in zip(
+            key_features, ref_features, key_samples, ref_samples, matches, strict=True
+        ):
+            known, found = ref.gt_instances, key.gt_instances
+            size = key.metainfo['batch_input_shape']
+            foreground, background = self.attention(
+                reference, current, known.bboxes, known.labels, self.train_sigma
+            )
+            targets = foreground.new_zeros(len(known), *size)
+            targets[present] = box_maps(found.bboxes[position], size, 1).to(targets.dtype)
+            scores.append(self._enlarge(foreground - background, size=size))
+            box_targets.append(targets)
+            attention = self.attend(foreground, background)[present]
+            masks = self.segment(current[None], attention, known.labels[present])
+            logits.append(masks[:, : size[0], : size[1]])
+            mask_targets.append(found.masks[position.numpy()].to_tensor(torch.float, masks.device))
+        return self.loss_by_feat(scores, logits, box_targets, mask_targets)
+
+    def loss_by_feat(
+        self,
+        attention_scores: Sequence[Tensor],
+        mask_logits: Sequence[Tensor],
+        box_targets: Sequence[Tensor],
+        mask_targets: Sequence[Tensor],
+    ) -> dict[str, Tensor]:
+        """Losses, averaged over pixels, then each image's objects, then images.
+
+        Args:
+            attention_scores: Per image (N, H, W) foreground minus background.
+            mask_logits: Per image (M, H, W) of the objects that are in both frames.
+            box_targets: Per image (N, H, W): 1 inside the object's box, all 0 where it is absent.
+            mask_targets: Per image (M, H, W): 1 on the object.
+
+        Returns:
+            ``loss_propattn`` (cross-entropy of background and foreground), ``loss_propmask`` (0 and
+            still connected to the graph where no object is in both frames), and
+            ``propattn_accuracy`` (percent of the pixels of all maps).
+        """
+        hits = sum(
+            ((score > 0) == (target > 0.5)).sum()
+            for score, target in zip(attention_scores, box_targets, strict=True)
+        )
+        count = sum(target.numel() for target in box_targets)
+        return dict(
+            loss_propattn=self.attention_loss_weight * _mean_loss(attention_scores, box_targets),
+            loss_propmask=self.mask_loss_weight * _mean_loss(mask_logits, mask_targets),
+            propattn_accuracy=100 * hits / max(count, 1),
+        )
+
+    def _enlarge(
+        self, maps: Tensor, factor: int | None = None, size: Sequence[int] | None = None
+    ) -> Tensor:
+        """(N, h, w) by a factor (the stride), cropped to a size."""
+        enlarged = functional.interpolate(
+            maps[:, None],
+            scale_factor=factor or self.stride,
+            mode='bilinear',
+            align_corners=False,
+        )[:, 0]
+        return enlarged if size is None else enlarged[:, : size[0], : size[1]]
+
+
+def _build_affinity(config: dict, channels: int, head: PropagationHead) -> nn.Module:
+    if 'CategoryAffinity' in str(config.get('type')):
+        config = {'num_classes': head.num_classes, **config}
+    affinity = MODELS.build({'channels': channels, **config})
+    if affinity.channels != channels:
+        raise ValueError(
+            f'prop_head.affinity: channels={affinity.channels}, but the features of the head have '
+            f'channels={channels}; leave it out to take those of the head'
+        )
+    return affinity
+
+
+def _same_objects(
+    ref_samples: Sequence[DetDataSample], key_samples: Sequence[DetDataSample]
+) -> list[tuple[Tensor, Tensor]]:
+    """Per image, positions in the reference and in the key frame of the objects in both.
+
+    They are on the CPU, after one copy for the whole batch.
+    """
+    ids = [sample.gt_instances.instances_ids for sample in (*ref_samples, *key_samples)]
+    ids = torch.cat(ids).cpu().split([len(one) for one in ids])
+    refs, keys = ids[: len(ref_samples)], ids[len(ref_samples) :]
+    return [
+        (ref[:, None] == key[None, :]).nonzero(as_tuple=True)
+        for ref, key in zip(refs, keys, strict=True)
+    ]
+
+
+def _mean_loss(logits: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
+    losses = [
+        functional.binary_cross_entropy_with_logits(one.float(), target.float())
+        if len(one)
+        else one.float().sum()
+        for one, target in zip(logits, targets, strict=True)
+    ]
+    return torch.stack(losses).mean()
+
+
+def _single(features: Tensor) -> Tensor:
+    return features if features.dtype == torch.float64 else features.float()

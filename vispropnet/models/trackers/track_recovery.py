@@ -1,0 +1,254 @@
+"""Finding known objects that the detector missed (ObjProp, section 3.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from mmengine.structures import InstanceData
+from torch import Tensor
+from torch.nn import functional
+
+from vispropnet.models.prop_heads.boxes import mask_boxes
+from vispropnet.models.prop_heads.propagation_head import PropagationHead
+from vispropnet.models.trackers.video_state import HistoryFrame, VideoState
+from vispropnet.registry import TASK_UTILS
+
+
+@dataclass(frozen=True)
+class _Missing:
+    """Tracks to recover, and where the history holds them; positions are in ``ids``."""
+
+    ids: list[int]
+    labels: list[int]
+    scores: list[float]
+    # Per frame of the history: (row in the frame, position of the track) of each it holds.
+    held: list[list[tuple[int, int]]]
+
+
+@TASK_UTILS.register_module()
+class TrackRecovery:
+    """Segments tracks that are missing in the current frame by propagation from earlier ones.
+
+    A track is missing if the history holds it and no detection of the current frame is it. Its
+    mask is propagated from every frame of the history that holds it; only missing tracks are.
+
+    Args:
+        enabled: Whether tracks are recovered. If not, nothing is remembered either.
+        history_length: Earlier frames to propagate from.
+        fusion: What is averaged over the history: the ``'masks'`` (sigmoid) as in the paper, or the
+            ``'attention'``, from which then one mask a track is made, which is cheaper.
+        mask_threshold: A pixel belongs to the mask if its averaged value is above.
+        min_score: Tracks whose mean score over the history is below are not recovered.
+        min_area: Masks of fewer pixels of the frame as it came are dropped.
+        batch_mib: Memory in MiB for the mask branch, which decides how many masks go at once.
+
+    Raises:
+        ValueError: for a history that is not positive, another ``fusion``, or a threshold outside
+            [0, 1).
+    """
+
+    def __init__(
+        self,
+        enabled: bool = True,
+        history_length: int = 24,
+        fusion: str = 'masks',
+        mask_threshold: float = 0.3,
+        min_score: float = 0.0,
+        min_area: int = 1,
+        batch_mib: float = 64,
+    ) -> None:
+        if isinstance(history_length, bool) or not isinstance(history_length, int):
+            raise ValueError(f'recovery: history_length must be an integer, got {history_length!r}')
+        if history_length < 1:
+            raise ValueError(
+                f'recovery: history_length must be at least 1, got {history_length}; '
+                'enabled=False switches propagation off'
+            )
+        if fusion not in ('masks', 'attention'):
+            raise ValueError(f"recovery: fusion must be 'masks' or 'attention', got {fusion!r}")
+        for name, value in (('mask_threshold', mask_threshold), ('min_score', min_score)):
+            if not 0 <= value < 1:
+                raise ValueError(f'recovery: {name} must be in [0, 1), got {value!r}')
+        self.enabled = enabled
+        self.history_length = history_length
+        self.fusion = fusion
+        self.mask_threshold = mask_threshold
+        self.min_score = min_score
+        self.min_area = min_area
+        self.batch_mib = batch_mib
+
+    def recover(
+        self,
+        features: Tensor,
+        detections: InstanceData,
+        state: VideoState,
+        metainfo: dict,
+        head: PropagationHead,
+    ) -> tuple[InstanceData, VideoState]:
+        """Recovers the missing tracks of a frame and remembers the frame.
+
+        Args:
+            features: (C, h, w) of the current frame, as ``head`` makes them.
+            detections: ``ids``, ``labels``, ``scores`` and ``bboxes`` ((N, 4) in pixels of the
+                network's input).
+            state: After association.
+            metainfo: ``img_shape``, ``ori_shape``, ``scale_factor`` of the frame.
+            head: Carries and segments.
+
+        Returns:
+            What was recovered: ``ids``, ``labels``, ``scores``, ``bboxes`` and ``masks``, boxes and
+            masks in pixels of the frame as it came; and the state for the next frame.
+        """
+        # One copy to the host for all three.
+        host = torch.stack(
+            [detections.ids.double(), detections.labels.double(), detections.scores.double()]
+        ).cpu()
+        ids, labels, scores = host[0].long(), host[1].long(), host[2].float()
+        missing = self._find_missing(state.history, ids)
+        recovered = self._segment(features, missing, state.history, metainfo, head)
+        scale = recovered.bboxes.new_tensor(metainfo['scale_factor']).repeat(2)
+        boxes = recovered.bboxes * scale
+        frame = HistoryFrame(
+            features=features,
+            boxes=torch.cat([detections.bboxes.float(), boxes]),
+            ids=torch.cat([ids, recovered.ids.cpu()]),
+            labels=torch.cat([labels, recovered.labels.cpu()]),
+            scores=torch.cat([scores, recovered.scores.cpu()]),
+        )
+        history = (*state.history, frame)[-self.history_length :]
+        return recovered, replace(state, history=history, boxes=_moved(state, recovered.ids, boxes))
+
+    def probabilities(
+        self,
+        features: Tensor,
+        missing: _Missing,
+        history: tuple[HistoryFrame, ...],
+        head: PropagationHead,
+    ) -> Tensor:
+        """Averaged mask probabilities of missing tracks.
+
+        Args:
+            features: (C, h, w) of the current frame.
+            missing: M tracks.
+            history: Frames to propagate from.
+            head: Carries and segments.
+
+        Returns:
+            (M, stride * h, stride * w) in [0, 1].
+        """
+        attention, tracks, labels = self._attention(features, missing, history, head)
+        counts = torch.bincount(tracks, minlength=len(missing.ids))
+        counts = counts.to(attention.dtype)[:, None, None]
+        if self.fusion == 'attention':
+            mean = attention.new_zeros(len(missing.ids), *attention.shape[1:])
+            attention = mean.index_add_(0, tracks, attention) / counts
+            labels = torch.tensor(missing.labels, device=features.device)
+            tracks = torch.arange(len(labels), device=features.device)
+            counts = torch.ones_like(counts)
+        size = [head.stride * side for side in features.shape[-2:]]
+        total = attention.new_zeros(len(missing.ids), *size)
+        # The largest tensor of the mask branch is at half the stride.
+        mask_bytes = 4 * features.numel() * features.element_size()
+        at_once = max(1, int(self.batch_mib * 2**20 / mask_bytes))
+        for some, which, label in zip(
+            attention.split(at_once), tracks.split(at_once), labels.split(at_once), strict=True
+        ):
+            logits = head.segment(features[None], some, label)
+            total.index_add_(0, which, logits.float().sigmoid())
+        return total.div_(counts)
+
+    def _find_missing(self, history: tuple[HistoryFrame, ...], present: Tensor) -> _Missing:
+        """Finds the tracks of the history that are not present; a loop over ids, on the host."""
+        present = set(present.tolist())
+        labels, scores, places = {}, {}, {}
+        for frame, entries in enumerate(history):
+            rows = zip(
+                entries.ids.tolist(), entries.labels.tolist(), entries.scores.tolist(), strict=True
+            )
+            for row, (track, label, score) in enumerate(rows):
+                if track not in present:
+                    labels[track] = label  # the latest
+                    scores.setdefault(track, []).append(score)
+                    places.setdefault(track, []).append((frame, row))
+        means = {track: sum(some) / len(some) for track, some in scores.items()}
+        ids = sorted(track for track in means if means[track] >= self.min_score)
+        held: list[list[tuple[int, int]]] = [[] for _ in history]
+        for position, track in enumerate(ids):
+            for frame, row in places[track]:
+                held[frame].append((row, position))
+        return _Missing(ids, [labels[one] for one in ids], [means[one] for one in ids], held)
+
+    def _attention(
+        self,
+        features: Tensor,
+        missing: _Missing,
+        history: tuple[HistoryFrame, ...],
+        head: PropagationHead,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Attention (E, h, w), track position (E,) and label (E,) of each (frame, track) pair."""
+        attention, tracks, labels = [], [], []
+        for frame, held in zip(history, missing.held, strict=True):
+            if not held:
+                continue
+            rows = torch.tensor([row for row, _ in held])
+            tracks.append(torch.tensor([position for _, position in held]))
+            labels.append(frame.labels[rows])
+            arrived = head.attention(
+                frame.features,
+                features,
+                frame.boxes[rows.to(frame.boxes.device)],
+                labels[-1].to(features.device),
+                head.test_sigma,
+            )
+            attention.append(head.attend(*arrived))
+        device = features.device
+        return torch.cat(attention), torch.cat(tracks).to(device), torch.cat(labels).to(device)
+
+    def _segment(
+        self,
+        features: Tensor,
+        missing: _Missing,
+        history: tuple[HistoryFrame, ...],
+        metainfo: dict,
+        head: PropagationHead,
+    ) -> InstanceData:
+        height, width = (int(side) for side in metainfo['ori_shape'][:2])
+        if missing.ids:
+            masks = self.probabilities(features, missing, history, head)
+            inner = [int(side) for side in metainfo['img_shape'][:2]]
+            masks = masks[:, : inner[0], : inner[1]]
+            if inner != [height, width]:
+                # Track by track: at the size of the frame, all at once would be many.
+                masks = [self._resized(one, (height, width)) for one in masks]
+                masks = torch.cat(masks)
+            else:
+                masks = masks > self.mask_threshold
+        else:
+            masks = torch.zeros(0, height, width, dtype=torch.bool, device=features.device)
+        kept = (masks.sum(dim=(1, 2)) >= max(self.min_area, 1)).nonzero().flatten()
+        masks = masks[kept]
+        values = torch.tensor([missing.ids, missing.labels, missing.scores], dtype=torch.float64)
+        values = values.to(features.device)[:, kept]
+        return InstanceData(
+            ids=values[0].long(),
+            labels=values[1].long(),
+            scores=values[2].float(),
+            bboxes=mask_boxes(masks),
+            masks=masks,
+        )
+
+    def _resized(self, mask: Tensor, size: tuple[int, int]) -> Tensor:
+        resized = functional.interpolate(
+            mask[None, None], size=size, mode='bilinear', align_corners=False
+        )
+        return resized[0] > self.mask_threshold
+
+
+def _moved(state: VideoState, ids: Tensor, boxes: Tensor) -> Tensor:
+    """The memory's boxes with those of recovered tracks: what was found again is there now."""
+    if len(ids) == 0:
+        return state.boxes
+    same = state.ids[:, None] == ids[None, :]
+    moved = boxes[same.long().argmax(dim=1)].to(state.boxes.dtype)
+    return torch.where(same.any(dim=1)[:, None], moved, state.boxes)
