@@ -39,6 +39,13 @@ def test_bytes_of_the_file_and_of_the_archive(tmp_path):
     assert sorted(file.name for file in path.parent.iterdir()) == ['out.json', 'out.zip']
 
 
+def test_further_keys_stay_out_of_the_archive(tmp_path):
+    write_results(tmp_path / 'out.json', [{**TRACKS[0], 'propagated': [False, True]}, TRACKS[1]])
+    assert read_results(tmp_path / 'out.json')[0]['propagated'] == [False, True]
+    with zipfile.ZipFile(tmp_path / 'out.zip') as archive:
+        assert json.loads(archive.read('results.json')) == TRACKS
+
+
 def test_equal_results_give_equal_bytes(tmp_path):
     for name in ('a.json', 'b.json'):
         write_results(tmp_path / name, TRACKS)

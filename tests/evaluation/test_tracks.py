@@ -65,6 +65,16 @@ def test_category_and_score_of_a_track():
     }
 
 
+def test_propagated_masks_are_told():
+    accumulator = TrackAccumulator()
+    accumulator.add_frame(0, [4, 1], [0, 0], [0.9, 0.8], [RLE, RLE])
+    accumulator.add_frame(1, [4], [0], [0.9], [RLE], propagated=torch.tensor([True]))
+    accumulator.add_frame(2, [1, 4], [0, 0], [0.8, 0.9], [RLE, RLE], propagated=[False, False])
+    first, second = accumulator.results(9, 4, [10])
+    assert first['propagated'] == [False, True, False, False]
+    assert 'propagated' not in second
+
+
 def test_tracks_of_equal_score_go_by_id():
     accumulator = TrackAccumulator()
     accumulator.add_frame(0, [7, 3, 5], [0, 1, 2], [0.5, 0.5, 0.75], [RLE] * 3)

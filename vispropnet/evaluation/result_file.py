@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
-import shutil
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from vispropnet.errors import UserError
 from vispropnet.fileio import atomic_path, read_json
@@ -88,25 +89,34 @@ def write_results(path: str | os.PathLike, results: Iterable[dict[str, Any]]) ->
 
     The file is one JSON list with one track a line, written track by track, so that the text of all
     tracks never stands in memory. The archive has the same stem, ends in ``.zip``, and contains the
-    file as ``results.json``. Equal results give equal bytes in both.
+    same tracks as ``results.json``, with the official keys only. Equal results give equal bytes in
+    both.
 
     Args:
         path: The result file, ``*.json``. Missing parent folders are made.
         results: Tracks ``{video_id, category_id, score, segmentations}``, with one RLE (``counts``
-            a string) or None per frame, in the order to be written.
+            a string) or None per frame, in the order to be written. Further keys (such as
+            ``propagated``) go into the file, not into the archive.
 
     Raises:
         UserError: if the folder cannot be written to.
         ValueError: if a track holds what JSON cannot (bytes, arrays, NaN).
     """
-    with atomic_path(archive_path(path)) as archive, atomic_path(path) as plain:
-        with plain.open('w', encoding='utf-8', newline='\n') as stream:
-            stream.write('[')
-            for index, result in enumerate(results):
-                stream.write(',\n' if index else '\n')
-                stream.write(_entry_text(index, result))
-            stream.write('\n]\n')
-        _archive(plain, archive)
+    with (
+        atomic_path(archive_path(path)) as archive,
+        atomic_path(path) as plain,
+        plain.open('w', encoding='utf-8', newline='\n') as stream,
+        _archive_entry(archive) as entry,
+    ):
+        stream.write('[')
+        entry.write('[')
+        for index, result in enumerate(results):
+            separator = ',\n' if index else '\n'
+            stream.write(separator + _entry_text(index, result))
+            official = {key: result[key] for key in RESULT_KEYS if key in result}
+            entry.write(separator + _entry_text(index, official))
+        stream.write('\n]\n')
+        entry.write('\n]\n')
 
 
 def read_results(path: str | os.PathLike) -> list[dict[str, Any]]:
@@ -154,19 +164,21 @@ def _entry_text(index: int, result: dict[str, Any]) -> str:
         ) from error
 
 
-def _archive(source: Path, target: Path) -> None:
+@contextlib.contextmanager
+def _archive_entry(path: Path) -> Iterator[TextIO]:
+    """Opens the one text file inside a new archive."""
     # A fixed date, system and mode: the archive's bytes depend on its content only.
     entry = zipfile.ZipInfo(ARCHIVED_NAME, date_time=(1980, 1, 1, 0, 0, 0))
     entry.compress_type = zipfile.ZIP_DEFLATED
     entry.create_system = 3
     entry.external_attr = 0o644 << 16
-    entry.file_size = source.stat().st_size
     with (
-        zipfile.ZipFile(target, 'w') as archive,
-        source.open('rb') as reader,
-        archive.open(entry, 'w') as writer,
+        zipfile.ZipFile(path, 'w') as archive,
+        # Its size is not known beforehand and may pass what the old format holds.
+        archive.open(entry, 'w', force_zip64=True) as binary,
+        io.TextIOWrapper(binary, encoding='utf-8', newline='\n') as stream,
     ):
-        shutil.copyfileobj(reader, writer, 1 << 20)
+        yield stream
 
 
 def _kind(value: Any) -> str:

@@ -46,13 +46,14 @@ def encode_masks(masks: torch.Tensor | np.ndarray) -> list[RLE]:
 
 
 class _Track:
-    """What is kept of one track: its masks as RLE by frame, and its scores by label."""
+    """What is kept of one track: masks as RLE by frame, scores by label, propagated frames."""
 
-    __slots__ = ('rles', 'scores')
+    __slots__ = ('propagated', 'rles', 'scores')
 
     def __init__(self) -> None:
         self.rles: dict[int, RLE] = {}
         self.scores: dict[int, list[float]] = defaultdict(list)
+        self.propagated: set[int] = set()
 
     def label(self) -> int:
         """The label with the largest sum of scores; the smaller one of two that are equal."""
@@ -84,6 +85,7 @@ class TrackAccumulator:
         labels: Sequence[int] | torch.Tensor,
         scores: Sequence[float] | torch.Tensor,
         rles: Sequence[RLE],
+        propagated: Sequence[bool] | torch.Tensor | None = None,
     ) -> None:
         """Adds the instances of one frame.
 
@@ -93,6 +95,8 @@ class TrackAccumulator:
             labels: (N,) label index of each.
             scores: (N,) score of each.
             rles: N compressed RLEs, as :func:`encode_masks` gives them.
+            propagated: (N,) which of them were carried over from other frames instead of being
+                detected; None for none.
         """
         frame_id = int(frame_id)
         ids, labels, scores = _to_list(ids), _to_list(labels), _to_list(scores)
@@ -100,11 +104,16 @@ class TrackAccumulator:
             f'frame {frame_id}: {len(ids)} ids, {len(labels)} labels, {len(scores)} scores and '
             f'{len(rles)} masks must be equally many'
         )
-        for track_id, label, score, rle in zip(ids, labels, scores, rles, strict=True):
+        carried = [False] * len(ids) if propagated is None else _to_list(propagated)
+        for track_id, label, score, rle, over in zip(
+            ids, labels, scores, rles, carried, strict=True
+        ):
             track = self._tracks[int(track_id)]
             assert frame_id not in track.rles, f'track {track_id} is twice in frame {frame_id}'
             track.rles[frame_id] = rle
             track.scores[int(label)].append(float(score))
+            if over:
+                track.propagated.add(frame_id)
 
     def results(
         self, video_id: int, length: int, category_ids: Sequence[int]
@@ -122,7 +131,8 @@ class TrackAccumulator:
         Returns:
             One dict ``{video_id, category_id, score, segmentations}`` per track, by falling score
             and then by rising track id. ``segmentations`` has ``length`` entries: the RLE, or None
-            where the track is absent.
+            where the track is absent. A track with propagated masks also has ``propagated``: true
+            in their frames, false in all others.
         """
         entries = []
         for track_id, track in self._tracks.items():
@@ -142,6 +152,8 @@ class TrackAccumulator:
                 score=track.score(),
                 segmentations=[track.rles.get(frame_id) for frame_id in range(length)],
             )
+            if track.propagated:
+                entry['propagated'] = [frame in track.propagated for frame in range(length)]
             entries.append((-entry['score'], track_id, entry))
         entries.sort(key=lambda item: item[:2])
         return [entry for _, _, entry in entries]

@@ -72,7 +72,8 @@ class YouTubeVISMetric(BaseMetric):
             data_samples: One dict a frame with ``video_id``, ``frame_id`` (position in the video,
                 from 0), ``video_length``, ``category_ids`` (category id of each label index) and
                 ``pred_instances``: ``ids`` (N,), ``labels`` (N,), ``scores`` (N,) and ``masks``
-                (N, H, W) bool at the original size of the frame.
+                (N, H, W) bool at the original size of the frame; ``propagated`` (N,) bool if the
+                model tells detected from propagated masks.
         """
         for sample in data_samples:
             video_id, frame_id = sample['video_id'], int(sample['frame_id'])
@@ -89,6 +90,7 @@ class YouTubeVISMetric(BaseMetric):
                 instances['labels'],
                 instances['scores'],
                 encode_masks(instances['masks']),
+                instances.get('propagated'),
             )
             video.frames += 1
             if video.frames == length:
