@@ -68,10 +68,12 @@ def test_category_and_score_of_a_track():
 def test_propagated_masks_are_told():
     accumulator = TrackAccumulator()
     accumulator.add_frame(0, [4, 1], [0, 0], [0.9, 0.8], [RLE, RLE])
-    accumulator.add_frame(1, [4], [0], [0.9], [RLE], propagated=torch.tensor([True]))
+    # It says nothing of category and score.
+    accumulator.add_frame(1, [4], [1], [0.3], [RLE], propagated=torch.tensor([True]))
     accumulator.add_frame(2, [1, 4], [0, 0], [0.8, 0.9], [RLE, RLE], propagated=[False, False])
-    first, second = accumulator.results(9, 4, [10])
+    first, second = accumulator.results(9, 4, [10, 20])
     assert first['propagated'] == [False, True, False, False]
+    assert first['category_id'] == 10 and first['score'] == pytest.approx(0.9)
     assert 'propagated' not in second
 
 

@@ -94,3 +94,16 @@ def test_half_precision_logits_do_not_overflow():
     losses = head.loss_by_feat([found], [known], [torch.tensor([1])], [torch.tensor([1, 2])])
     # Two equal logits far above 0.
     assert losses['loss_match'].item() == pytest.approx(0.6931, abs=1e-3)
+
+
+def test_embeddings_of_length_one_at_test_only():
+    head = EmbeddingHead(1, 1, num_fcs=1, fc_out_channels=2, normalize_at_test=True)
+    with torch.no_grad():
+        head.fcs[0].weight.copy_(torch.tensor([[3.0], [-4.0]]))
+        head.fcs[0].bias.zero_()
+    features = torch.tensor([2.0, 0.0]).reshape(2, 1, 1, 1)
+    assert head(features).tolist() == [[6, -8], [0, 0]]
+    # Nothing divides by the length of an embedding of zeros.
+    torch.testing.assert_close(head.eval()(features), torch.tensor([[0.6, -0.8], [0.0, 0.0]]))
+    head.normalize_at_test = False
+    assert head(features).tolist() == [[6, -8], [0, 0]]

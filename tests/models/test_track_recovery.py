@@ -107,9 +107,9 @@ def test_probabilities_are_those_of_the_definition(head, fusion, batch_mib):
     history = [frame(*one) for one in HISTORY]
     current = features()
     recovery = TrackRecovery(fusion=fusion, batch_mib=batch_mib)
-    # 5 is in the current frame; 2 and 7 are missing. The latest label of 2 is 0, of 7 it is 1.
+    # 5 is in the current frame; 2 and 7 are missing. Label 2 has 0.9 of track 2, label 0 has 0.7.
     missing = recovery._find_missing(tuple(history), torch.tensor([5]))
-    assert (missing.ids, missing.labels) == ([2, 7], [0, 1])
+    assert (missing.ids, missing.labels) == ([2, 7], [2, 1])
     assert missing.scores == pytest.approx([0.8, 0.5])
     found = recovery.probabilities(current, missing, tuple(history), head)
     held = {2: [(0, 1, 2), (2, 0, 0)], 7: [(0, 0, 1), (3, 1, 1)]}
@@ -121,7 +121,7 @@ def test_probabilities_are_those_of_the_definition(head, fusion, batch_mib):
             masks.append(plain_mask(head, current, maps[-1], label))
         expected = torch.stack(masks).mean(dim=0)
         if fusion == 'attention':
-            expected = plain_mask(head, current, torch.stack(maps).mean(dim=0), [0, 1][position])
+            expected = plain_mask(head, current, torch.stack(maps).mean(dim=0), [2, 1][position])
         torch.testing.assert_close(found[position], expected, rtol=1e-4, atol=1e-5)
 
 
@@ -137,18 +137,22 @@ def test_recovered_instances_and_what_is_remembered(head):
     found, after = recovery.recover(current, seen, state, info, head)
     # With a threshold of 0 everything is kept: whole frames, without the padding.
     assert found.ids.tolist() == [2, 7]
-    assert found.labels.tolist() == [0, 1]
+    assert found.labels.tolist() == [2, 1]
     assert found.scores.tolist() == pytest.approx([0.8, 0.5])
     assert found.masks.shape == (2, 16, 16) and found.masks.all()
     assert found.bboxes.tolist() == [[0, 0, 16, 16]] * 2
     # Remembered like detections, with boxes in pixels of the network's input.
     last = after.history[-1]
     assert len(after.history) == 5 and last.features is current
-    assert last.ids.tolist() == [5, 2, 7] and last.labels.tolist() == [0, 0, 1]
+    assert last.ids.tolist() == [5, 2, 7] and last.labels.tolist() == [0, 2, 1]
     assert last.scores.tolist() == pytest.approx([0.5, 0.8, 0.5])
     assert last.boxes.tolist() == [[18, 4, 37, 16], [0, 0, 32, 32], [0, 0, 32, 32]]
-    assert after.boxes.tolist() == [[0, 0, 32, 32], [20, 4, 39, 16], [0, 0, 32, 32]]
-    assert state.boxes.tolist()[0] == [0, 0, 1, 1]
+    # Association goes by what was detected.
+    assert after.boxes is state.boxes
+    recovery.remember_recovered = False
+    _, after = recovery.recover(current, seen, state, info, head)
+    assert after.history[-1].ids.tolist() == [5]
+    assert after.history[-1].boxes.tolist() == [[18, 4, 37, 16]]
 
 
 @torch.no_grad()

@@ -60,10 +60,9 @@ class _Track:
         return min(self.scores, key=lambda label: (-math.fsum(self.scores[label]), label))
 
     def score(self) -> float:
-        """The mean score over the frames that the track was found in."""
-        return math.fsum(score for scores in self.scores.values() for score in scores) / len(
-            self.rles
-        )
+        """The mean score over the frames that the track was detected in."""
+        scores = [score for some in self.scores.values() for score in some]
+        return math.fsum(scores) / len(scores)
 
 
 class TrackAccumulator:
@@ -111,9 +110,10 @@ class TrackAccumulator:
             track = self._tracks[int(track_id)]
             assert frame_id not in track.rles, f'track {track_id} is twice in frame {frame_id}'
             track.rles[frame_id] = rle
-            track.scores[int(label)].append(float(score))
             if over:
                 track.propagated.add(frame_id)
+            else:
+                track.scores[int(label)].append(float(score))
 
     def results(
         self, video_id: int, length: int, category_ids: Sequence[int]
@@ -121,7 +121,8 @@ class TrackAccumulator:
         """Turns the tracks into entries of the official result file.
 
         The category of a track is the label with the largest sum of scores over its frames (of two
-        equal sums, the smaller label); its score is the mean over the frames it was found in.
+        equal sums, the smaller label); its score is the mean over the frames it was detected in.
+        Propagated masks are no evidence of either and do not count.
 
         Args:
             video_id: The video's id in the annotation file.

@@ -11,8 +11,9 @@ from torch import Tensor
 def box_maps(boxes: Tensor, size: Sequence[int], stride: int) -> Tensor:
     """Maps that are 1 inside a box and 0 outside.
 
-    A cell is inside if its centre is. The cell that holds the box's centre is inside whatever the
-    box's size, so that small objects do not vanish; a box beyond the map has none.
+    A cell is inside if its centre is. The row and the column that hold the box's centre count as
+    inside whatever its height and width, so that small and thin objects do not vanish; a box beyond
+    the map has none.
 
     Args:
         boxes: (N, 4) x1, y1, x2, y2 in pixels.

@@ -41,6 +41,9 @@ class PropagationHead(BaseModule):
         class_agnostic: One mask channel for all categories.
         train_sigma: Scale in cells of the Gaussian of the distance in training; None for none.
         test_sigma: The same at test.
+        renormalize: Whether what arrives is divided by what is left of the affinity under the
+            Gaussian. In the paper it is not: then positions whose affinity lies far away get
+            neither fore- nor background, and an attention of one half, which training never shows.
         resize_attention: Whether attention is made at the input's resolution and brought back to
             stride 8, as the original code does, instead of at stride 8.
         attention_loss_weight: Weight of ``loss_propattn``.
@@ -66,6 +69,7 @@ class PropagationHead(BaseModule):
         class_agnostic: bool = False,
         train_sigma: float | None = None,
         test_sigma: float | None = 8.0,
+        renormalize: bool = False,
         resize_attention: bool = False,
         attention_loss_weight: float = 1.0,
         mask_loss_weight: float = 1.0,
@@ -78,6 +82,7 @@ class PropagationHead(BaseModule):
         self.num_levels, self.level, self.stride = num_levels, level, stride
         self.num_classes, self.class_agnostic = num_classes, class_agnostic
         self.train_sigma, self.test_sigma = train_sigma, test_sigma
+        self.renormalize = renormalize
         self.resize_attention = resize_attention
         self.attention_loss_weight = attention_loss_weight
         self.mask_loss_weight = mask_loss_weight
@@ -160,6 +165,8 @@ class PropagationHead(BaseModule):
             foreground, total = carry(reference, current, maps, gaussian, self.budget)
         foreground = foreground.reshape(len(boxes), *size)
         total = total.reshape(-1, *size)
+        if self.renormalize and sigma is not None:
+            foreground, total = foreground / total.clamp(min=1e-12), torch.ones_like(total)
         return foreground, total - foreground
 
     def attend(self, foreground: Tensor, background: Tensor) -> Tensor:
@@ -188,7 +195,7 @@ class PropagationHead(BaseModule):
             attended = attended.contiguous(memory_format=torch.channels_last)
         for conv in self.mask_convs:
             attended = conv(attended)
-        attended = self.upsample(attended).relu()
+        attended = self.upsample(attended).relu_()
         # Only the wanted channel of each object is computed.
         if self.class_agnostic:
             labels = torch.zeros_like(labels)
@@ -217,11 +224,13 @@ class PropagationHead(BaseModule):
         # Both in one pass: so normalisation sees the same statistics for either.
         both = [torch.cat(pair) for pair in zip(key_levels, ref_levels, strict=True)]
         key_features, ref_features = self.features(both).chunk(2)
-        scores, logits, box_targets, mask_targets = [], [], [], []
+        scores, box_targets, mask_targets = [], [], []
+        attention, images, labels = [], [], []
         matches = _same_objects(ref_samples, key_samples)
-        for current, reference, key, ref, (present, position) in zip(
-            key_features, ref_features, key_samples, ref_samples, matches, strict=True
+        for image, (key, ref, (present, position)) in enumerate(
+            zip(key_samples, ref_samples, matches, strict=True)
         ):
+            current, reference = key_features[image], ref_features[image]
             known, found = ref.gt_instances, key.gt_instances
             size = key.metainfo['batch_input_shape']
             foreground, background = self.attention(
@@ -231,10 +240,18 @@ class PropagationHead(BaseModule):
             targets[present] = box_maps(found.bboxes[position], size, 1).to(targets.dtype)
             scores.append(self._enlarge(foreground - background, size=size))
             box_targets.append(targets)
-            attention = self.attend(foreground, background)[present]
-            masks = self.segment(current[None], attention, known.labels[present])
-            logits.append(masks[:, : size[0], : size[1]])
-            mask_targets.append(found.masks[position.numpy()].to_tensor(torch.float, masks.device))
+            attention.append(self.attend(foreground, background)[present])
+            images.append(torch.full_like(present, image))
+            labels.append(known.labels[present])
+            mask_targets.append(
+                found.masks[position.numpy()].to_tensor(torch.float, current.device)
+            )
+        # All images at once, so that normalisation in the mask branch sees the whole batch.
+        masks = self.segment(
+            key_features[torch.cat(images)], torch.cat(attention), torch.cat(labels)
+        )
+        masks = masks[:, : size[0], : size[1]]
+        logits = masks.split([len(one) for one in images])
         return self.loss_by_feat(scores, logits, box_targets, mask_targets)
 
     def loss_by_feat(
@@ -285,6 +302,11 @@ def _build_affinity(config: dict, channels: int, head: PropagationHead) -> nn.Mo
     if 'CategoryAffinity' in str(config.get('type')):
         config = {'num_classes': head.num_classes, **config}
     affinity = MODELS.build({'channels': channels, **config})
+    if getattr(affinity, 'num_classes', head.num_classes) != head.num_classes:
+        raise ValueError(
+            f'prop_head.affinity: num_classes={affinity.num_classes}, but the head has '
+            f'num_classes={head.num_classes}; leave it out to take that of the head'
+        )
     if affinity.channels != channels:
         raise ValueError(
             f'prop_head.affinity: channels={affinity.channels}, but the features of the head have '

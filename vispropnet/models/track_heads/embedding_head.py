@@ -39,6 +39,8 @@ class EmbeddingHead(BaseModule):
         final_relu: Whether a ReLU follows the last layer too. The paper's head has none;
             checkpoints of the mmtracking and mmdet 3.x zoo were trained with one.
         loss_weight: Weight of the matching loss.
+        normalize_at_test: Whether embeddings have length 1 when not training. Only for old
+            checkpoints, whose code did so; what training learns then differs from what is used.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class EmbeddingHead(BaseModule):
         fc_out_channels: int = 1024,
         final_relu: bool = False,
         loss_weight: float = 1.0,
+        normalize_at_test: bool = False,
     ) -> None:
         # Larger initial weights make the unnormalised dot products, and so the loss, explode.
         super().__init__(init_cfg=dict(type='Normal', layer='Linear', std=0.01))
@@ -58,6 +61,7 @@ class EmbeddingHead(BaseModule):
         )
         self.final_relu = final_relu
         self.loss_weight = loss_weight
+        self.normalize_at_test = normalize_at_test
 
     def forward(self, roi_features: Tensor) -> Tensor:
         """Embeds RoIs.
@@ -73,6 +77,8 @@ class EmbeddingHead(BaseModule):
             embeddings = layer(embeddings)
             if number < len(self.fcs) or self.final_relu:
                 embeddings = embeddings.relu()
+        if self.normalize_at_test and not self.training:
+            embeddings = functional.normalize(embeddings, dim=1)
         return embeddings
 
     def loss_by_feat(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import torch
@@ -31,7 +32,9 @@ class TrackRecovery:
     """Segments tracks that are missing in the current frame by propagation from earlier ones.
 
     A track is missing if the history holds it and no detection of the current frame is it. Its
-    mask is propagated from every frame of the history that holds it; only missing tracks are.
+    mask is propagated from every frame of the history that holds it; only missing tracks are. Its
+    label is that with the largest sum of scores there, its score their mean. Association goes by
+    detections alone, so it is the same with and without recovery.
 
     Args:
         enabled: Whether tracks are recovered. If not, nothing is remembered either.
@@ -41,7 +44,10 @@ class TrackRecovery:
         mask_threshold: A pixel belongs to the mask if its averaged value is above.
         min_score: Tracks whose mean score over the history is below are not recovered.
         min_area: Masks of fewer pixels of the frame as it came are dropped.
-        batch_mib: Memory in MiB for the mask branch, which decides how many masks go at once.
+        remember_recovered: Whether recovered tracks enter the history like detections, as in the
+            paper, so that they are propagated on, mistakes included.
+        batch_mib: Memory in MiB for the mask branch, which decides how many masks go at once; None
+            for one at a time on a CPU (what fits its cache is faster) and 256 MiB elsewhere.
 
     Raises:
         ValueError: for a history that is not positive, another ``fusion``, or a threshold outside
@@ -56,7 +62,8 @@ class TrackRecovery:
         mask_threshold: float = 0.3,
         min_score: float = 0.0,
         min_area: int = 1,
-        batch_mib: float = 64,
+        remember_recovered: bool = True,
+        batch_mib: float | None = None,
     ) -> None:
         if isinstance(history_length, bool) or not isinstance(history_length, int):
             raise ValueError(f'recovery: history_length must be an integer, got {history_length!r}')
@@ -76,6 +83,7 @@ class TrackRecovery:
         self.mask_threshold = mask_threshold
         self.min_score = min_score
         self.min_area = min_area
+        self.remember_recovered = remember_recovered
         self.batch_mib = batch_mib
 
     def recover(
@@ -107,17 +115,16 @@ class TrackRecovery:
         ids, labels, scores = host[0].long(), host[1].long(), host[2].float()
         missing = self._find_missing(state.history, ids)
         recovered = self._segment(features, missing, state.history, metainfo, head)
-        scale = recovered.bboxes.new_tensor(metainfo['scale_factor']).repeat(2)
-        boxes = recovered.bboxes * scale
-        frame = HistoryFrame(
-            features=features,
-            boxes=torch.cat([detections.bboxes.float(), boxes]),
-            ids=torch.cat([ids, recovered.ids.cpu()]),
-            labels=torch.cat([labels, recovered.labels.cpu()]),
-            scores=torch.cat([scores, recovered.scores.cpu()]),
-        )
+        boxes = detections.bboxes.float()
+        if self.remember_recovered and len(recovered):
+            scale = boxes.new_tensor(metainfo['scale_factor']).repeat(2)
+            boxes = torch.cat([boxes, recovered.bboxes * scale])
+            ids = torch.cat([ids, recovered.ids.cpu()])
+            labels = torch.cat([labels, recovered.labels.cpu()])
+            scores = torch.cat([scores, recovered.scores.cpu()])
+        frame = HistoryFrame(features, boxes, ids, labels, scores)
         history = (*state.history, frame)[-self.history_length :]
-        return recovered, replace(state, history=history, boxes=_moved(state, recovered.ids, boxes))
+        return recovered, replace(state, history=history)
 
     def probabilities(
         self,
@@ -150,7 +157,10 @@ class TrackRecovery:
         total = attention.new_zeros(len(missing.ids), *size)
         # The largest tensor of the mask branch is at half the stride.
         mask_bytes = 4 * features.numel() * features.element_size()
-        at_once = max(1, int(self.batch_mib * 2**20 / mask_bytes))
+        memory = self.batch_mib
+        if memory is None:
+            memory = 0 if features.device.type == 'cpu' else 256
+        at_once = max(1, int(memory * 2**20 / mask_bytes))
         for some, which, label in zip(
             attention.split(at_once), tracks.split(at_once), labels.split(at_once), strict=True
         ):
@@ -161,14 +171,14 @@ class TrackRecovery:
     def _find_missing(self, history: tuple[HistoryFrame, ...], present: Tensor) -> _Missing:
         """Finds the tracks of the history that are not present; a loop over ids, on the host."""
         present = set(present.tolist())
-        labels, scores, places = {}, {}, {}
+        votes, scores, places = {}, {}, {}
         for frame, entries in enumerate(history):
             rows = zip(
                 entries.ids.tolist(), entries.labels.tolist(), entries.scores.tolist(), strict=True
             )
             for row, (track, label, score) in enumerate(rows):
                 if track not in present:
-                    labels[track] = label  # the latest
+                    votes.setdefault(track, Counter())[label] += score
                     scores.setdefault(track, []).append(score)
                     places.setdefault(track, []).append((frame, row))
         means = {track: sum(some) / len(some) for track, some in scores.items()}
@@ -177,7 +187,8 @@ class TrackRecovery:
         for position, track in enumerate(ids):
             for frame, row in places[track]:
                 held[frame].append((row, position))
-        return _Missing(ids, [labels[one] for one in ids], [means[one] for one in ids], held)
+        labels = [votes[track].most_common(1)[0][0] for track in ids]
+        return _Missing(ids, labels, [means[track] for track in ids], held)
 
     def _attention(
         self,
@@ -243,12 +254,3 @@ class TrackRecovery:
             mask[None, None], size=size, mode='bilinear', align_corners=False
         )
         return resized[0] > self.mask_threshold
-
-
-def _moved(state: VideoState, ids: Tensor, boxes: Tensor) -> Tensor:
-    """The memory's boxes with those of recovered tracks: what was found again is there now."""
-    if len(ids) == 0:
-        return state.boxes
-    same = state.ids[:, None] == ids[None, :]
-    moved = boxes[same.long().argmax(dim=1)].to(state.boxes.dtype)
-    return torch.where(same.any(dim=1)[:, None], moved, state.boxes)

@@ -1,0 +1,220 @@
+import pytest
+import torch
+from torch.nn import functional
+
+from vispropnet.models.necks import AttentionNeck
+
+DEVICES = ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)]
+CHANNELS = 4
+SIZES = [(4, 6), (3, 5), (2, 3), (1, 2), (1, 1)]
+
+
+def levels(batch=2, sizes=SIZES, channels=CHANNELS, device='cpu'):
+    return [torch.randn(batch, channels, *size, device=device) for size in sizes]
+
+
+def slow_neck(current, reference, parameters, value):
+    """One level (B, C, H, W), in double precision, one position after the other.
+
+    The correlation of a current with a reference position is softmax(k · q) over the latter.
+    """
+
+    def branch(name, features):
+        weight, bias = parameters[f'{name}.weight'], parameters[f'{name}.bias']
+        return functional.conv2d(features, weight, bias, padding=1).clamp(min=0)
+
+    queries, keys = branch('conv1', current), branch('conv1', reference)
+    values = branch('conv2', {'current': current, 'reference': reference}[value])
+    height, width = current.shape[2:]
+    places = [(row, column) for row in range(height) for column in range(width)]
+    frames = []
+    for query, key, content in zip(queries, keys, values, strict=True):
+        rows = []
+        for row, column in places:
+            products = [(key[:, y, x] * query[:, row, column]).sum() for y, x in places]
+            weights = [torch.exp(one - max(products)) for one in products]
+            parts = [
+                weight / sum(weights) * content[:, y, x]
+                for weight, (y, x) in zip(weights, places, strict=True)
+            ]
+            rows.append(sum(parts))
+        frames.append(torch.stack(rows, dim=1).reshape(-1, height, width))
+    return current + parameters['gamma'] * torch.stack(frames)
+
+
+@pytest.mark.parametrize('device', DEVICES)
+@pytest.mark.parametrize('budget', [None, 1])
+@pytest.mark.parametrize('value', ['current', 'reference'])
+def test_levels_equal_the_loops(value, budget, device):
+    neck = AttentionNeck(CHANNELS, value=value).to(device)
+    if budget is not None:
+        neck.budget = budget
+    sizes = [(3, 4), (2, 3), (1, 1)]
+    current, reference = (
+        [one.requires_grad_() for one in levels(sizes=sizes, device=device)] for _ in range(2)
+    )
+    given = [*current, *reference]
+    names, parameters = zip(*neck.named_parameters(), strict=True)
+
+    slow = [one.detach().double().cpu().requires_grad_() for one in (*given, *parameters)]
+    slow_parameters = dict(zip(names, slow[len(given) :], strict=True))
+    expected = [
+        slow_neck(one, other, slow_parameters, value)
+        for one, other in zip(slow[:3], slow[3:6], strict=True)
+    ]
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        outputs = neck(current, reference)
+        found = torch.autograd.grad(
+            sum((one * one).sum() for one in outputs), [*given, *parameters]
+        )
+    slow_gradients = torch.autograd.grad(sum((one * one).sum() for one in expected), slow)
+    for one, other in zip([*outputs, *found], [*expected, *slow_gradients], strict=True):
+        assert one.shape == other.shape
+        torch.testing.assert_close(one.double().cpu(), other, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize('value', ['current', 'reference'])
+def test_channels_that_no_kernel_likes(value):
+    """Odd channels, one reference position or one query: the same numbers."""
+    neck = AttentionNeck(3, value=value)
+    current, reference = levels(1, [(2, 2), (1, 1)], 3), levels(1, [(2, 2), (1, 1)], 3)
+    parameters = {name: one.double() for name, one in neck.named_parameters()}
+    for one, other, output in zip(current, reference, neck(current, reference), strict=True):
+        expected = slow_neck(one.double(), other.double(), parameters, value)
+        torch.testing.assert_close(output.double(), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_one_position_by_hand():
+    """A single reference position is all there is to attend to."""
+    for value, content in (('current', 3.0), ('reference', 20.0)):
+        neck = AttentionNeck(1, value=value)
+        with torch.no_grad():
+            neck.conv2.weight.zero_()
+            neck.conv2.weight[0, 0, 1, 1] = 2.0
+            neck.conv2.bias.zero_()
+        (output,) = neck([torch.full((1, 1, 1, 1), 1.5)], [torch.full((1, 1, 1, 1), 10.0)])
+        assert output.item() == pytest.approx(1.5 + 0.5 * content)
+
+
+def test_published_form_reads_the_current_frame_at_reference_positions():
+    """value='current' sums other places up than the attended ones: the fault that it keeps."""
+    outputs = []
+    for value in ('current', 'reference'):
+        neck = AttentionNeck(2, value=value, gamma=1.0)
+        with torch.no_grad():
+            for conv, scale in ((neck.conv1, 10.0), (neck.conv2, 1.0)):
+                conv.weight.zero_()
+                conv.bias.zero_()
+                conv.weight[:, :, 1, 1] = torch.eye(2) * scale
+        # The object (1, 0) has moved from the left to the right; elsewhere is (0, 1).
+        current = torch.tensor([[0.0, 1.0], [1.0, 0.0]]).reshape(1, 2, 1, 2)
+        reference = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).reshape(1, 2, 1, 2)
+        outputs.append(neck([current], [reference])[0] - current)
+    published, meant = outputs
+    # Attended: the object to the object, rest to rest. Of the current frame that is the other.
+    torch.testing.assert_close(meant, current)
+    torch.testing.assert_close(published, reference)
+
+
+def test_gamma_starts_at_a_half_is_saved_and_learns():
+    neck = AttentionNeck(CHANNELS)
+    assert neck.state_dict()['gamma'].tolist() == [0.5]
+    assert AttentionNeck(CHANNELS, gamma=0.25).gamma.tolist() == [0.25]
+    current, reference = levels(), levels()
+    optimizer = torch.optim.SGD([neck.gamma], lr=1e-3)
+    sum(one.square().sum() for one in neck(current, reference)).backward()
+    # d/dγ Σ (x + γ a)² = Σ 2 (x + γ a) a, with γ a what was added.
+    expected = sum(
+        (2 * output * (output - one) / 0.5).sum().item()
+        for output, one in zip(neck(current, reference), current, strict=True)
+    )
+    assert neck.gamma.grad.tolist() == [pytest.approx(expected, rel=1e-4)]
+    optimizer.step()
+    assert neck.gamma.item() == pytest.approx(0.5 - 1e-3 * expected, rel=1e-4)
+
+
+def test_gamma_zero_gives_the_input():
+    neck = AttentionNeck(CHANNELS, gamma=0)
+    current = levels()
+    outputs = neck(current, levels())
+    assert all(torch.equal(one, other) for one, other in zip(outputs, current, strict=True))
+    # And still a gradient to leave it.
+    sum(one.sum() for one in outputs).backward()
+    assert neck.gamma.grad.abs().item() > 0
+
+
+@pytest.mark.parametrize(
+    ('options', 'changed'),
+    [
+        ({}, [0, 1, 2, 3, 4]),
+        (dict(start_level=1), [1, 2, 3, 4]),
+        (dict(start_level=4), [4]),
+        (dict(num_levels=2), [0, 1]),
+        (dict(start_level=1, num_levels=3), [1, 2, 3]),
+        (dict(start_level=3, num_levels=9), [3, 4]),
+    ],
+)
+def test_other_levels_are_left_as_they_are(options, changed):
+    torch.manual_seed(0)
+    neck = AttentionNeck(CHANNELS, value='reference', **options)
+    torch.manual_seed(0)
+    everywhere = AttentionNeck(CHANNELS, value='reference')
+    current, reference = levels(), levels()
+    outputs, whole = neck(current, reference), everywhere(current, reference)
+    assert len(outputs) == 5
+    for level in range(5):
+        assert outputs[level].shape == current[level].shape
+        expected = whole[level] if level in changed else current[level]
+        torch.testing.assert_close(outputs[level], expected)
+        assert (outputs[level] is current[level]) == (level not in changed)
+        assert torch.equal(whole[level], current[level]) is False
+
+
+def test_the_frame_as_its_own_reference():
+    current = levels(sizes=[(2, 3)])
+    for value in ('current', 'reference'):
+        neck = AttentionNeck(CHANNELS, value=value)
+        parameters = {name: one.double() for name, one in neck.named_parameters()}
+        (output,) = neck(current, current)
+        expected = slow_neck(current[0].double(), current[0].double(), parameters, value)
+        torch.testing.assert_close(output.double(), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize('value', ['current', 'reference'])
+def test_frames_of_a_batch_do_not_mix(value):
+    neck = AttentionNeck(CHANNELS, value=value)
+    current, reference = levels(3), levels(3)
+    together = neck(current, reference)
+    for frame in range(3):
+        one = slice(frame, frame + 1)
+        alone = neck([level[one] for level in current], [level[one] for level in reference])
+        for found, expected in zip(together, alone, strict=True):
+            torch.testing.assert_close(found[one], expected)
+
+
+@pytest.mark.parametrize('device', DEVICES)
+def test_autocast_is_near_single_precision(device):
+    neck = AttentionNeck(8, value='reference').to(device)
+    sizes = [(6, 8), (3, 4)]
+    current, reference = (levels(2, sizes, 8, device) for _ in range(2))
+    expected = neck(current, reference)
+    with torch.autocast(device, dtype=torch.bfloat16):
+        outputs = neck(current, reference)
+    for one, other in zip(outputs, expected, strict=True):
+        torch.testing.assert_close(one.float(), other, atol=2e-2, rtol=2e-2)
+    sum(one.float().sum() for one in outputs).backward()
+    assert all(one.grad.isfinite().all() for one in neck.parameters())
+
+
+def test_bad_options():
+    with pytest.raises(ValueError, match="value must be 'current' or 'reference', got 'key'"):
+        AttentionNeck(CHANNELS, value='key')
+    with pytest.raises(ValueError, match='start_level.*-1'):
+        AttentionNeck(CHANNELS, start_level=-1)
+    with pytest.raises(ValueError, match='num_levels.*0'):
+        AttentionNeck(CHANNELS, num_levels=0)
+    neck = AttentionNeck(CHANNELS, start_level=5)
+    with pytest.raises(ValueError, match='start_level=5.*5 levels'):
+        neck(levels(), levels())
+    with pytest.raises(ValueError, match='longer|shorter'):
+        AttentionNeck(CHANNELS)(levels(), levels()[:3])

@@ -1,0 +1,507 @@
+"""Inter-frame attention against loops over positions in double precision."""
+
+import pytest
+import torch
+from torch.autograd import gradcheck
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from vispropnet.ops.affinity import (
+    BUDGET,
+    affinity,
+    attend,
+    carry,
+    gaussian_factors,
+    weigh,
+    weigh_low_rank,
+)
+
+DEVICES = ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)]
+KINDS = ['plain', 'weighted', 'low rank']
+# Bytes: of everything, of three current positions of the reference size below, of less than one.
+BUDGETS = [BUDGET, 3 * 6 * 4, 1]
+PAIRS, CHANNELS, MAPS = 2, 4, 3
+REFERENCE, CURRENT = (2, 3), (3, 4)
+SIGMA = 1.5
+
+
+# --- references -----------------------------------------------------------------------------------
+
+
+def slow_affinity(reference, current, weights=None, sizes=None, sigma=None):
+    """(B, P, Q) of (B, C, P) and (B, C, Q), from single numbers; ``weights`` has a W per pair."""
+    pairs = []
+    for pair in range(len(reference)):
+        columns = []
+        for q in range(current.shape[2]):
+            x = list(current[pair, :, q])
+            if weights is not None:
+                x = [sum(w * one for w, one in zip(row, x, strict=True)) for row in weights[pair]]
+            products = [
+                sum(one * other for one, other in zip(reference[pair, :, p], x, strict=True))
+                for p in range(reference.shape[2])
+            ]
+            most = max(product.item() for product in products)
+            exponentials = [torch.exp(product - most) for product in products]
+            total = sum(exponentials)
+            columns.append(torch.stack([one / total for one in exponentials]))
+        pairs.append(torch.stack(columns, dim=1))
+    matrix = torch.stack(pairs)
+    return matrix if sigma is None else matrix * slow_gaussian(*sizes, sigma).to(matrix)
+
+
+def slow_gaussian(reference_size, current_size, sigma):
+    """(P, Q) exp(-d² / sigma²) of the distance d of two cells in the plane."""
+    rows = []
+    for p in range(reference_size[0] * reference_size[1]):
+        row = []
+        for q in range(current_size[0] * current_size[1]):
+            down = p // reference_size[1] - q // current_size[1]
+            right = p % reference_size[1] - q % current_size[1]
+            row.append(-(down**2 + right**2) / sigma**2)
+        rows.append(row)
+    return torch.tensor(rows, dtype=torch.double).exp()
+
+
+def slow_weights(kind, parameters):
+    """A C x C matrix per pair: None, the one W, or I + U Vᵀ."""
+    if kind == 'plain':
+        return None
+    if kind == 'weighted':
+        return [parameters[0]] * PAIRS
+    lefts, rights = parameters
+    return [
+        [
+            [
+                float(c == d) + sum(u * v for u, v in zip(left[c], right[d], strict=True))
+                for d in range(CHANNELS)
+            ]
+            for c in range(CHANNELS)
+        ]
+        for left, right in zip(lefts, rights, strict=True)
+    ]
+
+
+def slow_read(matrix, maps):
+    """(B, N, Q): what of each map arrives at each current position."""
+    pairs = [
+        [
+            torch.stack([(one * column).sum() for column in columns.unbind(dim=1)])
+            for one in some_maps
+        ]
+        for columns, some_maps in zip(matrix, maps, strict=True)
+    ]
+    return torch.stack([torch.stack(rows) for rows in pairs])
+
+
+# --- what is compared -----------------------------------------------------------------------------
+
+
+def inputs(kind, dtype=torch.float, device='cpu'):
+    """Reference, current, maps and the parameters of the kind, all of which learn."""
+    shapes = [
+        (PAIRS, CHANNELS, REFERENCE[0] * REFERENCE[1]),
+        (PAIRS, CHANNELS, CURRENT[0] * CURRENT[1]),
+        (PAIRS, MAPS, REFERENCE[0] * REFERENCE[1]),
+        *{
+            'plain': [],
+            'weighted': [(CHANNELS, CHANNELS)],
+            'low rank': [(PAIRS, CHANNELS, 2), (PAIRS, CHANNELS, 2)],
+        }[kind],
+    ]
+    return leaves([torch.randn(shape) for shape in shapes], dtype, device)
+
+
+def leaves(tensors, dtype=torch.double, device='cpu'):
+    return [one.detach().to(device, dtype).requires_grad_() for one in tensors]
+
+
+def weighed(kind, current, parameters):
+    if kind == 'plain':
+        return current
+    return (weigh if kind == 'weighted' else weigh_low_rank)(current, *parameters)
+
+
+def gaussian_of(sigma, like):
+    return None if sigma is None else gaussian_factors(REFERENCE, CURRENT, sigma, like)
+
+
+def gradients(outputs, given):
+    """Of a sum in which every output number has another, fixed weight."""
+    total = sum(
+        (output * torch.linspace(-1, 2, output.numel()).view(output.shape).to(output)).sum()
+        for output in outputs
+    )
+    return torch.autograd.grad(total, given)
+
+
+def assert_all_close(found, expected, atol=1e-5, rtol=1e-5):
+    for one, other in zip(found, expected, strict=True):
+        assert one.shape == other.shape
+        torch.testing.assert_close(one.double().cpu(), other.double().cpu(), atol=atol, rtol=rtol)
+
+
+# --- affinity and carry ---------------------------------------------------------------------------
+
+
+def test_two_positions_by_hand():
+    # Products 0 and ln 3, then 0 and -ln 3.
+    reference = torch.tensor([[[0.0, 1.0]]])
+    current = torch.tensor([[[1.0, -1.0]]]) * torch.tensor(3.0).log()
+    expected = torch.tensor([[[0.25, 0.75], [0.75, 0.25]]])
+    torch.testing.assert_close(affinity(reference, current), expected)
+    arrived, total = carry(reference, current, torch.tensor([[[0.0, 8.0], [4.0, 0.0]]]))
+    torch.testing.assert_close(arrived, torch.tensor([[[6.0, 2.0], [1.0, 3.0]]]))
+    assert total.tolist() == [[[1, 1]]]
+    # One row of two cells, 1 apart, weighs exp(-1 / 4).
+    gaussian = gaussian_factors((1, 2), (1, 2), 2.0, reference)
+    arrived, total = carry(reference, current, torch.tensor([[[0.0, 8.0]]]), gaussian)
+    near = 0.7788008
+    torch.testing.assert_close(arrived, torch.tensor([[[6 * near, 2.0]]]))
+    torch.testing.assert_close(total, torch.tensor([[[0.25 + 0.75 * near, 0.75 * near + 0.25]]]))
+
+
+@pytest.mark.parametrize(('reference', 'current'), [((2, 3), (4, 2)), ((1, 5), (3, 1))])
+def test_gaussian_factors_make_the_gaussian_of_the_plane(reference, current):
+    rows, columns = gaussian_factors(reference, current, 2.5, torch.zeros(1))
+    product = torch.einsum('yj,xi->jiyx', rows, columns)
+    product = product.reshape(reference[0] * reference[1], current[0] * current[1])
+    torch.testing.assert_close(product.double(), slow_gaussian(reference, current, 2.5))
+
+
+def test_far_cells_have_the_right_distance_in_half_precision():
+    # 300 is not a number of bfloat16; cells 300 apart are, at sigma 300, 1 / e alike.
+    for dtype in (torch.bfloat16, torch.float16):
+        rows, columns = gaussian_factors((301, 1), (301, 1), 300.0, torch.zeros(1, dtype=dtype))
+        assert rows[0, 300].item() == pytest.approx(0.36788, rel=4e-3)
+        assert rows[299, 300].item() == pytest.approx(1, rel=4e-3)
+        assert columns.tolist() == [[1]]
+
+
+@pytest.mark.parametrize('device', DEVICES)
+@pytest.mark.parametrize('sigma', [None, SIGMA])
+@pytest.mark.parametrize('kind', KINDS)
+def test_affinity_and_carry_equal_the_loops(kind, sigma, device):
+    given = inputs(kind, device=device)
+    reference, current, maps, *parameters = given
+    slow = leaves(given)
+    matrix = slow_affinity(
+        *slow[:2], slow_weights(kind, slow[3:]), sizes=(REFERENCE, CURRENT), sigma=sigma
+    )
+    slow_outputs = slow_read(matrix, slow[2]), matrix.sum(dim=1, keepdim=True)
+    features = [one for one in range(len(slow)) if one != 2]
+    matrix_gradients = torch.autograd.grad(
+        (matrix * torch.linspace(-1, 2, matrix.numel()).view(matrix.shape)).sum(),
+        [slow[one] for one in features],
+        retain_graph=True,
+    )
+    slow_gradients = gradients(slow_outputs, slow)
+
+    gaussian = gaussian_of(sigma, current)
+    whole = affinity(reference, weighed(kind, current, parameters), gaussian)
+    assert_all_close([whole], [matrix])
+    assert_all_close(gradients([whole], [given[one] for one in features]), matrix_gradients)
+    for budget in BUDGETS:
+        outputs = carry(
+            reference, weighed(kind, current, parameters), maps, gaussian, budget=budget
+        )
+        assert_all_close(outputs, slow_outputs)
+        assert_all_close(gradients(outputs, given), slow_gradients)
+        with torch.no_grad():
+            current_weighed = weighed(kind, current, parameters)
+            outputs = carry(reference, current_weighed, maps, gaussian, budget=budget)
+        assert_all_close(outputs, slow_outputs)
+
+
+@pytest.mark.parametrize('sigma', [None, SIGMA])
+@pytest.mark.parametrize('kind', KINDS)
+def test_gradcheck_of_carry(kind, sigma):
+    reference, current, maps, *parameters = inputs(kind, torch.double)
+    reference, current, maps = reference[:, :, :6], current[:, :, :12], maps[:, :2]
+    gaussian = gaussian_of(sigma, current)
+    for budget in (BUDGET, 5 * 6 * 8):
+
+        def function(reference, current, maps, *parameters, budget=budget):
+            return carry(
+                reference, weighed(kind, current, parameters), maps, gaussian, budget=budget
+            )
+
+        given = leaves([reference, current, maps, *parameters])
+        assert gradcheck(function, given, fast_mode=True)
+        assert gradcheck(
+            lambda reference, current, *parameters: affinity(
+                reference, weighed(kind, current, parameters), gaussian
+            ),
+            given[:2] + given[3:],
+            fast_mode=True,
+        )
+
+
+def test_gradcheck_of_every_entry():
+    """As above, not along a random direction but for each number, at an even smaller size."""
+    gaussian = gaussian_factors((1, 3), (2, 2), SIGMA, torch.zeros(1).double())
+    shapes = [(2, 2, 3), (2, 2, 4), (2, 1, 3)]
+    given = leaves([torch.randn(shape) for shape in shapes])
+    for budget in (BUDGET, 1):
+        assert gradcheck(lambda r, x, m, b=budget: carry(r, x, m, gaussian, budget=b), given)
+        assert gradcheck(lambda r, x, m, b=budget: carry(r, x, m, budget=b), given)
+
+
+@pytest.mark.parametrize('budget', BUDGETS)
+@pytest.mark.parametrize('sigma', [None, SIGMA])
+def test_no_maps_no_pairs_one_position(sigma, budget):
+    reference, current, maps = inputs('plain')
+    gaussian = gaussian_of(sigma, current)
+    matrix = slow_affinity(reference, current, sizes=(REFERENCE, CURRENT), sigma=sigma)
+
+    arrived, total = carry(reference, current, maps[:, :0], gaussian, budget=budget)
+    assert arrived.shape == (PAIRS, 0, 12)
+    assert_all_close([total], [matrix.sum(dim=1, keepdim=True)])
+    given = leaves([reference, current], torch.float)
+    arrived, total = carry(*given, maps[:, :0].detach(), gaussian, budget=budget)
+    # Still in the graph, for a loss of no objects.
+    arrived.sum().backward()
+    assert all(one.grad is not None and one.grad.abs().max() == 0 for one in given)
+
+    given = leaves([reference[:0], current[:0]], torch.float)
+    arrived, total = carry(*given, maps[:0].detach(), gaussian, budget=budget)
+    assert arrived.shape == (0, MAPS, 12)
+    assert total.shape == (0, 1, 12)
+    arrived.sum().backward()
+    assert [one.grad.shape for one in given] == [one.shape for one in given]
+
+    given = leaves([reference[:, :, :1], current[:, :, :1]], torch.float)
+    one_cell = None if sigma is None else gaussian_factors((1, 1), (1, 1), sigma, current)
+    arrived, total = carry(*given, maps[:, :, :1], one_cell, budget=budget)
+    assert_all_close([arrived, total], [maps[:, :, :1], torch.ones(PAIRS, 1, 1)])
+    arrived.sum().backward()
+    assert all(one.grad.abs().max() == 0 for one in given)
+
+
+def test_low_rank_weight_starts_as_nothing():
+    current = torch.randn(2, CHANNELS, 5)
+    zeros, left = torch.zeros(2, CHANNELS, 3), torch.randn(2, CHANNELS, 3)
+    assert torch.equal(weigh_low_rank(current, left, zeros), current)
+    torch.testing.assert_close(weigh(current, torch.eye(CHANNELS)), current)
+    # U Vᵀ with a single 6 in row 1, column 2.
+    left, right = torch.zeros(1, 3, 1), torch.zeros(1, 3, 1)
+    left[0, 1, 0], right[0, 2, 0] = 2.0, 3.0
+    current = torch.tensor([[[1.0], [10.0], [100.0]]])
+    assert weigh_low_rank(current, left, right).flatten().tolist() == [1, 610, 100]
+    weight = torch.tensor([[1.0, 0, 0], [0, 1, 6], [0, 0, 1]])
+    assert weigh(current, weight).flatten().tolist() == [1, 610, 100]
+
+
+# --- attend ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('device', DEVICES)
+@pytest.mark.parametrize('budget', BUDGETS)
+@pytest.mark.parametrize('value_channels', [CHANNELS, 3, 7])
+@pytest.mark.parametrize('counts', [(6, 9), (9, 6), (1, 4), (4, 1)])
+def test_attend_equals_the_loops(counts, value_channels, budget, device):
+    references, currents = counts
+    shapes = [(currents, CHANNELS), (references, CHANNELS), (references, value_channels)]
+    given = leaves([torch.randn(PAIRS, *shape) for shape in shapes], torch.float, device)
+    slow = leaves(given)
+    matrix = slow_affinity(slow[1].transpose(1, 2), slow[0].transpose(1, 2))
+    expected = slow_read(matrix, slow[2].transpose(1, 2)).transpose(1, 2)
+    output = attend(*given, budget=budget)
+    assert_all_close([output], [expected])
+    assert_all_close(gradients([output], given), gradients([expected], slow))
+    with torch.no_grad():
+        assert_all_close([attend(*given, budget=budget)], [expected])
+
+
+@pytest.mark.parametrize('value_channels', [CHANNELS, 3])
+def test_gradcheck_of_attend(value_channels):
+    shapes = [(3, CHANNELS), (5, CHANNELS), (5, value_channels)]
+    given = leaves([torch.randn(PAIRS, *shape) for shape in shapes])
+    for budget in (BUDGET, 2 * 5 * 8):
+        assert gradcheck(lambda q, k, v, b=budget: attend(q, k, v, budget=b), given)
+
+
+@pytest.mark.parametrize('device', DEVICES)
+@pytest.mark.parametrize('value_channels', [CHANNELS, 3])
+def test_attend_takes_features_of_any_layout(value_channels, device):
+    # (B, C, positions) transposed, as the features of images are.
+    shapes = [(CHANNELS, 6), (CHANNELS, 9), (value_channels, 9)]
+    parts = [torch.randn(PAIRS, *shape, device=device).transpose(1, 2) for shape in shapes]
+    expected = attend(*[part.contiguous() for part in parts])
+    assert_all_close([attend(*parts)], [expected])
+    assert_all_close([attend(*[part.requires_grad_() for part in parts])], [expected])
+
+
+def test_attend_no_pairs():
+    for value_channels in (CHANNELS, 3):
+        given = leaves(
+            [torch.zeros(0, 5, CHANNELS), torch.zeros(0, 6, CHANNELS)]
+            + [torch.zeros(0, 6, value_channels)],
+            torch.float,
+        )
+        output = attend(*given)
+        assert output.shape == (0, 5, value_channels)
+        output.sum().backward()
+        assert all(one.grad.shape == one.shape for one in given)
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remembers the bytes of the largest tensor that any operation gave."""
+
+    def __init__(self):
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        outputs = func(*args, **(kwargs or {}))
+        for one in tree_leaves(outputs):
+            if isinstance(one, torch.Tensor):
+                self.bytes = max(self.bytes, one.numel() * one.element_size())
+        return outputs
+
+
+def largest_and_saved(function, given, output_of=lambda outputs: outputs):
+    """Bytes of the largest tensor of forward and backward, and of all that backward keeps.
+
+    Also gives the output and the gradients.
+    """
+    saved = {}
+
+    def pack(tensor):
+        saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with LargestTensor() as largest:
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            output = output_of(function(*given))
+        found = torch.autograd.grad(output.square().sum(), given)
+    return largest.bytes, sum(saved.values()), [output, *found]
+
+
+@pytest.mark.parametrize('sigma', [None, 6.0])
+@pytest.mark.parametrize('pairs', [1, 2])
+def test_carry_makes_nothing_beyond_its_budget(pairs, sigma):
+    reference_size, current_size = (16, 24), (16, 20)
+    shapes = [(pairs, 4, 384), (pairs, 4, 320), (pairs, 2, 384)]
+    given = leaves([torch.randn(shape) for shape in shapes], torch.float)
+    gaussian = None
+    if sigma is not None:
+        gaussian = gaussian_factors(reference_size, current_size, sigma, given[0])
+
+    def carried(budget):
+        def function(reference, current, maps):
+            return carry(reference, current, maps, gaussian, budget=budget)[0]
+
+        return largest_and_saved(function, given)
+
+    dense = pairs * 384 * 320 * 4
+    budget = 17 * 384 * 4
+    largest, saved, outputs = carried(BUDGET)
+    assert largest == dense
+    assert saved >= dense
+    block_largest, block_saved, block_outputs = carried(budget)
+    assert block_largest <= budget
+    # Features, maps and the like, but no blocks.
+    assert block_saved < 0.1 * dense
+    assert_all_close(block_outputs, outputs)
+    with torch.no_grad(), LargestTensor() as recorder:
+        arrived, _ = carry(*given, gaussian, budget=budget)
+    assert recorder.bytes <= budget
+    assert_all_close([arrived], outputs[:1])
+
+
+@pytest.mark.parametrize('device', DEVICES)
+@pytest.mark.parametrize('value_channels', [8, 5])
+def test_attend_makes_nothing_beyond_its_budget(value_channels, device):
+    shapes = [(320, 8), (384, 8), (384, value_channels)]
+    given = leaves([torch.randn(2, *shape) / 2 for shape in shapes], torch.float, device)
+    dense, budget = 2 * 384 * 320 * 4, 17 * 384 * 4
+    largest, saved, found = largest_and_saved(lambda *some: attend(*some, budget=budget), given)
+    # The gradients of a fused kernel may be padded; these are of the inputs' size.
+    assert largest <= max(budget, 4 * 2 * 384 * 8)
+    assert saved < 0.2 * dense
+    slow = leaves([one.cpu() for one in given])
+    matrix = (slow[0] @ slow[1].transpose(1, 2)).softmax(dim=2)
+    expected = matrix @ slow[2]
+    assert_all_close(found, [expected, *torch.autograd.grad(expected.square().sum(), slow)])
+
+
+# --- half precision -------------------------------------------------------------------------------
+
+
+def large_features(dtype, device='cpu'):
+    """(1, 4, 6) and (1, 4, 12) whose products lie near 160 000, and differ by little.
+
+    Every number, and every product in single precision, is exact: what is not is the type in which
+    products are summed up. float16 ends at 65 504, bfloat16 holds 160 000 to 512.
+    """
+    reference = torch.randint(-4, 5, (1, CHANNELS, 6)) / 2
+    current = torch.randint(-4, 5, (1, CHANNELS, 12)) / 2
+    reference[:, 0], current[:, 0] = 400, 400
+    return leaves([reference, current], dtype, device)
+
+
+@pytest.mark.parametrize('device', DEVICES)
+@pytest.mark.parametrize('autocast', [False, True])
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16, torch.float32])
+def test_carry_of_large_half_precision_features(dtype, autocast, device):
+    reference, current = large_features(dtype, device)
+    maps = torch.randint(0, 2, (1, MAPS, 6)).to(device, dtype)
+    gaussian = gaussian_factors(REFERENCE, CURRENT, SIGMA, current.detach().float())
+    slow = leaves([reference, current])
+    matrix = slow_affinity(*slow, sizes=(REFERENCE, CURRENT), sigma=SIGMA)
+    expected = slow_read(matrix, maps.double().cpu()), matrix.sum(dim=1, keepdim=True)
+    slow_gradients = gradients(expected, slow)
+    for budget in BUDGETS:
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=autocast):
+            outputs = carry(reference, current, maps, gaussian, budget=budget)
+            whole = affinity(reference, current, gaussian)
+        assert_all_close([*outputs, whole], [*expected, matrix])
+        found = gradients(outputs, [reference, current])
+        # Gradients take the features' type.
+        near = {torch.bfloat16: 1e-2, torch.float16: 2e-3, torch.float32: 2e-4}[dtype]
+        assert_all_close(found, slow_gradients, atol=near, rtol=near)
+
+
+@pytest.mark.parametrize('device', DEVICES)
+@pytest.mark.parametrize('autocast', [False, True])
+@pytest.mark.parametrize('value_channels', [CHANNELS, 3])
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16, torch.float32])
+def test_attend_of_large_half_precision_features(dtype, value_channels, autocast, device):
+    reference, current = large_features(dtype, device)
+    value = torch.randn(1, 6, value_channels).to(device, dtype)
+    rows = [one.transpose(1, 2).contiguous() for one in (current, reference)]
+    given = leaves([*rows, value], dtype, device)
+    slow = leaves(given)
+    matrix = slow_affinity(slow[1].transpose(1, 2), slow[0].transpose(1, 2))
+    expected = slow_read(matrix, slow[2].transpose(1, 2)).transpose(1, 2)
+    slow_gradients = gradients([expected], slow)
+    half = dtype != torch.float32 or autocast
+    for budget in BUDGETS:
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=autocast):
+            output = attend(*given, budget=budget)
+        near = 2e-2 if half else 2e-5
+        assert_all_close([output], [expected], atol=near, rtol=near)
+        found = gradients([output], given)
+        # For the way back fused kernels keep the logarithm of the sum, near 160 000, in single
+        # precision, so to 0.008. The gradients of query and key have 400 in channel 0.
+        near = 2e-2
+        scale = 400 * near
+        assert_all_close(found[:2], slow_gradients[:2], atol=scale, rtol=near)
+        assert_all_close(found[2:], slow_gradients[2:], atol=2 * near, rtol=near)
+
+
+@pytest.mark.parametrize('device', DEVICES)
+@pytest.mark.parametrize('value_channels', [8, 5])
+def test_autocast_leaves_single_precision_features_as_they_are(value_channels, device):
+    """The output is of the type of the values, whichever way it is computed."""
+    query, key = 3 * torch.randn(2, 1, 20, 8, device=device)
+    value = torch.randn(1, 20, value_channels, device=device)
+    expected = attend(query, key, value)
+    with torch.autocast(device, dtype=torch.bfloat16):
+        output = attend(query, key, value)
+    assert output.dtype == value.dtype
+    torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
