@@ -87,7 +87,7 @@ test_dataloader = val_dataloader
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=2, val_interval=2)
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=0.0015, weight_decay=0.01),
+    optimizer=dict(type='AdamW', lr=0.0015, weight_decay=0.01, fused=True),
     # Dot products of embeddings are not normalised: larger steps make the matching loss explode.
     paramwise_cfg=dict(custom_keys={'track_head': dict(lr_mult=0.3)}),
     clip_grad=dict(max_norm=10, norm_type=2),

@@ -1,11 +1,11 @@
-# Runs released files of the mmdetection 0.6 era, converted with tools/convert_checkpoint.py, with the
-# conventions they were trained with: boxes that are x2 - x1 + 1 wide, anchors centred accordingly,
-# RoIAlign with two sampling points a side and without the shift by half a pixel.
+# Runs released files of the mmdetection 0.6 era, converted with tools/convert_checkpoint.py, with
+# the conventions they were trained with: boxes that are x2 - x1 + 1 wide, anchors centred
+# accordingly, RoIAlign with two sampling points a side and no shift by half a pixel. Suppression
+# needs no offset: mmdet's legacy coder gives boxes that are x2 - x1 wide, a pixel wider.
 _base_ = './masktrack-rcnn_r50_fpn_1x_ytvis2019.py'
 
 roi_extractor = dict(roi_layer=dict(aligned=False, sampling_ratio=2))
 bbox_coder = dict(type='LegacyDeltaXYWHBBoxCoder')
-proposal = dict(nms=dict(offset=1))
 
 model = dict(
     detector=dict(
@@ -18,8 +18,6 @@ model = dict(
             bbox_head=dict(bbox_coder=bbox_coder),
             mask_roi_extractor=roi_extractor,
         ),
-        train_cfg=dict(rpn_proposal=proposal),
-        test_cfg=dict(rpn=proposal, rcnn=dict(nms=dict(offset=1))),
     ),
     track_head=dict(roi_extractor=roi_extractor),
 )

@@ -12,6 +12,8 @@ model = dict(
         num_classes={{_base_.num_classes}},
         mask_norm_cfg={{_base_.norm}},
         class_agnostic=True,
+        # Frames are a quarter as wide as those of YouTube-VIS.
+        test_sigma=3.0,
     ),
     recovery=dict(type='TrackRecovery'),
 )

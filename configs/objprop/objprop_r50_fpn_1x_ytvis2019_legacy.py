@@ -1,11 +1,11 @@
-# Runs the released ObjProp file, converted with tools/convert_checkpoint.py, with the conventions it
-# was trained with; see masktrack-rcnn_r50_fpn_1x_ytvis2019_legacy.py. A file with an attention neck
-# needs model.attn_neck = dict(type='AttentionNeck', channels=256) too; the released one has none.
+# Runs the released ObjProp file, converted with tools/convert_checkpoint.py, with the conventions
+# it was trained with; see masktrack-rcnn_r50_fpn_1x_ytvis2019_legacy.py. A file with an attention
+# neck needs model.attn_neck = dict(type='AttentionNeck', channels=256) too; the released one has
+# none.
 _base_ = './objprop_r50_fpn_1x_ytvis2019.py'
 
 roi_extractor = dict(roi_layer=dict(aligned=False, sampling_ratio=2))
 bbox_coder = dict(type='LegacyDeltaXYWHBBoxCoder')
-proposal = dict(nms=dict(offset=1))
 
 model = dict(
     detector=dict(
@@ -18,16 +18,15 @@ model = dict(
             bbox_head=dict(bbox_coder=bbox_coder),
             mask_roi_extractor=roi_extractor,
         ),
-        train_cfg=dict(rpn_proposal=proposal),
-        test_cfg=dict(rpn=proposal, rcnn=dict(nms=dict(offset=1))),
     ),
     track_head=dict(
         roi_extractor=roi_extractor,
         # The original compares embeddings of length 1 at test, though it trains them as they are.
         embed_head=dict(normalize_at_test=True),
     ),
-    # The original makes attention at the size of the input, from which it is resized.
-    prop_head=dict(resize_attention=True),
+    # The original makes attention at the size of the input, from which it is resized, and leaves
+    # what arrives under the Gaussian as it is.
+    prop_head=dict(resize_attention=True, renormalize=False),
 )
 
 # Fine-tuning starts from a converted file; those of COCO have other conventions.

@@ -129,3 +129,51 @@ def test_unreachable_address_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, 'download_url_to_file', fail)
     with pytest.raises(UserError, match='no route to host.*load_from=FILE.*load_from=None'):
         read_checkpoint('https://example.org/a.pth')
+
+
+@pytest.mark.parametrize('strict', [True, False])
+@pytest.mark.parametrize('prefix', ['', 'module.'])
+def test_old_layout_says_how_to_convert(strict, prefix):
+    parts = ('backbone.conv1', 'rpn_head.rpn_cls', 'bbox_head.fc_cls', 'head')
+    weights = {f'{prefix}{part}.weight': torch.zeros(1) for part in parts}
+    weights[f'{prefix}head.weight'] = torch.ones(1, 3)
+    target = Model()
+    before = target.head.weight.clone()
+    with pytest.raises(UserError) as caught:
+        load_weights(target, dict(state_dict=weights), 'old.pth', strict)
+    text = str(caught.value)
+    assert text.startswith('checkpoint old.pth has the layout of mmdetection 0.6')
+    assert 'python tools/convert_checkpoint.py IN OUT' in text and '_legacy.py' in text
+    assert torch.equal(target.head.weight, before)
+
+
+class Propagating(Model):
+    def __init__(self):
+        super().__init__()
+        self.prop_head = nn.Linear(1, 1)
+
+
+def test_missing_propagation_head_says_what_to_do():
+    weights = Model().state_dict()
+    with pytest.raises(UserError) as caught:
+        load_weights(Propagating(), weights, 'a.pth')
+    text = str(caught.value)
+    assert 'no propagation head (a MaskTrack R-CNN checkpoint?)' in text
+    assert '--cfg-options load_from=FILE' in text
+    assert 'missing in the checkpoint (2):\n    prop_head.weight\n    prop_head.bias' in text
+    report = load_weights(Propagating(), weights, 'a.pth', strict=False)
+    assert report.missing == ['prop_head.weight', 'prop_head.bias']
+
+
+@pytest.mark.parametrize('lacking', ['prop_head.bias', 'head.bias'])
+def test_other_misfits_do_not_speak_of_propagation(lacking):
+    weights = Propagating().state_dict()
+    del weights[lacking]
+    with pytest.raises(UserError, match='does not fit the model of this config:\n') as caught:
+        load_weights(Propagating(), weights, 'a.pth')
+    assert lacking in str(caught.value) and 'propagation' not in str(caught.value)
+
+
+def test_content_without_weights_is_an_error():
+    with pytest.raises(UserError, match='does not fit'):
+        load_weights(Model(), dict(state_dict=[1, 2]), 'a.pth')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,7 +103,8 @@ def load_weights(
     """Loads a checkpoint's weights into a model.
 
     Checkpoints of a plain mmdet detector (keys ``backbone.*``, ``roi_head.*`` ...) fill the model's
-    ``detector``; a leading ``module.`` is dropped.
+    ``detector``; a leading ``module.`` is dropped. Files of the old layout have to be converted
+    first: what fits of them would run with other conventions than it was trained with.
 
     Args:
         model: The model.
@@ -116,12 +117,18 @@ def load_weights(
 
     Raises:
         UserError: with the whole report if ``strict`` and something does not fit, or if nothing
-            does.
+            does; if the checkpoint has the old layout.
     """
-    weights = checkpoint.get('state_dict', checkpoint)
-    weights = {key: value for key, value in weights.items() if isinstance(value, Tensor)}
-    weights = _rename(weights, model)
+    weights = tensors_of(checkpoint)
     wanted = model.state_dict()
+    if has_legacy_layout(weights) and not has_legacy_layout(wanted):
+        raise UserError(
+            f'checkpoint {source} has the layout of mmdetection 0.6 and 1 (keys bbox_head.* beside '
+            'rpn_head.*), in which the released MaskTrack R-CNN and ObjProp files came. Convert it '
+            'with "python tools/convert_checkpoint.py IN OUT", and use what that writes with a '
+            'config whose name ends in _legacy.py, which has the conventions it was trained with.'
+        )
+    weights = _fill_detector(weights, wanted)
     report = LoadReport(
         missing=[key for key in wanted if key not in weights],
         unexpected=[key for key in weights if key not in wanted],
@@ -135,18 +142,59 @@ def load_weights(
     report.mismatched.sort()
     report.loaded = len(fitting)
     if not fitting or (strict and not report.complete):
-        raise UserError(f'checkpoint {source} does not fit the model of this config:\n{report}')
+        why = _likely(report, wanted)
+        raise UserError(
+            f'checkpoint {source} does not fit the model of this config{why}:\n{report}'
+        )
     model.load_state_dict(fitting, strict=False)
     return report
 
 
-def _rename(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    weights = {re.sub(r'^module\.', '', key): value for key, value in weights.items()}
-    wanted = model.state_dict().keys()
-    parts = {key.split('.')[0] for key in weights}
-    if hasattr(model, 'detector') and not parts & {key.split('.')[0] for key in wanted}:
+def tensors_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Gives the weights of a checkpoint.
+
+    Args:
+        checkpoint: A state dict, or a dict with ``state_dict``.
+
+    Returns:
+        Its tensors, without the ``module.`` that distributed training puts before their keys.
+    """
+    weights = checkpoint.get('state_dict', checkpoint)
+    if not isinstance(weights, Mapping):
+        return {}
+    return {
+        re.sub(r'^module\.', '', str(key)): value
+        for key, value in weights.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def has_legacy_layout(keys: Iterable[str]) -> bool:
+    """Whether keys are those of mmdetection 0.6 and 1, where the heads stand beside each other.
+
+    Args:
+        keys: Keys of a state dict.
+    """
+    return {'bbox_head', 'rpn_head'} <= {key.split('.')[0] for key in keys}
+
+
+def _fill_detector(weights: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Puts the keys of a plain detector below the model's ``detector``."""
+    parts = {key.split('.')[0] for key in wanted}
+    if 'detector' in parts and not parts & {key.split('.')[0] for key in weights}:
         weights = {f'detector.{key}': value for key, value in weights.items()}
     return weights
+
+
+def _likely(report: LoadReport, wanted: Mapping[str, Tensor]) -> str:
+    """What is behind a checkpoint that does not fit, where that can be told."""
+    head = {key for key in wanted if key.startswith('prop_head.')}
+    if report.loaded and head and head <= set(report.missing):
+        return (
+            ': it has no propagation head (a MaskTrack R-CNN checkpoint?). Training ObjProp can '
+            'start from it with --cfg-options load_from=FILE'
+        )
+    return ''
 
 
 def _download(url: str) -> str:

@@ -20,6 +20,7 @@ model = dict(
         affinity=dict(type='PlainAffinity'),
         train_sigma=None,
         test_sigma=8.0,
+        renormalize=True,
     ),
     recovery=dict(
         type='TrackRecovery',

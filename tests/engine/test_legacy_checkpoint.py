@@ -1,0 +1,570 @@
+"""Old files against the formulas of their time, written plainly from the old tensors."""
+
+import math
+
+import pytest
+import torch
+from mmcv.ops import batched_nms
+from torch.nn import functional
+
+from vispropnet.apis.config import load_config
+from vispropnet.engine.checkpoint import load_weights, read_checkpoint
+from vispropnet.engine.legacy_checkpoint import convert_file, convert_weights
+from vispropnet.errors import UserError
+from vispropnet.models.necks import AttentionNeck
+from vispropnet.models.track_heads import matching_logits
+from vispropnet.registry import MODELS, TASK_UTILS
+
+OBJPROP = 'configs/objprop/objprop_r50_fpn_1x_ytvis2019_legacy.py'
+MASKTRACK = 'configs/masktrack_rcnn/masktrack-rcnn_r50_fpn_1x_ytvis2019_legacy.py'
+CLASSES = 40
+
+
+def norm_shapes(name, channels):
+    kinds = ('weight', 'bias', 'running_mean', 'running_var')
+    return {**{f'{name}.{kind}': (channels,) for kind in kinds}, f'{name}.num_batches_tracked': ()}
+
+
+def layer_shapes(name, *shape, transposed=False):
+    return {f'{name}.weight': shape, f'{name}.bias': (shape[1 if transposed else 0],)}
+
+
+def resnet50_shapes(base):
+    shapes = {'conv1.weight': (base, 3, 7, 7), **norm_shapes('bn1', base)}
+    before = base
+    for stage, blocks in enumerate((3, 4, 6, 3), start=1):
+        inner = base * 2 ** (stage - 1)
+        for block in range(blocks):
+            name = f'layer{stage}.{block}'
+            sizes = [(inner, before, 1, 1), (inner, inner, 3, 3), (4 * inner, inner, 1, 1)]
+            for number, size in enumerate(sizes, start=1):
+                shapes[f'{name}.conv{number}.weight'] = size
+                shapes.update(norm_shapes(f'{name}.bn{number}', size[0]))
+            if block == 0:
+                shapes[f'{name}.downsample.0.weight'] = (4 * inner, before, 1, 1)
+                shapes.update(norm_shapes(f'{name}.downsample.1', 4 * inner))
+            before = 4 * inner
+    return {f'backbone.{key}': shape for key, shape in shapes.items()}
+
+
+def masks_shapes(name, convs, width, classes):
+    shapes = {}
+    for number in range(4):
+        shapes.update(layer_shapes(f'{name}.{convs}.{number}.conv', width, width, 3, 3))
+    shapes.update(layer_shapes(f'{name}.upsample', width, width, 2, 2, transposed=True))
+    shapes.update(layer_shapes(f'{name}.conv_logits', classes + 1, width, 1, 1))
+    return shapes
+
+
+def old_shapes(base=64, width=256, fc=1024, classes=CLASSES):
+    """Every key of an old ObjProp file with attention neck, and its shape."""
+    shapes = resnet50_shapes(base)
+    for level in range(4):
+        lateral = (width, base * 4 * 2**level, 1, 1)
+        shapes.update(layer_shapes(f'neck.lateral_convs.{level}.conv', *lateral))
+        shapes.update(layer_shapes(f'neck.fpn_convs.{level}.conv', width, width, 3, 3))
+    shapes.update(layer_shapes('rpn_head.rpn_conv', width, width, 3, 3))
+    shapes.update(layer_shapes('rpn_head.rpn_cls', 3, width, 1, 1))
+    shapes.update(layer_shapes('rpn_head.rpn_reg', 12, width, 1, 1))
+    for name in ('bbox_head.shared_fcs', 'track_head.fcs'):
+        shapes.update(layer_shapes(f'{name}.0', fc, width * 49))
+        shapes.update(layer_shapes(f'{name}.1', fc, fc))
+    shapes.update(layer_shapes('bbox_head.fc_cls', classes + 1, fc))
+    shapes.update(layer_shapes('bbox_head.fc_reg', 4 * (classes + 1), fc))
+    shapes.update(masks_shapes('mask_head', 'convs', width, classes))
+    shapes.update(layer_shapes('prop_head.convs.0', width, 4 * width, 1, 1))
+    shapes.update(layer_shapes('prop_head.convs.3', width, width, 3, 3))
+    shapes.update(layer_shapes('prop_head.convs.6', width, width, 1, 1))
+    shapes.update(norm_shapes('prop_head.convs.1', width))
+    shapes.update(norm_shapes('prop_head.convs.4', width))
+    shapes.update(masks_shapes('prop_head', 'mask_convs', width, classes))
+    for name in ('prop_head.conv1.conv', 'prop_head.conv2.conv', 'neck_attn.conv1'):
+        shapes.update(layer_shapes(name, width, width, 3, 3))
+    shapes.update(layer_shapes('neck_attn.conv2', width, width, 3, 3))
+    return {**shapes, 'neck_attn.gamma': (1,)}
+
+
+def old_weights(attention_neck=False, **sizes):
+    """Random weights under old keys; signals neither explode nor vanish."""
+    weights = {}
+    for key, shape in old_shapes(**sizes).items():
+        if key.startswith('neck_attn') and not attention_neck:
+            continue
+        if key.endswith('num_batches_tracked'):
+            weights[key] = torch.tensor(7)
+        elif key.endswith('running_var'):
+            weights[key] = torch.rand(shape) + 0.5
+        else:
+            weights[key] = torch.randn(shape)
+            if len(shape) > 1:
+                weights[key] *= (2 / math.prod(shape[1:])) ** 0.5
+        if any(part in key for part in ('bn3.weight', '_reg.', 'fc_cls.')):
+            weights[key] *= 0.1  # of residuals, box sizes and the certainty of classes
+    return weights
+
+
+def small_weights(attention_neck=True):
+    """The same with a handful of channels."""
+    return old_weights(attention_neck, base=2, width=4, fc=8, classes=5)
+
+
+@pytest.fixture(scope='module')
+def old():
+    torch.manual_seed(0)
+    return old_weights()
+
+
+@pytest.fixture(scope='module')
+def model(old, pytestconfig):
+    """The model of the legacy config with what the old weights were converted to."""
+    model = MODELS.build(load_config(pytestconfig.rootpath / OBJPROP).model).eval()
+    weights = convert_weights(old, 'old.pth').weights
+    assert load_weights(model, weights, 'new.pth').complete
+    return model.requires_grad_(False)
+
+
+# The original's formulas
+
+
+def conv(old, name, features, padding=0):
+    return functional.conv2d(features, old[f'{name}.weight'], old[f'{name}.bias'], padding=padding)
+
+
+def linear(old, name, features):
+    return functional.linear(features, old[f'{name}.weight'], old[f'{name}.bias'])
+
+
+def resize(maps, **arguments):
+    return functional.interpolate(maps, mode='bilinear', align_corners=False, **arguments)
+
+
+def old_mask_branch(old, name, convs, features):
+    for number in range(4):
+        features = conv(old, f'{name}.{convs}.{number}.conv', features, padding=1).relu()
+    weight, bias = old[f'{name}.upsample.weight'], old[f'{name}.upsample.bias']
+    features = functional.conv_transpose2d(features, weight, bias, stride=2).relu()
+    return conv(old, f'{name}.conv_logits', features)
+
+
+def old_features(old, levels):
+    resized = [resize(one, scale_factor=2.0 ** (n - 1)) for n, one in enumerate(levels)]
+    features = torch.cat(resized, dim=1)
+    for number, padding in ((0, 0), (3, 1)):
+        features = conv(old, f'prop_head.convs.{number}', features, padding)
+        norm = f'prop_head.convs.{number + 1}'
+        features = functional.batch_norm(
+            features,
+            old[f'{norm}.running_mean'],
+            old[f'{norm}.running_var'],
+            old[f'{norm}.weight'],
+            old[f'{norm}.bias'],
+        ).relu()
+    return conv(old, 'prop_head.convs.6', features)
+
+
+def old_propagated_mask(old, reference, current, box, label):
+    """(H, W) mask logits of one box, which lies on the grid of stride 8."""
+    channels, height, width = current.shape
+    similarity = reference.reshape(channels, -1).t() @ current.reshape(channels, -1)
+    similarity = similarity.softmax(dim=0)
+    places = [(row, column) for row in range(height) for column in range(width)]
+    places = torch.tensor(places, dtype=torch.float)
+    distance = (places[:, None] - places[None]).pow(2).sum(dim=2)
+    similarity = similarity * torch.exp(-distance / 8.0**2)
+    left, top, right, bottom = (side // 8 for side in box)
+    foreground = torch.zeros(height, width)
+    foreground[top:bottom, left:right] = 1
+    maps = torch.stack([1 - foreground, foreground]).reshape(2, -1)
+    arrived = (maps @ similarity).reshape(1, 2, height, width)
+    attention = resize(arrived, scale_factor=8.0).softmax(dim=1)[:, 1:]
+    attention = resize(attention, size=(height, width))
+    logits = old_mask_branch(old, 'prop_head', 'mask_convs', attention * current[None])
+    return resize(logits, scale_factor=4.0)[0, label + 1]
+
+
+def pyramid(height=64, width=96):
+    return [torch.randn(1, 256, height // stride, width // stride) for stride in (4, 8, 16, 32)]
+
+
+# Module by module
+
+
+def test_shared_parts_have_the_old_tensors(model, old):
+    new = model.state_dict()
+    for part, prefix in (
+        ('backbone', 'detector.backbone'),
+        ('neck', 'detector.neck'),
+        ('rpn_head', 'detector.rpn_head'),
+    ):
+        keys = [key for key in old if key.startswith(f'{part}.')]
+        for key in keys:
+            assert torch.equal(new[prefix + key[len(part) :]], old[key]), key
+        assert len(keys) == sum(key.startswith(f'{prefix}.') for key in new) > 5
+
+
+def test_propagation(model, old):
+    head = model.prop_head
+    levels, ref_levels = pyramid(), pyramid()
+    current, reference = old_features(old, levels), old_features(old, ref_levels)
+    torch.testing.assert_close(head.features(levels), current, rtol=1e-4, atol=1e-4)
+    # Smaller, so that attention is not of single places; both sides get the same.
+    current, reference = current[0] / 8, reference[0] / 8
+    boxes, labels = [[8, 16, 40, 48], [32, 0, 96, 24]], [0, 39]
+    arrived = head.attention(
+        reference, current, torch.tensor(boxes).float(), torch.tensor(labels), head.test_sigma
+    )
+    logits = head.segment(current[None], head.attend(*arrived), torch.tensor(labels))
+    for found, box, label in zip(logits, boxes, labels, strict=True):
+        wanted = old_propagated_mask(old, reference, current, box, label)
+        assert found.shape == wanted.shape == (64, 96)
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(logits[0], logits[1], atol=0.1)
+
+
+def test_match_scores(model, old):
+    def embed(features):
+        hidden = linear(old, 'track_head.fcs.0', features.flatten(1)).relu()
+        embeddings = linear(old, 'track_head.fcs.1', hidden)
+        return embeddings / embeddings.pow(2).sum(dim=1, keepdim=True).sqrt()
+
+    found, known = torch.randn(3, 256, 7, 7), torch.randn(2, 256, 7, 7)
+    products = embed(found) @ embed(known).t()
+    wanted = torch.cat([torch.zeros(3, 1), products], dim=1)
+    head = model.track_head.embed_head
+    torch.testing.assert_close(
+        matching_logits(head(found), head(known)), wanted, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_class_scores_and_boxes(model, old):
+    features = torch.randn(5, 256, 7, 7)
+    hidden = linear(old, 'bbox_head.shared_fcs.0', features.flatten(1)).relu()
+    hidden = linear(old, 'bbox_head.shared_fcs.1', hidden).relu()
+    scores = linear(old, 'bbox_head.fc_cls', hidden).softmax(dim=1)
+    deltas = linear(old, 'bbox_head.fc_reg', hidden).reshape(5, CLASSES + 1, 4)
+
+    head = model.detector.roi_head.bbox_head
+    corners = torch.rand(5, 2) * 40
+    boxes = torch.cat([corners, corners + 10 + torch.rand(5, 2) * 40], dim=1)
+    found = head.predict_by_feat(
+        (torch.cat([torch.zeros(5, 1), boxes], dim=1),),
+        *([one] for one in head(features)),
+        [dict(img_shape=(96, 128), scale_factor=(1.0, 1.0))],
+        rcnn_test_cfg=None,
+    )[0]
+    torch.testing.assert_close(found.scores[:, :CLASSES], scores[:, 1:], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found.scores[:, CLASSES], scores[:, 0], rtol=1e-4, atol=1e-6)
+    for box, delta, decoded in zip(
+        boxes.tolist(), deltas[:, 1:].tolist(), found.bboxes.tolist(), strict=True
+    ):
+        width, height = box[2] - box[0] + 1, box[3] - box[1] + 1
+        for label, (across, down, wider, higher) in enumerate(delta):
+            x = (box[0] + box[2]) / 2 + 0.1 * across * width
+            y = (box[1] + box[3]) / 2 + 0.1 * down * height
+            limit = -math.log(16 / 1000)
+            half_width = width * math.exp(min(max(0.2 * wider, -limit), limit)) / 2
+            half_height = height * math.exp(min(max(0.2 * higher, -limit), limit)) / 2
+            # The original's corners are half a pixel further in: mmdet measured that boxes of the
+            # full width score higher in what surrounds them today.
+            wanted = [
+                min(max(x - half_width, 0), 127),
+                min(max(y - half_height, 0), 95),
+                min(max(x + half_width, 0), 127),
+                min(max(y + half_height, 0), 95),
+            ]
+            assert decoded[4 * label : 4 * label + 4] == pytest.approx(wanted, abs=2e-3)
+
+
+def test_mask_logits(model, old):
+    features = torch.randn(2, 256, 14, 14)
+    wanted = old_mask_branch(old, 'mask_head', 'convs', features)
+    found = model.detector.roi_head.mask_head(features)
+    assert found.shape == (2, CLASSES, 28, 28)
+    torch.testing.assert_close(found, wanted[:, 1:], rtol=1e-4, atol=1e-4)
+
+
+def test_attention_neck():
+    old = old_weights(attention_neck=True, base=1, width=8, fc=2)
+    weights = convert_weights(old, 'old.pth').weights
+    neck = AttentionNeck(channels=8)
+    prefix = 'attn_neck.'
+    neck.load_state_dict(
+        {key[len(prefix) :]: one for key, one in weights.items() if key.startswith(prefix)}
+    )
+    current, reference = torch.randn(1, 8, 4, 5), torch.randn(1, 8, 4, 5)
+    key = conv(old, 'neck_attn.conv1', reference, padding=1).relu().reshape(8, 20)
+    query = conv(old, 'neck_attn.conv1', current, padding=1).relu().reshape(8, 20)
+    value = conv(old, 'neck_attn.conv2', current, padding=1).relu().reshape(8, 20)
+    correlation = (key.t() @ query).softmax(dim=0)  # (reference, current)
+    attended = (value @ correlation).reshape(1, 8, 4, 5)
+    wanted = current + old['neck_attn.gamma'] * attended
+    torch.testing.assert_close(neck([current], [reference])[0], wanted, rtol=1e-4, atol=1e-4)
+
+
+# Conventions of the configs
+
+
+def test_anchors_have_the_old_corners(model):
+    anchors = model.detector.rpn_head.prior_generator.grid_priors([(2, 3)] * 5, device='cpu')
+    for level, stride in enumerate((4, 8, 16, 32, 64)):
+        wanted = []
+        for row in range(2):
+            for column in range(3):
+                for ratio in (0.5, 1.0, 2.0):
+                    width, height = (8 * stride * ratio**power for power in (-0.5, 0.5))
+                    middle = (stride - 1) / 2
+                    corners = torch.tensor(
+                        [
+                            middle - (width - 1) / 2,
+                            middle - (height - 1) / 2,
+                            middle + (width - 1) / 2,
+                            middle + (height - 1) / 2,
+                        ]
+                    ).round()
+                    shift = torch.tensor([column, row, column, row]) * stride
+                    wanted.append(corners + shift)
+        assert torch.equal(anchors[level], torch.stack(wanted))
+
+
+def test_roi_align_has_two_points_a_side_and_no_half_pixel(model):
+    box = [10.0, 6.0, 45.0, 38.0]  # of the finest level, 4 pixels a cell
+    levels = [torch.randn(1, 256, 16, 16) for _ in range(4)]
+    rois = torch.tensor([[0.0, *box]])
+    roi_head = model.detector.roi_head
+    for extractor, bins in (
+        (roi_head.bbox_roi_extractor, 7),
+        (roi_head.mask_roi_extractor, 14),
+        (model.track_head.roi_extractor, 7),
+    ):
+        left, top, right, bottom = (side / 4 for side in box)
+        wanted = torch.zeros(256, bins, bins)
+        for row in range(2 * bins):
+            for column in range(2 * bins):
+                y = top + (bottom - top) * (row + 0.5) / (2 * bins)
+                x = left + (right - left) * (column + 0.5) / (2 * bins)
+                for cell_y in (int(y), int(y) + 1):
+                    for cell_x in (int(x), int(x) + 1):
+                        weight = (1 - abs(y - cell_y)) * (1 - abs(x - cell_x))
+                        value = levels[0][0, :, cell_y, cell_x]
+                        wanted[:, row // 2, column // 2] += weight * value / 4
+        torch.testing.assert_close(extractor(levels, rois)[0], wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('name', [OBJPROP, MASKTRACK])
+def test_suppression_keeps_what_the_original_kept(pytestconfig, name):
+    """The original decodes to x2 - x1 + 1 wide boxes and counts overlaps alike."""
+    detector = load_config(pytestconfig.rootpath / name).model.detector
+    coder = TASK_UTILS.build(detector.rpn_head.bbox_coder)
+    corners = torch.rand(60, 2) * 20
+    priors = torch.cat([corners, corners + 10 + torch.rand(60, 2) * 20], dim=1).round()
+    deltas, scores = torch.randn(60, 4) * 0.1, torch.rand(60)
+    sizes = priors[:, 2:] - priors[:, :2] + 1
+    centres = (priors[:, :2] + priors[:, 2:]) / 2 + deltas[:, :2] * sizes
+    sizes = sizes * deltas[:, 2:].exp()
+    old = torch.cat([centres - sizes / 2 + 0.5, centres + sizes / 2 - 0.5], dim=1)
+    for config in (detector.test_cfg.rcnn.nms, detector.test_cfg.rpn.nms):
+        kept = []
+        for one in scores.argsort(descending=True).tolist():
+            if all(old_iou(old[one], old[other]) <= config.iou_threshold for other in kept):
+                kept.append(one)
+        group = torch.zeros(60, dtype=torch.long)
+        _, found = batched_nms(coder.decode(priors, deltas), scores, group, dict(config))
+        assert found.tolist() == kept and 5 < len(kept) < 60
+
+
+def old_iou(one, other):
+    sides = [
+        max(float(min(one[k + 2], other[k + 2]) - max(one[k], other[k])) + 1, 0) for k in (0, 1)
+    ]
+    areas = [float((box[2] - box[0] + 1) * (box[3] - box[1] + 1)) for box in (one, other)]
+    both = sides[0] * sides[1]
+    return both / (sum(areas) - both)
+
+
+@pytest.mark.parametrize('name', [OBJPROP, MASKTRACK])
+def test_settings_of_the_published_runs(pytestconfig, name):
+    config = load_config(pytestconfig.rootpath / name)
+    test_cfg = config.model.detector.test_cfg
+    objprop = name == OBJPROP
+    assert test_cfg.rpn.max_per_img == (1000 if objprop else 200)
+    assert test_cfg.rcnn.score_thr == (0.001 if objprop else 0.05)
+    assert test_cfg.rcnn.max_per_img == (100 if objprop else 10)
+    assert config.model.track_head.embed_head.get('normalize_at_test', False) == objprop
+    assert config.load_from is None
+
+
+def test_frames_of_a_video_run(model, monkeypatch):
+    metainfo = dict(
+        img_shape=(64, 96),
+        ori_shape=(64, 96),
+        pad_shape=(64, 96),
+        batch_input_shape=(64, 96),
+        scale_factor=(1.0, 1.0),
+    )
+    state = model.init_state()
+    for frame, detections in enumerate((8, 3)):
+        monkeypatch.setitem(model.detector.roi_head.test_cfg, 'max_per_img', detections)
+        metainfo['frame_id'] = frame
+        instances, state = model.step(torch.randn(3, 64, 96), metainfo, state)
+        assert (~instances.propagated).sum() == detections
+        assert instances.masks.shape == (len(instances), 64, 96)
+        assert len(instances.ids.unique()) == len(instances)
+        assert torch.isfinite(instances.scores).all()
+        assert instances.scores.min() > 0.001
+    assert instances.propagated.any()
+
+
+# Files
+
+
+@pytest.mark.parametrize(
+    ('parts', 'config', 'method', 'count'),
+    [
+        (('prop_head', 'neck_attn'), OBJPROP, 'ObjProp', 392),
+        ((), OBJPROP, 'ObjProp', 392),
+        ((), MASKTRACK, 'MaskTrack R-CNN', 364),
+    ],
+    ids=['attention-neck', 'released', 'masktrack'],
+)
+def test_every_key_has_a_place(pytestconfig, parts, config, method, count):
+    shapes = old_shapes()
+    if 'neck_attn' not in parts:
+        shapes = {key: one for key, one in shapes.items() if not key.startswith('neck_attn')}
+    if config == MASKTRACK:
+        shapes = {key: one for key, one in shapes.items() if not key.startswith('prop_head')}
+    converted = convert_weights(
+        {key: torch.empty(shape, device='meta') for key, shape in shapes.items()}, 'old.pth'
+    )
+    assert (converted.method, converted.num_classes) == (method, CLASSES)
+    settings = load_config(pytestconfig.rootpath / config).model
+    if 'neck_attn' in parts:
+        settings.attn_neck = dict(type='AttentionNeck', channels=256)
+        count += 5
+        assert "model.attn_neck = dict(type='AttentionNeck', channels=256)" in str(converted)
+    with torch.device('meta'):  # keys and shapes without the memory
+        model = MODELS.build(settings)
+    report = load_weights(model, converted.weights, 'new.pth')
+    assert report.complete and report.loaded == len(converted.weights) == count
+
+
+@pytest.mark.parametrize('form', ['state_dict', 'bare', 'module'])
+def test_forms_of_a_file(tmp_path, form):
+    weights = small_weights()
+    content = weights
+    if form == 'module':
+        content = {f'module.{key}': value for key, value in weights.items()}
+    if form == 'state_dict':
+        momentum = torch.zeros(1000)
+        content = dict(
+            state_dict=weights,
+            optimizer=dict(state={0: momentum}),
+            meta=dict(epoch=12, mmdet_version='0.6.0'),
+        )
+    source, target = tmp_path / 'old.pth', tmp_path / 'new' / 'new.pth'
+    torch.save(content, source)
+    converted = convert_file(source, target)
+    report = str(converted)
+    new = read_checkpoint(target)
+    assert set(new) == {'state_dict', 'meta'}
+    assert new['meta'] == dict(converted_from='old.pth', method='ObjProp', num_classes=5)
+    # All but prop_head.conv1 and conv2.
+    assert len(new['state_dict']) == len(weights) - 4 == 397
+    assert 'ObjProp: 397 tensors, 5 categories' in report
+    assert 'left out: prop_head.conv2.conv.bias' in report
+    assert ('left out: optimizer' in report) == (form == 'state_dict')
+    head = 'detector.roi_head.bbox_head'
+    old_classes = weights['bbox_head.fc_cls.weight']
+    rows = [old_classes[row].tolist() for row in (1, 2, 3, 4, 5, 0)]
+    assert new['state_dict'][f'{head}.fc_cls.weight'].tolist() == rows
+    kept = new['state_dict'][f'{head}.fc_reg.weight']
+    assert torch.equal(kept, weights['bbox_head.fc_reg.weight'][4:])
+    assert kept.untyped_storage().nbytes() == kept.nbytes
+    assert [one.name for one in target.parent.iterdir()] == ['new.pth']
+
+
+def test_plain_mask_rcnn_is_told_apart():
+    weights = small_weights(attention_neck=False)
+    weights = {
+        k: v for k, v in weights.items() if k.split('.')[0] not in ('prop_head', 'track_head')
+    }
+    converted = convert_weights(weights, 'old.pth')
+    assert converted.method == 'Mask R-CNN' and 'load_from' in str(converted)
+
+
+def changed(change):
+    weights = small_weights()
+    if change == 'extra part':
+        weights['flow_head.weight'] = torch.zeros(1)
+    elif change == 'extra key':
+        weights['prop_head.W'] = torch.zeros(1)
+    elif change == 'rows':
+        weights['mask_head.conv_logits.weight'] = torch.zeros(81, 4, 1, 1)
+    elif change == 'bias':
+        weights['bbox_head.fc_reg.bias'] = torch.zeros(20)
+    elif change == 'scalar':
+        weights['bbox_head.fc_cls.bias'] = torch.tensor(0.0)
+    elif change == 'no layer':
+        del weights['bbox_head.fc_reg.weight']
+    elif change == 'no part':
+        weights = {k: v for k, v in weights.items() if not k.startswith('mask_head')}
+    elif change == 'today':
+        weights = convert_weights(weights, 'old.pth').weights
+    elif change == 'neither':
+        weights = {f'encoder.{number}': torch.zeros(1) for number in range(8)}
+    elif change == 'nothing':
+        weights = dict(epoch=3)
+    return weights
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ('extra part', r'1 keys that no released .*: flow_head\.weight\.'),
+        ('extra key', r'1 keys that no released .*: prop_head\.W\.'),
+        ('rows', r'fc_cls\.weight has 6 rows.*: mask_head\.conv_logits\.weight 81 \(6\)\.$'),
+        ('bias', r'bbox_head\.fc_reg\.bias 20 \(24\)\.$'),
+        ('scalar', r'bbox_head\.fc_cls\.bias 0 \(6\)\.$'),
+        ('no layer', r'but no bbox_head\.fc_reg\.weight\.$'),
+        ('no part', 'but no mask_head: is it another method'),
+        ('today', r"already has today's layout \(keys detector\.\*\): there is nothing to convert"),
+        ('neither', r'expected keys .*, found encoder\.0, .*encoder\.4 and 3 more\.$'),
+        ('nothing', 'found no tensors'),
+    ],
+)
+def test_files_that_cannot_be_converted(tmp_path, change, message):
+    source, target = tmp_path / 'old.pth', tmp_path / 'new.pth'
+    torch.save(changed(change), source)
+    with pytest.raises(UserError, match=message) as caught:
+        convert_file(source, target)
+    assert str(source) in str(caught.value)
+    assert [one.name for one in tmp_path.iterdir()] == ['old.pth']
+
+
+def test_out_must_be_another_file_that_can_be_written(tmp_path):
+    source, link = tmp_path / 'old.pth', tmp_path / 'link.pth'
+    torch.save(small_weights(), source)
+    link.symlink_to(source)
+    before = source.read_bytes()
+    for target in (source, link, tmp_path / 'x' / '..' / 'old.pth'):
+        with pytest.raises(UserError, match='OUT is the same file as IN'):
+            convert_file(source, target)
+    with pytest.raises(UserError, match='cannot write'):
+        convert_file(source, source / 'new.pth')
+    with pytest.raises(UserError, match='it is a folder'):
+        convert_file(source, tmp_path)
+    assert source.read_bytes() == before
+
+
+def test_failing_save_leaves_nothing(tmp_path, monkeypatch):
+    def fail(content, path):
+        path.write_bytes(b'half')
+        raise RuntimeError('PytorchStreamWriter failed writing file')
+
+    source, target = tmp_path / 'old.pth', tmp_path / 'new.pth'
+    torch.save(small_weights(), source)
+    target.write_bytes(b'of before')
+    monkeypatch.setattr(torch, 'save', fail)
+    with pytest.raises(UserError, match='cannot write .*failed writing'):
+        convert_file(source, target)
+    assert target.read_bytes() == b'of before'
+    assert sorted(one.name for one in tmp_path.iterdir()) == ['new.pth', 'old.pth']

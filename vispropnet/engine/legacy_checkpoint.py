@@ -1,0 +1,228 @@
+"""Files of the mmdetection 0.6 era, in which MaskTrack R-CNN and ObjProp were released.
+
+Their heads stand beside each other, and class 0 is the background, which today is the last of the
+box head's classes and no channel at all of the masks. The weights are otherwise the same; with what
+conventions they have to be run is told by the configs whose name ends in ``_legacy.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from vispropnet.engine.checkpoint import has_legacy_layout, read_checkpoint, tensors_of
+from vispropnet.errors import UserError
+from vispropnet.fileio import atomic_path
+
+# Part of an old model: what its keys look like, and what today's begin with. None: left out.
+_LAYOUT = {
+    'backbone': [(r'(conv1|bn1|layer\d+)\.', 'detector.backbone')],
+    'neck': [(r'(lateral_convs|fpn_convs)\.', 'detector.neck')],
+    'rpn_head': [(r'(rpn_conv|rpn_cls|rpn_reg)\.', 'detector.rpn_head')],
+    'bbox_head': [(r'(shared_fcs\.\d+|fc_cls|fc_reg)\.', 'detector.roi_head.bbox_head')],
+    'mask_head': [(r'(convs\.\d+|upsample|conv_logits)\.', 'detector.roi_head.mask_head')],
+    'track_head': [(r'fcs\.\d+\.', 'track_head.embed_head')],
+    'prop_head': [
+        (r'(convs\.\d+|mask_convs\.\d+|upsample|conv_logits)\.', 'prop_head'),
+        # Made by the original, but never used.
+        (r'(conv1|conv2)\.', None),
+    ],
+    'neck_attn': [(r'(gamma$|conv1\.|conv2\.)', 'attn_neck')],
+}
+_DETECTOR = ('backbone', 'neck', 'rpn_head', 'bbox_head', 'mask_head')
+
+METHODS = {
+    'ObjProp': 'configs/objprop/objprop_r50_fpn_1x_ytvis2019_legacy.py',
+    'MaskTrack R-CNN': 'configs/masktrack_rcnn/masktrack-rcnn_r50_fpn_1x_ytvis2019_legacy.py',
+}
+
+
+@dataclass
+class Conversion:
+    """An old file's weights under today's keys, and what became of them.
+
+    Args:
+        method: ``'ObjProp'``, ``'MaskTrack R-CNN'`` or, of a file without a track head,
+            ``'Mask R-CNN'``.
+        num_classes: Categories, without the background.
+        weights: State dict.
+        dropped: What of the old file was left out, one text each.
+    """
+
+    method: str
+    num_classes: int
+    weights: dict[str, Tensor]
+    dropped: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [f'{self.method}: {len(self.weights)} tensors, {self.num_classes} categories']
+        lines += [f'left out: {one}' for one in self.dropped]
+        if self.method in METHODS:
+            lines.append(f'run it with {METHODS[self.method]} or a config made like it')
+        else:
+            lines.append('no track head: good to start a training from, with load_from')
+        if any(key.startswith('attn_neck.') for key in self.weights):
+            lines.append(
+                'it has an attention neck, so the config needs '
+                "model.attn_neck = dict(type='AttentionNeck', channels=256)"
+            )
+        return '\n'.join(lines)
+
+
+def convert_file(
+    source: str | os.PathLike, target: str | os.PathLike, trust: bool = False
+) -> Conversion:
+    """Converts a file of the old layout; optimizer and other state is not kept.
+
+    Args:
+        source: The old file.
+        target: Where the new one goes, whole or not at all.
+        trust: Whether the old file may run code while it is read.
+
+    Returns:
+        What was converted.
+
+    Raises:
+        UserError: if both are the same file, the old one is missing, damaged or of another layout,
+            or the new one cannot be written.
+    """
+    source = os.fspath(source)
+    if os.path.realpath(source) == os.path.realpath(target):
+        raise UserError(f'{target}: OUT is the same file as IN; choose another name.')
+    checkpoint = read_checkpoint(source, trust=trust)
+    converted = convert_weights(tensors_of(checkpoint), source)
+    if 'state_dict' in checkpoint:
+        converted.dropped += [f'{key} of the file' for key in checkpoint if key != 'state_dict']
+    meta = dict(
+        converted_from=os.path.basename(source),
+        method=converted.method,
+        num_classes=converted.num_classes,
+    )
+    with atomic_path(target) as temporary:
+        try:
+            torch.save(dict(state_dict=converted.weights, meta=meta), temporary)
+        except (OSError, RuntimeError) as error:  # a full disk is either
+            raise UserError(f'cannot write {target}: {error}') from None
+    return converted
+
+
+def convert_weights(old: Mapping[str, Tensor], source: str) -> Conversion:
+    """Converts weights of the old layout.
+
+    Args:
+        old: State dict.
+        source: Where it comes from, for messages.
+
+    Returns:
+        What was converted. Nothing shares memory with ``old`` that is larger than what is kept.
+
+    Raises:
+        UserError: if they have another layout, lack a part, hold keys that are not known, or heads
+            disagree on the number of categories.
+    """
+    _check_layout(old, source)
+    weights, unused, unknown = {}, [], []
+    for key, value in old.items():
+        part, _, name = key.partition('.')
+        prefix = _new_prefix(part, name)
+        if prefix is None:
+            unused.append(key)
+        elif prefix == '':
+            unknown.append(key)
+        else:
+            weights[f'{prefix}.{name}'] = value
+    if unknown:
+        raise UserError(
+            f'checkpoint {source} has the old layout, but {len(unknown)} keys that no released '
+            f'MaskTrack R-CNN or ObjProp has: {_some(unknown)}. A changed model cannot be '
+            'converted.'
+        )
+    num_classes = _count_categories(old, source)
+    _move_background(weights)
+    parts = {key.split('.')[0] for key in old}
+    method = 'Mask R-CNN'
+    if 'track_head' in parts:
+        method = 'ObjProp' if 'prop_head' in parts else 'MaskTrack R-CNN'
+    dropped = [f'{key} (unused by the original too)' for key in unused]
+    dropped.append("the background's rows of fc_reg and conv_logits (those of fc_cls are last now)")
+    return Conversion(method, num_classes, weights, dropped)
+
+
+def _new_prefix(part: str, name: str) -> str | None:
+    """What the new key begins with; None for unused keys, '' for unknown ones."""
+    for pattern, prefix in _LAYOUT.get(part, []):
+        if re.match(pattern, name):
+            return prefix
+    return ''
+
+
+def _check_layout(old: Mapping[str, Tensor], source: str) -> None:
+    parts = {key.split('.')[0] for key in old}
+    if 'detector' in parts:
+        raise UserError(
+            f"checkpoint {source} already has today's layout (keys detector.*): there is nothing "
+            'to convert.'
+        )
+    if not has_legacy_layout(old):
+        found = f'found {_some(old)}' if old else 'found no tensors'
+        raise UserError(
+            f'checkpoint {source} is no MaskTrack R-CNN or ObjProp file of the old layout: '
+            f'expected keys backbone.*, rpn_head.*, bbox_head.* ..., {found}.'
+        )
+    wanted = _DETECTOR + (('track_head',) if 'prop_head' in parts else ())
+    missing = [part for part in wanted if part not in parts]
+    if missing:
+        raise UserError(
+            f'checkpoint {source} has the old layout, but no {", ".join(missing)}: is it another '
+            'method, or a part of a file?'
+        )
+
+
+def _count_categories(old: Mapping[str, Tensor], source: str) -> int:
+    """Number of categories without the background, on which all heads have to agree."""
+    per_row = {'bbox_head.fc_cls': 1, 'bbox_head.fc_reg': 4, 'mask_head.conv_logits': 1}
+    if any(key.startswith('prop_head.') for key in old):
+        per_row['prop_head.conv_logits'] = 1
+    names = [f'{layer}.{kind}' for layer in per_row for kind in ('weight', 'bias')]
+    missing = [name for name in names if name not in old]
+    if missing:
+        raise UserError(f'checkpoint {source} has the old layout, but no {", ".join(missing)}.')
+    rows = {name: old[name].shape[0] if old[name].ndim else 0 for name in names}
+    classes = rows['bbox_head.fc_cls.weight']
+    wanted = {name: classes * per_row[name.rpartition('.')[0]] for name in names}
+    wrong = [
+        f'{name} {rows[name]} ({wanted[name]})' for name in names if rows[name] != wanted[name]
+    ]
+    if wrong or classes < 2:
+        raise UserError(
+            f'checkpoint {source}: its heads disagree on the number of categories. '
+            f'bbox_head.fc_cls.weight has {classes} rows, one of them the background; '
+            f'rows found (and expected) of others: {", ".join(wrong) or "none"}.'
+        )
+    return classes - 1
+
+
+def _move_background(weights: dict[str, Tensor]) -> None:
+    """Class 0 was the background: makes it the last one, or leaves it out."""
+    for kind in ('weight', 'bias'):
+        name = f'detector.roi_head.bbox_head.fc_cls.{kind}'
+        weights[name] = torch.cat([weights[name][1:], weights[name][:1]])
+        for layer, rows in (
+            ('detector.roi_head.bbox_head.fc_reg', 4),
+            ('detector.roi_head.mask_head.conv_logits', 1),
+            ('prop_head.conv_logits', 1),
+        ):
+            if f'{layer}.{kind}' in weights:
+                # A copy: torch saves the whole storage that a slice lies in.
+                weights[f'{layer}.{kind}'] = weights[f'{layer}.{kind}'][rows:].clone()
+
+
+def _some(keys: Iterable[str], most: int = 5) -> str:
+    keys = list(keys)
+    shown = ', '.join(keys[:most])
+    return shown if len(keys) <= most else f'{shown} and {len(keys) - most} more'
