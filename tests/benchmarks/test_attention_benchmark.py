@@ -1,0 +1,65 @@
+import json
+import math
+
+import pytest
+import torch
+
+from vispropnet.benchmarks.attention import Settings, benchmark, build_inputs, plain_neck
+from vispropnet.errors import UserError
+
+
+@pytest.mark.parametrize('value', ['current', 'reference'])
+@pytest.mark.parametrize(('size', 'levels'), [((64, 32), 5), ((96, 64), 1)])
+def test_ours_equals_the_dense_form(value, size, levels):
+    neck, current, reference = build_inputs(
+        Settings(size=size, levels=levels, channels=16, value=value)
+    )
+    width, height = size
+    expected_shapes = [
+        (1, 16, -(-height // stride), -(-width // stride)) for stride in (4, 8, 16, 32, 64)
+    ]
+    assert [tuple(one.shape) for one in current] == expected_shapes[:levels]
+    with torch.no_grad():
+        ours, dense = neck(current, reference), plain_neck(neck, current, reference)
+    for one, other, plain in zip(ours, dense, current, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-4)
+        assert (one - plain).abs().max() > 0.01
+
+
+def test_the_dense_form_by_hand():
+    neck, current, reference = build_inputs(Settings(size=(64, 32), levels=3, channels=4))
+    current, reference = current[2:], reference[2:]  # 2 x 4 positions
+    with torch.no_grad():
+        found = plain_neck(neck, current, reference)[0]
+        query = neck.conv1(current[0]).relu()[0].flatten(1)
+        key = neck.conv1(reference[0]).relu()[0].flatten(1)
+        value = neck.conv2(current[0]).relu()[0].flatten(1)
+    for here in range(8):
+        weights = [math.exp((query[:, here] @ key[:, there]).item()) for there in range(8)]
+        attended = sum(value[:, there] * weights[there] for there in range(8)) / sum(weights)
+        expected = current[0][0].flatten(1)[:, here] + 0.5 * attended
+        torch.testing.assert_close(found[0].flatten(1)[:, here], expected)
+
+
+def test_the_last_line_is_json_and_memory_is_measured(capsys):
+    settings = Settings(size=(256, 128), levels=2, channels=16)
+    row = benchmark(settings, repeats=1)
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == json.loads(json.dumps(row))
+    assert row['name'] == 'attention' and row['max_abs_diff'] < 1e-4
+    # The dense softmax alone has 2048 x 2048 entries of 4 bytes, and so has what it is made of.
+    if row['baseline_mib'] is not None:
+        assert row['baseline_mib'] > 32
+        assert row['ours_mib'] < row['baseline_mib']
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(levels=0), '--levels must be positive, got 0'),
+        (dict(channels=-4), '--channels must be positive, got -4'),
+        (dict(size=(64, 33)), 'multiples of 32, got 64 33'),
+    ],
+)
+def test_bad_settings_are_told(change, message):
+    with pytest.raises(UserError, match=message):
+        benchmark(Settings(**change), repeats=1, memory=False)

@@ -1,0 +1,153 @@
+import json
+import math
+
+import pytest
+import torch
+
+from vispropnet.benchmarks.plain_propagation import plain_gaussian, plain_probabilities
+from vispropnet.benchmarks.propagation import (
+    Settings,
+    benchmark,
+    build_scene,
+    make,
+    mean_iou,
+)
+from vispropnet.errors import UserError
+from vispropnet.ops.affinity import affinity
+
+SMALL = dict(missing=2, tracks=3, history=3, size=(96, 64), channels=16, classes=4)
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        dict(),
+        dict(history=1),
+        dict(missing=3),
+        dict(missing=1, tracks=1, history=1),
+        dict(classes=1, seed=5),
+    ],
+)
+def test_ours_equals_the_definition(change):
+    settings = Settings(**{**SMALL, **change})
+    outputs = []
+    for name in ('ours', 'baseline'):
+        variant = make(name, settings)
+        outputs.append(variant.run(variant.prepare()))
+    assert outputs[0].shape == (settings.missing, 64, 96)
+    torch.testing.assert_close(*outputs, rtol=0, atol=1e-4)
+    # Masks that say something: neither everything nor nothing.
+    assert 0.02 < (outputs[1] > 0.3).float().mean() < 0.5
+
+
+@pytest.mark.parametrize('renormalize', [True, False])
+def test_the_definition_by_hand(renormalize):
+    """One frame, one track, one position at a time."""
+    scene = build_scene(Settings(**{**SMALL, 'history': 1, 'tracks': 1, 'missing': 1}))
+    frame, head = scene.history[0], scene.head
+    head.renormalize = renormalize
+    height, width = scene.features.shape[1:]
+    left, top, right, bottom = frame.boxes[0].tolist()
+    attended = torch.zeros_like(scene.features)
+    for y in range(height):
+        for x in range(width):
+            here = scene.features[:, y, x]
+            scores = {
+                (v, u): (frame.features[:, v, u] @ here).item()
+                for v in range(height)
+                for u in range(width)
+            }
+            total = sum(math.exp(score) for score in scores.values())
+            arrived = [0.0, 0.0]
+            for (v, u), score in scores.items():
+                near = math.exp(-((y - v) ** 2 + (x - u) ** 2) / 64)
+                centre = (u + 0.5) * 8, (v + 0.5) * 8
+                inside = left <= centre[0] <= right and top <= centre[1] <= bottom
+                # The cell of the box's centre counts whatever the box's size.
+                middle = (left + right) // 16, (top + bottom) // 16
+                inside = inside or (u, v) == middle
+                arrived[inside] += math.exp(score) / total * near
+            if renormalize:
+                arrived = [one / sum(arrived) for one in arrived]
+            attended[:, y, x] = here / (1 + math.exp(arrived[0] - arrived[1]))
+    with torch.no_grad():
+        value = attended[None]
+        for conv in head.mask_convs:
+            value = conv(value)
+        value = head.conv_logits(head.upsample(value).relu())[:, frame.labels[0]][None]
+        expected = torch.nn.functional.interpolate(
+            value, scale_factor=4, mode='bilinear', align_corners=False
+        )[0].sigmoid()
+        found = plain_probabilities(scene.features, scene.history, head)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+def test_inputs_make_attention_neither_uniform_nor_one_hot():
+    scene = build_scene(Settings(size=(320, 192), history=3, channels=256, classes=4))
+    with torch.no_grad():
+        one = affinity(scene.history[0].features.flatten(1)[None], scene.features.flatten(1)[None])
+    entropy = -(one[0] * one[0].clamp(min=1e-12).log()).sum(dim=0)
+    # As many positions as share the attention.
+    assert 1.3 < entropy.exp().median() < one.shape[1] / 4
+
+
+def test_the_gaussian_by_hand():
+    weights = plain_gaussian((2, 3), 8.0, torch.zeros(1))
+    assert weights.shape == (6, 6)
+    # Position 0 is (0, 0), position 5 is (1, 2): 1 + 4 squared cells apart.
+    assert weights[0, 5].item() == pytest.approx(math.exp(-5 / 64))
+    assert weights[2, 3].item() == pytest.approx(math.exp(-5 / 64))
+    assert weights[4, 4].item() == 1
+
+
+def test_mean_iou():
+    masks = torch.zeros(3, 2, 4, dtype=torch.bool)
+    others = masks.clone()
+    masks[0, 0, :2] = True  # 2 pixels, 1 of them shared, 3 in all
+    others[0, 0, 1:3] = True
+    masks[1, 1] = True  # against nothing; the third pair is empty
+    assert mean_iou(masks, others) == pytest.approx((1 / 3 + 0 + 1) / 3)
+
+
+@pytest.mark.parametrize('fusion', ['masks', 'attention'])
+def test_the_last_line_is_json(capsys, fusion):
+    row = benchmark(Settings(fusion=fusion, **SMALL), repeats=2, memory=False)
+    printed = capsys.readouterr().out.splitlines()
+    assert json.loads(printed[-1]) == json.loads(json.dumps(row))
+    assert row['name'] == 'propagation' and row['fusion'] == fusion
+    assert row['ratio'] == pytest.approx(row['baseline_s'] / row['ours_s'], rel=1e-3)
+    assert len(row['ours_times_s']) == len(row['baseline_times_s']) == row['repeats'] == 2
+    assert row['ours_mib'] is None and row['baseline_mib'] is None
+    assert row['max_abs_diff'] < (1e-4 if fusion == 'masks' else 1)
+    assert 0 < row['mean_iou'] <= 1
+    assert row['threads'] == torch.get_num_threads() and row['torch'] == torch.__version__
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(missing=4), '--missing 4: only the 3 tracks'),
+        (dict(missing=0), '--missing must be positive, got 0'),
+        (dict(history=-1), '--history must be positive, got -1'),
+        (dict(size=(100, 64)), 'multiples of 32, got 100 64'),
+        (dict(size=(0, 64)), 'multiples of 32, got 0 64'),
+        (dict(device='tpu'), "--device must be 'cpu'"),
+        (dict(device='meta'), "--device must be 'cpu'"),
+    ],
+)
+def test_bad_settings_are_told(change, message):
+    with pytest.raises(UserError, match=message):
+        benchmark(Settings(**{**SMALL, **change}), repeats=1, memory=False)
+
+
+def test_repeats_must_be_positive():
+    with pytest.raises(UserError, match='--repeats must be positive, got 0'):
+        benchmark(Settings(**SMALL), repeats=0, memory=False)
+
+
+@pytest.mark.gpu
+def test_runs_on_a_gpu():
+    # Convolutions round there to TF32.
+    row = benchmark(Settings(device='cuda', **SMALL), repeats=1)
+    assert row['max_abs_diff'] < 0.02
+    assert row['ours_mib'] > 0 and row['baseline_mib'] > 0

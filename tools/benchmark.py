@@ -1,0 +1,132 @@
+"""Measures time and memory of ours beside a named baseline, in one run.
+
+Runs alternate; times are medians. The last line printed is one JSON object with the figures and
+what was measured; ratio is the baseline's time by ours, above 1 is faster.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from vispropnet.errors import report_user_errors
+
+CONFIGS = Path(os.path.relpath(Path(__file__).resolve().parent.parent / 'configs'))
+CONFIG = CONFIGS / 'objprop' / 'objprop_r50_fpn_1x_ytvis2019.py'
+BASELINE = CONFIGS / 'masktrack_rcnn' / 'masktrack-rcnn_r50_fpn_1x_ytvis2019.py'
+
+
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest='command', required=True, metavar='WHAT')
+    shared = _shared_options()
+    _add_propagation(commands, shared)
+    _add_attention(commands, shared)
+    _add_steps(commands, shared)
+    return parser.parse_args(arguments)
+
+
+def _shared_options() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        '--size',
+        nargs=2,
+        type=int,
+        default=(640, 384),
+        metavar=('WIDTH', 'HEIGHT'),
+        help='of the frames in pixels, multiples of 32 (640 384)',
+    )
+    shared.add_argument('--repeats', type=int, default=3, help='timed runs of each (%(default)s)')
+    shared.add_argument('--device', default='cpu', help='cpu or cuda (%(default)s)')
+    shared.add_argument('--seed', type=int, default=0, help='of weights and inputs (%(default)s)')
+    shared.add_argument(
+        '--no-memory',
+        dest='memory',
+        action='store_false',
+        help='do not measure memory, which on a CPU takes a further run of each',
+    )
+    return shared
+
+
+def _add_propagation(commands: argparse._SubParsersAction, shared: argparse.ArgumentParser) -> None:
+    parser = commands.add_parser(
+        'propagation',
+        parents=[shared],
+        help='masks of missing tracks, beside the definition written plainly',
+    )
+    for name, default, what in (
+        ('--missing', 1, 'tracks that are missing in the current frame'),
+        ('--tracks', 8, 'tracks in the history'),
+        ('--history', 24, 'frames of the history'),
+        ('--channels', 256, 'of the features'),
+        ('--classes', 40, 'categories'),
+    ):
+        parser.add_argument(name, type=int, default=default, help=f'{what} (%(default)s)')
+    parser.add_argument(
+        '--fusion',
+        choices=('masks', 'attention'),
+        default='masks',
+        help='what ours averages over the history (%(default)s)',
+    )
+
+
+def _add_attention(commands: argparse._SubParsersAction, shared: argparse.ArgumentParser) -> None:
+    parser = commands.add_parser(
+        'attention', parents=[shared], help='the attention neck, beside its dense form'
+    )
+    parser.add_argument('--levels', type=int, default=5, help='of features (%(default)s)')
+    parser.add_argument('--channels', type=int, default=256, help='of each level (%(default)s)')
+    parser.add_argument(
+        '--value',
+        choices=('current', 'reference'),
+        default='current',
+        help='whose features are summed up (%(default)s)',
+    )
+
+
+def _add_steps(commands: argparse._SubParsersAction, shared: argparse.ArgumentParser) -> None:
+    for name, what in (('train', 'a training step'), ('infer', 'a test frame')):
+        parser = commands.add_parser(
+            name, parents=[shared], help=f'{what} of two configs on the same input'
+        )
+        parser.add_argument('--config', default=str(CONFIG), help='ours (%(default)s)')
+        parser.add_argument('--baseline', default=str(BASELINE), help='its config (%(default)s)')
+        parser.add_argument('--objects', type=int, default=4, help='in a frame (%(default)s)')
+        if name == 'train':
+            parser.add_argument('--batch-size', type=int, default=2, help='pairs (%(default)s)')
+        else:
+            parser.add_argument(
+                '--same-test-cfg',
+                action=argparse.BooleanOptionalAction,
+                default=True,
+                help='give the baseline the proposals and detections of --config (yes)',
+            )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command."""
+    options = vars(parse_args(arguments))
+    command, repeats, memory = (options.pop(name) for name in ('command', 'repeats', 'memory'))
+    options['size'] = tuple(options['size'])
+    with report_user_errors():
+        if command == 'propagation':
+            from vispropnet.benchmarks import propagation
+
+            propagation.benchmark(propagation.Settings(**options), repeats, memory)
+        elif command == 'attention':
+            from vispropnet.benchmarks import attention
+
+            attention.benchmark(attention.Settings(**options), repeats, memory)
+        else:
+            from vispropnet.benchmarks import steps
+
+            run = steps.benchmark_train if command == 'train' else steps.benchmark_infer
+            run(steps.Settings(**options), repeats, memory)
+
+
+if __name__ == '__main__':
+    main()

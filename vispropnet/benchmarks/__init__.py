@@ -1,0 +1,1 @@
+"""Ours beside a named baseline, in one run: what ``tools/benchmark.py`` calls."""

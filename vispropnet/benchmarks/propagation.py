@@ -1,0 +1,242 @@
+"""Recovery of missing tracks beside the definition written plainly (ObjProp, section 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vispropnet.benchmarks.checks import check_device, check_positive, check_size
+from vispropnet.benchmarks.inputs import moving_pyramids, settle_norms
+from vispropnet.benchmarks.measure import (
+    Variant,
+    circumstances,
+    compare,
+    largest_difference,
+    quiet,
+    report,
+)
+from vispropnet.benchmarks.plain_propagation import plain_logits, plain_probabilities
+from vispropnet.errors import UserError
+from vispropnet.models.prop_heads.propagation_head import PropagationHead
+from vispropnet.models.trackers.track_recovery import TrackRecovery
+from vispropnet.models.trackers.video_state import HistoryFrame
+from vispropnet.registry import MODELS
+
+BASELINE = (
+    'the definition: a dense affinity per frame, then every track (missing or not) by itself, with '
+    'the mask logits of all categories'
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is propagated.
+
+    Args:
+        missing: Tracks that are missing in the current frame.
+        tracks: Tracks that every frame of the history holds.
+        history: Frames.
+        size: Width and height of the frames in pixels.
+        fusion: As in :class:`~vispropnet.models.trackers.track_recovery.TrackRecovery`.
+        channels: Of the features.
+        classes: Categories.
+        seed: Of weights and inputs.
+        device: Where it runs.
+    """
+
+    missing: int = 1
+    tracks: int = 8
+    history: int = 24
+    size: tuple[int, int] = (640, 384)
+    fusion: str = 'masks'
+    channels: int = 256
+    classes: int = 40
+    seed: int = 0
+    device: str = 'cpu'
+
+    def check(self) -> None:
+        """Checks them.
+
+        Raises:
+            UserError: for what cannot be run.
+        """
+        check_positive(
+            missing=self.missing,
+            tracks=self.tracks,
+            history=self.history,
+            channels=self.channels,
+            classes=self.classes,
+        )
+        check_size(self.size)
+        check_device(self.device)
+        if self.missing > self.tracks:
+            raise UserError(
+                f'--missing {self.missing}: only the {self.tracks} tracks of the history '
+                '(--tracks) can be missing.'
+            )
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A current frame, what is remembered of earlier ones, and who looks for the missing tracks.
+
+    Args:
+        features: (C, h, w) of the current frame.
+        history: Earlier frames; the tracks have the ids 0, 1, 2 and so on.
+        present: (N,) ids of the tracks that are not missing.
+        head: Carries and segments.
+        recovery: Ours.
+    """
+
+    features: Tensor
+    history: tuple[HistoryFrame, ...]
+    present: Tensor
+    head: PropagationHead
+    recovery: TrackRecovery
+
+
+def benchmark(settings: Settings, repeats: int, memory: bool = True) -> dict[str, Any]:
+    """Measures, prints and returns the figures.
+
+    Args:
+        settings: What is propagated.
+        repeats: Timed runs of each.
+        memory: Whether memory is measured.
+
+    Returns:
+        The JSON object of the last line.
+
+    Raises:
+        UserError: for settings that cannot be run.
+    """
+    settings.check()
+    check_positive(repeats=repeats)
+    small = replace(settings, size=(64, 64), history=2)
+    result = compare(make, settings, small, repeats, settings.device, memory)
+    ours, plain = result.outputs['ours'], result.outputs['baseline']
+    threshold = TrackRecovery().mask_threshold
+    measured = {
+        'baseline': BASELINE,
+        **{
+            name: getattr(settings, name)
+            for name in ('missing', 'tracks', 'history', 'size', 'fusion', 'channels', 'classes')
+        },
+        'mean_iou': mean_iou(ours > threshold, plain > threshold),
+        'mask_share': (plain > threshold).float().mean().item(),
+        **circumstances(settings.device, repeats, settings.seed),
+    }
+    return report('propagation', result, largest_difference(ours, plain), measured)
+
+
+def make(name: str, settings: Settings) -> Variant:
+    """Builds one of the two for :func:`~vispropnet.benchmarks.measure.compare`.
+
+    Args:
+        name: ``'ours'`` or ``'baseline'``.
+        settings: What is propagated.
+    """
+    scene = build_scene(settings)
+    missing = scene.recovery.find_missing(scene.history, scene.present)
+
+    @torch.no_grad()
+    def ours(_: None) -> Tensor:
+        return scene.recovery.probabilities(scene.features, missing, scene.history, scene.head)
+
+    @torch.no_grad()
+    def baseline(_: None) -> Tensor:
+        return plain_probabilities(scene.features, scene.history, scene.head)[missing.ids]
+
+    return Variant(ours if name == 'ours' else baseline)
+
+
+def build_scene(settings: Settings) -> Scene:
+    """Makes head and inputs from the seed.
+
+    Args:
+        settings: What is propagated.
+
+    Returns:
+        Everything on the settings' device.
+    """
+    torch.manual_seed(settings.seed)
+    device = settings.device
+    with quiet():
+        head = MODELS.build(
+            dict(
+                type='PropagationHead',
+                in_channels=settings.channels,
+                channels=settings.channels,
+                num_classes=settings.classes,
+            )
+        )
+        head.init_weights()
+    head = head.to(device).eval()
+    frames = moving_pyramids(
+        settings.size, settings.history + 1, settings.channels, head.num_levels, settings.seed
+    )
+    generator = torch.Generator().manual_seed(settings.seed)
+    boxes = _boxes(settings, generator)
+    labels = torch.randint(settings.classes, (settings.tracks,), generator=generator)
+    scores = torch.rand(settings.tracks, generator=generator) * 0.5 + 0.5
+    features = []
+    with torch.no_grad():
+        for levels in frames:
+            levels = [level.to(device) for level in levels]
+            if not features:
+                settle_norms(head, lambda levels=levels: head.features(levels))
+            features.append(head.features(levels)[0])
+    history = tuple(
+        HistoryFrame(
+            features=one,
+            # The fields move towards the origin, and so do the objects.
+            boxes=(boxes - frame).to(device),
+            ids=torch.arange(settings.tracks),
+            labels=labels,
+            scores=scores,
+        )
+        for frame, one in enumerate(features[:-1])
+    )
+    _spread_logits(head, features[-1], history[len(history) // 2])
+    return Scene(
+        features=features[-1],
+        history=history,
+        present=torch.arange(settings.missing, settings.tracks),
+        head=head,
+        recovery=TrackRecovery(history_length=settings.history, fusion=settings.fusion),
+    )
+
+
+def mean_iou(masks: Tensor, others: Tensor) -> float:
+    """Mean IoU of masks (N, H, W), bool, with others of the same objects; two empty ones have 1."""
+    union = (masks | others).sum(dim=(1, 2)).double()
+    shared = (masks & others).sum(dim=(1, 2)).double()
+    return torch.where(union > 0, shared / union.clamp(min=1), 1.0).mean().item()
+
+
+@torch.no_grad()
+def _spread_logits(head: PropagationHead, features: Tensor, frame: HistoryFrame) -> None:
+    """Rescales the last layer, so that masks have an inside and an outside.
+
+    A fresh one says about the same everywhere, and then all masks are alike, however they are made.
+    """
+    boxes, labels = frame.boxes[-1:], frame.labels[-1:].to(features.device)
+    arrived = head.attention(frame.features, features, boxes, labels, head.test_sigma)
+    logits = plain_logits(head.attend(*arrived)[0] * features, head).flatten(1)
+    layer = head.conv_logits
+    scale = 3 / logits.std(dim=1).clamp(min=1e-6)
+    layer.weight *= scale[:, None, None, None]
+    # An eighth of the frame is mask.
+    layer.bias -= scale * logits.kthvalue(logits.shape[1] * 7 // 8, dim=1).values
+
+
+def _boxes(settings: Settings, generator: torch.Generator) -> Tensor:
+    """(tracks, 4) boxes of several sizes, a twentieth to a half of the frame's sides."""
+    size = torch.tensor(settings.size, dtype=torch.float)
+    share = torch.linspace(0.05, 0.5, settings.tracks)[:, None]
+    stretch = torch.rand(settings.tracks, 2, generator=generator) * 0.4 + 0.8
+    sides = share * stretch * size
+    corner = torch.rand(settings.tracks, 2, generator=generator) * (size - sides)
+    return torch.cat([corner, corner + sides], dim=1)
