@@ -281,7 +281,7 @@ def test_cpu_and_gpu_agree(eager, variant):
     _, state = run_missing(model, frames(3))
     image = frames(1, seed=9)[0]
     features = model.extract_features(image[None])
-    missing = model.recovery._find_missing(state.history, torch.tensor([0]))
+    missing = model.recovery.find_missing(state.history, torch.tensor([0]))
     expected = model.recovery.probabilities(
         model.prop_head.features(features)[0], missing, state.history, model.prop_head
     )

@@ -135,6 +135,7 @@ class SlowHead:
         self.num_mask_convs = len(head.mask_convs)
         self.affinity = type(head.affinity).__name__
         self.class_agnostic = head.class_agnostic
+        self.renormalize = head.renormalize
 
     def conv(self, features, name, **options):
         weights = self.weights[f'{name}.weight'], self.weights[f'{name}.bias']
@@ -187,6 +188,8 @@ class SlowHead:
                     for x in range(reference.shape[2])
                 ]
                 share = share * torch.tensor(near, dtype=torch.double)
+                if self.renormalize:
+                    share = share / share.sum()
             foreground.append((share * inside).sum())
             background.append((share * (1 - inside)).sum())
         return [torch.stack(one).reshape(height, width) for one in (foreground, background)]
@@ -339,23 +342,28 @@ def test_attention_follows_an_object_by_hand():
     attended = head.attend(foreground, background)
     # softmax([0, 1]) and softmax([1, 0])
     torch.testing.assert_close(attended, 0.2689414 + (0.7310586 - 0.2689414) * expected)
-    # With the Gaussian what comes from a cell further down and right weighs exp(-2 / 4); what went
-    # around the edge of the frame comes from further away.
+    # Summing up to 1 again under the Gaussian changes nothing where all comes from one place.
+    given = reference, current, torch.tensor([[8.0, 0, 24, 8]]), torch.tensor([0])
+    for found, wanted in zip(
+        head.attention(*given, sigma=2.0), (expected, 1 - expected), strict=True
+    ):
+        torch.testing.assert_close(found, wanted)
+    head.renormalize = False
+    # With the Gaussian alone what comes from a cell further down and right weighs exp(-2 / 4); what
+    # went around the edge of the frame comes from further away.
     near = torch.full((3, 4), math.exp(-2 / 4))
     near[0], near[:, 0] = math.exp(-(4 + 1) / 4), math.exp(-(1 + 9) / 4)
     near[0, 0] = math.exp(-(4 + 9) / 4)
-    foreground, background = head.attention(
-        reference, current, torch.tensor([[8.0, 0, 24, 8]]), torch.tensor([0]), sigma=2.0
-    )
+    foreground, background = head.attention(*given, sigma=2.0)
     torch.testing.assert_close(foreground, expected * near)
     torch.testing.assert_close(background, (1 - expected) * near)
 
 
 @pytest.mark.parametrize('budget_mib', [256, 1e-9])
-@pytest.mark.parametrize('sigma', [None, 2.0])
+@pytest.mark.parametrize(('sigma', 'renormalize'), [(None, True), (2.0, True), (2.0, False)])
 @pytest.mark.parametrize('affinity', AFFINITIES)
-def test_attention_equals_the_loops(affinity, sigma, budget_mib):
-    head = head_of(affinity=affinity, budget_mib=budget_mib)
+def test_attention_equals_the_loops(affinity, sigma, renormalize, budget_mib):
+    head = head_of(affinity=affinity, budget_mib=budget_mib, renormalize=renormalize)
     reference = torch.randn(CHANNELS, 4, 3).requires_grad_()
     current = torch.randn(CHANNELS, 3, 5).requires_grad_()
     boxes = torch.tensor([[0.0, 0, 16, 16], [4, 9, 24, 30], [17, 17, 18, 18], [90, 0, 99, 9]])
@@ -525,6 +533,7 @@ def test_losses_and_gradients_equal_the_slow_ones(affinity, batch, device):
     'options',
     [
         dict(train_sigma=2.5),
+        dict(train_sigma=2.5, renormalize=False),
         dict(train_sigma=2.5, affinity=dict(type='CategoryAffinity', rank=2)),
         dict(class_agnostic=True),
         dict(budget_mib=1e-9, train_sigma=4.0),

@@ -69,13 +69,15 @@ def plain_attention(head, reference, current, box, sigma):
     for y, x in cells:
         products = [float(reference[:, j, i] @ current[:, y, x]) for j, i in cells]
         total = sum(math.exp(one) for one in products)
-        arrived = [0.0, 0.0]
+        arrived = [0.0, 0.0]  # background, foreground
         for (j, i), product in zip(cells, products, strict=True):
             weight = math.exp(product) / total
             weight *= math.exp(-((j - y) ** 2 + (i - x) ** 2) / sigma**2)
             centre_x, centre_y = 8 * i + 4, 8 * j + 4
             inside = box[0] <= centre_x <= box[2] and box[1] <= centre_y <= box[3]
             arrived[inside] += weight
+        if head.renormalize:
+            arrived = [one / sum(arrived) for one in arrived]
         background, foreground = math.exp(arrived[0]), math.exp(arrived[1])
         attention[y, x] = foreground / (foreground + background)
     return attention
@@ -102,13 +104,15 @@ HISTORY = [
 
 @torch.no_grad()
 @pytest.mark.parametrize('fusion', ['masks', 'attention'])
-@pytest.mark.parametrize('batch_mib', [1e-6, 64])
-def test_probabilities_are_those_of_the_definition(head, fusion, batch_mib):
+@pytest.mark.parametrize('batch_mib', [None, 64])
+@pytest.mark.parametrize('renormalize', [True, False])
+def test_probabilities_are_those_of_the_definition(head, fusion, batch_mib, renormalize):
+    head.renormalize = renormalize
     history = [frame(*one) for one in HISTORY]
     current = features()
     recovery = TrackRecovery(fusion=fusion, batch_mib=batch_mib)
     # 5 is in the current frame; 2 and 7 are missing. Label 2 has 0.9 of track 2, label 0 has 0.7.
-    missing = recovery._find_missing(tuple(history), torch.tensor([5]))
+    missing = recovery.find_missing(tuple(history), torch.tensor([5]))
     assert (missing.ids, missing.labels) == ([2, 7], [2, 1])
     assert missing.scores == pytest.approx([0.8, 0.5])
     found = recovery.probabilities(current, missing, tuple(history), head)
@@ -161,7 +165,7 @@ def test_threshold_applies_at_the_size_of_the_frame(head):
     current, state = features(), state_of([frame(*one) for one in HISTORY])
     state = state_of(history)
     recovery = TrackRecovery()
-    missing = recovery._find_missing(state.history, torch.tensor([], dtype=torch.long))
+    missing = recovery.find_missing(state.history, torch.tensor([], dtype=torch.long))
     probabilities = recovery.probabilities(current, missing, state.history, head)
     recovery.mask_threshold = float(probabilities.median())
     found, _ = recovery.recover(current, detections(), state, metainfo(), head)
@@ -211,7 +215,7 @@ def test_history_is_bounded_and_forgets(head):
         seen = detections([number], [[0, 0, 16, 16]])
         _, state = recovery.recover(features(), seen, state, metainfo(), head)
     assert [one.ids.tolist() for one in state.history] == [[2], [3]]
-    missing = recovery._find_missing(state.history, torch.tensor([3]))
+    missing = recovery.find_missing(state.history, torch.tensor([3]))
     assert missing.ids == [2]
 
 
@@ -219,8 +223,8 @@ def test_history_is_bounded_and_forgets(head):
 def test_unsure_tracks_can_be_left_out():
     state = state_of([frame(*one) for one in HISTORY])
     nobody = torch.tensor([], dtype=torch.long)
-    assert TrackRecovery(min_score=0.5)._find_missing(state.history, nobody).ids == [2, 7]
-    assert TrackRecovery(min_score=0.51)._find_missing(state.history, nobody).ids == [2]
+    assert TrackRecovery(min_score=0.5).find_missing(state.history, nobody).ids == [2, 7]
+    assert TrackRecovery(min_score=0.51).find_missing(state.history, nobody).ids == [2]
 
 
 @torch.no_grad()
@@ -229,7 +233,7 @@ def test_half_precision(head, dtype):
     history = [frame(*one) for one in HISTORY]
     current = features()
     recovery = TrackRecovery()
-    missing = recovery._find_missing(tuple(history), torch.tensor([5]))
+    missing = recovery.find_missing(tuple(history), torch.tensor([5]))
     expected = recovery.probabilities(current, missing, tuple(history), head)
     with torch.autocast('cpu', dtype=dtype):
         found = recovery.probabilities(current.to(dtype), missing, tuple(history), head)

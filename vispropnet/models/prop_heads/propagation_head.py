@@ -41,9 +41,9 @@ class PropagationHead(BaseModule):
         class_agnostic: One mask channel for all categories.
         train_sigma: Scale in cells of the Gaussian of the distance in training; None for none.
         test_sigma: The same at test.
-        renormalize: Whether what arrives is divided by what is left of the affinity under the
-            Gaussian. In the paper it is not: then positions whose affinity lies far away get
-            neither fore- nor background, and an attention of one half, which training never shows.
+        renormalize: Whether the affinity sums up to 1 again under the Gaussian. If not, positions
+            whose affinity lies far away get neither fore- nor background, and so an attention of
+            one half, which training without a Gaussian never shows.
         resize_attention: Whether attention is made at the input's resolution and brought back to
             stride 8, as the original code does, instead of at stride 8.
         attention_loss_weight: Weight of ``loss_propattn``.
@@ -69,7 +69,7 @@ class PropagationHead(BaseModule):
         class_agnostic: bool = False,
         train_sigma: float | None = None,
         test_sigma: float | None = 8.0,
-        renormalize: bool = False,
+        renormalize: bool = True,
         resize_attention: bool = False,
         attention_loss_weight: float = 1.0,
         mask_loss_weight: float = 1.0,

@@ -17,13 +17,19 @@ from vispropnet.registry import TASK_UTILS
 
 
 @dataclass(frozen=True)
-class _Missing:
-    """Tracks to recover, and where the history holds them; positions are in ``ids``."""
+class MissingTracks:
+    """Tracks to recover, and where the history holds them.
+
+    Args:
+        ids: Their ids, rising.
+        labels: Label of each, the one with the largest sum of scores.
+        scores: Mean score of each.
+        held: Per frame of the history (row in the frame, position in ``ids``) of each it holds.
+    """
 
     ids: list[int]
     labels: list[int]
     scores: list[float]
-    # Per frame of the history: (row in the frame, position of the track) of each it holds.
     held: list[list[tuple[int, int]]]
 
 
@@ -113,7 +119,7 @@ class TrackRecovery:
             [detections.ids.double(), detections.labels.double(), detections.scores.double()]
         ).cpu()
         ids, labels, scores = host[0].long(), host[1].long(), host[2].float()
-        missing = self._find_missing(state.history, ids)
+        missing = self.find_missing(state.history, ids)
         recovered = self._segment(features, missing, state.history, metainfo, head)
         boxes = detections.bboxes.float()
         if self.remember_recovered and len(recovered):
@@ -126,10 +132,40 @@ class TrackRecovery:
         history = (*state.history, frame)[-self.history_length :]
         return recovered, replace(state, history=history)
 
+    def find_missing(self, history: tuple[HistoryFrame, ...], present: Tensor) -> MissingTracks:
+        """Finds the tracks that the history holds and the current frame lacks.
+
+        Args:
+            history: Earlier frames, oldest first.
+            present: (N,) ids in the current frame, on the CPU.
+
+        Returns:
+            Those whose mean score reaches ``min_score``.
+        """
+        present = set(present.tolist())
+        votes, scores, places = {}, {}, {}
+        for frame, entries in enumerate(history):
+            rows = zip(
+                entries.ids.tolist(), entries.labels.tolist(), entries.scores.tolist(), strict=True
+            )
+            for row, (track, label, score) in enumerate(rows):
+                if track not in present:
+                    votes.setdefault(track, Counter())[label] += score
+                    scores.setdefault(track, []).append(score)
+                    places.setdefault(track, []).append((frame, row))
+        means = {track: sum(some) / len(some) for track, some in scores.items()}
+        ids = sorted(track for track in means if means[track] >= self.min_score)
+        held: list[list[tuple[int, int]]] = [[] for _ in history]
+        for position, track in enumerate(ids):
+            for frame, row in places[track]:
+                held[frame].append((row, position))
+        labels = [votes[track].most_common(1)[0][0] for track in ids]
+        return MissingTracks(ids, labels, [means[track] for track in ids], held)
+
     def probabilities(
         self,
         features: Tensor,
-        missing: _Missing,
+        missing: MissingTracks,
         history: tuple[HistoryFrame, ...],
         head: PropagationHead,
     ) -> Tensor:
@@ -168,32 +204,10 @@ class TrackRecovery:
             total.index_add_(0, which, logits.float().sigmoid())
         return total.div_(counts)
 
-    def _find_missing(self, history: tuple[HistoryFrame, ...], present: Tensor) -> _Missing:
-        """Finds the tracks of the history that are not present; a loop over ids, on the host."""
-        present = set(present.tolist())
-        votes, scores, places = {}, {}, {}
-        for frame, entries in enumerate(history):
-            rows = zip(
-                entries.ids.tolist(), entries.labels.tolist(), entries.scores.tolist(), strict=True
-            )
-            for row, (track, label, score) in enumerate(rows):
-                if track not in present:
-                    votes.setdefault(track, Counter())[label] += score
-                    scores.setdefault(track, []).append(score)
-                    places.setdefault(track, []).append((frame, row))
-        means = {track: sum(some) / len(some) for track, some in scores.items()}
-        ids = sorted(track for track in means if means[track] >= self.min_score)
-        held: list[list[tuple[int, int]]] = [[] for _ in history]
-        for position, track in enumerate(ids):
-            for frame, row in places[track]:
-                held[frame].append((row, position))
-        labels = [votes[track].most_common(1)[0][0] for track in ids]
-        return _Missing(ids, labels, [means[track] for track in ids], held)
-
     def _attention(
         self,
         features: Tensor,
-        missing: _Missing,
+        missing: MissingTracks,
         history: tuple[HistoryFrame, ...],
         head: PropagationHead,
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -219,7 +233,7 @@ class TrackRecovery:
     def _segment(
         self,
         features: Tensor,
-        missing: _Missing,
+        missing: MissingTracks,
         history: tuple[HistoryFrame, ...],
         metainfo: dict,
         head: PropagationHead,
