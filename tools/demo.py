@@ -20,7 +20,7 @@ from vispropnet.errors import UserError, report_user_errors
 from vispropnet.fileio import read_json, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
-CONFIG = 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
+CONFIG = 'configs/objprop/objprop_r18_fpn_2e_moving-shapes.py'
 PROGRESS = r'Epoch\('
 
 
@@ -145,6 +145,9 @@ def report(out: Path, began: float) -> None:
     from vispropnet.evaluation.average_precision import format_table
 
     print('\n' + format_table(read_json(out / 'metrics.json')))
+    propagated = sum(sum(track.get('propagated', ())) for track in read_json(out / 'results.json'))
+    if propagated:
+        print(f'{propagated} masks were propagated from other frames (dashed in the contact sheet)')
     print(f'\ndone in {(time.monotonic() - began) / 60:.1f} minutes:')
     for name in (
         'results.json',

@@ -261,6 +261,18 @@ def test_weighted_affinity_of_other_channels(build):
         build(**{'prop_head.affinity': dict(type='WeightedAffinity', channels=32)})
 
 
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(attn_neck=dict(NECK, channels=128)), 'attn_neck: channels=128, but .*=64'),
+        ({'prop_head.in_channels': 256}, 'prop_head: in_channels=256, but .*=64'),
+    ],
+)
+def test_channels_other_than_those_of_the_features(build, changes, message):
+    with pytest.raises(ValueError, match=message):
+        build(**changes)
+
+
 def test_loss_of_a_seeded_step(build):
     """Refactors leave it; a change of the method changes it on purpose."""
     torch.manual_seed(0)

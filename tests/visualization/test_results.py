@@ -49,6 +49,21 @@ def test_sure_tracks_are_drawn_where_they_are(files):
     assert np.abs(second - 128).max() < 12
 
 
+def test_propagated_masks_are_dashed(files):
+    plain = draw(files, score_threshold=0.1)
+    results = json.loads((files / 'results.json').read_text())
+    results[1]['propagated'] = [False, True]
+    (files / 'results.json').write_text(json.dumps(results))
+    first, second = draw(files, score_threshold=0.1)
+    assert np.abs(first - plain[0]).max() == 0
+    # White dashes on the outline of the right 20 columns; JPEG blurs them.
+    assert second[:, 40:42].max() > 220 > plain[1][15:, 40:42].max()
+    results[1]['propagated'] = [True]
+    (files / 'results.json').write_text(json.dumps(results))
+    with pytest.raises(UserError, match="track 2: 'propagated' has 1 entries, but video 9 has 2"):
+        draw(files, score_threshold=0.1)
+
+
 def test_threshold_lets_unsure_tracks_in(files):
     _, second = draw(files, score_threshold=0.1)
     assert np.abs(second[30:36, 45:55] - 128).max() > 20

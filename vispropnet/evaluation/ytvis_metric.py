@@ -135,6 +135,12 @@ class YouTubeVISMetric(BaseMetric):
             UserError: if the annotation file has nothing to score against, or does not fit.
         """
         results = sorted(results, key=lambda track: (track['video_id'], -track['score']))
+        propagated = sum(sum(track.get('propagated', ())) for track in results)
+        print_log(
+            f'{len(results)} tracks'
+            + (f', {propagated} of their masks propagated' if propagated else ''),
+            logger='current',
+        )
         if self.outfile is not None:
             write_results(self.outfile, results)
         if not self.scores_tracks:

@@ -129,12 +129,7 @@ def _result_tracks(results, video, threshold, names):
                 f'{where}: category_id {result["category_id"]} is not among the categories.'
             )
         rles = checked_rles(result['segmentations'], video, where)
-        propagated = result.get('propagated') or [False] * len(rles)
-        if len(propagated) != len(rles):
-            raise UserError(
-                f"{where}: 'propagated' has {len(propagated)} entries, but video {video['id']} has "
-                f'{len(rles)} frames.'
-            )
+        propagated = propagated_frames(result, video, where)
         tracks.append(_Track(result['category_id'], result['score'], rles, propagated))
     return sorted(tracks, key=lambda track: -track.score)
 
@@ -268,6 +263,30 @@ def read_frame(video: dict[str, Any], frame: int, images: Path) -> np.ndarray:
             f'{video["width"]} × {video["height"]}.'
         )
     return picture
+
+
+def propagated_frames(result: dict[str, Any], video: dict[str, Any], where: str) -> list[bool]:
+    """Tells in which frames a track's mask was propagated instead of detected.
+
+    Args:
+        result: Track of a result file; ``propagated`` may be missing.
+        video: Entry of the annotation file.
+        where: What to call the track in messages.
+
+    Returns:
+        One bool per frame.
+
+    Raises:
+        UserError: if there are not as many entries as frames.
+    """
+    count = len(video['file_names'])
+    propagated = result.get('propagated') or [False] * count
+    if len(propagated) != count:
+        raise UserError(
+            f"{where}: 'propagated' has {len(propagated)} entries, but video {video['id']} has "
+            f'{count} frames.'
+        )
+    return propagated
 
 
 def _legend(title, width, threshold, with_truth, result_name, dashes):

@@ -15,7 +15,7 @@ from vispropnet.datasets.annotation_file import read_annotation_file
 from vispropnet.datasets.rle import checked_rles
 from vispropnet.evaluation.result_file import read_results
 from vispropnet.fileio import atomic_path
-from vispropnet.visualization.contact_sheet import read_frame
+from vispropnet.visualization.contact_sheet import propagated_frames, read_frame
 from vispropnet.visualization.overlay import draw_instances
 
 
@@ -31,7 +31,7 @@ def draw_results(
 
     Args:
         annotations: YouTube-VIS annotation file.
-        results: Result file.
+        results: Result file. Masks that it tells to be propagated get a dashed outline.
         images: Folder that the ``file_names`` of the videos start from.
         out_dir: Gets ``<video id>/<frame>.jpg``.
         score_threshold: Results below this score are left out.
@@ -55,6 +55,7 @@ def draw_results(
         for number, track in numbered:
             where = f'result file {results}: video {video["id"]}, track {number}'
             track['segmentations'] = checked_rles(track['segmentations'], video, where)
+            track['propagated'] = propagated_frames(track, video, where)
         for frame in range(len(video['file_names'])):
             picture = read_frame(video, frame, Path(images))
             shown = [(number, one) for number, one in numbered if one['segmentations'][frame]]
@@ -67,6 +68,7 @@ def draw_results(
                 [one['score'] for _, one in shown],
                 names,
                 scale=-(-min_width // video['width']),
+                propagated=[one['propagated'][frame] for _, one in shown],
             )
             with atomic_path(Path(out_dir) / str(video['id']) / f'{frame:05d}.jpg') as temporary:
                 temporary.write_bytes(cv2.imencode('.jpg', picture)[1].tobytes())

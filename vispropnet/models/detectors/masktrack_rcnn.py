@@ -36,6 +36,9 @@ class MaskTrackRCNN(VISDetector):
         attn_neck: Config of an attention neck between the features and the RPN; None for none.
         data_preprocessor: Config of the preprocessing.
         init_cfg: Initialisation, as in mmengine.
+
+    Raises:
+        ValueError: if the attention neck takes other channels than the features have.
     """
 
     def __init__(
@@ -52,6 +55,24 @@ class MaskTrackRCNN(VISDetector):
         self.track_head = MODELS.build(track_head)
         self.tracker = TASK_UTILS.build(tracker)
         self.attn_neck = None if attn_neck is None else MODELS.build(attn_neck)
+        if self.attn_neck is not None:
+            self.check_channels('attn_neck: channels', self.attn_neck.channels)
+
+    def check_channels(self, name: str, channels: int) -> None:
+        """Checks that a part takes the features that the detector makes.
+
+        Args:
+            name: Of the setting, for the message.
+            channels: What the part takes.
+
+        Raises:
+            ValueError: if the detector's neck gives another number of channels.
+        """
+        expected = getattr(self.detector.neck, 'out_channels', channels)
+        if channels != expected:
+            raise ValueError(
+                f'{name}={channels}, but detector.neck gives features with out_channels={expected}'
+            )
 
     def loss(self, inputs: Tensor, data_samples: Pairs) -> dict[str, Tensor]:
         """Losses of the RPN, the box, mask and track heads; see the base class."""

@@ -28,6 +28,9 @@ class ObjProp(MaskTrackRCNN):
         attn_neck: As in :class:`MaskTrackRCNN`.
         data_preprocessor: Config of the preprocessing.
         init_cfg: Initialisation, as in mmengine.
+
+    Raises:
+        ValueError: if neck or propagation head take other channels than the features have.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class ObjProp(MaskTrackRCNN):
             detector, track_head, tracker, attn_neck, data_preprocessor, init_cfg=init_cfg
         )
         self.prop_head = MODELS.build(prop_head)
+        self.check_channels('prop_head: in_channels', self.prop_head.in_channels)
         self.recovery = TASK_UTILS.build(recovery or dict(type='TrackRecovery'))
 
     def loss_of_features(

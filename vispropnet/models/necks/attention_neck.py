@@ -48,6 +48,7 @@ class AttentionNeck(BaseModule):
                 'attn_neck: start_level must be 0 or more and num_levels positive or None, got '
                 f'{start_level!r} and {num_levels!r}'
             )
+        self.channels = channels
         self.value = value
         self.start_level, self.num_levels = start_level, num_levels
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)

@@ -79,6 +79,7 @@ class PropagationHead(BaseModule):
         for name, sigma in (('train_sigma', train_sigma), ('test_sigma', test_sigma)):
             if sigma is not None and sigma <= 0:
                 raise ValueError(f'prop_head: {name} must be positive or None, got {sigma!r}')
+        self.in_channels = in_channels
         self.num_levels, self.level, self.stride = num_levels, level, stride
         self.num_classes, self.class_agnostic = num_classes, class_agnostic
         self.train_sigma, self.test_sigma = train_sigma, test_sigma
