@@ -25,7 +25,7 @@ from torch.utils.checkpoint import checkpoint
 
 BUDGET = 256 * 2**20
 # Without gradients smaller blocks are faster: they stay in a processor's cache.
-CACHED_BLOCK = 4 * 2**20
+CACHED_BLOCK = 16 * 2**20
 FUSED_BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]
 
 
@@ -220,13 +220,26 @@ def _block(
     reference: Tensor, current: Tensor, places: Tensor, gaussian: tuple[Tensor, Tensor] | None
 ) -> Tensor:
     """The affinity of some current positions, transposed: (B, Q, P)."""
-    weights = (current.transpose(1, 2) @ reference).softmax(dim=2)
+    weights = _scores(reference, current).softmax(dim=2)
     if gaussian is None:
         return weights
     rows, columns = gaussian
     across = columns.shape[0]
     near = rows[places // across][:, :, None] * columns[places % across][:, None, :]
     return weights * near.flatten(1)
+
+
+def _scores(reference: Tensor, current: Tensor) -> Tensor:
+    """Products of all current with all reference positions: (B, Q, P)."""
+    on_cpu = current.device.type == 'cpu' and current.dtype == torch.float32
+    if on_cpu and len(current) == 1 and not torch.is_grad_enabled() and reference.shape[2] > 0:
+        # The same product as a 1x1 convolution, for which oneDNN takes two thirds of the time that
+        # MKL takes for the matrix product on processors it does not favour.
+        rows = current.transpose(1, 2).contiguous()
+        image = rows.view(1, -1, 1, rows.shape[2]).permute(0, 3, 1, 2)
+        kernels = reference[0].t().contiguous()[:, :, None, None]
+        return functional.conv2d(image, kernels).permute(0, 2, 3, 1).reshape(1, -1, len(kernels))
+    return current.transpose(1, 2) @ reference
 
 
 def _at_least_single(tensor: Tensor) -> Tensor:

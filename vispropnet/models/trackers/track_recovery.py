@@ -181,28 +181,33 @@ class TrackRecovery:
             (M, stride * h, stride * w) in [0, 1].
         """
         attention, tracks, labels = self._attention(features, missing, history, head)
-        counts = torch.bincount(tracks, minlength=len(missing.ids))
-        counts = counts.to(attention.dtype)[:, None, None]
+        # By track: then a batch adds to neighbouring rows only, in the same order each time.
+        order = tracks.argsort(stable=True)
+        tracks, labels = tracks[order], labels[order]
+        attention = attention[order.to(attention.device)]
+        counts = torch.bincount(tracks, minlength=len(missing.ids)).to(attention)[:, None, None]
         if self.fusion == 'attention':
-            mean = attention.new_zeros(len(missing.ids), *attention.shape[1:])
-            attention = mean.index_add_(0, tracks, attention) / counts
-            labels = torch.tensor(missing.labels, device=features.device)
-            tracks = torch.arange(len(labels), device=features.device)
+            attention = _sums(attention, tracks, len(missing.ids)) / counts
+            tracks, labels = torch.arange(len(missing.ids)), torch.tensor(missing.labels)
             counts = torch.ones_like(counts)
         size = [head.stride * side for side in features.shape[-2:]]
         total = attention.new_zeros(len(missing.ids), *size)
-        # The largest tensor of the mask branch is at half the stride.
-        mask_bytes = 4 * features.numel() * features.element_size()
-        memory = self.batch_mib
-        if memory is None:
-            memory = 0 if features.device.type == 'cpu' else 256
-        at_once = max(1, int(memory * 2**20 / mask_bytes))
+        at_once = self._masks_at_once(features)
         for some, which, label in zip(
             attention.split(at_once), tracks.split(at_once), labels.split(at_once), strict=True
         ):
-            logits = head.segment(features[None], some, label)
-            total.index_add_(0, which, logits.float().sigmoid())
+            logits = head.segment(features[None], some, label.to(features.device))
+            first, count = int(which[0]), int(which[-1] - which[0]) + 1
+            total[first : first + count] += _sums(logits.float().sigmoid(), which - first, count)
         return total.div_(counts)
+
+    def _masks_at_once(self, features: Tensor) -> int:
+        memory = self.batch_mib
+        if memory is None:
+            memory = 0 if features.device.type == 'cpu' else 256
+        # The largest tensor of the mask branch is at half the stride.
+        mask_bytes = 4 * features.numel() * features.element_size()
+        return max(1, int(memory * 2**20 / mask_bytes))
 
     def _attention(
         self,
@@ -211,7 +216,7 @@ class TrackRecovery:
         history: tuple[HistoryFrame, ...],
         head: PropagationHead,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Attention (E, h, w), track position (E,) and label (E,) of each (frame, track) pair."""
+        """Attention (E, h, w) of each (frame, track) pair; its track and label, on the CPU."""
         attention, tracks, labels = [], [], []
         for frame, held in zip(history, missing.held, strict=True):
             if not held:
@@ -227,8 +232,7 @@ class TrackRecovery:
                 head.test_sigma,
             )
             attention.append(head.attend(*arrived))
-        device = features.device
-        return torch.cat(attention), torch.cat(tracks).to(device), torch.cat(labels).to(device)
+        return torch.cat(attention), torch.cat(tracks), torch.cat(labels)
 
     def _segment(
         self,
@@ -239,18 +243,16 @@ class TrackRecovery:
         head: PropagationHead,
     ) -> InstanceData:
         height, width = (int(side) for side in metainfo['ori_shape'][:2])
-        if missing.ids:
-            masks = self.probabilities(features, missing, history, head)
-            inner = [int(side) for side in metainfo['img_shape'][:2]]
-            masks = masks[:, : inner[0], : inner[1]]
-            if inner != [height, width]:
-                # Track by track: at the size of the frame, all at once would be many.
-                masks = [self._resized(one, (height, width)) for one in masks]
-                masks = torch.cat(masks)
-            else:
-                masks = masks > self.mask_threshold
+        if not missing.ids:
+            return _no_instances(height, width, features.device)
+        masks = self.probabilities(features, missing, history, head)
+        inner = [int(side) for side in metainfo['img_shape'][:2]]
+        masks = masks[:, : inner[0], : inner[1]]
+        if inner != [height, width]:
+            # Track by track: at the size of the frame, all at once would be many.
+            masks = torch.cat([self._resized(one, (height, width)) for one in masks])
         else:
-            masks = torch.zeros(0, height, width, dtype=torch.bool, device=features.device)
+            masks = masks > self.mask_threshold
         kept = (masks.sum(dim=(1, 2)) >= max(self.min_area, 1)).nonzero().flatten()
         masks = masks[kept]
         values = torch.tensor([missing.ids, missing.labels, missing.scores], dtype=torch.float64)
@@ -268,3 +270,19 @@ class TrackRecovery:
             mask[None, None], size=size, mode='bilinear', align_corners=False
         )
         return resized[0] > self.mask_threshold
+
+
+def _sums(values: Tensor, rows: Tensor, count: int) -> Tensor:
+    """Sums values (E, ...) into rows (E,): (count, ...), with the same bits each time on a GPU."""
+    weights = functional.one_hot(rows, count).to(values)
+    return (weights.t() @ values.flatten(1)).view(count, *values.shape[1:])
+
+
+def _no_instances(height: int, width: int, device: torch.device) -> InstanceData:
+    return InstanceData(
+        ids=torch.zeros(0, dtype=torch.long, device=device),
+        labels=torch.zeros(0, dtype=torch.long, device=device),
+        scores=torch.zeros(0, device=device),
+        bboxes=torch.zeros(0, 4, device=device),
+        masks=torch.zeros(0, height, width, dtype=torch.bool, device=device),
+    )
