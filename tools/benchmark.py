@@ -41,7 +41,7 @@ def _shared_options() -> argparse.ArgumentParser:
         help='of the frames in pixels, multiples of 32 (640 384)',
     )
     shared.add_argument('--repeats', type=int, default=3, help='timed runs of each (%(default)s)')
-    shared.add_argument('--device', default='cpu', help='cpu or cuda (%(default)s)')
+    shared.add_argument('--device', help='cpu or cuda (cuda where there is one)')
     shared.add_argument('--seed', type=int, default=0, help='of weights and inputs (%(default)s)')
     shared.add_argument(
         '--no-memory',
@@ -89,7 +89,10 @@ def _add_attention(commands: argparse._SubParsersAction, shared: argparse.Argume
 
 
 def _add_steps(commands: argparse._SubParsersAction, shared: argparse.ArgumentParser) -> None:
-    for name, what in (('train', 'a training step'), ('infer', 'a test frame')):
+    for name, what in (
+        ('train', 'a training step'),
+        ('infer', 'a test frame, with a full history and no track missing,'),
+    ):
         parser = commands.add_parser(
             name, parents=[shared], help=f'{what} of two configs on the same input'
         )
@@ -113,6 +116,10 @@ def main(arguments: list[str] | None = None) -> None:
     command, repeats, memory = (options.pop(name) for name in ('command', 'repeats', 'memory'))
     options['size'] = tuple(options['size'])
     with report_user_errors():
+        if options['device'] is None:
+            import torch
+
+            options['device'] = 'cuda' if torch.cuda.is_available() else 'cpu'
         if command == 'propagation':
             from vispropnet.benchmarks import propagation
 

@@ -35,7 +35,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--retrain', action='store_true', help='train again from the start')
     parser.add_argument('--preset', default='easy', choices=('easy', 'occlusion'))
-    parser.add_argument('--videos', type=int, default=320, help='to train on (%(default)s)')
+    parser.add_argument('--videos', type=int, default=300, help='to train on (%(default)s)')
     parser.add_argument('--val-videos', type=int, default=32, help='to test on (%(default)s)')
     parser.add_argument('--frames', type=int, default=12, help='per video (%(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of data and training (%(default)s)')

@@ -6,7 +6,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 from torch import nn
 
-from vispropnet.engine.checkpoint import load_weights, read_checkpoint
+from vispropnet.engine.checkpoint import LoadReport, load_weights, read_checkpoint
 from vispropnet.errors import UserError
 
 
@@ -177,3 +177,17 @@ def test_other_misfits_do_not_speak_of_propagation(lacking):
 def test_content_without_weights_is_an_error():
     with pytest.raises(UserError, match='does not fit'):
         load_weights(Model(), dict(state_dict=[1, 2]), 'a.pth')
+
+
+def test_many_missing_tensors_are_told_by_module():
+    report = LoadReport(
+        missing=[f'prop_head.convs.{n}.weight' for n in range(20)]
+        + [f'detector.roi_head.mask_head.convs.{n}.bias' for n in range(3)]
+        + ['attn_neck.gamma']
+    )
+    assert str(report).splitlines()[1:] == [
+        '  missing in the checkpoint (24):',
+        '    prop_head.* (20)',
+        '    detector.roi_head.mask_head.* (3)',
+        '    attn_neck.* (1)',
+    ]

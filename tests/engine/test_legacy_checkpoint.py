@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from vispropnet.apis.config import load_config
 from vispropnet.engine.checkpoint import load_weights, read_checkpoint
-from vispropnet.engine.legacy_checkpoint import convert_file, convert_weights
+from vispropnet.engine.legacy_checkpoint import convert_file, convert_weights, other_conventions
 from vispropnet.errors import UserError
 from vispropnet.models.necks import AttentionNeck
 from vispropnet.models.track_heads import matching_logits
@@ -568,3 +568,14 @@ def test_failing_save_leaves_nothing(tmp_path, monkeypatch):
         convert_file(source, target)
     assert target.read_bytes() == b'of before'
     assert sorted(one.name for one in tmp_path.iterdir()) == ['new.pth', 'old.pth']
+
+
+def test_converted_files_belong_to_legacy_configs(pytestconfig):
+    checkpoint = dict(meta=dict(converted_from='old.pth'))
+    for name in (OBJPROP, MASKTRACK):
+        config = load_config(pytestconfig.rootpath / name).model
+        assert other_conventions(checkpoint, config) is None
+        config = load_config(pytestconfig.rootpath / name.replace('_legacy', '')).model
+        assert 'old.pth' in other_conventions(checkpoint, config)
+        assert other_conventions(dict(meta={}), config) is None
+        assert other_conventions({}, config) is None

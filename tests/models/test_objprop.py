@@ -266,11 +266,33 @@ def test_weighted_affinity_of_other_channels(build):
     [
         (dict(attn_neck=dict(NECK, channels=128)), 'attn_neck: channels=128, but .*=64'),
         ({'prop_head.in_channels': 256}, 'prop_head: in_channels=256, but .*=64'),
+        ({'prop_head.num_levels': 9}, 'prop_head: num_levels=9, but .*num_outs=3'),
+        ({'prop_head.renormalize': 'no'}, "renormalize must be True or False, got 'no'"),
+        ({'prop_head.train_sigma': 'abc'}, "train_sigma must be positive or None, got 'abc'"),
+        (dict(prop_head=None), 'prop_head must be a config, got None'),
     ],
 )
 def test_channels_other_than_those_of_the_features(build, changes, message):
     with pytest.raises(ValueError, match=message):
         build(**changes)
+
+
+def test_stride_other_than_that_of_the_level(build):
+    with pytest.raises(ValueError, match='stride=3, but level 1 has 8 cells for 64 pixels'):
+        build(**{'prop_head.stride': 3}).loss(*pairs())
+
+
+def test_no_recovery_without_its_config(eager):
+    found, _ = run_missing(eager(recovery=None), frames(3))
+    assert not any(one.propagated.any() for one in found)
+
+
+@pytest.mark.parametrize('variant', ['weighted', 'category', 'neck'])
+def test_parts_of_a_trial_leave_all_other_weights_as_they_start(build, variant):
+    expected = build().state_dict()
+    found = build(**VARIANTS[variant]).state_dict()
+    assert set(expected) < set(found)
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
 def test_loss_of_a_seeded_step(build):

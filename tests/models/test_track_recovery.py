@@ -254,3 +254,12 @@ def test_half_precision(head, dtype):
 def test_settings_that_make_no_sense(arguments, message):
     with pytest.raises(ValueError, match=message):
         TrackRecovery(**arguments)
+
+
+@pytest.mark.parametrize(
+    'arguments', [dict(enabled='no'), dict(remember_recovered='off'), dict(mask_threshold='abc')]
+)
+def test_words_for_switches_and_numbers(arguments):
+    (name,) = arguments
+    with pytest.raises(ValueError, match=f'{name} must be'):
+        TrackRecovery(**arguments)

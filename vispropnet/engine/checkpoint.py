@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -216,10 +217,21 @@ def _download(url: str) -> str:
 def _section(title: str, keys: list[str], most: int = 12) -> list[str]:
     if not keys:
         return []
+    total = len(keys)
+    if total > most:
+        # Whole modules are told by their names.
+        modules = Counter(_module_of(key) for key in keys)
+        keys = [f'{key}.* ({count})' for key, count in modules.items()]
     shown = [f'    {key}' for key in keys[:most]]
     if len(keys) > most:
         shown.append(f'    ... and {len(keys) - most} more')
-    return [f'  {title} ({len(keys)}):', *shown]
+    return [f'  {title} ({total}):', *shown]
+
+
+def _module_of(key: str) -> str:
+    """First part of a key, or the first three within the detector."""
+    parts = key.split(':')[0].split('.')
+    return '.'.join(parts[: 3 if parts[0] == 'detector' else 1])
 
 
 def _first_line(error: BaseException) -> str:

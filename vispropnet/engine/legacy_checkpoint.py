@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -226,3 +227,22 @@ def _some(keys: Iterable[str], most: int = 5) -> str:
     keys = list(keys)
     shown = ', '.join(keys[:most])
     return shown if len(keys) <= most else f'{shown} and {len(keys) - most} more'
+
+
+def other_conventions(checkpoint: Mapping[str, Any], model: Mapping[str, Any]) -> str | None:
+    """Tells whether a converted file is about to run with conventions it was not trained with.
+
+    Args:
+        checkpoint: What was read.
+        model: Config of the model.
+
+    Returns:
+        A warning, or None.
+    """
+    source = (checkpoint.get('meta') or {}).get('converted_from')
+    if source is None or 'Legacy' in str(model):
+        return None
+    return (
+        f'the checkpoint was converted from {source}, which was trained with other conventions of '
+        'boxes, anchors and RoIAlign than this config has; use a config whose name ends in _legacy.'
+    )

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from vispropnet.engine.checkpoint import load_weights, read_checkpoint
+from vispropnet.engine.legacy_checkpoint import other_conventions
 from vispropnet.registry import RUNNERS
 
 
@@ -79,6 +80,9 @@ class VISRunner(Runner):
         self._has_loaded = True
         dataset = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
         self.loaded_classes = dataset.get('classes')
+        warning = other_conventions(checkpoint, self.cfg.model)
+        if warning:
+            self.logger.warning(f'{filename}: {warning}')
         if report.complete:
             self.logger.info(f'Loaded {filename}: {report}')
         else:

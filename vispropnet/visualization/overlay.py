@@ -35,9 +35,9 @@ def draw_instances(
 ) -> np.ndarray:
     """Draws instances on a copy of a frame: a translucent fill, an outline and a label each.
 
-    Large masks are drawn first, so that small ones in front of them stay visible. Outlines lie
-    inside the masks; with ``scale`` 1 no pixel outside the masks and the label boxes changes. An
-    instance whose mask is empty is left out.
+    Large masks are drawn first, so that small ones in front of them stay visible, and propagated
+    ones last, so that their dashes do. Outlines lie inside the masks; with ``scale`` 1 no pixel
+    outside the masks and the label boxes changes. An instance whose mask is empty is left out.
 
     Args:
         image: (H, W, 3) uint8, BGR. Not changed.
@@ -65,9 +65,11 @@ def draw_instances(
         canvas = image.copy()
     boxes = [_mask_box(mask) for mask in masks]
     present = [index for index, box in enumerate(boxes) if box is not None]
-    for index in sorted(present, key=lambda index: -int(masks[index].sum())):
-        dashed = propagated is not None and bool(propagated[index])
-        _draw_mask(canvas, masks[index], boxes[index], track_color(ids[index]), scale, dashed)
+    carried = [False] * len(masks) if propagated is None else [bool(one) for one in propagated]
+    for index in sorted(present, key=lambda index: (carried[index], -int(masks[index].sum()))):
+        _draw_mask(
+            canvas, masks[index], boxes[index], track_color(ids[index]), scale, carried[index]
+        )
     texts = []
     for index in present:
         score = '' if scores is None else f' {float(scores[index]):.2f}'

@@ -54,7 +54,9 @@ class MaskTrackRCNN(VISDetector):
         self.detector = MODELS.build(detector)
         self.track_head = MODELS.build(track_head)
         self.tracker = TASK_UTILS.build(tracker)
-        self.attn_neck = None if attn_neck is None else MODELS.build(attn_neck)
+        # Its draws are its own: all other weights start as they do without it.
+        with torch.random.fork_rng(devices=[]):
+            self.attn_neck = None if attn_neck is None else MODELS.build(attn_neck)
         if self.attn_neck is not None:
             self.check_channels('attn_neck: channels', self.attn_neck.channels)
 

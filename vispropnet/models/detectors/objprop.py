@@ -24,13 +24,14 @@ class ObjProp(MaskTrackRCNN):
         tracker: As in :class:`MaskTrackRCNN`.
         prop_head: Config of the propagation head.
         recovery: Config of what is done with it at test, see
-            :class:`~vispropnet.models.trackers.track_recovery.TrackRecovery`.
+            :class:`~vispropnet.models.trackers.track_recovery.TrackRecovery`; None for nothing.
         attn_neck: As in :class:`MaskTrackRCNN`.
         data_preprocessor: Config of the preprocessing.
         init_cfg: Initialisation, as in mmengine.
 
     Raises:
-        ValueError: if neck or propagation head take other channels than the features have.
+        ValueError: if neck or propagation head take other channels or more levels than the features
+            have, or there is no propagation head.
     """
 
     def __init__(
@@ -47,9 +48,17 @@ class ObjProp(MaskTrackRCNN):
         super().__init__(
             detector, track_head, tracker, attn_neck, data_preprocessor, init_cfg=init_cfg
         )
+        if prop_head is None:
+            raise ValueError('ObjProp: prop_head must be a config, got None; see MaskTrackRCNN')
         self.prop_head = MODELS.build(prop_head)
         self.check_channels('prop_head: in_channels', self.prop_head.in_channels)
-        self.recovery = TASK_UTILS.build(recovery or dict(type='TrackRecovery'))
+        levels = getattr(self.detector.neck, 'num_outs', self.prop_head.num_levels)
+        if self.prop_head.num_levels > levels:
+            raise ValueError(
+                f'prop_head: num_levels={self.prop_head.num_levels}, but detector.neck gives '
+                f'num_outs={levels}'
+            )
+        self.recovery = TASK_UTILS.build(recovery or dict(type='TrackRecovery', enabled=False))
 
     def loss_of_features(
         self,

@@ -77,8 +77,16 @@ class PropagationHead(BaseModule):
     ) -> None:
         super().__init__()
         for name, sigma in (('train_sigma', train_sigma), ('test_sigma', test_sigma)):
-            if sigma is not None and sigma <= 0:
+            if sigma is not None and (not isinstance(sigma, (int, float)) or sigma <= 0):
                 raise ValueError(f'prop_head: {name} must be positive or None, got {sigma!r}')
+        switches = dict(
+            class_agnostic=class_agnostic,
+            renormalize=renormalize,
+            resize_attention=resize_attention,
+        )
+        for name, value in switches.items():
+            if value not in (True, False):
+                raise ValueError(f'prop_head: {name} must be True or False, got {value!r}')
         self.in_channels = in_channels
         self.num_levels, self.level, self.stride = num_levels, level, stride
         self.num_classes, self.class_agnostic = num_classes, class_agnostic
@@ -225,6 +233,7 @@ class PropagationHead(BaseModule):
         # Both in one pass: so normalisation sees the same statistics for either.
         both = [torch.cat(pair) for pair in zip(key_levels, ref_levels, strict=True)]
         key_features, ref_features = self.features(both).chunk(2)
+        self._check_stride(key_features, key_samples[0].metainfo['batch_input_shape'])
         scores, box_targets, mask_targets = [], [], []
         attention, images, labels = [], [], []
         matches = _same_objects(ref_samples, key_samples)
@@ -286,6 +295,14 @@ class PropagationHead(BaseModule):
             propattn_accuracy=100 * hits / max(count, 1),
         )
 
+    def _check_stride(self, features: Tensor, size: Sequence[int]) -> None:
+        for cells, pixels in zip(features.shape[-2:], size, strict=True):
+            if not self.stride * (cells - 1) < pixels <= self.stride * cells:
+                raise ValueError(
+                    f'prop_head: stride={self.stride}, but level {self.level} has {cells} cells '
+                    f'for {pixels} pixels'
+                )
+
     def _enlarge(
         self, maps: Tensor, factor: int | None = None, size: Sequence[int] | None = None
     ) -> Tensor:
@@ -302,7 +319,9 @@ class PropagationHead(BaseModule):
 def _build_affinity(config: dict, channels: int, head: PropagationHead) -> nn.Module:
     if 'CategoryAffinity' in str(config.get('type')):
         config = {'num_classes': head.num_classes, **config}
-    affinity = MODELS.build({'channels': channels, **config})
+    # Its draws are its own: all other weights start as they do with any other affinity.
+    with torch.random.fork_rng(devices=[]):
+        affinity = MODELS.build({'channels': channels, **config})
     if getattr(affinity, 'num_classes', head.num_classes) != head.num_classes:
         raise ValueError(
             f'prop_head.affinity: num_classes={affinity.num_classes}, but the head has '

@@ -56,8 +56,8 @@ class TrackRecovery:
             for one at a time on a CPU (what fits its cache is faster) and 256 MiB elsewhere.
 
     Raises:
-        ValueError: for a history that is not positive, another ``fusion``, or a threshold outside
-            [0, 1).
+        ValueError: for a history that is not positive, another ``fusion``, a threshold outside
+            [0, 1), or a switch that is neither true nor false.
     """
 
     def __init__(
@@ -81,8 +81,12 @@ class TrackRecovery:
         if fusion not in ('masks', 'attention'):
             raise ValueError(f"recovery: fusion must be 'masks' or 'attention', got {fusion!r}")
         for name, value in (('mask_threshold', mask_threshold), ('min_score', min_score)):
-            if not 0 <= value < 1:
+            if not isinstance(value, (int, float)) or not 0 <= value < 1:
                 raise ValueError(f'recovery: {name} must be in [0, 1), got {value!r}')
+        for name, value in (('enabled', enabled), ('remember_recovered', remember_recovered)):
+            # Any word would count as true, 'no' included.
+            if value not in (True, False):
+                raise ValueError(f'recovery: {name} must be True or False, got {value!r}')
         self.enabled = enabled
         self.history_length = history_length
         self.fusion = fusion
