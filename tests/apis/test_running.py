@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from tests.apis.conftest import logged, quick
+from vispropnet.apis.running import leave_ranks, train
 from vispropnet.apis.running import test as run_test
-from vispropnet.apis.running import train
 from vispropnet.errors import UserError
 from vispropnet.evaluation.average_precision import evaluate_tracks
 from vispropnet.evaluation.result_file import read_results
@@ -314,3 +314,12 @@ def test_two_ranks_train_validate_and_test_like_one(trained, pytestconfig, shape
         assert done.returncode == 0, done.stderr[-3000:]
         results.append(out.read_bytes())
     assert results[0] == results[1]
+
+
+def test_ranks_leave_their_group(tmp_path):
+    """A process that ended within its group aborted now and then, after its work was done."""
+    store = f'file://{tmp_path / "store"}'
+    torch.distributed.init_process_group('gloo', init_method=store, rank=0, world_size=1)
+    leave_ranks()
+    assert not torch.distributed.is_initialized()
+    leave_ranks()  # alone: nothing to leave

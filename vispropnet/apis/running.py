@@ -142,6 +142,15 @@ def test(
     return metrics if can_evaluate else None
 
 
+def leave_ranks() -> None:
+    """Leaves the group of ranks, if there is one: a process that ends within it may crash.
+
+    Its background threads are otherwise still at work when the process tears down.
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def _report(
     cfg: Config,
     metrics: dict[str, float],
