@@ -33,7 +33,7 @@ def main() -> None:
     args = parse_args()
     export_local_rank(args)
     with report_user_errors():
-        from vispropnet.apis.running import leave_ranks, train
+        from vispropnet.apis.running import end_rank, train
 
         train(
             args.config,
@@ -45,7 +45,7 @@ def main() -> None:
             overrides=args.cfg_options,
             trust_checkpoint=args.trust_checkpoint,
         )
-        leave_ranks()
+        end_rank()
 
 
 if __name__ == '__main__':

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from tests.apis.conftest import logged, quick
-from vispropnet.apis.running import leave_ranks, train
 from vispropnet.apis.running import test as run_test
+from vispropnet.apis.running import train
 from vispropnet.errors import UserError
 from vispropnet.evaluation.average_precision import evaluate_tracks
 from vispropnet.evaluation.result_file import read_results
@@ -316,10 +316,17 @@ def test_two_ranks_train_validate_and_test_like_one(trained, pytestconfig, shape
     assert results[0] == results[1]
 
 
-def test_ranks_leave_their_group(tmp_path):
-    """A process that ended within its group aborted now and then, after its work was done."""
-    store = f'file://{tmp_path / "store"}'
-    torch.distributed.init_process_group('gloo', init_method=store, rank=0, world_size=1)
-    leave_ranks()
-    assert not torch.distributed.is_initialized()
-    leave_ranks()  # alone: nothing to leave
+def test_a_rank_ends_before_it_is_torn_down(run_python, tmp_path):
+    """Torn down, a process with gloo's threads aborted now and then after its work was done."""
+    code = (
+        'import atexit, torch\n'
+        'from vispropnet.apis.running import end_rank\n'
+        'end_rank()  # no ranks: nothing happens\n'
+        f"store = 'file://{tmp_path / 'store'}'\n"
+        "torch.distributed.init_process_group('gloo', init_method=store, rank=0, world_size=1)\n"
+        "atexit.register(print, 'torn down')\n"
+        "print('done')\n"
+        'end_rank()\n'
+    )
+    done = run_python('-c', code)
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == 'done'

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -142,13 +144,19 @@ def test(
     return metrics if can_evaluate else None
 
 
-def leave_ranks() -> None:
-    """Leaves the group of ranks, if there is one: a process that ends within it may crash.
+def end_rank() -> None:
+    """Ends the process of a rank whose work is done; without ranks it does nothing.
 
-    Its background threads are otherwise still at work when the process tears down.
+    Left to tear itself down, a process with gloo's threads aborts now and then, long after its work
+    is done, and torchrun then takes the whole run for failed.
     """
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    if not torch.distributed.is_initialized():
+        return
+    torch.distributed.destroy_process_group()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _report(
