@@ -7,7 +7,7 @@ data_root = 'data/youtube_vis_2021/'
 hint = (
     'YouTube-VIS 2021 has to be downloaded by hand, after registration, from '
     'https://youtube-vos.org/dataset/vis/; unpack it into data/youtube_vis_2021 or set data_root '
-    '(README, "Training on YouTube-VIS").'
+    '(README, "Train on YouTube-VIS").'
 )
 
 train_dataloader = dict(

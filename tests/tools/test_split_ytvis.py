@@ -1,0 +1,201 @@
+import json
+import runpy
+import shlex
+import time
+
+import pytest
+
+from vispropnet.apis.config import load_config
+from vispropnet.datasets.moving_shapes import write_moving_shapes
+from vispropnet.evaluation.average_precision import evaluate_tracks
+from vispropnet.registry import DATASETS
+
+TOOL = 'tools/split_ytvis.py'
+SMALL = 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
+LOCAL = 'configs/masktrack_rcnn/masktrack-rcnn_r50_fpn_1x_ytvis2021-local.py'
+
+
+@pytest.fixture(scope='module')
+def main(root):
+    return runpy.run_path(str(root / TOOL))['main']
+
+
+def write_source(path, held, names):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    annotations = [
+        {'id': 100 * video + n, 'video_id': video, 'category_id': category, 'segmentations': []}
+        for video, categories in enumerate(held)
+        for n, category in enumerate(categories)
+    ]
+    content = {
+        'videos': [{'id': video} for video in range(len(held))],
+        'categories': [{'id': n, 'name': name} for n, name in enumerate(names)],
+        'annotations': annotations,
+    }
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_prints_what_is_where(main, tmp_path, capsys):
+    # Of 10 videos two are without objects; nobody holds a tapir, one video holds the owl.
+    held = [[0, 0]] * 6 + [[1, 2]] + [[1]] + [[]] * 2
+    source = write_source(tmp_path / 'train.json', held, ['cat', 'fish', 'owl', 'tapir'])
+    main([str(source), '--val-fraction', '0.4', '--out-dir', str(tmp_path / 'out')])
+    lines = capsys.readouterr().out.splitlines()
+    # 40 % of six and two videos; fish: one on each side, and the one with the owl is trained on.
+    rows = {line.rsplit(maxsplit=4)[0]: line.split()[-4:] for line in lines[1:8] if line}
+    assert rows['category'] == ['train', 'valid'] * 2
+    assert rows['cat'] == ['4', '2', '8', '4']
+    assert rows['fish'] == ['1', '1', '1', '1']
+    assert rows['owl'] == ['1', '0', '1', '0']
+    assert rows['tapir'] == ['0', '0', '0', '0']
+    assert rows['(no object)'] == ['1', '1', '0', '0']
+    assert rows['all'] == ['6', '4', '10', '5']
+    assert lines[8:13] == [
+        'categories on both sides: 2 of 4; not on both:',
+        '  owl: only one video holds it, which is in training',
+        '  tapir: no video holds an object of it',
+        f'training: {tmp_path}/out/train.json',
+        f'validation: {tmp_path}/out/valid.json',
+    ]
+    assert lines[13].startswith('train and validate: python tools/train.py CONFIG --cfg-options')
+    assert lines[13].endswith('(CONFIG: one for 4 categories that validates)')
+    assert len(lines) == 14
+
+
+def test_says_when_validation_is_too_small(main, tmp_path, capsys):
+    source = write_source(tmp_path / 'train.json', [[0], [0], [1], [1]], ['cat', 'fish'])
+    main([str(source), '--val-fraction', '0.25', '--out-dir', str(tmp_path / 'out')])
+    out = capsys.readouterr().out
+    assert 'categories on both sides: 1 of 2' in out
+    assert 'all its 2 videos are in training, no exchange found that would not cost' in out
+
+
+def test_all_on_both_sides(main, tmp_path, capsys):
+    source = write_source(tmp_path / 'train.json', [[0], [0], [1], [1]], ['cat', 'fish'])
+    main([str(source), '--val-fraction', '0.5', '--out-dir', str(tmp_path / 'out')])
+    out = capsys.readouterr().out
+    assert 'categories on both sides: all 2\n' in out
+    assert '(no object)' not in out
+
+
+def command_of(output):
+    """Config and overrides of the command that the tool prints."""
+    (line,) = [one for one in output.splitlines() if one.startswith('train and validate: ')]
+    words = shlex.split(line.removeprefix('train and validate: ').partition('  (')[0])
+    assert words[:2] == ['python', 'tools/train.py'] and words[3] == '--cfg-options'
+    return words[2], words[4:]
+
+
+@pytest.mark.parametrize('layout', ['train.json', 'train/instances.json'])
+def test_command_for_the_official_layouts(main, root, tmp_path, capsys, monkeypatch, layout):
+    data = tmp_path / 'data' / 'youtube_vis'
+    source = write_source(data / layout, [[0], [0, 1], [1]], [f'kind {n}' for n in range(40)])
+    main([str(source), '--out-dir', str(data / 'local')])
+    assert command_of(capsys.readouterr().out) == (LOCAL, [f'data_root={data}'])
+    # Short where the data are below the current folder, and with files that lie elsewhere.
+    monkeypatch.chdir(tmp_path / 'data')
+    main([f'youtube_vis/{layout}', '--out-dir', 'splits'])
+    config, overrides = command_of(capsys.readouterr().out)
+    assert (config, overrides[0]) == (LOCAL, 'data_root=youtube_vis')
+    loaded = load_config(root / config, overrides)
+    assert loaded.val_evaluator.ann_file == str(tmp_path / 'data/splits/valid.json')
+    assert loaded.train_dataloader.dataset.ann_file == str(tmp_path / 'data/splits/train.json')
+
+
+@pytest.fixture(scope='module')
+def shapes(tmp_path_factory):
+    root = tmp_path_factory.mktemp('split') / 'data'
+    write_moving_shapes(root, train_videos=8, val_videos=1, frames=3, size=(96, 64), progress=False)
+    return root
+
+
+def test_moving_shapes_are_split_and_read(main, root, shapes, capsys):
+    source = shapes / 'train' / 'instances.json'
+    main([str(source), '--val-fraction', '0.25', '--seed', '3', '--out-dir', f'{shapes}/local'])
+    config, overrides = command_of(capsys.readouterr().out)
+    assert config == 'CONFIG'
+    loaded = load_config(root / SMALL, overrides)
+    read = {}
+    for part, videos in (('train', 6), ('val', 2)):
+        dataset = DATASETS.build(loaded[f'{part}_dataloader'].dataset)
+        frames = [dataset.get_data_info(n) for n in range(3 * videos)]
+        read[part] = {frame['video_id'] for frame in frames}
+        assert len(read[part]) == videos and sum(dataset.video_lengths) == 3 * videos
+        assert dataset.metainfo['classes'] == ('disc', 'square', 'triangle', 'star')
+        assert dataset[0]['inputs'] is not None  # the frame is there
+    original = {video['id'] for video in json.loads(source.read_text())['videos']}
+    assert read['train'] | read['val'] == original and not read['train'] & read['val']
+    # What is validated against is the validation part: its own objects score 1.
+    truth = json.loads((shapes / 'local' / 'valid.json').read_text())
+    keys = ('video_id', 'category_id', 'segmentations')
+    tracks = [dict({key: one[key] for key in keys}, score=1.0) for one in truth['annotations']]
+    assert loaded.val_evaluator.ann_file == str(shapes / 'local' / 'valid.json')
+    scores = evaluate_tracks(loaded.val_evaluator.ann_file, tracks)
+    assert scores['mAP'] == pytest.approx(1)
+
+
+def test_the_local_configs_read_the_split(main, root, shapes, tmp_path, capsys):
+    source = shapes / 'train' / 'instances.json'
+    main([str(source), '--val-fraction', '0.25', '--out-dir', f'{shapes}/local', '--force'])
+    loaded = load_config(root / LOCAL, [f'data_root={shapes}'])
+    lengths = {
+        part: len(DATASETS.build(loaded[f'{part}_dataloader'].dataset).video_lengths)
+        for part in ('train', 'val', 'test')
+    }
+    assert lengths == {'train': 6, 'val': 2, 'test': 2}
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['none.json'], 'annotation file not found: none.json'),
+        (['cut.json'], 'cut.json is not valid JSON'),
+        (['official.json'], 'official.json has no annotations'),
+        (['one.json'], 'at least 2 videos, found 1'),
+        (['stray.json'], 'video_id 9 is not among the videos'),
+        (['good.json', '--val-fraction', '1'], 'must lie between 0 and 1, got 1.0'),
+        (['good.json', '--val-fraction', '0'], 'must lie between 0 and 1, got 0.0'),
+        (['good.json', '--val-fraction', 'nan'], 'must lie between 0 and 1, got nan'),
+        (['good.json', '--seed', '-1'], 'seed must be at least 0, got -1'),
+        (['good.json', '--out-dir', 'cut.json'], 'cannot write cut.json/train.json'),
+        (['good.json', '--out-dir', 'old'], 'already there: old/valid.json; --force replaces'),
+    ],
+)
+def test_bad_input_is_one_message_and_status_2(
+    main, tmp_path, capsys, monkeypatch, options, message
+):
+    monkeypatch.chdir(tmp_path)
+    write_source(tmp_path / 'good.json', [[0], [0]], ['cat'])
+    write_source(tmp_path / 'one.json', [[0]], ['cat'])
+    stray = json.loads((tmp_path / 'good.json').read_text())
+    (tmp_path / 'cut.json').write_text('{"videos"')
+    (tmp_path / 'official.json').write_text('{"videos": [], "categories": []}')
+    stray['annotations'][0]['video_id'] = 9
+    (tmp_path / 'stray.json').write_text(json.dumps(stray))
+    (tmp_path / 'old').mkdir()
+    (tmp_path / 'old' / 'valid.json').write_text('old')
+    before = sorted(tmp_path.rglob('*'))
+    with pytest.raises(SystemExit) as stop:
+        main(['--out-dir', 'out', *options])
+    assert stop.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ''
+    assert captured.err.startswith('error: ') and captured.err.count('\n') == 1
+    assert message in captured.err
+    assert sorted(tmp_path.rglob('*')) == before
+
+
+def test_out_dir_is_required(main, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(['train.json'])
+    assert stop.value.code == 2
+    assert '--out-dir' in capsys.readouterr().err
+
+
+def test_help_is_quick(run_python):
+    start = time.perf_counter()
+    done = run_python(TOOL, '--help')
+    assert time.perf_counter() - start < 1
+    assert done.returncode == 0 and 'default: 0.1' in done.stdout
+    assert 'None' not in done.stdout

@@ -1,0 +1,223 @@
+"""A local validation set: an annotation file divided by whole videos, stratified by category.
+
+The ground truth of the official validation sets is hidden, so what is to be scored at home has to
+come out of the training set. A file and a seed give the same bytes on every machine.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from vispropnet.datasets.stratification import TRAIN, VALID, stratify
+from vispropnet.errors import UserError
+from vispropnet.fileio import atomic_path, read_json, write_json
+
+FILE_NAMES = ('train.json', 'valid.json')
+
+
+def split_file(
+    source: str | os.PathLike,
+    out_dir: str | os.PathLike,
+    fraction: float,
+    seed: int,
+    force: bool = False,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Splits an annotation file into ``train.json`` and ``valid.json``, both or neither.
+
+    Args:
+        source: The annotation file. It is not changed, nor are frames on disk touched: both parts
+            refer to the same image folder.
+        out_dir: Folder for the two files; made if it is missing.
+        fraction: As in :func:`split_annotations`.
+        seed: As in :func:`split_annotations`.
+        force: Whether files that are already there may be replaced.
+
+    Returns:
+        Contents of the two files.
+
+    Raises:
+        UserError: for bad numbers, outputs that exist or cannot be written, and input that cannot
+            be read or split.
+    """
+    _check_options(fraction, seed)
+    targets = [Path(out_dir) / name for name in FILE_NAMES]
+    for target in targets:
+        if os.path.realpath(target) == os.path.realpath(source):
+            raise UserError(
+                f'{target} is the file to be split and would be overwritten: choose another '
+                '--out-dir.'
+            )
+    taken = [str(target) for target in targets if os.path.lexists(target)]
+    if taken and not force:
+        raise UserError(f'already there: {", ".join(taken)}; --force replaces what is there.')
+    parts = split_annotations(read_divisible(source), fraction, seed, f'annotation file {source}')
+    try:
+        # Neither gets its name before both are written.
+        with atomic_path(targets[0]) as train, atomic_path(targets[1]) as valid:
+            write_json(train, parts[0])
+            write_json(valid, parts[1])
+    except OSError as error:
+        raise UserError(f'cannot write to {out_dir}: {error.strerror}.') from None
+    return parts
+
+
+def read_divisible(path: str | os.PathLike) -> dict[str, Any]:
+    """Reads an annotation file, and checks as much of it as dividing it takes.
+
+    Masks stay as they are, unchecked: the readers of the parts check them.
+
+    Args:
+        path: The annotation file.
+
+    Returns:
+        Its content.
+
+    Raises:
+        UserError: naming the file, the entry and the key.
+    """
+    content = read_json(path, 'annotation file')
+    where = f'annotation file {path}'
+    if not isinstance(content, dict):
+        raise UserError(
+            f'{where}: expected an object with videos, categories and annotations, found a '
+            f'{type(content).__name__}.'
+        )
+    if content.get('annotations') is None:
+        raise UserError(
+            f'{where} has no annotations (official validation and test files have none): split the '
+            'training file.'
+        )
+    for key in ('videos', 'categories', 'annotations'):
+        if not isinstance(content.get(key), list):
+            found = 'is missing' if key not in content else 'is not a list'
+            raise UserError(f'{where}: key {key!r} {found}.')
+    videos = _ids(content['videos'], ('id',), f'{where}: videos')
+    categories = _ids(content['categories'], ('id', 'name'), f'{where}: categories')
+    _ids(content['annotations'], ('id', 'video_id', 'category_id'), f'{where}: annotations')
+    for annotation in content['annotations']:
+        for key, known, what in (
+            ('video_id', videos, 'videos'),
+            ('category_id', categories, 'categories'),
+        ):
+            if annotation[key] not in known:
+                raise UserError(
+                    f'{where}: annotation {annotation["id"]}: {key} {annotation[key]} is not among '
+                    f'the {what}.'
+                )
+    return content
+
+
+def split_annotations(
+    content: dict[str, Any], fraction: float, seed: int, where: str = 'the annotations'
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Divides the videos of an annotation file, with their annotations, into two parts.
+
+    Validation gets ``round(fraction * videos)`` videos, at least one and not all of them. A
+    category that at least two videos hold is put on both sides as far as exchanges of two videos
+    allow, with a share of its videos near the fraction; one that a single video holds goes to
+    training, unless that keeps another off a side. Videos without objects are shared out too.
+    Crowds do not count as objects: they are neither trained on nor scored.
+
+    Args:
+        content: What :func:`read_divisible` returned. It is not changed.
+        fraction: Share of videos for validation, between 0 and 1.
+        seed: From 0.
+        where: How messages call the content.
+
+    Returns:
+        The training and the validation part: the content with its videos and annotations divided,
+        in their order, and all else the same in both. Entries are shared with ``content``.
+
+    Raises:
+        UserError: for bad numbers, fewer than two videos, or fewer than two with objects.
+    """
+    _check_options(fraction, seed)
+    videos = content['videos']
+    if len(videos) < 2:
+        raise UserError(f'{where}: splitting takes at least 2 videos, found {len(videos)}.')
+    held = _categories_held(content)
+    with_objects = sum(map(bool, held))
+    if with_objects < 2:
+        raise UserError(
+            f'{where}: {with_objects} of {len(videos)} videos hold objects (crowds left out), but '
+            'training and validation need one each.'
+        )
+    num_valid = min(max(round(fraction * len(videos)), 1), len(videos) - 1)
+    sides = stratify(held, len(content['categories']), num_valid, seed)
+    side_of = {video['id']: side for video, side in zip(videos, sides, strict=True)}
+    train, valid = (
+        {
+            **content,
+            'videos': [video for video in videos if side_of[video['id']] == side],
+            'annotations': [
+                one for one in content['annotations'] if side_of[one['video_id']] == side
+            ],
+        }
+        for side in (TRAIN, VALID)
+    )
+    return train, valid
+
+
+def count_by_category(content: dict[str, Any]) -> list[tuple[int, int]]:
+    """Counts what an annotation file holds.
+
+    Args:
+        content: Content of an annotation file.
+
+    Returns:
+        For each category, in file order, the number of videos that hold it and of its objects,
+        crowds left out.
+    """
+    number = {category['id']: index for index, category in enumerate(content['categories'])}
+    videos = [0] * len(number)
+    objects = [0] * len(number)
+    for categories in _categories_held(content):
+        for index in categories:
+            videos[index] += 1
+    for annotation in content['annotations']:
+        objects[number[annotation['category_id']]] += not annotation.get('iscrowd')
+    return list(zip(videos, objects, strict=True))
+
+
+def _categories_held(content: dict[str, Any]) -> list[list[int]]:
+    """For each video the positions, ascending, of the categories it holds objects of."""
+    number = {category['id']: index for index, category in enumerate(content['categories'])}
+    held: dict[Any, set[int]] = {video['id']: set() for video in content['videos']}
+    for annotation in content['annotations']:
+        if not annotation.get('iscrowd'):
+            held[annotation['video_id']].add(number[annotation['category_id']])
+    return [sorted(held[video['id']]) for video in content['videos']]
+
+
+def _check_options(fraction: float, seed: int) -> None:
+    if not 0 < fraction < 1:
+        raise UserError(
+            f'the fraction of videos for validation must lie between 0 and 1, got {fraction}.'
+        )
+    if seed < 0:
+        raise UserError(f'the seed must be at least 0, got {seed}.')
+
+
+def _ids(entries: Sequence[Any], keys: Iterable[str], where: str) -> set:
+    """The ids of a list's entries, which must be told apart by them."""
+    ids = set()
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            raise UserError(
+                f'{where}[{number}]: expected an object, found a {type(entry).__name__}.'
+            )
+        for key in keys:
+            if key not in entry:
+                raise UserError(f'{where}[{number}]: key {key!r} is missing.')
+            if key.endswith('id') and not isinstance(entry[key], (int, str)):
+                raise UserError(
+                    f'{where}[{number}]: {key} must be an integer or a string, found '
+                    f'{entry[key]!r}.'
+                )
+        if entry['id'] in ids:
+            raise UserError(f'{where}[{number}]: id {entry["id"]} stands twice.')
+        ids.add(entry['id'])
+    return ids
