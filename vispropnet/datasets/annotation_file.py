@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from vispropnet.datasets.rle import checked_rle
+from vispropnet.datasets.rle import examine_rles
 from vispropnet.errors import UserError
 from vispropnet.fileio import read_json
 
@@ -109,10 +109,15 @@ def _check_annotations(
 
 
 def _check_masks(annotation: dict, video: dict, where: str) -> None:
-    for frame, segmentation in enumerate(annotation['segmentations']):
-        if segmentation is not None:
-            place = f'{where}, video {video["id"]}, frame {frame} ({video["file_names"][frame]})'
-            annotation['segmentations'][frame] = checked_rle(segmentation, video, place)
+    masks = annotation['segmentations']
+    frames = [frame for frame, mask in enumerate(masks) if mask is not None]
+    rles, _, faults = examine_rles([masks[frame] for frame in frames], [video] * len(frames))
+    for index, fault in faults.items():
+        frame = frames[index]
+        name = video['file_names'][frame]
+        raise UserError(f'{where}, video {video["id"]}, frame {frame} ({name}): {fault}')
+    for frame, rle in zip(frames, rles, strict=True):
+        masks[frame] = rle
 
 
 def _require_keys(entry: Any, keys: Iterable[str], where: str) -> None:
