@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
+import re
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+from tqdm import tqdm
 
 from vispropnet.errors import UserError
 
@@ -27,24 +33,179 @@ def read_json(path: str | os.PathLike, what: str = 'file', hint: str = '') -> An
     Raises:
         UserError: if the file is missing, unreadable, or no complete JSON.
     """
+    with _explain_read_errors(path, what, hint), Path(path).open(encoding='utf-8') as stream:
+        return json.load(stream)
+
+
+class NotAListError(UserError):
+    """A file is sound JSON, but holds something else than a list."""
+
+
+def iter_json_list(
+    path: str | os.PathLike, what: str = 'file', entries: str = 'entries', progress: bool = False
+) -> Iterator[Any]:
+    """Reads the entries of a JSON file that holds one list, without holding all of it.
+
+    Args:
+        path: The file. Of an archive (``*.zip``) with one JSON file in it, that file is read.
+        what: What the file is, for messages.
+        entries: What its entries are, for messages.
+        progress: Whether to show a bar in a terminal.
+
+    Yields:
+        The entries, in order.
+
+    Raises:
+        UserError: if the file is missing, unreadable or no complete JSON; entries before the fault
+            have been given by then.
+        NotAListError: if it holds something else.
+    """
+    with _explain_read_errors(path, what), _open_text(Path(path), what, progress) as stream:
+        text = _Text(stream)
+        opening = text.next_sign()
+        if opening != '[':
+            text.expect(opening and opening in '{"tfn-0123456789', 'Expecting value')
+            found = _KINDS.get(opening, 'a number')
+            raise NotAListError(f'{what} {path} must hold a list of {entries}, not {found}.')
+        text.advance(1)
+        if text.next_sign() == ']':
+            text.advance(1)
+        else:
+            while True:
+                yield text.next_value()
+                separator = text.next_sign()
+                text.expect(separator in (',', ']'), "Expecting ',' delimiter")
+                text.advance(1)
+                if separator == ']':
+                    break
+        text.expect(text.next_sign() == '', 'Extra data')
+
+
+_CHUNK_CHARACTERS = 1 << 22
+_KINDS = {'{': 'an object', '"': 'a string', 'n': 'null', 't': 'true', 'f': 'false'}
+
+
+class _Text:
+    """A window on a long JSON text that moves on with what was read.
+
+    Args:
+        stream: The text.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._window = ''
+        self._at = 0
+        self._before = 0  # characters that have left the window
+        self._decoder = json.JSONDecoder()
+
+    def next_sign(self) -> str:
+        """The next character that is no white space, not taken; '' at the end."""
+        while True:
+            match = _NOT_SPACE.search(self._window, self._at)
+            if match:
+                self._at = match.start()
+                return match.group()
+            self._at = len(self._window)
+            if not self._grow():
+                return ''
+
+    def advance(self, characters: int) -> None:
+        """Takes characters."""
+        self._at += characters
+
+    def next_value(self) -> Any:
+        """Takes the next value."""
+        self.next_sign()
+        while True:
+            try:
+                value, end = self._decoder.raw_decode(self._window, self._at)
+            except json.JSONDecodeError as error:
+                # The window may end inside the value; damage further ahead is no matter of that.
+                cut_off = error.msg.startswith('Unterminated string')
+                if not (cut_off or len(self._window) - error.pos < 16) or not self._grow():
+                    raise self._error(error.msg, error.pos) from None
+            else:
+                # A number that touches the window's end may go on behind it.
+                if end < len(self._window) or not self._grow():
+                    self._at = end
+                    return value
+
+    def expect(self, met: Any, message: str) -> None:
+        """Raises an error for the next character unless ``met``."""
+        if not met:
+            raise self._error(message, self._at)
+
+    def _grow(self) -> bool:
+        # At least doubled, so that a long value is not parsed anew too often.
+        rest = self._window[self._at :]
+        more = self._stream.read(max(_CHUNK_CHARACTERS, len(rest)))
+        self._before += self._at
+        self._window, self._at = rest + more, 0
+        return bool(more)
+
+    def _error(self, message: str, position: int) -> _DamagedJSON:
+        return _DamagedJSON(f'{message} at character {self._before + position}')
+
+
+_NOT_SPACE = re.compile(r'[^ \t\n\r]')
+
+
+class _DamagedJSON(ValueError):
+    """The text is no JSON; says where."""
+
+
+@contextlib.contextmanager
+def _open_text(path: Path, what: str, progress: bool) -> Iterator[TextIO]:
+    # The bar shows itself in a terminal only.
+    bar = dict(desc=f'reading {path.name}', leave=False, disable=None if progress else True)
+    if path.suffix.lower() != '.zip':
+        with (
+            path.open(encoding='utf-8') as stream,
+            tqdm.wrapattr(stream, 'read', total=path.stat().st_size, **bar) as watched,
+        ):
+            yield watched
+        return
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if name.endswith('.json')]
+        if len(names) != 1:
+            raise UserError(f'{what} {path} must hold one JSON file, found {len(names)}.')
+        size = archive.getinfo(names[0]).file_size
+        with (
+            archive.open(names[0]) as binary,
+            io.TextIOWrapper(binary, 'utf-8') as stream,
+            tqdm.wrapattr(stream, 'read', total=size, **bar) as watched,
+        ):
+            yield watched
+
+
+@contextlib.contextmanager
+def _explain_read_errors(path: str | os.PathLike, what: str, hint: str = '') -> Iterator[None]:
     path = Path(path)
+    damage = None
     try:
-        with path.open(encoding='utf-8') as stream:
-            return json.load(stream)
+        yield
     except FileNotFoundError:
         tail = f' {hint}' if hint else ''
         raise UserError(f'{what} not found: {path}.{tail}') from None
     except json.JSONDecodeError as error:
-        size = path.stat().st_size
-        state = 'is empty' if size == 0 else 'is not valid JSON (truncated or damaged?)'
-        raise UserError(
-            f'{what} {path} {state}: {error.msg} at line {error.lineno}, column {error.colno}, '
-            f'character {error.pos} of a file of {size} bytes.'
-        ) from None
+        damage = f'{error.msg} at line {error.lineno}, column {error.colno}, character {error.pos}'
+    except _DamagedJSON as error:
+        damage = str(error)
+    except RecursionError:
+        damage = 'lists or objects nested too deep'
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f'{what} {path} is no sound archive: {error}.') from None
     except UnicodeDecodeError as error:
         raise UserError(f'{what} {path} is not a text file in UTF-8: {error.reason}.') from None
     except OSError as error:
-        raise UserError(f'{what} {path} cannot be read: {error.strerror}.') from None
+        raise UserError(f'{what} {path} cannot be read: {error.strerror or error}.') from None
+    except ValueError as error:  # a number with thousands of digits
+        damage = str(error)
+    if damage is not None:
+        size = path.stat().st_size
+        state = 'is empty' if size == 0 else 'is not valid JSON (truncated or damaged?)'
+        raise UserError(f'{what} {path} {state}: {damage} of a file of {size} bytes.')
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from vispropnet.errors import UserError
-from vispropnet.fileio import atomic_path, read_json
+from vispropnet.fileio import atomic_path, iter_json_list
 
 # The name that the evaluation server looks for inside an upload.
 ARCHIVED_NAME = 'results.json'
@@ -123,7 +123,7 @@ def read_results(path: str | os.PathLike) -> list[dict[str, Any]]:
     """Reads a result file, ours or another system's.
 
     Args:
-        path: The file.
+        path: The file, or the archive made of it.
 
     Returns:
         Its tracks, each with ``video_id``, ``category_id``, ``score`` and ``segmentations``.
@@ -131,27 +131,49 @@ def read_results(path: str | os.PathLike) -> list[dict[str, Any]]:
     Raises:
         UserError: naming the file, the entry and the key, if it is not a list of such tracks.
     """
-    results = read_json(path, 'result file')
-    if not isinstance(results, list):
-        raise UserError(
-            f'result file {path} must hold a list of tracks, not {_kind(results)}: '
-            '[{video_id, category_id, score, segmentations}, ...].'
-        )
-    for index, result in enumerate(results):
-        if not isinstance(result, dict):
-            raise UserError(
-                f'result file {path}: entry {index} must be an object, not {_kind(result)}.'
-            )
-        for key, (types, wanted) in _KEY_TYPES.items():
-            if key not in result:
-                raise UserError(f"result file {path}: entry {index} has no '{key}' ({wanted}).")
-            value = result[key]
-            if not isinstance(value, types) or isinstance(value, bool):
-                raise UserError(
-                    f"result file {path}: entry {index}: '{key}' must be {wanted}, "
-                    f'not {_kind(value)}.'
-                )
+    results = []
+    for index, result in enumerate(iter_results(path)):
+        fault = key_fault(result)
+        if fault is not None:
+            raise UserError(f'result file {path}: entry {index}{fault}')
+        results.append(result)
     return results
+
+
+def iter_results(path: str | os.PathLike, progress: bool = False) -> Iterator[Any]:
+    """Reads the entries of a result file one by one, so that a large file is never held whole.
+
+    Args:
+        path: The file, or the archive made of it.
+        progress: Whether to show a bar in a terminal.
+
+    Yields:
+        The entries as they are, not checked.
+
+    Raises:
+        UserError: if the file is missing, no complete JSON, or no list.
+    """
+    return iter_json_list(path, 'result file', 'tracks', progress)
+
+
+def key_fault(result: Any) -> str | None:
+    """Says what is wrong with the keys of an entry or the kinds of their values.
+
+    Args:
+        result: An entry of a result file.
+
+    Returns:
+        The first fault, to follow the entry's number in a message; None if there is none.
+    """
+    if not isinstance(result, dict):
+        return f' must be an object, not {_kind(result)}.'
+    for key, (types, wanted) in _KEY_TYPES.items():
+        if key not in result:
+            return f" has no '{key}' ({wanted})."
+        value = result[key]
+        if not isinstance(value, types) or isinstance(value, bool):
+            return f": '{key}' must be {wanted}, not {_kind(value)}."
+    return None
 
 
 def _entry_text(index: int, result: dict[str, Any]) -> str:
