@@ -1,0 +1,330 @@
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vispropnet.datasets.moving_shapes import write_moving_shapes
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOL = ROOT / 'tools' / 'check_data.py'
+SMALL = ROOT / 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
+
+
+@pytest.fixture(scope='module')
+def main():
+    return runpy.run_path(str(TOOL))['main']
+
+
+@pytest.fixture
+def data(tmp_path):
+    """4 training and 3 validation videos of 3 frames, in which every category occurs."""
+    root = tmp_path / 'data'
+    write_moving_shapes(root, train_videos=4, val_videos=3, frames=3, size=(96, 64), progress=False)
+    return root
+
+
+@pytest.fixture
+def check(main, capsys):
+    """Runs the tool: exit status, findings without the indentation, the rest of stdout, stderr."""
+
+    def run(*arguments):
+        status = 0
+        try:
+            main([str(one) for one in arguments])
+        except SystemExit as stop:
+            status = stop.code
+        captured = capsys.readouterr()
+        lines = captured.out.splitlines()
+        findings = [line.strip() for line in lines if line.startswith('  ')]
+        others = [line for line in lines if line and not line.startswith('  ')]
+        return status, findings, others, captured.err
+
+    return run
+
+
+def edit(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def warned(others):
+    """Headings of what is no error; a handful of videos may not show every category."""
+    return [line for line in others if line.startswith('warning: ') and 'category' not in line]
+
+
+@pytest.mark.parametrize('deep', [[], ['--deep']])
+def test_a_good_data_set(check, data, deep):
+    ann, images = data / 'train/instances.json', data / 'train/JPEGImages'
+    status, _, others, errors = check('--ann', ann, '--images', images, *deep)
+    assert (status, errors, warned(others)) == (0, '', [])
+    assert others[-1].startswith(f'{ann}: 0 errors, ')
+    assert '4 videos, ' in others[-1]
+    assert others[-1].endswith(f'12 frames, {12 if deep else 4} images opened')
+
+
+def test_an_annotation_file_alone(check, data):
+    ann = data / 'train/instances.json'
+    (data / 'train/JPEGImages').rename(data / 'elsewhere')
+    status, _, others, _ = check('--ann', ann)
+    assert status == 0
+    assert 'frames' not in others[-1]
+
+
+def test_all_errors_are_listed_and_written(check, data, tmp_path):
+    ann, images = data / 'train/instances.json', data / 'train/JPEGImages'
+    content = json.loads(ann.read_text())
+    names = [video['file_names'] for video in content['videos']]
+    (images / names[0][1]).unlink()
+    (images / names[2][2]).unlink()
+    first = content['annotations'][0]
+    frame = next(n for n, mask in enumerate(first['segmentations']) if mask)
+    first['segmentations'][frame]['counts'] = 'x'
+    first['iscrowd'] = 7
+    ann.write_text(json.dumps(content))
+    out = tmp_path / 'new' / 'findings.json'
+    status, findings, others, _ = check('--ann', ann, '--images', images, '--json', out)
+    assert status == 1
+    name = content['videos'][first['video_id'] - 1]['file_names'][frame]
+    place = f'{ann}: annotations[0], annotation {first["id"]}, video {first["video_id"]}'
+    assert findings[0] == f"{place}: 'iscrowd' must be 0 or 1, found 7"
+    assert findings[1].startswith(f"{place}, frame {frame} ({name}): 'counts' of the RLE are dam")
+    assert findings[2:4] == [
+        f'{ann}: videos[{n}], video {n + 1}, frame {f} ({names[n][f]}): there is no file '
+        f'{images}/{names[n][f]}'
+        for n, f in ((0, 1), (2, 2))
+    ]
+    assert [line for line in others if line.startswith('error')] == [
+        'error: iscrowd (1)',
+        'error: damaged mask (1)',
+        'error: missing frame (2)',
+    ]
+    assert others[-1].startswith(f'{ann}: 4 errors, ')
+    written = json.loads(out.read_text())
+    assert written['errors'] == 4
+    assert len(written['findings']) == len(findings)
+    assert written['findings'][0]['annotation_id'] == first['id']
+    assert all(one['file'] == str(ann) for one in written['findings'])
+
+
+def test_deep_finds_a_jpeg_that_is_cut_short(check, data):
+    ann, images = data / 'train/instances.json', data / 'train/JPEGImages'
+    name = json.loads(ann.read_text())['videos'][1]['file_names'][2]
+    path = images / name
+    path.write_bytes(path.read_bytes()[:-100])
+    assert check('--ann', ann, '--images', images)[0] == 0
+    status, findings, *_ = check('--ann', ann, '--images', images, '--deep')
+    assert status == 1
+    assert findings[0].startswith(
+        f'{ann}: videos[1], video 2, frame 2 ({name}): cannot be read as an image: the JPEG is cut '
+    )
+
+
+def test_warnings_alone_do_not_fail(check, data):
+    ann = data / 'train/instances.json'
+    edit(ann, lambda content: content.pop('annotations'))
+    status, findings, others, _ = check('--ann', ann)
+    assert status == 0
+    assert len(findings) == 1
+    assert others[0] == 'warning: no annotations (1)'
+    assert others[-1].startswith(f'{ann}: 0 errors, 1 warnings; looked at 4 videos')
+
+
+def as_results(ann):
+    content = json.loads(ann.read_text())
+    return [
+        {**{key: one[key] for key in ('video_id', 'category_id', 'segmentations')}, 'score': 0.5}
+        for one in content['annotations']
+    ]
+
+
+def test_a_result_file(check, data, tmp_path):
+    ann, path = data / 'valid/instances.json', tmp_path / 'results.json'
+    results = as_results(ann)
+    path.write_text(json.dumps(results))
+    status, findings, others, _ = check('--results', path, '--ann', ann)
+    assert (status, findings) == (0, [])
+    assert others == [others[0]]
+    assert others[0].startswith(f'{path}: 0 errors, 0 warnings; looked at 3 videos, ')
+    results[1]['score'] = float('nan')
+    results[0]['category_id'] = 77
+    path.write_text(json.dumps(results))
+    status, findings, others, _ = check('--results', path, '--ann', ann)
+    assert status == 1
+    assert findings == [
+        f'{path}: entry 0, video {results[0]["video_id"]}: category_id 77 is not in the annotation '
+        'file',
+        f"{path}: entry 1, video {results[1]['video_id']}: 'score' must be from 0 to 1, found nan",
+    ]
+
+
+def test_results_for_a_broken_annotation_file(check, data, tmp_path):
+    ann, path = data / 'valid/instances.json', tmp_path / 'results.json'
+    path.write_text(json.dumps(as_results(ann)))
+    edit(ann, lambda content: content['videos'][0].pop('width'))
+    status, findings, others, _ = check('--results', path, '--ann', ann)
+    assert status == 1
+    assert findings == [f"{ann}: videos[0], video 1: key 'width' is missing, expected an integer"]
+    assert others[-2].startswith(f'{ann}: 1 errors')
+    assert others[-1].startswith(f'{path}: 0 errors')
+
+
+def test_results_that_break_off_are_checked_as_far_as_they_go(check, data, tmp_path):
+    ann, path = data / 'valid/instances.json', tmp_path / 'results.json'
+    results = as_results(ann)
+    results[0]['score'] = 2
+    text = json.dumps(results)
+    path.write_text(text[: -len(text) // 4])
+    status, findings, others, errors = check('--results', path, '--ann', ann)
+    assert status == 2
+    assert len(findings) == 1
+    assert others[-1].endswith('; not all could be read')
+    assert errors.startswith(f'error: result file {path} is not valid JSON')
+
+
+def test_a_config(check, data):
+    status, _, others, errors = check(SMALL, '--cfg-options', f'data_root={data}')
+    assert (status, errors, warned(others)) == (0, '', [])
+    # Validation and test name the same files: once.
+    assert [line.split(':')[0] for line in others[-2:]] == [
+        str(data / 'train/instances.json'),
+        str(data / 'valid/instances.json'),
+    ]
+    assert sum('looked at' in line for line in others) == 2
+
+
+def test_a_config_with_faults_in_both_sets(check, data):
+    edit(data / 'train/instances.json', lambda content: content.pop('annotations'))
+    edit(data / 'valid/instances.json', lambda content: content['categories'].reverse())
+    status, findings, others, _ = check(SMALL, '--cfg-options', f'data_root={data}')
+    assert status == 1
+    assert [line for line in others if line.startswith('error: ')] == [
+        'error: no annotations (1)',
+        'error: other categories than for training (1)',
+    ]
+    assert findings[0].endswith('training needs them')
+    assert str(data / 'valid/instances.json') in findings[1]
+
+
+def test_a_config_without_its_data(check, data):
+    """What is there is checked all the same."""
+    (data / 'train/instances.json').unlink()
+    frame = next((data / 'valid/JPEGImages').rglob('*.jpg'))
+    frame.unlink()
+    status, findings, others, errors = check(SMALL, '--cfg-options', f'data_root={data}')
+    assert status == 2
+    assert errors.startswith(f'error: annotation file not found: {data}/train/instances.json. Make')
+    assert str(frame) in findings[0]
+    assert others[-2] == f'{data}/train/instances.json: not read'
+
+
+def test_wrapped_data_sets_and_other_files_of_a_config(check, data, tmp_path):
+    config = tmp_path / 'config.py'
+    config.write_text(
+        f'root = {str(data)!r}\n'
+        "train = dict(type='YouTubeVIS', data_root=root, ann_file='train/instances.json',\n"
+        "             data_prefix=dict(img='train/JPEGImages'))\n"
+        "more = dict(type='YouTubeVIS', ann_file=root + '/valid/instances.json',\n"
+        "            data_prefix=dict(img=root + '/valid/JPEGImages'))\n"
+        "both = dict(type='ConcatDataset', datasets=[train, more])\n"
+        "train_dataloader = dict(dataset=dict(type='RepeatDataset', times=2, dataset=both))\n"
+        'val_dataloader = dict(dataset=more)\n'
+        f"val_evaluator = dict(type='YouTubeVISMetric', ann_file={str(tmp_path / 'own.json')!r})\n"
+    )
+    status, _, others, errors = check(config)
+    assert status == 2
+    assert errors == f'error: annotation file not found: {tmp_path}/own.json.\n'
+    assert others[-3].startswith(f'{data}/train/instances.json: 0 errors')
+    assert others[-2].startswith(f'{data}/valid/instances.json: 0 errors')
+    assert others[-1] == f'{tmp_path}/own.json: not read'
+
+
+def test_a_config_without_data_sets(check, tmp_path):
+    (tmp_path / 'config.py').write_text('train_dataloader = None\n')
+    status, _, _, errors = check(tmp_path / 'config.py')
+    assert status == 2
+    assert 'names no annotation file' in errors
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ('', 'give either CONFIG or --ann'),
+        ('config.py --ann a.json', 'give either CONFIG or --ann'),
+        ('--results r.json', 'give either CONFIG or --ann'),
+        ('config.py --images d', '--images and --results go with --ann'),
+        ('--ann a.json --cfg-options a=1', '--cfg-options goes with CONFIG'),
+        ('--ann a.json --results r.json --images d', 'two checks'),
+        ('--ann a.json --deep', '--deep decodes frames'),
+        ('none.py', 'config not found: none.py'),
+        ('--ann none.json', 'annotation file not found: none.json'),
+        ('--results none.json --ann none.json', 'annotation file not found: none.json'),
+    ],
+)
+def test_misuse(check, arguments, message):
+    status, findings, _, errors = check(*arguments.split())
+    assert (status, findings) == (2, [])
+    assert message in errors
+    assert 'Traceback' not in errors
+
+
+def test_files_that_cannot_be_read_or_written(check, data, tmp_path):
+    ann, images = data / 'train/instances.json', data / 'train/JPEGImages'
+    before = ann.read_bytes()
+    for arguments, message in (
+        (['--images', tmp_path / 'none'], f'folder of frames not found: {tmp_path}/none'),
+        (['--results', tmp_path / 'none.json'], f'result file not found: {tmp_path}/none.json'),
+        (['--json', ann], 'would replace a file that is to be checked'),
+        (['--json', images], 'is a folder'),
+        (['--json', ann / 'x' / 'out.json'], 'cannot make the folder'),
+    ):
+        status, _, _, errors = check('--ann', ann, *arguments)
+        assert status == 2
+        assert message in errors
+        assert 'Traceback' not in errors
+    assert ann.read_bytes() == before
+    broken = tmp_path / 'broken.json'
+    broken.write_bytes(before[: len(before) // 2])
+    status, _, others, errors = check('--ann', broken)
+    assert status == 2
+    assert 'is not valid JSON (truncated or damaged?)' in errors
+    assert others == [f'{broken}: not read']
+
+
+def test_names_that_the_terminal_cannot_show(data):
+    ann = data / 'train/instances.json'
+
+    def rename(content):
+        content['videos'][0]['file_names'][0] = '/\ud800Ω.jpg'
+
+    edit(ann, rename)
+    done = subprocess.run(
+        [sys.executable, str(TOOL), '--ann', str(ann)],
+        capture_output=True,
+        env={**os.environ, 'PYTHONIOENCODING': 'ascii'},
+    )
+    assert (done.returncode, done.stderr) == (1, b'')
+    assert b'(/\\ud800\\u03a9.jpg)' in done.stdout
+
+
+@pytest.mark.parametrize('form', ['ann', 'results'])
+def test_only_the_config_form_needs_torch(data, tmp_path, form):
+    ann = data / 'valid/instances.json'
+    (tmp_path / 'results.json').write_text(json.dumps(as_results(ann)))
+    arguments = {
+        'ann': ['--ann', ann, '--images', data / 'valid/JPEGImages'],
+        'results': ['--ann', ann, '--results', tmp_path / 'results.json'],
+    }[form]
+    code = (
+        'import runpy, sys\n'
+        f'sys.argv = {[str(TOOL), *map(str, arguments)]!r}\n'
+        'runpy.run_path(sys.argv[0], run_name="__main__")\n'
+        'print([name for name in ("torch", "mmengine", "mmcv", "mmdet") if name in sys.modules])\n'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == '[]'
+    assert done.stderr == ''  # no progress bar where there is no terminal

@@ -1,0 +1,190 @@
+"""Finds what is wrong in a data set or a result file before it costs a run."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vispropnet.errors import UserError, report_user_errors
+
+if TYPE_CHECKING:
+    from vispropnet.datasets.findings import Report
+
+
+@dataclass
+class DataSet:
+    """An annotation file with its frames, and what it is for."""
+
+    annotations: str
+    images: str | None = None
+    hint: str = ''
+    for_training: bool = False
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(
+        description='List what is wrong in the data sets of a config, in one data set (--ann, '
+        '--images) or in a result file (--results, --ann). Exit status: 0 without errors (warnings '
+        'do not count), 1 with errors, 2 if a file cannot be read.',
+    )
+    parser.add_argument('config', nargs='?', metavar='CONFIG', help='config file')
+    parser.add_argument('--ann', metavar='GT.json', help='annotation file')
+    parser.add_argument('--images', metavar='DIR', help='folder that its file names start from')
+    parser.add_argument('--results', metavar='R.json', help='result file, for the videos of --ann')
+    parser.add_argument(
+        '--deep',
+        action='store_true',
+        help='decode every frame; otherwise only the header of the first frame of each video is '
+        'read, and the others must exist',
+    )
+    parser.add_argument('--json', metavar='OUT', help='write the findings as JSON too')
+    parser.add_argument(
+        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change config entries'
+    )
+    options = parser.parse_args(arguments)
+    if (options.config is None) == (options.ann is None):
+        parser.error('give either CONFIG or --ann')
+    if options.config is not None and (options.images or options.results):
+        parser.error('--images and --results go with --ann, not with CONFIG')
+    if options.config is None and options.cfg_options:
+        parser.error('--cfg-options goes with CONFIG')
+    if options.results and options.images:
+        parser.error('--results and --images are two checks: run them one by one')
+    if options.deep and options.config is None and not options.images:
+        parser.error('--deep decodes frames: it needs CONFIG or --images')
+    return options
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the tool."""
+    options = parse_arguments(arguments)
+    with report_user_errors():
+        from vispropnet.datasets.findings import ERROR, printable, reports_as_json, told_reports
+        from vispropnet.fileio import write_json
+
+        sets = find_data_sets(options)
+        inputs = [options.config, options.results, *(one.annotations for one in sets)]
+        check_output(options.json, inputs)
+        if options.results:
+            reports = check_result_file(options.results, options.ann)
+        else:
+            reports = check_data_sets(sets, options.deep)
+        if options.json:
+            write_json(options.json, reports_as_json(reports), indent=1)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name in the file may hold what the terminal's encoding does not.
+        sys.stdout.reconfigure(errors='backslashreplace')
+    print('\n'.join(told_reports(reports)))
+    unreadable = [report.unreadable for report in reports if report.unreadable]
+    for message in unreadable:
+        print(f'error: {printable(message)}', file=sys.stderr)
+    if unreadable:
+        raise SystemExit(2)
+    if any(report.count(ERROR) for report in reports):
+        raise SystemExit(1)
+
+
+def find_data_sets(options: argparse.Namespace) -> list[DataSet]:
+    """Names the data sets to be checked, each once, those to train on first."""
+    if options.ann:
+        return [DataSet(options.ann, options.images)]
+    from vispropnet.apis.config import LOADERS, load_config
+
+    config = load_config(options.config, options.cfg_options)
+    found: dict[tuple[str, str], DataSet] = {}
+    for name in LOADERS:
+        loader = config.get(name) or {}
+        for one in named_data_sets(loader.get('dataset'), name == 'train_dataloader'):
+            key = (os.path.realpath(one.annotations), os.path.realpath(one.images))
+            found.setdefault(key, one).for_training |= one.for_training
+    known = {annotations for annotations, _ in found}
+    for part in ('val', 'test'):
+        evaluator = config.get(f'{part}_evaluator')
+        path = evaluator.get('ann_file') if isinstance(evaluator, dict) else None
+        if path and os.path.realpath(path) not in known:
+            found[os.path.realpath(path), ''] = DataSet(path)
+    if not found:
+        raise UserError(f'config {options.config} names no annotation file of a data set.')
+    return list(found.values())
+
+
+def named_data_sets(dataset: Any, for_training: bool) -> list[DataSet]:
+    """Finds data sets with an annotation file in the config of a (wrapped) data set."""
+    if not isinstance(dataset, dict):
+        return []
+    if dataset.get('ann_file'):
+        root = dataset.get('data_root') or ''
+        images = (dataset.get('data_prefix') or {}).get('img') or ''
+        annotations, images = os.path.join(root, dataset['ann_file']), os.path.join(root, images)
+        return [DataSet(annotations, images or '.', dataset.get('hint') or '', for_training)]
+    inner = [dataset.get('dataset'), *(dataset.get('datasets') or ())]
+    return [one for part in inner for one in named_data_sets(part, for_training)]
+
+
+def check_output(path: str | None, inputs: list[str | None]) -> None:
+    """Finds out before the checks whether their findings can be written."""
+    if path is None:
+        return
+    from vispropnet.evaluation.result_file import check_folder
+
+    if os.path.realpath(path) in [os.path.realpath(one) for one in inputs if one]:
+        raise UserError(f'--json {path} would replace a file that is to be checked.')
+    if os.path.isdir(path):
+        raise UserError(f'--json {path} is a folder; give the name of a file.')
+    check_folder(path)
+
+
+def check_data_sets(sets: list[DataSet], deep: bool) -> list[Report]:
+    """Checks annotation files and frames."""
+    from vispropnet.datasets.check_annotations import check_annotations
+    from vispropnet.datasets.check_videos import compare_categories
+    from vispropnet.datasets.findings import Report
+
+    reports = []
+    trained = None
+    for one in sets:
+        report = Report(one.annotations)
+        reports.append(report)
+        try:
+            contents = check_annotations(one.annotations, report, one.hint, one.for_training)
+            if trained is not None:
+                compare_categories(report, contents, *trained)
+            elif one.for_training:
+                trained = one.annotations, contents
+            if one.images is not None:
+                from vispropnet.datasets.check_frames import check_frames
+
+                check_frames(contents.videos, one.images, report, deep, one.hint)
+        except UserError as error:
+            report.unreadable = str(error)
+    return reports
+
+
+def check_result_file(results: str, annotations: str) -> list[Report]:
+    """Checks a result file, and as much of the annotation file as that takes."""
+    from vispropnet.datasets.check_videos import check_contents
+    from vispropnet.datasets.findings import Report
+    from vispropnet.evaluation.check_results import check_results
+
+    reports = [Report(annotations), Report(results)]
+    try:
+        contents = check_contents(annotations, reports[0])
+    except UserError as error:
+        # Without the videos nothing can be said of the results.
+        reports[0].unreadable = str(error)
+        return reports[:1]
+    contents.annotations = None
+    try:
+        check_results(results, contents, reports[1])
+    except UserError as error:
+        reports[1].unreadable = str(error)
+    return reports if reports[0].findings else reports[1:]
+
+
+if __name__ == '__main__':
+    main()

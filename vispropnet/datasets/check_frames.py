@@ -1,0 +1,195 @@
+"""What is wrong with the frames on disk: missing, unreadable, of another size than their video."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from vispropnet.datasets.check_videos import Video, leaves_folder
+from vispropnet.datasets.findings import Report
+from vispropnet.errors import UserError
+
+_JPEG_START, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
+_START_OF_SCAN = 0xDA
+_STANDALONE_MARKERS = {0x01, *range(0xD0, 0xD8)}
+_EXIF_ORIENTATION = 0x0112
+# Reading and decoding go on in parallel, without the interpreter's lock.
+_MAX_THREADS = 16
+_FRAMES_AHEAD = 256
+
+
+@dataclass
+class _Frame:
+    video: Video
+    number: int
+    path: str
+
+
+def check_frames(
+    videos: Sequence[Video],
+    folder: str | os.PathLike,
+    report: Report,
+    deep: bool = False,
+    hint: str = '',
+    progress: bool = True,
+) -> None:
+    """Checks that all frames exist, and that they can be read and have their video's size.
+
+    Args:
+        videos: The videos of an annotation file.
+        folder: Image folder, which the file names start from.
+        report: Takes what is found.
+        deep: Whether to decode every frame. Otherwise the header of each video's first frame is
+            looked at.
+        hint: How to get the frames, for the message when the folder is missing.
+        progress: Whether to show progress bars (on a terminal).
+
+    Raises:
+        UserError: if there is no such folder.
+    """
+    if not os.path.isdir(folder):
+        raise UserError(f'folder of frames not found: {folder}.{f" {hint}" if hint else ""}')
+    disable = None if progress else True
+    listed = list(_listed(videos, folder))
+    to_open: list[_Frame] = []
+    missing = 0
+    for frame in tqdm(listed, f'files in {folder}', disable=disable):
+        if not _exists(frame.path):
+            missing += 1
+            where = frame.video.frame_place(frame.number)
+            report.error('missing frame', f'there is no file {frame.path}', **where)
+        elif deep or not to_open or to_open[-1].video is not frame.video:
+            to_open.append(frame)
+    _files_in.cache_clear()
+    if missing and missing == len(listed):
+        text = (
+            f'none of the frames is in {folder}: is it the folder that the file names start from?'
+        )
+        report.warn('image folder', text)
+    bar = tqdm(total=len(to_open), desc=f'images in {folder}', disable=disable)
+    with bar, ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
+        for begin in range(0, len(to_open), _FRAMES_AHEAD):
+            frames = to_open[begin : begin + _FRAMES_AHEAD]
+            look = _decode if deep else _read_header
+            for frame, seen in zip(frames, pool.map(look, (f.path for f in frames)), strict=True):
+                _report_frame(frame, seen, report)
+                bar.update()
+    report.look_at(**{'frames': len(listed), 'images opened': len(to_open)})
+
+
+def _listed(videos: Sequence[Video], folder: str | os.PathLike) -> Iterator[_Frame]:
+    """Frames with a usable file name; the others were reported with the annotation file."""
+    for video in videos:
+        for number, name in enumerate(video.names or ()):
+            if isinstance(name, str) and name and not leaves_folder(name):
+                yield _Frame(video, number, os.path.join(folder, name))
+
+
+def _exists(path: str) -> bool:
+    # One look into a folder instead of one at each file: much faster over a network.
+    head, tail = os.path.split(path)
+    return tail in _files_in(head) or os.path.isfile(path)
+
+
+@functools.lru_cache(maxsize=64)
+def _files_in(folder: str) -> frozenset[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return frozenset(entry.name for entry in entries if entry.is_file())
+    except (OSError, ValueError):  # no such folder, or a name that cannot be one
+        return frozenset()
+
+
+def _report_frame(frame: _Frame, seen: str | tuple[int, int], report: Report) -> None:
+    where = frame.video.frame_place(frame.number)
+    if isinstance(seen, str):
+        report.error('unreadable frame', f'{seen}: {frame.path}', **where)
+        return
+    known = frame.video.known
+    wanted = (known.get('width', seen[0]), known.get('height', seen[1]))
+    if seen != wanted:
+        text = (
+            f'the image is {seen[0]}x{seen[1]} pixels (width x height), the annotation file says '
+            f'{wanted[0]}x{wanted[1]}'
+        )
+        report.error('frame of another size than its video', text, **where)
+
+
+def _read_header(path: str) -> str | tuple[int, int]:
+    """Width and height as a decoded image would have them, or what is wrong."""
+    try:
+        if os.path.getsize(path) == 0:
+            return 'the file is empty'
+        if not cv2.haveImageReader(path):
+            return 'cannot be read as an image (damaged, or not one?)'
+        with Image.open(path) as image:
+            width, height = image.size
+            # OpenCV turns images upright; of other formats Pillow has to read all to know.
+            turned = image.format in ('JPEG', 'MPO') and image.getexif().get(_EXIF_ORIENTATION, 1)
+            return (height, width) if turned in (5, 6, 7, 8) else (width, height)
+    except PermissionError as error:
+        return f'cannot be read: {error.strerror}'
+    except Exception:  # decoders fail in ways of their own
+        return _decode(path)  # a format that only OpenCV knows?
+
+
+def _decode(path: str) -> str | tuple[int, int]:
+    """Width and height of the decoded image, or what is wrong."""
+    try:
+        with open(path, 'rb') as stream:
+            content = stream.read()
+    except OSError as error:
+        return f'cannot be read: {error.strerror}'
+    if not content:
+        return 'the file is empty'
+    if content.startswith(_JPEG_START) and _is_cut_short(content):
+        return 'cannot be read as an image: the JPEG is cut short'
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        return f'cannot be read as an image: {error.err}'
+    if image is None:
+        return 'cannot be read as an image (damaged, or not one?)'
+    if not content.startswith(_JPEG_START) and (damage := _damage(path)):
+        return f'cannot be read as an image: {damage}'
+    return image.shape[1], image.shape[0]
+
+
+def _is_cut_short(content: bytes) -> bool:
+    """Whether a JPEG has no end: decoders fill the rest with grey and say nothing.
+
+    The end mark cannot occur in the coded image, but does at the end of a thumbnail in front of it.
+    Like the loader, this wants it in the second half of the file.
+    """
+    position = 2
+    while content[position : position + 1] == b'\xff':
+        marker = content[position + 1] if position + 1 < len(content) else 0
+        if marker == _START_OF_SCAN:
+            break
+        if marker == 0xFF:  # a fill byte
+            position += 1
+        elif marker in _STANDALONE_MARKERS:
+            position += 2
+        else:
+            position += 2 + int.from_bytes(content[position + 2 : position + 4], 'big')
+    return content.find(_JPEG_END, max(position, len(content) // 2)) < 0
+
+
+def _damage(path: str) -> str | None:
+    """What Pillow has against an image that OpenCV decodes, perhaps only in part."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except Image.UnidentifiedImageError:
+        return None  # a format that only OpenCV knows
+    except Exception as error:  # decoders fail in ways of their own
+        return str(error)
+    return None

@@ -1,0 +1,224 @@
+"""What checks find wrong in a file: collected, and told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+ERROR, WARNING = 'error', 'warning'
+
+# How the parts of a place are told, in this order. An entry is a number in a list of the file.
+_PLACES = {
+    'annotation_id': 'annotation {}',
+    'category_id': 'category {}',
+    'video_id': 'video {}',
+    'frame': 'frame {}',
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong.
+
+    Args:
+        severity: ``'error'`` or ``'warning'``.
+        kind: What kind of thing; findings are grouped by it.
+        text: What was found and what was expected.
+        where: Where in the file: some of ``list``, ``entry`` (number in that list, or in the file
+            itself), ``annotation_id``, ``category_id``, ``video_id``, ``frame``, ``file_name``.
+    """
+
+    severity: str
+    kind: str
+    text: str
+    where: dict[str, int | str]
+
+    def told(self, file: str) -> str:
+        """Gives the finding as one line.
+
+        Args:
+            file: Name of the file.
+
+        Returns:
+            Place and text, without characters that a terminal would act on.
+        """
+        parts = [form.format(self.where[key]) for key, form in _PLACES.items() if key in self.where]
+        if 'entry' in self.where:
+            name = f'{self.where["list"]}[{{}}]' if 'list' in self.where else 'entry {}'
+            parts.insert(0, name.format(self.where['entry']))
+        place = ', '.join(parts)
+        if 'file_name' in self.where:
+            place += f' ({self.where["file_name"]})'
+        return printable(': '.join(part for part in (file, place, self.text) if part))
+
+
+@dataclass
+class Report:
+    """What was found in one file.
+
+    Args:
+        file: The file, as the user named it.
+        findings: In the order in which they were found.
+        looked_at: How many videos, masks and so on were looked at.
+        unreadable: Why the file could not be read (to its end), or its frames not at all.
+    """
+
+    file: str
+    findings: list[Finding] = field(default_factory=list)
+    looked_at: dict[str, int] = field(default_factory=dict)
+    unreadable: str | None = None
+
+    def error(self, kind: str, text: str, **where: Any) -> None:
+        """Adds what makes a run fail or a result wrong.
+
+        Args:
+            kind: As in :class:`Finding`.
+            text: As in :class:`Finding`.
+            **where: As in :class:`Finding`.
+        """
+        self._add(ERROR, kind, text, where)
+
+    def warn(self, kind: str, text: str, **where: Any) -> None:
+        """Adds what is odd, but may be meant.
+
+        Args:
+            kind: As in :class:`Finding`.
+            text: As in :class:`Finding`.
+            **where: As in :class:`Finding`.
+        """
+        self._add(WARNING, kind, text, where)
+
+    def look_at(self, **numbers: int) -> None:
+        """Counts what was looked at.
+
+        Args:
+            **numbers: How many more, by what they are.
+        """
+        for name, number in numbers.items():
+            self.looked_at[name] = self.looked_at.get(name, 0) + number
+
+    def count(self, severity: str) -> int:
+        """Counts the findings of one severity.
+
+        Args:
+            severity: ``'error'`` or ``'warning'``.
+
+        Returns:
+            Their number.
+        """
+        return sum(finding.severity == severity for finding in self.findings)
+
+    def summary(self) -> str:
+        """Gives the closing line.
+
+        Returns:
+            File, numbers of errors and warnings, and what was looked at.
+        """
+        if self.unreadable and not self.looked_at:
+            return printable(f'{self.file}: not read')
+        text = f'{self.file}: {self.count(ERROR)} errors, {self.count(WARNING)} warnings'
+        looked_at = ', '.join(f'{number} {name}' for name, number in self.looked_at.items())
+        if looked_at:
+            text += f'; looked at {looked_at}'
+        return printable(text + ('; not all could be read' if self.unreadable else ''))
+
+    def _add(self, severity: str, kind: str, text: str, where: dict[str, Any]) -> None:
+        # What stands in the file may be of any type; the findings must be JSON.
+        sound = {
+            key: value if type(value) in (int, str) else shown(value)
+            for key, value in where.items()
+        }
+        text = text if len(text) <= 500 else f'{text[:497]}...'
+        self.findings.append(Finding(severity, kind, text, sound))
+
+
+def told_reports(reports: Iterable[Report]) -> Iterator[str]:
+    """Tells all findings: errors, then warnings, each by kind, and a summary line per file.
+
+    Args:
+        reports: One per file.
+
+    Yields:
+        Lines.
+    """
+    reports = list(reports)
+    for severity in (ERROR, WARNING):
+        kinds: dict[str, list[str]] = {}
+        for report in reports:
+            for finding in report.findings:
+                if finding.severity == severity:
+                    kinds.setdefault(finding.kind, []).append(finding.told(report.file))
+        for kind, lines in kinds.items():
+            yield f'{severity}: {kind} ({len(lines)})'
+            yield from (f'  {line}' for line in lines)
+            yield ''
+    yield from (report.summary() for report in reports)
+
+
+def reports_as_json(reports: Iterable[Report]) -> dict[str, Any]:
+    """Gives reports in a form for programs.
+
+    Args:
+        reports: One per file.
+
+    Returns:
+        ``errors`` and ``warnings``, their numbers; ``files``, what each summary line says;
+        ``findings``, each with ``severity``, ``kind``, ``file``, its place and ``text``.
+    """
+    reports = list(reports)
+    return {
+        'errors': sum(report.count(ERROR) for report in reports),
+        'warnings': sum(report.count(WARNING) for report in reports),
+        'files': [
+            {
+                'file': report.file,
+                'errors': report.count(ERROR),
+                'warnings': report.count(WARNING),
+                'looked_at': report.looked_at,
+                'unreadable': report.unreadable,
+            }
+            for report in reports
+        ],
+        'findings': [
+            {
+                'severity': finding.severity,
+                'kind': finding.kind,
+                'file': report.file,
+                **finding.where,
+                'text': finding.text,
+            }
+            for report in reports
+            for finding in report.findings
+        ],
+    }
+
+
+def shown(value: Any) -> str:
+    """Gives a value from a file for a message, cut if it is long.
+
+    Args:
+        value: Any JSON value.
+
+    Returns:
+        At most 80 characters.
+    """
+    names = {None: 'null', True: 'true', False: 'false'}
+    text = names[value] if value is None or isinstance(value, bool) else repr(value)
+    return text if len(text) <= 80 else f'{text[:77]}...'
+
+
+def printable(text: str) -> str:
+    """Escapes line breaks, control characters and the like, which names in a file may contain.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        One line.
+    """
+    if text.isprintable():
+        return text
+    return ''.join(
+        one if one.isprintable() else one.encode('unicode_escape').decode('ascii') for one in text
+    )
