@@ -2,13 +2,16 @@
 
 import json
 import os
+import random
 import stat
 import threading
+import tracemalloc
+import zipfile
 
 import pytest
 
 from vispropnet.errors import UserError
-from vispropnet.fileio import atomic_path, read_json, write_json
+from vispropnet.fileio import NotAListError, atomic_path, iter_json_list, read_json, write_json
 
 
 def message_of(path, **arguments):
@@ -64,6 +67,341 @@ def test_a_folder_cannot_be_read(tmp_path):
 def test_a_path_through_a_file_cannot_be_read(tmp_path):
     (tmp_path / 'a').touch()
     assert 'cannot be read: Not a directory.' in message_of(tmp_path / 'a' / 'b.json')
+
+
+# --- reading a list entry by entry ----------------------------------------------------------------
+
+CHUNKS = (1, 2, 3, 7, 16, 100, 1 << 22)
+
+
+def random_value(rng, depth=0):
+    kind = rng.random()
+    if depth < 4 and kind < 0.25:
+        return [random_value(rng, depth + 1) for _ in range(rng.randint(0, 4))]
+    if depth < 4 and kind < 0.5:
+        keys = ['a', 'é', '"', '\\', '', '😀', 'segmentations'][: rng.randint(0, 7)]
+        return {key: random_value(rng, depth + 1) for key in keys}
+    return rng.choice(
+        [
+            *(None, True, False, 0, -0.0, -12, 1.5e-7, 1e300, -1.25e20, 12345678901234567890, 0.1),
+            *('', 'a"\\\n\t\u2028é😀\ud800\x7f', '\\', '\\u0041', ']', 'x' * rng.randint(0, 60)),
+            *(float('inf'), -float('inf'), rng.random(), rng.randint(-(10**9), 10**9)),
+        ]
+    )
+
+
+def layouts(content):
+    """The same content as different texts."""
+    yield json.dumps(content)
+    yield json.dumps(content, separators=(',', ':'))
+    yield json.dumps(content, indent=4)
+    yield '\n\r\t ' + json.dumps(content, separators=(' \t,\n', '\r\n: ')) + 30 * ' ' + '\n'
+    text = json.dumps(content, ensure_ascii=False, indent=1)
+    if '\ud800' not in text:  # half a character; UTF-8 has none
+        yield text
+
+
+def entries_of(path, chunk=None, monkeypatch=None, **arguments):
+    if chunk is not None:
+        monkeypatch.setattr('vispropnet.fileio._CHUNK_CHARACTERS', chunk)
+    return list(iter_json_list(path, **arguments))
+
+
+def list_message_of(path, *arguments, **more):
+    with pytest.raises(UserError) as caught:
+        entries_of(path, *arguments, **more)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize('seed', range(10))
+def test_entries_are_those_of_the_whole_file(seed, tmp_path, monkeypatch):
+    rng = random.Random(seed)
+    path = tmp_path / 'a.json'
+    for _ in range(4):
+        content = [random_value(rng) for _ in range(rng.randint(0, 6))]
+        for text in layouts(content):
+            path.write_text(text, encoding='utf-8')
+            for chunk in CHUNKS:
+                # Also -0.0 and the kinds of numbers.
+                assert repr(entries_of(path, chunk, monkeypatch)) == repr(content)
+
+
+NUMBERS = '0 -0 -1 10 1.5 -0.25 100.125 1e5 2E-7 1.5e+30 -1e-300 12345678901234567890123 1e999'
+
+
+@pytest.mark.parametrize('number', NUMBERS.split())
+def test_numbers_are_not_cut_by_the_window(number, tmp_path, monkeypatch):
+    path = tmp_path / 'a.json'
+    for before in range(20):
+        for text in (f'[{before * " "}{number}, 7]', f'[{before * " "}{number}]'):
+            path.write_text(text)
+            for chunk in range(1, len(text) + 1):
+                assert repr(entries_of(path, chunk, monkeypatch)) == repr(json.loads(text))
+
+
+def test_literals_that_only_python_knows(tmp_path, monkeypatch):
+    path = tmp_path / 'a.json'
+    path.write_text('[NaN, Infinity, -Infinity, {"score": NaN}]')
+    for chunk in CHUNKS:
+        entries = entries_of(path, chunk, monkeypatch)
+        assert str(entries) == "[nan, inf, -inf, {'score': nan}]"
+
+
+@pytest.mark.parametrize('text', ['[]', ' [ ] ', '\n[\n\n]\n', '[' + 100 * ' ' + ']' + 100 * '\n'])
+@pytest.mark.parametrize('chunk', CHUNKS)
+def test_an_empty_list(text, chunk, tmp_path, monkeypatch):
+    path = tmp_path / 'a.json'
+    path.write_text(text)
+    assert entries_of(path, chunk, monkeypatch) == []
+
+
+def test_entries_before_the_damage_are_given_and_the_rest_is_not_read(tmp_path, monkeypatch):
+    path = tmp_path / 'a.json'
+    path.write_text('[{"a": 1}, [2], 3' + 100 * ' ' + ', oh]')
+    monkeypatch.setattr('vispropnet.fileio._CHUNK_CHARACTERS', 4)
+    entries = iter_json_list(path)
+    assert [next(entries), next(entries), next(entries)] == [{'a': 1}, [2], 3]
+    with pytest.raises(UserError, match='Expecting value at character 119 of a file of 122 bytes'):
+        next(entries)
+    entries = iter_json_list(path)
+    next(entries)
+    entries.close()
+
+
+SAMPLE = r"""
+ [ {"video_id": 12, "score": -0.5e-3, "n": [NaN, null, true, -Infinity, {}]},
+  "é😀 \u00e9\ud83d\ude00\"\\ ]", -12.25E+2 , [[1, 2.5], []], false
+ ]
+"""
+
+
+@pytest.mark.parametrize('chunk', CHUNKS)
+def test_a_file_cut_anywhere_is_an_error_that_says_where(chunk, tmp_path, monkeypatch):
+    path = tmp_path / 'a.json'
+    whole = SAMPLE.encode()
+    path.write_bytes(whole)
+    assert repr(entries_of(path, chunk, monkeypatch)) == repr(json.loads(SAMPLE))
+    for size in range(whole.rindex(b']') + 1):
+        path.write_bytes(whole[:size])
+        text = list_message_of(path, chunk, monkeypatch, what='result file')
+        try:
+            json.loads(whole[:size].decode())
+        except UnicodeDecodeError:
+            assert (
+                text == f'result file {path} is not a text file in UTF-8: unexpected end of data.'
+            )
+        except json.JSONDecodeError as error:
+            state = 'is not valid JSON (truncated or damaged?)' if size else 'is empty'
+            assert text == (
+                f'result file {path} {state}: {error.msg} at character {error.pos} of a file of '
+                f'{size} bytes.'
+            )
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_damage_anywhere_is_found_where_the_whole_file_has_it(seed, tmp_path, monkeypatch):
+    rng = random.Random(seed)
+    path = tmp_path / 'a.json'
+    found = 0
+    for _ in range(200):
+        at = rng.randrange(SAMPLE.index('[') + 1, len(SAMPLE))
+        text = (
+            SAMPLE[:at] + rng.choice('[]{},:"\\ 1e.-tnNI\n\x01') + SAMPLE[at + rng.randint(0, 1) :]
+        )
+        path.write_text(text, encoding='utf-8')
+        chunk = rng.choice(CHUNKS)
+        try:
+            content = json.loads(text)
+        except json.JSONDecodeError as error:
+            found += 1
+            message = list_message_of(path, chunk, monkeypatch)
+            # Python 3.13 names the comma of '[1, ]', as long as it sees the whole list.
+            if not error.msg.startswith('Illegal trailing comma'):
+                assert f': {error.msg} at character {error.pos} of a file' in message
+        else:
+            assert isinstance(content, list)
+            assert repr(entries_of(path, chunk, monkeypatch)) == repr(content)
+    assert found > 50
+
+
+@pytest.mark.parametrize('tail', ['x', ']', ',', '[]', ' \n\n 1', '{}', '\0'])
+@pytest.mark.parametrize('chunk', CHUNKS)
+def test_data_behind_the_list(tail, chunk, tmp_path, monkeypatch):
+    path = tmp_path / 'a.json'
+    for text in ('[]', '[1, {"a": "b"}]'):
+        path.write_text(text + tail)
+        position = len(text + tail) - len(tail.lstrip())
+        message = list_message_of(path, chunk, monkeypatch)
+        assert f'Extra data at character {position} of a file of' in message
+
+
+@pytest.mark.parametrize(
+    ('text', 'kind'),
+    [
+        *(('{"a": []}', 'an object'), (' "[]"', 'a string'), ('null', 'null'), ('true', 'true')),
+        *(('false', 'false'), ('-1.5', 'a number'), ('\n7', 'a number')),
+    ],
+)
+@pytest.mark.parametrize('chunk', CHUNKS)
+def test_what_is_no_list(text, kind, chunk, tmp_path, monkeypatch):
+    path = tmp_path / 'a.json'
+    path.write_text(text)
+    with pytest.raises(NotAListError) as caught:
+        entries_of(path, chunk, monkeypatch, what='result file', entries='tracks')
+    assert str(caught.value) == f'result file {path} must hold a list of tracks, not {kind}.'
+
+
+@pytest.mark.parametrize('content', ['', ' \n ', '<html>', 'video_id,score', ']', ',', ':', '\0\0'])
+def test_what_is_no_json_at_all(content, tmp_path):
+    path = tmp_path / 'a.json'
+    path.write_text(content)
+    state = 'is not valid JSON' if content else 'is empty'
+    position = len(content) - len(content.lstrip())
+    message = list_message_of(path)
+    assert f'{path} {state}' in message
+    assert f': Expecting value at character {position} of a file of {len(content)} by' in message
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        *(
+            '["é"]'.encode('latin-1'),
+            '[1]'.encode('utf-16'),
+            b'[1, 2, "\xff"]',
+            b'\xff\xd8\xff\xe0',
+        ),
+        *(b'[' + b'1,' * 10_000 + b'\x80]', b'["a", "\xc3', b'PK\x03\x04\xff'),
+    ],
+)
+@pytest.mark.parametrize('chunk', CHUNKS)
+def test_a_list_that_is_not_utf_8(content, chunk, tmp_path, monkeypatch):
+    path = tmp_path / 'a.json'
+    path.write_bytes(content)
+    assert f'{path} is not a text file in UTF-8' in list_message_of(path, chunk, monkeypatch)
+
+
+@pytest.mark.parametrize('text', ['[' * 100_000, '[' + '{"a":' * 100_000, '[0,' + '9' * 5000 + ']'])
+def test_too_deep_or_too_long_is_an_error_of_the_user(text, tmp_path):
+    path = tmp_path / 'a.json'
+    path.write_text(text)
+    assert f'{path} is not valid JSON' in list_message_of(path)
+    assert f'{path} is not valid JSON' in message_of(path)
+
+
+def test_files_that_cannot_be_opened(tmp_path):
+    path = tmp_path / 'a.json'
+    assert list_message_of(path, what='result file') == f'result file not found: {path}.'
+    assert 'not found' in list_message_of(tmp_path / 'a.zip')
+    assert 'cannot be read: Is a directory.' in list_message_of(tmp_path)
+    (tmp_path / 'd.zip').mkdir()
+    assert 'cannot be read: Is a directory.' in list_message_of(tmp_path / 'd.zip')
+
+
+# --- archives -------------------------------------------------------------------------------------
+
+
+def write_archive(path, files, compression=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, 'w', compression) as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+
+
+@pytest.mark.parametrize('chunk', CHUNKS)
+def test_the_json_file_in_an_archive_is_read(chunk, tmp_path, monkeypatch):
+    path = tmp_path / 'a.ZIP'
+    write_archive(path, {'read.me': '!', 'sub/any.json': SAMPLE, '__MACOSX/sub/._any.json': '\0'})
+    assert repr(entries_of(path, chunk, monkeypatch)) == repr(json.loads(SAMPLE))
+
+
+def test_an_archive_without_the_one_json_file(tmp_path):
+    path = tmp_path / 'a.zip'
+    write_archive(path, {'a.json': '[]', 'b.json': '[]'})
+    message = list_message_of(path, what='result file')
+    assert message == f'result file {path} must hold one JSON file, found 2.'
+    write_archive(path, {'a.txt': '[]'})
+    assert list_message_of(path) == f'file {path} must hold one JSON file, found 0.'
+
+
+def test_damaged_json_in_an_archive(tmp_path):
+    path = tmp_path / 'a.zip'
+    write_archive(path, {'a.json': '[1, 2' + 1000 * ' '})
+    # Not: of a file of (the archive's) bytes.
+    assert list_message_of(path) == (
+        f"file {path} is not valid JSON (truncated or damaged?): Expecting ',' delimiter at "
+        'character 1005.'
+    )
+    write_archive(path, {'a.json': '{}'})
+    assert 'must hold a list of entries, not an object' in list_message_of(path)
+    write_archive(path, {'a.json': b'["\xff"]'})
+    assert 'is not a text file in UTF-8' in list_message_of(path)
+    write_archive(path, {'a.json': ''})
+    assert 'is not valid JSON (truncated or damaged?): Expecting value' in list_message_of(path)
+
+
+@pytest.mark.parametrize(
+    'compression',
+    [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA],
+)
+def test_broken_archives(compression, tmp_path):
+    rng = random.Random(compression)
+    path = tmp_path / 'a.zip'
+    content = [{'score': rng.random(), 'counts': 20 * 'ab'} for _ in range(20)]
+    write_archive(path, {'a.json': json.dumps(content)}, compression)
+    assert entries_of(path) == content
+    whole = path.read_bytes()
+    for size in {*range(0, len(whole), 7), len(whole) - 1}:
+        path.write_bytes(whole[:size])
+        assert f'{path} is no sound archive: ' in list_message_of(path)
+    errors = 0
+    for _ in range(500):
+        damaged = bytearray(whole)
+        damaged[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            # Many flags and dates do not matter.
+            assert entries_of(path) == content
+        except UserError as error:
+            errors += 1
+            assert str(path) in str(error)
+    assert errors > 200
+
+
+def test_a_locked_archive(tmp_path):
+    path = tmp_path / 'a.zip'
+    write_archive(path, {'a.json': '[]'})
+    data = bytearray(path.read_bytes())
+    for signature, offset in ((b'PK\x03\x04', 6), (b'PK\x01\x02', 8)):
+        data[data.index(signature) + offset] |= 1  # the flag of an encrypted file
+    path.write_bytes(data)
+    assert 'is encrypted' in list_message_of(path)
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('suffix', ['.json', '.zip'])
+def test_a_large_file_is_never_held_whole(suffix, tmp_path):
+    path = tmp_path / f'a{suffix}'
+    entry = json.dumps({'score': 0.5, 'segmentations': [{'counts': 'k' * 2000}] * 100})
+    count = 60_000_000 // len(entry)
+    text = '[' + ',\n'.join([entry] * count) + ']'
+    if suffix == '.zip':
+        write_archive(path, {'a.json': text})
+    else:
+        path.write_text(text)
+    size = len(text)
+    del text
+    tracemalloc.start()
+    try:
+        seen = sum(len(one['segmentations']) for one in iter_json_list(path))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert seen == 100 * count
+    assert size > 59_000_000
+    # A few windows of text, whatever the size.
+    assert peak < 25_000_000
 
 
 # --- writing --------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import lzma
 import os
 import re
 import tempfile
@@ -121,14 +122,16 @@ class _Text:
             try:
                 value, end = self._decoder.raw_decode(self._window, self._at)
             except json.JSONDecodeError as error:
+                fault = self._error(error.msg, error.pos)
                 # The window may end inside the value; damage further ahead is no matter of that.
                 cut_off = error.msg.startswith('Unterminated string')
-                if not (cut_off or len(self._window) - error.pos < 16) or not self._grow():
-                    raise self._error(error.msg, error.pos) from None
+                if not (cut_off or len(self._window) - error.pos < _MARGIN) or not self._grow():
+                    raise fault from None
             else:
-                # A number that touches the window's end may go on behind it.
-                if end < len(self._window) or not self._grow():
-                    self._at = end
+                taken = end - self._at
+                # A number near the window's end may go on behind it.
+                if len(self._window) - end >= _MARGIN or not self._grow():
+                    self._at += taken
                     return value
 
     def expect(self, met: Any, message: str) -> None:
@@ -149,10 +152,16 @@ class _Text:
 
 
 _NOT_SPACE = re.compile(r'[^ \t\n\r]')
+# More characters than decide whether a literal, an escape or a number ends here ('-Infinity').
+_MARGIN = 16
 
 
 class _DamagedJSON(ValueError):
     """The text is no JSON; says where."""
+
+
+# RuntimeError: encrypted, or packed in a way that Python does not know.
+_ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
 
 
 @contextlib.contextmanager
@@ -167,7 +176,12 @@ def _open_text(path: Path, what: str, progress: bool) -> Iterator[TextIO]:
             yield watched
         return
     with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if name.endswith('.json')]
+        # Archives made by macOS hold a shadow of each file.
+        names = [
+            name
+            for name in archive.namelist()
+            if name.endswith('.json') and not name.startswith('__MACOSX/')
+        ]
         if len(names) != 1:
             raise UserError(f'{what} {path} must hold one JSON file, found {len(names)}.')
         size = archive.getinfo(names[0]).file_size
@@ -194,8 +208,9 @@ def _explain_read_errors(path: str | os.PathLike, what: str, hint: str = '') -> 
         damage = str(error)
     except RecursionError:
         damage = 'lists or objects nested too deep'
-    except (zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f'{what} {path} is no sound archive: {error}.') from None
+    except _ARCHIVE_ERRORS as error:
+        text = str(error) or 'it ends too soon'
+        raise UserError(f'{what} {path} is no sound archive: {text}.') from None
     except UnicodeDecodeError as error:
         raise UserError(f'{what} {path} is not a text file in UTF-8: {error.reason}.') from None
     except OSError as error:
@@ -205,7 +220,9 @@ def _explain_read_errors(path: str | os.PathLike, what: str, hint: str = '') -> 
     if damage is not None:
         size = path.stat().st_size
         state = 'is empty' if size == 0 else 'is not valid JSON (truncated or damaged?)'
-        raise UserError(f'{what} {path} {state}: {damage} of a file of {size} bytes.')
+        # In an archive, places are not those in the archive itself.
+        tail = '' if path.suffix.lower() == '.zip' else f' of a file of {size} bytes'
+        raise UserError(f'{what} {path} {state}: {damage}{tail}.')
 
 
 @contextlib.contextmanager

@@ -9,7 +9,12 @@ from mmdet.evaluation.functional import YTVIS, YTVISeval
 from pycocotools import mask as mask_utils
 
 from vispropnet.errors import UserError
-from vispropnet.evaluation.average_precision import METRIC_NAMES, evaluate_tracks, format_table
+from vispropnet.evaluation.average_precision import (
+    FIGURES,
+    METRIC_NAMES,
+    evaluate_tracks,
+    format_table,
+)
 
 # Comes from inside pycocotools at each call of decode.
 pytestmark = pytest.mark.filterwarnings('ignore:__array__ implementation:DeprecationWarning')
@@ -68,6 +73,17 @@ def track(video_id, category_id, score, masks):
     }
 
 
+def headline(content, results):
+    """The five figures that papers report, of objects that are all small."""
+    figures = evaluate_tracks(content, results)
+    assert set(figures) == {'mAP', *FIGURES}
+    assert figures['AP'] == figures['APs'] == figures['mAP']
+    assert figures['AR100'] == figures['ARs']
+    assert figures['AR10'] <= figures['AR100']
+    assert [figures[name] for name in ('APm', 'APl', 'ARm', 'ARl')] == [-1] * 4
+    return {name: figures[name] for name in METRIC_NAMES}
+
+
 def annotation_file(truths, videos=(1, 2), length=3, categories=(1, 2, 3)):
     return {
         'videos': [
@@ -91,7 +107,7 @@ def test_perfect_results():
     places = [(1, 1), (1, 3), (2, 1)]
     content = annotation_file([truth(*place, m) for place, m in zip(places, masks, strict=True)])
     results = [track(*place, 0.3, m) for place, m in zip(places, masks, strict=True)]
-    assert evaluate_tracks(content, results) == pytest.approx(dict.fromkeys(METRIC_NAMES, 1.0))
+    assert headline(content, results) == pytest.approx(dict.fromkeys(METRIC_NAMES, 1.0))
 
 
 def test_two_videos_by_hand():
@@ -110,7 +126,7 @@ def test_two_videos_by_hand():
     # Up to IoU 0.60: found, false, found: recall 1/3 at precision 1, and 2/3 at 2/3. Of the 101
     # recalls, 0.00 to 0.33 are 34, and 0.34 to 0.66 are 33. Above: recall 1/3 at precision 1.
     loose, strict = (34 + 33 * 2 / 3) / 101, 34 / 101
-    assert evaluate_tracks(content, results) == pytest.approx(
+    assert headline(content, results) == pytest.approx(
         {
             'mAP': (3 * loose + 7 * strict) / 10,
             'AP50': loose,
@@ -133,9 +149,7 @@ def test_two_videos_by_hand():
     ],
 )
 def test_iou_of_tracks(masks, iou_in_hundredths):
-    metrics = evaluate_tracks(
-        annotation_file([truth(1, 1, rows(8, 8, 0))]), [track(1, 1, 0.5, masks)]
-    )
+    metrics = headline(annotation_file([truth(1, 1, rows(8, 8, 0))]), [track(1, 1, 0.5, masks)])
     met = sum(iou_in_hundredths >= round(100 * threshold) for threshold in THRESHOLDS)
     assert metrics['mAP'] == pytest.approx(met / 10)
     assert metrics['AP50'] == pytest.approx(float(iou_in_hundredths >= 50))
@@ -144,18 +158,16 @@ def test_iou_of_tracks(masks, iou_in_hundredths):
 
 def test_nothing_detected_is_zero():
     content = annotation_file([truth(1, 1, rows(8, 8, 0))])
-    assert evaluate_tracks(content, []) == dict.fromkeys(METRIC_NAMES, 0.0)
+    assert headline(content, []) == dict.fromkeys(METRIC_NAMES, 0.0)
     # Also when only a category without truth was detected.
-    assert evaluate_tracks(content, [track(1, 2, 0.5, rows(8, 8, 0))]) == dict.fromkeys(
-        METRIC_NAMES, 0.0
-    )
+    assert headline(content, [track(1, 2, 0.5, rows(8, 8, 0))]) == dict.fromkeys(METRIC_NAMES, 0.0)
 
 
 def test_categories_without_truth_are_left_out():
     content = annotation_file([truth(1, 1, rows(8, 8, 0)), truth(1, 2, rows(0, 9, 0))])
     results = [track(1, 1, 0.5, rows(8, 8, 0)), track(2, 3, 0.9, rows(1, 1, 1))]
     # Category 1 found, category 2 missed, category 3 not in the truth.
-    assert evaluate_tracks(content, results) == pytest.approx(dict.fromkeys(METRIC_NAMES, 0.5))
+    assert headline(content, results) == pytest.approx(dict.fromkeys(METRIC_NAMES, 0.5))
 
 
 def test_crowds_are_neither_missed_nor_false():
@@ -163,7 +175,7 @@ def test_crowds_are_neither_missed_nor_false():
     content = annotation_file([crowd, truth(1, 1, rows(8, 8, 0))])
     on_crowd = [track(1, 1, 0.9, ~rows(40, 40, 40)), track(1, 1, 0.8, ~rows(41, 40, 40))]
     found = track(1, 1, 0.5, rows(8, 8, 0))
-    metrics = evaluate_tracks(content, [*on_crowd, found])
+    metrics = headline(content, [*on_crowd, found])
     assert metrics == pytest.approx({**dict.fromkeys(METRIC_NAMES, 1.0), 'AR1': 0.0})
     # The same tracks are false where the crowd is not annotated.
     content['annotations'].pop(0)
@@ -182,7 +194,7 @@ def test_uncompressed_truth_and_missing_keys():
     }
     for entry in content['annotations']:
         del entry['iscrowd'], entry['id']
-    assert evaluate_tracks(content, results) == pytest.approx(dict.fromkeys(METRIC_NAMES, 1.0))
+    assert headline(content, results) == pytest.approx(dict.fromkeys(METRIC_NAMES, 1.0))
 
 
 def test_reads_files_and_leaves_its_input_alone(tmp_path, capsys):
@@ -205,13 +217,15 @@ def test_nothing_to_score_against(tmp_path):
     del content['annotations']
     path = tmp_path / 'valid.json'
     path.write_text(json.dumps(content))
-    with pytest.raises(UserError, match='nothing to score against.*Use a file with annotations'):
+    with pytest.raises(
+        UserError, match='nothing to score against.*To score at home, split a validation'
+    ):
         evaluate_tracks(path, [])
     with pytest.raises(UserError, match='valid.json'):
         evaluate_tracks(path, [])
     with pytest.raises(UserError, match="'videos' must be a list"):
         evaluate_tracks({'annotations': []}, [])
-    with pytest.raises(UserError, match=r"categories\[1\] must be an object with an 'id'"):
+    with pytest.raises(UserError, match=r"categories\[1\] must be an object with an integer 'id'"):
         evaluate_tracks({'videos': [], 'categories': [{'id': 1}, {}], 'annotations': []}, [])
     content = annotation_file([truth(1, 1, rows(8, 8, 0))])
     del content['annotations'][0]['segmentations']
@@ -228,7 +242,7 @@ def test_nothing_to_score_against(tmp_path):
         ({'segmentations': [None, None]}, 'entry 1: .*2 entries, but video 1 has 3 frames'),
         (
             {'segmentations': [None, {'size': [2, 2], 'counts': '04'}, None]},
-            'entry 1, frame 1: the mask is 2x2 pixels .*, but video 1 is 10x8',
+            r'video 1, .*entry 1, frame 1 \(1/1.jpg\): the mask is 2x2 .*, but video 1 is 10x8',
         ),
     ],
 )
@@ -349,7 +363,7 @@ def slow_metrics(content, results):
 @pytest.mark.parametrize('seed', range(4))
 def test_equals_a_slow_reference(seed):
     content, results = random_case(seed)
-    metrics = evaluate_tracks(content, results)
+    metrics = headline(content, results)
     assert metrics == pytest.approx(slow_metrics(content, results), abs=1e-12)
     assert 0 < metrics['AP75'] < metrics['AP50'] < 1
 
@@ -367,7 +381,8 @@ def test_equals_the_port_itself_where_that_works(seed):
         evaluator.evaluate()
         evaluator.accumulate()
         evaluator.summarize()
-    port = dict(zip(METRIC_NAMES, evaluator.stats[[0, 1, 2, 6, 7]], strict=True))
+    port = dict(zip(FIGURES, evaluator.stats, strict=True))
+    assert metrics.pop('mAP') == metrics['AP']
     assert metrics == pytest.approx(port, abs=1e-12)
 
 
@@ -384,3 +399,5 @@ def test_format_table():
     assert format_table(metrics) == (
         '   mAP    AP50    AP75     AR1    AR10\n0.1235  1.0000  0.0000  0.5000  1.0000'
     )
+    # Any of the twelve, and a dash where there is nothing to find.
+    assert format_table({**metrics, 'APl': -1.0}, ('APl', 'AP50')) == 'APl    AP50\n  -  1.0000'

@@ -7,6 +7,8 @@ from vispropnet.errors import UserError
 from vispropnet.evaluation.result_file import (
     archive_path,
     check_writable,
+    iter_results,
+    key_fault,
     read_results,
     write_results,
 )
@@ -100,3 +102,70 @@ def test_what_is_wrong_with_a_file(tmp_path, content, message):
     with pytest.raises(UserError, match=message) as caught:
         read_results(path)
     assert str(path) in str(caught.value)
+
+
+def test_reads_the_archive_as_the_file(tmp_path, monkeypatch):
+    write_results(tmp_path / 'out.json', TRACKS)
+    for chunk in (1, 7, 1 << 22):
+        monkeypatch.setattr('vispropnet.fileio._CHUNK_CHARACTERS', chunk)
+        for name in ('out.json', 'out.zip'):
+            assert read_results(tmp_path / name) == TRACKS
+            assert list(iter_results(tmp_path / name)) == TRACKS
+    write_results(tmp_path / 'none.json', [])
+    assert read_results(tmp_path / 'none.zip') == list(iter_results(tmp_path / 'none.zip')) == []
+
+
+def test_entries_come_one_by_one_and_unchecked(tmp_path, monkeypatch):
+    monkeypatch.setattr('vispropnet.fileio._CHUNK_CHARACTERS', 32)
+    path = tmp_path / 'odd.json'
+    path.write_text(json.dumps([TRACKS[0], 3, {'video_id': None}, TRACKS[1]])[:-40])
+    entries = iter_results(str(path))
+    assert [next(entries), next(entries), next(entries)] == [TRACKS[0], 3, {'video_id': None}]
+    with pytest.raises(UserError, match=f'^result file {path} is not valid JSON'):
+        next(entries)
+    # The first fault counts.
+    with pytest.raises(UserError, match=f'^result file {path}: entry 1 must be an object, not 3'):
+        read_results(path)
+
+
+@pytest.mark.parametrize('name', ['out.json', 'out.zip'])
+def test_a_file_that_was_cut_is_named(name, tmp_path):
+    write_results(tmp_path / 'out.json', 50 * TRACKS)
+    path = tmp_path / name
+    whole = path.read_bytes()
+    for size in range(0, len(whole) - 2, 97):
+        path.write_bytes(whole[:size])
+        with pytest.raises(UserError) as caught:
+            read_results(path)
+        assert str(caught.value).startswith(f'result file {path} is ')
+    path.unlink()
+    with pytest.raises(UserError, match=f'^result file not found: {path}'):
+        iter_results(path).__next__()
+
+
+@pytest.mark.parametrize(
+    ('change', 'fault'),
+    [
+        ({}, None),
+        ({'score': 1}, None),
+        ({'segmentations': []}, None),
+        ({'propagated': 3}, None),
+        ({'video_id': True}, ": 'video_id' must be an integer, not True."),
+        ({'video_id': 1.0}, ": 'video_id' must be an integer, not 1.0."),
+        ({'category_id': '7'}, ": 'category_id' must be an integer, not a string."),
+        ({'score': False}, ": 'score' must be a number, not False."),
+        ({'score': None}, ": 'score' must be a number, not null."),
+        (
+            {'segmentations': None},
+            ": 'segmentations' must be a list with one RLE or null per frame, not null.",
+        ),
+    ],
+)
+def test_faults_of_keys(change, fault):
+    assert key_fault({**TRACKS[0], **change}) == fault
+
+
+def test_faults_of_entries():
+    assert key_fault([]) == ' must be an object, not a list.'
+    assert key_fault(None) == ' must be an object, not null.'
+    assert key_fault({'video_id': 1, 'score': 1}) == " has no 'category_id' (an integer)."

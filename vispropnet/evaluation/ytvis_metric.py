@@ -13,7 +13,8 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
 from vispropnet.errors import UserError
-from vispropnet.evaluation.average_precision import evaluate_tracks, read_annotations
+from vispropnet.evaluation.average_precision import METRIC_NAMES, evaluate_tracks
+from vispropnet.evaluation.ground_truth import read_annotations
 from vispropnet.evaluation.result_file import check_writable, write_results
 from vispropnet.evaluation.tracks import TrackAccumulator, encode_masks
 from vispropnet.registry import METRICS
@@ -129,7 +130,7 @@ class YouTubeVISMetric(BaseMetric):
             results: Tracks ``{video_id, category_id, score, segmentations}``.
 
         Returns:
-            The metrics without prefix; empty if the tracks are not to be scored.
+            ``mAP, AP50, AP75, AR1, AR10``; empty if the tracks are not to be scored.
 
         Raises:
             UserError: if the annotation file has nothing to score against, or does not fit.
@@ -154,7 +155,8 @@ class YouTubeVISMetric(BaseMetric):
                 logger='current',
                 level=logging.WARNING,
             )
-        return evaluate_tracks(annotations, results)
+        figures = evaluate_tracks(annotations, results)
+        return {name: figures[name] for name in METRIC_NAMES}
 
     def _evaluate_on_main_rank(self, parts: list[tuple]) -> dict[str, float]:
         """Scores on the main rank; every rank gets its metrics or its error, so that none hangs."""

@@ -1,0 +1,206 @@
+"""Ground truth and results to score, of masks large enough for all bins of area."""
+
+import functools
+
+import numpy as np
+from pycocotools import mask as mask_utils
+
+HEIGHT, WIDTH = 300, 320
+# The frames of each video of the random cases.
+LENGTHS = {7: 1, 40: 3, 3: 2, 12: 4, 5: 2, 21: 3}
+NO_TRACKS, NO_OBJECTS = 21, 5
+CROWDED = 40, 5
+# Category 1 has a crowd at most, 4 only tracks.
+CATEGORIES = (5, 2, 9, 4, 1)
+
+
+def box(top, left, height, width):
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[top : top + height, left : left + width] = True
+    return mask
+
+
+def encode(mask, plain=False):
+    """An RLE, compressed or not; None stays None."""
+    if mask is None:
+        return None
+    if plain:
+        pixels = [0, *mask.T.ravel().astype(int), 2]
+        runs = np.diff([0, *np.flatnonzero(np.diff(pixels))]).tolist()
+        return {'size': [HEIGHT, WIDTH], 'counts': runs}
+    counts = mask_utils.encode(np.asfortranarray(mask.astype(np.uint8)))['counts']
+    return {'size': [HEIGHT, WIDTH], 'counts': counts.decode()}
+
+
+def decode(rle):
+    if rle is None:
+        return np.zeros((HEIGHT, WIDTH), bool)
+    if isinstance(rle['counts'], list):
+        values = np.arange(len(rle['counts'])) % 2
+        return np.repeat(values, rle['counts']).reshape(WIDTH, HEIGHT).T.astype(bool)
+    return mask_utils.decode(rle).astype(bool)
+
+
+def annotation_file(lengths, categories, truths):
+    return {
+        'videos': [
+            {'id': video, 'width': WIDTH, 'height': HEIGHT, 'length': length}
+            for video, length in lengths.items()
+        ],
+        'categories': [{'id': category, 'name': str(category)} for category in categories],
+        'annotations': [{**entry, 'id': number} for number, entry in enumerate(truths, start=1)],
+    }
+
+
+def truth(video_id, category_id, masks, **more):
+    entry = {
+        'video_id': video_id,
+        'category_id': category_id,
+        'segmentations': [encode(mask) for mask in masks],
+        'areas': [None if mask is None else int(mask.sum()) for mask in masks],
+        'iscrowd': 0,
+    }
+    return {**entry, **more}
+
+
+def track(video_id, category_id, score, masks):
+    return {
+        'video_id': video_id,
+        'category_id': category_id,
+        'score': score,
+        'segmentations': [encode(mask) for mask in masks],
+    }
+
+
+def random_shape(rng):
+    """A box or an ellipse of any bin of area, some exactly on a bin's edge."""
+    height, width = (
+        (int(rng.integers(10, 120)), 20 * int(rng.integers(1, 6))),
+        (128, 128),
+        (int(rng.integers(128, 250)), 20 * int(rng.integers(7, 13))),
+        (256, 256),
+        (int(rng.integers(270, 301)), 20 * int(rng.integers(13, 17))),
+    )[rng.integers(5)]
+    top = int(rng.integers(0, HEIGHT - height + 1))
+    left = int(rng.integers(0, WIDTH - width + 1))
+    if rng.random() < 0.8:
+        return box(top, left, height, width)
+    y, x = np.ogrid[:HEIGHT, :WIDTH]
+    down, right = (y - top - height / 2) / height, (x - left - width / 2) / width
+    return down**2 + right**2 <= 0.25
+
+
+def random_object(rng, length):
+    """A shape that stays, moves or is hidden; an empty mask now and then. None where not shown."""
+    mask, masks = random_shape(rng), []
+    for _ in range(length):
+        kind = rng.random()
+        if kind < 0.15:
+            mask = random_shape(rng)
+        shown = mask & False if 0.15 < kind < 0.2 else mask
+        masks.append(None if kind > 0.85 else shown)
+    return masks
+
+
+def random_areas(rng, masks):
+    """What a file may give: the masks' areas, others, or those on the edge of a bin."""
+    areas = [None if mask is None else int(mask.sum()) for mask in masks]
+    kind = rng.random()
+    if kind < 0.5:
+        return areas
+    if kind < 0.6:
+        return [float(rng.choice([16384, 65536])) for _ in masks]
+    if kind < 0.7:
+        return [float(rng.choice([16383.5, 16384.5, 65535, 65537])) for _ in masks]
+    if kind < 0.75:
+        return [(None, 0)[rng.integers(2)]] * len(masks)
+    return [None if rng.random() < 0.3 else float(rng.integers(0, 90000)) for _ in masks]
+
+
+def random_track(rng, masks):
+    """A track near an object: of the same IoU as a threshold, shifted in space or time, cut."""
+    kind = rng.integers(6)
+    if kind == 0:
+        return masks
+    if kind in (1, 2):  # so many twentieths of its columns
+        share = int(rng.integers(10, 21))
+        return [None if mask is None else part_of(mask, share / 20) for mask in masks]
+    if kind == 3:
+        shift = int(rng.integers(-12, 13))
+        return [None if mask is None else np.roll(mask, shift, axis=1) for mask in masks]
+    if kind == 4:
+        return masks[1:] + masks[:1]
+    return [None if rng.random() < 0.4 else mask for mask in masks]
+
+
+def part_of(mask, share):
+    """The leftmost columns of a mask."""
+    columns = np.flatnonzero(mask.any(axis=0))
+    kept = mask.copy()
+    kept[:, columns[round(share * len(columns)) :]] = False
+    return kept
+
+
+def random_score(rng):
+    """With many ties."""
+    return int(rng.integers(0, 11)) / 10
+
+
+def add_herd(rng, truths, results):
+    """Objects of one category beside and upon each other, so that tracks contend for them."""
+    side = (60, 128, 180)[rng.integers(3)]
+    places = [(int(rng.integers(0, 6)) * 4, int(rng.integers(0, 6)) * 4) for _ in range(12)]
+    herd = [[box(*place, side, side)] * 3 for place in places]
+    for masks in herd[:6]:
+        entry = truth(40, 9, masks, iscrowd=int(rng.random() < 0.15))
+        truths.append({**entry, 'areas': random_areas(rng, masks)})
+    for masks in herd[3:]:
+        results.append(track(40, 9, random_score(rng), masks))
+
+
+@functools.cache
+def random_case(seed, plain=False):
+    """Ground truth and results; not to be changed.
+
+    ``plain`` makes some masks of the results uncompressed.
+    """
+    rng = np.random.default_rng(seed)
+    truths, results = [], []
+    for video_id, length in LENGTHS.items():
+        for _ in range(0 if video_id == NO_OBJECTS else rng.integers(1, 5)):
+            category_id, masks = int(rng.choice([5, 2, 9])), random_object(rng, length)
+            # Also twice the same object: ties in IoU.
+            for _ in range(1 + (rng.random() < 0.3)):
+                entry = truth(video_id, category_id, masks, iscrowd=int(rng.random() < 0.2))
+                truths.append({**entry, 'areas': random_areas(rng, masks)})
+            for _ in range(0 if video_id == NO_TRACKS else rng.integers(0, 5)):
+                score = random_score(rng)
+                results.append(track(video_id, category_id, score, random_track(rng, masks)))
+        for _ in range(0 if video_id == NO_TRACKS else rng.integers(0, 4)):
+            masks = random_object(rng, length)
+            category_id = int(rng.choice(CATEGORIES))
+            results.append(track(video_id, category_id, random_score(rng), masks))
+    if rng.random() < 0.5:
+        truths.append(truth(3, 1, random_object(rng, 2), iscrowd=1))
+        results.append(track(3, 1, 0.5, random_object(rng, 2)))
+    if rng.random() < 0.7:
+        add_herd(rng, truths, results)
+    if seed % 3 == 0:
+        few = [entry for entry in results if (entry['video_id'], entry['category_id']) == CROWDED]
+        few += [track(*CROWDED, 0.5, random_object(rng, 3)) for _ in range(4)]
+        for _ in range(rng.integers(100, 130)):
+            results.append({**few[rng.integers(len(few))], 'score': random_score(rng)})
+    # At least one object counts.
+    truths.append(truth(12, 9, random_object(rng, 4)))
+    order = rng.permutation(len(truths))
+    for index in np.flatnonzero(rng.random(len(truths)) < 0.3).tolist():
+        masks = [decode(rle) if rle else None for rle in truths[index]['segmentations']]
+        truths[index]['segmentations'] = [encode(mask, plain=True) for mask in masks]
+    for index in np.flatnonzero(rng.random(len(results)) < 0.2 * plain).tolist():
+        masks = [decode(rle) if rle else None for rle in results[index]['segmentations']]
+        results[index] = {
+            **results[index],
+            'segmentations': [encode(mask, plain=True) for mask in masks],
+        }
+    rng.shuffle(results)
+    return annotation_file(LENGTHS, CATEGORIES, [truths[index] for index in order]), results

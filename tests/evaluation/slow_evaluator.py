@@ -1,0 +1,171 @@
+"""The twelve figures of YouTube-VIS, in plain loops and from mmdet's port of the reference.
+
+The loops follow the definition on decoded masks; the port is, but for names, line for line the
+reference evaluator (youtubevos/cocoapi).
+"""
+
+import contextlib
+import copy
+import io
+
+import numpy as np
+from mmdet.evaluation.functional import YTVIS, YTVISeval
+
+from tests.evaluation.scenes import decode
+from vispropnet.evaluation.average_precision import FIGURES
+
+THRESHOLDS = np.linspace(0.5, 0.95, 10)
+RECALLS = np.linspace(0, 1, 101)
+BINS = {'': (0, 10**10), 's': (0, 128**2), 'm': (128**2, 256**2), 'l': (256**2, 10**10)}
+
+
+def mean_of_present(areas):
+    present = [area for area in areas if area]
+    return sum(present) / len(present) if present else 0
+
+
+def iou_of(one, other):
+    """Of two tracks, lists of masks: all frames taken together."""
+    common = sum(int(np.count_nonzero(a & b)) for a, b in zip(one, other, strict=True))
+    either = sum(int(np.count_nonzero(a | b)) for a, b in zip(one, other, strict=True))
+    return common / either if either else 0.0
+
+
+def closest(objects, ious):
+    """Of those with the highest IoU the last."""
+    best = None
+    for one in objects:
+        if best is None or ious[one] >= ious[best]:
+            best = one
+    return best
+
+
+def verdicts_of(ious, object_count, ignored, crowds, outside, threshold):
+    """What becomes of the tracks of one video and category, best first.
+
+    Args:
+        ious: A list per track, with an IoU per object.
+        object_count: How many objects.
+        ignored: Per object, whether it is of another area or a crowd.
+        crowds: Per object.
+        outside: Per track, whether it is of another area.
+        threshold: The IoU to reach.
+
+    Returns:
+        One of 'found', 'false', 'ignored' per track.
+    """
+    taken, verdicts = set(), []
+    for row, is_outside in zip(ious, outside, strict=True):
+        hits = [
+            one
+            for one in range(object_count)
+            if row[one] >= threshold and (one not in taken or crowds[one])
+        ]
+        wanted = closest([one for one in hits if not ignored[one]], row)
+        other = closest([one for one in hits if ignored[one]], row)
+        if wanted is not None:
+            taken.add(wanted)
+            verdicts.append('found')
+        elif other is not None:
+            taken.add(other)
+            verdicts.append('ignored')
+        else:
+            verdicts.append('ignored' if is_outside else 'false')
+    return verdicts
+
+
+def average_precision_of(scored, count):
+    """From (score, verdict) of all tracks of a category, video by video."""
+    curve, found, false = [], 0, 0
+    for _, verdict in sorted(scored, key=lambda item: -item[0]):
+        found += verdict == 'found'
+        false += verdict == 'false'
+        if found + false:
+            curve.append((found / count, found / (found + false)))
+    highest = [
+        max([precision for recall, precision in curve if recall >= at], default=0) for at in RECALLS
+    ]
+    return sum(highest) / len(highest)
+
+
+def slow_figures(content, results):
+    """All twelve figures; -1 where there is nothing to find."""
+    videos = {}
+    for video in sorted(video['id'] for video in content['videos']):
+        for category in [entry['id'] for entry in content['categories']]:
+            here = (video, category)
+            objects = [
+                (
+                    mean_of_present(entry['areas']),
+                    entry['iscrowd'],
+                    [decode(rle) for rle in entry['segmentations']],
+                )
+                for entry in content['annotations']
+                if (entry['video_id'], entry['category_id']) == here
+            ]
+            tracks = [r for r in results if (r['video_id'], r['category_id']) == here]
+            best, areas, ious = [], [], []
+            for result in sorted(tracks, key=lambda entry: -entry['score'])[:100]:
+                masks = [decode(rle) for rle in result['segmentations']]
+                best.append(result['score'])
+                areas.append(mean_of_present([int(np.count_nonzero(mask)) for mask in masks]))
+                ious.append([iou_of(masks, other) for _, _, other in objects])
+            videos[here] = objects, best, areas, ious
+    table = []  # of each bin, category and threshold
+    for name, (low, high) in BINS.items():
+        for category in [entry['id'] for entry in content['categories']]:
+            table += slow_rows(videos, name, low, high, category)
+
+    def mean(column, rows):
+        return sum(row[column] for row in rows) / len(rows) if rows else -1
+
+    of_bin = {name: [row for row in table if row['bin'] == name] for name in BINS}
+    figures = {'AP': mean('AP', of_bin[''])}
+    for percent in (50, 75):
+        rows = [row for row in of_bin[''] if round(100 * row['threshold']) == percent]
+        figures[f'AP{percent}'] = mean('AP', rows)
+    for limit in (1, 10, 100):
+        figures[f'AR{limit}'] = mean(limit, of_bin[''])
+    for name in 'sml':
+        figures[f'AP{name}'] = mean('AP', of_bin[name])
+        figures[f'AR{name}'] = mean(100, of_bin[name])
+    return figures
+
+
+def slow_rows(videos, name, low, high, category):
+    """AP and recalls of a category and bin, one row per threshold; none without objects."""
+    own = [parts for (_, other), parts in videos.items() if other == category]
+    count = sum(
+        low <= area <= high and not crowd for objects, *_ in own for area, crowd, _ in objects
+    )
+    table = []
+    for threshold in THRESHOLDS if count else []:
+        row = {'bin': name, 'threshold': threshold, 1: 0, 10: 0, 100: 0}
+        scored = []
+        for objects, scores, areas, ious in own:
+            verdicts = verdicts_of(
+                ious,
+                len(objects),
+                [bool(crowd) or not low <= area <= high for area, crowd, _ in objects],
+                [crowd for _, crowd, _ in objects],
+                [not low <= area <= high for area in areas],
+                threshold,
+            )
+            scored += zip(scores, verdicts, strict=True)
+            for limit in (1, 10, 100):
+                row[limit] += verdicts[:limit].count('found') / count
+        row['AP'] = average_precision_of(scored, count)
+        table.append(row)
+    return table
+
+
+def port_figures(content, results):
+    """From mmdet's port. It cannot read uncompressed results, and needs at least one."""
+    content, results = copy.deepcopy((content, results))
+    with contextlib.redirect_stdout(io.StringIO()):
+        objects = YTVIS(content)
+        evaluator = YTVISeval(objects, objects.loadRes(results), 'segm')
+        evaluator.evaluate()
+        evaluator.accumulate()
+        evaluator.summarize()
+    return dict(zip(FIGURES, evaluator.stats.tolist(), strict=True))
