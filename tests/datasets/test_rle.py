@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
 
-from vispropnet.datasets.rle import checked_rles, examine_rles
-from vispropnet.datasets.run_lengths import decode_counts, measure_counts
+from vispropnet.datasets.rle import checked_rles
+from vispropnet.datasets.run_lengths import decode_counts
 from vispropnet.errors import UserError
 
 VIDEO = {'id': 5, 'height': 3, 'width': 4, 'length': 2}

@@ -1,0 +1,139 @@
+"""Scoring of result files: what ``tools/eval_vis.py`` calls."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vispropnet.errors import UserError
+from vispropnet.evaluation.average_precision import format_table
+from vispropnet.evaluation.report import (
+    PARTS,
+    error_lines,
+    figure_lines,
+    full_report,
+    part_lines,
+    read_ground_truth,
+    score_file,
+)
+from vispropnet.evaluation.result_file import check_folder
+from vispropnet.fileio import write_json
+
+
+def print_scores(
+    annotations: str | os.PathLike,
+    results: str | os.PathLike,
+    baseline: str | os.PathLike | None = None,
+    resamples: int = 0,
+    seed: int = 0,
+    per_class: bool = False,
+    errors_dir: str | os.PathLike | None = None,
+    hota_threshold: float | None = None,
+    json_out: str | os.PathLike | None = None,
+) -> dict[str, Any]:
+    """Scores a result file and prints what there is to say.
+
+    Args:
+        annotations: Annotation file.
+        results: Result file, or the archive made of it.
+        baseline: Another result file for the same annotations, to compare with.
+        resamples: How often to resample the videos for intervals; 0 for none.
+        seed: Of the resampling.
+        per_class: Whether to print a table by category.
+        errors_dir: Folder for the chart of errors and the list of the worst videos; None tells no
+            errors.
+        hota_threshold: Score from which tracks count for HOTA and IDF1; None leaves them out.
+        json_out: JSON file for all figures, unrounded.
+
+    Returns:
+        What was written to ``json_out``, or would be.
+
+    Raises:
+        UserError: for anything wrong in the files, or if an output cannot be written.
+    """
+    stem = Path(results).stem
+    chart = worst = None
+    if errors_dir is not None:
+        chart = Path(errors_dir) / f'{stem}_errors.png'
+        worst = Path(errors_dir) / f'{stem}_worst_videos.json'
+    _check_outputs((json_out, chart, worst), (annotations, results, baseline))
+    if hota_threshold is not None:
+        from vispropnet.evaluation.trackeval_measures import tracking_measures, trackeval_metrics
+
+        trackeval_metrics()  # rather missed before the work than after it
+    frame_by_frame = errors_dir is not None or hota_threshold is not None
+    truth = read_ground_truth(annotations)
+    ours = score_file(truth, results, frame_by_frame)
+    other = None if baseline is None else score_file(truth, baseline, frame_by_frame)
+    report = dict(
+        ground_truth=os.fspath(annotations),
+        results=os.fspath(results),
+        **full_report(ours, other, resamples, seed, errors_dir is not None),
+    )
+    if baseline is not None:
+        report['baseline']['results'] = os.fspath(baseline)
+    if hota_threshold is not None:
+        report['tracking'] = dict(
+            score_threshold=hota_threshold,
+            **tracking_measures(ours.matches.tracks, hota_threshold),
+        )
+    _print_report(report, per_class)
+    if chart is not None:
+        _draw_errors(report, chart)
+        write_json(worst, report['worst_videos'], indent=1)
+        print(f'\nchart: {chart}\nworst videos first: {worst}')
+    if json_out is not None:
+        write_json(json_out, report, indent=1)
+        print(f'all figures: {json_out}')
+    return report
+
+
+def _check_outputs(
+    outputs: Sequence[str | os.PathLike | None], inputs: Sequence[str | os.PathLike | None]
+) -> None:
+    """Finds out before the work whether the outputs can be written, and overwrite nothing."""
+    taken = {os.path.realpath(path): 'an input' for path in inputs if path is not None}
+    for path in outputs:
+        if path is None:
+            continue
+        check_folder(path)
+        if Path(path).is_dir():
+            raise UserError(f'cannot write {path}: it is a folder, expected the path of a file.')
+        real = os.path.realpath(path)
+        if real in taken:
+            raise UserError(f'cannot write {path}: it is {taken[real]}; give another path.')
+        taken[real] = 'another output'
+
+
+def _print_report(report: dict[str, Any], per_class: bool) -> None:
+    print(
+        f'{report["results"]}: {report["tracks"]} tracks against {report["objects"]} objects in '
+        f'{report["videos"]} videos\n'
+    )
+    print('\n'.join(figure_lines(report)))
+    if 'bootstrap' in report:
+        print(f'\nintervals: {report["bootstrap"]["resamples"]} resamples of the videos')
+    for key, title in PARTS.items():
+        if per_class or key != 'categories':
+            print('\n' + '\n'.join(part_lines(report['detail'][key], title)))
+    if 'errors' in report:
+        print('\n' + '\n'.join(error_lines(report)))
+    if 'tracking' in report:
+        measures = report['tracking']
+        print(
+            f'\ntracks that score at least {measures["score_threshold"]}, by category and averaged'
+        )
+        print(format_table(measures, ('HOTA', 'DetA', 'AssA', 'IDF1', 'IDP', 'IDR')))
+
+
+def _draw_errors(report: dict[str, Any], path: Path) -> None:
+    from vispropnet.visualization.error_chart import draw_error_chart
+
+    scored = [report, *([report['baseline']] if 'baseline' in report else [])]
+    names = [Path(one['results']).stem for one in scored]
+    if len(set(names)) < len(names):
+        names = [one['results'] for one in scored]
+    bars = [(name, one['AP'], one['errors']) for name, one in zip(names, scored, strict=True)]
+    draw_error_chart(path, bars)

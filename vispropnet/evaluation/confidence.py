@@ -1,0 +1,135 @@
+"""How sure a figure is: resampling videos (the bootstrap), without matching anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vispropnet.evaluation.average_precision import FIGURES, plain_figures, weighted_figures
+from vispropnet.evaluation.matching import Matches
+
+# Share of intervals that are to hold the figure of other videos of the same kind.
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A figure's difference between two results on the same videos.
+
+    Attributes:
+        value: The one's figure minus the other's.
+        low: Lower end of its interval.
+        high: Upper end.
+        above_zero: Share of the resamples in which it is above 0.
+    """
+
+    value: float
+    low: float
+    high: float
+    above_zero: float
+
+
+def resample_videos(videos: int, resamples: int, seed: int = 0) -> np.ndarray:
+    """Draws data sets of as many videos, with replacement.
+
+    Args:
+        videos: How many videos there are.
+        resamples: How many data sets to draw.
+        seed: The same one gives the same data sets.
+
+    Returns:
+        (resamples, videos) float64, how often each video is in each data set.
+    """
+    generator = np.random.default_rng(seed)
+    draws = generator.multinomial(videos, np.full(videos, 1 / videos), size=resamples)
+    return draws.astype(np.float64)
+
+
+def confidence_intervals(
+    matches: Matches, weights: np.ndarray, names: Sequence[str] = FIGURES
+) -> dict[str, tuple[float, float] | None]:
+    """Computes a 95 % interval for each figure.
+
+    The interval is that of the resamples, moved so that their mean falls on the figure: a data set
+    with repeated videos gives slightly higher AP than one of as many different ones, more so with
+    many categories, and an interval that is not moved can miss its own figure. Where that is not
+    enough, because few resamples lie far off, it is widened up to its figure. Source: Efron and
+    Tibshirani, An Introduction to the Bootstrap, 1993, chapters 10 and 13.
+
+    Args:
+        matches: The matches of :func:`~vispropnet.evaluation.matching.area_bins`.
+        weights: From :func:`resample_videos`.
+        names: Which figures.
+
+    Returns:
+        Lower and upper end by name; None where there is no figure, only one video, or no resample
+        with an object to find.
+    """
+    figures = plain_figures(matches)
+    resampled = weighted_figures(matches, weights, names)
+    intervals: dict[str, tuple[float, float] | None] = {}
+    for name in names:
+        intervals[name] = None
+        moved = _moved(resampled[name], figures[name])
+        if weights.shape[1] > 1 and len(moved):
+            low, high = _ends(moved, figures[name])
+            intervals[name] = (max(low, 0.0), min(high, 1.0))
+    return intervals
+
+
+def paired_differences(
+    ours: Matches, other: Matches, weights: np.ndarray, names: Sequence[str] = FIGURES
+) -> dict[str, Difference | None]:
+    """Computes the differences of two results, both on the same resampled videos.
+
+    What makes some videos hard makes them hard for both, so a difference is surer than the figures.
+
+    Args:
+        ours: Matches of the one result.
+        other: Matches of the other, with the same ground truth.
+        weights: From :func:`resample_videos`.
+        names: Which figures.
+
+    Returns:
+        Ours minus the other's by name; None as in :func:`confidence_intervals`.
+    """
+    figures = plain_figures(ours), plain_figures(other)
+    resampled = weighted_figures(ours, weights, names), weighted_figures(other, weights, names)
+    differences: dict[str, Difference | None] = {}
+    for name in names:
+        differences[name] = None
+        value = figures[0][name] - figures[1][name]
+        moved = _moved(resampled[0][name] - resampled[1][name], value)
+        if weights.shape[1] > 1 and len(moved):
+            above = float(np.mean(moved > 0))
+            differences[name] = Difference(value, *_ends(moved, value), above)
+    return differences
+
+
+def as_json(differences: Mapping[str, Difference | None]) -> dict[str, dict | None]:
+    """Turns differences into plain dicts.
+
+    Args:
+        differences: From :func:`paired_differences`.
+
+    Returns:
+        ``{value, ci, above_zero}`` by name.
+    """
+    return {
+        name: one and dict(value=one.value, ci=[one.low, one.high], above_zero=one.above_zero)
+        for name, one in differences.items()
+    }
+
+
+def _moved(values: np.ndarray, figure: float) -> np.ndarray:
+    """Those of the values that exist, with the figure as their mean."""
+    values = values[~np.isnan(values)]
+    return values - values.mean() + figure if len(values) else values
+
+
+def _ends(values: np.ndarray, figure: float) -> tuple[float, float]:
+    tail = 100 * (1 - LEVEL) / 2
+    low, high = np.percentile(values, [tail, 100 - tail])
+    return min(float(low), figure), max(float(high), figure)

@@ -1,0 +1,252 @@
+"""Scores a result file in all the ways there are, and lays the figures out for a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vispropnet.errors import UserError
+from vispropnet.evaluation.average_precision import FIGURES, plain_figures
+from vispropnet.evaluation.breakdown import break_down
+from vispropnet.evaluation.confidence import (
+    LEVEL,
+    as_json,
+    confidence_intervals,
+    paired_differences,
+    resample_videos,
+)
+from vispropnet.evaluation.error_kinds import LABELS, error_gains, tell_errors, worst_videos
+from vispropnet.evaluation.ground_truth import GroundTruth, ground_truth, read_annotations
+from vispropnet.evaluation.matching import Matches, area_bins, match_tracks
+from vispropnet.evaluation.overlaps import measure_tracks
+from vispropnet.evaluation.result_file import iter_results, key_fault
+
+PARTS = {
+    'categories': 'category',
+    'track_length': 'track length (frames)',
+    'objects_per_video': 'objects in a video',
+    'hidden': 'frames hidden',
+}
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A scored result file.
+
+    Attributes:
+        matches: Which of its tracks find what.
+        figures: The twelve figures.
+    """
+
+    matches: Matches
+    figures: dict[str, float]
+
+
+def read_ground_truth(path: str | os.PathLike) -> GroundTruth:
+    """Reads the objects to score against.
+
+    Args:
+        path: Annotation file.
+
+    Returns:
+        The objects.
+
+    Raises:
+        UserError: naming the file and what is wrong, also if there is nothing to score against.
+    """
+    annotations = read_annotations(path)
+    with _naming(f'annotation file {path}'):
+        return ground_truth(annotations)
+
+
+def score_file(truth: GroundTruth, path: str | os.PathLike, frame_by_frame: bool = False) -> Scored:
+    """Scores a result file without holding it whole.
+
+    Args:
+        truth: The objects to score against.
+        path: The result file, or the archive made of it.
+        frame_by_frame: As in :func:`~vispropnet.evaluation.overlaps.measure_tracks`; needed to tell
+            kinds of errors and for the measures of other trackers.
+
+    Returns:
+        Its matches and figures.
+
+    Raises:
+        UserError: naming file, video, track and frame, if something does not fit.
+    """
+    with _naming(f'result file {path}'):
+        tracks = measure_tracks(truth, _sound_entries(path), frame_by_frame)
+    matches = match_tracks(tracks, area_bins(tracks))
+    return Scored(matches, plain_figures(matches))
+
+
+def full_report(
+    ours: Scored,
+    other: Scored | None = None,
+    resamples: int = 0,
+    seed: int = 0,
+    errors: bool = False,
+) -> dict[str, Any]:
+    """Gathers all there is to say of a result.
+
+    Args:
+        ours: The result.
+        other: Another result on the same ground truth, to compare with.
+        resamples: How often to resample the videos for intervals; 0 for none.
+        seed: Of the resampling.
+        errors: Whether to tell kinds of errors; needs tracks measured frame by frame.
+
+    Returns:
+        The twelve figures under their names; ``detail``; with resamples ``ci`` (``[low, high]`` or
+        None by figure) and ``bootstrap``; with another result ``baseline`` (its figures and the
+        differences); with errors ``errors`` and ``worst_videos``. Fit for JSON.
+    """
+    truth = ours.matches.tracks.truth
+    report: dict[str, Any] = dict(ours.figures)
+    report.update(
+        videos=len(truth.videos),
+        objects=int(ours.matches.counted[0].sum()),
+        tracks=len(ours.matches.tracks.score),
+        detail=break_down(ours.matches),
+    )
+    weights = resample_videos(len(truth.videos), resamples, seed) if resamples else None
+    if weights is not None:
+        intervals = confidence_intervals(ours.matches, weights)
+        report['ci'] = {name: ends and list(ends) for name, ends in intervals.items()}
+        report['bootstrap'] = dict(resamples=resamples, seed=seed, level=LEVEL)
+    if other is not None:
+        report['baseline'] = dict(other.figures)
+        if weights is not None:
+            differences = paired_differences(ours.matches, other.matches, weights)
+            report['baseline']['difference'] = as_json(differences)
+    if errors:
+        told = tell_errors(ours.matches)
+        report['errors'] = error_gains(ours.matches, told)
+        report['worst_videos'] = worst_videos(ours.matches, told)
+        if other is not None:
+            report['baseline']['errors'] = error_gains(other.matches, tell_errors(other.matches))
+    return report
+
+
+def figure_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """Lays out the twelve figures, with intervals and differences where there are any.
+
+    Args:
+        report: From :func:`full_report`.
+
+    Yields:
+        Lines.
+    """
+    intervals, baseline = report.get('ci'), report.get('baseline')
+    difference = (baseline or {}).get('difference')
+    header = ['figure', 'value']
+    header += ['95 % interval'] if intervals else []
+    header += ['baseline', 'difference'] if baseline else []
+    header += ['95 % interval', 'above 0'] if difference else []
+    rows = [header]
+    for name in FIGURES:
+        row = [name, _number(report[name])]
+        if intervals:
+            row.append(_interval(intervals[name]))
+        if baseline:
+            absent = report[name] < 0
+            change = '-' if absent else f'{report[name] - baseline[name]:+.4f}'
+            row += [_number(baseline[name]), change]
+        if difference:
+            one = difference[name]
+            row += (
+                [_interval(one['ci'], sign='+'), f'{100 * one["above_zero"]:.1f} %']
+                if one
+                else ['-', '-']
+            )
+        rows.append(row)
+    yield from aligned(rows)
+
+
+def part_lines(parts: Sequence[Mapping[str, Any]], title: str) -> Iterator[str]:
+    """Lays out figures of parts of the ground truth.
+
+    Args:
+        parts: A list of :func:`~vispropnet.evaluation.breakdown.break_down`.
+        title: What the parts are told apart by.
+
+    Yields:
+        Lines.
+    """
+    names = ('AP', 'AP50', 'AP75', 'AR1', 'AR10')
+    counts = [key for key in ('videos', 'objects', 'tracks') if parts and key in parts[0]]
+    rows = [[title, *counts, *names]]
+    for part in parts:
+        figures = ['-' if part[name] is None else f'{part[name]:.4f}' for name in names]
+        rows.append([str(part['name']), *(str(part[key]) for key in counts), *figures])
+    yield from aligned(rows)
+
+
+def error_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """Lays out what each kind of error costs.
+
+    Args:
+        report: From :func:`full_report`, with errors.
+
+    Yields:
+        Lines.
+    """
+    other = (report.get('baseline') or {}).get('errors')
+    rows = [['error', 'mAP gained if mended', 'AP50 gained', 'count at IoU 0.5']]
+    if other:
+        rows[0].append('baseline: mAP gained')
+    for kind, gain in report['errors'].items():
+        row = [LABELS[kind], f'{gain["AP"]:+.4f}', f'{gain["AP50"]:+.4f}', str(gain['count'])]
+        rows.append(row + ([f'{other[kind]["AP"]:+.4f}'] if other else []))
+    yield from aligned(rows)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Aligns cells in columns, the first to the left.
+
+    Args:
+        rows: Of equal length.
+
+    Yields:
+        A line a row.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for first, *others in rows:
+        cells = [first.ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        yield '  '.join(cells).rstrip()
+
+
+def _sound_entries(path: str | os.PathLike) -> Iterator[dict[str, Any]]:
+    for index, entry in enumerate(iter_results(path, progress=True)):
+        fault = key_fault(entry)
+        if fault is not None:
+            raise UserError(f'entry {index}{fault}')
+        if not 0 <= entry['score'] <= 1:
+            raise UserError(
+                f'video {entry["video_id"]}, result entry {index}: score must be within [0, 1], '
+                f'got {entry["score"]}.'
+            )
+        yield entry
+
+
+@contextlib.contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Puts the file before the messages of what is wrong in it, if they do not name it."""
+    try:
+        yield
+    except UserError as error:
+        if str(error).startswith(where.split()[0] + ' file'):
+            raise
+        raise UserError(f'{where}: {error}') from None
+
+
+def _number(value: float) -> str:
+    return '-' if value < 0 else f'{value:.4f}'
+
+
+def _interval(ends: Sequence[float] | None, sign: str = '') -> str:
+    return '-' if ends is None else f'{ends[0]:{sign}.4f} .. {ends[1]:{sign}.4f}'
