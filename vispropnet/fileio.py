@@ -82,7 +82,7 @@ def iter_json_list(
         text.expect(text.next_sign() == '', 'Extra data')
 
 
-_CHUNK_CHARACTERS = 1 << 22
+_CHUNK_CHARACTERS = 1 << 20
 _KINDS = {'{': 'an object', '"': 'a string', 'n': 'null', 't': 'true', 'f': 'false'}
 
 

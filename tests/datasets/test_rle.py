@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
 
-from vispropnet.datasets.rle import checked_rles
+from vispropnet.datasets.rle import checked_rles, examine_rles
 from vispropnet.datasets.run_lengths import decode_counts
 from vispropnet.errors import UserError
 
@@ -64,3 +64,26 @@ def test_checked_rles_names_what_is_wrong(mask, message):
     with pytest.raises(UserError, match=message) as caught:
         checked_rles([None, mask], VIDEO, 'entry 8')
     assert str(caught.value).startswith('entry 8, frame 1: ')
+
+
+@pytest.mark.parametrize(
+    ('runs', 'merged'),
+    [
+        ([2, 3, 0, 4, 3], [2, 7, 3]),
+        ([0, 3, 0, 0, 5, 4, 0], [0, 3, 5, 4]),
+        ([0, 0, 6, 6], [6, 6]),
+        ([6, 0, 0, 0, 6], [12]),
+        ([0, 12, 0, 0], [0, 12]),
+        ([0, 6, 6], [0, 6, 6]),  # as it should be
+    ],
+)
+def test_empty_runs_are_merged(runs, merged):
+    # pycocotools would end where both of two masks have an empty run.
+    compressed = mask_utils.frPyObjects({'size': [3, 4], 'counts': runs}, 3, 4)
+    for mask in ({'size': [3, 4], 'counts': runs}, compressed):
+        (rle,), (area,), faults = examine_rles([mask], [VIDEO])
+        assert faults == {}
+        assert decode_counts(rle['counts']).tolist() == merged
+        assert area == sum(merged[1::2])
+        whole = mask_utils.frPyObjects({'size': [3, 4], 'counts': [0, 12]}, 3, 4)
+        assert mask_utils.iou([rle], [whole], [0])[0, 0] == area / 12

@@ -46,7 +46,7 @@ def slow_measures(text):
 
 
 def assert_as_slow(texts):
-    areas, totals, sound = measure_counts(texts)
+    areas, totals, sound, _ = measure_counts(texts)
     assert len(areas) == len(totals) == len(sound) == len(texts)
     for index, text in enumerate(texts):
         wanted = slow_measures(text)
@@ -102,7 +102,7 @@ def test_many_masks_of_all_sizes_in_one_call():
     rng = np.random.default_rng(3)
     masks = [random_mask(rng) for _ in range(400)]
     counts = [mask_utils.encode(np.asfortranarray(mask))['counts'] for mask in masks]
-    areas, totals, sound = measure_counts(counts)
+    areas, totals, sound, _ = measure_counts(counts)
     assert sound.all()
     assert areas.tolist() == [int(mask.sum()) for mask in masks]
     assert totals.tolist() == [mask.size for mask in masks]
@@ -128,7 +128,7 @@ def test_borders_of_batches(monkeypatch, size):
     texts = [mask_utils.encode(np.asfortranarray(mask))['counts'].decode() for mask in masks]
     # Batches that begin and end with a damaged text, or hold nothing else.
     texts = ['', *texts[:20], '', 'l', '', *texts[20:], 'l']
-    areas, totals, sound = measure_counts(texts)
+    areas, totals, sound, _ = measure_counts(texts)
     for index, text in enumerate(texts):
         wanted = slow_measures(text)
         assert bool(sound[index]) == (wanted is not None)
@@ -141,21 +141,21 @@ def test_more_than_a_batch():
     noise = [(rng.random((300, 400)) < 0.5).astype(np.uint8) for _ in range(6)]
     counts = [mask_utils.encode(np.asfortranarray(mask))['counts'].decode() for mask in noise]
     assert sum(map(len, counts)) > 2 * run_lengths._BATCH_BYTES
-    areas, totals, sound = measure_counts(counts)
+    areas, totals, sound, _ = measure_counts(counts)
     assert areas.tolist() == [int(mask.sum()) for mask in noise]
     assert totals.tolist() == [120000] * 6
     assert sound.all()
 
 
 def test_no_masks():
-    areas, totals, sound = measure_counts([])
+    areas, totals, sound, _ = measure_counts([])
     assert len(areas) == len(totals) == len(sound) == 0
 
 
 def test_masks_of_one_and_two_runs():
     """All background; all object; one beside the other, so that the runs' parity changes."""
     texts = ['5', '05', '5', '5', '05', '23', '5', '0', '00', encoded([10**6]), '05']
-    areas, totals, sound = measure_counts(texts)
+    areas, totals, sound, _ = measure_counts(texts)
     assert areas.tolist() == [0, 5, 0, 0, 5, 3, 0, 0, 0, 0, 5]
     assert totals.tolist() == [5, 5, 5, 5, 5, 5, 5, 0, 0, 10**6, 5]
     assert sound.all()
@@ -197,7 +197,7 @@ DAMAGED = {
 def test_damaged_texts_spoil_no_other(text):
     assert slow_measures(text) is None
     for texts in ([text], [GOOD, text], [text, GOOD], [GOOD, '5', text, GOOD, '05', text]):
-        areas, totals, sound = measure_counts(texts)
+        areas, totals, sound, _ = measure_counts(texts)
         for index, one in enumerate(texts):
             assert bool(sound[index]) == (one is not text)
             if one is not text:

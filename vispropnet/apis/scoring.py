@@ -60,7 +60,7 @@ def print_scores(
         worst = Path(errors_dir) / f'{stem}_worst_videos.json'
     _check_outputs((json_out, chart, worst), (annotations, results, baseline))
     if hota_threshold is not None:
-        from vispropnet.evaluation.trackeval_measures import tracking_measures, trackeval_metrics
+        from vispropnet.evaluation.trackeval_measures import trackeval_metrics, tracking_measures
 
         trackeval_metrics()  # rather missed before the work than after it
     frame_by_frame = errors_dir is not None or hota_threshold is not None

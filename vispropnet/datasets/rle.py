@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_utils
 
-from vispropnet.datasets.run_lengths import measure_counts
+from vispropnet.datasets.run_lengths import decode_counts, measure_counts
 from vispropnet.errors import UserError
 
 RLE = dict[str, Any]
@@ -103,12 +103,15 @@ def examine_rles(
         if fault is not None:
             faults[index] = fault
     texts = [rle['counts'] if rle is not None else '0' for rle in rles]
-    areas, totals, sound = measure_counts(texts)
+    areas, totals, sound, proper = measure_counts(texts)
     pixels = np.array([rle['size'][0] * rle['size'][1] if rle else 0 for rle in rles], np.int64)
     for index in np.flatnonzero(~sound | (totals != pixels)).tolist():
         faults.setdefault(index, _damage(pixels[index], totals[index]))
         rles[index] = None
         areas[index] = 0
+    for index in np.flatnonzero(~proper).tolist():
+        if rles[index] is not None:
+            rles[index] = _without_empty_runs(rles[index])
     return rles, areas, dict(sorted(faults.items()))
 
 
@@ -148,6 +151,17 @@ def _compressed(mask: RLE) -> tuple[RLE | None, str | None]:
         counts = mask_utils.frPyObjects({**mask, 'size': [height, width]}, height, width)['counts']
     # As a string: mmdet takes masks whose counts are bytes for invalid.
     return {'size': [height, width], 'counts': counts.decode('latin-1')}, None
+
+
+def _without_empty_runs(rle: RLE) -> RLE:
+    """The same mask, with the runs on both sides of an empty one put together."""
+    runs = decode_counts(rle['counts']).astype(np.int64)
+    is_object = np.arange(len(runs)) % 2 == 1
+    runs, is_object = runs[runs > 0], is_object[runs > 0]
+    begins = np.flatnonzero(np.diff(is_object, prepend=~is_object[:1]))
+    counts = np.add.reduceat(runs, begins).tolist()
+    plain = {'size': rle['size'], 'counts': [0, *counts] if is_object[0] else counts}
+    return _compressed(plain)[0]
 
 
 def _damage(pixels: int, covered: int) -> str:

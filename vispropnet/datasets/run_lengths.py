@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,18 +16,34 @@ _MAX_DIGITS = 7
 _LONGER = np.iinfo(np.int16).min
 
 
-def measure_counts(counts: Sequence[str | bytes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+class Measures(NamedTuple):
+    """What :func:`measure_counts` tells of M masks.
+
+    Attributes:
+        areas: (M,) int64, pixels of the object.
+        totals: (M,) int64, pixels that all runs cover.
+        sound: (M,) bool, whether the text is whole and no run is negative.
+        proper: (M,) bool, whether no run but the first is empty. pycocotools takes two masks with
+            an empty run at the same pixel for ended there.
+    """
+
+    areas: np.ndarray
+    totals: np.ndarray
+    sound: np.ndarray
+    proper: np.ndarray
+
+
+def measure_counts(counts: Sequence[str | bytes]) -> Measures:
     """Measures compressed masks without drawing them.
 
     Args:
         counts: The compressed counts of M masks.
 
     Returns:
-        ``areas`` (M,) int64, pixels of the object; ``totals`` (M,) int64, pixels that all runs
-        cover; ``sound`` (M,) bool, whether the text is whole and no run is negative.
+        Their measures.
     """
     areas, totals = np.zeros((2, len(counts)), np.int64)
-    sound = np.zeros(len(counts), bool)
+    sound, proper = np.zeros((2, len(counts)), bool)
     for batch in _batches(counts):
         runs, first, whole = decode_many(counts[batch])
         background, areas[batch] = _sums(runs, first)
@@ -34,7 +51,10 @@ def measure_counts(counts: Sequence[str | bytes]) -> tuple[np.ndarray, np.ndarra
         sound[batch] = whole
         if runs.min() < 0:
             sound[batch] &= np.minimum.reduceat(runs, first) >= 0
-    return areas, totals, sound
+        empty = runs == 0
+        empty[first] = False
+        proper[batch] = ~np.logical_or.reduceat(empty, first) if empty.any() else True
+    return Measures(areas, totals, sound, proper)
 
 
 def decode_counts(counts: str | bytes) -> np.ndarray:

@@ -167,7 +167,7 @@ def ground_truth(annotations: dict[str, Any]) -> GroundTruth:
         crowd=np.array([bool(truth.get('iscrowd', 0)) for truth in truths], bool),
         area=np.array(
             [
-                mean_area(truth.get('areas') or areas)
+                mean_area(areas if truth.get('areas') is None else truth['areas'])
                 for truth, areas in zip(truths, _rows(videos), strict=True)
             ],
             np.float64,

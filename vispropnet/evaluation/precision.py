@@ -163,13 +163,9 @@ def interpolated_precision(
 
 
 def _reached(recall: np.ndarray) -> np.ndarray:
-    """How many of the 101 recalls each recall reaches: ``searchsorted(..., 'right')``, but fast.
-
-    A recall of 0 reaches none: there precision is that of the next true track.
-    """
+    """How many of the 101 recalls each recall reaches: ``searchsorted(..., 'right')``, but fast."""
     # In steps of 0.01 the guess is off by one at most.
     count = (recall * 100).astype(np.int64) + 1
     count -= RECALLS[count - 1] > recall
     count += _NEXT_RECALL[count] <= recall
-    count[recall == 0] = 0
     return count
