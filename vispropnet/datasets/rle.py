@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -82,26 +83,13 @@ def examine_rles(
         what is wrong, by position, in order. A faulty mask is None and has area 0.
     """
     faults: dict[int, str] = {}
-    rles: list[RLE | None] = []
-    last: Mapping[str, Any] | None = None
-    size: list[int] | None = None
-    for index, (mask, video) in enumerate(zip(masks, videos, strict=True)):
-        if video is not last:
-            last, size = video, [video.get('height'), video.get('width')]
-        # Nearly all masks: nothing to convert, nothing to say.
-        if (
-            type(mask) is dict
-            and type(mask.get('counts')) is str
-            and mask.get('size') == size
-            and _is_size(mask['size'])
-        ):
-            rles.append(mask)
-            continue
-        fault = _form_fault(mask, video)
-        rle, fault = (None, fault) if fault is not None else _compressed(mask)
-        rles.append(rle)
-        if fault is not None:
-            faults[index] = fault
+    rles: list[RLE | None] = list(masks)
+    if not _all_plain(masks, videos):
+        for index, (mask, video) in enumerate(zip(masks, videos, strict=True)):
+            fault = _form_fault(mask, video)
+            rles[index], fault = (None, fault) if fault is not None else _compressed(mask)
+            if fault is not None:
+                faults[index] = fault
     texts = [rle['counts'] if rle is not None else '0' for rle in rles]
     areas, totals, sound, proper = measure_counts(texts)
     pixels = np.array([rle['size'][0] * rle['size'][1] if rle else 0 for rle in rles], np.int64)
@@ -113,6 +101,25 @@ def examine_rles(
         if rles[index] is not None:
             rles[index] = _without_empty_runs(rles[index])
     return rles, areas, dict(sorted(faults.items()))
+
+
+def _all_plain(masks: Sequence[Any], videos: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether all are compressed RLEs of their videos' sizes: then none needs a look by itself."""
+    if not masks or set(map(type, masks)) != {dict}:
+        return False
+    try:
+        texts, sizes = ([mask[key] for mask in masks] for key in ('counts', 'size'))
+    except KeyError:
+        return False
+    distinct = {id(video): video for video in videos}
+    wanted = {key: [video.get('height'), video.get('width')] for key, video in distinct.items()}
+    return (
+        set(map(type, texts)) == {str}
+        and sizes == [wanted[id(video)] for video in videos]
+        # Equal numbers may be of other types.
+        and set(map(type, itertools.chain.from_iterable(sizes))) == {int}
+        and all(map(_is_size, wanted.values()))
+    )
 
 
 def _form_fault(mask: Any, video: Mapping[str, Any]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -103,14 +104,10 @@ def decode_many(counts: Sequence[str | bytes]) -> tuple[np.ndarray, np.ndarray, 
 
 
 def _batches(counts: Sequence[str | bytes]) -> Iterator[slice]:
-    begin, size = 0, 0
-    for index, text in enumerate(counts):
-        size += len(text)
-        if size >= _BATCH_BYTES:
-            yield slice(begin, index + 1)
-            begin, size = index + 1, 0
-    if begin < len(counts):
-        yield slice(begin, len(counts))
+    upto = np.cumsum(np.fromiter(map(len, counts), np.int64, len(counts)))
+    begins = np.flatnonzero(np.diff(upto // _BATCH_BYTES, prepend=-1)).tolist()
+    for begin, end in itertools.pairwise([*begins, len(counts)]):
+        yield slice(begin, end)
 
 
 def _characters(counts: Sequence[str | bytes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import reprlib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -100,7 +101,9 @@ def check_annotations(annotations: Any, where: str = 'the annotations') -> None:
         )
     for key in ('videos', 'categories'):
         if not isinstance(annotations.get(key), list):
-            raise UserError(f"{where}: '{key}' must be a list, got {annotations.get(key)!r}.")
+            raise UserError(
+                f"{where}: '{key}' must be a list, got {reprlib.repr(annotations.get(key))}."
+            )
     if annotations.get('annotations') is None:
         raise UserError(
             f"{where}: no key 'annotations', so there is nothing to score against (the ground "
@@ -112,12 +115,14 @@ def check_annotations(annotations: Any, where: str = 'the annotations') -> None:
         raise UserError(f"{where}: 'annotations' must be a list.")
     for index, truth in enumerate(annotations['annotations']):
         if not isinstance(truth, dict):
-            raise UserError(f'{where}: annotations[{index}] must be an object, got {truth!r}.')
+            raise UserError(
+                f'{where}: annotations[{index}] must be an object, got {reprlib.repr(truth)}.'
+            )
         for key in ('video_id', 'category_id'):
             if isinstance(truth.get(key), (list, dict)):
                 raise UserError(
                     f'{where}: annotations[{index}] (id {truth.get("id")}): {key!r} must be an '
-                    f'integer, got {truth[key]!r}.'
+                    f'integer, got {reprlib.repr(truth[key])}.'
                 )
     if not any(
         _listed(truth, videos, categories) and not truth.get('iscrowd', 0)
@@ -242,7 +247,9 @@ def _with_length(entry: dict, truths: list[dict]) -> dict:
     """A video's entry with its length, from its frames or objects where it does not tell it."""
     names = entry.get('file_names', [])
     if not isinstance(names, list):
-        raise UserError(f"video {entry['id']}: 'file_names' must be a list, got {names!r}.")
+        raise UserError(
+            f"video {entry['id']}: 'file_names' must be a list, got {reprlib.repr(names)}."
+        )
     if 'length' not in entry:
         tracks = (truth.get('segmentations') for truth in truths)
         frames = names or next((one for one in tracks if one and isinstance(one, list)), [])

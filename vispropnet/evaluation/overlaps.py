@@ -228,9 +228,11 @@ def _intersections(
     common = np.zeros((len(tracks), len(truths), areas.shape[1]), np.int64)
     shown = (areas > 0) & wanted.any(axis=1)[:, None]
     truth_shown = (truth_areas > 0) & wanted.any(axis=0)[:, None]
-    for frame in np.flatnonzero(shown.any(axis=0) & truth_shown.any(axis=0)).tolist():
-        rows = np.flatnonzero(shown[:, frame])
-        columns = np.flatnonzero(truth_shown[:, frame])
+    columns_of = _true_per_column(truth_shown)
+    for frame, rows in enumerate(_true_per_column(shown)):
+        columns = columns_of[frame]
+        if not len(rows) or not len(columns):
+            continue
         shares = mask_utils.iou(
             [tracks[row][frame] for row in rows.tolist()],
             [truths[column][frame] for column in columns.tolist()],
@@ -238,6 +240,13 @@ def _intersections(
         )
         common[rows[:, None], columns, frame] = np.rint(shares * areas[rows, frame, None])
     return common
+
+
+def _true_per_column(values: np.ndarray) -> list[np.ndarray]:
+    """The rows that are true in each column, of (N, T) bool."""
+    columns, rows = np.nonzero(values.T)
+    ends = np.searchsorted(columns, np.arange(values.shape[1]), side='right').tolist()
+    return [rows[begin:end] for begin, end in itertools.pairwise([0, *ends])]
 
 
 def _shortened(values: list, limit: int = 10) -> str:
