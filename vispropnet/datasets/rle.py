@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -59,7 +60,7 @@ def length_fault(masks: Any, video: Mapping[str, Any]) -> str | None:
         The fault, or None.
     """
     if not isinstance(masks, (list, tuple)):
-        return f"'segmentations' must be a list, got {masks!r}."
+        return f"'segmentations' must be a list, got {reprlib.repr(masks)}."
     length = video.get('length', len(video.get('file_names', masks)))
     if len(masks) == length:
         return None

@@ -1,0 +1,320 @@
+import json
+
+import pytest
+
+from tests.evaluation.strips import data_set, matched, random_case, shown, strip, track
+from vispropnet.evaluation.average_precision import evaluate_tracks
+from vispropnet.evaluation.breakdown import break_down
+
+FIGURES = ('AP', 'AP50', 'AP75', 'AR1', 'AR10')
+NONE = dict.fromkeys(FIGURES)
+
+
+def parts(content, results, key):
+    """By name of the part."""
+    return {part['name']: part for part in break_down(matched(content, results))[key]}
+
+
+def figures_of(part):
+    return {name: part[name] for name in FIGURES}
+
+
+def all_equal(value):
+    """The figures of a part where all tracks that find something overlap it fully."""
+    return pytest.approx(dict.fromkeys(FIGURES, value))
+
+
+# --- categories -----------------------------------------------------------------------------------
+
+
+def test_categories_by_hand():
+    content = data_set(
+        {1: 1, 2: 1},
+        [
+            (1, 5, [strip(0, 9)]),
+            (2, 5, [strip(0, 9)]),
+            (1, 2, [strip(3)]),
+            dict(video_id=2, category_id=2, segmentations=[strip(3)], iscrowd=1),
+        ],
+        categories=(5, 2, 8),
+    )
+    results = [
+        track(1, 5, 0.9, [strip(0, 9)]),  # IoU 1
+        track(2, 5, 0.8, [strip(7)]),  # meets nothing
+        track(2, 5, 0.6, [strip(0, 7)]),  # IoU 7 / 9: up to a threshold of 0.75, 6 of 10
+        track(2, 2, 0.7, [strip(3)]),  # finds the crowd
+        track(1, 8, 0.7, [strip(0)]),
+        track(1, 8, 0.6, [strip(1)]),
+    ]
+    categories = break_down(matched(content, results))['categories']
+    # Found, false, found: recall 1/2 at precision 1 (the recalls 0.00 to 0.50), 1 at 2/3.
+    loose, strict = (51 + 50 * 2 / 3) / 101, 51 / 101
+    assert categories == [
+        {'id': 2, 'name': 'kind 2', 'objects': 1, 'tracks': 1, **dict.fromkeys(FIGURES, 0.0)},
+        {
+            'id': 5,
+            'name': 'kind 5',
+            'objects': 2,
+            'tracks': 3,
+            'AP': pytest.approx((6 * loose + 4 * strict) / 10),
+            'AP50': pytest.approx(loose),
+            'AP75': pytest.approx(loose),
+            'AR1': 0.5,  # the best track of video 2 is the false one
+            'AR10': pytest.approx((6 * 1 + 4 * 0.5) / 10),
+        },
+        {'id': 8, 'name': 'kind 8', 'objects': 0, 'tracks': 2, **NONE},
+    ]
+
+
+@pytest.mark.parametrize('seed', range(6))
+def test_a_category_is_scored_as_if_it_were_the_only_one(seed):
+    content, results = random_case(seed)
+    for part in break_down(matched(content, results))['categories']:
+        only = {
+            **content,
+            'annotations': [
+                truth for truth in content['annotations'] if truth['category_id'] == part['id']
+            ],
+        }
+        own = [entry for entry in results if entry['category_id'] == part['id']]
+        expected = evaluate_tracks(only, own)
+        assert figures_of(part) == pytest.approx({name: expected[name] for name in FIGURES})
+        assert (part['objects'], part['tracks']) == (len(only['annotations']), len(own))
+
+
+def test_the_mean_over_categories_is_the_whole():
+    content, results = random_case(3)
+    categories = break_down(matched(content, results))['categories']
+    whole = evaluate_tracks(content, results)
+    for name in FIGURES:
+        mean = sum(part[name] for part in categories) / len(categories)
+        assert mean == pytest.approx(whole[name])
+
+
+# --- track length ---------------------------------------------------------------------------------
+
+
+def test_edges_of_the_length_bins():
+    lengths = {1: '1', 2: '2-8', 8: '2-8', 9: '9-16', 16: '9-16', 17: '17-32', 32: '17-32'}
+    lengths[33] = '33 or more'
+    for length, name in lengths.items():
+        content = data_set({1: 40}, [(1, 1, shown(0, '1' * length + '0' * (40 - length)))])
+        objects = {key: part['objects'] for key, part in parts(content, [], 'track_length').items()}
+        assert objects == {
+            **dict.fromkeys(('1', '2-8', '9-16', '17-32', '33 or more'), 0),
+            name: 1,
+        }
+
+
+def test_frames_where_an_object_shows_count_not_those_it_spans():
+    content = data_set({1: 40}, [(1, 1, shown(0, '1' + '0' * 38 + '1'))])
+    assert parts(content, [], 'track_length')['2-8']['objects'] == 1
+
+
+def test_track_lengths_by_hand():
+    def frames(row, count):
+        return shown(row, '1' * count + '0' * (40 - count))
+
+    content = data_set(
+        {1: 40},
+        [
+            (1, 1, frames(0, 2)),
+            (1, 1, frames(1, 9)),
+            (1, 1, frames(2, 17)),
+            (1, 1, frames(3, 33)),
+            dict(video_id=1, category_id=1, segmentations=frames(5, 1), iscrowd=1),
+        ],
+    )
+    results = [
+        track(1, 1, 0.9, frames(7, 8)),  # meets nothing: false among the tracks of 2 to 8 frames
+        track(1, 1, 0.8, frames(6, 9)),  # likewise, of 9 to 16
+        track(1, 1, 0.7, frames(0, 2)),
+        track(1, 1, 0.6, frames(1, 9)),
+        # IoU 16 / 17, up to a threshold of 0.90, 9 of 10. Finds an object of 17 to 32 frames: its
+        # own length plays no part, and among those of 9 to 16 it is not false.
+        track(1, 1, 0.95, frames(2, 16)),
+    ]
+    by_length = parts(content, results, 'track_length')
+    assert list(by_length) == ['1', '2-8', '9-16', '17-32', '33 or more']
+    assert {name: part['objects'] for name, part in by_length.items()} == {
+        '1': 0,  # a crowd
+        '2-8': 1,
+        '9-16': 1,
+        '17-32': 1,
+        '33 or more': 1,
+    }
+    # The best track of the video is the one of the object of 17 frames. A false track before each
+    # of the two others.
+    false_first = {'AP': 0.5, 'AP50': 0.5, 'AP75': 0.5, 'AR1': 0, 'AR10': 1}
+    # From a threshold of 0.95 on it finds nothing, and is false among its own length; behind it,
+    # and the other one, the found one is third.
+    third = {**false_first, 'AP': (9 / 2 + 1 / 3) / 10}
+    assert figures_of(by_length['1']) == NONE
+    assert figures_of(by_length['2-8']) == pytest.approx(false_first)
+    assert figures_of(by_length['9-16']) == pytest.approx(third)
+    assert figures_of(by_length['17-32']) == pytest.approx(
+        {'AP': 0.9, 'AP50': 1, 'AP75': 1, 'AR1': 0.9, 'AR10': 0.9}
+    )
+    assert figures_of(by_length['33 or more']) == all_equal(0)
+
+
+# --- objects in a video ---------------------------------------------------------------------------
+
+
+def crowded():
+    """Video v has v objects of two categories; 6 has 7, 7 has none, 1 has a crowd as well."""
+    counts = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 7, 7: 0}
+    truths = [
+        (video, 1 + row % 2, [strip(row, 9)])
+        for video, count in counts.items()
+        for row in range(count)
+    ]
+    truths.append(dict(video_id=1, category_id=1, segmentations=[strip(7)], iscrowd=1))
+    return data_set(dict.fromkeys(counts, 1), truths)
+
+
+def test_videos_are_told_apart_by_their_objects_but_not_by_crowds():
+    by_count = parts(crowded(), [], 'objects_per_video')
+    assert {name: (part['videos'], part['objects']) for name, part in by_count.items()} == {
+        '1': (1, 1),
+        '2': (1, 2),
+        '3-4': (2, 7),
+        '5 or more': (2, 12),
+    }
+
+
+def test_objects_in_a_video_by_hand():
+    content = crowded()
+    results = [
+        track(1, 1, 0.5, [strip(0, 9)]),
+        track(1, 1, 0.9, [strip(7)]),  # finds the crowd: not false
+        track(7, 1, 0.95, [strip(0)]),  # false, but in a video without objects, of no part
+        track(2, 1, 0.4, [strip(0, 9)]),
+        track(2, 1, 0.6, [strip(5)]),  # false
+        track(2, 2, 0.4, [strip(1, 9)]),
+        track(3, 1, 0.6, [strip(0, 9)]),
+        track(3, 1, 0.5, [strip(2, 9)]),
+    ]
+    by_count = parts(content, results, 'objects_per_video')
+    # Of category 2 there is no object in video 1.
+    assert figures_of(by_count['1']) == pytest.approx(
+        {'AP': 1, 'AP50': 1, 'AP75': 1, 'AR1': 0, 'AR10': 1}
+    )
+    # Category 1: the false one comes first; category 2: found.
+    assert figures_of(by_count['2']) == pytest.approx(
+        {'AP': 0.75, 'AP50': 0.75, 'AP75': 0.75, 'AR1': 0.5, 'AR10': 1}
+    )
+    # Category 1: two of four objects found, recalls 0.00 to 0.50, and one as the best of its
+    # video; category 2: none of three.
+    half = 51 / 101 / 2
+    assert figures_of(by_count['3-4']) == pytest.approx(
+        {'AP': half, 'AP50': half, 'AP75': half, 'AR1': 0.125, 'AR10': 0.25}
+    )
+    assert figures_of(by_count['5 or more']) == all_equal(0)
+
+
+@pytest.mark.parametrize('seed', range(6))
+def test_a_part_is_scored_as_if_there_were_no_other_videos(seed):
+    content, results = random_case(seed)
+    objects = {video['id']: 0 for video in content['videos']}
+    for truth in content['annotations']:
+        objects[truth['video_id']] += 1
+    by_count = parts(content, results, 'objects_per_video')
+    ends = {'1': (1, 1), '2': (2, 2), '3-4': (3, 4), '5 or more': (5, 99)}
+    for name, (low, high) in ends.items():
+        ids = {video for video, count in objects.items() if low <= count <= high}
+        assert by_count[name]['videos'] == len(ids)
+        assert by_count[name]['objects'] == sum(objects[video] for video in ids)
+        if not ids:
+            assert figures_of(by_count[name]) == NONE
+            continue
+        only = {
+            **content,
+            'videos': [video for video in content['videos'] if video['id'] in ids],
+            'annotations': [one for one in content['annotations'] if one['video_id'] in ids],
+        }
+        expected = evaluate_tracks(only, [one for one in results if one['video_id'] in ids])
+        assert figures_of(by_count[name]) == pytest.approx(
+            {name: expected[name] for name in FIGURES}
+        )
+
+
+# --- frames hidden --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('frames', 'name'),
+    [
+        ('1111111111', 'never'),
+        ('0001100000', 'never'),  # not there yet, or no more: not hidden
+        ('0000100000', 'never'),
+        ('1111101111', 'up to 25 %'),  # 1 of 10
+        ('0101100000', 'up to 25 %'),  # 1 of 4
+        ('0110101111', 'up to 25 %'),  # 2 of 9
+        ('1011001111', 'more'),  # 3 of 10
+        ('0010100000', 'more'),  # 1 of 3
+        ('1000000001', 'more'),
+    ],
+)
+def test_share_of_frames_hidden(frames, name):
+    content = data_set({1: 10}, [(1, 1, shown(0, frames))])
+    hidden = parts(content, [track(1, 1, 0.5, shown(0, frames))], 'hidden')
+    objects = {key: part['objects'] for key, part in hidden.items()}
+    assert objects == {'never': 0, 'up to 25 %': 0, 'more': 0, name: 1}
+    for key, part in hidden.items():
+        assert figures_of(part) == (all_equal(1) if key == name else NONE)
+
+
+def test_hidden_by_hand():
+    content = data_set(
+        {1: 10, 2: 10},
+        [
+            (1, 1, shown(0, '1111111111')),
+            (1, 1, shown(1, '1110000111')),
+            (2, 1, shown(0, '1111111110')),
+            dict(video_id=2, category_id=1, segmentations=shown(3, '1000000001'), iscrowd=1),
+        ],
+    )
+    results = [
+        track(1, 1, 0.9, shown(0, '1111111111')),
+        track(2, 1, 0.8, shown(5, '1111111111')),  # false in every part
+        track(1, 1, 0.7, shown(1, '1110000111')),
+        track(2, 1, 0.6, shown(0, '1111111110')),
+        track(2, 1, 0.95, shown(3, '1000000001')),  # finds the crowd
+    ]
+    hidden = parts(content, results, 'hidden')
+    assert [part['objects'] for part in hidden.values()] == [2, 0, 1]
+    # Found, false, found; the tracks of the other parts are neither. In video 2 the best track is
+    # that of the crowd.
+    two_of_three = (51 + 50 * 2 / 3) / 101
+    assert figures_of(hidden['never']) == pytest.approx(
+        {**dict.fromkeys(('AP', 'AP50', 'AP75'), two_of_three), 'AR1': 0.5, 'AR10': 1}
+    )
+    assert figures_of(hidden['up to 25 %']) == NONE
+    assert figures_of(hidden['more']) == pytest.approx(
+        {**dict.fromkeys(('AP', 'AP50', 'AP75'), 0.5), 'AR1': 0, 'AR10': 1}
+    )
+
+
+# --- all of it ------------------------------------------------------------------------------------
+
+
+def test_without_tracks_parts_with_objects_are_0_and_others_none():
+    content, _ = random_case(2)
+    told = break_down(matched(content, []))
+    assert list(told) == ['categories', 'track_length', 'objects_per_video', 'hidden']
+    for part in (part for some in told.values() for part in some):
+        assert figures_of(part) == (dict.fromkeys(FIGURES, 0.0) if part['objects'] else NONE)
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_fit_for_json(seed):
+    told = break_down(matched(*random_case(seed)))
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+
+
+def test_every_object_is_of_one_part_of_each_kind():
+    content, results = random_case(5)
+    total = len(content['annotations'])
+    for some in break_down(matched(content, results)).values():
+        assert sum(part['objects'] for part in some) == total

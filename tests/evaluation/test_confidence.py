@@ -1,0 +1,369 @@
+import warnings
+
+import numpy as np
+import pytest
+
+from tests.evaluation.strips import data_set, matched, random_case, shown, strip, track
+from vispropnet.evaluation.average_precision import (
+    FIGURES,
+    evaluate_tracks,
+    plain_figures,
+    weighted_figures,
+)
+from vispropnet.evaluation.confidence import (
+    Difference,
+    as_json,
+    confidence_intervals,
+    paired_differences,
+    resample_videos,
+)
+from vispropnet.evaluation.ground_truth import GroundTruth, VideoTruth
+from vispropnet.evaluation.matching import area_bins, match_tracks
+from vispropnet.evaluation.overlaps import Tracks
+
+# --- a slow bootstrap -----------------------------------------------------------------------------
+
+
+def resampled_figures(content, results, times):
+    """The figures of a data set in which the videos stand so many times, side by side."""
+    copies = {
+        video['id']: [10 * video['id'] + copy for copy in range(int(count))]
+        for video, count in zip(content['videos'], times, strict=True)
+    }
+
+    def repeated(entries, key):
+        return [{**entry, key: copy} for entry in entries for copy in copies[entry[key]]]
+
+    again = {
+        **content,
+        'videos': repeated(content['videos'], 'id'),
+        'annotations': repeated(content['annotations'], 'video_id'),
+    }
+    figures = evaluate_tracks(again, repeated(results, 'video_id'))
+    return [figures[name] for name in FIGURES]
+
+
+def percentile(values, share):
+    """Between the two values next to that place in the order, in proportion."""
+    values = sorted(values)
+    place = share * (len(values) - 1)
+    low = int(place)
+    high = min(low + 1, len(values) - 1)
+    return values[low] + (place - low) * (values[high] - values[low])
+
+
+def ends_around(figure, values):
+    """2.5 and 97.5 % of the values, moved so that their mean is the figure, around the figure."""
+    shift = figure - sum(values) / len(values)
+    low, high = percentile(values, 0.025) + shift, percentile(values, 0.975) + shift
+    return min(low, figure), max(high, figure)
+
+
+# --- resampling -----------------------------------------------------------------------------------
+
+
+def test_resampled_data_sets_have_as_many_videos():
+    weights = resample_videos(7, 50, seed=3)
+    assert (weights.shape, weights.dtype) == ((50, 7), np.float64)
+    assert (weights.sum(axis=1) == 7).all()
+    assert (weights >= 0).all()
+    assert (weights == weights.round()).all()
+
+
+def test_each_video_is_drawn_as_often_as_any_other():
+    weights = resample_videos(5, 20000)
+    # A binomial of 5 draws at 1/5: mean 1, variance 0.8; left out with probability 0.8 ** 5.
+    np.testing.assert_allclose(weights.mean(axis=0), 1, atol=4 * (0.8 / 20000) ** 0.5)
+    np.testing.assert_allclose(weights.var(axis=0), 0.8, atol=0.04)
+    np.testing.assert_allclose((weights == 0).mean(axis=0), 0.8**5, atol=0.014)
+
+
+def test_a_seed_gives_the_same_data_sets():
+    one, again, other = (resample_videos(9, 20, seed=seed) for seed in (1, 1, 2))
+    assert (one == again).all()
+    assert (one != other).any()
+
+
+# --- intervals ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_intervals_are_those_of_repeated_videos(seed):
+    content, results = random_case(seed)
+    weights = resample_videos(5, 15, seed)
+    # Without an object there is nothing to evaluate, and no figure.
+    drawn = [row for row in weights if resampled_objects(content, row)]
+    values = np.array([resampled_figures(content, results, row) for row in drawn])
+    figures = evaluate_tracks(content, results)
+    intervals = confidence_intervals(matched(content, results), weights)
+    assert list(intervals) == list(FIGURES)
+    for name, column in zip(FIGURES, values.T, strict=True):
+        present = [value for value in column if value >= 0]
+        if figures[name] < 0:
+            assert intervals[name] is None
+            continue
+        low, high = ends_around(figures[name], present)
+        assert intervals[name] == pytest.approx((max(low, 0), min(high, 1)), abs=1e-9)
+
+
+def resampled_objects(content, times):
+    times = dict(zip((video['id'] for video in content['videos']), times, strict=True))
+    return sum(times[truth['video_id']] for truth in content['annotations'])
+
+
+def test_the_random_cases_have_what_is_to_be_tested():
+    absent = lacking = clipped = 0
+    for seed in range(4):
+        matches = matched(*random_case(seed))
+        weights = resample_videos(5, 15, seed)
+        figures, values = plain_figures(matches), weighted_figures(matches, weights)
+        absent += sum(figure < 0 for figure in figures.values())
+        lacking += sum(0 < np.isnan(column).sum() < 15 for column in values.values())
+        clipped += sum(
+            ends is not None and (ends[0] == 0 < figures[name] or ends[1] == 1 > figures[name])
+            for name, ends in confidence_intervals(matches, weights).items()
+        )
+    assert absent > 0
+    assert lacking > 0
+    assert clipped > 0
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_a_figure_lies_in_its_interval_and_that_in_0_to_1(seed):
+    matches = matched(*random_case(seed))
+    figures = plain_figures(matches)
+    for resamples in (1, 2, 3, 40):
+        for name, ends in confidence_intervals(matches, resample_videos(5, resamples)).items():
+            assert (ends is None) == (figures[name] < 0) or resamples < 40
+            assert ends is None or 0 <= ends[0] <= figures[name] <= ends[1] <= 1
+
+
+def test_a_rare_resample_cannot_push_the_interval_off_its_figure():
+    # Video 1: an object, found. Video 2: a false track with a higher score. AP is 1/2 with both
+    # videos and 1 with the first alone: the case of one resample in 100, whose mean is 0.505.
+    content = data_set({1: 2, 2: 2}, [(1, 1, shown(0, '11'))])
+    results = [track(1, 1, 0.5, shown(0, '11')), track(2, 1, 0.9, shown(0, '11'))]
+    weights = np.array([[1.0, 1.0]] * 99 + [[2.0, 0.0]])
+    interval = confidence_intervals(matched(content, results), weights, ['AP'])['AP']
+    assert interval == pytest.approx((0.495, 0.5))
+    assert interval[0] <= 0.5 <= interval[1]
+
+
+def test_interval_by_hand_is_moved_onto_its_figure():
+    # One object in each of two videos, of which the first is found: AR100 is 1/2. The resamples
+    # have 1 or 0 or 1/2, in mean 0.7; moved by -0.2.
+    content = data_set({1: 2, 2: 2}, [(video, 1, shown(0, '11')) for video in (1, 2)])
+    results = [track(1, 1, 0.5, shown(0, '11'))]
+    weights = np.array([[2.0, 0.0], [2.0, 0.0], [1.0, 1.0], [1.0, 1.0], [1.0, 1.0]])
+    interval = confidence_intervals(matched(content, results), weights, ['AR100'])['AR100']
+    # Of the five in order, 0.5, 0.5, 0.5, 1, 1: 2.5 % is the first, 97.5 % the last.
+    assert interval == pytest.approx((0.5 - 0.2, 1 - 0.2))
+
+
+def test_where_all_is_found_there_is_no_doubt():
+    content = data_set({1: 2, 2: 2, 3: 2}, [(video, 1, shown(0, '11')) for video in (1, 2, 3)])
+    results = [track(video, 1, 0.5, shown(0, '11')) for video in (1, 2, 3)]
+    intervals = confidence_intervals(matched(content, results), resample_videos(3, 30))
+    assert intervals['AP'] == intervals['AR1'] == (1, 1)
+    assert intervals['APm'] is intervals['ARl'] is None
+
+
+def test_one_video_tells_nothing():
+    content = data_set({1: 2}, [(1, 1, shown(0, '11'))])
+    matches = matched(content, [track(1, 1, 0.5, shown(0, '11'))])
+    weights = resample_videos(1, 10)
+    assert confidence_intervals(matches, weights) == dict.fromkeys(FIGURES)
+    assert paired_differences(matches, matches, weights) == dict.fromkeys(FIGURES)
+
+
+def test_no_interval_where_no_resample_has_the_figure():
+    # Only video 1 has an object; it was never drawn.
+    content = data_set({1: 2, 2: 2}, [(1, 1, shown(0, '11'))])
+    matches = matched(content, [track(1, 1, 0.5, shown(0, '11'))])
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert confidence_intervals(matches, np.array([[0.0, 2.0]]))['AP'] is None
+        assert paired_differences(matches, matches, np.array([[0.0, 2.0]]))['AP'] is None
+
+
+def test_intervals_without_any_track():
+    content, _ = random_case(0)
+    intervals = confidence_intervals(matched(content, []), resample_videos(5, 20))
+    assert intervals['AP'] == intervals['AR10'] == (0, 0)
+
+
+# --- differences ----------------------------------------------------------------------------------
+
+
+def found_in(content, shares, score=0.5):
+    """Results for one object a video: that share of its 10 pixels is found, or nothing."""
+    return [
+        track(truth['video_id'], 1, score, [strip(0, round(10 * share))] * 2)
+        for truth, share in zip(content['annotations'], shares, strict=True)
+        if share
+    ]
+
+
+@pytest.fixture
+def thirty():
+    """30 videos with an object each."""
+    return data_set(
+        dict.fromkeys(range(30), 2), [(video, 1, shown(0, '11')) for video in range(30)]
+    )
+
+
+def test_equal_results_do_not_differ(thirty):
+    shares = [1.0, 0.7, 0.0] * 10
+    matches = [matched(thirty, found_in(thirty, shares)) for _ in range(2)]
+    differences = paired_differences(*matches, resample_videos(30, 50))
+    for name in ('AP', 'AP50', 'AR1', 'APs', 'ARs'):
+        assert differences[name] == Difference(0, 0, 0, 0)
+    assert differences['APm'] is differences['ARl'] is None
+
+
+def test_the_better_result_is_better_in_all_resamples(thirty):
+    better = matched(thirty, found_in(thirty, [1.0] * 30))
+    worse = matched(thirty, found_in(thirty, [0.8] * 30))
+    # Of the thresholds 0.50 to 0.95, an IoU of 0.8 reaches 7, in every resample.
+    for name in ('AP', 'AR1', 'AR100'):
+        up = paired_differences(better, worse, resample_videos(30, 50), [name])[name]
+        down = paired_differences(worse, better, resample_videos(30, 50), [name])[name]
+        assert (up.value, up.low, up.high) == pytest.approx((0.3, 0.3, 0.3))
+        assert (down.value, down.low, down.high) == pytest.approx((-0.3, -0.3, -0.3))
+        assert (up.above_zero, down.above_zero) == (1, 0)
+
+
+def test_differences_are_those_of_repeated_videos():
+    content, results = random_case(1)
+    _, more = random_case(101)
+    other = results[::2] + [entry for entry in more if entry['video_id'] != 4][:3]
+    weights = resample_videos(5, 15, seed=1)
+    drawn = [row for row in weights if resampled_objects(content, row)]
+    values = [
+        np.array([resampled_figures(content, one, row) for row in drawn])
+        for one in (results, other)
+    ]
+    figures = [evaluate_tracks(content, one) for one in (results, other)]
+    differences = paired_differences(matched(content, results), matched(content, other), weights)
+    for name, ours, theirs in zip(FIGURES, values[0].T, values[1].T, strict=True):
+        if figures[0][name] < 0:
+            assert differences[name] is None
+            continue
+        apart = [a - b for a, b in zip(ours, theirs, strict=True) if a >= 0]
+        value = figures[0][name] - figures[1][name]
+        shift = value - sum(apart) / len(apart)
+        one = differences[name]
+        assert one.value == pytest.approx(value)
+        assert (one.low, one.high) == pytest.approx(ends_around(value, apart), abs=1e-9)
+        assert one.above_zero == pytest.approx(
+            sum(difference + shift > 1e-12 for difference in apart) / len(apart)
+        )
+
+
+def test_pairing_makes_differences_surer(thirty):
+    # Every other video is hard for both; ours finds two objects more.
+    theirs = [1.0, 0.0] * 15
+    ours = [1.0, 1.0, 1.0, 1.0, *theirs[4:]]
+    matches = matched(thirty, found_in(thirty, ours)), matched(thirty, found_in(thirty, theirs))
+    weights = resample_videos(30, 400, seed=0), resample_videos(30, 400, seed=1)
+    paired = paired_differences(*matches, weights[0], ['AR1'])['AR1']
+    alone = [
+        weighted_figures(one, own, ['AR1'])['AR1']
+        for one, own in zip(matches, weights, strict=True)
+    ]
+    apart = alone[0] - alone[1]
+    width = np.percentile(apart, 97.5) - np.percentile(apart, 2.5)
+    # A video more in 15: its draws vary by sqrt(2) / 30, that of both figures by sqrt(2 / 4 / 30).
+    assert paired.value == pytest.approx(2 / 30)
+    assert paired.high - paired.low < 0.5 * width
+    assert paired.above_zero > 0.8
+    assert paired.low <= paired.value <= paired.high
+
+
+def test_differences_in_json():
+    differences = {'AP': Difference(0.1, -0.2, 0.3, 0.75), 'APm': None}
+    assert as_json(differences) == {
+        'AP': {'value': 0.1, 'ci': [-0.2, 0.3], 'above_zero': 0.75},
+        'APm': None,
+    }
+
+
+# --- how often intervals hold what they promise ---------------------------------------------------
+
+
+def simulated_tracks(rng, videos, categories):
+    """Videos without masks, some harder than others; several objects, mostly of one category."""
+    entries, object_video, object_category, found = [], [], [], []
+    for video in range(videos):
+        count, main = rng.integers(1, 5), rng.integers(categories)
+        own = np.where(rng.random(count) < 0.7, main, rng.integers(categories, size=count))
+        hardness = rng.normal(0, 0.15)
+        objects = len(object_video) + np.arange(count)
+        entries.append(VideoTruth({'id': video}, objects, [], np.zeros((count, 1), np.int64)))
+        object_video += [video] * count
+        object_category += own.tolist()
+        for column in range(count):
+            for duplicate in range(1 + (rng.random() < 0.3)):
+                iou = np.clip(0.7 + hardness + rng.normal(0, 0.2) - 0.25 * duplicate, 0, 0.99)
+                label = own[column] if rng.random() < 0.85 else rng.integers(categories)
+                ious = np.where(np.arange(count) == column, iou, 0) * (own == label)
+                found.append((video, label, 0.7 * iou + rng.normal(0, 0.2), ious))
+        for _ in range(rng.poisson(4)):
+            label = main if rng.random() < 0.5 else rng.integers(categories)
+            found.append((video, label, rng.normal(0.25, 0.15), np.zeros(count)))
+    total = len(object_video)
+    truth = GroundTruth(
+        videos=entries,
+        video_index={},
+        category_ids=list(range(categories)),
+        category_names=[],
+        video=np.array(object_video),
+        category=np.array(object_category),
+        crowd=np.zeros(total, bool),
+        area=np.full(total, 10.0),
+        length=np.ones(total, np.int64),
+        hidden=np.zeros(total),
+    )
+    video, category, score, ious = zip(*found, strict=True)
+    return Tracks(
+        truth=truth,
+        video=np.array(video),
+        category=np.array(category),
+        score=np.clip(score, 0, 1),
+        area=np.full(len(found), 10.0),
+        length=np.ones(len(found), np.int64),
+        ious=list(ious),
+        frames=None,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('videos', 'categories', 'sets'), [(100, 20, 500), (300, 40, 150)])
+def test_intervals_hold_the_figure_of_other_videos(videos, categories, sets):
+    names = ('AP', 'AP50', 'AR10')
+    rng = np.random.default_rng(0)
+    figures, moved, unmoved = [], [], []
+    for number in range(sets):
+        tracks = simulated_tracks(rng, videos, categories)
+        matches = match_tracks(tracks, area_bins(tracks))
+        weights = resample_videos(videos, 200, seed=number)
+        all_figures = plain_figures(matches)
+        figures.append([all_figures[name] for name in names])
+        intervals = confidence_intervals(matches, weights, names)
+        moved.append([intervals[name] for name in names])
+        values = weighted_figures(matches, weights, names)
+        unmoved.append([np.percentile(values[name], [2.5, 97.5]) for name in names])
+    figures, moved, unmoved = np.array(figures), np.array(moved), np.array(unmoved)
+    mean = figures.mean(axis=0)
+
+    def shares_holding(ends, values):
+        return ((ends[..., 0] <= values) & (values <= ends[..., 1])).mean(axis=0)
+
+    covered, before = shares_holding(moved, mean), shares_holding(unmoved, mean)
+    print(f'{names}, mean {mean}: the moved intervals hold it in {covered}, others in {before}')
+    assert (covered >= 0.88).all()
+    assert (shares_holding(moved, figures) == 1).all()
+    # Repeated videos help AP; recall they do not.
+    assert covered[0] - before[0] > 0.01
+    assert covered[1] >= before[1]
+    assert abs(covered[2] - before[2]) < 0.02

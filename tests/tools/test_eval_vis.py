@@ -1,0 +1,686 @@
+import importlib.util
+import json
+import os
+import runpy
+import sys
+import time
+import zipfile
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.evaluation.strips import data_set, random_case, shown, strip, track
+from vispropnet.evaluation.average_precision import FIGURES, evaluate_tracks
+from vispropnet.evaluation.error_kinds import KINDS
+from vispropnet.visualization.curves import COLORS
+
+TOOL = 'tools/eval_vis.py'
+
+
+@pytest.fixture(scope='module')
+def main(root):
+    return runpy.run_path(str(root / TOOL))['main']
+
+
+@pytest.fixture
+def score(main, capsys):
+    """Runs the tool: exit status, stdout, stderr."""
+
+    def run(*arguments):
+        status = 0
+        try:
+            main([str(one) for one in arguments])
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def written(path, content):
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.fixture
+def case():
+    """Ground truth, results and other results."""
+    content, results = random_case(1)
+    return content, results, [{**one, 'score': one['score'] / 2} for one in results[::2]]
+
+
+@pytest.fixture
+def files(case, tmp_path):
+    """Their files, in folders of their own."""
+    names = ('gt/gt.json', 'ours/ours.json', 'other/other.json')
+    for name in names:
+        (tmp_path / name).parent.mkdir()
+    return [written(tmp_path / name, one) for name, one in zip(names, case, strict=True)]
+
+
+def all_files(folder):
+    return {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+
+
+def figures_of(report):
+    return {name: report[name] for name in FIGURES}
+
+
+# --- what it tells --------------------------------------------------------------------------------
+
+
+def test_tables(score, files, case):
+    content, results, _ = case
+    status, out, err = score(*files[:2])
+    assert (status, err) == (0, '')
+    lines = out.splitlines()
+    assert lines[0] == (
+        f'{files[1]}: {len(results)} tracks against {len(content["annotations"])} objects in '
+        '5 videos'
+    )
+    figures = evaluate_tracks(content, results)
+    for name in FIGURES:
+        shown_as = '-' if figures[name] < 0 else f'{figures[name]:.4f}'
+        assert [name, shown_as] in [line.split() for line in lines]
+    titles = [line for line in lines if ' objects ' in line and line.endswith('AR10')]
+    assert [' '.join(line.split()[:-5]) for line in titles] == [
+        'track length (frames) objects',
+        'objects in a video videos objects',
+        'frames hidden objects',
+    ]
+
+
+def test_table_by_category(score, files):
+    _, out, _ = score(*files[:2], '--per-class')
+    lines = out.splitlines()
+    title = next(line for line in lines if line.startswith('category'))
+    assert ' '.join(title.split()) == 'category objects tracks AP AP50 AP75 AR1 AR10'
+    assert lines[lines.index(title) + 1].startswith('kind 1 ')
+    assert 'kind 1' not in score(*files[:2])[1]
+
+
+def test_json_holds_the_figures_unrounded(score, files, case, tmp_path):
+    out = tmp_path / 'new' / 'figures.json'
+    status, printed, _ = score(*files[:2], '--json', out)
+    assert status == 0
+    assert printed.endswith(f'all figures: {out}\n')
+    report = json.loads(out.read_text())
+    expected = evaluate_tracks(*case[:2])
+    names = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl')
+    names += ('AR1', 'AR10', 'AR100', 'ARs', 'ARm', 'ARl')
+    assert {name: report[name] for name in names} == {name: expected[name] for name in names}
+    assert set(report['detail']) == {'categories', 'track_length', 'objects_per_video', 'hidden'}
+    assert (report['ground_truth'], report['results']) == (str(files[0]), str(files[1]))
+    assert not {'ci', 'baseline', 'errors', 'worst_videos'} & set(report)
+
+
+def test_everything_at_once(score, files, case, tmp_path):
+    before = all_files(tmp_path)
+    out = tmp_path / 'figures.json'
+    options = ['--bootstrap', 20, '--seed', 3, '--per-class', '--errors', '--json', out]
+    status, printed, err = score(*files[:2], '--baseline', files[2], *options)
+    assert (status, err) == (0, '')
+    assert 'intervals: 20 resamples of the videos' in printed
+    report = json.loads(out.read_text(), parse_constant=pytest.fail)
+    ours, other = evaluate_tracks(*case[:2]), evaluate_tracks(case[0], case[2])
+    assert report['bootstrap'] == {'resamples': 20, 'seed': 3, 'level': 0.95}
+    for name in FIGURES:
+        interval, difference = report['ci'][name], report['baseline']['difference'][name]
+        assert report['baseline'][name] == other[name]
+        if ours[name] < 0:
+            assert interval is difference is None
+            continue
+        assert 0 <= interval[0] <= ours[name] <= interval[1] <= 1
+        assert difference['value'] == ours[name] - other[name]
+        assert difference['ci'][0] <= difference['value'] <= difference['ci'][1]
+        assert 0 <= difference['above_zero'] <= 1
+    assert report['baseline']['results'] == str(files[2])
+    assert list(report['errors']) == list(report['baseline']['errors']) == list(KINDS)
+    videos = {video['id'] for video in case[0]['videos']}
+    assert {one['video_id'] for one in report['worst_videos']} == videos
+    # Beside the file of --json; nothing else is written or changed.
+    new = {out, tmp_path / 'ours_errors.png', tmp_path / 'ours_worst_videos.json'}
+    after = all_files(tmp_path)
+    assert set(after) - set(before) == new
+    assert {path: after[path] for path in before} == before
+    assert json.loads(after[tmp_path / 'ours_worst_videos.json']) == report['worst_videos']
+
+
+def test_a_seed_gives_the_same_output(score, files, tmp_path):
+    def told(seed):
+        out = tmp_path / 'figures.json'
+        options = ['--bootstrap', 30, '--seed', seed, '--json', out]
+        _, printed, _ = score(*files[:2], '--baseline', files[2], *options)
+        return printed, out.read_bytes()
+
+    assert told(1) == told(1)
+    assert all(one != other for one, other in zip(told(1), told(2), strict=True))
+
+
+# --- chart and worst videos -----------------------------------------------------------------------
+
+
+def test_errors_go_beside_the_results_or_where_told(score, files, tmp_path):
+    names = ['ours_errors.png', 'ours_worst_videos.json']
+    before = all_files(tmp_path)
+    status, out, _ = score(*files[:2], '--errors')
+    assert status == 0
+    assert set(all_files(tmp_path)) - set(before) == {tmp_path / 'ours' / name for name in names}
+    assert f'chart: {tmp_path}/ours/ours_errors.png\n' in out
+    assert f'worst videos first: {tmp_path}/ours/ours_worst_videos.json\n' in out
+    # The folder alone asks for them as well.
+    status, out, _ = score(*files[:2], '--errors-dir', tmp_path / 'a' / 'b')
+    assert status == 0
+    assert sorted(os.listdir(tmp_path / 'a' / 'b')) == names
+    assert 'wrong category' in out
+
+
+def test_chart_of_two_results_can_be_read(score, files, tmp_path):
+    score(*files[:2], '--baseline', files[2], '--errors-dir', tmp_path / 'out')
+    picture = cv2.imread(str(tmp_path / 'out' / 'ours_errors.png')).astype(int)
+    height, width = picture.shape[:2]
+    assert 700 < width < 1400
+    assert 500 < height < 1200
+    for color in COLORS[:2]:
+        blue, green, red = (int(color[i : i + 2], 16) for i in (5, 3, 1))
+        of_bars = (np.abs(picture - (blue, green, red)) < 8).all(axis=-1)
+        assert of_bars.sum(axis=1).max() > 0.3 * width
+
+
+def test_results_of_one_name_are_told_apart_in_the_chart(score, files, tmp_path, monkeypatch):
+    from vispropnet.visualization import error_chart
+
+    drawn = []
+    monkeypatch.setattr(error_chart, 'draw_error_chart', lambda path, bars: drawn.extend(bars))
+    same = files[2].rename(files[2].with_name('ours.json'))
+    score(*files[:2], '--baseline', same, '--errors')
+    assert [name for name, _, _ in drawn] == [str(files[1]), str(same)]
+    other = same.rename(same.with_name('other.json'))
+    score(*files[:2], '--baseline', other, '--errors')
+    assert [name for name, _, _ in drawn[2:]] == ['ours', 'other']
+
+
+def test_worst_video_comes_first(score, tmp_path):
+    # Of four videos the objects are found in all but the third.
+    content = data_set(
+        {1: 2, 2: 2, 3: 2, 4: 2}, [(video, 1, shown(0, '11')) for video in (1, 2, 3, 4)]
+    )
+    results = [track(video, 1, 0.5, shown(0, '11')) for video in (1, 2, 4)]
+    results.append(track(3, 1, 0.9, shown(5, '11')))
+    truth, path = written(tmp_path / 'gt.json', content), written(tmp_path / 'a.json', results)
+    status, out, _ = score(truth, path, '--errors')
+    assert status == 0
+    worst = json.loads((tmp_path / 'a_worst_videos.json').read_text())
+    assert [one['video_id'] for one in worst][0] == 3
+    # False, found, found, found, of four: precision 3/4 at the recalls 0.00 to 0.75.
+    assert worst[0]['gain'] == pytest.approx(1 - 0.75 * 76 / 101)
+    assert (worst[0]['name'], worst[0]['objects'], worst[0]['found']) == ('v3', 1, 0)
+    assert worst[0]['errors']['missed'] == worst[0]['errors']['background'] == 1
+
+
+# --- unusual but sound input ----------------------------------------------------------------------
+
+
+def test_an_archive(score, files, tmp_path, case):
+    archive = tmp_path / 'upload.zip'
+    with zipfile.ZipFile(archive, 'w') as stream:
+        stream.writestr('results.json', json.dumps(case[1]))
+    reports = []
+    for path in (files[1], archive):
+        out = tmp_path / 'out.json'
+        assert score(files[0], path, '--baseline', archive, '--errors', '--json', out)[0] == 0
+        reports.append(json.loads(out.read_text()))
+    assert (tmp_path / 'upload_errors.png').exists()
+    assert reports[0].pop('results') != reports[1].pop('results')
+    assert reports[0] == reports[1]
+
+
+def test_no_tracks_at_all_score_0(score, files, tmp_path):
+    path = written(tmp_path / 'none.json', [])
+    out = tmp_path / 'out.json'
+    options = ['--bootstrap', 10, '--errors', '--per-class', '--json', out]
+    for baseline in ([], ['--baseline', files[1]], ['--baseline', path]):
+        status, _, err = score(files[0], path, *baseline, *options)
+        assert (status, err) == (0, '')
+        report = json.loads(out.read_text(), parse_constant=pytest.fail)
+        assert report['tracks'] == report['AP'] == report['AR100'] == 0
+        assert report['ci']['AP'] == [0, 0]
+        assert report['errors']['missed']['count'] == report['objects']
+
+
+def test_perfect_results_score_1(score, case, files, tmp_path):
+    results = [
+        track(one['video_id'], one['category_id'], 0.5, one['segmentations'])
+        for one in case[0]['annotations']
+    ]
+    path, out = written(tmp_path / 'perfect.json', results), tmp_path / 'out.json'
+    options = ['--bootstrap', 10, '--errors', '--json', out]
+    assert score(files[0], path, *options)[0] == 0
+    report = json.loads(out.read_text())
+    # AR1 takes one track of each video and category only.
+    for name in set(FIGURES) - {'AR1'}:
+        assert report[name] == pytest.approx(1)
+        assert report['ci'][name] == pytest.approx([1, 1])
+    assert all(gain['AP'] == gain['count'] == 0 for gain in report['errors'].values())
+
+
+def test_one_video(score, tmp_path):
+    content = data_set({1: 2}, [(1, 1, shown(0, '11'))])
+    truth = written(tmp_path / 'gt.json', content)
+    path = written(tmp_path / 'a.json', [track(1, 1, 0.5, shown(0, '11'))])
+    out = tmp_path / 'out.json'
+    options = ['--baseline', path, '--bootstrap', 10, '--errors', '--json', out]
+    status, printed, err = score(truth, path, *options)
+    assert (status, err) == (0, '')
+    assert printed.splitlines()[3].split() == ['AP', '1.0000', '-', '1.0000', '+0.0000', '-', '-']
+    report = json.loads(out.read_text(), parse_constant=pytest.fail)
+    assert report['ci'] == report['baseline']['difference'] == dict.fromkeys(FIGURES)
+
+
+def test_many_videos_without_objects(score, tmp_path):
+    content = data_set(dict.fromkeys(range(1500), 2), [(700, 1, shown(0, '11'))])
+    truth = written(tmp_path / 'gt.json', content)
+    path = written(tmp_path / 'a.json', [track(700, 1, 0.5, shown(0, '11'))])
+    out = tmp_path / 'out.json'
+    # Many of the resamples are without the one object, with 1 perhaps all of them.
+    for resamples in (1, 2, 40):
+        options = ['--baseline', path, '--bootstrap', resamples, '--errors', '--json', out]
+        status, _, err = score(truth, path, *options)
+        assert (status, err) == (0, '')
+        report = json.loads(out.read_text(), parse_constant=pytest.fail)
+        assert report['AP'] == pytest.approx(1)
+        assert report['ci']['AP'] in (None, [1, 1])
+
+
+def test_names_and_lengths_are_not_needed(score, case, files, tmp_path):
+    content = json.loads(files[0].read_text())
+    for video in content['videos']:
+        del video['file_names'], video['length'], video['width'], video['height']
+    for category in content['categories']:
+        del category['name']
+    truth, out = written(tmp_path / 'bare.json', content), tmp_path / 'out.json'
+    assert score(truth, files[1], '--errors', '--json', out)[0] == 0
+    assert figures_of(json.loads(out.read_text())) == figures_of(evaluate_tracks(*case[:2]))
+
+
+# --- HOTA -----------------------------------------------------------------------------------------
+
+
+def test_missing_trackeval_is_told_before_the_work(score, files, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'trackeval', None)
+    monkeypatch.setitem(sys.modules, 'trackeval.metrics', None)
+    status, out, err = score(tmp_path / 'none.json', files[1], '--hota')
+    assert (status, out) == (2, '')
+    assert 'Install it with: pip install --no-deps trackeval' in err
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec('trackeval') is None, reason='TrackEval is not installed'
+)
+def test_hota(score, case, files, tmp_path):
+    results = [
+        track(one['video_id'], one['category_id'], 0.5, one['segmentations'])
+        for one in case[0]['annotations']
+    ]
+    path, out = written(tmp_path / 'perfect.json', results), tmp_path / 'out.json'
+    for threshold, value in [(0.5, 1), (0.6, 0)]:
+        options = ['--hota', '--score-thr', threshold, '--json', out]
+        status, printed, _ = score(files[0], path, *options)
+        assert status == 0
+        assert 'HOTA' in printed
+        tracking = json.loads(out.read_text())['tracking']
+        assert tracking['HOTA'] == tracking['IDF1'] == pytest.approx(value)
+
+
+# --- bad input ------------------------------------------------------------------------------------
+
+GOOD = track(1, 1, 0.5, shown(0, '111'))
+
+
+@pytest.fixture
+def refused(score, tmp_path):
+    """Runs the tool on bad input, asserts that it does nothing, and gives the message."""
+
+    def run(*arguments):
+        before = all_files(tmp_path)
+        options = ['--errors', '--bootstrap', 5, '--json', tmp_path / 'out.json']
+        status, printed, err = score(*arguments, *options)
+        assert (status, printed) == (2, '')
+        assert err.startswith('error: ')
+        assert err.count('\n') == 1
+        assert len(err) < 600
+        assert all_files(tmp_path) == before
+        return err[len('error: ') : -1]
+
+    return run
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """A ground truth and results that are right, to be spoilt."""
+    content = data_set({1: 3, 2: 3}, [(1, 1, shown(0, '111')), (2, 2, shown(0, '011'))])
+    return written(tmp_path / 'gt.json', content), written(tmp_path / 'ours.json', [GOOD, GOOD])
+
+
+def test_the_pair_is_right(score, pair):
+    assert score(*pair)[0] == 0
+
+
+@pytest.mark.parametrize('kind', ['missing', 'folder', 'no JSON', 'cut short', 'empty', 'picture'])
+@pytest.mark.parametrize('which', ['annotation', 'result', 'baseline'])
+def test_files_that_cannot_be_read(refused, pair, tmp_path, which, kind):
+    text = pair[which != 'annotation'].read_text()
+    path = tmp_path / 'bad.json'
+    if kind == 'folder':
+        path.mkdir()
+    elif kind == 'picture':
+        path.write_bytes(b'\x89PNG\r\n\x1a\n\xff\xfe')
+    elif kind != 'missing':
+        path.write_text({'no JSON': 'mAP: 0.5', 'cut short': text[:-30], 'empty': ''}[kind])
+    message = {
+        'missing': f' file not found: {path}.',
+        'folder': f' file {path} cannot be read: Is a directory.',
+        'no JSON': f' file {path} is not valid JSON (truncated or damaged?): Expecting value at ',
+        'cut short': f' file {path} is not valid JSON (truncated or damaged?): ',
+        'empty': f' file {path} is empty: ',
+        'picture': f' file {path} is not a text file in UTF-8: ',
+    }[kind]
+    arguments = {
+        'annotation': (path, pair[1]),
+        'result': (pair[0], path),
+        'baseline': (*pair, '--baseline', path),
+    }[which]
+    what = 'annotation' if which == 'annotation' else 'result'
+    assert refused(*arguments).startswith(what + message)
+
+
+def test_swapped_files(refused, pair):
+    assert refused(*pair[::-1]) == (
+        f'annotation file {pair[1]}: must be an object with videos, categories and annotations, '
+        'not a list, which is what a result file holds.'
+    )
+
+
+def test_annotations_for_results(refused, pair):
+    assert refused(pair[0], pair[0]) == (
+        f'result file {pair[0]} must hold a list of tracks, not an object.'
+    )
+
+
+def cut(masks, frame):
+    """The same masks, one cut short."""
+    masks = list(masks)
+    masks[frame] = {**masks[frame], 'counts': masks[frame]['counts'][:-2]}
+    return masks
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ({'results': []}, ' must hold a list of tracks, not an object.'),
+        (None, ' must hold a list of tracks, not null.'),
+        ([[GOOD]], ': entry 0 must be an object, not a list.'),
+        *(
+            (
+                [GOOD, {name: value for name, value in GOOD.items() if name != key}],
+                f": entry 1 has no '{key}' (",
+            )
+            for key in GOOD
+        ),
+        ([{**GOOD, 'video_id': '1'}], ": entry 0: 'video_id' must be an integer, not a string."),
+        ([{**GOOD, 'category_id': 1.0}], ": entry 0: 'category_id' must be an integer, not 1.0."),
+        ([{**GOOD, 'score': None}], ": entry 0: 'score' must be a number, not null."),
+        ([{**GOOD, 'score': True}], ": entry 0: 'score' must be a number, not True."),
+        (
+            [{**GOOD, 'segmentations': {'0': strip(0)}}],
+            ": entry 0: 'segmentations' must be a list with one RLE or null per frame, not an obj",
+        ),
+        (
+            [{**GOOD, 'segmentations': [[[0, 0, 5, 5]], None, None]}],
+            ': video 1, result entry 0, frame 0 (v1/00.jpg): a mask must be null or an RLE with',
+        ),
+        (
+            [GOOD, {**GOOD, 'segmentations': cut(GOOD['segmentations'], 2)}],
+            ": video 1, result entry 1, frame 2 (v1/02.jpg): 'counts' of the RLE are damaged: ",
+        ),
+        (
+            [{**GOOD, 'segmentations': [None, {**strip(0), 'size': [10, 8]}, None]}],
+            ': video 1, result entry 0, frame 1 (v1/01.jpg): the mask is 8x10 pixels (width x '
+            'height), but video 1 is 10x8.',
+        ),
+        (
+            [{**GOOD, 'segmentations': [strip(0)] * 2}],
+            ": video 1, result entry 0: 'segmentations' has 2 entries, but video 1 has 3 frames.",
+        ),
+        *(
+            (
+                [GOOD, {**GOOD, 'score': score}],
+                f': video 1, result entry 1: score must be within [0, 1], got {score}.',
+            )
+            for score in (1.5, -0.1, float('nan'), float('inf'), 10**400)
+        ),
+        ([{**GOOD, 'video_id': 9}], ': result entry 0: video_id 9 is not in the annotations.'),
+        (
+            [{**GOOD, 'category_id': 0}],
+            ': video 1, result entry 0: category_id 0 is not in the annotations, which have 1, 2.',
+        ),
+    ],
+)
+def test_bad_results(refused, pair, tmp_path, content, message):
+    path = written(tmp_path / 'bad.json', content)
+    for arguments in [(pair[0], path), (*pair, '--baseline', path)]:
+        assert refused(*arguments).startswith(f'result file {path}{message}'[:500])
+
+
+def test_damage_far_behind_in_a_file(refused, pair, tmp_path):
+    path = tmp_path / 'bad.json'
+    path.write_text(json.dumps([GOOD] * 300)[:-1] + ', {"video_id": 1,')
+    assert refused(pair[0], path).startswith(
+        f'result file {path} is not valid JSON (truncated or damaged?): '
+    )
+
+
+def test_results_of_another_data_set(refused, pair, tmp_path):
+    other = track(1, 1, 0.5, [{'size': [720, 1280], 'counts': 'PPTc0'}] * 3)
+    path = written(tmp_path / 'bad.json', [other])
+    assert refused(pair[0], path).endswith(
+        'the mask is 1280x720 pixels (width x height), but video 1 is 10x8.'
+    )
+
+
+def spoil(name, value):
+    """Sets a value in the ground truth: ``annotations/0/areas``; DELETED takes it away."""
+
+    def change(content):
+        *path, last = (int(key) if key.isdigit() else key for key in name.split('/'))
+        for key in path:
+            content = content[key]
+        if value == 'DELETED':
+            del content[last]
+        else:
+            content[last] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (spoil('videos', 'DELETED'), "'videos' must be a list, got None."),
+        (spoil('videos', {'1': {'id': 1}}), "'videos' must be a list, got {'1': {'id': 1}}."),
+        (
+            spoil('videos', {str(number): {'id': number} for number in range(9000)}),
+            "'videos' must be a list, got {'0': {'id': 0}, ",
+        ),
+        (spoil('categories', 'DELETED'), "'categories' must be a list, got None."),
+        (spoil('annotations', {}), "'annotations' must be a list."),
+        (spoil('videos/1', 5), "videos[1] must be an object with an integer 'id'."),
+        (spoil('videos/1/id', 'b'), "videos[1] must be an object with an integer 'id'."),
+        (spoil('videos/1/id', [2]), "videos[1] must be an object with an integer 'id'."),
+        (spoil('categories/0/id', None), "categories[0] must be an object with an integer 'id'."),
+        (spoil('annotations/1', None), 'annotations[1] must be an object, got None.'),
+        (
+            spoil('annotations/1/video_id', [2]),
+            "annotations[1] (id 2): 'video_id' must be an integer, got [2].",
+        ),
+        (spoil('videos/1/length', '3'), "video 2: 'length' must be a number of frames, got '3'."),
+        (spoil('videos/1/length', -3), "video 2: 'length' must be a number of frames, got -3."),
+        (spoil('videos/1/file_names', None), "video 2: 'file_names' must be a list, got None."),
+        (
+            spoil('annotations/1/segmentations', 'DELETED'),
+            "video 2, annotations[1] (id 2): no key 'segmentations'.",
+        ),
+        (
+            spoil('annotations/1/segmentations', [None] * 4),
+            "video 2, annotations[1] (id 2): 'segmentations' has 4 entries, but video 2 has 3 fr",
+        ),
+        (
+            spoil('annotations/1/segmentations/2/counts', '1'),
+            "video 2, annotations[1] (id 2), frame 2 (v2/02.jpg): 'counts' of the RLE are damage",
+        ),
+        (
+            spoil('annotations/1/segmentations/2/size', [8, 11]),
+            'video 2, annotations[1] (id 2), frame 2 (v2/02.jpg): the mask is 11x8 pixels (width',
+        ),
+        (
+            spoil('annotations/1/segmentations/2', [[1, 2, 3, 4, 5, 6]]),
+            'video 2, annotations[1] (id 2), frame 2 (v2/02.jpg): a mask must be null or an RLE',
+        ),
+        *(
+            (
+                spoil('annotations/1/areas', areas),
+                "video 2, annotations[1] (id 2): 'areas' must be a list of numbers from 0 on, or",
+            )
+            for areas in (5, ['5', 5, 5], [[5]], [-1], [float('nan')])
+        ),
+    ],
+)
+def test_bad_ground_truth(refused, pair, change, message):
+    content = json.loads(pair[0].read_text())
+    change(content)
+    written(pair[0], content)
+    assert refused(*pair).startswith(f'annotation file {pair[0]}: {message}')
+
+
+@pytest.mark.parametrize('value', ['DELETED', None, []])
+def test_nothing_to_score_against(refused, pair, value):
+    content = json.loads(pair[0].read_text())
+    spoil('annotations', value)(content)
+    written(pair[0], content)
+    message = refused(*pair)
+    assert 'nothing to score against' in message
+    assert 'python tools/split_ytvis.py' in message
+    assert message.startswith(f'annotation file {pair[0]}: ')
+
+
+def test_crowds_alone_are_nothing_to_score_against(refused, pair):
+    content = json.loads(pair[0].read_text())
+    for truth in content['annotations']:
+        truth['iscrowd'] = 1
+    written(pair[0], content)
+    assert 'crowds left out' in refused(*pair)
+
+
+# --- bad options ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('resamples', [-1, 100_001, 10**12])
+def test_number_of_resamples(score, pair, resamples):
+    status, out, err = score(*pair, '--bootstrap', resamples)
+    assert (status, out) == (2, '')
+    assert err == (
+        f'error: --bootstrap must be a number of resamples, at most 100000, got {resamples}.\n'
+    )
+
+
+def test_seed_below_0(score, pair):
+    status, _, err = score(*pair, '--bootstrap', 3, '--seed', -1)
+    assert (status, err) == (2, 'error: --seed must be 0 or more, got -1.\n')
+
+
+@pytest.mark.parametrize('option', ['--bootstrap', '--seed', '--score-thr'])
+def test_options_that_are_no_numbers(score, pair, option):
+    status, out, err = score(*pair, option, 'many')
+    assert (status, out) == (2, '')
+    assert 'many' in err.splitlines()[-1]
+
+
+def test_outputs_that_cannot_be_written_are_told_before_the_work(score, pair, tmp_path):
+    (tmp_path / 'folder').mkdir()
+    for options in (
+        ['--json', pair[0] / 'out.json'],
+        ['--json', tmp_path / 'folder'],
+        ['--errors-dir', pair[1]],
+        ['--errors', '--json', tmp_path / 'ours_worst_videos.json'],
+    ):
+        # The missing ground truth would be told next.
+        status, out, err = score(tmp_path / 'none.json', pair[1], *options)
+        assert (status, out) == (2, '')
+        assert err.startswith('error: cannot ')
+        assert str(options[-1]) in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['folder', 'gt.json', 'ours.json']
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason='root may write anywhere')
+def test_folder_without_permission(score, pair, tmp_path):
+    folder = tmp_path / 'folder'
+    folder.mkdir(mode=0o500)
+    status, out, err = score(*pair, '--json', folder / 'out.json')
+    assert (status, out) == (2, '')
+    assert 'no permission to write' in err
+
+
+def test_inputs_are_not_overwritten(score, pair, tmp_path):
+    other = written(tmp_path / 'other.json', [GOOD])
+    before = all_files(tmp_path)
+    (tmp_path / 'link.json').symlink_to(pair[1])
+    for path in (*pair, other, tmp_path / 'link.json', tmp_path / 'sub' / '..' / 'gt.json'):
+        status, out, err = score(*pair, '--baseline', other, '--json', path)
+        assert (status, out) == (2, '')
+        assert err == f'error: cannot write {path}: it is an input; give another path.\n'
+    del (after := all_files(tmp_path))[tmp_path / 'link.json']
+    assert after == before
+
+
+# --- as a process ---------------------------------------------------------------------------------
+
+
+def test_as_a_process(run_python, files, tmp_path):
+    out = tmp_path / 'out.json'
+    options = ['--baseline', files[2], '--bootstrap', 5, '--errors', '--json', out]
+    done = run_python(TOOL, *files[:2], *options)
+    assert (done.returncode, done.stderr) == (0, '')
+    assert done.stdout.startswith(f'{files[1]}: ')
+    assert json.loads(out.read_text())['ci']['AP']
+    assert (tmp_path / 'ours_errors.png').read_bytes().startswith(b'\x89PNG')
+    done = run_python(TOOL, files[0], tmp_path / 'none.json')
+    assert (done.returncode, done.stdout) == (2, '')
+    assert done.stderr == f'error: result file not found: {tmp_path}/none.json.\n'
+
+
+def test_help_is_quick_and_imports_nothing_heavy(run_python):
+    code = (
+        'import runpy, sys\n'
+        f'sys.argv = ["{TOOL}", "--help"]\n'
+        'try:\n'
+        '    runpy.run_path(sys.argv[0], run_name="__main__")\n'
+        'except SystemExit as stop:\n'
+        '    assert stop.code == 0\n'
+        'print([name for name in ("cv2", "numpy", "torch", "mmdet") if name in sys.modules])\n'
+    )
+    start = time.perf_counter()
+    done = run_python('-c', code)
+    assert time.perf_counter() - start < 1
+    assert '--baseline' in done.stdout
+    assert done.stdout.splitlines()[-1] == '[]'
+
+
+def test_scoring_needs_no_torch(run_python, files):
+    code = (
+        'import runpy, sys\n'
+        f'sys.argv = ["{TOOL}", "{files[0]}", "{files[1]}", "--bootstrap", "3"]\n'
+        'runpy.run_path(sys.argv[0], run_name="__main__")\n'
+        'print([name for name in ("torch", "mmdet", "mmcv") if name in sys.modules])\n'
+    )
+    assert run_python('-c', code).stdout.splitlines()[-1] == '[]'
