@@ -27,11 +27,12 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     _add_propagation(commands, shared)
     _add_attention(commands, shared)
     _add_steps(commands, shared)
+    _add_evaluate(commands)
     return parser.parse_args(arguments)
 
 
 def _shared_options() -> argparse.ArgumentParser:
-    shared = argparse.ArgumentParser(add_help=False)
+    shared = _repeat_options()
     shared.add_argument(
         '--size',
         nargs=2,
@@ -40,9 +41,14 @@ def _shared_options() -> argparse.ArgumentParser:
         metavar=('WIDTH', 'HEIGHT'),
         help='of the frames in pixels, multiples of 32 (640 384)',
     )
-    shared.add_argument('--repeats', type=int, default=3, help='timed runs of each (%(default)s)')
     shared.add_argument('--device', help='cpu or cuda (cuda where there is one)')
     shared.add_argument('--seed', type=int, default=0, help='of weights and inputs (%(default)s)')
+    return shared
+
+
+def _repeat_options() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument('--repeats', type=int, default=3, help='timed runs of each (%(default)s)')
     shared.add_argument(
         '--no-memory',
         dest='memory',
@@ -115,13 +121,40 @@ def _add_steps(commands: argparse._SubParsersAction, shared: argparse.ArgumentPa
             )
 
 
+def _add_evaluate(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        'evaluate',
+        parents=[_repeat_options()],
+        help="the twelve figures of a drawn validation set, beside mmdet's YTVISeval",
+    )
+    for name, default, metavar, what in (
+        ('--size', (1280, 720), ('WIDTH', 'HEIGHT'), 'of the frames in pixels'),
+        ('--tracks', (10, 100), ('FEWEST', 'MOST'), 'of a video'),
+    ):
+        text = f'{what} ({default[0]} {default[1]})'
+        parser.add_argument(name, nargs=2, type=int, default=default, metavar=metavar, help=text)
+    for name, default, what in (
+        ('--videos', 421, 'as many as YouTube-VIS 2021 has for validation'),
+        ('--frames', 30, 'of a video, a fifth more or less'),
+        ('--categories', 40, 'of objects'),
+        ('--resamples', 1000, 'data sets of the bootstrap'),
+        ('--seed', 0, 'of inputs and bootstrap'),
+    ):
+        parser.add_argument(name, type=int, default=default, help=f'{what} (%(default)s)')
+    parser.add_argument(
+        '--distinct', action='store_true', help='no mask stands twice; otherwise tracks share some'
+    )
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command."""
     options = vars(parse_args(arguments))
     command, repeats, memory = (options.pop(name) for name in ('command', 'repeats', 'memory'))
-    options['size'] = tuple(options['size'])
+    options = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in options.items()
+    }
     with report_user_errors():
-        if options['device'] is None:
+        if 'device' in options and options['device'] is None:
             import torch
 
             options['device'] = 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -133,6 +166,10 @@ def main(arguments: list[str] | None = None) -> None:
             from vispropnet.benchmarks import attention
 
             attention.benchmark(attention.Settings(**options), repeats, memory)
+        elif command == 'evaluate':
+            from vispropnet.benchmarks import evaluate
+
+            evaluate.benchmark(evaluate.Settings(**options), repeats, memory)
         else:
             from vispropnet.benchmarks import steps
 

@@ -20,11 +20,27 @@ def test_the_last_line_is_one_json_object(run_python):
     assert lines[1].split() == ['time', '(median)', 'peak', 'memory']
 
 
+def test_evaluate_takes_its_options(run_python):
+    arguments = ['--videos', 2, '--frames', 5, '--size', 96, 64, '--tracks', 3, 4, '--seed', 2]
+    arguments += ['--categories', 2, '--resamples', 10, '--repeats', 1, '--no-memory']
+    done = run_python('tools/benchmark.py', 'evaluate', *arguments)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    row = json.loads(lines[-1])
+    assert set(row) >= KEYS | {'matching_s', 'bootstrap_s', 'baseline_load_s', 'masks'}
+    assert row['max_abs_diff'] < 1e-9 and row['resamples'] == 10 and row['seed'] == 2
+    assert row['videos'] == 2 and 6 <= row['tracks'] <= 8 and row['size'] == [96, 64]
+    # Neither what the baseline prints, nor what mmdet does on import.
+    assert len(lines) < 10
+    assert lines[1].split() == ['time', '(median)', 'peak', 'memory']
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
         (['propagation', '--missing', 9], 'error: --missing 9: only the 8 tracks'),
         (['train', '--config', 'none.py'], 'error: config not found: none.py'),
+        (['evaluate', '--tracks', 5, 2], 'error: --tracks takes the fewest and the most'),
     ],
 )
 def test_bad_input_is_one_message_and_status_2(run_python, arguments, message):

@@ -1,0 +1,207 @@
+import copy
+import json
+import math
+
+import numpy as np
+import pytest
+from pycocotools import mask as mask_utils
+
+from vispropnet.benchmarks import evaluate
+from vispropnet.benchmarks.evaluate import (
+    Settings,
+    benchmark,
+    describe,
+    figure_difference,
+    make,
+    time_parts,
+    track_set,
+)
+from vispropnet.benchmarks.tracks_inputs import draw_track_set
+from vispropnet.errors import UserError
+from vispropnet.evaluation.average_precision import FIGURES
+
+# Comes from inside pycocotools at each call of decode.
+pytestmark = pytest.mark.filterwarnings('ignore:__array__ implementation:DeprecationWarning')
+
+SMALL = dict(videos=4, frames=5, size=(96, 64), tracks=(3, 8), categories=3, resamples=20)
+
+
+def draw(**change):
+    names = ('videos', 'frames', 'size', 'tracks', 'categories')
+    return draw_track_set(**{**{name: SMALL[name] for name in names}, 'seed': 0, **change})
+
+
+def test_the_set_is_seeded():
+    assert draw() == draw()
+    assert draw() != draw(seed=1)
+
+
+def test_the_set_has_the_form_of_youtube_vis():
+    found = draw(videos=12, frames=10)
+    videos = {video['id']: video for video in found.annotations['videos']}
+    assert list(videos) == list(range(1, 13))
+    assert [one['id'] for one in found.annotations['categories']] == [1, 2, 3]
+    lengths = [video['length'] for video in videos.values()]
+    assert min(lengths) >= 8 and max(lengths) <= 12 and len(set(lengths)) > 1
+    for video in videos.values():
+        assert (video['width'], video['height']) == (96, 64)
+        assert len(set(video['file_names'])) == video['length']
+    entries = found.annotations['annotations']
+    # An object with id 0 cannot be found by the reference evaluator.
+    assert [entry['id'] for entry in entries] == list(range(1, len(entries) + 1))
+    per_video = np.bincount([entry['video_id'] for entry in entries], minlength=13)[1:]
+    assert per_video.min() >= 1 and per_video.max() <= 5
+    for entry in entries:
+        length = videos[entry['video_id']]['length']
+        assert entry['iscrowd'] == 0 and entry['category_id'] in (1, 2, 3)
+        parts = [entry[key] for key in ('segmentations', 'areas', 'bboxes')]
+        assert [len(part) for part in parts] == [length] * 3
+        for rle, area, box in zip(*parts, strict=True):
+            if rle is None:
+                assert area is None and box is None
+                continue
+            mask = mask_utils.decode(rle)
+            assert mask.shape == (64, 96) and rle['size'] == [64, 96] and area == mask.sum()
+            rows, columns = mask.any(axis=1).nonzero()[0], mask.any(axis=0).nonzero()[0]
+            if area:
+                sides = [np.ptp(columns) + 1, np.ptp(rows) + 1]
+                assert box == [columns[0], rows[0], *sides]
+    # It is also what a file would hold.
+    assert json.loads(json.dumps(found.annotations)) == found.annotations
+    assert json.loads(json.dumps(found.results)) == found.results
+
+
+def test_the_tracks_fit_their_videos_and_share_masks():
+    found = draw(videos=12, frames=10)
+    lengths = {video['id']: video['length'] for video in found.annotations['videos']}
+    counts = np.bincount([track['video_id'] for track in found.results], minlength=13)[1:]
+    assert counts.min() >= 3 and counts.max() <= 8
+    cut = 0
+    for track in found.results:
+        assert len(track['segmentations']) == lengths[track['video_id']]
+        assert track['category_id'] in (1, 2, 3) and 0 <= track['score'] < 1
+        assert any(track['segmentations'])
+        cut += track['segmentations'][0] is None or track['segmentations'][-1] is None
+    assert 0.3 < cut / len(found.results) < 0.8
+    counted = describe(found)
+    masks = [mask for track in found.results for mask in track['segmentations'] if mask]
+    assert counted['masks'] == len(masks) > counted['distinct_masks'] > len(found.results)
+    # As if they were read from a file.
+    for parts in (masks, [one['counts'] for one in masks], [one['size'] for one in masks]):
+        assert len({id(one) for one in parts}) == len(masks)
+    assert counted['tracks'] == len(found.results) and counted['frames'] == sum(lengths.values())
+    assert counted['mean_rle_bytes'] == np.mean([len(mask['counts']) for mask in masks])
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        dict(),
+        dict(frames=1, tracks=(1, 1), categories=1),
+        # More than the 100 tracks that count, and objects of all areas.
+        dict(size=(1280, 720), tracks=(150, 150), categories=1, seed=1),
+    ],
+)
+def test_both_give_the_same_figures_each_time(change):
+    settings = Settings(**{**SMALL, **change})
+    before = copy.deepcopy(track_set(settings))
+    ours, baseline = (make(name, settings) for name in ('ours', 'baseline'))
+    expected = baseline.run(baseline.prepare())
+    assert figure_difference(ours.run(ours.prepare()), expected) < 1e-12
+    assert baseline.run(baseline.prepare()) == expected
+    assert track_set(settings) == before
+    # Neither nothing nor everything is found.
+    assert 0.05 < expected['AR100'] < 0.95
+    if settings.size == (1280, 720):
+        assert all(expected[name] > 0 for name in FIGURES)
+
+
+def test_the_last_line_is_json(capsys):
+    settings = Settings(**SMALL)
+    row = benchmark(settings, repeats=2, memory=False)
+    printed = capsys.readouterr().out.splitlines()
+    assert json.loads(printed[-1]) == json.loads(json.dumps(row))
+    # Nothing of what the baseline prints.
+    assert len(printed) == 7
+    assert row['name'] == 'evaluate' and 'YTVISeval' in row['baseline']
+    assert row['ratio'] == pytest.approx(row['baseline_s'] / row['ours_s'], rel=1e-3)
+    assert len(row['ours_times_s']) == len(row['baseline_times_s']) == row['repeats'] == 2
+    assert row['ours_mib'] is None and row['baseline_mib'] is None
+    assert row['max_abs_diff'] < 1e-12
+    parts = row['baseline_load_s'] + row['baseline_evaluate_s']
+    assert 0 < parts <= 1.001 * max(row['baseline_times_s'])
+    wanted = row['matching_s'] / row['bootstrap_s']
+    assert row['bootstrap_ratio'] == pytest.approx(wanted, rel=1e-3)
+    assert set(row['figures']) == set(FIGURES)
+    found = track_set(settings)
+    assert row['objects'] == len(found.annotations['annotations'])
+    assert (row['videos'], row['tracks']) == (4, len(found.results))
+    assert row['resamples'] == 20 and row['size'] == [96, 64] and row['dtype'] == 'float64'
+
+
+def test_the_bootstrap_resamples_what_was_matched(monkeypatch):
+    asked = []
+
+    def intervals(matches, weights):
+        asked.append((matches.tracks.score, weights))
+
+    monkeypatch.setattr(evaluate, 'confidence_intervals', intervals)
+    settings = Settings(**SMALL)
+    parts = time_parts(settings, repeats=2)
+    assert {name: len(some) for name, some in parts.items()} == dict(matching_s=2, bootstrap_s=2)
+    for scores, weights in asked:
+        assert scores.tolist() == [track['score'] for track in track_set(settings).results]
+        assert weights.shape == (20, 4) and (weights.sum(axis=1) == 4).all()
+
+
+def test_memory_is_measured_in_processes_of_their_own():
+    row = benchmark(Settings(**SMALL), repeats=1)
+    if row['ours_mib'] is None:
+        pytest.skip('this system does not tell')
+    # Far from the hundreds that the process has.
+    assert 0 <= row['ours_mib'] < 50 and 0 <= row['baseline_mib'] < 50
+
+
+@pytest.mark.parametrize('wrong', [0.25, math.nan])
+def test_unequal_figures_are_an_error(monkeypatch, capsys, wrong):
+    original = evaluate.evaluate_tracks
+
+    def other(*arguments):
+        return {**original(*arguments), 'AR10': wrong}
+
+    monkeypatch.setattr(evaluate, 'evaluate_tracks', other)
+    with pytest.raises(UserError, match=r'do not agree: AR10 is (0\.25|nan) of ours and 0\.'):
+        benchmark(Settings(**SMALL), repeats=1, memory=False)
+    assert capsys.readouterr().out == ''
+
+
+def test_the_largest_difference_by_hand():
+    ours = dict.fromkeys(FIGURES, 0.5)
+    assert figure_difference(ours, ours) == 0
+    baseline = {**ours, 'AP': 0.5 + 2**-40, 'ARl': 0.5 - 2**-39}
+    assert figure_difference(ours, baseline) == 2**-39
+    with pytest.raises(UserError, match='APs is 0.5 of ours and 0.500000002'):
+        figure_difference(ours, {**ours, 'APs': 0.500000002})
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(videos=0), '--videos must be positive, got 0'),
+        (dict(frames=-1), '--frames must be positive, got -1'),
+        (dict(categories=0), '--categories must be positive, got 0'),
+        (dict(resamples=0), '--resamples must be positive, got 0'),
+        (dict(size=(96, 31)), '--size takes a width and a height of 32 or more, got 96 31'),
+        (dict(tracks=(0, 3)), '--tracks takes the fewest and the most .* got 0 3'),
+        (dict(tracks=(4, 3)), '--tracks takes the fewest and the most .* got 4 3'),
+        (dict(seed=-1), '--seed must be 0 or more, got -1'),
+    ],
+)
+def test_bad_settings_are_told(change, message):
+    with pytest.raises(UserError, match=message):
+        benchmark(Settings(**{**SMALL, **change}), repeats=1, memory=False)
+
+
+def test_repeats_must_be_positive():
+    with pytest.raises(UserError, match='--repeats must be positive, got 0'):
+        benchmark(Settings(**SMALL), repeats=0, memory=False)
