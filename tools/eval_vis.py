@@ -70,6 +70,8 @@ def main(arguments: list[str] | None = None) -> None:
             )
         if args.seed < 0:
             raise UserError(f'--seed must be 0 or more, got {args.seed}.')
+        if not 0 <= args.score_thr <= 1:
+            raise UserError(f'--score-thr must be within [0, 1], got {args.score_thr}.')
         from vispropnet.apis.scoring import print_scores
 
         folder = args.errors_dir or Path(args.json or args.results).parent

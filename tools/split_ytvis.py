@@ -127,6 +127,9 @@ def training_command(source: Path, out_dir: Path, num_classes: int) -> str:
             f'train_dataloader.dataset.ann_file={folder / "train.json"}',
             f'val_dataloader.dataset.ann_file={folder / "valid.json"}',
             'val_dataloader.dataset.data_prefix.img=train/JPEGImages',
+            # The same options serve tools/test_video.py.
+            f'test_dataloader.dataset.ann_file={folder / "valid.json"}',
+            'test_dataloader.dataset.data_prefix.img=train/JPEGImages',
         ]
     command = shlex.join(['python', 'tools/train.py', config, '--cfg-options', *options])
     if config == 'CONFIG':

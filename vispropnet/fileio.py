@@ -148,12 +148,17 @@ class _Text:
         return bool(more)
 
     def _error(self, message: str, position: int) -> _DamagedJSON:
-        return _DamagedJSON(f'{message} at character {self._before + position}')
+        return _DamagedJSON(f'{_said(message)} at character {self._before + position}')
 
 
 _NOT_SPACE = re.compile(r'[^ \t\n\r]')
 # More characters than decide whether a literal, an escape or a number ends here ('-Infinity').
 _MARGIN = 16
+
+
+def _said(message: str) -> str:
+    """What json found, to be followed by 'at': some of its messages end so."""
+    return message.removesuffix(' at')
 
 
 class _DamagedJSON(ValueError):
@@ -203,7 +208,8 @@ def _explain_read_errors(path: str | os.PathLike, what: str, hint: str = '') -> 
         tail = f' {hint}' if hint else ''
         raise UserError(f'{what} not found: {path}.{tail}') from None
     except json.JSONDecodeError as error:
-        damage = f'{error.msg} at line {error.lineno}, column {error.colno}, character {error.pos}'
+        place = f'line {error.lineno}, column {error.colno}, character {error.pos}'
+        damage = f'{_said(error.msg)} at {place}'
     except _DamagedJSON as error:
         damage = str(error)
     except RecursionError:

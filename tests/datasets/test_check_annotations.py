@@ -211,7 +211,12 @@ PLANTED = {
     ),
     'annotation id twice': (
         set_in('annotations', 2, 'id', 1),
-        [('duplicate id', 'annotations[2], annotation 1: this id is that of annotations[0]')],
+        [
+            (
+                'duplicate id',
+                'annotations[2], annotation 1, video 3: this id is that of annotations[0]',
+            )
+        ],
     ),
     'unknown video': (
         lambda content: content['annotations'].append(entry(9, 8, 11, [(0, 0, 2, 2)])),

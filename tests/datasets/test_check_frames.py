@@ -76,7 +76,7 @@ def test_missing_frames_are_all_listed(images, deep):
 def test_without_any_frame_the_folder_is_doubted(images):
     report = check(images.parent, names={7: ['a/0.jpg'], 3: ['b/0.png']})
     kinds = [(one.severity, one.kind) for one in report.findings]
-    assert kinds == [('error', 'missing frame')] * 2 + [('warning', 'image folder')]
+    assert kinds == [('error', 'image folder')] + [('error', 'missing frame')] * 2
 
 
 def test_a_missing_folder(images):
@@ -93,8 +93,8 @@ def test_links_and_detours_are_followed(images):
     ]
     (images / 'b/other.jpg').unlink()
     assert [one.kind for one in check(images, names={7: ['a/1.jpg']}).findings] == [
-        'missing frame',
         'image folder',
+        'missing frame',
     ]
 
 

@@ -251,16 +251,16 @@ def test_a_part_is_scored_as_if_there_were_no_other_videos(seed):
         ('1111101111', 'up to 25 %'),  # 1 of 10
         ('0101100000', 'up to 25 %'),  # 1 of 4
         ('0110101111', 'up to 25 %'),  # 2 of 9
-        ('1011001111', 'more'),  # 3 of 10
-        ('0010100000', 'more'),  # 1 of 3
-        ('1000000001', 'more'),
+        ('1011001111', 'over 25 %'),  # 3 of 10
+        ('0010100000', 'over 25 %'),  # 1 of 3
+        ('1000000001', 'over 25 %'),
     ],
 )
 def test_share_of_frames_hidden(frames, name):
     content = data_set({1: 10}, [(1, 1, shown(0, frames))])
     hidden = parts(content, [track(1, 1, 0.5, shown(0, frames))], 'hidden')
     objects = {key: part['objects'] for key, part in hidden.items()}
-    assert objects == {'never': 0, 'up to 25 %': 0, 'more': 0, name: 1}
+    assert objects == {'never': 0, 'up to 25 %': 0, 'over 25 %': 0, name: 1}
     for key, part in hidden.items():
         assert figures_of(part) == (all_equal(1) if key == name else NONE)
 
@@ -291,7 +291,7 @@ def test_hidden_by_hand():
         {**dict.fromkeys(('AP', 'AP50', 'AP75'), two_of_three), 'AR1': 0.5, 'AR10': 1}
     )
     assert figures_of(hidden['up to 25 %']) == NONE
-    assert figures_of(hidden['more']) == pytest.approx(
+    assert figures_of(hidden['over 25 %']) == pytest.approx(
         {**dict.fromkeys(('AP', 'AP50', 'AP75'), 0.5), 'AR1': 0, 'AR10': 1}
     )
 

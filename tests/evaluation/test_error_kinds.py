@@ -163,10 +163,12 @@ def test_masks_and_linking_both_poor():
     assert gains_of(TWO, [track(masks, 0.9), BOTH_FOUND[1]]) == only(
         both=1 - 51 / 2 / 101  # false, true
     )
-    # A wrong category on top of poor masks is two at once as well.
+
+
+def test_wrong_category_and_poor_overlap():
     content = scene((1, 1, always(LEFT)), (1, 2, always(RIGHT)))
     results = [BOTH_FOUND[0], track(always(RIGHT + 5), 0.6)]
-    assert gains_of(content, results) == only(both=0.5)
+    assert gains_of(content, results) == only(category_and_overlap=0.5)
 
 
 def test_of_two_ways_to_mend_the_better_one_names_the_error():

@@ -60,7 +60,11 @@ def test_messages_name_the_file_once(tmp_path):
     truth = read_ground_truth(written(tmp_path / 'gt.json', content))
     entry = track(1, 1, 0.5, shown(0, '11'))
     for fault, message in [
-        ({**entry, 'score': 2}, 'video 1, result entry 1: score must be within [0, 1], got 2.'),
+        (
+            {**entry, 'score': 2},
+            'video 1, result entry 1: score must be within [0, 1], got 2. Scale the scores: only '
+            'their order counts.',
+        ),
         ({**entry, 'score': '1'}, "entry 1: 'score' must be a number, not a string."),
         ({**entry, 'video_id': 5}, 'result entry 1: video_id 5 is not in the annotations.'),
         (5, 'entry 1 must be an object, not 5.'),
@@ -97,6 +101,11 @@ def test_what_a_report_holds(files, tmp_path):
     other = score_file(truth, written(tmp_path / 'other.json', results[::2]), True)
     plain = full_report(ours)
     common = {*FIGURES, 'videos', 'objects', 'tracks', 'detail'}
+    common |= {'videos_with_tracks', 'annotations_left_out'}
+    assert (plain['videos_with_tracks'], plain['annotations_left_out']) == (
+        len({one['video_id'] for one in results}),
+        0,
+    )
     assert set(plain) == common
     assert {name: plain[name] for name in FIGURES} == ours.figures
     assert (plain['videos'], plain['objects'], plain['tracks']) == (
@@ -104,13 +113,15 @@ def test_what_a_report_holds(files, tmp_path):
         len(content['annotations']),
         len(results),
     )
-    assert full_report(ours, other)['baseline'] == other.figures
+    baseline = full_report(ours, other)['baseline']
+    assert baseline.pop('detail') == full_report(other)['detail']
+    assert baseline == other.figures
     theirs = full_report(other, errors=True)['errors']
     whole = full_report(ours, other, resamples=10, seed=4, errors=True)
     assert set(whole) == {*common, 'ci', 'bootstrap', 'baseline', 'errors', 'worst_videos'}
     assert whole['bootstrap'] == {'resamples': 10, 'seed': 4, 'level': 0.95}
     assert set(whole['ci']) == set(FIGURES)
-    assert set(whole['baseline']) == {*FIGURES, 'difference', 'errors'}
+    assert set(whole['baseline']) == {*FIGURES, 'detail', 'difference', 'errors'}
     assert whole['errors'] == full_report(ours, errors=True)['errors'] != theirs
     assert whole['baseline']['errors'] == theirs
     assert json.loads(json.dumps(whole, allow_nan=False)) == whole
@@ -200,9 +211,9 @@ def test_table_of_errors():
         }
     }
     assert list(error_lines(report)) == [
-        'error           mAP gained if mended  AP50 gained  count at IoU 0.5',
-        'wrong category               +0.2500      +0.1250              1234',
-        'missed object                -0.5000      +0.0000                 0',
+        'error           mAP gained if fixed  AP50 gained  count at IoU 0.5',
+        'wrong category              +0.2500      +0.1250              1234',
+        'missed object               -0.5000      +0.0000                 0',
     ]
     other = {kind: {'AP': 0.1, 'AP50': 0.2, 'count': 5} for kind in ('category', 'missed')}
     lines = list(error_lines({**report, 'baseline': {'errors': other}}))

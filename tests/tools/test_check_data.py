@@ -182,7 +182,7 @@ def test_results_that_break_off_are_checked_as_far_as_they_go(check, data, tmp_p
     status, findings, others, errors = check('--results', path, '--ann', ann)
     assert status == 2
     assert len(findings) == 1
-    assert others[-1].endswith('; not all could be read')
+    assert f'{path}: not all could be read; so far 1 errors, ' in others[-1]
     assert errors.startswith(f'error: result file {path} is not valid JSON')
 
 

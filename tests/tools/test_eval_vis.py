@@ -76,8 +76,8 @@ def test_tables(score, files, case):
     assert (status, err) == (0, '')
     lines = out.splitlines()
     assert lines[0] == (
-        f'{files[1]}: {len(results)} tracks against {len(content["annotations"])} objects in '
-        '5 videos'
+        f'{files[1]}: {len(results)} tracks in 5 videos, against {len(content["annotations"])} '
+        'objects in 5 videos'
     )
     figures = evaluate_tracks(content, results)
     for name in FIGURES:
@@ -87,7 +87,7 @@ def test_tables(score, files, case):
     assert [' '.join(line.split()[:-5]) for line in titles] == [
         'track length (frames) objects',
         'objects in a video videos objects',
-        'frames hidden objects',
+        'frames hidden* objects',
     ]
 
 
@@ -684,3 +684,41 @@ def test_scoring_needs_no_torch(run_python, files):
         'print([name for name in ("torch", "mmdet", "mmcv") if name in sys.modules])\n'
     )
     assert run_python('-c', code).stdout.splitlines()[-1] == '[]'
+
+
+def test_annotations_that_play_no_part_are_told(score, files, case):
+    content = case[0]
+    content['annotations'].append({**content['annotations'][0], 'category_id': 99, 'id': 1000})
+    written(files[0], content)
+    status, out, _ = score(*files[:2])
+    assert status == 0
+    assert out.splitlines()[1].startswith('warning: 1 annotations are of no listed video or')
+    assert f'check_data.py --ann {files[0]}' in out.splitlines()[1]
+
+
+def test_a_video_id_that_stands_twice(score, files, case):
+    content = case[0]
+    content['videos'].append(content['videos'][0])
+    written(files[0], content)
+    status, _, err = score(*files[:2])
+    number = len(content['videos']) - 1
+    assert status == 2
+    assert f'videos[{number}]: id {content["videos"][0]["id"]} stands twice' in err
+
+
+def test_few_videos_are_told(score, files):
+    assert '5 videos are few' in score(*files[:2], '--bootstrap', 10)[1]
+    assert 'are few' not in score(*files[:2])[1]
+
+
+def test_equal_results_are_called_equal(score, files):
+    _, out, _ = score(files[0], files[1], '--baseline', files[1], '--bootstrap', 10)
+    row = next(line for line in out.splitlines() if line.startswith('AP '))
+    assert row.endswith('+0.0000 .. +0.0000    equal')
+
+
+@pytest.mark.parametrize('threshold', ['-0.1', '5', 'nan'])
+def test_a_threshold_that_no_score_could_meet(score, files, threshold):
+    status, out, err = score(*files[:2], f'--score-thr={threshold}')
+    assert (status, out) == (2, '')
+    assert err.startswith('error: --score-thr must be within [0, 1]')

@@ -20,7 +20,7 @@ def gains(*values):
     }
 
 
-SOME = gains(0.1, 0.02, 0.05, 0.004, 0.01, 0.2, 0.3)
+SOME = gains(0.1, 0.02, 0.05, 0.004, 0.03, 0.01, 0.2, 0.3)
 
 
 @pytest.fixture
@@ -63,12 +63,13 @@ def test_one_result(tmp_path, drawn):
     assert axes.yaxis_inverted()
     (bars,) = bars_of(axes)
     # In points of mAP, the kinds from the top on.
-    np.testing.assert_allclose(bars, list(enumerate([10, 2, 5, 0.4, 1, 20, 30])), atol=1e-9)
+    np.testing.assert_allclose(bars, list(enumerate([10, 2, 5, 0.4, 3, 1, 20, 30])), atol=1e-9)
     assert [text.get_text() for text in axes.texts] == [
         '10.0',
         '2.0',
         '5.0',
         '0.4',
+        '3.0',
         '1.0',
         '20.0',
         '30.0',
@@ -99,11 +100,11 @@ def test_the_picture_can_be_read(tmp_path):
 
 
 def test_two_results_side_by_side(tmp_path, drawn):
-    other = gains(0, 0.1, 0, 0, 0, 0.02, 0.4)
+    other = gains(0, 0.1, 0, 0, 0, 0, 0.02, 0.4)
     draw_error_chart(tmp_path / 'errors.png', [('ours', 0.3, SOME), ('other', 1 / 3, other)])
     (axes,) = drawn[0].axes
     ours, theirs = bars_of(axes)
-    assert [end for _, end in theirs] == pytest.approx([0, 10, 0, 0, 0, 2, 40])
+    assert [end for _, end in theirs] == pytest.approx([0, 10, 0, 0, 0, 0, 2, 40])
     for row, ((one, _), (two, _)) in enumerate(zip(ours, theirs, strict=True)):
         assert (one, two) == pytest.approx((row - 0.2, row + 0.2))
     legend = axes.get_legend()
@@ -117,17 +118,17 @@ def test_two_results_side_by_side(tmp_path, drawn):
 
 
 def test_without_errors_zero_is_on_the_left(tmp_path, drawn):
-    draw_error_chart(tmp_path / 'errors.png', [('perfect', 1.0, gains(*[0.0] * 7))])
+    draw_error_chart(tmp_path / 'errors.png', [('perfect', 1.0, gains(*[0.0] * len(KINDS)))])
     (axes,) = drawn[0].axes
     low, high = axes.get_xlim()
     assert low == 0
     assert high > 1  # next to nothing must not fill the picture
-    assert values_of(axes) == [0] * 7
+    assert values_of(axes) == [0] * len(KINDS)
     assert axes.get_legend().get_texts()[0].get_text() == 'perfect (mAP 100.0)'
 
 
 def test_losses_go_to_the_left(tmp_path, drawn):
-    losses = gains(-0.1, 0, -0.02, 0.01, -0.00001, 0.0, -0.05)
+    losses = gains(-0.1, 0, -0.02, 0.01, 0, -0.00001, 0.0, -0.05)
     path = draw_error_chart(tmp_path / 'errors.png', [('ours', 0.3, losses)])
     (axes,) = drawn[0].axes
     assert [end for _, end in bars_of(axes)[0]][:3] == pytest.approx([-10, 0, -2])
@@ -139,6 +140,7 @@ def test_losses_go_to_the_left(tmp_path, drawn):
         '0.0',
         '-2.0',
         '1.0',
+        '0.0',
         '0.0',
         '0.0',
         '-5.0',

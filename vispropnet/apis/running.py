@@ -176,6 +176,7 @@ def _report(
             + '; upload the archive to the evaluation server.'
         )
     elif evaluate:
+        print(f'scored against {cfg.test_evaluator.ann_file}')
         print(format_table(metrics))
         if metrics_out is not None:
             write_json(metrics_out, metrics, indent=2)

@@ -21,6 +21,9 @@ from vispropnet.evaluation.report import (
 from vispropnet.evaluation.result_file import check_folder
 from vispropnet.fileio import write_json
 
+# Fewer than these give intervals that are clearly too short.
+_FEW_VIDEOS = 30
+
 
 def print_scores(
     annotations: str | os.PathLike,
@@ -79,6 +82,8 @@ def print_scores(
             score_threshold=hota_threshold,
             **tracking_measures(ours.matches.tracks, hota_threshold),
         )
+        if other is not None:
+            report['baseline']['tracking'] = tracking_measures(other.matches.tracks, hota_threshold)
     _print_report(report, per_class)
     if chart is not None:
         _draw_errors(report, chart)
@@ -109,15 +114,25 @@ def _check_outputs(
 
 def _print_report(report: dict[str, Any], per_class: bool) -> None:
     print(
-        f'{report["results"]}: {report["tracks"]} tracks against {report["objects"]} objects in '
-        f'{report["videos"]} videos\n'
+        f'{report["results"]}: {report["tracks"]} tracks in {report["videos_with_tracks"]} videos, '
+        f'against {report["objects"]} objects in {report["videos"]} videos'
     )
+    if report['annotations_left_out']:
+        print(
+            f'warning: {report["annotations_left_out"]} annotations are of no listed video or '
+            f'category and play no part: tools/check_data.py --ann {report["ground_truth"]} tells '
+            'which.'
+        )
+    print()
     print('\n'.join(figure_lines(report)))
     if 'bootstrap' in report:
         print(f'\nintervals: {report["bootstrap"]["resamples"]} resamples of the videos')
+        if report['videos'] < _FEW_VIDEOS:
+            print(f'{report["videos"]} videos are few: take the intervals for too short')
     for key, title in PARTS.items():
         if per_class or key != 'categories':
             print('\n' + '\n'.join(part_lines(report['detail'][key], title)))
+    print('* a track that finds nothing counts as false in each of these parts')
     if 'errors' in report:
         print('\n' + '\n'.join(error_lines(report)))
     if 'tracking' in report:

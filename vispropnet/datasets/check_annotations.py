@@ -117,7 +117,8 @@ def _check_id(annotation: dict, place: dict[str, Any], used: _Used, report: Repo
     place['annotation_id'] = identity
     first = used.ids.setdefault(identity, place['entry'])
     if first != place['entry']:
-        report.error('duplicate id', f'this id is that of annotations[{first}] already', **place)
+        where = {'video_id': annotation.get('video_id'), **place}
+        report.error('duplicate id', f'this id is that of annotations[{first}] already', **where)
     elif identity == 0:
         text = 'the id is 0, which mmdet takes for missing (vispropnet does not)'
         report.warn('annotation id 0', text, **place)

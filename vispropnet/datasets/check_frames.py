@@ -60,20 +60,21 @@ def check_frames(
     disable = None if progress else True
     listed = list(_listed(videos, folder))
     to_open: list[_Frame] = []
-    missing = 0
+    missing: list[_Frame] = []
     for frame in tqdm(listed, f'files in {folder}', disable=disable):
         if not _exists(frame.path):
-            missing += 1
-            where = frame.video.frame_place(frame.number)
-            report.error('missing frame', f'there is no file {frame.path}', **where)
+            missing.append(frame)
         elif deep or not to_open or to_open[-1].video is not frame.video:
             to_open.append(frame)
     _files_in.cache_clear()
-    if missing and missing == len(listed):
+    if missing and len(missing) == len(listed):
         text = (
             f'none of the frames is in {folder}: is it the folder that the file names start from?'
         )
-        report.warn('image folder', text)
+        report.error('image folder', text)
+    for frame in missing:
+        where = frame.video.frame_place(frame.number)
+        report.error('missing frame', f'there is no file {frame.path}', **where)
     bar = tqdm(total=len(to_open), desc=f'images in {folder}', disable=disable)
     with bar, ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
         for begin in range(0, len(to_open), _FRAMES_AHEAD):

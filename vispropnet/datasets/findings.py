@@ -117,11 +117,14 @@ class Report:
         """
         if self.unreadable and not self.looked_at:
             return printable(f'{self.file}: not read')
-        text = f'{self.file}: {self.count(ERROR)} errors, {self.count(WARNING)} warnings'
+        text = f'{self.count(ERROR)} errors, {self.count(WARNING)} warnings'
+        text = f'{self.file}: ' + (
+            f'not all could be read; so far {text}' if self.unreadable else text
+        )
         looked_at = ', '.join(f'{number} {name}' for name, number in self.looked_at.items())
         if looked_at:
             text += f'; looked at {looked_at}'
-        return printable(text + ('; not all could be read' if self.unreadable else ''))
+        return printable(text)
 
     def _add(self, severity: str, kind: str, text: str, where: dict[str, Any]) -> None:
         # What stands in the file may be of any type; the findings must be JSON.

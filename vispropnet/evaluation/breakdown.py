@@ -15,7 +15,7 @@ LENGTHS = {'1': (1, 1), '2-8': (2, 8), '9-16': (9, 16), '17-32': (17, 32), '33 o
 # Annotated objects in a video, crowds left out.
 OBJECTS = {'1': (1, 1), '2': (2, 2), '3-4': (3, 4), '5 or more': (5, None)}
 # Share of frames without a mask between an object's first and last: above, up to and with.
-HIDDEN = {'never': (-1.0, 0.0), 'up to 25 %': (0.0, 0.25), 'more': (0.25, 1.0)}
+HIDDEN = {'never': (-1.0, 0.0), 'up to 25 %': (0.0, 0.25), 'over 25 %': (0.25, 1.0)}
 
 
 def break_down(matches: Matches) -> dict[str, list[dict[str, Any]]]:

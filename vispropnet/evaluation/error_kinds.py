@@ -19,12 +19,16 @@ from vispropnet.evaluation.matching import Matches
 from vispropnet.evaluation.overlaps import IOU_THRESHOLDS, Tracks
 from vispropnet.evaluation.precision import interpolated_precision
 
-KINDS = ('category', 'masks', 'linking', 'both', 'duplicate', 'background', 'missed')
+KINDS = (
+    *('category', 'masks', 'linking', 'both', 'category_and_overlap'),
+    *('duplicate', 'background', 'missed'),
+)
 LABELS = {
     'category': 'wrong category',
     'masks': 'poor masks',
     'linking': 'poor linking',
-    'both': 'both at once',
+    'both': 'poor masks and linking',
+    'category_and_overlap': 'wrong category, poor overlap',
     'duplicate': 'duplicate',
     'background': 'background',
     'missed': 'missed object',
@@ -36,7 +40,7 @@ _VIDEOS_AT_ONCE = 512
 _DUPLICATE, _BACKGROUND, _MISSED = (
     KINDS.index(kind) for kind in ('duplicate', 'background', 'missed')
 )
-_CATEGORY, _MASKS, _LINKING, _BOTH = range(4)
+_CATEGORY, _MASKS, _LINKING, _BOTH, _CATEGORY_AND_OVERLAP = range(5)
 
 
 @dataclass(frozen=True)
@@ -203,7 +207,7 @@ def _errors_of_track(
             else:
                 kinds[level] = _MASKS if enough[0] else _LINKING
         elif other >= 0:
-            kinds[level], columns[level] = _BOTH, other
+            kinds[level], columns[level] = _CATEGORY_AND_OVERLAP, other
     return kinds, columns
 
 

@@ -51,6 +51,7 @@ class GroundTruth:
             evaluator takes the file's ``areas``, not the masks'.
         length: (N,) int64, frames where the object shows.
         hidden: (N,) float64, share of frames without a mask from its first to its last.
+        left_out: How many annotations are of no listed video or category, and so not here.
     """
 
     videos: list[VideoTruth]
@@ -63,6 +64,7 @@ class GroundTruth:
     area: np.ndarray
     length: np.ndarray
     hidden: np.ndarray
+    left_out: int = 0
 
 
 def read_annotations(path: str | os.PathLike) -> dict[str, Any]:
@@ -179,6 +181,7 @@ def ground_truth(annotations: dict[str, Any]) -> GroundTruth:
         ),
         length=length,
         hidden=hidden,
+        left_out=len(annotations['annotations']) - len(truths),
     )
 
 
@@ -303,4 +306,9 @@ def _by_id(annotations: dict, key: str, where: str = 'the annotations') -> dict[
     for index, entry in enumerate(annotations[key]):
         if not isinstance(entry, dict) or type(entry.get('id')) is not int:
             raise UserError(f"{where}: {key}[{index}] must be an object with an integer 'id'.")
-    return {entry['id']: entry for entry in annotations[key]}
+    by_id: dict[Any, dict] = {}
+    for index, entry in enumerate(annotations[key]):
+        if entry['id'] in by_id:
+            raise UserError(f'{where}: {key}[{index}]: id {entry["id"]} stands twice.')
+        by_id[entry['id']] = entry
+    return by_id

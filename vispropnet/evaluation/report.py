@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from vispropnet.errors import UserError
 from vispropnet.evaluation.average_precision import FIGURES, plain_figures
 from vispropnet.evaluation.breakdown import break_down
@@ -28,7 +30,7 @@ PARTS = {
     'categories': 'category',
     'track_length': 'track length (frames)',
     'objects_per_video': 'objects in a video',
-    'hidden': 'frames hidden',
+    'hidden': 'frames hidden*',
 }
 
 
@@ -110,6 +112,8 @@ def full_report(
         videos=len(truth.videos),
         objects=int(ours.matches.counted[0].sum()),
         tracks=len(ours.matches.tracks.score),
+        videos_with_tracks=len(np.unique(ours.matches.tracks.video)),
+        annotations_left_out=truth.left_out,
         detail=break_down(ours.matches),
     )
     weights = resample_videos(len(truth.videos), resamples, seed) if resamples else None
@@ -118,7 +122,7 @@ def full_report(
         report['ci'] = {name: ends and list(ends) for name, ends in intervals.items()}
         report['bootstrap'] = dict(resamples=resamples, seed=seed, level=LEVEL)
     if other is not None:
-        report['baseline'] = dict(other.figures)
+        report['baseline'] = dict(other.figures, detail=break_down(other.matches))
         if weights is not None:
             differences = paired_differences(ours.matches, other.matches, weights)
             report['baseline']['difference'] = as_json(differences)
@@ -157,11 +161,10 @@ def figure_lines(report: Mapping[str, Any]) -> Iterator[str]:
             row += [_number(baseline[name]), change]
         if difference:
             one = difference[name]
-            row += (
-                [_interval(one['ci'], sign='+'), f'{100 * one["above_zero"]:.1f} %']
-                if one
-                else ['-', '-']
-            )
+            above = '-' if one is None else f'{100 * one["above_zero"]:.1f} %'
+            if one is not None and one['ci'] == [0, 0]:
+                above = 'equal'
+            row += [_interval(one and one['ci'], sign='+'), above]
         rows.append(row)
     yield from aligned(rows)
 
@@ -195,7 +198,7 @@ def error_lines(report: Mapping[str, Any]) -> Iterator[str]:
         Lines.
     """
     other = (report.get('baseline') or {}).get('errors')
-    rows = [['error', 'mAP gained if mended', 'AP50 gained', 'count at IoU 0.5']]
+    rows = [['error', 'mAP gained if fixed', 'AP50 gained', 'count at IoU 0.5']]
     if other:
         rows[0].append('baseline: mAP gained')
     for kind, gain in report['errors'].items():
@@ -228,7 +231,7 @@ def _sound_entries(path: str | os.PathLike) -> Iterator[dict[str, Any]]:
         if not 0 <= entry['score'] <= 1:
             raise UserError(
                 f'video {entry["video_id"]}, result entry {index}: score must be within [0, 1], '
-                f'got {entry["score"]}.'
+                f'got {entry["score"]}. Scale the scores: only their order counts.'
             )
         yield entry
 

@@ -56,7 +56,7 @@ def draw_error_chart(
     axes.set_yticks(range(len(KINDS)), [LABELS[kind] for kind in KINDS], color=INK)
     axes.invert_yaxis()
     axes.set_xlim(1.05 * low, high + 0.12 * (high - low))
-    axes.set_xlabel('mAP gained if this kind of error were mended, in points', color=INK)
+    axes.set_xlabel('mAP gained if this kind of error were fixed, in points', color=INK)
     axes.tick_params(colors=FAINT, labelcolor=INK)
     axes.axvline(0, color=FAINT, linewidth=0.8)
     for side in ('top', 'right', 'left'):
