@@ -165,7 +165,11 @@ def test_deep_finds_what_cannot_be_decoded(images, name, damage, text):
 
 
 @pytest.mark.parametrize(
-    'damage', [cut, plant_jpeg_without_end, plant_jpeg_with_lost_tail, plant_text, plant_nothing]
+    'damage',
+    [
+        *(cut, plant_jpeg_without_end, plant_jpeg_with_lost_tail, plant_jpeg_with_thumbnail),
+        *(plant_text, plant_nothing),
+    ],
 )
 def test_the_loader_refuses_the_same_files(images, damage):
     damage(images / 'a/1.jpg')

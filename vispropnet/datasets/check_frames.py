@@ -15,11 +15,9 @@ from tqdm import tqdm
 
 from vispropnet.datasets.check_videos import Video, leaves_folder
 from vispropnet.datasets.findings import Report
+from vispropnet.datasets.jpeg import JPEG_START, is_cut_jpeg
 from vispropnet.errors import UserError
 
-_JPEG_START, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
-_START_OF_SCAN = 0xDA
-_STANDALONE_MARKERS = {0x01, *range(0xD0, 0xD8)}
 _EXIF_ORIENTATION = 0x0112
 # Reading and decoding go on in parallel, without the interpreter's lock.
 _MAX_THREADS = 16
@@ -151,7 +149,7 @@ def _decode(path: str) -> str | tuple[int, int]:
         return f'cannot be read: {error.strerror}'
     if not content:
         return 'the file is empty'
-    if content.startswith(_JPEG_START) and _is_cut_short(content):
+    if is_cut_jpeg(content):
         return 'cannot be read as an image: the JPEG is cut short'
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
@@ -159,29 +157,9 @@ def _decode(path: str) -> str | tuple[int, int]:
         return f'cannot be read as an image: {error.err}'
     if image is None:
         return 'cannot be read as an image (damaged, or not one?)'
-    if not content.startswith(_JPEG_START) and (damage := _damage(path)):
+    if not content.startswith(JPEG_START) and (damage := _damage(path)):
         return f'cannot be read as an image: {damage}'
     return image.shape[1], image.shape[0]
-
-
-def _is_cut_short(content: bytes) -> bool:
-    """Whether a JPEG has no end: decoders fill the rest with grey and say nothing.
-
-    The end mark cannot occur in the coded image, but does at the end of a thumbnail in front of it.
-    Like the loader, this wants it in the second half of the file.
-    """
-    position = 2
-    while content[position : position + 1] == b'\xff':
-        marker = content[position + 1] if position + 1 < len(content) else 0
-        if marker == _START_OF_SCAN:
-            break
-        if marker == 0xFF:  # a fill byte
-            position += 1
-        elif marker in _STANDALONE_MARKERS:
-            position += 2
-        else:
-            position += 2 + int.from_bytes(content[position + 2 : position + 4], 'big')
-    return content.find(_JPEG_END, max(position, len(content) // 2)) < 0
 
 
 def _damage(path: str) -> str | None:

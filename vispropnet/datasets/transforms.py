@@ -8,10 +8,9 @@ from mmcv.transforms import BaseTransform
 from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs
 from mmengine import fileio
 
+from vispropnet.datasets.jpeg import is_cut_jpeg
 from vispropnet.errors import UserError
 from vispropnet.registry import TRANSFORMS
-
-JPEG_START, JPEG_END = b'\xff\xd8', b'\xff\xd9'
 
 
 @TRANSFORMS.register_module()
@@ -53,8 +52,7 @@ class LoadVideoFrame(BaseTransform):
             ) from None
         except OSError as error:
             raise UserError(f'{place}: cannot be read: {error.strerror}.') from None
-        # Decoders fill the missing rest of a cut JPEG with grey and say nothing.
-        if content.startswith(JPEG_START) and JPEG_END not in content[len(content) // 2 :]:
+        if is_cut_jpeg(content):
             raise UserError(f'{place}: cannot be read as an image: the JPEG is cut short.')
         try:
             image = mmcv.imfrombytes(content, backend=self.imdecode_backend)
