@@ -19,6 +19,16 @@ def test_overrides_take_effect(small):
     assert roots == ['/there'] * 3
 
 
+def test_texts_keep_their_spaces(small):
+    config = load_config(
+        small, ['data_root=/my data/set 1', "work_dir='out put'", 'load_from=None']
+    )
+    assert config.train_dataloader.dataset.data_root == '/my data/set 1'
+    assert (config.work_dir, config.load_from) == ('out put', None)
+    config = load_config(small, ['model.detector.rpn_head.anchor_generator.scales=[4, 8]'])
+    assert config.model.detector.rpn_head.anchor_generator.scales == [4, 8]
+
+
 def test_evaluators_score_against_their_data_sets_file(small):
     config = load_config(small, ['data_root=/there'])
     assert config.val_evaluator.ann_file == '/there/valid/instances.json'

@@ -94,7 +94,13 @@ def _parse_overrides(overrides: Sequence[str]) -> dict:
         return {}
     parser = argparse.ArgumentParser()
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
-    return parser.parse_args(['--cfg-options', *overrides]).cfg_options
+    options = parser.parse_args(['--cfg-options', *overrides]).cfg_options
+    for override in overrides:
+        key, _, text = override.partition('=')
+        # mmengine takes the spaces out of texts, which then name other files.
+        if isinstance(options[key], str):
+            options[key] = text.strip('\'"')
+    return options
 
 
 def _check_top_level(options: dict, config: Config, path: str) -> None:
