@@ -105,3 +105,17 @@ def test_a_command_ends_without_a_traceback(run_python):
     )
     process = run_python('-c', code)
     assert (process.returncode, process.stdout, process.stderr) == (2, '', 'error: no key\n')
+
+
+def test_output_that_nobody_reads_any_more(run_python):
+    code = (
+        'import os, sys\n'
+        'from vispropnet.errors import report_user_errors\n'
+        'reading, writing = os.pipe()\n'
+        'os.close(reading)\n'
+        'os.dup2(writing, 1)\n'
+        'with report_user_errors():\n'
+        "    print('x' * 100000, flush=True)\n"
+    )
+    done = run_python('-c', code, check=False)
+    assert (done.returncode, done.stderr) == (141, '')

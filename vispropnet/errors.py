@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 
@@ -31,13 +32,18 @@ def report_user_errors() -> Iterator[None]:
     """Turns a :class:`UserError` into one message on stderr and exit status 2.
 
     Raises:
-        SystemExit: with status 2 for a ``UserError``, 130 for Ctrl-C.
+        SystemExit: with status 2 for a ``UserError``, 130 for Ctrl-C, 141 for output that nobody
+            reads any more.
     """
     try:
         yield
     except UserError as error:
         print(f'error: {error}', file=sys.stderr, flush=True)
         raise SystemExit(2) from None
+    except BrokenPipeError:
+        # Whoever read the output has seen enough (`| head`); closing must not complain either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from None
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr, flush=True)
         raise SystemExit(130) from None

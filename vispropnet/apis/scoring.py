@@ -84,13 +84,16 @@ def print_scores(
         )
         if other is not None:
             report['baseline']['tracking'] = tracking_measures(other.matches.tracks, hota_threshold)
-    _print_report(report, per_class)
+    # Files first: whoever reads the tables may leave early.
     if chart is not None:
         _draw_errors(report, chart)
         write_json(worst, report['worst_videos'], indent=1)
-        print(f'\nchart: {chart}\nworst videos first: {worst}')
     if json_out is not None:
         write_json(json_out, report, indent=1)
+    _print_report(report, per_class)
+    if chart is not None:
+        print(f'\nchart: {chart}\nworst videos first: {worst}')
+    if json_out is not None:
         print(f'all figures: {json_out}')
     return report
 
