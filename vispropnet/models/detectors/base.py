@@ -60,8 +60,9 @@ class VISDetector(BaseModel):
 
         Returns:
             Instances of this frame: ``ids``, ``labels``, ``scores``, ``bboxes`` ((N, 4) in pixels
-            of the frame as it came) and ``masks`` ((N, height, width) bool of the same size), and
-            from models that propagate ``propagated`` ((N,) bool); and the state for the next frame.
+            of the frame as it came) and ``masks`` (N
+            :class:`~vispropnet.models.frame_masks.FrameMasks` of the same size), and from models
+            that propagate ``propagated`` ((N,) bool); and the state for the next frame.
 
         Raises:
             UserError: if the frame has another size than those before it.

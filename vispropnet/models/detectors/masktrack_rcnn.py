@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+from mmdet.models.roi_heads.mask_heads import FCNMaskHead
 from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.models.utils import unpack_gt_instances
 from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import bbox2roi
 from mmengine.structures import InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 
 from vispropnet.models.detectors.base import Pairs, VISDetector
+from vispropnet.models.frame_masks import FrameMasks
 from vispropnet.models.track_heads import matching_logits
 from vispropnet.models.trackers import VideoState
 from vispropnet.registry import MODELS, TASK_UTILS
@@ -259,8 +262,30 @@ class MaskTrackRCNN(VISDetector):
 
     def segment(self, features: Features, detections: InstanceData, metainfo: dict) -> InstanceData:
         """Adds masks; boxes and masks of the result are in pixels of the frame as it came."""
-        # mmdet rescales the boxes in place; the state holds the ones of before.
-        detections.bboxes = detections.bboxes.clone()
-        return self.detector.roi_head.predict_mask(
-            features, [metainfo], [detections], rescale=True
-        )[0]
+        roi_head = self.detector.roi_head
+        size, threshold = metainfo['ori_shape'][:2], roi_head.test_cfg.mask_thr_binary
+        if not _is_plain(roi_head.mask_head) or threshold <= 0:
+            # mmdet rescales the boxes in place; the state holds the ones of before.
+            detections.bboxes = detections.bboxes.clone()
+            instances = roi_head.predict_mask(features, [metainfo], [detections], rescale=True)[0]
+            instances.masks = FrameMasks.dense(instances.masks.bool())
+            return instances
+        boxes = detections.bboxes
+        instances = detections.new()
+        scale = boxes.new_tensor(metainfo['scale_factor']).repeat(2)
+        instances.bboxes = boxes / scale
+        probabilities = boxes.new_zeros(0, 1, 1)
+        if len(boxes):
+            logits = roi_head._mask_forward(features, bbox2roi([boxes]))['mask_preds']
+            agnostic = roi_head.mask_head.class_agnostic
+            channels = torch.zeros_like(detections.labels) if agnostic else detections.labels
+            chosen = torch.arange(len(boxes), device=boxes.device)
+            probabilities = logits[chosen, channels].sigmoid()
+        instances.masks = FrameMasks.pasted(probabilities, instances.bboxes, size, threshold)
+        return instances
+
+
+def _is_plain(mask_head: nn.Module) -> bool:
+    """Whether masks are made from logits and boxes in the way that we know to shorten."""
+    method = '_predict_by_feat_single'
+    return getattr(type(mask_head), method, None) is getattr(FCNMaskHead, method)

@@ -12,6 +12,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from vispropnet.models.detectors.base import Pairs, VISDetector
+from vispropnet.models.frame_masks import FrameMasks
 from vispropnet.registry import MODELS
 
 
@@ -74,7 +75,7 @@ class MMDetMaskTrackRCNN(VISDetector):
             labels=instances.labels,
             scores=instances.scores,
             bboxes=instances.bboxes,
-            masks=instances.masks,
+            masks=FrameMasks.dense(instances.masks),
         ), state
 
 

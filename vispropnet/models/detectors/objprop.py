@@ -10,6 +10,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from vispropnet.models.detectors.masktrack_rcnn import Features, MaskTrackRCNN
+from vispropnet.models.frame_masks import FrameMasks
 from vispropnet.models.trackers import VideoState
 from vispropnet.registry import MODELS, TASK_UTILS
 
@@ -84,6 +85,7 @@ class ObjProp(MaskTrackRCNN):
         instances.propagated = torch.zeros_like(instances.labels, dtype=torch.bool)
         if recovered is None or len(recovered) == 0:
             return instances, state
+        recovered.masks = FrameMasks.dense(recovered.masks)
         recovered.propagated = torch.ones_like(recovered.labels, dtype=torch.bool)
         for name in ('scores', 'bboxes'):
             recovered[name] = recovered[name].to(instances[name].dtype)
