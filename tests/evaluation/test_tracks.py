@@ -1,44 +1,14 @@
-import numpy as np
 import pytest
 import torch
-from pycocotools import mask as mask_utils
 
-from vispropnet.evaluation.tracks import (
-    TrackAccumulator,
-    encode_masks,
-)
+from vispropnet.errors import UserError
+from vispropnet.evaluation.tracks import TrackAccumulator, TrackStore
 
 # Comes from inside pycocotools at each call of decode.
 pytestmark = pytest.mark.filterwarnings('ignore:__array__ implementation:DeprecationWarning')
 
 VIDEO = {'id': 5, 'height': 3, 'width': 4, 'length': 2}
 RLE = {'size': [3, 4], 'counts': '066'}  # the two left columns
-
-
-def test_encode_masks():
-    masks = torch.zeros(2, 3, 4, dtype=torch.bool)
-    masks[0, :, :2] = True
-    masks[1, 2, 3] = True
-    expected = [RLE, {'size': [3, 4], 'counts': ';1'}]  # 11 off, 1 on: chr(48 + 11), chr(48 + 1)
-    assert encode_masks(masks) == expected
-    assert encode_masks(masks.numpy()) == expected
-    assert encode_masks(masks[:0]) == []
-    assert encode_masks(masks.flip(0)) == expected[::-1]
-
-
-def test_encode_masks_round_trip_of_uneven_shapes():
-    masks = np.random.default_rng(0).random((4, 13, 29)) < 0.4
-    rles = encode_masks(torch.from_numpy(masks))
-    assert all(isinstance(rle['counts'], str) for rle in rles)
-    np.testing.assert_array_equal(mask_utils.decode(rles).transpose(2, 0, 1), masks)
-
-
-@pytest.mark.parametrize(
-    'masks', [torch.zeros(3, 4, dtype=torch.bool), torch.zeros(1, 3, 4), np.zeros((1, 3, 4))]
-)
-def test_encode_masks_refuses_other_input(masks):
-    with pytest.raises(ValueError, match='masks must be bool'):
-        encode_masks(masks)
 
 
 def test_category_and_score_of_a_track():
@@ -85,7 +55,7 @@ def test_tracks_of_equal_score_go_by_id():
         30,
         70,
     ]
-    assert TrackAccumulator().results(1, 3, [1]) == []
+    assert list(TrackAccumulator().results(1, 3, [1])) == []
 
 
 def test_internal_errors():
@@ -105,3 +75,33 @@ class TrackAccumulatorWithLabel4(TrackAccumulator):
     def __init__(self):
         super().__init__()
         self.add_frame(0, [2], [4], [0.5], [RLE])
+
+
+def entry(video, score, name, propagated=None):
+    found = {'video_id': video, 'category_id': name, 'score': score, 'segmentations': [RLE, None]}
+    return found if propagated is None else {**found, 'propagated': propagated}
+
+
+def test_stored_tracks_come_back_in_file_order():
+    store = TrackStore()
+    assert len(store) == 0 and list(store) == [] and store.propagated() == 0
+    store.extend([entry(7, 0.25, 1), entry(7, 0.5, 2, [False, True])])
+    store.extend(iter([entry(3, 0.1, 3), entry(3, 0.1, 4), entry(3, 1 / 3, 5, [True, True])]))
+    store.extend([])
+    expected = [entry(3, 1 / 3, 5, [True, True]), entry(3, 0.1, 3), entry(3, 0.1, 4)]
+    expected += [entry(7, 0.5, 2, [False, True]), entry(7, 0.25, 1)]
+    assert list(store) == expected
+    assert list(store) == expected  # and again
+    assert len(store) == 5 and store.propagated() == 3
+
+
+@pytest.mark.parametrize('kind', [TrackAccumulator, TrackStore])
+def test_no_room_for_temporary_files(kind):
+    keeper = kind()
+    keeper._database.execute('PRAGMA max_page_count = 4')
+    long = {'size': [3, 4], 'counts': '066' * 5000}
+    with pytest.raises(UserError, match='temporary file: database or disk is full.*TMPDIR'):
+        if kind is TrackStore:
+            keeper.extend([{**entry(1, 0.5, 1), 'segmentations': [long]}])
+        else:
+            keeper.add_frame(0, [1], [0], [0.5], [long])

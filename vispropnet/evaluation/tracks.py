@@ -1,81 +1,40 @@
-"""From instances found frame by frame to the tracks of one video, as the result file has them."""
+"""From instances found frame by frame to the tracks of the result file, in little memory.
+
+Masks leave as they are made: they go into a temporary database, which is held in memory as long as
+it is small and on disk beyond. So memory does not grow with the length of a video, nor with the
+number of videos.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
+import sqlite3
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 import torch
-from pycocotools import mask as mask_utils
 
 from vispropnet.datasets.rle import RLE
-
-
-def encode_masks(masks: torch.Tensor | np.ndarray) -> list[RLE]:
-    """Run-length encodes the masks of one frame in one call.
-
-    Args:
-        masks: (N, H, W) bool, on any device. N may be 0.
-
-    Returns:
-        N compressed RLEs ``{'size': [H, W], 'counts': str}``.
-
-    Raises:
-        ValueError: if the masks are not bool or not three-dimensional.
-    """
-    if masks.ndim != 3 or masks.dtype not in (torch.bool, np.bool_):
-        raise ValueError(
-            f'masks must be bool of shape (N, H, W), got {masks.dtype} of shape '
-            f'{tuple(masks.shape)}'
-        )
-    if masks.shape[0] == 0:
-        return []
-    if isinstance(masks, torch.Tensor):
-        # Transposed where it lies, so that a GPU does the one copy that the column order needs.
-        columns = masks.detach().transpose(1, 2).contiguous().view(torch.uint8).cpu().numpy()
-    else:
-        columns = np.ascontiguousarray(masks.transpose(0, 2, 1)).view(np.uint8)
-    rles = mask_utils.encode(columns.transpose(2, 1, 0))
-    return [
-        {'size': [int(side) for side in rle['size']], 'counts': rle['counts'].decode('ascii')}
-        for rle in rles
-    ]
-
-
-class _Track:
-    """What is kept of one track: masks as RLE by frame, scores by label, propagated frames."""
-
-    __slots__ = ('propagated', 'rles', 'scores')
-
-    def __init__(self) -> None:
-        self.rles: dict[int, RLE] = {}
-        self.scores: dict[int, list[float]] = defaultdict(list)
-        self.propagated: set[int] = set()
-
-    def label(self) -> int:
-        """The label with the largest sum of scores; the smaller one of two that are equal."""
-        return min(self.scores, key=lambda label: (-math.fsum(self.scores[label]), label))
-
-    def score(self) -> float:
-        """The mean score over the frames that the track was detected in."""
-        scores = [score for some in self.scores.values() for score in some]
-        return math.fsum(scores) / len(scores)
+from vispropnet.errors import UserError
 
 
 class TrackAccumulator:
-    """Gathers the instances of one video, frame by frame, into tracks.
-
-    Masks are held run-length encoded: a few hundred bytes each, whatever the size of the video.
-    """
+    """Gathers the instances of one video, frame by frame, into tracks."""
 
     def __init__(self) -> None:
-        self._tracks: dict[int, _Track] = defaultdict(_Track)
+        self._database = _temporary_database(
+            'CREATE TABLE masks (track INTEGER, frame INTEGER, label INTEGER, score REAL, '
+            'propagated INTEGER, height INTEGER, width INTEGER, counts TEXT, '
+            'PRIMARY KEY (track, frame)) WITHOUT ROWID'
+        )
 
     def __len__(self) -> int:
-        return len(self._tracks)
+        return self._database.execute('SELECT COUNT(DISTINCT track) FROM masks').fetchone()[0]
 
     def add_frame(
         self,
@@ -93,9 +52,12 @@ class TrackAccumulator:
             ids: (N,) track id of each instance, none twice.
             labels: (N,) label index of each.
             scores: (N,) score of each.
-            rles: N compressed RLEs, as :func:`encode_masks` gives them.
+            rles: N compressed RLEs ``{'size': [H, W], 'counts': str}``.
             propagated: (N,) which of them were carried over from other frames instead of being
                 detected; None for none.
+
+        Raises:
+            UserError: if there is no room for temporary files.
         """
         frame_id = int(frame_id)
         ids, labels, scores = _to_list(ids), _to_list(labels), _to_list(scores)
@@ -104,20 +66,25 @@ class TrackAccumulator:
             f'{len(rles)} masks must be equally many'
         )
         carried = [False] * len(ids) if propagated is None else _to_list(propagated)
-        for track_id, label, score, rle, over in zip(
-            ids, labels, scores, rles, carried, strict=True
-        ):
-            track = self._tracks[int(track_id)]
-            assert frame_id not in track.rles, f'track {track_id} is twice in frame {frame_id}'
-            track.rles[frame_id] = rle
-            if over:
-                track.propagated.add(frame_id)
-            else:
-                track.scores[int(label)].append(float(score))
+        rows = [
+            (
+                *(int(track), frame_id, int(label), float(score), bool(over)),
+                *(int(rle['size'][0]), int(rle['size'][1]), rle['counts']),
+            )
+            for track, label, score, rle, over in zip(
+                ids, labels, scores, rles, carried, strict=True
+            )
+        ]
+        with _explain_full_disk(), _transaction(self._database):
+            try:
+                self._database.executemany(f'INSERT INTO masks VALUES ({"?, " * 7}?)', rows)
+            except sqlite3.IntegrityError:
+                twice = [track for track in ids if ids.count(track) > 1] or ids
+                raise AssertionError(f'track {twice[0]} is twice in frame {frame_id}') from None
 
     def results(
         self, video_id: int, length: int, category_ids: Sequence[int]
-    ) -> list[dict[str, Any]]:
+    ) -> Iterator[dict[str, Any]]:
         """Turns the tracks into entries of the official result file.
 
         The category of a track is the label with the largest sum of scores over its frames (of two
@@ -130,34 +97,135 @@ class TrackAccumulator:
             category_ids: Category id in the annotation file of each label index.
 
         Returns:
-            One dict ``{video_id, category_id, score, segmentations}`` per track, by falling score
-            and then by rising track id. ``segmentations`` has ``length`` entries: the RLE, or None
-            where the track is absent. A track with propagated masks also has ``propagated``: true
-            in their frames, false in all others.
+            One dict ``{video_id, category_id, score, segmentations}`` per track, made one by one,
+            by falling score and then by rising track id. ``segmentations`` has ``length`` entries:
+            the RLE, or None where the track is absent. A track with propagated masks also has
+            ``propagated``: true in their frames, false in all others.
         """
-        entries = []
-        for track_id, track in self._tracks.items():
-            last = max(track.rles)
-            assert last < length, (
-                f'video {video_id} has {length} frames, but track {track_id} was found in the '
-                f'frame of index {last}'
-            )
-            label = track.label()
+        order = sorted(self._scored(video_id, length, category_ids))
+        return self._entries(order, video_id, length)
+
+    def _scored(
+        self, video_id: int, length: int, category_ids: Sequence[int]
+    ) -> Iterator[tuple[float, int, int]]:
+        """Negative score, id and category of each track."""
+        found = self._database.execute(
+            'SELECT track, frame, label, score, propagated FROM masks ORDER BY track, frame'
+        )
+        for track_id, rows in groupby(found, key=lambda row: row[0]):
+            scores: dict[int, list[float]] = defaultdict(list)
+            for _, frame, label, score, propagated in rows:
+                assert frame < length, (
+                    f'video {video_id} has {length} frames, but track {track_id} was found in the '
+                    f'frame of index {frame}'
+                )
+                if not propagated:
+                    scores[label].append(score)
+            label = min(scores, key=lambda label: (-math.fsum(scores[label]), label))
             assert 0 <= label < len(category_ids), (
                 f'video {video_id}: track {track_id} has label {label}, but there are '
                 f'{len(category_ids)} categories'
             )
+            values = [score for some in scores.values() for score in some]
+            yield -math.fsum(values) / len(values), track_id, int(category_ids[label])
+
+    def _entries(
+        self, order: Sequence[tuple[float, int, int]], video_id: int, length: int
+    ) -> Iterator[dict[str, Any]]:
+        for score, track_id, category_id in order:
+            rles: list[RLE | None] = [None] * length
+            carried = [False] * length
+            for frame, propagated, height, width, counts in self._database.execute(
+                'SELECT frame, propagated, height, width, counts FROM masks WHERE track = ?',
+                (track_id,),
+            ):
+                rles[frame] = {'size': [height, width], 'counts': counts}
+                carried[frame] = bool(propagated)
             entry = dict(
-                video_id=video_id,
-                category_id=int(category_ids[label]),
-                score=track.score(),
-                segmentations=[track.rles.get(frame_id) for frame_id in range(length)],
+                video_id=video_id, category_id=category_id, score=-score, segmentations=rles
             )
-            if track.propagated:
-                entry['propagated'] = [frame in track.propagated for frame in range(length)]
-            entries.append((-entry['score'], track_id, entry))
-        entries.sort(key=lambda item: item[:2])
-        return [entry for _, _, entry in entries]
+            yield {**entry, 'propagated': carried} if any(carried) else entry
+
+
+class TrackStore:
+    """Entries of a result file, of many videos: put in as videos end, read back in file order.
+
+    That is by rising video id, then by falling score, then as they came. They can be read any
+    number of times.
+    """
+
+    def __init__(self) -> None:
+        self._database = _temporary_database(
+            'CREATE TABLE tracks (place INTEGER PRIMARY KEY, video INTEGER, score REAL, '
+            'propagated INTEGER, entry TEXT)',
+            'CREATE INDEX file_order ON tracks (video, score DESC, place)',
+        )
+
+    def extend(self, entries: Iterable[dict[str, Any]]) -> None:
+        """Puts in entries.
+
+        Args:
+            entries: ``{video_id, category_id, score, segmentations}``, and ``propagated`` where
+                masks were.
+
+        Raises:
+            UserError: if there is no room for temporary files.
+        """
+        rows = (
+            (
+                None,
+                entry['video_id'],
+                entry['score'],
+                sum(entry.get('propagated', ())),
+                json.dumps(entry, separators=(',', ':')),
+            )
+            for entry in entries
+        )
+        with _explain_full_disk(), _transaction(self._database):
+            self._database.executemany('INSERT INTO tracks VALUES (?, ?, ?, ?, ?)', rows)
+
+    def __len__(self) -> int:
+        return self._database.execute('SELECT COUNT(*) FROM tracks').fetchone()[0]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        found = self._database.execute('SELECT entry FROM tracks ORDER BY video, score DESC, place')
+        return (json.loads(entry) for (entry,) in found)
+
+    def propagated(self) -> int:
+        """Counts the propagated masks."""
+        found = self._database.execute('SELECT TOTAL(propagated) FROM tracks')
+        return int(found.fetchone()[0])
+
+
+def _temporary_database(*tables: str) -> sqlite3.Connection:
+    """Makes a database of our own, gone when it is no longer used, with 2 MiB of it in memory."""
+    database = sqlite3.connect('', isolation_level=None)
+    for statement in ('PRAGMA journal_mode = MEMORY', 'PRAGMA synchronous = OFF', *tables):
+        database.execute(statement)
+    return database
+
+
+@contextlib.contextmanager
+def _transaction(database: sqlite3.Connection) -> Iterator[None]:
+    database.execute('BEGIN')
+    try:
+        yield
+        database.execute('COMMIT')
+    except BaseException:
+        if database.in_transaction:  # SQLite ends some by itself
+            database.execute('ROLLBACK')
+        raise
+
+
+@contextlib.contextmanager
+def _explain_full_disk() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise UserError(
+            f'cannot keep masks in a temporary file: {error}. The environment variable TMPDIR '
+            'names another folder for temporary files.'
+        ) from None
 
 
 def _to_list(values: Sequence | torch.Tensor | np.ndarray) -> list:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mmengine.dist import all_gather_object, broadcast_object_list, is_main_process
+from mmengine.dist import (
+    all_gather_object,
+    broadcast_object_list,
+    get_world_size,
+    is_main_process,
+)
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
@@ -16,7 +21,8 @@ from vispropnet.errors import UserError
 from vispropnet.evaluation.average_precision import METRIC_NAMES, evaluate_tracks
 from vispropnet.evaluation.ground_truth import read_annotations
 from vispropnet.evaluation.result_file import check_writable, write_results
-from vispropnet.evaluation.tracks import TrackAccumulator, encode_masks
+from vispropnet.evaluation.tracks import TrackAccumulator, TrackStore
+from vispropnet.models.frame_masks import FrameMasks
 from vispropnet.registry import METRICS
 
 
@@ -61,10 +67,11 @@ class YouTubeVISMetric(BaseMetric):
         if self.scores_tracks:
             read_annotations(self.ann_file)  # now, not after hours; read again when it is needed
         self._open: dict[int, _OpenVideo] = {}
+        self._tracks = TrackStore()
         self._finished: list[int] = []
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Takes in frames; when the last one of a video came, its tracks go to ``self.results``.
+        """Takes in frames; when the last one of a video came, its tracks leave memory.
 
         The frames of a video come in order and on one rank; those of several videos may be mixed.
 
@@ -72,9 +79,10 @@ class YouTubeVISMetric(BaseMetric):
             data_batch: Not used.
             data_samples: One dict a frame with ``video_id``, ``frame_id`` (position in the video,
                 from 0), ``video_length``, ``category_ids`` (category id of each label index) and
-                ``pred_instances``: ``ids`` (N,), ``labels`` (N,), ``scores`` (N,) and ``masks``
-                (N, H, W) bool at the original size of the frame; ``propagated`` (N,) bool if the
-                model tells detected from propagated masks.
+                ``pred_instances``: ``ids`` (N,), ``labels`` (N,), ``scores`` (N,) and ``masks`` (N
+                :class:`~vispropnet.models.frame_masks.FrameMasks` or (N, H, W) bool) at the
+                original size of the frame; ``propagated`` (N,) bool if the model tells detected
+                from propagated masks.
         """
         for sample in data_samples:
             video_id, frame_id = sample['video_id'], int(sample['frame_id'])
@@ -85,19 +93,22 @@ class YouTubeVISMetric(BaseMetric):
                 f'{length}, got {frame_id}'
             )
             instances = sample['pred_instances']
+            masks = instances['masks']
+            if not isinstance(masks, FrameMasks):
+                masks = FrameMasks.dense(masks)
             video.tracks.add_frame(
                 frame_id,
                 instances['ids'],
                 instances['labels'],
                 instances['scores'],
-                encode_masks(instances['masks']),
+                masks.rles(),
                 instances.get('propagated'),
             )
             video.frames += 1
             if video.frames == length:
                 del self._open[video_id]
                 self._finished.append(video_id)
-                self.results.extend(video.tracks.results(video_id, length, sample['category_ids']))
+                self._tracks.extend(video.tracks.results(video_id, length, sample['category_ids']))
 
     def evaluate(self, size: int = 0) -> dict[str, float]:
         """Gathers the tracks of all ranks, writes and scores them, and starts afresh.
@@ -113,21 +124,23 @@ class YouTubeVISMetric(BaseMetric):
             RuntimeError: on all ranks, if a video was left unfinished or came twice; on the other
                 ranks, if the main rank met an error.
         """
-        part = (self.results, self._finished, {key: v.frames for key, v in self._open.items()})
+        part = (self._finished, {key: video.frames for key, video in self._open.items()})
         try:
             parts = all_gather_object(part)
-            _check_videos([part[1] for part in parts], [part[2] for part in parts])
-            return self._evaluate_on_main_rank(parts)
+            _check_videos([part[0] for part in parts], [part[1] for part in parts])
+            self._finished = [video_id for part in parts for video_id in part[0]]
+            self._tracks = gather_tracks(self._tracks)
+            return self._evaluate_on_main_rank()
         finally:
-            self.results = []
+            self._tracks = TrackStore()
             self._finished = []
             self._open = {}
 
-    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+    def compute_metrics(self, results: TrackStore) -> dict[str, float]:
         """Writes the result file and scores the tracks of all ranks.
 
         Args:
-            results: Tracks ``{video_id, category_id, score, segmentations}``.
+            results: Tracks ``{video_id, category_id, score, segmentations}``, never held at once.
 
         Returns:
             ``mAP, AP50, AP75, AR1, AR10``; empty if the tracks are not to be scored.
@@ -135,8 +148,7 @@ class YouTubeVISMetric(BaseMetric):
         Raises:
             UserError: if the annotation file has nothing to score against, or does not fit.
         """
-        results = sorted(results, key=lambda track: (track['video_id'], -track['score']))
-        propagated = sum(sum(track.get('propagated', ())) for track in results)
+        propagated = results.propagated()
         print_log(
             f'{len(results)} tracks'
             + (f', {propagated} of their masks propagated' if propagated else ''),
@@ -158,14 +170,13 @@ class YouTubeVISMetric(BaseMetric):
         figures = evaluate_tracks(annotations, results)
         return {name: figures[name] for name in METRIC_NAMES}
 
-    def _evaluate_on_main_rank(self, parts: list[tuple]) -> dict[str, float]:
+    def _evaluate_on_main_rank(self) -> dict[str, float]:
         """Scores on the main rank; every rank gets its metrics or its error, so that none hangs."""
         outcome: list[dict | None] = [None]
         failure: Exception | None = None
         if is_main_process():
             try:
-                self._finished = [video_id for part in parts for video_id in part[1]]
-                metrics = self.compute_metrics([track for part in parts for track in part[0]])
+                metrics = self.compute_metrics(self._tracks)
                 outcome[0] = dict(
                     metrics={f'{self.prefix}/{name}': value for name, value in metrics.items()}
                 )
@@ -188,6 +199,39 @@ class _OpenVideo:
     def __init__(self) -> None:
         self.frames = 0
         self.tracks = TrackAccumulator()
+
+
+def gather_tracks(tracks: TrackStore) -> TrackStore:
+    """Brings the tracks of all ranks to the main rank, some at a time.
+
+    Args:
+        tracks: Those of this rank.
+
+    Returns:
+        On the main rank those of all ranks, elsewhere none.
+    """
+    if get_world_size() == 1:
+        return tracks
+    gathered = TrackStore()
+    entries = iter(tracks)
+    while True:
+        some = _some(entries)
+        parts = all_gather_object(some)
+        if is_main_process():
+            gathered.extend(entry for part in parts for entry in part)
+        if not any(parts):
+            return gathered
+
+
+def _some(entries: Iterator[dict]) -> list[dict]:
+    """The next entries, of about 10,000 frames."""
+    taken, frames = [], 0
+    for entry in entries:
+        taken.append(entry)
+        frames += len(entry['segmentations'])
+        if frames >= 10_000:
+            break
+    return taken
 
 
 def _check_videos(finished: list[list[int]], unfinished: list[dict[int, int]]) -> None:
