@@ -138,3 +138,47 @@ def test_another_label_makes_a_new_track():
     lenient = MatchingTracker(label_weight=0.0)
     ids, _ = step(lenient, state, [[0, 0, 4, 4]], [1], [[2, 0]])
     assert ids.tolist() == [0]
+
+
+def test_tracks_unseen_for_long_are_forgotten():
+    tracker, state = MatchingTracker(num_frames_retain=2), VideoState.empty()
+    near, far = [0, 0, 4, 4], [20, 20, 24, 24]
+    _, state = step(tracker, state, [near, far], [1, 1], [[5, 0], [0, 5]])
+    for _ in range(2):
+        ids, state = step(tracker, state, [near], [1], [[5, 0]])
+        assert ids.tolist() == [0]
+    # Track 1 was last seen three frames ago: the last two did not show it.
+    ids, state = step(tracker, state, [far], [1], [[0, 5]])
+    assert ids.tolist() == [2]
+    assert state.ids.tolist() == [0, 2] and state.last_seen.tolist() == [3, 4]
+    assert state.boxes.tolist() == [near, far] and len(state.embeddings) == len(state.labels) == 2
+    # Frames without detections count, and may leave nothing.
+    for _ in range(3):
+        _, state = step(tracker, state, [], [], [])
+    ids, state = step(tracker, state, [near], [1], [[5, 0]])
+    assert ids.tolist() == [3] and state.ids.tolist() == [3]
+
+
+@pytest.mark.parametrize(('retain', 'expected'), [(3, [0]), (None, [0]), (2, [1])])
+def test_for_how_many_frames_a_track_is_remembered(retain, expected):
+    tracker, state = MatchingTracker(num_frames_retain=retain), VideoState.empty()
+    _, state = step(tracker, state, [[0, 0, 4, 4]], [0], [[5, 0]])
+    for _ in range(2):
+        _, state = step(tracker, state, [], [], [])
+    ids, _ = step(tracker, state, [[0, 0, 4, 4]], [0], [[5, 0]])
+    assert ids.tolist() == expected
+
+
+def test_memory_is_bounded():
+    tracker, state = MatchingTracker(num_frames_retain=5), VideoState.empty()
+    for number in range(100):
+        # Another label each time: always a new track.
+        _, state = step(tracker, state, [[0, 0, 4, 4]], [number], [[0.1, 0]])
+    assert state.ids.tolist() == [94, 95, 96, 97, 98, 99] and len(state.embeddings) == 6
+    assert state.next_id == 100
+
+
+@pytest.mark.parametrize('value', [0, -1, 2.5, True, 'all'])
+def test_refuses_other_numbers_of_frames(value):
+    with pytest.raises(ValueError, match='num_frames_retain must be a positive integer or None'):
+        MatchingTracker(num_frames_retain=value)

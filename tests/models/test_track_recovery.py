@@ -37,14 +37,18 @@ def frame(ids, boxes, labels, scores):
     )
 
 
-def state_of(history, ids=(), boxes=()):
-    ids = torch.tensor(ids, dtype=torch.long)
+def state_of(history, ids=None):
+    history = tuple(history)
+    # Association knows what the history holds, unless it is told.
+    held = sorted({one for entries in history for one in entries.ids.tolist()})
+    ids = torch.tensor(held if ids is None else ids, dtype=torch.long)
     return VideoState(
         ids=ids,
         embeddings=torch.zeros(len(ids), 1),
-        boxes=torch.tensor(boxes, dtype=torch.float).reshape(-1, 4),
+        boxes=torch.zeros(len(ids), 4),
         labels=torch.zeros(len(ids), dtype=torch.long),
-        history=tuple(history),
+        last_seen=torch.zeros(len(ids), dtype=torch.long),
+        history=history,
     )
 
 
@@ -133,7 +137,7 @@ def test_probabilities_are_those_of_the_definition(head, fusion, batch_mib, reno
 def test_recovered_instances_and_what_is_remembered(head):
     history = [frame(*one) for one in HISTORY]
     current = features()
-    state = state_of(history, [2, 5, 7], [[0, 0, 1, 1], [20, 4, 39, 16], [2, 2, 3, 3]])
+    state = state_of(history)
     recovery = TrackRecovery(mask_threshold=0.0)
     seen = detections([5], [[18, 4, 37, 16]])
     # The frame as it came is half as large, and the last 8 columns of the input are padding.
@@ -217,6 +221,17 @@ def test_history_is_bounded_and_forgets(head):
     assert [one.ids.tolist() for one in state.history] == [[2], [3]]
     missing = recovery.find_missing(state.history, torch.tensor([3]))
     assert missing.ids == [2]
+
+
+@torch.no_grad()
+def test_tracks_that_association_forgot_are_not_carried_on(head):
+    recovery = TrackRecovery(mask_threshold=0.0)
+    history = [frame(*one) for one in HISTORY]
+    assert recovery.find_missing(tuple(history), torch.tensor([5]), torch.tensor([2])).ids == [2]
+    found, _ = recovery.recover(
+        features(), detections([5], [[0, 0, 8, 8]]), state_of(history, [5, 7]), metainfo(), head
+    )
+    assert found.ids.tolist() == [7]
 
 
 @torch.no_grad()

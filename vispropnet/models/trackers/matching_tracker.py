@@ -21,14 +21,34 @@ class MatchingTracker:
         score_weight: Weight of the log detection score.
         iou_weight: Weight of the IoU with a track's last box.
         label_weight: Weight of having a track's last label.
+        num_frames_retain: A track that has not been seen for this many frames is forgotten, so that
+            memory stays bounded however long the video is; None for never. No video of YouTube-VIS
+            is that long by default.
+
+    Raises:
+        ValueError: if ``num_frames_retain`` is neither None nor a positive integer.
     """
 
     def __init__(
-        self, score_weight: float = 1.0, iou_weight: float = 2.0, label_weight: float = 10.0
+        self,
+        score_weight: float = 1.0,
+        iou_weight: float = 2.0,
+        label_weight: float = 10.0,
+        num_frames_retain: int | None = 300,
     ) -> None:
+        if num_frames_retain is not None and (
+            isinstance(num_frames_retain, bool)
+            or not isinstance(num_frames_retain, int)
+            or num_frames_retain < 1
+        ):
+            raise ValueError(
+                'tracker: num_frames_retain must be a positive integer or None, got '
+                f'{num_frames_retain!r}'
+            )
         self.score_weight = score_weight
         self.iou_weight = iou_weight
         self.label_weight = label_weight
+        self.num_frames_retain = num_frames_retain
 
     def associate(
         self,
@@ -52,7 +72,7 @@ class MatchingTracker:
         Returns:
             (D,) int64 ids, all different, and the memory after this frame.
         """
-        state = replace(state, num_frames=state.num_frames + 1)
+        state = self._forget(replace(state, num_frames=state.num_frames + 1))
         if len(boxes) == 0:
             return state.ids.new_zeros(0), state
         if len(state.ids) == 0:
@@ -75,6 +95,8 @@ class MatchingTracker:
         num_new, device = int(new.sum()), state.ids.device
         rows = columns - 1
         rows[new] = len(state.ids) + torch.arange(num_new)
+        last_seen = torch.cat([state.last_seen, state.last_seen.new_zeros(num_new)])
+        last_seen[rows] = state.num_frames
         rows = rows.to(device)
         new_ids = torch.arange(state.next_id, state.next_id + num_new, device=device)
         ids = torch.cat([state.ids, new_ids])
@@ -84,9 +106,28 @@ class MatchingTracker:
             embeddings=_update(state.embeddings, rows, embeddings, len(ids)),
             boxes=_update(state.boxes, rows, boxes, len(ids)),
             labels=_update(state.labels, rows, labels, len(ids)),
+            last_seen=last_seen,
             next_id=state.next_id + num_new,
         )
         return ids[rows], state
+
+    def _forget(self, state: VideoState) -> VideoState:
+        """Drops the tracks that the last frames did not show."""
+        if self.num_frames_retain is None:
+            return state
+        unseen = state.num_frames - 1 - state.last_seen
+        kept = (unseen < self.num_frames_retain).nonzero().flatten()
+        if len(kept) == len(unseen):
+            return state
+        last_seen, kept = state.last_seen[kept], kept.to(state.ids.device)
+        return replace(
+            state,
+            ids=state.ids[kept],
+            embeddings=state.embeddings[kept],
+            boxes=state.boxes[kept],
+            labels=state.labels[kept],
+            last_seen=last_seen,
+        )
 
 
 def _update(memory: Tensor, rows: Tensor, values: Tensor, length: int) -> Tensor:

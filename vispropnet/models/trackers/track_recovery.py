@@ -118,12 +118,12 @@ class TrackRecovery:
             What was recovered: ``ids``, ``labels``, ``scores``, ``bboxes`` and ``masks``, boxes and
             masks in pixels of the frame as it came; and the state for the next frame.
         """
-        # One copy to the host for all three.
-        host = torch.stack(
-            [detections.ids.double(), detections.labels.double(), detections.scores.double()]
-        ).cpu()
-        ids, labels, scores = host[0].long(), host[1].long(), host[2].float()
-        missing = self.find_missing(state.history, ids)
+        # One copy to the host for all four.
+        parts = (detections.ids, detections.labels, detections.scores, state.ids)
+        host = torch.cat([part.double() for part in parts]).cpu()
+        ids, labels, scores, known = host.split([len(part) for part in parts])
+        ids, labels, scores = ids.long(), labels.long(), scores.float()
+        missing = self.find_missing(state.history, ids, known.long())
         recovered = self._segment(features, missing, state.history, metainfo, head)
         boxes = detections.bboxes.float()
         if self.remember_recovered and len(recovered):
@@ -136,24 +136,29 @@ class TrackRecovery:
         history = (*state.history, frame)[-self.history_length :]
         return recovered, replace(state, history=history)
 
-    def find_missing(self, history: tuple[HistoryFrame, ...], present: Tensor) -> MissingTracks:
+    def find_missing(
+        self, history: tuple[HistoryFrame, ...], present: Tensor, known: Tensor | None = None
+    ) -> MissingTracks:
         """Finds the tracks that the history holds and the current frame lacks.
 
         Args:
             history: Earlier frames, oldest first.
             present: (N,) ids in the current frame, on the CPU.
+            known: (M,) ids that association still knows, on the CPU; None for all. An object that
+                comes back under another id must not be carried on under its old one for ever.
 
         Returns:
             Those whose mean score reaches ``min_score``.
         """
         present = set(present.tolist())
+        known = None if known is None else set(known.tolist())
         votes, scores, places = {}, {}, {}
         for frame, entries in enumerate(history):
             rows = zip(
                 entries.ids.tolist(), entries.labels.tolist(), entries.scores.tolist(), strict=True
             )
             for row, (track, label, score) in enumerate(rows):
-                if track not in present:
+                if track not in present and (known is None or track in known):
                     votes.setdefault(track, Counter())[label] += score
                     scores.setdefault(track, []).append(score)
                     places.setdefault(track, []).append((frame, row))

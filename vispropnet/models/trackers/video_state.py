@@ -41,6 +41,7 @@ class VideoState:
         embeddings: (M, C) latest embedding.
         boxes: (M, 4) latest box, x1, y1, x2, y2 in pixels of the network's input.
         labels: (M,) int64 latest label.
+        last_seen: (M,) int64 on the CPU, the latest frame that showed the track, counted from 1.
         next_id: The id that the next new track gets.
         num_frames: Frames seen so far.
         frame_size: Height and width of the frames as they come; None before the first.
@@ -52,6 +53,7 @@ class VideoState:
     embeddings: Tensor
     boxes: Tensor
     labels: Tensor
+    last_seen: Tensor
     next_id: int = 0
     num_frames: int = 0
     frame_size: tuple[int, int] | None = None
@@ -70,6 +72,7 @@ class VideoState:
             embeddings=torch.zeros(0, 0, device=device),
             boxes=torch.zeros(0, 4, device=device),
             labels=torch.zeros(0, dtype=torch.long, device=device),
+            last_seen=torch.zeros(0, dtype=torch.long),
         )
 
     def for_frame(self, metainfo: dict) -> VideoState:
