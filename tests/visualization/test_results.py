@@ -60,7 +60,10 @@ def test_propagated_masks_are_dashed(files):
     assert second[:, 40:42].max() > 220 > plain[1][15:, 40:42].max()
     results[1]['propagated'] = [True]
     (files / 'results.json').write_text(json.dumps(results))
-    with pytest.raises(UserError, match="track 2: 'propagated' has 1 entries, but video 9 has 2"):
+    with pytest.raises(
+        UserError,
+        match=r"results\.json: result entry 1: 'propagated' has 1 entries, but video 9 has 2",
+    ):
         draw(files, score_threshold=0.1)
 
 

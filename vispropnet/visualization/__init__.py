@@ -1,1 +1,1 @@
-"""Pictures: instances drawn on frames, contact sheets of whole files, training curves."""
+"""Pictures: instances on frames, results side by side, contact sheets, training curves."""

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
-import numpy as np
-from pycocotools import mask as mask_utils
 from tqdm import tqdm
 
 from vispropnet.datasets.annotation_file import read_annotation_file
-from vispropnet.datasets.rle import checked_rles
-from vispropnet.evaluation.result_file import read_results
 from vispropnet.fileio import atomic_path
-from vispropnet.visualization.contact_sheet import propagated_frames, read_frame
+from vispropnet.visualization.frames import read_frame
+from vispropnet.visualization.labels import Labeller
 from vispropnet.visualization.overlay import draw_instances
+from vispropnet.visualization.shown_tracks import select_tracks, sound_entries
 
 
 def draw_results(
@@ -45,31 +44,38 @@ def draw_results(
     """
     content = read_annotation_file(annotations)
     names = {category['id']: category['name'] for category in content['categories']}
-    tracks = defaultdict(list)
-    found = read_results(results)
-    for track in found:
-        if track['score'] >= score_threshold:
-            tracks[track['video_id']].append(track)
+    counted = _Counted(sound_entries(results))
+    source = f'result file {results}: '
+    tracks = select_tracks(counted, content['videos'], score_threshold, names, source)
     for video in tqdm(content['videos'], desc='drawing', unit='video'):
         numbered = list(enumerate(tracks[video['id']], start=1))
-        for number, track in numbered:
-            where = f'result file {results}: video {video["id"]}, track {number}'
-            track['segmentations'] = checked_rles(track['segmentations'], video, where)
-            track['propagated'] = propagated_frames(track, video, where)
+        labeller = Labeller()
         for frame in range(len(video['file_names'])):
-            picture = read_frame(video, frame, Path(images))
-            shown = [(number, one) for number, one in numbered if one['segmentations'][frame]]
-            masks = [mask_utils.decode(one['segmentations'][frame]) for _, one in shown]
+            shown = [(number, one) for number, one in numbered if one.rles[frame]]
             picture = draw_instances(
-                picture,
-                np.array(masks, dtype=bool).reshape(len(masks), *picture.shape[:2]),
+                read_frame(video, frame, Path(images)),
+                [one.rles[frame] for _, one in shown],
                 [number for number, _ in shown],
-                [one['category_id'] for _, one in shown],
-                [one['score'] for _, one in shown],
+                [one.label for _, one in shown],
+                [one.score for _, one in shown],
                 names,
                 scale=-(-min_width // video['width']),
-                propagated=[one['propagated'][frame] for _, one in shown],
+                propagated=[one.propagated[frame] for _, one in shown],
+                labeller=labeller,
             )
             with atomic_path(Path(out_dir) / str(video['id']) / f'{frame:05d}.jpg') as temporary:
                 temporary.write_bytes(cv2.imencode('.jpg', picture)[1].tobytes())
-    return sum(len(some) for some in tracks.values()), len(found)
+    return sum(len(some) for some in tracks.values()), counted.count
+
+
+class _Counted:
+    """Counts what passes."""
+
+    def __init__(self, entries: Iterable[dict[str, Any]]) -> None:
+        self._entries = entries
+        self.count = 0
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for entry in self._entries:
+            self.count += 1
+            yield entry

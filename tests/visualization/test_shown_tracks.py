@@ -1,0 +1,158 @@
+import json
+
+import numpy as np
+import pytest
+from pycocotools import mask as mask_utils
+
+from vispropnet.errors import UserError
+from vispropnet.visualization.shown_tracks import (
+    ShownTrack,
+    number_tracks,
+    select_tracks,
+    sound_entries,
+    track_ious,
+    true_tracks,
+)
+
+HEIGHT, WIDTH = 8, 12
+VIDEO = {'id': 4, 'width': WIDTH, 'height': HEIGHT, 'file_names': ['0.png', '1.png']}
+
+
+def encode(mask):
+    rle = mask_utils.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {'size': [HEIGHT, WIDTH], 'counts': rle['counts'].decode()}
+
+
+def columns(begin, end):
+    """The mask of some whole columns; None for none."""
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[:, begin:end] = True
+    return encode(mask) if end > begin else None
+
+
+def shown(*spans):
+    """A track of columns, one span (begin, end) a frame."""
+    rles = [columns(*span) for span in spans]
+    return ShownTrack(1, 0.5, rles, [False] * len(rles))
+
+
+def entry(video=4, score=0.9, category=1, masks=None, **more):
+    masks = [columns(0, 2), None] if masks is None else masks
+    return dict(video_id=video, category_id=category, score=score, segmentations=masks, **more)
+
+
+def test_ious_of_whole_tracks():
+    first = [shown((0, 4), (0, 4)), shown((4, 6), (0, 0))]
+    second = [shown((2, 6), (0, 4)), shown((0, 0), (0, 0)), shown((4, 6), (4, 6))]
+    # In columns: 2 + 4 of 6 + 4; nothing; nothing. Then 2 of 4 + 4; nothing; 2 of 2 + 2.
+    expected = [[6 / 10, 0, 0], [2 / 8, 0, 2 / 4]]
+    assert track_ious(first, second) == pytest.approx(np.array(expected))
+    assert track_ious([], second).shape == (0, 3)
+    assert track_ious(first, []).shape == (2, 0)
+
+
+def test_ious_of_scattered_masks():
+    rng = np.random.default_rng(1)
+    masks = rng.random((2, 3, 4, HEIGHT, WIDTH)) < 0.5
+    masks[0, 1, 2] = masks[1, 2, 1] = False
+    groups = [
+        [
+            ShownTrack(1, None, [encode(mask) if mask.any() else None for mask in track], [False])
+            for track in group
+        ]
+        for group in masks
+    ]
+    expected = [[(a & b).sum() / (a | b).sum() for b in masks[1]] for a in masks[0]]
+    assert track_ious(*groups) == pytest.approx(np.array(expected))
+
+
+def numbers(*groups):
+    return [[track.number for track in group] for group in groups]
+
+
+def test_one_object_has_one_number_everywhere():
+    truth = [shown((0, 4), (0, 4)), shown((6, 9), (6, 9))]
+    first = [
+        shown((10, 12), (10, 12)),  # follows nothing
+        shown((6, 9), (6, 8)),  # the second object
+        shown((0, 0), (0, 3)),  # the first one, IoU 3 / 8
+    ]
+    second = [
+        shown((0, 3), (0, 4)),  # the first object
+        shown((10, 12), (10, 11)),  # what the first result has as well
+        shown((4, 5), (4, 5)),  # nothing
+    ]
+    number_tracks(truth, first, second)
+    assert numbers(truth, first, second) == [[1, 2], [3, 2, 4], [1, 3, 5]]
+
+
+def test_without_truth_results_share_the_numbers_of_each_other():
+    first = [shown((0, 4), (0, 4)), shown((6, 9), (6, 9))]
+    second = [shown((6, 9), (6, 9)), shown((10, 12), (10, 12)), shown((0, 4), (0, 3))]
+    number_tracks([], first, second)
+    assert numbers(first, second) == [[1, 2], [2, 3, 1]]
+    number_tracks([], [], [])
+
+
+def test_two_tracks_on_one_object_do_not_share_its_number():
+    truth = [shown((0, 4), (0, 4))]
+    ours = [shown((0, 3), (0, 4)), shown((0, 4), (0, 4))]
+    number_tracks(truth, ours)
+    assert numbers(ours) == [[2, 1]]
+
+
+def test_tracks_of_the_videos_shown_and_at_the_threshold_are_kept():
+    entries = [
+        entry(score=0.3, masks=[None, columns(1, 3)], propagated=[False, True]),
+        entry(score=0.29),
+        entry(video=5),
+        # Of a video that is not shown, nothing is looked at.
+        entry(video=6, category=99, masks=[]),
+        entry(score=0.8, category=2),
+    ]
+    other = {**VIDEO, 'id': 5}
+    empty = {**VIDEO, 'id': 9}
+    found = select_tracks(iter(entries), [VIDEO, other, empty], 0.3, {1: 'cat', 2: 'dog'})
+    assert {key: [track.score for track in some] for key, some in found.items()} == {
+        4: [0.3, 0.8],
+        5: [0.9],
+        9: [],
+    }
+    first, second = found[4]
+    assert (first.label, first.rles[0], first.rles[1]) == (1, None, columns(1, 3))
+    assert (first.propagated, second.propagated) == ([False, True], [False, False])
+    assert (first.number, second.label) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'message'),
+    [
+        (entry(category=3), 'result entry 1: category_id 3 is not among the categories'),
+        (entry(masks=[None]), 'result entry 1: .* has 1 entries, but video 4 has 2 frames'),
+        (entry(propagated=[True]), "result entry 1: 'propagated' has 1 entries"),
+    ],
+)
+def test_track_that_does_not_fit_is_named(wrong, message):
+    with pytest.raises(UserError, match='file x: ' + message):
+        select_tracks([entry(), wrong], [VIDEO], 0.3, {1: 'cat'}, 'file x: ')
+
+
+def test_entry_without_a_key_is_named(tmp_path):
+    path = tmp_path / 'results.json'
+    path.write_text(json.dumps([entry(), {'video_id': 4}]))
+    entries = sound_entries(path)
+    assert next(entries) == entry()
+    with pytest.raises(UserError, match=r"results\.json: entry 1 has no 'category_id'"):
+        next(entries)
+
+
+def test_true_tracks_of_a_video():
+    annotations = [
+        dict(video_id=4, category_id=2, segmentations=[columns(0, 2), None]),
+        dict(video_id=5, category_id=1, segmentations=[None, None]),
+        dict(video_id=4, category_id=1, segmentations=[None, columns(3, 5)]),
+    ]
+    tracks = true_tracks({'annotations': annotations}, VIDEO)
+    assert [track.label for track in tracks] == [2, 1]
+    assert [track.score for track in tracks] == [None, None]
+    assert tracks[1].rles == [None, columns(3, 5)]

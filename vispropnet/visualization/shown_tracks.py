@@ -1,0 +1,189 @@
+"""The tracks that pictures show: read, checked, and numbered so that an object has one colour."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as mask_utils
+from scipy.optimize import linear_sum_assignment
+
+from vispropnet.datasets.rle import checked_rles
+from vispropnet.errors import UserError
+from vispropnet.evaluation.result_file import iter_results, key_fault
+
+SAME_OBJECT_IOU = 0.5
+
+
+@dataclass
+class ShownTrack:
+    """A track to be drawn.
+
+    Attributes:
+        label: Category id.
+        score: None for a true one.
+        rles: A compressed RLE or None per frame.
+        propagated: Per frame, whether the mask was carried over from another frame.
+        number: Stands for colour and label, from 1; 0 before :func:`number_tracks`.
+    """
+
+    label: int
+    score: float | None
+    rles: list[dict | None]
+    propagated: list[bool]
+    number: int = 0
+
+
+def sound_entries(path: str | os.PathLike) -> Iterator[dict[str, Any]]:
+    """Reads the tracks of a result file one by one.
+
+    Args:
+        path: The file, or the archive made of it.
+
+    Yields:
+        Tracks with all their keys.
+
+    Raises:
+        UserError: naming file, entry and key.
+    """
+    for index, entry in enumerate(iter_results(path, progress=True)):
+        fault = key_fault(entry)
+        if fault is not None:
+            raise UserError(f'result file {path}: entry {index}{fault}')
+        yield entry
+
+
+def select_tracks(
+    entries: Iterable[Mapping[str, Any]],
+    videos: Sequence[Mapping[str, Any]],
+    threshold: float,
+    categories: Mapping[int, str],
+    source: str = '',
+) -> dict[int, list[ShownTrack]]:
+    """Keeps the tracks to be shown, and checks those.
+
+    Args:
+        entries: Tracks of a result file; taken one by one.
+        videos: Entries of the annotation file to be shown.
+        threshold: Tracks below this score are left out.
+        categories: The known category ids.
+        source: What messages begin with.
+
+    Returns:
+        By video id its tracks in the order of the file.
+
+    Raises:
+        UserError: naming the entry, if a track to be shown does not fit its video.
+    """
+    by_id = {video['id']: video for video in videos}
+    tracks: dict[int, list[ShownTrack]] = {key: [] for key in by_id}
+    for index, entry in enumerate(entries):
+        video = by_id.get(entry['video_id'])
+        if video is None or entry['score'] < threshold:
+            continue
+        where = f'{source}result entry {index}'
+        if entry['category_id'] not in categories:
+            raise UserError(
+                f'{where}: category_id {entry["category_id"]} is not among the categories.'
+            )
+        rles = checked_rles(entry['segmentations'], video, where)
+        propagated = _propagated_frames(entry, video, where)
+        track = ShownTrack(entry['category_id'], entry['score'], rles, propagated)
+        tracks[video['id']].append(track)
+    return tracks
+
+
+def true_tracks(content: Mapping[str, Any], video: Mapping[str, Any]) -> list[ShownTrack]:
+    """Gives the true tracks of a video.
+
+    Args:
+        content: Annotation file with annotations.
+        video: One of its videos.
+
+    Returns:
+        Its tracks in the order of the file.
+
+    Raises:
+        UserError: naming the annotation, if it does not fit.
+    """
+    tracks = []
+    for index, truth in enumerate(content['annotations']):
+        if truth['video_id'] == video['id']:
+            rles = checked_rles(truth['segmentations'], video, f'annotations[{index}]')
+            tracks.append(ShownTrack(truth['category_id'], None, rles, [False] * len(rles)))
+    return tracks
+
+
+def number_tracks(truth: Sequence[ShownTrack], *results: Sequence[ShownTrack]) -> None:
+    """Numbers the tracks of a video from 1, so that one object has one number everywhere.
+
+    A result track that follows a true one, with an IoU of at least 0.5 over the whole video, takes
+    its number. One that follows none takes the number of a track that it follows in an earlier
+    result, where that has none of the truth either; otherwise a number of its own.
+
+    Args:
+        truth: True tracks; may be empty. Changed, as are the others.
+        results: The tracks of each result.
+    """
+    for number, track in enumerate(truth, start=1):
+        track.number = number
+    free = len(truth)
+    pools = [list(truth)]
+    for tracks in results:
+        for pool in pools:
+            _take_numbers(pool, [track for track in tracks if not track.number])
+        own = []
+        for track in tracks:
+            if not track.number:
+                free += 1
+                track.number = free
+                own.append(track)
+        pools.append(own)
+
+
+def track_ious(first: Sequence[ShownTrack], second: Sequence[ShownTrack]) -> np.ndarray:
+    """Measures how far tracks agree.
+
+    Args:
+        first: N tracks of a video.
+        second: M tracks of the same video.
+
+    Returns:
+        (N, M) IoU of whole tracks, summed over all frames.
+    """
+    both = np.zeros((len(first), len(second)))
+    areas = [np.zeros(len(tracks)) for tracks in (first, second)]
+    for frame in range(len(first[0].rles) if len(first) and len(second) else 0):
+        shown, masks, sizes = [], [], []
+        for tracks, total in zip((first, second), areas, strict=True):
+            present = [index for index, track in enumerate(tracks) if track.rles[frame]]
+            masks.append([tracks[index].rles[frame] for index in present])
+            sizes.append(mask_utils.area(masks[-1]).astype(float) if present else np.zeros(0))
+            total[present] += sizes[-1]
+            shown.append(present)
+        if all(shown):
+            ious = mask_utils.iou(*masks, [0] * len(masks[1]))
+            sums = sizes[0][:, None] + sizes[1]
+            both[np.ix_(*shown)] += np.rint(ious * sums / (1 + ious))
+    return both / np.maximum(areas[0][:, None] + areas[1] - both, 1)
+
+
+def _take_numbers(known, tracks):
+    ious = track_ious(known, tracks)
+    for row, column in zip(*linear_sum_assignment(-ious), strict=True):
+        if ious[row, column] >= SAME_OBJECT_IOU:
+            tracks[column].number = known[row].number
+
+
+def _propagated_frames(entry, video, where):
+    count = len(video['file_names'])
+    propagated = entry.get('propagated') or [False] * count
+    if len(propagated) != count:
+        raise UserError(
+            f"{where}: 'propagated' has {len(propagated)} entries, but video {video['id']} has "
+            f'{count} frames.'
+        )
+    return propagated
