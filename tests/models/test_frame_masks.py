@@ -55,6 +55,19 @@ def test_dense_masks_hold_their_boxes_only():
     assert (empty.width, empty.height) == (0, 0)
 
 
+def test_logits_of_the_right_category():
+    # Category 1 fills the left half of the box, category 0 and 2 nothing.
+    logits = torch.full((2, 3, 4, 4), -20.0)
+    logits[:, 1, :, :2] = 20.0
+    boxes = torch.tensor([[0.0, 0, 8, 4], [0, 0, 8, 4]])
+    masks = FrameMasks.of_logits(logits, torch.tensor([1, 2]), boxes, (4, 8), 0.5)
+    assert areas(masks) == [16, 0]
+    single = FrameMasks.of_logits(
+        logits[:, 1:2], torch.tensor([1, 2]), boxes, (4, 8), 0.5, class_agnostic=True
+    )
+    assert areas(single) == [16, 16]
+
+
 def test_no_masks():
     for masks in (squares(), FrameMasks((6, 8)), FrameMasks.dense(torch.zeros(0, 6, 8).bool())):
         assert len(masks) == 0 and masks.shape == (0, 6, 8)

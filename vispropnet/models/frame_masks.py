@@ -57,6 +57,30 @@ class FrameMasks:
         return cls(size, [_Mask(None, small, box, threshold) for small, box in pairs])
 
     @classmethod
+    def of_logits(
+        cls,
+        logits: Tensor,
+        labels: Tensor,
+        boxes: Tensor,
+        size: Sequence[int],
+        threshold: float,
+        class_agnostic: bool = False,
+    ) -> FrameMasks:
+        """Holds what a mask head gave before a channel was chosen.
+
+        Args:
+            logits: (N, categories, M, M), or with one channel for all categories.
+            labels: (N,) whose channel is taken.
+            boxes: As in :meth:`pasted`.
+            size: As in :meth:`pasted`.
+            threshold: As in :meth:`pasted`.
+            class_agnostic: Whether there is one channel for all categories.
+        """
+        channels = torch.zeros_like(labels) if class_agnostic else labels
+        chosen = logits[torch.arange(len(labels), device=labels.device), channels]
+        return cls.pasted(chosen.sigmoid(), boxes, size, threshold)
+
+    @classmethod
     def dense(cls, masks: Tensor | np.ndarray) -> FrameMasks:
         """Cuts masks of the frame's size down to what they cover.
 

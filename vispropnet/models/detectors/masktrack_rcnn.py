@@ -270,18 +270,21 @@ class MaskTrackRCNN(VISDetector):
             instances = roi_head.predict_mask(features, [metainfo], [detections], rescale=True)[0]
             instances.masks = FrameMasks.dense(instances.masks.bool())
             return instances
-        boxes = detections.bboxes
         instances = detections.new()
-        scale = boxes.new_tensor(metainfo['scale_factor']).repeat(2)
-        instances.bboxes = boxes / scale
-        probabilities = boxes.new_zeros(0, 1, 1)
-        if len(boxes):
-            logits = roi_head._mask_forward(features, bbox2roi([boxes]))['mask_preds']
-            agnostic = roi_head.mask_head.class_agnostic
-            channels = torch.zeros_like(detections.labels) if agnostic else detections.labels
-            chosen = torch.arange(len(boxes), device=boxes.device)
-            probabilities = logits[chosen, channels].sigmoid()
-        instances.masks = FrameMasks.pasted(probabilities, instances.bboxes, size, threshold)
+        scale = detections.bboxes.new_tensor(metainfo['scale_factor']).repeat(2)
+        instances.bboxes = detections.bboxes / scale
+        if len(detections) == 0:
+            instances.masks = FrameMasks(size)
+            return instances
+        logits = roi_head._mask_forward(features, bbox2roi([detections.bboxes]))['mask_preds']
+        instances.masks = FrameMasks.of_logits(
+            logits,
+            instances.labels,
+            instances.bboxes,
+            size,
+            threshold,
+            roi_head.mask_head.class_agnostic,
+        )
         return instances
 
 
