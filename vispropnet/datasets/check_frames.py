@@ -77,7 +77,7 @@ def check_frames(
     with bar, ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
         for begin in range(0, len(to_open), _FRAMES_AHEAD):
             frames = to_open[begin : begin + _FRAMES_AHEAD]
-            look = _decode if deep else _read_header
+            look = _decode if deep else read_header
             for frame, seen in zip(frames, pool.map(look, (f.path for f in frames)), strict=True):
                 _report_frame(frame, seen, report)
                 bar.update()
@@ -122,7 +122,7 @@ def _report_frame(frame: _Frame, seen: str | tuple[int, int], report: Report) ->
         report.error('frame of another size than its video', text, **where)
 
 
-def _read_header(path: str) -> str | tuple[int, int]:
+def read_header(path: str) -> str | tuple[int, int]:
     """Width and height as a decoded image would have them, or what is wrong."""
     try:
         if os.path.getsize(path) == 0:
