@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from vispropnet.errors import UserError
+from vispropnet.visualization.mask_png import mask_values, write_mask_png
+from vispropnet.visualization.palette import track_color
+
+
+def two_masks():
+    """Two masks on a row of four pixels that share the second and the third."""
+    return np.array([[[1, 1, 1, 0]], [[0, 1, 1, 1]]], bool)
+
+
+@pytest.mark.parametrize(
+    ('scores', 'expected'),
+    [
+        ([0.9, 0.4], [5, 5, 5, 3]),
+        ([0.4, 0.9], [5, 3, 3, 3]),
+        ([0.5, 0.5], [5, 5, 5, 3]),
+        (None, [5, 5, 5, 3]),
+    ],
+)
+def test_the_higher_score_is_seen(scores, expected):
+    assert mask_values([4, 2], two_masks(), scores).tolist() == [expected]
+
+
+def test_many_masks_as_one_pixel_after_the_other(tmp_path):
+    generator = np.random.default_rng(0)
+    masks = generator.random((9, 13, 17)) < 0.3
+    ids = generator.permutation(254)[:9]
+    scores = np.round(generator.random(9), 1)  # some are equal
+    write_mask_png(tmp_path / 'a.png', ids, masks, scores)
+    with Image.open(tmp_path / 'a.png') as picture:
+        assert picture.mode == 'P'
+        values = np.array(picture)
+    for y in range(13):
+        for x in range(17):
+            best, best_score = 0, -1.0
+            for number in range(9):
+                if masks[number, y, x] and scores[number] > best_score:
+                    best, best_score = ids[number] + 1, scores[number]
+            assert values[y, x] == best
+
+
+def test_it_is_shown_in_the_colours_of_the_tracks(tmp_path):
+    write_mask_png(tmp_path / 'deep/er/a.png', [254, 1], two_masks())
+    with Image.open(tmp_path / 'deep/er/a.png') as picture:
+        colors = np.array(picture.convert('RGB'))[0].tolist()
+    assert colors[0] == list(track_color(255)[::-1])
+    assert colors[3] == list(track_color(2)[::-1])
+    write_mask_png(tmp_path / 'a.png', [], np.zeros((0, 5, 6), bool))
+    with Image.open(tmp_path / 'a.png') as picture:
+        assert (picture.mode, picture.size) == ('P', (6, 5))
+        assert not np.array(picture.convert('RGB')).any()
+
+
+def test_large_ids_take_16_bits(tmp_path):
+    write_mask_png(tmp_path / 'a.png', [255, 65534], two_masks())
+    with Image.open(tmp_path / 'a.png') as picture:
+        assert picture.mode == 'I;16'
+        assert np.array(picture).tolist() == [[256, 256, 256, 65535]]
+
+
+def test_bad_arguments_are_named():
+    with pytest.raises(ValueError, match=r'masks must be \(N, H, W\) bool, got \(2, 1, 4\) int64'):
+        mask_values([0, 1], two_masks().astype(np.int64))
+    with pytest.raises(ValueError, match=r'masks must be .* got \(1, 4\)'):
+        mask_values([0], two_masks()[0])
+    with pytest.raises(ValueError, match=r'ids must have one entry per mask \(2\), got 1'):
+        mask_values([0], two_masks())
+    with pytest.raises(ValueError, match=r'scores must have one entry per mask \(2\), got 3'):
+        mask_values([0, 1], two_masks(), [1, 2, 3])
+    for bad in (-1, 65535):
+        with pytest.raises(ValueError, match=f'ids must be from 0 to 65534 .* got {bad}'):
+            mask_values([0, bad], two_masks())
+
+
+def test_whole_or_not_at_all(tmp_path, monkeypatch):
+    def full(self, path, **_):
+        path.write_bytes(b'half')
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(Image.Image, 'save', full)
+    with pytest.raises(UserError, match='cannot write .*a.png: No space left on device'):
+        write_mask_png(tmp_path / 'a.png', [0, 1], two_masks())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_its_place_is_named(tmp_path):
+    (tmp_path / 'a.png').mkdir()
+    with pytest.raises(UserError, match='cannot write .*a.png: it is a folder'):
+        write_mask_png(tmp_path / 'a.png', [0, 1], two_masks())

@@ -1,0 +1,96 @@
+"""Masks of a frame as one picture whose pixel values are the tracks."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from vispropnet.errors import UserError
+from vispropnet.fileio import atomic_path
+from vispropnet.visualization.palette import track_color
+
+_LARGEST = 65535
+# Masks are mostly even areas: more effort makes files hardly smaller.
+_EFFORT = 1
+
+
+def write_mask_png(
+    path: str | os.PathLike,
+    ids: Sequence[int],
+    masks: np.ndarray,
+    scores: Sequence[float] | None = None,
+) -> None:
+    """Writes the masks of a frame as one PNG, whole or not at all.
+
+    A pixel's value is the id of its track plus 1, and 0 where there is none. While all values are
+    below 256, the picture has 8 bits and a palette with the colours of
+    :func:`~vispropnet.visualization.palette.track_color`, as the masks of DAVIS have; otherwise it
+    is grey with 16 bits. The value stands as ``#value`` in annotated videos, in the same colour.
+
+    Args:
+        path: The file, ``*.png``. Missing parent folders are made.
+        ids: Ids of the N tracks, from 0.
+        masks: (N, H, W) bool, with H and W also where N is 0.
+        scores: (N,); where masks overlap, the higher score is seen. Among equal ones, and without
+            scores, it is the one given earlier.
+
+    Raises:
+        UserError: if the file cannot be written.
+        ValueError: if the arguments do not fit together, or an id does not fit into 16 bits.
+    """
+    values = mask_values(ids, masks, scores)
+    picture = Image.fromarray(values)
+    if values.dtype == np.uint8:
+        picture.putpalette(_palette())
+    try:
+        with atomic_path(path) as temporary:
+            picture.save(temporary, format='PNG', compress_level=_EFFORT)
+    except OSError as error:
+        raise UserError(f'cannot write {path}: {error.strerror or error}.') from None
+
+
+def mask_values(
+    ids: Sequence[int], masks: np.ndarray, scores: Sequence[float] | None = None
+) -> np.ndarray:
+    """Paints the masks of a frame into one array.
+
+    Args:
+        ids: As in :func:`write_mask_png`.
+        masks: As in :func:`write_mask_png`.
+        scores: As in :func:`write_mask_png`.
+
+    Returns:
+        (H, W) uint8 while all values are below 256, else uint16.
+
+    Raises:
+        ValueError: as :func:`write_mask_png`.
+    """
+    masks = np.asarray(masks)
+    if masks.ndim != 3 or masks.dtype != bool:
+        raise ValueError(f'masks must be (N, H, W) bool, got {masks.shape} {masks.dtype}')
+    ids = [int(one) for one in ids]
+    for name, given in (('ids', ids), ('scores', scores)):
+        if given is not None and len(given) != len(masks):
+            raise ValueError(
+                f'{name} must have one entry per mask ({len(masks)}), got {len(given)}'
+            )
+    for one in ids:
+        if not 0 <= one < _LARGEST:
+            raise ValueError(f'ids must be from 0 to {_LARGEST - 1} to fit into a PNG, got {one}')
+    dtype = np.uint8 if max(ids, default=0) + 1 <= np.iinfo(np.uint8).max else np.uint16
+    values = np.zeros(masks.shape[1:], dtype)
+    order = range(len(ids)) if scores is None else sorted(range(len(ids)), key=lambda n: -scores[n])
+    for number in reversed(order):
+        values[masks[number]] = ids[number] + 1
+    return values
+
+
+@functools.cache
+def _palette() -> bytes:
+    """(red, green, blue) of the values 0 to 255."""
+    colors = [(0, 0, 0), *(track_color(value)[::-1] for value in range(1, 256))]
+    return bytes(part for color in colors for part in color)
