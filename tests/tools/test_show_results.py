@@ -1,0 +1,128 @@
+import json
+import runpy
+
+import cv2
+import pytest
+
+from tests.visualization.blocks import FRAMES, track, write_files
+from vispropnet.visualization.strips import MAX_FRAMES
+
+TOOL = 'tools/show_results.py'
+
+
+@pytest.fixture(scope='module')
+def tool(root):
+    return runpy.run_path(str(root / TOOL))
+
+
+@pytest.fixture
+def show(tool, tmp_path, capsys, monkeypatch):
+    """Runs the tool in a folder with a data set: exit status, stdout, stderr."""
+    write_files(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        status = 0
+        try:
+            tool['main']([str(one) for one in arguments])
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    return run
+
+
+TWO = ('gt.json', 'a.json', 'b.json', '--images', 'images')
+
+
+def test_writes_a_picture_of_each_video(show, tmp_path):
+    status, out, err = show(*TWO)
+    names = [f'work_dirs/show_results/{number}.png' for number in range(11, 16)]
+    assert (status, out.splitlines()) == (0, names)
+    assert 'drawing: 100%' in err
+    for name in names:
+        assert cv2.imread(str(tmp_path / name)) is not None
+
+
+def test_options_are_heeded(show, tmp_path):
+    options = ('--out', 'o', '--frames', 2, '--score-thr', 0.85, '--names', 'A', 'B')
+    status, out, _ = show(*TWO, '--video', 12, *options, '--mp4', '--fps', 4)
+    assert (status, out) == (0, 'o/12.png\no/12.mp4\n')
+    capture = cv2.VideoCapture(str(tmp_path / 'o/12.mp4'))
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(4)
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == FRAMES
+    plain = (tmp_path / 'o/12.png').read_bytes()
+    wanted = ['--video', 12, '--out', 'o']
+    for changed in ([], ['--frames', 2], [*options[2:6]], [*options[2:]]):
+        assert show(*TWO, *wanted, *changed)[0] == 0
+        same = (tmp_path / 'o/12.png').read_bytes() == plain
+        assert same == (len(changed) == len(options[2:]))
+
+
+def test_one_result_and_the_worst_videos(show):
+    with open('worst.json', 'w') as stream:
+        json.dump([dict(video_id=number) for number in (14, 12, 11)], stream)
+    status, out, _ = show(*TWO[:2], *TWO[3:], '--videos', 2, '--worst', 'worst.json')
+    assert status == 0
+    assert out.split() == ['work_dirs/show_results/14.png', 'work_dirs/show_results/12.png']
+    _, out, _ = show(*TWO, '--videos', 1)
+    assert out.split() == ['work_dirs/show_results/11.png']
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--videos', 0], '--videos must be 1 or more, got 0.'),
+        (['--frames', 0], '--frames must be within 1 .. 37, got 0.'),
+        (['--frames', 38], '--frames must be within 1 .. 37, got 38.'),
+        (['--score-thr', 2], '--score-thr must be within [0, 1], got 2.0.'),
+        (['--score-thr', 'nan'], '--score-thr must be within [0, 1], got nan.'),
+        (['--fps', 0], '--fps must be within 0.1 .. 240, got 0.0.'),
+        (['--names', 'one'], '1 names are given for 2 result files: one.'),
+        (['--video', 99], 'video 99 is not in gt.json, which has 11, 12, 13, 14, 15.'),
+        (['--video', 12, '--worst', 'w'], '--video names the videos to show: it does not go'),
+        (['--out', 'gt.json'], 'cannot make the folder of gt.json/11.png: '),
+        (['--out', 'images'], 'cannot write into images: it holds the frames; give another'),
+        (['--worst', 'w.json'], 'list of worst videos not found: w.json.'),
+    ],
+)
+def test_wrong_options_give_one_message(show, tmp_path, options, message):
+    before = sorted(tmp_path.iterdir())
+    status, out, err = show(*TWO, *options)
+    assert (status, out) == (2, '')
+    assert err.startswith('error: ' + message)
+    assert len(err.splitlines()) == 1
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_results_of_another_data_set_are_refused(show, tmp_path):
+    (tmp_path / 'b.json').write_text(json.dumps([track(901, 0)]))
+    status, _, err = show(*TWO)
+    assert status == 2
+    assert err == (
+        'error: result file b.json has no video in common with gt.json: its tracks are of videos '
+        'such as 901; is it of another data set?\n'
+    )
+    assert not list((tmp_path / 'work_dirs').rglob('*.png'))
+
+
+def test_video_and_videos_exclude_each_other(show):
+    status, _, err = show(*TWO, '--video', 11, '--videos', 2)
+    assert status == 2
+    assert 'not allowed with' in err
+
+
+def test_help_is_quick_and_knows_the_limit(tool, root, run_python):
+    assert tool['MOST_FRAMES'] == MAX_FRAMES
+    code = (
+        'import runpy, sys\n'
+        f'sys.argv = [{TOOL!r}, "--help"]\n'
+        'try:\n'
+        f'    runpy.run_path({str(root / TOOL)!r}, run_name="__main__")\n'
+        'except SystemExit:\n'
+        '    print(sorted({"torch", "cv2", "numpy"} & set(sys.modules)))\n'
+    )
+    result = run_python('-c', code)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == '[]'
+    assert 'GT.json' in result.stdout

@@ -1,0 +1,212 @@
+import json
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.visualization.blocks import FRAMES, HEIGHT, WIDTH, block, track, write_files
+from vispropnet.errors import UserError
+from vispropnet.evaluation.result_file import write_results
+from vispropnet.visualization.palette import track_color
+from vispropnet.visualization.panels import FOOTER, HEADER
+from vispropnet.visualization.side_by_side import Selection, show_results
+
+
+@pytest.fixture
+def files(tmp_path):
+    write_files(tmp_path)
+    return tmp_path
+
+
+def show(files, *results, **options):
+    results = [files / name for name in results or ('a.json', 'b.json')]
+    out = files / 'out'
+    return show_results(files / 'gt.json', results, files / 'images', out, **options)
+
+
+def rows_of(path, frames=FRAMES):
+    """The numbers whose colours stand in the outlines of each row, from left to right."""
+    sheet = cv2.imread(str(path))
+    grays = [(sheet == 100 + 20 * frame).all(axis=2) for frame in range(frames)]
+    used = np.flatnonzero(grays[0].sum(axis=1) > 20)
+    tops = [int(used[0]), *(int(y) for y in used[1:][np.diff(used) > 1])]
+    left = np.flatnonzero(grays[0].any(axis=0))[0]
+    found = []
+    for top in tops:
+        line = sheet[top + 70, left : left + WIDTH].astype(int)
+        columns = {
+            number: np.flatnonzero((np.abs(line - track_color(number)) <= 1).all(axis=1))
+            for number in range(1, 7)
+        }
+        starts = {number: spots[0] for number, spots in columns.items() if len(spots)}
+        found.append(sorted(starts, key=starts.get))
+    return found
+
+
+def test_rows_are_truth_and_methods_and_an_object_has_one_colour(files):
+    (path,) = show(files, selection=Selection(ids=['12']))
+    assert path == files / 'out/12.png'
+    assert [one.name for one in (files / 'out').iterdir()] == ['12.png']
+    assert rows_of(path) == [[1, 2], [3, 2], [1, 3]]
+
+
+def test_one_method_and_no_truth(files):
+    content = json.loads((files / 'gt.json').read_text())
+    (files / 'gt.json').write_text(json.dumps({**content, 'annotations': None}))
+    (path,) = show(files, 'a.json', selection=Selection(ids=['12']))
+    assert rows_of(path) == [[2, 1]]  # numbered by falling score
+    (path,) = show(files, selection=Selection(ids=['12']))
+    assert rows_of(path) == [[2, 1], [3, 2]]
+
+
+def test_threshold_and_empty_results(files):
+    write_results(files / 'empty.json', [])
+    options = Selection(ids=['12'], score_threshold=0.85)
+    (path,) = show(files, 'a.json', 'empty.json', selection=options)
+    assert rows_of(path) == [[1, 2], [2], []]
+
+
+def test_archives_are_read(files):
+    plain = show(files, 'a.json', 'b.json', selection=Selection(ids=['12']))[0].read_bytes()
+    write_results(files / 'b.json', [track(12, 90), track(12, 22, 0.5)])
+    expected = show(files, 'a.json', 'b.json', selection=Selection(ids=['12']))[0].read_bytes()
+    assert expected != plain  # dashes
+    assert (
+        show(files, 'a.zip', 'b.zip', selection=Selection(ids=['12']))[0].read_bytes() == expected
+    )
+
+
+@pytest.mark.parametrize(
+    ('selection', 'names'),
+    [
+        (Selection(), ['11', '12', '13', '14', '15']),
+        (Selection(videos=3), ['11', '13', '15']),
+        (Selection(videos=1), ['11']),
+        (Selection(ids=['14', '12', '14']), ['14', '12']),
+        (Selection(videos=2, worst='worst.json'), ['13', '15']),
+        (Selection(worst='worst.json'), ['13', '15', '12']),
+    ],
+)
+def test_videos_are_selected(files, selection, names, monkeypatch):
+    monkeypatch.chdir(files)
+    worst = [dict(video_id=number, gain=0.1) for number in (13, 15, 12)]
+    (files / 'worst.json').write_text(json.dumps(worst))
+    assert [path.stem for path in show(files, selection=selection)] == names
+
+
+def test_frames_are_picked_evenly_and_only_those_are_read(files):
+    (files / 'images/1.png').unlink()
+    (path,) = show(files, selection=Selection(videos=1, frames=2))
+    sheet = cv2.imread(str(path))
+    assert (sheet == 100).all(axis=2).any()
+    assert (sheet == 140).all(axis=2).any()
+    with pytest.raises(UserError, match=r'video 11, frame 1: .*1\.png not found'):
+        show(files, selection=Selection(videos=1))
+
+
+def test_videos_have_all_frames_and_panels(files):
+    paths = show(files, selection=Selection(ids=['12'], frames=1), mp4=True, fps=5)
+    assert [path.name for path in paths] == ['12.png', '12.mp4']
+    assert sorted(one.name for one in (files / 'out').iterdir()) == ['12.mp4', '12.png']
+    capture = cv2.VideoCapture(str(paths[1]))
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(5)
+    frames = []
+    while (read := capture.read())[0]:
+        frames.append(read[1].astype(int))
+    assert len(frames) == FRAMES
+    # Enlarged twice; three panels and two gaps of 6.
+    assert frames[0].shape == (HEADER + 2 * HEIGHT + FOOTER, 3 * 2 * WIDTH + 12, 3)
+    for number, frame in enumerate(frames):
+        for panel in range(3):
+            corner = frame[HEADER + 4 : HEADER + 20, panel * 486 + 4 : panel * 486 + 40]
+            assert abs(corner.mean() - (100 + 20 * number)) < 4
+    # Blue against yellow: the second object is in the truth and in A, not in B.
+    fills = [frames[0][HEADER + 150, panel * 486 + 370] for panel in range(3)]
+    towards_blue = [fill[0] - fill[2] > 40 for fill in fills]
+    assert towards_blue == [True, True, False]
+
+
+def test_broken_frame_leaves_no_part_of_a_video(files):
+    (files / 'images/1.png').write_bytes(b'no picture')
+    with pytest.raises(UserError, match=r'frame 1: .*1\.png is not a readable picture'):
+        show(files, selection=Selection(ids=['12'], frames=1), mp4=True)
+    assert [one.name for one in (files / 'out').iterdir()] == ['12.png']
+
+
+def test_names_tell_files_apart(files, monkeypatch):
+    from vispropnet.visualization import side_by_side
+
+    seen = []
+
+    def remember(path, video, rows, *rest):
+        seen.append([name for name, _ in rows])
+
+    monkeypatch.setattr(side_by_side, '_write_strip', remember)
+    one = Selection(videos=1)
+    for folder in ('x', 'y'):
+        (files / folder).mkdir()
+        write_results(files / folder / 'results.json', [])
+    show(files, selection=one)
+    show(files, 'x/results.json', 'y/results.json', selection=one)
+    show(files, 'a.json', 'a.json', selection=one)
+    show(files, names=['first method', 'second'], selection=one)
+    same = str(files / 'a.json')
+    assert seen == [
+        ['ground truth', 'a', 'b'],
+        ['ground truth', 'x/results', 'y/results'],
+        ['ground truth', same, same],
+        ['ground truth', 'first method', 'second'],
+    ]
+
+
+def test_tracks_of_videos_that_are_not_shown_are_let_go_of(files):
+    """Reading holds a few entries at a time: fewer than half of what the file holds."""
+    import tracemalloc
+
+    noise = [block(n % 200) for n in range(200)]
+    others = [dict(track(15, 0, 0.9), segmentations=noise) for _ in range(300)]
+    write_results(files / 'a.json', [track(12, 165), *others])
+    size = sum(sys.getsizeof(mask['counts']) + 300 for mask in noise) * len(others)
+    tracemalloc.start()
+    show(files, 'a.json', selection=Selection(ids=['12'], frames=1))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < size / 2
+
+
+@pytest.mark.parametrize(
+    ('change', 'options', 'message'),
+    [
+        ({}, dict(names=['x']), r'1 names are given for 2 result files: x\.'),
+        ({}, dict(selection=Selection(ids=['12', '99'])), 'video 99 is not in .*gt.json, which'),
+        ({'images': None}, {}, 'folder of images not found: .*images'),
+        ({'b.json': None}, {}, 'result file not found: .*b.json'),
+        ({'b.json': '[{'}, {}, 'result file .*b.json is not valid JSON'),
+        ({'gt.json': '{'}, {}, 'annotation file .*gt.json is not valid JSON'),
+        ({'gt.json': '{"videos": [], "categories": []}'}, {}, 'gt.json has no videos to show'),
+        ({'b.json': json.dumps([track(1, 0)])}, {}, r'b\.json has no video in common with .*gt\.'),
+        ({'b.json': '[{"video_id": 12}]'}, {}, "b.json: entry 0 has no 'category_id'"),
+        ({'out/11.png/x': ''}, {}, r'cannot write .*11\.png: it is a folder'),
+        ({'out': ''}, {}, 'cannot make the folder of .*: File exists'),
+        ({}, dict(selection=Selection(worst='none.json')), 'list of worst videos not found: none'),
+        ({'w.json': '{}'}, dict(selection=Selection(worst='w.json')), 'w.json must be a list of'),
+        ({'w.json': '[]'}, dict(selection=Selection(worst='w.json')), 'w.json is empty'),
+        (
+            {'w.json': '[{"video_id": 7}]'},
+            dict(selection=Selection(worst='w.json')),
+            'list of worst videos w.json: video 7 is not in .*gt.json',
+        ),
+    ],
+)
+def test_what_does_not_fit_is_named(files, monkeypatch, change, options, message):
+    monkeypatch.chdir(files)
+    for name, text in change.items():
+        if text is None:
+            (files / name).rename(files / 'away')
+        else:
+            (files / name).parent.mkdir(parents=True, exist_ok=True)
+            (files / name).write_text(text)
+    with pytest.raises(UserError, match=message):
+        show(files, **options)
+    assert not list(files.glob('out/*.png')) or 'out/11.png/x' in change
