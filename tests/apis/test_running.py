@@ -8,10 +8,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 
 from tests.apis.conftest import logged, quick
 from vispropnet.apis.running import test as run_test
 from vispropnet.apis.running import train
+from vispropnet.engine.acceleration import BFloat16OptimWrapper
 from vispropnet.errors import UserError
 from vispropnet.evaluation.average_precision import METRIC_NAMES, evaluate_tracks
 from vispropnet.evaluation.result_file import read_results
@@ -130,6 +132,53 @@ def test_mixed_precision_trains(shapes, small, tmp_path):
 def test_mixed_precision_without_gpu_is_told(shapes, small, tmp_path):
     with pytest.raises(UserError, match='needs a GPU'):
         train(small, tmp_path, amp=True, overrides=quick(shapes))
+
+
+def test_training_goes_on_without_what_made_it_faster(shapes, small, tmp_path):
+    """Neither the checkpoint nor the optimiser's state knows of the options."""
+    options = quick(shapes, EAGER, 'train_dataloader.num_workers=0')
+    first = [*options, 'train_cfg.max_epochs=1']
+    for overrides, fast in (
+        (first, dict(amp='bf16', channels_last=True)),
+        (options, dict(resume='auto')),
+    ):
+        runner = train(small, tmp_path, overrides=overrides, **fast)
+        used = isinstance(runner.optim_wrapper, BFloat16OptimWrapper)
+        layout = runner.model.detector.backbone.conv1.weight.is_contiguous(
+            memory_format=torch.channels_last
+        )
+        assert used == layout == ('amp' in fast)
+    losses = logged(tmp_path, 'loss')
+    assert len(losses) == 6 and np.isfinite(losses).all()
+
+
+def test_config_says_how_training_is_accelerated(shapes, small, tmp_path):
+    path = tmp_path / 'fast.py'
+    path.write_text(f"_base_ = {small!r}\nacceleration = dict(amp='bf16', compile=False)\n")
+    options = quick(shapes, EAGER, 'train_dataloader.num_workers=0', 'train_cfg.max_epochs=1')
+    runner = train(path, tmp_path / 'run', channels_last=True, overrides=options)
+    assert isinstance(runner.optim_wrapper, BFloat16OptimWrapper)
+    assert runner.cfg.acceleration == dict(amp='bf16', channels_last=True, compile=False)
+    # The copy in the work dir trains alike.
+    kept = Config.fromfile(tmp_path / 'run/fast.py')
+    assert kept.acceleration == runner.cfg.acceleration
+    checkpoint = str(tmp_path / 'run/epoch_1.pth')
+    run_test(path, checkpoint, tmp_path / 'r.json', overrides=quick(shapes, EAGER))
+    assert (tmp_path / 'r.json').exists()
+
+
+@pytest.mark.parametrize(
+    ('override', 'message'),
+    [
+        ('acceleration.amp=int8', "amp must be 'bf16', 'fp16' or None, got 'int8'"),
+        ('acceleration.ampp=bf16', "unknown key 'ampp'; known: amp, channels_last, compile"),
+    ],
+)
+def test_bad_acceleration_is_told(shapes, small, tmp_path, override, message):
+    path = tmp_path / 'fast.py'
+    path.write_text(f'_base_ = {small!r}\nacceleration = dict()\n')
+    with pytest.raises(UserError, match=message):
+        train(path, tmp_path / 'run', overrides=quick(shapes, override))
 
 
 def test_load_from_starts_from_what_fits(trained, shapes, small, tmp_path):
@@ -295,6 +344,21 @@ def test_tools_report_user_errors_without_traceback(pytestconfig, small, tmp_pat
     assert done.returncode == 2
     assert 'Traceback' not in done.stderr + done.stdout
     assert "unexpected keyword argument 'iou_wieght'" in done.stderr.splitlines()[-1]
+
+
+def test_two_ranks_train_in_bfloat16(pytestconfig, shapes, small, tmp_path):
+    changes = quick(shapes, EAGER, 'train_dataloader.num_workers=0', 'train_cfg.max_epochs=1')
+    command = ['tools/train.py', small, '--amp', 'bf16', '--channels-last']
+    command += ['--work-dir', str(tmp_path), '--cfg-options', *changes]
+    done = run_tool(pytestconfig, *command, ranks=2)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert np.isfinite(logged(tmp_path, 'loss')).all()
+
+
+def test_a_config_may_follow_amp(pytestconfig, tmp_path):
+    done = run_tool(pytestconfig, 'tools/train.py', '--amp', 'none.py')
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == 'error: config not found: none.py'
 
 
 def test_two_ranks_train_validate_and_test_like_one(trained, pytestconfig, shapes, small, tmp_path):

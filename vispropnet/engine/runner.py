@@ -6,11 +6,15 @@ import os
 from collections.abc import Callable
 
 import torch
+from mmengine.device import get_device
 from mmengine.dist import is_distributed
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
+from torch.optim import Optimizer
 
+from vispropnet.engine.acceleration import Acceleration
 from vispropnet.engine.checkpoint import load_weights, read_checkpoint
 from vispropnet.engine.legacy_checkpoint import other_conventions
 from vispropnet.registry import RUNNERS
@@ -22,7 +26,9 @@ class VISRunner(Runner):
 
     The arguments are those of ``mmengine.runner.Runner``. In the config, ``load_from`` names
     weights to start from (what does not fit is reported and starts fresh),
-    ``trust_checkpoint=True`` allows checkpoints that run code while they are read.
+    ``trust_checkpoint=True`` allows checkpoints that run code while they are read, and
+    ``acceleration`` says what makes training faster, see
+    :class:`~vispropnet.engine.acceleration.Acceleration`; validation and test do without it.
 
     Attributes:
         loaded_classes: Category names that the loaded checkpoint was trained with, if it says so.
@@ -37,8 +43,26 @@ class VISRunner(Runner):
             torch.distributed.init_process_group('gloo')
         super().setup_env(env_cfg)
 
+    @property
+    def acceleration(self) -> Acceleration:
+        """What makes training faster.
+
+        Raises:
+            UserError: if the config asks for what there is not.
+        """
+        return Acceleration.from_config(self.cfg.get('acceleration'))
+
+    def build_optim_wrapper(self, optim_wrapper: Optimizer | OptimWrapper | dict) -> OptimWrapper:
+        """Builds optimiser and wrapper, for the precision that ``acceleration`` chooses."""
+        if isinstance(optim_wrapper, dict):
+            optim_wrapper = self.acceleration.optim_wrapper(optim_wrapper)
+        return super().build_optim_wrapper(optim_wrapper)
+
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Wraps the model when there are ranks; mmengine's way needs a GPU for each."""
+        if self._train_loop is not None:
+            self.acceleration.check(get_device())
+            self.acceleration.prepare(model)
         if self.distributed and model_wrapper_cfg is None and not torch.cuda.is_available():
             return MMDistributedDataParallel(
                 module=model,

@@ -1,0 +1,254 @@
+import copy
+
+import pytest
+import torch
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from torch import nn
+
+from vispropnet.apis.config import load_config
+from vispropnet.benchmarks.frames import build_model, draw_pairs, settle_model
+from vispropnet.engine.acceleration import (
+    Acceleration,
+    BFloat16OptimWrapper,
+    layers_in_bfloat16,
+    prepare_for_inference,
+)
+from vispropnet.errors import UserError
+
+MASKTRACK = 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
+OBJPROP = 'configs/objprop/objprop_r18_fpn_2e_moving-shapes.py'
+
+
+@pytest.fixture(scope='module', params=[MASKTRACK, OBJPROP])
+def trainee(request, root):
+    """A small model, its config and a batch of pairs."""
+    path = str(root / request.param)
+    config = load_config(path)
+    model = build_model(config, path, seed=0)
+    data = draw_pairs((160, 96), batch_size=2, objects=3, classes=4, seed=0)
+    settle_model(model, copy.deepcopy(data))
+    return model.train(), config, data
+
+
+def losses_and_gradients(trainee, acceleration):
+    model, config, data = trainee
+    model = copy.deepcopy(model)
+    acceleration.prepare(model)
+    wrapper = build_optim_wrapper(model, acceleration.optim_wrapper(config.optim_wrapper))
+    torch.manual_seed(0)
+    with wrapper.optim_context(model):
+        batch = model.data_preprocessor(copy.deepcopy(data), True)
+        losses = model(**batch, mode='loss')
+    total, figures = model.parse_losses(losses)
+    total.backward()
+    kinds = {
+        one.dtype
+        for name, value in losses.items()
+        if 'loss' in name
+        for one in (value if isinstance(value, list) else [value])
+    }
+    gradients = [one.grad.flatten() for one in model.parameters() if one.grad is not None]
+    figures = {name: value.item() for name, value in figures.items() if 'loss' in name}
+    return figures, torch.cat(gradients), kinds
+
+
+def cosine(one, other):
+    return torch.nn.functional.cosine_similarity(one.double(), other.double(), dim=0).item()
+
+
+def test_losses_in_bfloat16_are_close_and_in_single_precision(trainee):
+    plain, gradient, _ = losses_and_gradients(trainee, Acceleration())
+    mixed, mixed_gradient, kinds = losses_and_gradients(trainee, Acceleration(amp='bf16'))
+    assert kinds == {torch.float32}
+    assert mixed.keys() == plain.keys() and mixed != plain
+    assert mixed['loss'] == pytest.approx(plain['loss'], rel=0.03)
+    for name, value in plain.items():
+        # Proposals differ by rounding, and with them the RoIs that the heads are trained on.
+        assert mixed[name] == pytest.approx(value, rel=0.1, abs=0.02), name
+    assert mixed_gradient.dtype == torch.float32 and mixed_gradient.isfinite().all()
+    assert cosine(gradient, mixed_gradient) > 0.9
+
+
+def test_channels_last_changes_neither_losses_nor_keys(trainee):
+    plain, gradient, _ = losses_and_gradients(trainee, Acceleration())
+    other, other_gradient, _ = losses_and_gradients(trainee, Acceleration(channels_last=True))
+    assert other == pytest.approx(plain, rel=1e-4, abs=1e-5)
+    assert cosine(gradient, other_gradient) > 0.99999
+    model = copy.deepcopy(trainee[0])
+    Acceleration(channels_last=True).prepare(model)
+    assert model.detector.backbone.conv1.weight.is_contiguous(memory_format=torch.channels_last)
+    weights = trainee[0].state_dict()
+    assert model.state_dict().keys() == weights.keys()
+    # What was saved without is loaded with, and the other way round.
+    model.load_state_dict(weights)
+    trainee[0].load_state_dict(model.state_dict())
+
+
+def test_a_linear_layer_multiplies_in_bfloat16():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.backbone, self.neck = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+
+        def forward(self, values):
+            between = self.backbone(values)
+            return between, [self.neck(between), None]
+
+    net = Net()
+    nn.init.ones_(net.backbone.weight)
+    nn.init.ones_(net.neck.weight)
+    # bfloat16 has 8 significant bits: 1 + 1/256 lies between 1 and 1 + 1/128, and goes to even.
+    value = torch.tensor([[1 + 1 / 256]])
+    with layers_in_bfloat16(net):
+        between, (after, none) = net(value)
+    assert between.dtype == torch.bfloat16 and between.item() == 1
+    assert after.dtype == torch.float32 and after.item() == 1 and none is None
+    after.sum().backward()
+    assert net.neck.weight.grad.dtype == torch.float32
+    # Outside all is as before.
+    assert net(value)[1][0].item() == value.item() and not net.neck._forward_hooks
+    with pytest.raises(ZeroDivisionError), layers_in_bfloat16(net):
+        _ = 1 / 0
+    assert not torch.is_autocast_enabled('cpu') and not net.neck._forward_hooks
+
+
+def test_wrapper_goes_on_from_the_state_of_another():
+    net = nn.Linear(2, 2)
+    plain = OptimWrapper(torch.optim.SGD(net.parameters(), lr=1.0, momentum=0.9))
+    plain.update_params(net(torch.ones(1, 2)).sum())
+    mixed = BFloat16OptimWrapper(optimizer=torch.optim.SGD(net.parameters(), lr=0.5, momentum=0.9))
+    mixed.load_state_dict({**plain.state_dict(), 'loss_scaler': {'scale': 2.0}})
+    states = [one.optimizer.state[net.weight]['momentum_buffer'] for one in (plain, mixed)]
+    torch.testing.assert_close(*states)
+    assert mixed.get_lr()['lr'] == [1.0]
+
+
+def test_optimiser_config_is_changed_for_the_precision_only():
+    config = dict(type='AmpOptimWrapper', loss_scale=8.0, optimizer=dict(type='SGD'), clip_grad=1)
+    kept = dict(optimizer=dict(type='SGD'), clip_grad=1)
+    assert Acceleration().optim_wrapper(config) == config
+    assert Acceleration(amp='bf16').optim_wrapper(config) == dict(kept, type=BFloat16OptimWrapper)
+    fp16 = Acceleration(amp='fp16')
+    assert fp16.optim_wrapper(config) == dict(config, dtype='float16')
+    assert fp16.optim_wrapper(kept) == dict(
+        kept, type='AmpOptimWrapper', loss_scale='dynamic', dtype='float16'
+    )
+    assert config['loss_scale'] == 8.0 and 'dtype' not in config
+
+
+@pytest.mark.slow
+def test_compiled_backbone_gives_the_same_losses(trainee):
+    plain, gradient, _ = losses_and_gradients(trainee, Acceleration())
+    compiled = Acceleration(compile=True)
+    compiled.check('cpu')
+    other, other_gradient, _ = losses_and_gradients(trainee, compiled)
+    assert other == pytest.approx(plain, rel=1e-3, abs=1e-4)
+    assert cosine(gradient, other_gradient) > 0.999
+
+
+def test_compiling_leaves_keys_and_other_parts(trainee):
+    model = copy.deepcopy(trainee[0])
+    Acceleration(compile=True).prepare(model)
+    assert model.state_dict().keys() == trainee[0].state_dict().keys()
+    compiled = [name for name, one in model.named_modules() if one._compiled_call_impl]
+    assert compiled == ['detector.backbone']
+
+
+def test_compiling_needs_a_backbone():
+    with pytest.raises(UserError, match='the model has no backbone'):
+        Acceleration(compile=True).prepare(nn.Linear(1, 1))
+
+
+@pytest.mark.parametrize(
+    ('config', 'message'),
+    [
+        (['amp'], r"must be a dict with any of amp, channels_last, compile, got \['amp'\]"),
+        (dict(ampp='bf16'), "unknown key 'ampp'; known: amp, channels_last, compile"),
+        (dict(amp='int8'), "amp must be 'bf16', 'fp16' or None, got 'int8'"),
+        (dict(amp=True), "amp must be 'bf16', 'fp16' or None, got True"),
+        (dict(channels_last='yes'), "channels_last must be True or False, got 'yes'"),
+        (dict(compile='backbone'), "compile must be True or False, got 'backbone'"),
+    ],
+)
+def test_bad_configs_are_told(config, message):
+    with pytest.raises(UserError, match=message):
+        Acceleration.from_config(config)
+
+
+def test_what_is_switched_on_is_named():
+    assert str(Acceleration.from_config(None)) == 'none'
+    assert str(Acceleration.from_config(dict(amp='bf16', compile=True))) == 'bf16 + compile'
+    assert str(Acceleration(channels_last=True)) == 'channels-last'
+
+
+def test_what_a_cpu_cannot_do_is_told(monkeypatch):
+    Acceleration(amp='bf16', channels_last=True).check('cpu')
+    with pytest.raises(UserError, match='fp16 .* needs a GPU.* --amp bf16 works on a CPU'):
+        Acceleration(amp='fp16').check('cpu')
+    monkeypatch.setenv('CXX', 'no-such-compiler')
+    with pytest.raises(UserError, match=r'needs a C\+\+ compiler, and there is no no-such-comp'):
+        Acceleration(compile=True).check('cpu')
+    monkeypatch.delenv('CXX')
+    monkeypatch.setenv('PATH', '')
+    with pytest.raises(UserError, match=r'install one, set CXX, or train without'):
+        Acceleration(compile=True).check('cpu')
+
+
+def test_missing_headers_are_told(monkeypatch, tmp_path):
+    compiler = tmp_path / 'g++'
+    compiler.write_text('')
+    compiler.chmod(0o755)
+    monkeypatch.setenv('CXX', str(compiler))
+    monkeypatch.setattr('sysconfig.get_path', lambda name: str(tmp_path))
+    with pytest.raises(UserError, match='there is no .*Python.h'):
+        Acceleration(compile=True).check('cpu')
+
+
+def test_layout_for_inference_changes_rounding_only(trainee):
+    model, _, data = trainee
+    plain = copy.deepcopy(model).eval()
+    prepared = prepare_for_inference(copy.deepcopy(model))
+    assert not prepared.training
+    weights = prepared.state_dict()
+    for key, value in plain.state_dict().items():
+        assert torch.equal(weights[key], value)
+    images = plain.data_preprocessor(copy.deepcopy(data), True)['inputs']
+    with torch.no_grad():
+        pairs = zip(plain.extract_features(images), prepared.extract_features(images), strict=True)
+        for one, other in pairs:
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_freed_memory_is_kept(run_python):
+    # 64 MiB are got and freed again and again: kept, their pages are got from the system once.
+    code = """
+import resource, sys, torch
+from vispropnet.engine.acceleration import keep_freed_memory
+kept = sys.argv[1] == 'keep' and keep_freed_memory()
+for _ in range(20):
+    torch.zeros(16 << 20)
+print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+"""
+    faults = {}
+    for how in ('keep', 'leave'):
+        done = run_python('-c', code, how)
+        kept, count = done.stdout.split()
+        if how == 'keep' and kept == 'False':
+            pytest.skip('the C library is not glibc')
+        faults[how] = int(count)
+    # 16,384 pages of 4 KiB a time, 19 times.
+    assert faults['leave'] - faults['keep'] > 10 * 16384
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('amp', ['bf16', 'fp16'])
+def test_steps_on_a_gpu_are_finite(trainee, amp):
+    model, config, data = trainee
+    chosen = Acceleration(amp=amp, channels_last=True)
+    chosen.check('cuda')
+    model = copy.deepcopy(model).cuda()
+    chosen.prepare(model)
+    wrapper = build_optim_wrapper(model, chosen.optim_wrapper(config.optim_wrapper))
+    torch.manual_seed(0)
+    figures = model.train_step(copy.deepcopy(data), wrapper)
+    assert torch.isfinite(torch.as_tensor(figures['loss']))

@@ -1,0 +1,241 @@
+"""What makes training faster and leaves recipe and checkpoints as they are."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import shutil
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from mmengine.optim import OptimWrapper
+from torch import Tensor, nn
+
+from vispropnet.errors import UserError
+
+# Whose outputs become single precision: what is not a layer (RoIAlign, losses) comes after them.
+SINGLE_AFTER = ('neck', 'rpn_head', 'bbox_head', 'mask_head', 'embed_head')
+
+
+@dataclass(frozen=True)
+class Acceleration:
+    """What is switched on; ``acceleration`` of a config is a dict of these.
+
+    Args:
+        amp: ``'bf16'`` or ``'fp16'``: layers compute in that type, weights and losses stay float32.
+            None for none.
+        channels_last: Whether the model's convolutions keep the channels of a pixel together.
+        compile: Whether the backbone is compiled, which takes a minute when training starts.
+    """
+
+    amp: str | None = None
+    channels_last: bool = False
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            UserError: for a value that there is not.
+        """
+        if self.amp not in (None, 'bf16', 'fp16'):
+            raise UserError(f"acceleration: amp must be 'bf16', 'fp16' or None, got {self.amp!r}.")
+        for name in ('channels_last', 'compile'):
+            if getattr(self, name) not in (True, False):
+                raise UserError(
+                    f'acceleration: {name} must be True or False, got {getattr(self, name)!r}.'
+                )
+
+    def __str__(self) -> str:
+        """Names what is switched on."""
+        named = [name if value is True else value for name, value in asdict(self).items() if value]
+        return ' + '.join(one.replace('_', '-') for one in named) or 'none'
+
+    @classmethod
+    def from_config(cls, config: Any) -> Acceleration:
+        """Reads ``acceleration`` of a config.
+
+        Args:
+            config: A dict with any of the arguments; None for nothing.
+
+        Raises:
+            UserError: for anything else.
+        """
+        known = [field.name for field in fields(cls)]
+        if config is not None and not isinstance(config, Mapping):
+            raise UserError(
+                f'acceleration must be a dict with any of {", ".join(known)}, got {config!r}.'
+            )
+        for name in config or {}:
+            if name not in known:
+                raise UserError(f'acceleration: unknown key {name!r}; known: {", ".join(known)}.')
+        return cls(**(config or {}))
+
+    def check(self, device: str | torch.device) -> None:
+        """Checks that a device can do it.
+
+        Args:
+            device: Where training runs.
+
+        Raises:
+            UserError: if it cannot.
+        """
+        on_cuda = torch.device(device).type == 'cuda'
+        if self.amp == 'fp16' and not on_cuda:
+            raise UserError(
+                'mixed precision in fp16 (--amp, --amp fp16) needs a GPU, and this runs without '
+                'one; --amp bf16 works on a CPU.'
+            )
+        if self.amp == 'bf16' and on_cuda and not torch.cuda.is_bf16_supported():
+            raise UserError(
+                f'{torch.cuda.get_device_name(device)} cannot compute in bf16; use --amp fp16.'
+            )
+        if self.compile:
+            _check_compiler(on_cuda)
+
+    def prepare(self, model: nn.Module) -> None:
+        """Changes a model in place. Keys and shapes of its weights stay as they are.
+
+        Args:
+            model: Not yet wrapped for several ranks.
+
+        Raises:
+            UserError: if a backbone is to be compiled and there is none.
+        """
+        if self.channels_last:
+            model.to(memory_format=torch.channels_last)
+        if self.compile:
+            backbones = [
+                module
+                for name, module in model.named_modules()
+                if name.rpartition('.')[2] == 'backbone'
+            ]
+            if not backbones:
+                raise UserError('acceleration: compile=True, but the model has no backbone.')
+            for module in backbones:
+                module.compile()
+
+    def optim_wrapper(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Gives the config of the optimiser's wrapper that trains in the chosen precision.
+
+        Args:
+            config: ``optim_wrapper`` of a config.
+        """
+        config = dict(config)
+        if self.amp == 'fp16':
+            config['type'] = 'AmpOptimWrapper'
+            config.setdefault('loss_scale', 'dynamic')
+            config['dtype'] = 'float16'
+        elif self.amp == 'bf16':
+            config['type'] = BFloat16OptimWrapper
+            for name in ('loss_scale', 'dtype', 'use_fsdp'):  # mmengine's AmpOptimWrapper's
+                config.pop(name, None)
+        return config
+
+
+class BFloat16OptimWrapper(OptimWrapper):
+    """Trains with the layers in bfloat16, on CPUs as on GPUs; the arguments are ``OptimWrapper``'s.
+
+    Weights, gradients and optimiser are in single precision, and so is all that is not a layer:
+    see :func:`layers_in_bfloat16`. Losses need no scale, since bfloat16 reaches as far down as
+    float32. (mmengine's ``AmpOptimWrapper`` wants a GPU.)
+    """
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Where the losses are computed.
+
+        Args:
+            model: What is trained.
+        """
+        with super().optim_context(model), layers_in_bfloat16(model):
+            yield
+
+
+@contextmanager
+def layers_in_bfloat16(model: nn.Module) -> Iterator[None]:
+    """Has convolutions, linear layers and matrix products compute in bfloat16.
+
+    What neck and heads give is turned into single precision, so that RoIAlign sees it and losses
+    are computed in it.
+
+    Args:
+        model: The model, wrapped for several ranks or not.
+    """
+    device = next(model.parameters()).device.type
+    with ExitStack() as stack:
+        for name, module in model.named_modules():
+            if name.rpartition('.')[2] in SINGLE_AFTER:
+                stack.callback(module.register_forward_hook(_to_single).remove)
+        stack.enter_context(torch.autocast(device, torch.bfloat16))
+        yield
+
+
+def _to_single(module: nn.Module, inputs: tuple, output: Any) -> Any:
+    if isinstance(output, Tensor):
+        return output.float() if output.is_floating_point() else output
+    if isinstance(output, (list, tuple)):
+        return type(output)(_to_single(module, inputs, one) for one in output)
+    return output
+
+
+def _check_compiler(on_cuda: bool) -> None:
+    """Checks for what torch.compile needs, which it would only tell in the first step."""
+    if on_cuda:
+        if importlib.util.find_spec('triton') is None:
+            raise UserError('--compile on a GPU needs the package triton, which is not installed.')
+        named, usual = 'CC', ('gcc', 'clang')
+    else:
+        named, usual = 'CXX', ('clang++',) if sys.platform == 'darwin' else ('g++',)
+    wanted = [os.environ[named]] if os.environ.get(named) else usual
+    if not any(shutil.which(one) for one in wanted):
+        raise UserError(
+            f'--compile needs a C{"" if on_cuda else "++"} compiler, and there is no '
+            f'{" or ".join(wanted)}; install one, set {named}, or train without.'
+        )
+    header = os.path.join(sysconfig.get_path('include'), 'Python.h')
+    if not os.path.isfile(header):
+        raise UserError(
+            f"--compile needs Python's header files, and there is no {header}; install them "
+            '(on Debian: python3-dev), or train without.'
+        )
+
+
+def prepare_for_inference(model: nn.Module) -> nn.Module:
+    """Lays out weights for segmenting, in place; what they are stays the same.
+
+    On a CPU, convolutions that keep the channels of a pixel together are faster. Results differ by
+    rounding.
+
+    Args:
+        model: On the device where it will run.
+
+    Returns:
+        The model, in evaluation mode.
+    """
+    if next(model.parameters()).device.type == 'cpu':
+        model.to(memory_format=torch.channels_last)
+    return model.eval()
+
+
+def keep_freed_memory() -> bool:
+    """Lets this process take again what it has freed, for training on a CPU.
+
+    Without it glibc gets each tensor above 32 MiB from the system anew, page by page, and gives it
+    back: with key and reference frames in one batch that is a good part of a step.
+
+    Returns:
+        Whether the C library does so; other libraries than glibc are left as they are.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return False
+    never_map, never_give_back = (-4, 0), (-1, 2**31 - 1)  # M_MMAP_MAX, M_TRIM_THRESHOLD
+    return all(mallopt(*option) == 1 for option in (never_map, never_give_back))
