@@ -13,8 +13,8 @@ from pathlib import Path
 from vispropnet.errors import report_user_errors
 
 CONFIGS = Path(os.path.relpath(Path(__file__).resolve().parent.parent / 'configs'))
-CONFIG = CONFIGS / 'objprop' / 'objprop_r50_fpn_1x_ytvis2019.py'
-BASELINE = CONFIGS / 'masktrack_rcnn' / 'masktrack-rcnn_r50_fpn_1x_ytvis2019.py'
+CONFIG = CONFIGS / 'masktrack_rcnn' / 'masktrack-rcnn_r50_fpn_1x_ytvis2019.py'
+BASELINE = CONFIGS / 'mmdet_masktrack_rcnn' / 'mmdet-masktrack-rcnn_r50_fpn_1x_ytvis2019.py'
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -26,20 +26,24 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     shared = _shared_options()
     _add_propagation(commands, shared)
     _add_attention(commands, shared)
-    _add_steps(commands, shared)
+    _add_steps(commands, _shared_options((640, 360), 'the model pads them'))
     _add_evaluate(commands)
+    _add_postprocess(commands)
+    _add_memory(commands)
     return parser.parse_args(arguments)
 
 
-def _shared_options() -> argparse.ArgumentParser:
+def _shared_options(
+    size: tuple[int, int] = (640, 384), limits: str = 'multiples of 32'
+) -> argparse.ArgumentParser:
     shared = _repeat_options()
     shared.add_argument(
         '--size',
         nargs=2,
         type=int,
-        default=(640, 384),
+        default=size,
         metavar=('WIDTH', 'HEIGHT'),
-        help='of the frames in pixels, multiples of 32 (640 384)',
+        help=f'of the frames in pixels, {limits} ({size[0]} {size[1]})',
     )
     shared.add_argument('--device', help='cpu or cuda (cuda where there is one)')
     shared.add_argument('--seed', type=int, default=0, help='of weights and inputs (%(default)s)')
@@ -97,7 +101,7 @@ def _add_attention(commands: argparse._SubParsersAction, shared: argparse.Argume
 def _add_steps(commands: argparse._SubParsersAction, shared: argparse.ArgumentParser) -> None:
     for name, what in (
         ('train', 'a training step'),
-        ('infer', 'a test frame, with a full history and no track missing,'),
+        ('infer', 'a test frame, from JPEG to encoded masks, no track missing,'),
     ):
         parser = commands.add_parser(
             name, parents=[shared], help=f'{what} of two configs on the same input'
@@ -112,13 +116,27 @@ def _add_steps(commands: argparse._SubParsersAction, shared: argparse.ArgumentPa
         )
         if name == 'train':
             parser.add_argument('--batch-size', type=int, default=2, help='pairs (%(default)s)')
+            _add_options_of_ours(parser)
         else:
+            parser.add_argument(
+                '--detections', type=int, default=10, help='in a frame, of both (%(default)s)'
+            )
             parser.add_argument(
                 '--same-test-cfg',
                 action=argparse.BooleanOptionalAction,
                 default=True,
                 help='give the baseline the proposals and detections of --config (yes)',
             )
+
+
+def _add_options_of_ours(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--amp', choices=('bf16', 'fp16'), help='mixed precision of ours')
+    for name, what in (
+        ('--channels-last', 'ours keeps the channels of a pixel together'),
+        ('--compile', "ours compiles its backbone (the warm-up's time, a minute, is not counted)"),
+        ('--options-table', 'measure ours with each of these options, and with several, in turn'),
+    ):
+        parser.add_argument(name, action='store_true', help=what)
 
 
 def _add_evaluate(commands: argparse._SubParsersAction) -> None:
@@ -146,10 +164,58 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     )
 
 
+def _add_postprocess(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        'postprocess',
+        parents=[_shared_options((1280, 720), 'any')],
+        help="from mask logits to encoded masks, beside mmdet's paste and encode",
+    )
+    parser.add_argument('--detections', type=int, default=100, help='in the frame (%(default)s)')
+    parser.add_argument(
+        '--sides',
+        nargs=2,
+        type=float,
+        default=(0.05, 0.5),
+        metavar=('SHORTEST', 'LONGEST'),
+        help="of the boxes, as part of the frame's (0.05 0.5)",
+    )
+
+
+def _add_memory(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        'memory', help="how memory grows with the length of a video, beside mmdet's tracker"
+    )
+    small = 'rcnn_r18_fpn_2e_moving-shapes.py'
+    for name, folder, what in (
+        ('--config', 'masktrack_rcnn/masktrack-', 'ours'),
+        ('--baseline', 'mmdet_masktrack_rcnn/mmdet-masktrack-', 'its config'),
+    ):
+        parser.add_argument(
+            name, default=str(CONFIGS / f'{folder}{small}'), help=f'{what} (%(default)s)'
+        )
+    for name, default, what in (
+        ('--frames', 2000, 'of the video'),
+        ('--short', 200, 'after so many frames is the memory that the end is compared with'),
+        ('--detections', 10, 'in a frame'),
+        ('--seed', 0, 'of weights and frames'),
+    ):
+        parser.add_argument(name, type=int, default=default, help=f'{what} (%(default)s)')
+    parser.add_argument(
+        '--size',
+        nargs=2,
+        type=int,
+        default=(320, 180),
+        metavar=('WIDTH', 'HEIGHT'),
+        help='of the frames in pixels, in which masks are made (320 180)',
+    )
+    parser.add_argument('--device', help='cpu or cuda (cuda where there is one)')
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command."""
     options = vars(parse_args(arguments))
-    command, repeats, memory = (options.pop(name) for name in ('command', 'repeats', 'memory'))
+    command = options.pop('command')
+    repeats, memory = options.pop('repeats', 1), options.pop('memory', True)
     options = {
         name: tuple(value) if isinstance(value, list) else value for name, value in options.items()
     }
@@ -170,11 +236,22 @@ def main(arguments: list[str] | None = None) -> None:
             from vispropnet.benchmarks import evaluate
 
             evaluate.benchmark(evaluate.Settings(**options), repeats, memory)
-        else:
-            from vispropnet.benchmarks import steps
+        elif command == 'postprocess':
+            from vispropnet.benchmarks import postprocess
 
-            run = steps.benchmark_train if command == 'train' else steps.benchmark_infer
-            run(steps.Settings(**options), repeats, memory)
+            postprocess.benchmark(postprocess.Settings(**options), repeats, memory)
+        elif command == 'memory':
+            from vispropnet.benchmarks import memory as video_memory
+
+            video_memory.benchmark(video_memory.Settings(**options))
+        elif command == 'train':
+            from vispropnet.benchmarks import train_step
+
+            train_step.benchmark_train(train_step.TrainSettings(**options), repeats, memory)
+        else:
+            from vispropnet.benchmarks import infer
+
+            infer.benchmark_infer(infer.InferSettings(**options), repeats, memory)
 
 
 if __name__ == '__main__':

@@ -1,18 +1,19 @@
 import json
+import time
 
 import pytest
 import torch
+from pycocotools import mask as mask_utils
 
 from vispropnet.apis.config import load_config
+from vispropnet.benchmarks import train_step
 from vispropnet.benchmarks.frames import draw_pairs, share_weights
-from vispropnet.benchmarks.steps import (
-    Settings,
-    benchmark_infer,
-    benchmark_train,
-    build,
-    make_infer,
-    make_train,
-)
+from vispropnet.benchmarks.infer import InferSettings, benchmark_infer, make_infer
+from vispropnet.benchmarks.parts import PartClock, print_parts
+from vispropnet.benchmarks.steps import Settings, build
+from vispropnet.benchmarks.train_step import TrainSettings, benchmark_train, make_train
+from vispropnet.engine import acceleration
+from vispropnet.engine.acceleration import Acceleration
 from vispropnet.errors import UserError
 
 OBJPROP = 'configs/objprop/objprop_r18_fpn_2e_moving-shapes.py'
@@ -31,6 +32,11 @@ def settings(root):
 @pytest.fixture
 def against_mmdet(root):
     return Settings(config=str(root / MASKTRACK), baseline=str(root / MMDET), size=SIZE, objects=2)
+
+
+def of_kind(kind, settings, **changes):
+    """The same settings for a training step or a test frame."""
+    return kind(**{**vars(settings), **changes})
 
 
 def test_drawn_masks_are_ellipses_in_their_boxes():
@@ -70,13 +76,13 @@ def test_no_pretrained_weights_are_asked_for(settings):
 
 
 def test_a_training_step_leaves_the_weights_and_repeats_itself(settings):
-    variant = make_train('ours', settings)
+    variant = make_train('ours', of_kind(TrainSettings, settings))
     losses = [variant.run(variant.prepare()) for _ in range(2)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5) and losses[0] > 0
 
 
 def test_no_track_is_missing_in_the_timed_frame(settings):
-    variant = make_infer('ours', settings)
+    variant = make_infer('ours', of_kind(InferSettings, settings))
     state = variant.prepare()
     assert len(state.history) == 24
     instances = variant.run(state)
@@ -97,7 +103,8 @@ def test_the_baseline_gets_the_configs_test_cfg_if_told_so(settings, root):
 @pytest.mark.parametrize('pair', ['settings', 'against_mmdet'])
 @pytest.mark.parametrize('benchmark', [benchmark_train, benchmark_infer])
 def test_the_last_line_is_json(request, capsys, pair, benchmark):
-    one = request.getfixturevalue(pair)
+    kind = TrainSettings if benchmark is benchmark_train else InferSettings
+    one = of_kind(kind, request.getfixturevalue(pair))
     row = benchmark(one, repeats=1, memory=False)
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == json.loads(json.dumps(row))
     assert row['name'] == ('train' if benchmark is benchmark_train else 'infer')
@@ -105,6 +112,9 @@ def test_the_last_line_is_json(request, capsys, pair, benchmark):
     assert row['ours'] == one.config and row['baseline'] == one.baseline
     if row['name'] == 'infer':
         assert row['detections']['ours'] > 0 and row['detections']['baseline'] > 0
+        assert row['parts_s']['ours'].keys() >= {'decode', 'backbone and neck', 'encode', 'rest'}
+        assert ('propagation' in row['parts_s']['ours']) == (pair == 'settings')
+        assert row['parts_s']['baseline'].keys() >= {'decode', 'heads', 'masks', 'encode', 'rest'}
     else:
         assert all(loss > 0 for loss in row['losses'].values())
 
@@ -115,13 +125,124 @@ def test_bad_settings_are_told(settings):
         (dict(baseline='configs/none.py'), 'config not found: configs/none.py'),
         (dict(batch_size=0), '--batch-size must be positive, got 0'),
         (dict(objects=-1), '--objects must be positive, got -1'),
+        (dict(size=(640, 31)), '--size takes a width and a height of 32 or more, got 640 31'),
+        (dict(amp='bf8'), "amp must be 'bf16', 'fp16' or None, got 'bf8'"),
+        (dict(amp='fp16'), 'fp16 .* needs a GPU'),
+        (dict(amp='bf16', options_table=True), 'leave out --amp, --channels-last and --compile'),
     ):
         with pytest.raises(UserError, match=message):
-            benchmark_train(Settings(**{**vars(settings), **change}), repeats=1, memory=False)
+            benchmark_train(of_kind(TrainSettings, settings, **change), repeats=1, memory=False)
 
 
 def test_a_config_without_a_model_is_told(settings, tmp_path):
     path = tmp_path / 'none.py'
     path.write_text('work_dir = None\n')
     with pytest.raises(UserError, match='has no model'):
-        benchmark_infer(Settings(**{**vars(settings), 'config': str(path)}), 1, memory=False)
+        benchmark_infer(of_kind(InferSettings, settings, config=str(path)), 1, memory=False)
+    with pytest.raises(UserError, match='--detections must be positive, got 0'):
+        benchmark_infer(of_kind(InferSettings, settings, detections=0), 1, memory=False)
+
+
+def test_frames_are_padded_and_losses_alike_with_any_option(against_mmdet):
+    """90 is no multiple of 32."""
+    one = of_kind(TrainSettings, against_mmdet, size=(120, 90))
+    losses = {}
+    for change in (dict(), dict(amp='bf16'), dict(channels_last=True)):
+        variant = make_train('ours', of_kind(TrainSettings, one, **change))
+        losses[str(change)] = variant.run(variant.prepare())
+    plain = losses.pop('{}')
+    assert list(losses.values()) == pytest.approx([plain, plain], rel=0.03)
+    assert variant.prepare()['inputs']['key'][0].shape == (3, 90, 120)
+
+
+def test_options_are_for_ours_alone(against_mmdet, monkeypatch):
+    def refuse(model):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(acceleration, 'layers_in_bfloat16', refuse)
+    one = of_kind(TrainSettings, against_mmdet, amp='bf16')
+    variant = make_train('baseline', one)
+    assert variant.run(variant.prepare()) > 0
+    with pytest.raises(ZeroDivisionError):
+        make_train('ours', one)
+
+
+def test_table_of_options(against_mmdet, monkeypatch, capsys):
+    monkeypatch.setattr(train_step, 'TABLE', (Acceleration(amp='bf16'), Acceleration(amp='fp16')))
+    one = of_kind(TrainSettings, against_mmdet, size=(64, 64), options_table=True)
+    row = benchmark_train(one, repeats=1, memory=False)
+    # A CPU cannot do the second.
+    assert [line['options'] for line in row['options_table']] == ['none', 'bf16']
+    for line in row['options_table']:
+        assert line['ratio'] == pytest.approx(line['baseline_s'] / line['ours_s'], rel=1e-4)
+    assert row['options'] == 'none' and row['ours_s'] == row['options_table'][0]['ours_s']
+    shown = capsys.readouterr()
+    assert 'without fp16: mixed precision in fp16' in shown.err
+    assert shown.out.splitlines()[2].split()[0] == 'bf16'
+
+
+@pytest.mark.parametrize('name', ['ours', 'baseline'])
+def test_the_limit_of_detections_binds(root, name):
+    """Each instance comes with one mask, encoded, of the frame's size."""
+    one = InferSettings(
+        config=str(root / MASKTRACK), baseline=str(root / MMDET), size=(200, 120), detections=4
+    )
+    variant = make_infer(name, one)
+    instances = variant.run(variant.prepare())
+    assert len(instances) == len(instances.rles) == 4
+    assert all(rle['size'] == [120, 200] for rle in instances.rles)
+
+
+def test_ours_and_mmdets_find_the_same_boxes_and_masks(root):
+    one = InferSettings(
+        config=str(root / MASKTRACK), baseline=str(root / MMDET), size=(200, 120), detections=4
+    )
+    found = []
+    for name in ('ours', 'baseline'):
+        variant = make_infer(name, one)
+        found.append(variant.run(variant.prepare()))
+    torch.testing.assert_close(found[0].bboxes, found[1].bboxes, rtol=1e-3, atol=1e-2)
+    masks = [mask_utils.decode(instances.rles) for instances in found]
+    assert (masks[0] != masks[1]).mean() < 1e-3 and masks[0].any()
+
+
+def test_parts_are_summed_and_methods_come_back():
+    class Model:
+        def __init__(self):
+            self.tracker = self
+
+        def propose(self, value):
+            time.sleep(0.02)
+            return value + 1
+
+    model, clock = Model(), PartClock(torch.device('cpu'))
+    with clock.part('decode'):
+        pass
+    assert clock.seconds == {}
+    with clock.watch(model, {'propose': 'proposals', 'recover': 'propagation'}):
+        assert model.propose(1) + model.propose(value=2) == 5
+        with clock.part('encode'):
+            pass
+    assert list(clock.seconds) == ['proposals', 'encode', 'rest']
+    assert clock.seconds['proposals'] >= 0.04 and clock.seconds['rest'] >= 0
+    assert 'propose' not in vars(model)
+    with pytest.raises(ZeroDivisionError), clock.watch(model, {'tracker.propose': 'proposals'}):
+        _ = 1 / 0
+    assert 'propose' not in vars(model)
+
+
+def test_medians_of_parts_come_in_the_order_of_a_frame(capsys):
+    runs = [dict(rest=3.0, decode=1.0), dict(rest=1.0, decode=2.0), dict(rest=2.0, decode=9.0)]
+    medians = PartClock.medians(runs)
+    assert list(medians.items()) == [('decode', 2.0), ('rest', 2.0)]
+    print_parts(dict(ours=medians, baseline=dict(rest=0.5)))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[1:] == [['decode', '2000.0', '-'], ['rest', '2000.0', '500.0']]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('benchmark', [benchmark_train, benchmark_infer])
+def test_on_a_gpu(against_mmdet, benchmark):
+    kind = TrainSettings if benchmark is benchmark_train else InferSettings
+    row = benchmark(of_kind(kind, against_mmdet, device='cuda'), repeats=1)
+    assert row['ours_mib'] > 0 and row['baseline_mib'] > 0

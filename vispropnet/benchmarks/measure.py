@@ -231,10 +231,7 @@ def _memory_of_process(make: Make, name: str, settings: Any, small: Any) -> floa
 
 def _memory_here(make: Make, name: str, settings: Any, small: Any, threads: int) -> float | None:
     torch.set_num_threads(threads)
-    # From 1 MiB on, what is freed goes back to the system at once (glibc: M_MMAP_THRESHOLD): so
-    # resident memory is what is in use.
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(-3, 2**20)
+    _free_at_once()
     # Libraries load themselves and start their threads.
     variant = make(name, small)
     variant.run(variant.prepare())
@@ -244,28 +241,40 @@ def _memory_here(make: Make, name: str, settings: Any, small: Any, threads: int)
     if start is None:
         return None
     variant.run(arguments)
-    return (_status('VmHWM') - start) / 1024
+    return (status_kib('VmHWM') - start) / 1024
+
+
+def _free_at_once() -> None:
+    """From 1 MiB on, what is freed goes back to the system: resident memory is what is in use."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(-3, 2**20)  # glibc: M_MMAP_THRESHOLD
 
 
 def _start_of_peak() -> int | None:
     """Resident memory in KiB from which on peaks count; None where the system does not tell."""
+    give_memory_back()
+    start, peak = status_kib('VmRSS'), status_kib('VmHWM')
+    # Where the peak could not be reset, an earlier one might hide the run's.
+    return start if None not in (start, peak) and peak - start < 8 * 1024 else None
+
+
+def give_memory_back() -> None:
+    """Gives what was freed back to the system, and lets peaks count from now on."""
     gc.collect()
-    # What was freed goes back to the system: taken again, it would not count.
+    # Taken again, it would not count.
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+    with contextlib.suppress(OSError), open('/proc/self/clear_refs', 'w') as file:
+        file.write('5')  # resets the peak
+
+
+def status_kib(key: str) -> int | None:
+    """An entry of the process's status in KiB, such as ``VmHWM``; None where there is none."""
     try:
-        with open('/proc/self/clear_refs', 'w') as file:
-            file.write('5')  # resets the peak
-        start, peak = _status('VmRSS'), _status('VmHWM')
+        with open(f'/proc/{os.getpid()}/status') as file:
+            return int(dict(line.split(':', 1) for line in file)[key].split()[0])
     except (OSError, KeyError):
         return None
-    # Where the peak could not be reset, an earlier one might hide the run's.
-    return start if peak - start < 8 * 1024 else None
-
-
-def _status(key: str) -> int:
-    with open(f'/proc/{os.getpid()}/status') as file:
-        return int(dict(line.split(':', 1) for line in file)[key].split()[0])
 
 
 def _plain(value: Any) -> Any:
