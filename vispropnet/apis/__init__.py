@@ -1,1 +1,25 @@
-"""What tools and scripts call. The modules are imported one by one, so that this costs nothing."""
+"""What tools and scripts call.
+
+``init_model``, ``VideoSegmenter`` and ``segment_video`` can be had from here. They are imported
+when they are asked for, so that this costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    'init_model': 'models',
+    'FrameInstances': 'segmenter',
+    'SegmentedFrame': 'segmenter',
+    'VideoSegmenter': 'segmenter',
+    'segment_video': 'segmenter',
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(importlib.import_module(f'{__name__}.{_HOMES[name]}'), name)

@@ -7,6 +7,9 @@ hint = (
     'data_root=FOLDER (default: data/moving_shapes).'
 )
 
+# Frames of other videos (tools/demo_video.py) are fitted into the size that these are made with.
+video_scale = (160, 96)
+
 train_pipeline = [
     dict(type='LoadVideoFrame'),
     dict(type='LoadTrackedAnnotations'),

@@ -1,0 +1,197 @@
+import weakref
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from vispropnet.apis import VideoSegmenter, init_model, segment_video
+from vispropnet.errors import UserError
+
+OBJPROP = 'configs/objprop/objprop_r18_fpn_2e_moving-shapes.py'
+
+
+@pytest.fixture(scope='module')
+def model(pytestconfig):
+    """Untrained, and so finds ten things in any frame."""
+    torch.manual_seed(0)
+    config = str(pytestconfig.rootpath / OBJPROP)
+    eager = ['model.detector.test_cfg.rcnn.score_thr=0.0', 'model.recovery.mask_threshold=0.3']
+    model = init_model(config, None, 'cpu', overrides=eager)
+    model.init_weights()
+    return model.eval()
+
+
+def frames(count=4, shape=(60, 90, 3), seed=0):
+    return list(np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8))
+
+
+def same(one, other):
+    for name in ('ids', 'labels', 'scores', 'boxes', 'propagated'):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    assert one.masks.rles() == other.masks.rles()
+
+
+def test_instances_of_a_frame(model):
+    found = VideoSegmenter(model).step(frames(1)[0])
+    assert len(found) == len(found.ids) == 10 and found.ids.tolist() == list(range(10))
+    assert found.categories == tuple(model.classes[label] for label in found.labels)
+    assert found.boxes.shape == (10, 4) and found.boxes.min() >= 0
+    assert (found.boxes.max(axis=0) <= [90, 60, 90, 60]).all()
+    masks = found.masks.numpy()
+    assert masks.shape == (10, 60, 90) and masks.dtype == bool
+    assert not found.propagated.any()
+    for mask, (left, top, right, bottom) in zip(masks, found.boxes, strict=True):
+        rows, columns = np.nonzero(mask)
+        if len(rows):  # pixel centres inside the box
+            assert left <= columns.min() + 0.5 and columns.max() + 0.5 <= right
+            assert top <= rows.min() + 0.5 and rows.max() + 0.5 <= bottom
+
+
+def test_the_frame_is_fitted_into_the_scale_and_results_are_not(model):
+    seen = []
+    step = model.step
+
+    def watch(image, metainfo, state):
+        seen.append((tuple(image.shape[1:]), metainfo['img_shape'], metainfo['ori_shape']))
+        return step(image, metainfo, state)
+
+    model.step = watch
+    try:
+        frame = frames(1, (120, 200, 3))[0]
+        found = [
+            VideoSegmenter(model).step(frame),
+            VideoSegmenter(model, scale=(64, 64)).step(frame),
+        ]
+    finally:
+        del model.step
+    # The config's video_scale is 160 x 96: 200 x 120 becomes 160 x 96; padded to 32s.
+    assert seen == [((96, 160), (96, 160), (120, 200)), ((64, 64), (38, 64), (120, 200))]
+    assert all(one.masks.size == (120, 200) for one in found)
+
+
+def test_videos_can_be_interleaved_and_begun_anew(model):
+    one, other = frames(seed=1), frames(seed=2)
+    expected = [segmented.instances for segmented in segment_video(model, one, 0.0)]
+    first, second = VideoSegmenter(model), VideoSegmenter(model)
+    for position, frame in enumerate(one):
+        same(first.step(frame), expected[position])
+        second.step(other[position])
+    assert first.num_frames == 4
+    first.reset()
+    assert first.num_frames == 0
+    same(first.step(one[0]), expected[0])
+
+
+def test_threshold_leaves_out_and_changes_nothing_else(model):
+    # Half of the first frame's instances score less.
+    threshold = float(np.median(VideoSegmenter(model).step(frames()[0]).scores))
+    everything = VideoSegmenter(model)
+    strict = VideoSegmenter(model, score_threshold=threshold)
+    counts = []
+    for frame in frames():
+        whole, part = everything.step(frame), strict.step(frame)
+        kept = np.flatnonzero(whole.scores >= np.float32(threshold))
+        counts.append((len(kept), len(whole)))
+        np.testing.assert_array_equal(part.ids, whole.ids[kept])
+        assert part.masks.rles() == whole.masks[kept].rles()
+    assert any(0 < some < every for some, every in counts)
+    assert len(VideoSegmenter(model, score_threshold=1.0).step(frames(1)[0])) == 0
+
+
+@pytest.mark.parametrize('shape', [(60, 90), (60, 90, 1), (60, 90, 4)])
+def test_grey_and_four_channels(model, shape):
+    frame = frames(1, shape)[0]
+    if shape[2:] == (4,):
+        plain = np.ascontiguousarray(frame[..., :3])
+    else:
+        plain = cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)
+    same(VideoSegmenter(model).step(frame), VideoSegmenter(model).step(plain))
+
+
+@pytest.mark.parametrize('shape', [(1, 1, 3), (2, 31, 3), (4320, 7680, 3)])
+def test_tiny_and_huge_frames(model, shape):
+    found = VideoSegmenter(model).step(np.full(shape, 90, np.uint8))
+    assert found.masks.shape[1:] == shape[:2]
+    assert len(found.masks.rles()) == len(found)
+
+
+@pytest.mark.parametrize(
+    ('frame', 'told'),
+    [
+        (np.zeros((4, 4, 3)), r'got float64 of shape \(4, 4, 3\)'),
+        (np.zeros((4, 4, 2), np.uint8), r'got uint8 of shape \(4, 4, 2\)'),
+        (np.zeros((0, 4, 3), np.uint8), r'got uint8 of shape \(0, 4, 3\)'),
+        ('frame.jpg', 'got str'),
+    ],
+)
+def test_refuses_what_is_no_frame(model, frame, told):
+    with pytest.raises(UserError, match=told):
+        VideoSegmenter(model).step(frame)
+
+
+def test_refuses_bad_arguments(model):
+    with pytest.raises(UserError, match='score_threshold must be from 0 to 1, got 1.5'):
+        VideoSegmenter(model, score_threshold=1.5)
+    with pytest.raises(UserError, match=r'scale must be a width and a height, got \(0, 5\)'):
+        VideoSegmenter(model, scale=(0, 5))
+    with pytest.raises(UserError, match='every, start, end and max_size are for files'):
+        list(segment_video(model, frames(), every=2))
+    with pytest.raises(UserError, match="'no such file.mp4' not found"):
+        list(segment_video(model, 'no such file.mp4'))
+    thin = np.zeros((1, 2000, 3), np.uint8)
+    with pytest.raises(UserError, match='a frame of 2000x1 pixels cannot be scaled'):
+        VideoSegmenter(model).step(thin)
+
+
+def test_frames_of_another_size_come_to_nothing(model):
+    seen = []
+    with pytest.raises(
+        UserError, match='frame 2 has 80x60 pixels, the frames before it have 90x60'
+    ):
+        for segmented in segment_video(model, [*frames(2), *frames(1, (60, 80, 3))]):
+            seen.append(segmented.index)
+    assert seen == [0, 1]
+
+
+def test_folder_of_frames(model, tmp_path):
+    images = frames(5)
+    for number, image in enumerate(images):
+        cv2.imwrite(str(tmp_path / f'frame_{number}.png'), image)
+    found = list(segment_video(model, tmp_path, 0.0, every=2, start=1))
+    assert [(one.index, one.name) for one in found] == [(1, 'frame_1.png'), (3, 'frame_3.png')]
+    np.testing.assert_array_equal(found[1].image, images[3])
+    expected = VideoSegmenter(model)
+    for one in found:
+        same(one.instances, expected.step(one.image))
+
+
+def test_no_frames(model):
+    assert list(segment_video(model, [])) == []
+
+
+def test_nothing_is_kept_of_earlier_frames(model):
+    """Each frame's array is let go of, however long the video is."""
+    alive = []
+
+    def stream():
+        for image in frames(14, (16, 24, 3)):
+            image = image.copy()
+            alive.append(weakref.ref(image))
+            yield image
+
+    most = 0
+    for _ in segment_video(model, stream()):
+        most = max(most, sum(reference() is not None for reference in alive))
+    # The current one, four that lie ready, and one in the making.
+    assert most <= 8 and len(alive) == 14
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_as_on_the_cpu(pytestconfig):
+    torch.manual_seed(0)
+    model = init_model(str(pytestconfig.rootpath / OBJPROP), None, 'cpu')
+    expected = [one.instances for one in segment_video(model, frames(), 0.0)]
+    found = [one.instances for one in segment_video(model.cuda(), frames(), 0.0)]
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one.scores, other.scores, atol=1e-3)

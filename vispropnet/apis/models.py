@@ -1,0 +1,108 @@
+"""A model for use, from a config and a checkpoint."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.config import Config
+
+from vispropnet.apis.config import explain_config_errors, load_config
+from vispropnet.engine.acceleration import prepare_for_inference
+from vispropnet.engine.checkpoint import load_weights, read_checkpoint
+from vispropnet.engine.legacy_checkpoint import other_conventions
+from vispropnet.errors import UserError
+from vispropnet.models.detectors import VISDetector
+from vispropnet.registry import MODELS
+
+
+def init_model(
+    config: str | os.PathLike | Config,
+    checkpoint: str | os.PathLike | None = None,
+    device: str | torch.device | None = None,
+    overrides: Sequence[str] = (),
+    trust_checkpoint: bool = False,
+) -> VISDetector:
+    """Builds the model of a config, loads its weights, and makes it ready to segment.
+
+    Args:
+        config: The config, or its file.
+        checkpoint: The weights, a file or an address; None leaves them as they are initialised, to
+            try things out.
+        device: Where it runs, as ``'cuda:0'`` or ``'cpu'``; by default a GPU if there is one.
+        overrides: ``key=value`` changes of a config file.
+        trust_checkpoint: Whether the checkpoint may run code while it is read.
+
+    Returns:
+        The model, in evaluation mode. Besides weights it carries ``cfg``, the config;
+        ``classes``, the names of the categories, and ``category_ids``, their ids in the data it was
+        trained on, as far as the checkpoint tells.
+
+    Raises:
+        UserError: if config or checkpoint are missing or do not fit, or there is no such device.
+    """
+    name = getattr(config, 'filename', None) if isinstance(config, Config) else config
+    cfg = config if isinstance(config, Config) else load_config(config, overrides)
+    device = _device(device)
+    if cfg.get('model') is None:
+        raise UserError(f'config {name} has no model.')
+    with explain_config_errors(name or 'of the model'), quiet():
+        model = MODELS.build(cfg.model)
+    if not isinstance(model, VISDetector):
+        raise UserError(
+            f'config {name}: model is a {type(model).__name__}, which is no VISDetector.'
+        )
+    meta: Mapping[str, Any] = {}
+    if checkpoint is not None:
+        source = os.fspath(checkpoint)
+        content = read_checkpoint(source, trust=trust_checkpoint)
+        load_weights(model, content, source)
+        warning = other_conventions(content, cfg.model)
+        if warning:
+            warnings.warn(f'{source}: {warning}', stacklevel=2)
+        meta = (content.get('meta') or {}).get('dataset_meta') or {}
+    model.cfg = cfg
+    model.classes, model.category_ids = _categories(model, meta)
+    return prepare_for_inference(model.to(device))
+
+
+def _device(name: str | torch.device | None) -> torch.device:
+    if name is None:
+        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device must be 'cpu', 'cuda' or 'cuda:N', got {name!r}.") from None
+    count = torch.cuda.device_count()
+    if device.type == 'cuda' and (device.index or 0) >= count:
+        raise UserError(f'device {name}: this machine has {count or "no"} CUDA devices.')
+    return device
+
+
+def _categories(model: VISDetector, meta: Mapping) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Names and ids, numbered from 1 where the checkpoint does not tell them."""
+    heads = [one for name, one in model.named_modules() if name.endswith('.bbox_head')]
+    count = max((head.num_classes for head in heads), default=0)
+    names = tuple(meta.get('classes') or ())
+    if len(names) < count:
+        names = tuple(f'category {number}' for number in range(1, count + 1))
+    ids = tuple(meta.get('category_ids') or ())
+    return names, ids if len(ids) == len(names) else tuple(range(1, len(names) + 1))
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Swallows what mmdet prints on import, and mmengine while a model is built."""
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
