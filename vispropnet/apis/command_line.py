@@ -12,6 +12,23 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: Where they go.
     """
+    add_config_options(parser)
+    parser.add_argument(
+        '--launcher',
+        choices=('none', 'pytorch', 'slurm', 'mpi'),
+        default='none',
+        help='who started the ranks: pytorch (torchrun), slurm or mpi',
+    )
+    # Some launchers pass it; mmengine reads it from the environment.
+    parser.add_argument('--local-rank', '--local_rank', type=int, help=argparse.SUPPRESS)
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of whatever reads a config and a checkpoint.
+
+    Args:
+        parser: Where they go.
+    """
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -21,18 +38,10 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         "optim_wrapper.optimizer.lr=0.01 'model.detector.rpn_head.anchor_generator.scales=[4,8]'",
     )
     parser.add_argument(
-        '--launcher',
-        choices=('none', 'pytorch', 'slurm', 'mpi'),
-        default='none',
-        help='who started the ranks: pytorch (torchrun), slurm or mpi',
-    )
-    parser.add_argument(
         '--trust-checkpoint',
         action='store_true',
         help='read checkpoints that may run code while they are read',
     )
-    # Some launchers pass it; mmengine reads it from the environment.
-    parser.add_argument('--local-rank', '--local_rank', type=int, help=argparse.SUPPRESS)
 
 
 def export_local_rank(args: argparse.Namespace) -> None:

@@ -84,7 +84,9 @@ def check_folder(path: str | os.PathLike) -> None:
         raise UserError(f'cannot write {path}: no permission to write in {path.parent}.')
 
 
-def write_results(path: str | os.PathLike, results: Iterable[dict[str, Any]]) -> None:
+def write_results(
+    path: str | os.PathLike, results: Iterable[dict[str, Any]], archive: bool = True
+) -> None:
     """Writes the result file, and beside it the archive to upload, whole or not at all.
 
     The file is one JSON list with one track a line, written track by track, so that the text of all
@@ -97,26 +99,32 @@ def write_results(path: str | os.PathLike, results: Iterable[dict[str, Any]]) ->
         results: Tracks ``{video_id, category_id, score, segmentations}``, with one RLE (``counts``
             a string) or None per frame, in the order to be written. Further keys (such as
             ``propagated``) go into the file, not into the archive.
+        archive: Whether to write the archive.
 
     Raises:
         UserError: if the folder cannot be written to.
         ValueError: if a track holds what JSON cannot (bytes, arrays, NaN).
     """
-    with (
-        atomic_path(archive_path(path)) as archive,
-        atomic_path(path) as plain,
-        plain.open('w', encoding='utf-8', newline='\n') as stream,
-        _archive_entry(archive) as entry,
-    ):
-        stream.write('[')
-        entry.write('[')
+    with contextlib.ExitStack() as stack:
+        entry = None
+        if archive:
+            temporary = stack.enter_context(atomic_path(archive_path(path)))
+        plain = stack.enter_context(atomic_path(path))
+        stream = stack.enter_context(plain.open('w', encoding='utf-8', newline='\n'))
+        streams = [stream]
+        if archive:
+            entry = stack.enter_context(_archive_entry(temporary))
+            streams.append(entry)
+        for one in streams:
+            one.write('[')
         for index, result in enumerate(results):
             separator = ',\n' if index else '\n'
             stream.write(separator + _entry_text(index, result))
-            official = {key: result[key] for key in RESULT_KEYS if key in result}
-            entry.write(separator + _entry_text(index, official))
-        stream.write('\n]\n')
-        entry.write('\n]\n')
+            if entry is not None:
+                official = {key: result[key] for key in RESULT_KEYS if key in result}
+                entry.write(separator + _entry_text(index, official))
+        for one in streams:
+            one.write('\n]\n')
 
 
 def read_results(path: str | os.PathLike) -> list[dict[str, Any]]:
