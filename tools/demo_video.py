@@ -12,7 +12,7 @@ from vispropnet.apis.command_line import add_config_options
 from vispropnet.errors import UserError, report_user_errors
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parses the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -50,7 +50,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--device', help='cpu, cuda or cuda:N (cuda where there is one)')
     add_config_options(parser)
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -93,9 +93,9 @@ def run(args: argparse.Namespace) -> int:
     return 130 if outcome.interrupted and source.kind != 'camera' else 0
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Runs the command."""
-    args = parse_args()
+    args = parse_args(arguments)
     with report_user_errors():
         status = run(args)
     raise SystemExit(status)

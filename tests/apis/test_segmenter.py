@@ -59,10 +59,7 @@ def test_the_frame_is_fitted_into_the_scale_and_results_are_not(model):
     model.step = watch
     try:
         frame = frames(1, (120, 200, 3))[0]
-        found = [
-            VideoSegmenter(model).step(frame),
-            VideoSegmenter(model, scale=(64, 64)).step(frame),
-        ]
+        found = [VideoSegmenter(model, scale=scale).step(frame) for scale in (None, (64, 64))]
     finally:
         del model.step
     # The config's video_scale is 160 x 96: 200 x 120 becomes 160 x 96; padded to 32s.

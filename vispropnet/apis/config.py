@@ -106,6 +106,7 @@ def _parse_overrides(overrides: Sequence[str]) -> dict:
 def _check_top_level(options: dict, config: Config, path: str) -> None:
     known = set(config.keys()) | set(inspect.signature(Runner.__init__).parameters) - {'self'}
     known |= {'trust_checkpoint', 'find_unused_parameters', 'auto_scale_lr', 'data_root'}
+    known |= {'acceleration', 'video_scale'}
     for key in options:
         top = key.split('.')[0]
         if top not in known:

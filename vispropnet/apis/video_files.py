@@ -1,4 +1,4 @@
-"""A video in, an annotated video, a result file and masks out: ``tools/demo_video.py`` calls this."""
+"""A video in; an annotated video, a result file and masks out (``tools/demo_video.py``)."""
 
 from __future__ import annotations
 
@@ -141,7 +141,9 @@ def _outputs(
 ) -> list[_VideoOutput | _ResultOutput | _MaskOutput]:
     outputs: list[_VideoOutput | _ResultOutput | _MaskOutput] = []
     if video is not None:
-        outputs.append(_VideoOutput(video, fps or source.fps, codec, model.classes))
+        outputs.append(
+            _VideoOutput(video, source.fps if fps is None else fps, codec, model.classes)
+        )
     if results is not None:
         outputs.append(_ResultOutput(results, model, source.name))
     if masks is not None:

@@ -1,0 +1,261 @@
+import json
+import os
+import re
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.videos import cut, number_of, numbered_frame, read_video, write_h264
+from vispropnet.apis import init_model
+from vispropnet.datasets.annotation_file import read_annotation_file
+from vispropnet.evaluation.result_file import read_results
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = str(ROOT / 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py')
+CHECK = runpy.run_path(str(ROOT / 'tools/check_data.py'))['main']
+# An untrained model scores low; with this it finds ten things in any frame.
+EAGER = ['--score-thr', '0', '--cfg-options', 'model.detector.test_cfg.rcnn.score_thr=0.0']
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory):
+    torch.manual_seed(0)
+    model = init_model(CONFIG, None, 'cpu')
+    model.init_weights()
+    path = tmp_path_factory.mktemp('model') / 'weights.pth'
+    names = ['disc', 'square', 'star', 'triangle']
+    meta = dict(dataset_meta=dict(classes=names, category_ids=[2, 4, 6, 8]))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
+    return str(path)
+
+
+@pytest.fixture(scope='module')
+def run(checkpoint):
+    main = runpy.run_path(str(ROOT / 'tools/demo_video.py'))['main']
+
+    def run(source, *options):
+        """Runs the command; gives its exit status."""
+        with pytest.raises(SystemExit) as stop:
+            main([CONFIG, checkpoint, str(source), *map(str, options)])
+        return stop.value.code
+
+    return run
+
+
+def write_folder(folder, count=4, size=(64, 48)):
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        cv2.imwrite(str(folder / f'{number}.png'), numbered_frame(number, size))
+    return folder
+
+
+def sound(results):
+    """Has tools/check_data.py look at a result file; gives its tracks and its video."""
+    description = results.with_name(f'{results.stem}_video.json')
+    CHECK(['--results', str(results), '--ann', str(description)])  # exits if there is an error
+    return read_results(results), read_annotation_file(description)
+
+
+def test_video_to_video_results_and_masks(run, tmp_path, capsys):
+    write_h264(tmp_path / 'in.mp4', 12, size=(640, 360), fps=12.5)
+    out, results, masks = (tmp_path / name for name in ('out.mp4', 'out.json', 'masks'))
+    assert run(tmp_path / 'in.mp4', '--out', out, '--json', results, '--masks', masks, *EAGER) == 0
+    said = capsys.readouterr()
+    assert re.match(r'12 frames, 120 instances, [\d.]+ s \([\d.]+ frames per second\)', said.out)
+    assert '12/12' in said.err and 'frame/s' in said.err
+    for path in (out, results, masks):
+        assert str(path) in said.out
+
+    frames = read_video(out)
+    assert len(frames) == 12 and frames[0].shape == (360, 640, 3)
+    assert cv2.VideoCapture(str(out)).get(cv2.CAP_PROP_FPS) == pytest.approx(12.5)
+    tracks, description = sound(results)
+    video = description['videos'][0]
+    assert (video['width'], video['height'], video['length']) == (640, 360, 12)
+    assert [one['id'] for one in description['categories']] == [2, 4, 6, 8]
+    assert sum(mask is not None for one in tracks for mask in one['segmentations']) == 120
+    assert not results.with_suffix('.zip').exists()
+
+    pictures = sorted(masks.iterdir())
+    assert [one.name for one in pictures] == [f'{number:08d}.png' for number in range(12)]
+    with Image.open(pictures[0]) as picture:
+        assert picture.size == (640, 360) and 1 <= np.array(picture).max() <= 10
+
+
+def test_chosen_frames_scaled_down(run, tmp_path):
+    write_h264(tmp_path / 'in.mp4', 20, fps=20)
+    options = ['--every', 3, '--start', '0.2s', '--end', 15, '--max-size', 160]
+    out = tmp_path / 'out.mp4'
+    # No instance scores 1: the frames stay as they are.
+    assert run(tmp_path / 'in.mp4', '--out', out, *options, '--score-thr', 1) == 0
+    frames = read_video(out)
+    assert [number_of(frame) for frame in frames] == [4, 7, 10, 13]
+    # Enlarged by 3, so that labels can be read.
+    assert frames[0].shape == (270, 480, 3)
+    assert cv2.VideoCapture(str(out)).get(cv2.CAP_PROP_FPS) == pytest.approx(20 / 3, rel=1e-3)
+
+
+def test_folder_with_other_files_in_it(run, tmp_path, capsys):
+    folder = write_folder(tmp_path / 'frames', 5)
+    (folder / 'notes.txt').write_text('no image')
+    (folder / '2.png').write_bytes(b'damaged')
+    assert run(folder, '--json', tmp_path / 'out.json', *EAGER) == 0
+    said = capsys.readouterr().err
+    assert 'notes.txt' in said and '2.png' in said
+    _, description = sound(tmp_path / 'out.json')
+    assert description['videos'][0]['file_names'] == ['0.png', '1.png', '3.png', '4.png']
+
+
+@pytest.mark.parametrize('size', [(1, 1), (31, 2), (17, 64)])
+def test_tiny_frames(run, tmp_path, size):
+    folder = write_folder(tmp_path / 'frames', 2, size)
+    assert run(folder, '--out', tmp_path / 'o.mp4', '--json', tmp_path / 'o.json', *EAGER) == 0
+    assert len(read_video(tmp_path / 'o.mp4')) == 2
+    _, description = sound(tmp_path / 'o.json')
+    assert (description['videos'][0]['width'], description['videos'][0]['height']) == size
+
+
+def test_single_frame_and_nothing_found(run, tmp_path, capsys):
+    cv2.imwrite(str(tmp_path / 'one.jpg'), numbered_frame(5))
+    assert run(tmp_path / 'one.jpg', '--json', tmp_path / 'o.json', '--score-thr', 1) == 0
+    tracks, description = sound(tmp_path / 'o.json')
+    assert tracks == [] and description['videos'][0]['length'] == 1
+    assert '1 frames, 0 instances' in capsys.readouterr().out
+
+
+def test_truncated_video(run, tmp_path, capsys):
+    write_h264(tmp_path / 'whole.mp4', 40, faststart=True, every_key=10)
+    cut(tmp_path / 'whole.mp4', tmp_path / 'cut.mp4', 0.7)
+    assert run(tmp_path / 'cut.mp4', '--json', tmp_path / 'o.json', *EAGER) == 0
+    assert re.search(r'note: .*cut.mp4: \d+ of 40 frames are lost', capsys.readouterr().err)
+    _, description = sound(tmp_path / 'o.json')
+    assert 5 < description['videos'][0]['length'] < 40
+
+
+def test_frames_before_a_fault_are_kept(run, tmp_path, capsys, monkeypatch):
+    """Here the disk becomes full while the third frame is written."""
+    from vispropnet.apis import video_files
+    from vispropnet.errors import UserError
+
+    written = []
+
+    def write(path, *arguments):
+        if len(written) == 2:
+            raise UserError('the disk is full.')
+        written.append(path)
+
+    monkeypatch.setattr(video_files, 'write_mask_png', write)
+    out, results = tmp_path / 'out.mp4', tmp_path / 'out.json'
+    options = ['--out', out, '--json', results, '--masks', tmp_path / 'masks', *EAGER]
+    assert run(write_folder(tmp_path / 'frames', 5), *options) == 2
+    said = capsys.readouterr()
+    assert said.err.rstrip().endswith('error: the disk is full.')
+    assert said.out.startswith('2 frames') and str(out) in said.out
+    assert len(read_video(out)) == 3
+    sound(results)
+
+
+def test_ctrl_c_leaves_what_was_done(checkpoint, tmp_path):
+    write_h264(tmp_path / 'in.mp4', 900)
+    out, results = tmp_path / 'out.mp4', tmp_path / 'out.json'
+    command = [sys.executable, 'tools/demo_video.py', CONFIG, checkpoint, tmp_path / 'in.mp4']
+    command += ['--out', out, '--json', results, '--masks', tmp_path / 'masks', *EAGER]
+    process = subprocess.Popen(
+        list(map(str, command)),
+        cwd=ROOT,
+        env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / 'masks/00000004.png').exists() and time.monotonic() < deadline:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    said, told = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert 'interrupted: what was done so far is written' in told and 'Traceback' not in told
+    done = int(said.split()[0])
+    assert 5 <= done < 900
+    # The frame that it was at may be in some of the files only.
+    assert done <= len(read_video(out)) <= done + 1
+    tracks, description = sound(results)
+    assert done <= description['videos'][0]['length'] <= done + 1 and tracks
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *('in.mp4', 'masks', 'out.json', 'out.mp4', 'out_video.json')
+    ]
+
+
+def test_outputs_that_cannot_be_written_are_told_before_the_work(run, tmp_path, capsys):
+    folder = write_folder(tmp_path / 'frames')
+    (tmp_path / 'file').write_text('')
+    (tmp_path / 'taken.json').mkdir()
+    for options, message in (
+        ([], 'nothing to write: pass --out MP4, --json JSON or --masks DIR.'),
+        (['--out', tmp_path / 'o.avi'], r'o\.avi must be named \.mp4'),
+        (['--out', tmp_path / 'file/o.mp4'], r'cannot make the folder of .*file/o\.mp4'),
+        (['--json', tmp_path / 'o.txt'], r'o\.txt must be named \.json'),
+        (['--json', tmp_path / 'file/o.json'], r'cannot make the folder of .*file/o\.json'),
+        (['--json', tmp_path / 'taken.json'], r'taken\.json is a folder'),
+        (['--masks', tmp_path / 'file'], 'cannot make the folder of .*file'),
+        (['--out', tmp_path / 'o.mp4', '--fps', 0], 'fps of video .* above 0, got 0'),
+    ):
+        assert run(folder, *options) == 2
+        said = capsys.readouterr().err
+        assert re.search(f'error: .*{message}', said), said
+        assert 'segmenting' not in said and 'Traceback' not in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['file', 'frames', 'taken.json']
+
+
+def test_bad_input_is_one_message_and_status_2(run, tmp_path, capsys):
+    (tmp_path / 'text.mp4').write_text('no video at all')
+    (tmp_path / 'noise.mp4').write_bytes(bytes(range(256)) * 40)
+    (tmp_path / 'empty').mkdir()
+    write_folder(tmp_path / 'mixed', 2)
+    cv2.imwrite(str(tmp_path / 'mixed/2.png'), numbered_frame(2, (80, 48)))
+    folder = write_folder(tmp_path / 'frames')
+    for source, options, message in (
+        (tmp_path / 'none.mp4', [], r'none\.mp4.* not found'),
+        (tmp_path / 'text.mp4', [], r'text\.mp4 is a text, not a video'),
+        (tmp_path / 'noise.mp4', [], r'noise\.mp4 cannot be opened'),
+        (tmp_path / 'empty', [], 'empty'),
+        (tmp_path / 'mixed', [], '64x48.*80x48|80x48.*64x48'),
+        ('97', [], 'camera 97 cannot be opened'),
+        (folder, ['--start', 9], 'start=9'),
+        (folder, ['--start', 'soon'], 'soon'),
+        (folder, ['--every', 0], 'every'),
+        (folder, ['--max-size', 0], 'max_size'),
+        (folder, ['--score-thr', 2], 'score_threshold must be from 0 to 1, got 2'),
+        (folder, ['--scale', 0, 5], r'scale must be a width and a height, got \(0, 5\)'),
+        (folder, ['--device', 'cuda:77'], 'device cuda:77'),
+    ):
+        assert run(source, '--json', tmp_path / 'o.json', *options) == 2
+        said = capsys.readouterr().err
+        assert re.search(f'error: .*({message})', said), said
+        assert 'Traceback' not in said and not (tmp_path / 'o.json').exists()
+
+
+def test_help_is_quick(run_python):
+    start = time.monotonic()
+    done = run_python('-X', 'importtime', ROOT / 'tools/demo_video.py', '--help')
+    assert done.returncode == 0 and '--score-thr' in done.stdout
+    assert time.monotonic() - start < 30
+    assert ' torch' not in done.stderr and ' cv2' not in done.stderr
+
+
+def test_json_is_plain(run, tmp_path):
+    """Nothing but what the official form has, and 'propagated'."""
+    run(write_folder(tmp_path / 'frames', 2), '--json', tmp_path / 'o.json', *EAGER)
+    for track in json.loads((tmp_path / 'o.json').read_text()):
+        assert set(track) == {'video_id', 'category_id', 'score', 'segmentations'}
+        assert track['video_id'] == 1 and track['category_id'] in (2, 4, 6, 8)
