@@ -27,9 +27,10 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     out.add_argument('--fps', type=float, help="frames a second of --out (the input's, or 10)")
     out.add_argument(
         '--codec',
-        choices=('vp9', 'mpeg4'),
-        default='vp9',
-        help='of --out: vp9 plays in browsers, mpeg4 is many times faster to write (%(default)s)',
+        choices=('auto', 'vp9', 'mpeg4'),
+        default='auto',
+        help='of --out: vp9 plays in browsers, mpeg4 is many times faster to write; auto: vp9 up '
+        'to 2560x1440 pixels (%(default)s)',
     )
     frames = parser.add_argument_group('which frames')
     frames.add_argument('--every', type=int, default=1, metavar='N', help='only every N-th')

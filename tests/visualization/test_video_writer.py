@@ -66,8 +66,9 @@ def test_odd_and_tiny_frames_repeat_their_edge(tmp_path, codec, size, padded):
 
 def test_a_huge_frame(tmp_path):
     frame = np.full((4320, 7680, 3), (10, 200, 90), np.uint8)
-    with VideoWriter(tmp_path / 'a.mp4', codec='mpeg4') as writer:
+    with VideoWriter(tmp_path / 'a.mp4') as writer:
         writer.write(frame)
+    assert writer.codec == 'mpeg4' and '7680x4320' in writer.notes()[0]
     (found,) = read_video(tmp_path / 'a.mp4')
     assert np.abs(found[::100, ::100].astype(int) - (10, 200, 90)).max() < 12
 
@@ -100,7 +101,7 @@ def test_rates_that_no_player_takes(tmp_path):
 def test_bad_paths_and_codecs_are_named_before_work_begins(tmp_path):
     with pytest.raises(UserError, match='video .*a.avi must be named .mp4'):
         VideoWriter(tmp_path / 'a.avi')
-    with pytest.raises(UserError, match="codec must be one of vp9, mpeg4, got 'h264'"):
+    with pytest.raises(UserError, match="codec must be one of auto, vp9, mpeg4, got 'h264'"):
         VideoWriter(tmp_path / 'a.mp4', codec='h264')
     (tmp_path / 'b.mp4').mkdir()
     with pytest.raises(UserError, match='cannot write .*b.mp4: it is a folder'):

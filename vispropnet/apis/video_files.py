@@ -63,7 +63,7 @@ def segment_to_files(
     score_threshold: float = 0.3,
     scale: tuple[int, int] | None = None,
     fps: float | None = None,
-    codec: str = 'vp9',
+    codec: str = 'auto',
 ) -> Outcome:
     """Segments a video and writes what was found, in memory that does not grow with its length.
 

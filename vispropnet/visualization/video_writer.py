@@ -21,6 +21,9 @@ from vispropnet.fileio import atomic_path
 
 # OpenCV's wheels bring no encoder for H.264.
 _FOURCC = {'vp9': 'vp09', 'mpeg4': 'mp4v'}
+_AUTO = 'auto'
+# Above, VP9 takes seconds and gigabytes for a frame.
+_MOST_PIXELS_IN_VP9 = 2560 * 1440
 _DEFAULT_FPS = 10.0
 _RATES = (0.01, 1000.0)
 # MPEG-4 tells times as whole numbers of 16 bits; two decimals fit for rates up to 655.
@@ -50,20 +53,21 @@ class VideoWriter:
         path: The file, ``*.mp4``. Missing parent folders are made.
         fps: Frames a second; None takes 10.
         codec: ``'vp9'`` plays in browsers too; ``'mpeg4'`` is many times faster to write. Without
-            an encoder for VP9, MPEG-4 is written (see :meth:`notes`).
+            an encoder for VP9, MPEG-4 is written. ``'auto'`` is VP9 up to 2560x1440 pixels, and
+            MPEG-4 above. :meth:`notes` tells what it came to.
 
     Raises:
         UserError: if the path, the rate or the codec does not fit, or the folder cannot be written.
     """
 
     def __init__(
-        self, path: str | os.PathLike, fps: float | None = None, codec: str = 'vp9'
+        self, path: str | os.PathLike, fps: float | None = None, codec: str = _AUTO
     ) -> None:
         self._path = Path(path)
         if self._path.suffix.lower() != '.mp4':
             raise UserError(f'video {path} must be named .mp4.')
-        if codec not in _FOURCC:
-            raise UserError(f'codec must be one of {", ".join(_FOURCC)}, got {codec!r}.')
+        if codec not in (_AUTO, *_FOURCC):
+            raise UserError(f'codec must be one of {", ".join((_AUTO, *_FOURCC))}, got {codec!r}.')
         fps = _DEFAULT_FPS if fps is None else float(fps)
         if not (math.isfinite(fps) and fps > 0):
             raise UserError(f'fps of video {path} must be a number above 0, got {fps}.')
@@ -143,6 +147,13 @@ class VideoWriter:
         quiet_opencv()
         _check_space(self._path, frames=0, size=0)
         height, width = (_padded_side(side) for side in shape[:2])
+        if self.codec == _AUTO:
+            self.codec = 'vp9' if height * width <= _MOST_PIXELS_IN_VP9 else 'mpeg4'
+            if self.codec == 'mpeg4':
+                self._notes.append(
+                    f'video {self._path} is in MPEG-4, which browsers do not play: VP9 takes very '
+                    f'long for {width}x{height} pixels (smaller frames, or the codec vp9, do it).'
+                )
         file = atomic_path(self._path)
         temporary = file.__enter__()
         writer = _open(temporary, self.codec, self._fps, (width, height))
