@@ -11,12 +11,14 @@ import torch
 from mmengine.config import Config
 
 from tests.apis.conftest import logged, quick
+from vispropnet.apis.config import load_config
+from vispropnet.apis.running import copy_in_the_background, train
 from vispropnet.apis.running import test as run_test
-from vispropnet.apis.running import train
 from vispropnet.engine.acceleration import BFloat16OptimWrapper
 from vispropnet.errors import UserError
 from vispropnet.evaluation.average_precision import METRIC_NAMES, evaluate_tracks
 from vispropnet.evaluation.result_file import read_results
+from vispropnet.registry import MODELS
 
 # Weights that are hardly trained find something only if all is kept.
 EAGER = 'model.detector.test_cfg.rcnn.score_thr=0.0'
@@ -395,3 +397,14 @@ def test_a_rank_ends_before_it_is_torn_down(run_python, tmp_path):
     )
     done = run_python('-c', code)
     assert done.returncode == 0 and done.stdout.splitlines()[-1] == 'done'
+
+
+def test_copies_to_a_gpu_go_on_in_the_background(small):
+    config = load_config(small, ['val_dataloader.pin_memory=False'])
+    copy_in_the_background(config)
+    assert config.train_dataloader.pin_memory and config.test_dataloader.pin_memory
+    assert not config.val_dataloader.pin_memory  # as it was asked for
+    assert MODELS.build(config.model).data_preprocessor._non_blocking
+    config.pop('val_dataloader')
+    config.model.pop('data_preprocessor')
+    copy_in_the_background(config)

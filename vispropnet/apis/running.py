@@ -16,7 +16,7 @@ from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.runner.checkpoint import find_latest_checkpoint
 
-from vispropnet.apis.config import explain_config_errors, load_config
+from vispropnet.apis.config import LOADERS, explain_config_errors, load_config
 from vispropnet.engine.acceleration import (
     Acceleration,
     keep_freed_memory,
@@ -295,3 +295,19 @@ def _set_up(
         raise UserError(f'work dir {cfg.work_dir} cannot be made: {error.strerror}.') from None
     cfg.launcher = launcher
     cfg.trust_checkpoint = trust_checkpoint
+    if torch.cuda.is_available():
+        copy_in_the_background(cfg)
+
+
+def copy_in_the_background(cfg: Config) -> None:
+    """Lets frames be copied to a GPU while it works, which takes pinned memory.
+
+    Args:
+        cfg: The config; changed in place. What it says itself stays.
+    """
+    for name in LOADERS:
+        if cfg.get(name) is not None:
+            cfg[name].setdefault('pin_memory', True)
+    preprocessor = cfg.model.get('data_preprocessor')
+    if preprocessor is not None:
+        preprocessor.setdefault('non_blocking', True)
