@@ -17,20 +17,22 @@ def readme(pytestconfig):
     return (pytestconfig.rootpath / 'README.md').read_text(encoding='utf-8')
 
 
-def test_python_example_runs(readme, pytestconfig, tmp_path, monkeypatch):
+def test_python_example_runs(readme, pytestconfig, tmp_path, monkeypatch, capsys):
     example = next(
         code for code in re.findall(r'```python\n(.*?)```', readme, re.DOTALL) if 'step(' in code
     )
     config = str(pytestconfig.rootpath / SMALL)
     monkeypatch.chdir(tmp_path)
     write_moving_shapes(
-        'data/moving_shapes', train_videos=1, val_videos=2, frames=2, size=(96, 64), progress=False
+        'data/moving_shapes', train_videos=1, val_videos=1, frames=3, size=(96, 64), progress=False
     )
     torch.save(dict(state_dict=MODELS.build(load_config(config).model).state_dict()), 'weights.pth')
-    names = dict(CONFIG=config, CHECKPOINT='weights.pth')
+    (video,) = (tmp_path / 'data/moving_shapes/valid/JPEGImages').iterdir()
+    names = dict(CONFIG=config, CHECKPOINT='weights.pth', VIDEO=video)
     exec(compile(example, 'README.md', 'exec'), names)
-    assert names['metainfo']['video_id'] == 2 and names['state'].num_frames == 2
-    assert names['instances'].masks.shape[1:] == (64, 96)
+    assert len(capsys.readouterr().out.splitlines()) == 3  # one for each frame
+    assert names['frame'].index == 2 and names['masks'].shape[1:] == (64, 96)
+    assert names['found'].masks.size == (64, 96) and names['segmenter'].num_frames == 0
 
 
 def test_files_and_configs_that_it_names_exist(readme, pytestconfig):
