@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from vispropnet.benchmarks.inputs import moving_pyramids, settle_norms
-from vispropnet.benchmarks.measure import Comparison, Variant, compare, quiet, report
+from vispropnet.benchmarks.measure import Comparison, Variant, compare, report
+from vispropnet.engine.quiet import quiet
 
 MIB = 2**20
 

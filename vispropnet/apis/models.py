@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +14,7 @@ from vispropnet.apis.config import explain_config_errors, load_config
 from vispropnet.engine.acceleration import prepare_for_inference
 from vispropnet.engine.checkpoint import load_weights, read_checkpoint
 from vispropnet.engine.legacy_checkpoint import other_conventions
+from vispropnet.engine.quiet import quiet
 from vispropnet.errors import UserError
 from vispropnet.models.detectors import VISDetector
 from vispropnet.registry import MODELS
@@ -94,15 +92,3 @@ def _categories(model: VISDetector, meta: Mapping) -> tuple[tuple[str, ...], tup
         names = tuple(f'category {number}' for number in range(1, count + 1))
     ids = tuple(meta.get('category_ids') or ())
     return names, ids if len(ids) == len(names) else tuple(range(1, len(names) + 1))
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Swallows what mmdet prints on import, and mmengine while a model is built."""
-    before = logging.root.manager.disable
-    logging.disable(logging.INFO)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(before)

@@ -13,9 +13,9 @@ import torch
 from mmcv.transforms import Compose
 from mmengine.structures import InstanceData
 
-from vispropnet.apis.models import quiet
 from vispropnet.datasets.frame_sources import FrameSource, SourceFrame, open_source
 from vispropnet.datasets.reading_ahead import read_ahead
+from vispropnet.engine.quiet import quiet
 from vispropnet.errors import UserError
 from vispropnet.models.detectors import VISDetector
 from vispropnet.models.frame_masks import FrameMasks

@@ -16,9 +16,9 @@ from vispropnet.benchmarks.measure import (
     circumstances,
     compare,
     largest_difference,
-    quiet,
     report,
 )
+from vispropnet.engine.quiet import quiet
 from vispropnet.models.necks.attention_neck import AttentionNeck
 from vispropnet.registry import MODELS
 

@@ -14,8 +14,9 @@ import mmdet
 import numpy as np
 
 from vispropnet.benchmarks.checks import check_positive
-from vispropnet.benchmarks.measure import Variant, circumstances, compare, quiet, report, say
+from vispropnet.benchmarks.measure import Variant, circumstances, compare, report, say
 from vispropnet.benchmarks.tracks_inputs import TrackSet, draw_track_set
+from vispropnet.engine.quiet import quiet
 from vispropnet.errors import UserError
 from vispropnet.evaluation.average_precision import FIGURES, evaluate_tracks
 from vispropnet.evaluation.confidence import confidence_intervals, resample_videos

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from vispropnet.apis.config import explain_config_errors
 from vispropnet.benchmarks.inputs import settle_norms
-from vispropnet.benchmarks.measure import quiet
+from vispropnet.engine.quiet import quiet
 from vispropnet.errors import UserError
 from vispropnet.models.detectors import VISDetector
 from vispropnet.registry import MODELS

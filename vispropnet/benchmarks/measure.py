@@ -8,9 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-import io
 import json
-import logging
 import math
 import multiprocessing
 import os
@@ -18,7 +16,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -179,18 +177,6 @@ def largest_difference(one: Tensor, other: Tensor) -> float:
 def say(text: str) -> None:
     """Tells how far it is; stdout is for the result."""
     print(text, file=sys.stderr, flush=True)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Swallows what mmengine says while a model is built: a line for each of its weights."""
-    before = logging.root.manager.disable
-    logging.disable(logging.INFO)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(before)
 
 
 def _time(variant: Variant, device: str) -> float:

@@ -15,10 +15,10 @@ from vispropnet.benchmarks.measure import (
     circumstances,
     compare,
     largest_difference,
-    quiet,
     report,
 )
 from vispropnet.benchmarks.plain_propagation import plain_logits, plain_probabilities
+from vispropnet.engine.quiet import quiet
 from vispropnet.errors import UserError
 from vispropnet.models.prop_heads.propagation_head import PropagationHead
 from vispropnet.models.trackers.track_recovery import TrackRecovery
