@@ -1,15 +1,20 @@
 """Segments a video file, a folder of frames or a camera, and writes an annotated video.
 
-What was done until Ctrl-C, or until the input turned out bad, is complete and playable.
+What was done until Ctrl-C (or SIGTERM), or until the input turned out bad, is complete.
 """
 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+from typing import TYPE_CHECKING
 
 from vispropnet.apis.command_line import add_config_options
 from vispropnet.errors import UserError, report_user_errors
+
+if TYPE_CHECKING:
+    from vispropnet.apis.video_files import Outcome
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -21,7 +26,11 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('checkpoint', help='weights, as tools/train.py writes them')
     parser.add_argument('input', help='video file, folder of images, or number of a camera')
     out = parser.add_argument_group('what is written (at least one)')
-    out.add_argument('--out', metavar='MP4', help='the video with the instances drawn')
+    out.add_argument(
+        '--out',
+        metavar='MP4',
+        help='the video with the instances drawn; one narrower than 480 pixels is enlarged',
+    )
     out.add_argument('--json', metavar='JSON', help='result file in the official form')
     out.add_argument('--masks', metavar='DIR', help='one PNG per frame; pixel value: the track')
     out.add_argument('--fps', type=float, help="frames a second of --out (the input's, or 10)")
@@ -58,11 +67,18 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command; gives its exit status."""
     if args.out is None and args.json is None and args.masks is None:
         raise UserError('nothing to write: pass --out MP4, --json JSON or --masks DIR.')
-    from vispropnet.apis.models import init_model
-    from vispropnet.apis.video_files import segment_to_files
+    if not 0 <= args.score_thr <= 1:
+        raise UserError(f'--score-thr must be from 0 to 1, got {args.score_thr:g}.')
+    for name, value in (('--every', args.every), ('--max-size', args.max_size)):
+        if value is not None and value < 1:
+            raise UserError(f'{name} must be 1 or more, got {value}.')
+    # First of all the input, which takes no time, then what is heavy to import.
     from vispropnet.datasets.frame_sources import open_source
 
     with open_source(args.input, args.every, args.start, args.end, args.max_size) as source:
+        from vispropnet.apis.models import init_model
+        from vispropnet.apis.video_files import segment_to_files
+
         model = init_model(
             args.config, args.checkpoint, args.device, args.cfg_options, args.trust_checkpoint
         )
@@ -77,26 +93,43 @@ def run(args: argparse.Namespace) -> int:
             fps=args.fps,
             codec=args.codec,
         )
-    for note in outcome.notes:
-        print(f'note: {note}', file=sys.stderr)
-    if outcome.interrupted:
-        print('interrupted: what was done so far is written', file=sys.stderr)
-    rate = outcome.frames / max(outcome.seconds, 1e-9)
-    print(
-        f'{outcome.frames} frames, {outcome.instances} instances, {outcome.seconds:.1f} s '
-        f'({rate:.2f} frames per second)'
-    )
-    for path in outcome.files:
-        print(f'  {path}')
+    report(outcome)
     if outcome.error is not None:
         raise outcome.error
     # A camera has no other end.
     return 130 if outcome.interrupted and source.kind != 'camera' else 0
 
 
+def report(outcome: Outcome) -> None:
+    """Says what came of it."""
+    for note in outcome.notes:
+        print(f'note: {note}', file=sys.stderr)
+    if outcome.interrupted:
+        done = 'what was done so far is written' if outcome.frames else 'nothing was done yet'
+        print(f'interrupted: {done}', file=sys.stderr)
+    if not outcome.frames:
+        return
+    rate = outcome.frames / max(outcome.seconds, 1e-9)
+    frames = f'{outcome.frames} frame{"s" if outcome.frames > 1 else ""}'
+    print(
+        f'{frames}, {outcome.instances} instances, {outcome.seconds:.1f} s '
+        f'({rate:.2f} frames per second)'
+    )
+    for path in outcome.files:
+        print(f'  {path}')
+
+
+def interrupt(number: int, frame: object) -> None:
+    """Has a signal that asks the process to end do what Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command."""
     args = parse_args(arguments)
+    for name in ('SIGTERM', 'SIGHUP'):
+        if hasattr(signal, name):  # Windows has not all
+            signal.signal(getattr(signal, name), interrupt)
     with report_user_errors():
         status = run(args)
     raise SystemExit(status)

@@ -2,6 +2,7 @@ import json
 import os
 import re
 import runpy
+import shlex
 import signal
 import subprocess
 import sys
@@ -129,7 +130,7 @@ def test_single_frame_and_nothing_found(run, tmp_path, capsys):
     assert run(tmp_path / 'one.jpg', '--json', tmp_path / 'o.json', '--score-thr', 1) == 0
     tracks, description = sound(tmp_path / 'o.json')
     assert tracks == [] and description['videos'][0]['length'] == 1
-    assert '1 frames, 0 instances' in capsys.readouterr().out
+    assert '1 frame, 0 instances' in capsys.readouterr().out
 
 
 def test_truncated_video(run, tmp_path, capsys):
@@ -143,7 +144,7 @@ def test_truncated_video(run, tmp_path, capsys):
 
 def test_frames_before_a_fault_are_kept(run, tmp_path, capsys, monkeypatch):
     """Here the disk becomes full while the third frame is written."""
-    from vispropnet.apis import video_files
+    from vispropnet.apis import video_outputs
     from vispropnet.errors import UserError
 
     written = []
@@ -153,7 +154,7 @@ def test_frames_before_a_fault_are_kept(run, tmp_path, capsys, monkeypatch):
             raise UserError('the disk is full.')
         written.append(path)
 
-    monkeypatch.setattr(video_files, 'write_mask_png', write)
+    monkeypatch.setattr(video_outputs, 'write_mask_png', write)
     out, results = tmp_path / 'out.mp4', tmp_path / 'out.json'
     options = ['--out', out, '--json', results, '--masks', tmp_path / 'masks', *EAGER]
     assert run(write_folder(tmp_path / 'frames', 5), *options) == 2
@@ -164,7 +165,8 @@ def test_frames_before_a_fault_are_kept(run, tmp_path, capsys, monkeypatch):
     sound(results)
 
 
-def test_ctrl_c_leaves_what_was_done(checkpoint, tmp_path):
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_leaves_what_was_done(checkpoint, tmp_path, number):
     write_h264(tmp_path / 'in.mp4', 900)
     out, results = tmp_path / 'out.mp4', tmp_path / 'out.json'
     command = [sys.executable, 'tools/demo_video.py', CONFIG, checkpoint, tmp_path / 'in.mp4']
@@ -181,9 +183,10 @@ def test_ctrl_c_leaves_what_was_done(checkpoint, tmp_path):
     while not (tmp_path / 'masks/00000004.png').exists() and time.monotonic() < deadline:
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     said, told = process.communicate(timeout=120)
     assert process.returncode == 130
+    assert 'interrupted: completing the files; once more drops them' in told
     assert 'interrupted: what was done so far is written' in told and 'Traceback' not in told
     done = int(said.split()[0])
     assert 5 <= done < 900
@@ -207,7 +210,8 @@ def test_outputs_that_cannot_be_written_are_told_before_the_work(run, tmp_path, 
         (['--json', tmp_path / 'o.txt'], r'o\.txt must be named \.json'),
         (['--json', tmp_path / 'file/o.json'], r'cannot make the folder of .*file/o\.json'),
         (['--json', tmp_path / 'taken.json'], r'taken\.json is a folder'),
-        (['--masks', tmp_path / 'file'], 'cannot make the folder of .*file'),
+        (['--masks', tmp_path / 'file'], 'file is a file: masks take a folder'),
+        (['--masks', folder], 'frames holds the input: name another folder for the masks'),
         (['--out', tmp_path / 'o.mp4', '--fps', 0], 'fps of video .* above 0, got 0'),
     ):
         assert run(folder, *options) == 2
@@ -215,6 +219,37 @@ def test_outputs_that_cannot_be_written_are_told_before_the_work(run, tmp_path, 
         assert re.search(f'error: .*{message}', said), said
         assert 'segmenting' not in said and 'Traceback' not in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ['file', 'frames', 'taken.json']
+
+
+def test_the_input_is_not_overwritten(run, tmp_path, capsys):
+    write_h264(tmp_path / 'clip.mp4', 3)
+    (tmp_path / 'link.mp4').symlink_to('clip.mp4')
+    before = (tmp_path / 'clip.mp4').read_bytes()
+    clip, link = 'clip.mp4', 'link.mp4'
+    for source, out in ((clip, clip), (link, clip), (clip, link)):
+        assert run(tmp_path / source, '--out', tmp_path / out) == 2
+        assert f'{out} is the input: name another file' in capsys.readouterr().err
+    assert (tmp_path / 'clip.mp4').read_bytes() == before
+    cv2.imwrite(str(tmp_path / 'one.png'), numbered_frame(1))
+    assert run(tmp_path / 'one.png', '--masks', tmp_path) == 2
+    assert 'holds the input' in capsys.readouterr().err
+
+
+def test_masks_of_another_run_are_told(run, tmp_path, capsys):
+    folder, masks = write_folder(tmp_path / 'frames', 4), tmp_path / 'masks'
+    assert run(folder, '--masks', masks) == 0
+    assert 'note' not in capsys.readouterr().err
+    assert run(folder, '--masks', masks, '--end', 3) == 0
+    assert 'masks holds 1 other PNG files, which are not of this run' in capsys.readouterr().err
+
+
+def test_without_standard_error(checkpoint, tmp_path):
+    folder = write_folder(tmp_path / 'frames', 2)
+    command = [sys.executable, 'tools/demo_video.py', CONFIG, checkpoint, str(folder)]
+    line = ' '.join(shlex.quote(one) for one in [*command, '--json', str(tmp_path / 'o.json')])
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    assert subprocess.run(f'{line} 2>&-', shell=True, cwd=ROOT, env=environment).returncode == 0
+    sound(tmp_path / 'o.json')
 
 
 def test_bad_input_is_one_message_and_status_2(run, tmp_path, capsys):
@@ -233,9 +268,9 @@ def test_bad_input_is_one_message_and_status_2(run, tmp_path, capsys):
         ('97', [], 'camera 97 cannot be opened'),
         (folder, ['--start', 9], 'start=9'),
         (folder, ['--start', 'soon'], 'soon'),
-        (folder, ['--every', 0], 'every'),
-        (folder, ['--max-size', 0], 'max_size'),
-        (folder, ['--score-thr', 2], 'score_threshold must be from 0 to 1, got 2'),
+        (folder, ['--every', 0], '--every must be 1 or more, got 0'),
+        (folder, ['--max-size', 0], '--max-size must be 1 or more, got 0'),
+        (folder, ['--score-thr', 2], '--score-thr must be from 0 to 1, got 2'),
         (folder, ['--scale', 0, 5], r'scale must be a width and a height, got \(0, 5\)'),
         (folder, ['--device', 'cuda:77'], 'device cuda:77'),
     ):

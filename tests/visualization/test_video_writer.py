@@ -1,3 +1,4 @@
+import math
 import shutil
 import threading
 from collections import namedtuple
@@ -199,6 +200,20 @@ def test_before_the_disk_is_full_the_video_is_completed(tmp_path, monkeypatch):
     assert [number_of(frame) for frame in read_video(tmp_path / 'a.mp4')] == list(range(12))
 
 
+def test_before_a_file_is_as_large_as_it_may_be_it_is_completed(tmp_path, monkeypatch):
+    limits = iter([math.inf] * 6)
+    monkeypatch.setattr(video_writer, '_largest_file', lambda: next(limits, 2**20))
+    with (
+        pytest.raises(
+            UserError, match=r'limits the size of files \(ulimit -f\): 1\.0 MiB .* 5 frames'
+        ),
+        VideoWriter(tmp_path / 'a.mp4', codec='mpeg4') as writer,
+    ):
+        for number in range(1000):
+            writer.write(numbered_frame(number))
+    assert len(read_video(tmp_path / 'a.mp4')) == 5
+
+
 def test_a_disk_that_fills_with_the_last_frames_is_told_too(tmp_path, monkeypatch):
     fill_disk(monkeypatch, [100] * 3 + [15])
     all_handed_over = threading.Event()
@@ -237,6 +252,9 @@ def test_writes_that_fail_are_no_quiet_loss(tmp_path, run_python, codec):
         'import numpy as np\n'
         'from vispropnet.errors import report_user_errors\n'
         'from vispropnet.visualization.video_writer import VideoWriter\n'
+        'from vispropnet.visualization import video_writer\n'
+        # As with a quota, which nobody tells.
+        'video_writer._largest_file = lambda: float("inf")\n'
         'signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n'
         'resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000))\n'
         'generator = np.random.default_rng(0)\n'

@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
-from vispropnet.apis.segmenter import SegmentedFrame, segment_video
+from vispropnet.apis.segmenter import segment_video
+from vispropnet.apis.video_outputs import MaskOutput, ResultOutput, VideoOutput
 from vispropnet.datasets.frame_sources import FrameSource
-from vispropnet.datasets.rle import RLE
 from vispropnet.errors import UserError
-from vispropnet.evaluation.result_file import check_folder, write_results
-from vispropnet.evaluation.tracks import TrackAccumulator
-from vispropnet.fileio import write_json
 from vispropnet.models.detectors import VISDetector
-from vispropnet.visualization.labels import Labeller
-from vispropnet.visualization.mask_png import write_mask_png
-from vispropnet.visualization.overlay import draw_instances
-from vispropnet.visualization.video_writer import VideoWriter
 
-# The one video of a result file.
-VIDEO_ID = 1
-# Frames smaller than this are enlarged by a whole factor, so that labels can be read.
-_MIN_WIDTH = 480
+Output = VideoOutput | ResultOutput | MaskOutput
 
 
 @dataclass
@@ -86,8 +76,9 @@ def segment_to_files(
         What came of it, also when bad input or a full disk ended it early.
 
     Raises:
-        UserError: before anything is done, if an output cannot be written.
+        UserError: before anything is done, if an output cannot be written or is the input.
     """
+    _spare_the_input(source, video, masks)
     outputs = _outputs(model, source, video, results, masks, fps, codec)
     outcome = Outcome()
     start = time.perf_counter()
@@ -107,14 +98,21 @@ def segment_to_files(
 def _segment(
     model: VISDetector,
     source: FrameSource,
-    outputs: Sequence[_VideoOutput | _ResultOutput | _MaskOutput],
+    outputs: Sequence[Output],
     outcome: Outcome,
     score_threshold: float,
     scale: tuple[int, int] | None,
 ) -> None:
     """Runs the video through the model and what is found into the outputs."""
     frames = segment_video(model, source, score_threshold, scale=scale)
-    bar = tqdm(total=source.length, unit='frame', desc='segmenting', dynamic_ncols=True)
+    # A process without a terminal may have no standard error at all.
+    bar = tqdm(
+        total=source.length,
+        unit='frame',
+        desc='segmenting',
+        dynamic_ncols=True,
+        disable=sys.stderr is None,
+    )
     with contextlib.closing(frames), bar:
         try:
             for frame in frames:
@@ -126,8 +124,25 @@ def _segment(
                 bar.update()
         except KeyboardInterrupt:
             outcome.interrupted = True
+            if outputs and outcome.frames and not bar.disable:
+                bar.write('interrupted: completing the files; once more drops them', sys.stderr)
     if not outcome.frames and not outcome.interrupted:
         raise UserError(f'{source.name}: there is no frame to segment.')
+
+
+def _spare_the_input(
+    source: FrameSource, video: str | os.PathLike | None, masks: str | os.PathLike | None
+) -> None:
+    """Raises an error if an output would take the place of the input."""
+    if source.path is None:
+        return
+    if video is not None and os.path.exists(video) and os.path.samefile(video, source.path):
+        raise UserError(f'{video} is the input: name another file for the output.')
+    # Masks take the names of the frames that they are of.
+    if source.kind == 'folder' and masks is not None and os.path.exists(masks):
+        path = Path(source.path)
+        if os.path.samefile(masks, path if path.is_dir() else path.parent):
+            raise UserError(f'{masks} holds the input: name another folder for the masks.')
 
 
 def _outputs(
@@ -138,145 +153,12 @@ def _outputs(
     masks: str | os.PathLike | None,
     fps: float | None,
     codec: str,
-) -> list[_VideoOutput | _ResultOutput | _MaskOutput]:
-    outputs: list[_VideoOutput | _ResultOutput | _MaskOutput] = []
+) -> list[Output]:
+    outputs: list[Output] = []
     if video is not None:
-        outputs.append(
-            _VideoOutput(video, source.fps if fps is None else fps, codec, model.classes)
-        )
+        outputs.append(VideoOutput(video, source.fps if fps is None else fps, codec, model.classes))
     if results is not None:
-        outputs.append(_ResultOutput(results, model, source.name))
+        outputs.append(ResultOutput(results, model, source.name))
     if masks is not None:
-        outputs.append(_MaskOutput(masks))
+        outputs.append(MaskOutput(masks))
     return outputs
-
-
-class _VideoOutput:
-    """The frames with their instances drawn, as a video."""
-
-    def __init__(
-        self, path: str | os.PathLike, fps: float | None, codec: str, names: Sequence[str]
-    ) -> None:
-        self._path, self._names = os.fspath(path), names
-        self._writer, self._labeller = VideoWriter(path, fps, codec), Labeller()
-
-    def __enter__(self) -> _VideoOutput:
-        self._writer.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._writer.__exit__(*error)
-
-    def add(self, frame: SegmentedFrame, rles: list[RLE]) -> None:
-        """Draws and writes a frame."""
-        found = frame.instances
-        self._writer.write(
-            draw_instances(
-                frame.image,
-                rles,
-                (found.ids + 1).tolist(),
-                found.labels.tolist(),
-                found.scores.tolist(),
-                self._names,
-                scale=-(-_MIN_WIDTH // frame.image.shape[1]),
-                propagated=found.propagated.tolist(),
-                labeller=self._labeller,
-            )
-        )
-
-    def notes(self) -> list[str]:
-        return self._writer.notes()
-
-    def files(self) -> list[str]:
-        return [self._path] if self._writer.frames else []
-
-
-class _ResultOutput:
-    """The tracks as a result file, and the video as an annotation file without annotations."""
-
-    def __init__(self, path: str | os.PathLike, model: VISDetector, name: str) -> None:
-        self._path = Path(path)
-        if self._path.suffix != '.json':
-            raise UserError(f'result file {path} must be named .json.')
-        if self._path.is_dir():
-            raise UserError(f'result file {path} is a folder; give the name of a file.')
-        check_folder(self._path)
-        self._model, self._name = model, name
-        self._tracks = TrackAccumulator()
-        self._size: tuple[int, int] | None = None
-        self._file_names: list[str] = []
-        self._written: list[str] = []
-
-    def __enter__(self) -> _ResultOutput:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        if self._size is None:
-            return
-        description = self._path.with_name(f'{self._path.stem}_video.json')
-        count, ids = len(self._file_names), self._model.category_ids
-        try:
-            write_results(self._path, self._tracks.results(VIDEO_ID, count, ids), archive=False)
-            write_json(description, self._described())
-        except OSError as error:
-            raise UserError(f'cannot write {self._path}: {error.strerror or error}.') from None
-        self._written = [os.fspath(self._path), os.fspath(description)]
-
-    def add(self, frame: SegmentedFrame, rles: list[RLE]) -> None:
-        """Takes in a frame."""
-        found = frame.instances
-        self._size = frame.image.shape[:2]
-        place = len(self._file_names)
-        self._tracks.add_frame(place, found.ids, found.labels, found.scores, rles, found.propagated)
-        self._file_names.append(frame.name)
-
-    def _described(self) -> dict[str, Any]:
-        height, width = self._size
-        video = dict(
-            id=VIDEO_ID,
-            width=width,
-            height=height,
-            length=len(self._file_names),
-            file_names=self._file_names,
-        )
-        pairs = zip(self._model.category_ids, self._model.classes, strict=True)
-        categories = [dict(id=number, name=name) for number, name in pairs]
-        return dict(info=dict(source=self._name), videos=[video], categories=categories)
-
-    def notes(self) -> list[str]:
-        return []
-
-    def files(self) -> list[str]:
-        return self._written
-
-
-class _MaskOutput:
-    """One PNG per frame."""
-
-    def __init__(self, folder: str | os.PathLike) -> None:
-        self._folder = Path(folder)
-        check_folder(self._folder / 'masks')
-        self._frames = 0
-
-    def __enter__(self) -> _MaskOutput:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        """Each file was complete when it was written."""
-
-    def add(self, frame: SegmentedFrame, rles: list[RLE]) -> None:
-        """Writes the masks of a frame."""
-        found = frame.instances
-        write_mask_png(
-            self._folder / f'{Path(frame.name).stem}.png',
-            found.ids,
-            found.masks.numpy(),
-            found.scores,
-        )
-        self._frames += 1
-
-    def notes(self) -> list[str]:
-        return []
-
-    def files(self) -> list[str]:
-        return [f'{self._folder} ({self._frames} PNG files)'] if self._frames else []

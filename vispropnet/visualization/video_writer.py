@@ -11,6 +11,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
 import cv2
 import numpy as np
 
@@ -74,6 +79,7 @@ class VideoWriter:
         if self._path.is_dir():
             raise UserError(f'cannot write {path}: it is a folder, expected the path of a file.')
         check_folder(self._path)
+        _check_space(self._path, frames=0, size=0)
         self._fps = min(max(fps, _RATES[0]), _RATES[1])
         self.codec = codec
         self.frames = 0
@@ -145,7 +151,6 @@ class VideoWriter:
     def _start(self, shape: tuple[int, ...]) -> None:
         """Opens the file for frames of a shape."""
         quiet_opencv()
-        _check_space(self._path, frames=0, size=0)
         height, width = (_padded_side(side) for side in shape[:2])
         if self.codec == _AUTO:
             self.codec = 'vp9' if height * width <= _MOST_PIXELS_IN_VP9 else 'mpeg4'
@@ -244,18 +249,29 @@ def _abandon(file: AbstractContextManager[Path]) -> None:
 def _check_space(path: Path, frames: int, size: int) -> None:
     """Raises an error while there is still room to complete a file of so many frames and bytes."""
     needed = _FREE_BYTES + _HELD_BACK * size // max(frames, 1)
-    free = shutil.disk_usage(path.parent).free
-    if free >= needed:
+    on_disk, allowed = shutil.disk_usage(path.parent).free, _largest_file() - size
+    if min(on_disk, allowed) >= needed:
         return
+    cause = 'the disk is nearly full'
+    if allowed < on_disk:
+        cause = 'the system limits the size of files (ulimit -f)'
     kept = (
         f'writing stopped after {frames} frames, which are in the file'
         if frames
         else 'nothing was written'
     )
     raise UserError(
-        f'the disk is nearly full: {free / 2**20:.1f} MiB are free for video {path}, expected at '
+        f'{cause}: {min(on_disk, allowed) / 2**20:.1f} MiB are free for video {path}, expected at '
         f'least {needed / 2**20:.1f}; {kept}.'
     )
+
+
+def _largest_file() -> float:
+    """How large the system lets files of this process become, in bytes."""
+    if resource is None:
+        return math.inf
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return math.inf if limit == resource.RLIM_INFINITY else limit
 
 
 def _fault(path: Path, frames: int) -> str | None:

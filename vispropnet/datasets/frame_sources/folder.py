@@ -66,6 +66,7 @@ class FolderSource(FrameSource):
 
     def __init__(self, path: str | os.PathLike, selection: Selection, max_size: int | None) -> None:
         quiet_opencv()
+        self.path = os.fspath(path)
         path = Path(path)
         if path.is_dir():
             self._folder, self._what = path, f'folder {path}'

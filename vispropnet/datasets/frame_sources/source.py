@@ -35,6 +35,7 @@ class FrameSource(abc.ABC):
     Iterating gives :class:`SourceFrame`. Files can be iterated over again.
 
     Attributes:
+        path: The file or folder; None of a camera.
         name: What to name files after, such as ``clip`` for ``videos/clip.mp4``.
         kind: ``'video'``, ``'folder'`` or ``'camera'``.
         fps: Frames a second of those that come; None where nothing tells.
@@ -43,6 +44,7 @@ class FrameSource(abc.ABC):
     """
 
     kind: str
+    path: str | None = None
 
     def __init__(
         self, name: str, fps: float | None, length: int | None, max_size: int | None

@@ -54,7 +54,7 @@ class VideoSource(FrameSource):
     kind = 'video'
 
     def __init__(self, path: str | os.PathLike, selection: Selection, max_size: int | None) -> None:
-        self._path = os.fspath(path)
+        self.path = self._path = os.fspath(path)
         self._what = f'video {self._path}'
         _refuse_what_is_no_video(self._path)
         self._structure = structure_of(self._path)
