@@ -59,9 +59,11 @@ class VideoOutput:
         )
 
     def notes(self) -> list[str]:
+        """What the user should hear, in sentences."""
         return self._writer.notes()
 
     def files(self) -> list[str]:
+        """What was written."""
         return [self._path] if self._writer.frames else []
 
 
@@ -118,9 +120,11 @@ class ResultOutput:
         return dict(info=dict(source=self._name), videos=[video], categories=categories)
 
     def notes(self) -> list[str]:
+        """What the user should hear, in sentences."""
         return []
 
     def files(self) -> list[str]:
+        """What was written."""
         return self._written
 
 
@@ -155,9 +159,12 @@ class MaskOutput:
         self._frames += 1
 
     def notes(self) -> list[str]:
+        """What the user should hear, in sentences."""
         if not self._others:
             return []
-        return [f'{self._folder} holds {self._others} other PNG files, which are not of this run.']
+        others = f'{self._others} other PNG files'
+        return [f'{self._folder} holds {others}, which are not of this run.']
 
     def files(self) -> list[str]:
+        """What was written."""
         return [f'{self._folder} ({self._frames} PNG files)'] if self._frames else []
