@@ -23,11 +23,25 @@ from vispropnet.datasets.rle import RLE
 from vispropnet.errors import UserError
 
 
-class TrackAccumulator:
+class _Kept:
+    """Holds a database of its own, with 2 MiB of it in memory; gone with the object."""
+
+    def __init__(self, *tables: str) -> None:
+        # Whichever thread lets go of it closes it.
+        self._database = sqlite3.connect('', isolation_level=None, check_same_thread=False)
+        for statement in ('PRAGMA journal_mode = MEMORY', 'PRAGMA synchronous = OFF', *tables):
+            self._database.execute(statement)
+
+    def __del__(self) -> None:
+        if hasattr(self, '_database'):
+            self._database.close()
+
+
+class TrackAccumulator(_Kept):
     """Gathers the instances of one video, frame by frame, into tracks."""
 
     def __init__(self) -> None:
-        self._database = _temporary_database(
+        super().__init__(
             'CREATE TABLE masks (track INTEGER, frame INTEGER, label INTEGER, score REAL, '
             'propagated INTEGER, height INTEGER, width INTEGER, counts TEXT, '
             'PRIMARY KEY (track, frame)) WITHOUT ROWID'
@@ -147,7 +161,7 @@ class TrackAccumulator:
             yield {**entry, 'propagated': carried} if any(carried) else entry
 
 
-class TrackStore:
+class TrackStore(_Kept):
     """Entries of a result file, of many videos: put in as videos end, read back in file order.
 
     That is by rising video id, then by falling score, then as they came. They can be read any
@@ -155,7 +169,7 @@ class TrackStore:
     """
 
     def __init__(self) -> None:
-        self._database = _temporary_database(
+        super().__init__(
             'CREATE TABLE tracks (place INTEGER PRIMARY KEY, video INTEGER, score REAL, '
             'propagated INTEGER, entry TEXT)',
             'CREATE INDEX file_order ON tracks (video, score DESC, place)',
@@ -188,21 +202,14 @@ class TrackStore:
         return self._database.execute('SELECT COUNT(*) FROM tracks').fetchone()[0]
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        found = self._database.execute('SELECT entry FROM tracks ORDER BY video, score DESC, place')
-        return (json.loads(entry) for (entry,) in found)
+        order = 'ORDER BY video, score DESC, place'
+        for (entry,) in self._database.execute(f'SELECT entry FROM tracks {order}'):
+            yield json.loads(entry)
 
     def propagated(self) -> int:
         """Counts the propagated masks."""
         found = self._database.execute('SELECT TOTAL(propagated) FROM tracks')
         return int(found.fetchone()[0])
-
-
-def _temporary_database(*tables: str) -> sqlite3.Connection:
-    """Makes a database of our own, gone when it is no longer used, with 2 MiB of it in memory."""
-    database = sqlite3.connect('', isolation_level=None)
-    for statement in ('PRAGMA journal_mode = MEMORY', 'PRAGMA synchronous = OFF', *tables):
-        database.execute(statement)
-    return database
 
 
 @contextlib.contextmanager
