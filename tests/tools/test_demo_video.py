@@ -280,11 +280,9 @@ def test_bad_input_is_one_message_and_status_2(run, tmp_path, capsys):
         assert 'Traceback' not in said and not (tmp_path / 'o.json').exists()
 
 
-def test_help_is_quick(run_python):
-    start = time.monotonic()
+def test_help_imports_nothing_heavy(run_python):
     done = run_python('-X', 'importtime', ROOT / 'tools/demo_video.py', '--help')
     assert done.returncode == 0 and '--score-thr' in done.stdout
-    assert time.monotonic() - start < 30
     assert ' torch' not in done.stderr and ' cv2' not in done.stderr
 
 
