@@ -59,6 +59,10 @@ def test_runs_of_two_masks_are_kept_apart():
     # The first ends with the frame, the second begins with it.
     found = encode_windows([window(np.ones((2, 2))), window(np.ones((2, 2)))], (2, 2))
     assert [rle['counts'] for rle in found] == ['04', '04']
+    # The second begins at the pixel that the first ends before: 0 2 2, and 2 2.
+    column = np.ones((2, 1))
+    found = encode_windows([window(column), window(column, left=1)], (2, 2))
+    assert [rle['counts'] for rle in found] == ['022', '22']
 
 
 def test_long_runs():

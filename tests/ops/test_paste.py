@@ -50,7 +50,7 @@ def test_by_hand():
 
 
 @pytest.mark.parametrize('threshold', [0.5, 0.7, 0.3, 0.05])
-@pytest.mark.parametrize('size', [(37, 53), (5, 64), (64, 1), (1, 1)])
+@pytest.mark.parametrize('size', [(300, 400), (37, 53), (5, 64), (64, 1), (1, 1)])
 def test_equals_the_definition_over_the_frame(size, threshold):
     small, boxes = draw_inputs(60, size)
     boxes[0] = torch.tensor([0, 0, size[1], size[0]])
