@@ -13,6 +13,9 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         'work_dirs', nargs='+', metavar='WORK_DIR', help='work dir of a run; one line each'
     )
+    parser.add_argument(
+        '--names', nargs='+', metavar='NAME', help='what to call the runs (names of the folders)'
+    )
     parser.add_argument('--out', required=True, help='the picture to write (.png, .pdf or .svg)')
     return parser.parse_args(arguments)
 
@@ -23,7 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
     with report_user_errors():
         from vispropnet.visualization.curves import plot_losses
 
-        print(f'wrote {plot_losses(args.work_dirs, args.out)}')
+        print(f'wrote {plot_losses(args.work_dirs, args.out, args.names)}')
 
 
 if __name__ == '__main__':

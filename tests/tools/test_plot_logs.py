@@ -19,6 +19,21 @@ def test_writes_the_picture_and_says_where(run_python, tmp_path):
     assert out.read_bytes().startswith(b'\x89PNG\r\n\x1a\n')
 
 
+def test_runs_can_be_named(run_python, tmp_path):
+    write_log(tmp_path / 'first')
+    write_log(tmp_path / 'second')
+    runs, out = (tmp_path / 'first', tmp_path / 'second'), tmp_path / 'losses.svg'
+    done = run_python('tools/plot_logs.py', *runs, '--names', 'with', 'without', '--out', out)
+    assert done.returncode == 0, done.stderr
+    # Letters are drawn as paths; what they say stands in a comment beside them.
+    picture = out.read_text()
+    assert '<!-- with -->' in picture and '<!-- without -->' in picture
+    assert '<!-- first -->' not in picture
+    done = run_python('tools/plot_logs.py', *runs, '--names', 'with', '--out', out)
+    assert done.returncode == 2
+    assert done.stderr == 'error: 1 names are given for 2 work dirs: with.\n'
+
+
 def test_folder_without_logs_is_one_message_and_status_2(run_python, tmp_path):
     done = run_python('tools/plot_logs.py', tmp_path, '--out', tmp_path / 'losses.png')
     assert done.returncode == 2

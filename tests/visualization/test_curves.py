@@ -1,29 +1,12 @@
-import json
-
 import cv2
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from tests.visualization.logs import train_row, val_row, write_log
 from vispropnet.errors import UserError
 from vispropnet.visualization import curves
-from vispropnet.visualization.curves import plot_losses, read_scalars
-
-
-def train_row(iteration, loss=1.0, per_epoch=100, **more):
-    epoch = (iteration - 1) // per_epoch + 1
-    return {'lr': 0.1, 'loss': loss, **more, 'epoch': epoch, 'iter': iteration, 'step': iteration}
-
-
-def val_row(step, value=0.5):
-    return {'ytvis/mAP': value, 'ytvis/AP50': value + 0.1, 'data_time': 0.1, 'step': step}
-
-
-def write_log(work_dir, stamp, rows, tail=''):
-    path = work_dir / stamp / 'vis_data' / 'scalars.json'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text('\n'.join([*map(json.dumps, rows), tail]))
-    return path
+from vispropnet.visualization.curves import plot_losses
 
 
 @pytest.fixture
@@ -37,86 +20,6 @@ def drawn(monkeypatch):
 
     monkeypatch.setattr(Figure, 'savefig', keep)
     return figures
-
-
-def test_rows_come_in_order_and_as_logged(tmp_path):
-    rows = [train_row(50, 2.0, loss_cls=1.5), train_row(100, 1.0, loss_cls=0.5)]
-    write_log(tmp_path, '20250101_000000', rows)
-    assert read_scalars(tmp_path) == rows
-    assert read_scalars(str(tmp_path / '20250101_000000')) == rows
-
-
-def test_resumed_run_replaces_the_iterations_it_did_again(tmp_path):
-    old = [train_row(i, loss=1.0) for i in range(50, 401, 50)]
-    write_log(tmp_path, '20250101_000000', [*old[:2], val_row(1), *old[2:]])
-    # The last checkpoint was that of iteration 200; this run died at 300 in its turn.
-    write_log(tmp_path, '20250102_000000', [train_row(250, 2.0), train_row(300, 2.0)])
-    write_log(tmp_path, '20250103_000000', [])  # started and died
-    rows = read_scalars(tmp_path)
-    assert [(row['iter'], row.get('loss')) for row in rows] == [
-        (50, 1.0),
-        (100, 1.0),
-        (100, None),
-        (150, 1.0),
-        (200, 1.0),
-        (250, 2.0),
-        (300, 2.0),
-    ]
-
-
-def test_later_run_from_the_start_replaces_all(tmp_path):
-    write_log(tmp_path, '20250102_000000', [train_row(50, 2.0)])
-    write_log(tmp_path, '20250101_000000', [train_row(i, 1.0) for i in (50, 100, 150)])
-    assert [row['loss'] for row in read_scalars(tmp_path)] == [2.0]
-
-
-def test_truncated_last_line_is_left_out(tmp_path):
-    write_log(tmp_path, '20250101_000000', [train_row(50)], tail='{"loss": 1.2, "it')
-    write_log(tmp_path, '20250102_000000', [train_row(100)], tail='{"loss": 1.')
-    assert [row['iter'] for row in read_scalars(tmp_path)] == [50, 100]
-
-
-def test_damage_elsewhere_is_named(tmp_path):
-    path = write_log(tmp_path, '20250101_000000', [train_row(50)], tail='{"lo\n{"loss": 1.0}')
-    with pytest.raises(UserError, match=f'{path}: line 2 is not valid JSON'):
-        read_scalars(tmp_path)
-    path.write_text('[1]\n')
-    with pytest.raises(UserError, match='line 1 is not a JSON object'):
-        read_scalars(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ('rows', 'expected'),
-    [
-        # mmengine counts epochs: the end of the epoch, 100 iterations, though 90 is logged last.
-        ([train_row(50), train_row(100), train_row(190), val_row(2)], 200),
-        ([train_row(50), train_row(100), val_row(1)], 100),
-        # It counts iterations when told to, or when the training loop does.
-        ([train_row(50), train_row(100), val_row(120)], 120),
-        ([{'loss': 1.0, 'iter': 50, 'step': 50}, val_row(60)], 60),
-    ],
-)
-def test_validation_stands_after_the_iterations_trained_before_it(tmp_path, rows, expected):
-    write_log(tmp_path, '20250101_000000', rows)
-    (row,) = [row for row in read_scalars(tmp_path) if 'loss' not in row]
-    assert row == {**rows[-1], 'iter': expected}
-
-
-def test_validation_done_again_counts_once(tmp_path):
-    write_log(tmp_path, '20250101_000000', [train_row(100), val_row(1, 0.1)])
-    write_log(tmp_path, '20250102_000000', [val_row(100, 0.2)])
-    rows = read_scalars(tmp_path)
-    assert [row.get('ytvis/mAP') for row in rows] == [None, 0.2]
-
-
-def test_folder_without_logs_is_named(tmp_path):
-    with pytest.raises(UserError, match='nowhere not found'):
-        read_scalars(tmp_path / 'nowhere')
-    with pytest.raises(UserError, match=r'has no logs: expected \*/vis_data/scalars\.json'):
-        read_scalars(tmp_path)
-    write_log(tmp_path, '20250101_000000', [])
-    with pytest.raises(UserError, match='no complete line yet'):
-        read_scalars(tmp_path)
 
 
 def panels(figure):
@@ -138,8 +41,8 @@ def test_a_panel_per_term_and_a_line_per_run(tmp_path, drawn):
     (figure,) = drawn
     shown = panels(figure)
     assert list(shown) == [
-        'Total (loss)',
         'RPN classification (loss_rpn_cls)',
+        'Total (loss)',
         'loss_extra',
         'Accuracy in training, %',
         'Validation',
@@ -191,16 +94,123 @@ def test_ordinary_fall_is_shown_whole(tmp_path, drawn):
     assert axes.get_ylim() == (0, pytest.approx(1.06))
 
 
-def test_one_row_and_many_runs_are_drawn(tmp_path, drawn):
-    runs = [tmp_path / f'group{index % 2}' / f'seed{index // 2}' for index in range(10)]
+def looks(axes):
+    return [(line.get_color(), line.get_linestyle()) for line in axes.lines]
+
+
+def legend_of(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_panels_have_titles_in_the_order_of_the_model(tmp_path, drawn):
+    terms = ['propmask', 'propattn', 'mask', 'bbox', 'cls', 'match', 'rpn_bbox', 'rpn_cls', 'extra']
+    row = train_row(50, 9.0, **{f'loss_{term}': 1.0 for term in terms})
+    row.update(acc=70.0, match_accuracy=80.0, propattn_accuracy=90.0)
+    write_log(tmp_path / 'run', '20250101_000000', [row])
+    plot_losses([tmp_path / 'run'], tmp_path / 'losses.png')
+    shown = panels(drawn[0])
+    assert list(shown) == [
+        'RPN classification (loss_rpn_cls)',
+        'RPN box (loss_rpn_bbox)',
+        'Matching (loss_match)',
+        'Classification (loss_cls)',
+        'Box (loss_bbox)',
+        'Total (loss)',
+        'Mask (loss_mask)',
+        'Propagation attention (loss_propattn)',
+        'Propagation mask (loss_propmask)',
+        'loss_extra',
+        'Accuracy in training, %',
+    ]
+    accuracies = shown['Accuracy in training, %']
+    styles = [style for _, style in looks(accuracies)[1::2]]
+    assert styles == ['-', '--', ':']
+    assert [line.get_ydata()[0] for line in accuracies.lines[1::2]] == [70, 80, 90]
+    keys = [text.get_text() for text in accuracies.get_legend().get_texts()]
+    assert keys == ['acc', 'match_accuracy', 'propattn_accuracy']
+
+
+def test_a_loss_that_a_run_lacks_leaves_its_colour_to_it(tmp_path, drawn):
+    runs = [tmp_path / name for name in ('masktrack', 'objprop', 'longer')]
+    for number, run in enumerate(runs):
+        more = {'loss_propattn': number + 2.0} if number else {}
+        rows = [train_row(i, 1.0, **more) for i in range(1, 11 + 5 * number)]
+        write_log(run, '20250101_000000', rows)
+    with np.errstate(all='raise'):
+        plot_losses(runs, tmp_path / 'losses.svg')
+    assert (tmp_path / 'losses.svg').read_text().rstrip().endswith('</svg>')
+    shown = panels(drawn[0])
+    total = looks(shown['Total (loss)'])[1::2]
+    attention = shown['Propagation attention (loss_propattn)']
+    assert len(set(total)) == 3 and looks(attention)[1::2] == total[1:]
+    lengths = [(set(line.get_ydata()), len(line.get_ydata())) for line in attention.lines[1::2]]
+    assert lengths == [({3.0}, 15), ({4.0}, 20)]
+    assert attention.get_ylim() == (0, pytest.approx(4 * 1.06))
+
+
+@pytest.mark.parametrize(('count', 'opacity'), [(3, 0.22), (6, 0.11)])
+def test_values_as_logged_are_fainter_behind_more_runs(tmp_path, drawn, count, opacity):
+    runs = [tmp_path / f'run{index}' for index in range(count)]
+    for run in runs:
+        write_log(run, '20250101_000000', [train_row(50), train_row(100)])
+    plot_losses(runs, tmp_path / 'losses.png')
+    (axes,) = panels(drawn[0]).values()
+    assert [line.get_alpha() for line in axes.lines] == [pytest.approx(opacity), None] * count
+    assert legend_of(drawn[0])[-2:] == ['running mean', 'as logged']
+
+
+def test_many_runs_differ_in_colour_or_style_everywhere(tmp_path, drawn):
+    runs = [tmp_path / f'group{index % 2}' / f'seed{index // 2}' for index in range(14)]
+    for run in runs:
+        row = train_row(50, acc=50.0, match_accuracy=60.0)
+        write_log(run, '20250101_000000', [row, val_row(1)])
+    plot_losses(runs, tmp_path / 'losses.svg')
+    shown = panels(drawn[0])
+    # What line styles tell apart for few runs has panels of its own, and nothing lies behind.
+    assert list(shown) == [
+        'Total (loss)',
+        'Accuracy in training, % (acc)',
+        'Accuracy in training, % (match_accuracy)',
+        'Validation (ytvis/mAP)',
+        'Validation (ytvis/AP50)',
+    ]
+    for axes in shown.values():
+        assert len(axes.lines) == len(set(looks(axes))) == 14
+        assert {line.get_marker() for line in axes.lines} == {'o'}  # of one row each
+        assert looks(axes) == looks(shown['Total (loss)'])
+        assert axes.get_legend() is None
+    assert {style for _, style in looks(shown['Total (loss)'])[:7]} == {'-'}
+    labels = legend_of(drawn[0])
+    assert labels[:3] == ['group0/seed0', 'group1/seed0', 'group0/seed1']
+    assert labels[14:] == ['(running means)']
+
+
+def test_legend_leaves_most_of_the_picture_to_the_curves(tmp_path, drawn):
+    runs = [tmp_path / f'run{index}' for index in range(12)]
+    terms = dict.fromkeys(curves.TITLES, 1.0)
+    for run in runs:
+        write_log(run, '20250101_000000', [train_row(50, **terms)])
+    names = [f'{index}: a trial with quite a long name' for index in range(12)]
+    plot_losses(runs, tmp_path / 'losses.png', names)
+    (figure,) = drawn
+    box = figure.legends[0].get_window_extent()
+    assert box.height < 0.2 * figure.bbox.height and box.x1 <= figure.bbox.x1
+
+
+def test_runs_are_called_as_given(tmp_path, drawn):
+    runs = [tmp_path / 'first', tmp_path / 'second']
     for run in runs:
         write_log(run, '20250101_000000', [train_row(50)])
-    plot_losses(runs, tmp_path / 'losses.svg')
-    (axes,) = panels(drawn[0]).values()
-    assert len({tuple(np.atleast_1d(line.get_color())) for line in axes.lines}) == 10
-    assert {line.get_marker() for line in axes.lines[1::2]} == {'o'}
-    labels = [text.get_text() for text in drawn[0].legends[0].get_texts()]
-    assert labels[:3] == ['group0/seed0', 'group1/seed0', 'group0/seed1']
+    # Neither hidden nor taken for a formula, as matplotlib would.
+    names = ['_without', '$x$ and $']
+    for suffix in ('png', 'svg', 'pdf'):
+        plot_losses(runs, tmp_path / f'losses.{suffix}', names)
+    assert [legend_of(figure)[:2] for figure in drawn] == [names] * 3
+    with pytest.raises(UserError, match='1 names are given for 2 work dirs: only'):
+        plot_losses(runs, tmp_path / 'other.png', ['only'])
+    with pytest.raises(UserError, match='same name is given twice: a a'):
+        plot_losses(runs, tmp_path / 'other.png', ['a', 'a'])
+    assert not (tmp_path / 'other.png').exists()
 
 
 def test_errors_name_the_folder_or_file(tmp_path):

@@ -1,15 +1,12 @@
-"""Training curves from the logs that mmengine writes."""
+"""Training curves of one or several runs."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -17,165 +14,130 @@ from matplotlib.lines import Line2D
 
 from vispropnet.errors import UserError
 from vispropnet.fileio import atomic_path
+from vispropnet.visualization.training_log import read_scalars
 
-LOG_PATTERN = '*/vis_data/scalars.json'
 # Panels in this order; loss terms that are not listed follow the listed ones.
 TITLES = {
-    'loss': 'Total',
     'loss_rpn_cls': 'RPN classification',
     'loss_rpn_bbox': 'RPN box',
+    'loss_match': 'Matching',
     'loss_cls': 'Classification',
     'loss_bbox': 'Box',
+    'loss': 'Total',
     'loss_mask': 'Mask',
-    'loss_match': 'Matching',
-    'loss_prop': 'Propagation',
+    'loss_propattn': 'Propagation attention',
+    'loss_propmask': 'Propagation mask',
 }
-ACCURACIES = {'acc': '-', 'match_accuracy': '--'}
+ACCURACIES = {'acc': '-', 'match_accuracy': '--', 'propattn_accuracy': ':'}
 VALIDATION = {'mAP': '-', 'AP50': '--'}
 # Okabe and Ito's colours, which the colour-blind can tell apart, without the pale yellow.
 COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#333333')
+# What tells runs apart once the colours are used up.
+RUN_STYLES = ('-', '--', ':', '-.')
 INK, FAINT = '#222222', '#8a8f98'
 SMOOTHING_SHARE = 0.04
 
 
-def read_scalars(work_dir: str | os.PathLike) -> list[dict[str, Any]]:
-    """Reads what a run logged, in order.
-
-    A run that was resumed has one log per start. They are put together by time: once a later log
-    has training rows, they replace the older rows from its first iteration on, so that iterations
-    done twice after a crash stand there once. A last line that was cut short is left out.
-
-    Args:
-        work_dir: Folder of the run, with ``<timestamp>/vis_data/scalars.json``; a folder of one
-            timestamp will do.
-
-    Returns:
-        One dict per logged row, by rising ``iter``. Training rows have ``loss`` and its terms as
-        logged. Validation rows have metrics such as ``ytvis/mAP``; their ``iter`` is filled in: the
-        number of iterations trained before the validation.
-
-    Raises:
-        UserError: if there is no log, it has no rows, or a line other than the last is damaged.
-    """
-    work_dir = Path(work_dir)
-    if not work_dir.is_dir():
-        raise UserError(f'work dir {work_dir} not found.')
-    files = sorted(work_dir.glob(LOG_PATTERN), key=lambda path: path.parts[-3])
-    files = files or [path for path in [work_dir / 'vis_data' / 'scalars.json'] if path.is_file()]
-    if not files:
-        raise UserError(
-            f'work dir {work_dir} has no logs: expected {LOG_PATTERN} in it, as tools/train.py '
-            'writes them.'
-        )
-    rows: list[dict[str, Any]] = []
-    for path in files:
-        later = _fill_in_iterations(_read_lines(path))
-        trained = [row['iter'] for row in later if 'loss' in row]
-        if trained:
-            rows = [row for row in rows if row['iter'] < trained[0]]
-        replaced = {row['iter'] for row in later if 'loss' not in row}
-        rows = [row for row in rows if 'loss' in row or row['iter'] not in replaced]
-        rows += later
-    if not rows:
-        raise UserError(f'work dir {work_dir}: its log {files[-1]} has no complete line yet.')
-    return sorted(rows, key=lambda row: row['iter'])
-
-
-def plot_losses(work_dirs: Sequence[str | os.PathLike], out: str | os.PathLike) -> Path:
+def plot_losses(
+    work_dirs: Sequence[str | os.PathLike],
+    out: str | os.PathLike,
+    names: Sequence[str] | None = None,
+) -> Path:
     """Plots the losses of one or several runs: a panel per term, a line per run.
 
     Accuracies share a panel, and so do the mAP and AP50 of validations, where they were logged.
-    Strong lines are running means, the pale ones behind them the values as logged.
+    Strong lines are running means, the pale ones behind them the values as logged. Beyond 7 runs
+    line styles tell runs apart too: each accuracy and metric then has a panel of its own, and the
+    values as logged are left out. Runs without a term are not in its panel.
 
     Args:
         work_dirs: Folders of the runs.
         out: The picture to write; its suffix names the format (``.png``, ``.pdf``, ``.svg``).
+        names: What to call the runs, one name each; otherwise as their folders.
 
     Returns:
         The path written.
 
     Raises:
-        UserError: if a folder has no logs or losses, or the format is not known.
+        UserError: if a folder has no logs or losses, the names do not fit, or the format is not
+            known.
     """
     out = Path(out)
     formats = FigureCanvasAgg.get_supported_filetypes()
     if out.suffix[1:].lower() not in formats:
         raise UserError(f'{out}: unknown picture format; name it .png, .pdf or .svg.')
-    runs = dict(zip(_run_names(work_dirs), map(read_scalars, work_dirs), strict=True))
-    for name, rows in runs.items():
-        if not any('loss' in row for row in rows):
-            raise UserError(f"the log of {name} has no training rows (no key 'loss').")
+    runs = _read_runs(work_dirs, names)
     keys = {key for rows in runs.values() for row in rows for key in row}
     terms = [key for key in TITLES if key in keys]
     terms += sorted(key for key in keys - set(TITLES) if key.startswith('loss'))
+    apart = len(runs) > len(COLORS)
     accuracies = {key: line for key, line in ACCURACIES.items() if key in keys}
+    accuracies = _groups('Accuracy in training, %', accuracies, apart)
     metrics = {
         key: line
         for name, line in VALIDATION.items()
         for key in sorted(keys)
         if key.rpartition('/')[2] == name
     }
-    figure, panels = _make_grid(len(terms) + bool(accuracies) + bool(metrics))
+    metrics = _groups('Validation', metrics, apart)
+    figure, grid = _make_grid(len(terms) + len(accuracies) + len(metrics))
+    panels = iter(grid)
+    # The shorter list comes first: zip takes from it before it takes a panel.
     for term, axes in zip(terms, panels, strict=False):
         _plot_loss(axes, runs, term)
-    if accuracies:
-        _plot_lines(panels[len(terms)], runs, 'Accuracy in training, %', accuracies)
-    if metrics:
-        _plot_lines(panels[-1], runs, 'Validation', metrics, marker='o')
-        panels[-1].set_ylim(bottom=0)
-    _add_legend(figure, runs)
+    for (title, lines), axes in zip(accuracies.items(), panels, strict=False):
+        _plot_lines(axes, runs, title, lines)
+    for (title, lines), axes in zip(metrics.items(), panels, strict=False):
+        _plot_lines(axes, runs, title, lines, marker='o')
+        axes.set_ylim(bottom=0)
+    _add_legend(figure, list(runs))
     with atomic_path(out) as temporary:
         figure.savefig(temporary, dpi=120)
     return out
 
 
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    lines = [line for line in path.read_bytes().split(b'\n') if line.strip()]
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            if number == len(lines):
-                break
-            raise UserError(f'log {path}: line {number} is not valid JSON (damaged?).') from None
-        if not isinstance(row, dict):
-            raise UserError(f'log {path}: line {number} is not a JSON object.')
-        rows.append(row)
-    return rows
+def _read_runs(
+    work_dirs: Sequence[str | os.PathLike], names: Sequence[str] | None
+) -> dict[str, list[dict]]:
+    """Gives the rows that runs logged, by the names of the runs."""
+    names = _run_names(work_dirs, names)
+    runs = dict(zip(names, map(read_scalars, work_dirs), strict=True))
+    for name, rows in runs.items():
+        if not any('loss' in row for row in rows):
+            raise UserError(f"the log of {name} has no training rows (no key 'loss').")
+    return runs
 
 
-def _fill_in_iterations(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Gives validation rows, whose ``step`` counts epochs or iterations, an ``iter``."""
-    filled, last, epoch, per_epoch = [], 0, None, 0.0
-    for row in rows:
-        if 'iter' in row:
-            last, epoch = row['iter'], row.get('epoch')
-            per_epoch = max(per_epoch, last / epoch) if epoch else per_epoch
-        else:
-            step = row.get('step', last)
-            # The last rows of an epoch need not be logged; the longest epoch so far says its end.
-            step = round(per_epoch * step) if step == epoch else step
-            row = {**row, 'iter': max(last, step)}
-        filled.append(row)
-    return filled
-
-
-def _run_names(work_dirs: Sequence[str | os.PathLike]) -> list[str]:
+def _run_names(work_dirs: Sequence[str | os.PathLike], names: Sequence[str] | None) -> list[str]:
     """Names runs by their folders, with as many parent folders as it takes to tell them apart."""
     parts = [Path(work_dir).resolve().parts for work_dir in work_dirs]
     if len(set(parts)) < len(parts):
         raise UserError('the same work dir is given twice.')
+    if names is not None:
+        if len(names) != len(parts):
+            given = ' '.join(names)
+            raise UserError(f'{len(names)} names are given for {len(parts)} work dirs: {given}.')
+        if len(set(names)) < len(names):
+            raise UserError(f'the same name is given twice: {" ".join(names)}.')
+        return list(names)
     for depth in range(1, max(map(len, parts)) + 1):
-        names = ['/'.join(part[-depth:]) for part in parts]
-        if len(set(names)) == len(names):
+        found = ['/'.join(part[-depth:]) for part in parts]
+        if len(set(found)) == len(found):
             break
-    return names
+    return found
+
+
+def _groups(title: str, lines: Mapping[str, str], apart: bool) -> dict[str, dict[str, str]]:
+    """Gives panels by title, each with its keys and their line styles: one of all, or each one."""
+    if apart:
+        return {f'{title} ({key})': {key: '-'} for key in lines}
+    return {title: dict(lines)} if lines else {}
 
 
 def _make_grid(count: int) -> tuple[Figure, list[Axes]]:
     """Makes a figure of ``count`` panels with one axis of iterations."""
-    columns = min((4, 3, 2), key=lambda width: -count % width) if count > 3 else count
+    widths = (4, 3) if count > 6 else (4, 3, 2)
+    columns = min(widths, key=lambda width: -count % width) if count > 3 else count
     rows = -(-count // columns)
     figure = Figure(figsize=(4.3 * columns + 0.3, 2.75 * rows + 0.5), layout='constrained')
     FigureCanvasAgg(figure)
@@ -218,15 +180,19 @@ def _plot_lines(
     With a marker, for rows that are few, lines join the values as they are.
     """
     everything = [(np.zeros(0), np.zeros(0))]
-    for rows, color in zip(runs.values(), _colors(len(runs)), strict=True):
+    pale, width = _pale(len(runs)), _width(len(runs))
+    for rows, (color, style) in zip(runs.values(), _looks(len(runs)), strict=True):
         for key, line in keys.items():
             points = [(row['iter'], row[key]) for row in rows if key in row]
-            iterations, values = np.array(points, dtype=np.float64).reshape(-1, 2).T
+            if not points:
+                continue
+            iterations, values = np.array(points, dtype=np.float64).T
             means = values if marker else _running_mean(values)
-            if not marker:
-                axes.plot(iterations, values, color=color, alpha=0.22, lw=0.9)
+            if pale and not marker:
+                axes.plot(iterations, values, color=color, alpha=pale, lw=0.9)
             dot = 'o' if len(values) == 1 else marker
-            axes.plot(iterations, means, color=color, ls=line, marker=dot, ms=4, lw=1.8)
+            line = line if style == '-' else style
+            axes.plot(iterations, means, color=color, ls=line, marker=dot, ms=4, lw=width)
             everything.append((values, means))
     axes.set_title(title, loc='left', fontsize=10, color=INK)
     if len(keys) > 1:
@@ -238,23 +204,50 @@ def _plot_lines(
     return values, means
 
 
-def _colors(count: int) -> Sequence:
-    if count <= len(COLORS):
-        return COLORS[:count]
-    return colormaps['viridis'](np.linspace(0, 0.92, count)).tolist()
+def _looks(count: int) -> list[tuple[str, str]]:
+    """Gives each run a colour and a line style; the colours are used up first."""
+    looks = [(color, style) for style in RUN_STYLES for color in COLORS]
+    return [looks[index % len(looks)] for index in range(count)]
 
 
-def _add_legend(figure: Figure, runs: Mapping[str, list[dict]]) -> None:
+def _pale(count: int) -> float:
+    """Opacity of the lines as logged; behind many runs they would hide all."""
+    return min(0.22, 0.66 / count) if count <= len(COLORS) else 0
+
+
+def _width(count: int) -> float:
+    return 1.8 if count <= len(COLORS) else 1.3
+
+
+def _add_legend(figure: Figure, names: Sequence[str]) -> None:
+    width = _width(len(names)) + 0.6
     handles = [
-        Line2D([], [], color=color, lw=2.4, label=name)
-        for name, color in zip(runs, _colors(len(runs)), strict=True)
+        Line2D([], [], color=color, ls=style, lw=width) for color, style in _looks(len(names))
     ]
-    handles.append(Line2D([], [], color=FAINT, lw=2.4, label='running mean'))
-    handles.append(Line2D([], [], color=FAINT, lw=0.9, alpha=0.6, label='as logged'))
-    columns = max(1, min(len(handles), int(130 / (6 + max(map(len, runs))))))
-    figure.legend(
-        handles=handles, loc='outside upper left', ncols=columns, frameon=False, fontsize=10
+    if _pale(len(names)):
+        labels = [*names, 'running mean', 'as logged']
+        handles.append(Line2D([], [], color=FAINT, lw=2.4))
+        handles.append(Line2D([], [], color=FAINT, lw=0.9, alpha=0.6))
+    else:
+        labels = [*names, '(running means)']
+        handles.append(Line2D([], [], ls='none'))
+    columns = int(10 * figure.get_figwidth() / (6 + max(map(len, labels))))
+    columns = max(1, min(len(handles), columns))
+    # Rows of about one length, instead of a last one with little in it.
+    columns = -(-len(handles) // -(-len(handles) // columns))
+    legend = figure.legend(
+        handles,
+        list(map(str, range(len(handles)))),
+        loc='outside upper left',
+        ncols=columns,
+        frameon=False,
+        fontsize=10,
+        handlelength=2.8,
     )
+    # Now, as matplotlib drops labels that begin with an underscore and takes dollars for formulas.
+    for text, label in zip(legend.get_texts(), labels, strict=True):
+        text.set_parse_math(False)
+        text.set_text(label)
 
 
 def _running_mean(values: np.ndarray) -> np.ndarray:

@@ -1,0 +1,85 @@
+import pytest
+
+from tests.visualization.logs import train_row, val_row, write_log
+from vispropnet.errors import UserError
+from vispropnet.visualization.training_log import read_scalars
+
+
+def test_rows_come_in_order_and_as_logged(tmp_path):
+    rows = [train_row(50, 2.0, loss_cls=1.5), train_row(100, 1.0, loss_cls=0.5)]
+    write_log(tmp_path, '20250101_000000', rows)
+    assert read_scalars(tmp_path) == rows
+    assert read_scalars(str(tmp_path / '20250101_000000')) == rows
+
+
+def test_resumed_run_replaces_the_iterations_it_did_again(tmp_path):
+    old = [train_row(i, loss=1.0) for i in range(50, 401, 50)]
+    write_log(tmp_path, '20250101_000000', [*old[:2], val_row(1), *old[2:]])
+    # The last checkpoint was that of iteration 200; this run died at 300 in its turn.
+    write_log(tmp_path, '20250102_000000', [train_row(250, 2.0), train_row(300, 2.0)])
+    write_log(tmp_path, '20250103_000000', [])  # started and died
+    rows = read_scalars(tmp_path)
+    assert [(row['iter'], row.get('loss')) for row in rows] == [
+        (50, 1.0),
+        (100, 1.0),
+        (100, None),
+        (150, 1.0),
+        (200, 1.0),
+        (250, 2.0),
+        (300, 2.0),
+    ]
+
+
+def test_later_run_from_the_start_replaces_all(tmp_path):
+    write_log(tmp_path, '20250102_000000', [train_row(50, 2.0)])
+    write_log(tmp_path, '20250101_000000', [train_row(i, 1.0) for i in (50, 100, 150)])
+    assert [row['loss'] for row in read_scalars(tmp_path)] == [2.0]
+
+
+def test_truncated_last_line_is_left_out(tmp_path):
+    write_log(tmp_path, '20250101_000000', [train_row(50)], tail='{"loss": 1.2, "it')
+    write_log(tmp_path, '20250102_000000', [train_row(100)], tail='{"loss": 1.')
+    assert [row['iter'] for row in read_scalars(tmp_path)] == [50, 100]
+
+
+def test_damage_elsewhere_is_named(tmp_path):
+    path = write_log(tmp_path, '20250101_000000', [train_row(50)], tail='{"lo\n{"loss": 1.0}')
+    with pytest.raises(UserError, match=f'{path}: line 2 is not valid JSON'):
+        read_scalars(tmp_path)
+    path.write_text('[1]\n')
+    with pytest.raises(UserError, match='line 1 is not a JSON object'):
+        read_scalars(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('rows', 'expected'),
+    [
+        # mmengine counts epochs: the end of the epoch, 100 iterations, though 90 is logged last.
+        ([train_row(50), train_row(100), train_row(190), val_row(2)], 200),
+        ([train_row(50), train_row(100), val_row(1)], 100),
+        # It counts iterations when told to, or when the training loop does.
+        ([train_row(50), train_row(100), val_row(120)], 120),
+        ([{'loss': 1.0, 'iter': 50, 'step': 50}, val_row(60)], 60),
+    ],
+)
+def test_validation_stands_after_the_iterations_trained_before_it(tmp_path, rows, expected):
+    write_log(tmp_path, '20250101_000000', rows)
+    (row,) = [row for row in read_scalars(tmp_path) if 'loss' not in row]
+    assert row == {**rows[-1], 'iter': expected}
+
+
+def test_validation_done_again_counts_once(tmp_path):
+    write_log(tmp_path, '20250101_000000', [train_row(100), val_row(1, 0.1)])
+    write_log(tmp_path, '20250102_000000', [val_row(100, 0.2)])
+    rows = read_scalars(tmp_path)
+    assert [row.get('ytvis/mAP') for row in rows] == [None, 0.2]
+
+
+def test_folder_without_logs_is_named(tmp_path):
+    with pytest.raises(UserError, match='nowhere not found'):
+        read_scalars(tmp_path / 'nowhere')
+    with pytest.raises(UserError, match=r'has no logs: expected \*/vis_data/scalars\.json'):
+        read_scalars(tmp_path)
+    write_log(tmp_path, '20250101_000000', [])
+    with pytest.raises(UserError, match='no complete line yet'):
+        read_scalars(tmp_path)
