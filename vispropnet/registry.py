@@ -36,7 +36,12 @@ PARAM_SCHEDULERS = _child('PARAM_SCHEDULERS', 'mmdet.engine.schedulers')
 RUNNERS = _child('RUNNERS', 'mmdet.engine.runner', 'vispropnet.engine.runner')
 RUNNER_CONSTRUCTORS = _child('RUNNER_CONSTRUCTORS', 'mmdet.engine.runner')
 LOOPS = _child('LOOPS', 'mmdet.engine.runner', 'vispropnet.engine.loops')
-HOOKS = _child('HOOKS', 'mmdet.engine.hooks', 'vispropnet.engine.hooks')
+HOOKS = _child(
+    'HOOKS',
+    'mmdet.engine.hooks',
+    'vispropnet.engine.hooks',
+    'vispropnet.engine.overlay_hook',
+)
 LOG_PROCESSORS = _child('LOG_PROCESSORS', 'mmdet.engine')
 
 # Results

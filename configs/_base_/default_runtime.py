@@ -7,6 +7,8 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    # Pictures in TensorBoard: frames of so many validation videos, at each validation; 0 for none.
+    overlays=dict(type='ValidationOverlayHook', num_videos=4),
 )
 custom_hooks = [
     dict(type='IterationSeedHook'),

@@ -1,0 +1,195 @@
+"""Pictures of what a model finds in validation videos, epoch by epoch, for TensorBoard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.structures import InstanceData
+
+from vispropnet.datasets.transforms import LoadVideoFrame
+from vispropnet.errors import UserError
+from vispropnet.models.frame_masks import FrameMasks
+from vispropnet.registry import HOOKS
+from vispropnet.visualization.cells import draw_cell, fit, muted
+from vispropnet.visualization.shown_tracks import ShownTrack, number_tracks
+from vispropnet.visualization.strips import BACKGROUND, GAP, TEXT_SIZE, evenly
+from vispropnet.visualization.text import draw_text, shortened
+
+PANEL_SIDE = 480
+HEADER = 26
+
+
+@HOOKS.register_module()
+class ValidationOverlayHook(Hook):
+    """Adds pictures of some validation videos to a run's visualizer, at each validation.
+
+    Of each chosen video the middle frame is drawn, the ground truth on the left, what the model
+    finds on the right. The same frames are drawn each time, so that TensorBoard shows beside each
+    other what training changed. With several ranks the videos are those that the main process
+    validates. Validation outside of training draws nothing.
+
+    Args:
+        num_videos: How many videos, at most, spread evenly over the data set; 0 for none.
+        score_threshold: Objects found with a lower score are left out.
+
+    Raises:
+        UserError: if ``num_videos`` is no whole number of at least 0, or ``score_threshold`` is not
+            in [0, 1].
+    """
+
+    def __init__(self, num_videos: int = 4, score_threshold: float = 0.3) -> None:
+        if type(num_videos) is not int or num_videos < 0:
+            raise UserError(
+                'ValidationOverlayHook: num_videos must be a whole number of at least 0, got '
+                f'{num_videos!r}.'
+            )
+        if type(score_threshold) not in (int, float) or not 0 <= score_threshold <= 1:
+            raise UserError(
+                'ValidationOverlayHook: score_threshold must be a number in [0, 1], got '
+                f'{score_threshold!r}.'
+            )
+        self.num_videos = num_videos
+        self.score_threshold = score_threshold
+        self._training = False
+        self._frames: dict[tuple[Any, int], dict] = {}
+
+    def before_train(self, runner) -> None:
+        """Notes that validations from now on are those of a training."""
+        self._training = True
+
+    def after_train(self, runner) -> None:
+        """Notes that training is over."""
+        self._training = False
+
+    def before_val_epoch(self, runner) -> None:
+        """Chooses the frames to draw.
+
+        Args:
+            runner: The runner, whose validation loader has a
+                :class:`~vispropnet.datasets.samplers.VideoSampler`.
+        """
+        self._frames = {}
+        if self._training and self.num_videos and is_main_process():
+            loader = runner.val_dataloader
+            frames = middle_frames(loader.dataset.video_lengths, loader.sampler, self.num_videos)
+            for info in map(loader.dataset.get_data_info, frames):
+                self._frames[info['video_id'], info['frame_id']] = info
+
+    def after_val_iter(
+        self,
+        runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: Sequence | None = None,
+    ) -> None:
+        """Draws the frame if it is one of those chosen.
+
+        Args:
+            runner: The runner; its visualizer gets the picture.
+            batch_idx: Not used.
+            data_batch: Not used.
+            outputs: The frame's sample with ``pred_instances``, in a list.
+        """
+        for sample in outputs or ():
+            # For other frames nothing is read, so that a GPU does not have to be waited for.
+            info = self._frames.pop((sample.video_id, sample.frame_id), None)
+            if info is None:
+                continue
+            classes = runner.val_dataloader.dataset.metainfo['classes']
+            picture = draw_beside_truth(info, sample.pred_instances, classes, self.score_threshold)
+            # As the metrics of the validation, which mmengine logs by epoch.
+            step = runner.epoch if runner.log_processor.by_epoch else runner.iter
+            # Without a slash: the name is also that of a file.
+            runner.visualizer.add_image(
+                f'validation_video_{info["video_id"]}',
+                cv2.cvtColor(picture, cv2.COLOR_BGR2RGB),
+                step,
+            )
+
+
+def middle_frames(video_lengths: np.ndarray, indices: Sequence[int], count: int) -> list[int]:
+    """Chooses videos evenly and gives the middle frame of each.
+
+    Args:
+        video_lengths: (V,) frames of each video of the data set.
+        indices: Frames to choose from, whole videos one after the other; the frames of all videos
+            are numbered through.
+        count: How many videos, at most.
+
+    Returns:
+        Numbers of frames, ascending by video; fewer than ``count`` if there are fewer videos.
+    """
+    ends = np.cumsum(video_lengths)
+    videos = np.unique(np.searchsorted(ends, np.fromiter(indices, np.int64), side='right'))
+    chosen = videos[evenly(len(videos), count)] if len(videos) else videos
+    return [int(ends[one] - video_lengths[one] + video_lengths[one] // 2) for one in chosen]
+
+
+def draw_beside_truth(
+    info: Mapping[str, Any],
+    found: InstanceData,
+    classes: Sequence[str],
+    score_threshold: float,
+) -> np.ndarray:
+    """Draws a frame twice: with its true objects, and with those found.
+
+    An object found that covers a true one with an IoU of at least 0.5 has its number and colour.
+    The others are numbered on from there, best score first.
+
+    Args:
+        info: The frame, as ``YouTubeVIS.get_data_info`` gives it.
+        found: N instances with ``labels``, ``scores``, ``masks`` and, if the model tells,
+            ``propagated``.
+        classes: Names of the labels.
+        score_threshold: Objects found with a lower score are left out.
+
+    Returns:
+        (height, width, 3) uint8, BGR. The longer side of each frame has 480 pixels; small frames
+        are enlarged by a whole factor to at least that.
+
+    Raises:
+        UserError: naming the frame, if it cannot be read.
+    """
+    # A step of the pipeline adds to what it is given.
+    picture = muted(LoadVideoFrame().transform(dict(info))['img'])
+    truth = [
+        ShownTrack(one['bbox_label'], None, [one['mask']], [False]) for one in info['instances']
+    ]
+    results = _shown(found, score_threshold)
+    number_tracks(truth, results)
+    height, width = picture.shape[:2]
+    # Small frames are enlarged by a whole factor, at least to the size of a panel.
+    side = max(width, height)
+    side = side * -(-PANEL_SIDE // side) if side < PANEL_SIDE else PANEL_SIDE
+    width, height = fit(width, height, side)[1]
+    canvas = np.full((HEADER + height, 2 * width + GAP, 3), BACKGROUND, np.uint8)
+    place = f'frame {info["frame_id"] + 1} of {info["video_length"]}'
+    panels = [
+        (f'ground truth, {place}', truth),
+        (f'found, score of {score_threshold:.2f} or more', results),
+    ]
+    names = dict(enumerate(classes))
+    for number, (title, tracks) in enumerate(panels):
+        x = number * (width + GAP)
+        title = shortened(title, TEXT_SIZE, width - 8)
+        draw_text(canvas[:, : x + width], title, (x + 4, 4), TEXT_SIZE)
+        canvas[HEADER:, x : x + width] = draw_cell(picture, tracks, 0, names, side)
+    return canvas
+
+
+def _shown(found: InstanceData, threshold: float) -> list[ShownTrack]:
+    """Turns the instances of a frame that score enough into tracks of one frame, best first."""
+    scores, labels = found.scores.tolist(), found.labels.tolist()
+    carried = found.propagated.tolist() if 'propagated' in found else [False] * len(scores)
+    order = sorted(range(len(scores)), key=lambda one: -scores[one])
+    kept = [one for one in order if scores[one] >= threshold]
+    masks = found.masks if isinstance(found.masks, FrameMasks) else FrameMasks.dense(found.masks)
+    return [
+        ShownTrack(labels[one], scores[one], [rle], [carried[one]])
+        for one, rle in zip(kept, masks[kept].rles(), strict=True)
+    ]
