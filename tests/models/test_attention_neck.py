@@ -3,6 +3,7 @@ import torch
 from torch.nn import functional
 
 from vispropnet.models.necks import AttentionNeck
+from vispropnet.ops.affinity import affinity
 
 DEVICES = ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)]
 CHANNELS = 4
@@ -141,6 +142,33 @@ def test_gamma_zero_gives_the_input():
     # And still a gradient to leave it.
     sum(one.sum() for one in outputs).backward()
     assert neck.gamma.grad.abs().item() > 0
+
+
+@pytest.mark.parametrize('value', ['current', 'reference'])
+def test_correlation_is_that_of_the_dense_affinity(value):
+    neck = AttentionNeck(CHANNELS, value=value)
+    current, reference = torch.randn(2, CHANNELS, 3, 4), torch.randn(2, CHANNELS, 3, 4)
+    query, key = neck.conv1(current).relu(), neck.conv1(reference).relu()
+    dense = affinity(key.flatten(2), query.flatten(2))
+    everywhere = neck.correlation(current, reference, torch.arange(12))
+    torch.testing.assert_close(everywhere, dense.view(2, 3, 4, 12))
+    positions = torch.tensor([11, 2])
+    found = neck.correlation(current, reference, positions)
+    torch.testing.assert_close(found, everywhere[..., positions])
+    torch.testing.assert_close(found.sum(dim=(1, 2)), torch.ones(2, 2))
+    # What it weighs is what the neck adds.
+    values = neck.conv2(reference if value == 'reference' else current).relu()
+    attended = torch.einsum('bchw,bhwq->bcq', values, everywhere).view(current.shape)
+    torch.testing.assert_close(
+        neck([current], [reference])[0], current + neck.gamma * attended, atol=1e-5, rtol=1e-5
+    )
+
+
+def test_levels_attended_on():
+    assert list(AttentionNeck(CHANNELS).levels(3)) == [0, 1, 2]
+    assert list(AttentionNeck(CHANNELS, start_level=1, num_levels=1).levels(3)) == [1]
+    with pytest.raises(ValueError, match='start_level=3.*3 levels'):
+        AttentionNeck(CHANNELS, start_level=3).levels(3)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,9 @@ from torch.nn import functional
 
 from tests.models.conftest import SIZE, frame_sample
 from vispropnet.models.prop_heads import PropagationHead
+from vispropnet.models.prop_heads.boxes import box_maps
+from vispropnet.ops.affinity import affinity as dense_affinity
+from vispropnet.ops.affinity import gaussian_factors
 
 DEVICES = ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)]
 IN_CHANNELS, CHANNELS, CLASSES = 3, 6, 4
@@ -396,6 +399,33 @@ def test_attention_equals_the_loops(affinity, sigma, renormalize, budget_mib):
     ]
     for one, other in zip([*found, *gradients[0]], [*expected, *gradients[1]], strict=True):
         torch.testing.assert_close(one.double(), other, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(('sigma', 'renormalize'), [(None, True), (2.0, True), (2.0, False)])
+@pytest.mark.parametrize('affinity', AFFINITIES)
+def test_columns_are_those_of_the_dense_affinity(affinity, sigma, renormalize):
+    head = head_of(affinity=affinity, renormalize=renormalize)
+    reference, current = torch.randn(CHANNELS, 4, 3), torch.randn(CHANNELS, 3, 5)
+    labels, positions = torch.tensor([1, 3]), torch.tensor([14, 0, 6])
+    weighed = head.affinity(current.flatten(1), labels)
+    gaussian = None if sigma is None else gaussian_factors((4, 3), (3, 5), sigma, current)
+    dense = dense_affinity(reference.flatten(1).expand(len(weighed), -1, -1), weighed, gaussian)
+    if sigma is not None and renormalize:
+        dense = dense / dense.sum(dim=1, keepdim=True)
+    found = head.affinity_columns(reference, current, positions, labels, sigma)
+    count = 2 if affinity['type'] == 'CategoryAffinity' else 1
+    assert found.shape == (count, 4, 3, 3)
+    torch.testing.assert_close(found, dense[:, :, positions].view(count, 4, 3, 3))
+    # What the columns say arrives is what the head carries.
+    boxes = torch.tensor([[0.0, 0, 16, 16], [4, 9, 24, 30]])
+    foreground, _ = head.attention(reference, current, boxes, labels, sigma)
+    maps = box_maps(boxes, (4, 3), head.stride)
+    torch.testing.assert_close(
+        (found * maps[..., None]).sum(dim=(1, 2)), foreground.flatten(1)[:, positions]
+    )
+    assert torch.equal(
+        found.sum(dim=(1, 2)) > 0.999, torch.full((count, 3), sigma is None or renormalize)
+    )
 
 
 @pytest.mark.parametrize('affinity', AFFINITIES)

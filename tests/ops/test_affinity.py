@@ -215,6 +215,18 @@ def test_affinity_and_carry_equal_the_loops(kind, sigma, device):
 
 @pytest.mark.parametrize('sigma', [None, SIGMA])
 @pytest.mark.parametrize('kind', KINDS)
+def test_columns_are_those_of_the_whole_matrix(kind, sigma):
+    reference, current, _, *parameters = inputs(kind)
+    current, gaussian = weighed(kind, current, parameters), gaussian_of(sigma, current)
+    whole = affinity(reference, current, gaussian)
+    # Of the last row, out of order, and one twice: (row, column) (2, 3), (0, 1), (0, 1).
+    places = torch.tensor([11, 1, 1])
+    columns = affinity(reference, current[:, :, places], gaussian, places)
+    torch.testing.assert_close(columns, whole[:, :, places])
+
+
+@pytest.mark.parametrize('sigma', [None, SIGMA])
+@pytest.mark.parametrize('kind', KINDS)
 def test_gradcheck_of_carry(kind, sigma):
     reference, current, maps, *parameters = inputs(kind, torch.double)
     reference, current, maps = reference[:, :, :6], current[:, :, :12], maps[:, :2]

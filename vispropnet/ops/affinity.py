@@ -84,22 +84,31 @@ def gaussian_factors(
 
 
 def affinity(
-    reference: Tensor, current: Tensor, gaussian: tuple[Tensor, Tensor] | None = None
+    reference: Tensor,
+    current: Tensor,
+    gaussian: tuple[Tensor, Tensor] | None = None,
+    places: Tensor | None = None,
 ) -> Tensor:
-    """The whole affinity matrix, where it is to be looked at. It has P x Q entries for each pair.
+    """The affinity matrix, or some of its columns, where it is to be looked at.
+
+    The whole matrix has P x Q entries for each pair; where only few current positions matter, give
+    those alone.
 
     Args:
         reference: (B, C, P).
         current: (B, C, Q), see :func:`weigh` for weighted affinities.
         gaussian: What :func:`gaussian_factors` gave; multiplies the affinity, which then sums up to
             less than 1.
+        places: (Q,) where ``current`` is in its frame, counted row by row, for the Gaussian; None
+            if it holds all positions in order.
 
     Returns:
         (B, P, Q), in single precision at least.
     """
     with torch.autocast(reference.device.type, enabled=False):
         reference, current = _at_least_single(reference), _at_least_single(current)
-        places = torch.arange(current.shape[2], device=current.device)
+        if places is None:
+            places = torch.arange(current.shape[2], device=current.device)
         return _block(reference, current, places, gaussian).transpose(1, 2)
 
 

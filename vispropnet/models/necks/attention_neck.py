@@ -8,7 +8,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from vispropnet.ops.affinity import BUDGET, attend
+from vispropnet.ops.affinity import BUDGET, affinity, attend
 from vispropnet.registry import MODELS
 
 
@@ -69,17 +69,48 @@ class AttentionNeck(BaseModule):
         Raises:
             ValueError: if there is no level to attend on.
         """
-        end = len(current)
+        levels = self.levels(len(current))
+        return tuple(
+            self._attend(one, other) if level in levels else one
+            for level, (one, other) in enumerate(zip(current, reference, strict=True))
+        )
+
+    def levels(self, count: int) -> range:
+        """Levels that are attended on.
+
+        Args:
+            count: How many levels there are.
+
+        Returns:
+            Their positions, finest first.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        end = count
         if self.num_levels is not None:
             end = min(end, self.start_level + self.num_levels)
         if self.start_level >= end:
             raise ValueError(
-                f'attn_neck: start_level={self.start_level}, but there are {len(current)} levels'
+                f'attn_neck: start_level={self.start_level}, but there are {count} levels'
             )
-        return tuple(
-            self._attend(one, other) if self.start_level <= level < end else one
-            for level, (one, other) in enumerate(zip(current, reference, strict=True))
-        )
+        return range(self.start_level, end)
+
+    def correlation(self, current: Tensor, reference: Tensor, positions: Tensor) -> Tensor:
+        """Where some current positions of one level attend to, to be looked at.
+
+        Args:
+            current: (B, C, H, W).
+            reference: (B, C, H', W') of the reference frames.
+            positions: (K,) int64 in the current frame, counted row by row.
+
+        Returns:
+            (B, H', W', K), which sums up to 1 over the reference positions.
+        """
+        query, key = self.conv1(current).relu(), self.conv1(reference).relu()
+        # Positions are chosen first: nothing of size P x Q is made.
+        columns = affinity(key.flatten(2), query.flatten(2)[:, :, positions])
+        return columns.reshape(len(current), *reference.shape[-2:], len(positions))
 
     def _attend(self, current: Tensor, reference: Tensor) -> Tensor:
         query, key = self.conv1(current).relu(), self.conv1(reference).relu()

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vispropnet.models.prop_heads.boxes import box_maps
+from vispropnet.ops.affinity import affinity as affinity_matrix
 from vispropnet.ops.affinity import carry, gaussian_factors
 from vispropnet.registry import MODELS
 
@@ -177,6 +178,40 @@ class PropagationHead(BaseModule):
         if self.renormalize and sigma is not None:
             foreground, total = foreground / total.clamp(min=1e-12), torch.ones_like(total)
         return foreground, total - foreground
+
+    def affinity_columns(
+        self,
+        reference: Tensor,
+        current: Tensor,
+        positions: Tensor,
+        labels: Tensor,
+        sigma: float | None = None,
+    ) -> Tensor:
+        """What some current positions take from each reference position, to be looked at.
+
+        Args:
+            reference: (C, h', w') features.
+            current: (C, h, w) features.
+            positions: (K,) int64 in the current frame, counted row by row.
+            labels: (N,) of objects, which the affinity may depend on.
+            sigma: As in :meth:`attention`.
+
+        Returns:
+            (N or 1, h', w', K), N where the affinity differs by category. Without a Gaussian, and
+            with one if the head renormalises, it sums up to 1 over the reference positions.
+        """
+        size, reference_size = current.shape[-2:], reference.shape[-2:]
+        with torch.autocast(current.device.type, enabled=False):
+            gaussian = None
+            if sigma is not None:
+                gaussian = gaussian_factors(reference_size, size, sigma, _single(current))
+            # Positions are chosen before anything is weighed: nothing of size P x Q is made.
+            chosen = self.affinity(_single(current).flatten(1)[:, positions], labels)
+            known = _single(reference).flatten(1).expand(len(chosen), -1, -1)
+            columns = affinity_matrix(known, chosen, gaussian, positions)
+        if self.renormalize and sigma is not None:
+            columns = columns / columns.sum(dim=1, keepdim=True).clamp(min=1e-12)
+        return columns.reshape(len(chosen), *reference_size, len(positions))
 
     def attend(self, foreground: Tensor, background: Tensor) -> Tensor:
         """Softmax of what arrives: (N, h, w) each to (N, h, w) attention in [0, 1]."""

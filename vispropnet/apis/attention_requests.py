@@ -1,0 +1,231 @@
+"""Attention maps on request: which frames and places of a data set a model's attention is drawn of.
+
+A request is ``VIDEO:FRAME:REFERENCE:X,Y``, a pixel of frame ``FRAME`` that looks in frame
+``REFERENCE``, or ``VIDEO:FRAME:REFERENCE:#OBJECT``, an annotated object. ``VIDEO`` and ``OBJECT``
+are ids of the annotation file, frames count from 0.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from mmengine.config import Config
+from pycocotools import mask as mask_utils
+
+from vispropnet.apis.attention import AttentionMap, attention_pictures, check_looks
+from vispropnet.apis.models import init_model
+from vispropnet.datasets.annotation_file import read_annotation_file
+from vispropnet.errors import UserError
+from vispropnet.models.detectors import VISDetector
+from vispropnet.visualization.frames import frame_path, read_frame
+
+JPEG_QUALITY = 90
+SHOWN_IDS = 5
+_FORM = re.compile(r'(.+):(\d+):(\d+):(?:(\d+),(\d+)|#(.+))', re.ASCII)
+
+
+class Request(NamedTuple):
+    """What is to be drawn.
+
+    Attributes:
+        text: As it was asked for.
+        video: Entry of the annotation file.
+        current: Frame where the place is, from 0.
+        reference: Frame where it looks.
+        position: (x, y) of a pixel; None for an object.
+        truth: Annotation of the object, or of the one at the position; None where there is none.
+    """
+
+    text: str
+    video: Mapping[str, Any]
+    current: int
+    reference: int
+    position: tuple[int, int] | None
+    truth: Mapping[str, Any] | None
+
+
+def attention_of_results(
+    config: str | os.PathLike | Config,
+    checkpoint: str | os.PathLike | None,
+    annotations: str | os.PathLike | dict[str, Any],
+    images: str | os.PathLike,
+    requests: Sequence[str],
+    overrides: Sequence[str] = (),
+    trust_checkpoint: bool = False,
+) -> list[dict[str, Any]]:
+    """Draws where a model looks, for places of a data set.
+
+    Requests are checked before the model is built. A position that lies on an annotated object (the
+    smallest, where several overlap) has that object's category and reference box.
+
+    Args:
+        config: The config, or its file.
+        checkpoint: The weights; None leaves them as they are initialised.
+        annotations: YouTube-VIS annotation file, or its parsed content.
+        images: Folder that the ``file_names`` of the videos start from.
+        requests: See the top of this module.
+        overrides: ``key=value`` changes of a config file.
+        trust_checkpoint: Whether the checkpoint may run code while it is read.
+
+    Returns:
+        By request and way of looking a dict with ``title``, ``caption`` and ``jpeg`` (bytes).
+
+    Raises:
+        UserError: naming the request, if it is malformed or what it asks for is not there; for
+            faulty files; and if the model has neither propagation head nor attention neck.
+    """
+    content = annotations if isinstance(annotations, dict) else read_annotation_file(annotations)
+    parsed = [parse_request(text, content) for text in requests]
+    for one in parsed:
+        for frame in (one.current, one.reference):
+            frame_path(one.video, frame, Path(images))
+    model = init_model(config, checkpoint, overrides=overrides, trust_checkpoint=trust_checkpoint)
+    check_looks(model)
+    names = {category['id']: category['name'] for category in content['categories']}
+    pictures = []
+    for one in parsed:
+        subject = _subject(one, names)
+        where = f'video {one.video["id"]}, frame {one.current} → {one.reference}, {subject}'
+        pictures += [
+            dict(
+                title=f'{where}: {found.title}',
+                caption=found.caption,
+                jpeg=_jpeg(found.picture),
+            )
+            for found in _drawn(model, one, Path(images), subject)
+        ]
+    return pictures
+
+
+def parse_request(text: str, content: Mapping[str, Any]) -> Request:
+    """Reads a request and finds what it names.
+
+    Args:
+        text: See the top of this module.
+        content: Annotation file.
+
+    Returns:
+        The request.
+
+    Raises:
+        UserError: if it is malformed, or video, frame, position or object are not there.
+    """
+    match = _FORM.fullmatch(text.strip())
+    if match is None:
+        raise UserError(
+            f'attention request {text!r}: expected VIDEO:FRAME:REFERENCE:X,Y or '
+            'VIDEO:FRAME:REFERENCE:#OBJECT, as in 3:5:0:84,30 or 3:5:0:#7.'
+        )
+    number, current, reference, x, y, object_id = match.groups()
+    where = f'attention request {text!r}'
+    video = _found(number, content['videos'], f'{where}: video', 'the annotation file')
+    current, reference = int(current), int(reference)
+    length = len(video['file_names'])
+    for frame in (current, reference):
+        if frame >= length:
+            raise UserError(
+                f'{where}: video {number} has no frame {frame}, expected 0 to {length - 1}.'
+            )
+    truths = [one for one in content.get('annotations') or [] if one['video_id'] == video['id']]
+    if object_id is not None:
+        truth = _found(object_id, truths, f'{where}: object', f'video {number}')
+        if not truth['segmentations'][current]:
+            visible = [frame for frame, mask in enumerate(truth['segmentations']) if mask]
+            raise UserError(
+                f'{where}: object {object_id} is not visible in frame {current}; it is in frames '
+                f'{_listed(visible)}.'
+            )
+        return Request(text, video, current, reference, None, truth)
+    position = int(x), int(y)
+    if position[0] >= video['width'] or position[1] >= video['height']:
+        raise UserError(
+            f'{where}: position {x},{y} is outside of the frame of '
+            f'{video["width"]}x{video["height"]} pixels.'
+        )
+    return Request(text, video, current, reference, position, _at(position, truths, current))
+
+
+def _found(
+    number: str, entries: Sequence[Mapping[str, Any]], what: str, where: str
+) -> Mapping[str, Any]:
+    for entry in entries:
+        if str(entry['id']) == number:
+            return entry
+    known = _listed([entry['id'] for entry in entries])
+    raise UserError(f'{what} {number} is not in {where}, which has {known}.')
+
+
+def _listed(values: Sequence[Any]) -> str:
+    shown = ', '.join(map(str, values[:SHOWN_IDS])) or 'none'
+    return shown if len(values) <= SHOWN_IDS else f'{shown} … ({len(values)} in all)'
+
+
+def _at(
+    position: tuple[int, int], truths: Sequence[Mapping[str, Any]], frame: int
+) -> Mapping[str, Any] | None:
+    """The smallest object at a position."""
+    x, y = position
+    there = []
+    for truth in truths:
+        mask = truth['segmentations'][frame]
+        if mask and mask_utils.decode(mask)[y, x]:
+            there.append((int(mask_utils.area(mask)), truth))
+    return min(there, key=lambda pair: pair[0])[1] if there else None
+
+
+def _subject(request: Request, names: Mapping[int, str]) -> str:
+    truth = request.truth
+    known = '' if truth is None else f'object #{truth["id"]} ({names[truth["category_id"]]})'
+    if request.position is None:
+        return known
+    place = f'position {request.position[0]},{request.position[1]}'
+    return f'{place} on {known}' if known else place
+
+
+class _Frames(Sequence):
+    """The frames of a video, read when they are taken."""
+
+    def __init__(self, video: Mapping[str, Any], images: Path) -> None:
+        self._video, self._images = video, images
+
+    def __len__(self) -> int:
+        return len(self._video['file_names'])
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return read_frame(self._video, index, self._images)
+
+
+def _drawn(model: VISDetector, request: Request, images: Path, subject: str) -> list[AttentionMap]:
+    chosen: dict[str, Any] = dict(position=request.position)
+    truth = request.truth
+    if truth is not None:
+        if truth['category_id'] in model.category_ids:
+            chosen['label'] = model.category_ids.index(truth['category_id'])
+        mask = truth['segmentations'][request.reference]
+        if request.position is None:
+            chosen['track'] = truth['segmentations']
+        elif mask:
+            x, y, w, h = mask_utils.toBbox(mask).tolist()
+            chosen['reference_box'] = (x, y, x + w, y + h)
+    try:
+        return attention_pictures(
+            model,
+            _Frames(request.video, images),
+            request.current,
+            request.reference,
+            name=f'video {request.video["id"]}',
+            subject=subject,
+            **chosen,
+        )
+    except UserError as error:
+        raise UserError(f'attention request {request.text!r}: {error}') from None
+
+
+def _jpeg(picture: np.ndarray) -> bytes:
+    return cv2.imencode('.jpg', picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
