@@ -48,7 +48,9 @@ def resample_videos(videos: int, resamples: int, seed: int = 0) -> np.ndarray:
 
 
 def confidence_intervals(
-    matches: Matches, weights: np.ndarray, names: Sequence[str] = FIGURES
+    matches: Matches | Sequence[Matches],
+    weights: np.ndarray,
+    names: Sequence[str] = FIGURES,
 ) -> dict[str, tuple[float, float] | None]:
     """Computes a 95 % interval for each figure.
 
@@ -59,7 +61,8 @@ def confidence_intervals(
     Tibshirani, An Introduction to the Bootstrap, 1993, chapters 10 and 13.
 
     Args:
-        matches: The matches of :func:`~vispropnet.evaluation.matching.area_bins`.
+        matches: The matches of :func:`~vispropnet.evaluation.matching.area_bins`; of several
+            results on the same ground truth (runs from other seeds), it is their mean's interval.
         weights: From :func:`resample_videos`.
         names: Which figures.
 
@@ -67,8 +70,7 @@ def confidence_intervals(
         Lower and upper end by name; None where there is no figure, only one video, or no resample
         with an object to find.
     """
-    figures = plain_figures(matches)
-    resampled = weighted_figures(matches, weights, names)
+    figures, resampled = _means(matches, weights, names)
     intervals: dict[str, tuple[float, float] | None] = {}
     for name in names:
         intervals[name] = None
@@ -80,23 +82,25 @@ def confidence_intervals(
 
 
 def paired_differences(
-    ours: Matches, other: Matches, weights: np.ndarray, names: Sequence[str] = FIGURES
+    ours: Matches | Sequence[Matches],
+    other: Matches | Sequence[Matches],
+    weights: np.ndarray,
+    names: Sequence[str] = FIGURES,
 ) -> dict[str, Difference | None]:
     """Computes the differences of two results, both on the same resampled videos.
 
     What makes some videos hard makes them hard for both, so a difference is surer than the figures.
 
     Args:
-        ours: Matches of the one result.
-        other: Matches of the other, with the same ground truth.
+        ours: Matches of the one result; of several, their mean is taken.
+        other: Matches of the other or others, with the same ground truth.
         weights: From :func:`resample_videos`.
         names: Which figures.
 
     Returns:
         Ours minus the other's by name; None as in :func:`confidence_intervals`.
     """
-    figures = plain_figures(ours), plain_figures(other)
-    resampled = weighted_figures(ours, weights, names), weighted_figures(other, weights, names)
+    figures, resampled = zip(*(_means(one, weights, names) for one in (ours, other)), strict=True)
     differences: dict[str, Difference | None] = {}
     for name in names:
         differences[name] = None
@@ -121,6 +125,19 @@ def as_json(differences: Mapping[str, Difference | None]) -> dict[str, dict | No
         name: one and dict(value=one.value, ci=[one.low, one.high], above_zero=one.above_zero)
         for name, one in differences.items()
     }
+
+
+def _means(
+    matches: Matches | Sequence[Matches], weights: np.ndarray, names: Sequence[str]
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Figures and (B,) resampled figures by name, averaged over several results."""
+    several = [matches] if isinstance(matches, Matches) else list(matches)
+    figures = [plain_figures(one) for one in several]
+    resampled = [weighted_figures(one, weights, names) for one in several]
+    return (
+        {name: float(np.mean([one[name] for one in figures])) for name in names},
+        {name: np.mean([one[name] for one in resampled], axis=0) for name in names},
+    )
 
 
 def _moved(values: np.ndarray, figure: float) -> np.ndarray:
