@@ -1,0 +1,96 @@
+"""Runs every trial, and makes one table and one report of them."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+
+from vispropnet.errors import UserError, report_user_errors
+from vispropnet.trials.presets import PRESETS
+
+
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog='presets:\n'
+        + '\n'.join(f'  {name:8} {preset.about}' for name, preset in PRESETS.items()),
+    )
+    parser.add_argument('--preset', required=True, choices=PRESETS, help='see below')
+    parser.add_argument(
+        '--out', metavar='DIR', help='where everything goes (work_dirs/trials/<preset>)'
+    )
+    parser.add_argument(
+        '--only',
+        nargs='+',
+        metavar='TRIAL',
+        help='these trials, and the baseline which they are compared with',
+    )
+    parser.add_argument('--seeds', type=int, default=1, help='runs of each trial (1)')
+    parser.add_argument(
+        '--baseline-seeds',
+        type=int,
+        default=2,
+        help='runs of the baseline, which show what a seed changes (2, or --seeds if more)',
+    )
+    parser.add_argument(
+        '--resume', action='store_true', help='go on with the trials that the folder holds'
+    )
+    parser.add_argument('--jobs', type=int, help='runs at a time (one on each GPU, or core)')
+    parser.add_argument('--data', metavar='DIR', help='folder of the data, if not as configured')
+    parser.add_argument(
+        '--data-seed', type=int, default=0, help='seed of the data that the preset makes (0)'
+    )
+    parser.add_argument(
+        '--print-commands',
+        action='store_true',
+        help='print what is left to run, for the queue of a cluster; --resume then scores it',
+    )
+    parser.add_argument(
+        '--attention',
+        nargs='+',
+        default=[],
+        metavar='VIDEO:FRAME:REFERENCE:WHERE',
+        help='attention maps in the report: WHERE is a position X,Y or an object #ID of the frame',
+    )
+    parser.add_argument(
+        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='as in tools/train.py'
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command."""
+    args = parse_args(arguments)
+    with report_user_errors():
+        for name in ('seeds', 'baseline_seeds', 'jobs'):
+            value = getattr(args, name)
+            if value is not None and value < 1:
+                raise UserError(f'--{name.replace("_", "-")} must be 1 or more, got {value}.')
+        if args.data_seed < 0:
+            raise UserError(f'--data-seed must be 0 or more, got {args.data_seed}.')
+        from vispropnet.apis.trials import run_trials
+
+        words = sys.argv[1:] if arguments is None else arguments
+        done = run_trials(
+            args.preset,
+            out=args.out,
+            only=args.only,
+            seeds=args.seeds,
+            baseline_seeds=args.baseline_seeds,
+            resume=args.resume,
+            jobs=args.jobs,
+            data=args.data,
+            data_seed=args.data_seed,
+            overrides=args.cfg_options,
+            print_only=args.print_commands,
+            attention=args.attention,
+            command=shlex.join(['python', 'tools/run_trials.py', *words]),
+        )
+    sys.exit(0 if done else 1)
+
+
+if __name__ == '__main__':
+    main()

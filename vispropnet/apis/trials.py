@@ -1,0 +1,191 @@
+"""All trials in one go: what ``tools/run_trials.py`` calls."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from vispropnet.trials.catalogue import BASELINE
+from vispropnet.trials.plan import Plan, make_plan, shown
+from vispropnet.trials.presets import PRESETS
+from vispropnet.trials.running import check_data, command_lines, find_slots, make_data, run_plan
+from vispropnet.trials.work_folder import check_manifest, digest, locked, manifest_of
+
+RESAMPLES = 1000
+
+
+def run_trials(
+    preset: str,
+    out: str | os.PathLike | None = None,
+    only: Sequence[str] | None = None,
+    seeds: int = 1,
+    baseline_seeds: int = 2,
+    resume: bool = False,
+    jobs: int | None = None,
+    data: str | os.PathLike | None = None,
+    data_seed: int = 0,
+    overrides: Sequence[str] = (),
+    print_only: bool = False,
+    attention: Sequence[str] = (),
+    command: str = '',
+) -> bool:
+    """Trains, tests, scores and reports trials; goes on where it was cut.
+
+    Args:
+        preset: Name of the preset.
+        out: Folder of everything; None for ``work_dirs/trials/<preset>``.
+        only: Names of trials; None for all. The baseline is added.
+        seeds: Runs of each trial.
+        baseline_seeds: Runs of the baseline, if more: what a seed changes is then known.
+        resume: Whether the folder may hold runs of the same trials.
+        jobs: Runs at a time; None for one on each GPU, or core.
+        data: Folder of the data; None for what the preset makes or its configs name.
+        data_seed: Seed of the data, where the preset makes them.
+        overrides: ``key=value`` changes of all configs.
+        print_only: Whether to print what is left to run instead of running it.
+        attention: Requests for attention maps in the report, see
+            :func:`~vispropnet.apis.attention_requests.attention_of_results`.
+        command: The command line, for the table.
+
+    Returns:
+        Whether everything is done.
+
+    Raises:
+        UserError: if data are missing, or the folder holds something else.
+    """
+    plan = make_plan(
+        PRESETS[preset],
+        Path('work_dirs/trials', preset) if out is None else out,
+        only,
+        seeds,
+        baseline_seeds,
+        data,
+        data_seed,
+        overrides,
+    )
+    check_data(plan)
+    slots = find_slots(jobs)
+    with locked(plan.out) as lock:
+        manifest = manifest_of(plan, _device())
+        check_manifest(plan.out, manifest, resume)
+        make_data(plan, _say)
+        if print_only:
+            print('\n'.join(command_lines(plan)) or '# everything is done')
+            return True
+        failed = run_plan(plan, slots, lock, _say)
+        report_trials(plan, manifest, command, attention)
+    if failed:
+        _say(f'{len(failed)} of {len(plan.runs)} runs failed: {", ".join(failed)}')
+    return not failed
+
+
+def report_trials(
+    plan: Plan, manifest: dict[str, Any], command: str, attention: Sequence[str]
+) -> None:
+    """Writes table, curves and report of what is done.
+
+    Args:
+        plan: The runs.
+        manifest: What they depend on.
+        command: The command line.
+        attention: As in :func:`run_trials`.
+    """
+    from vispropnet.trials.scoring import score_trials
+    from vispropnet.trials.table import markdown, write_tables
+
+    annotations, images = _test_data(plan)
+    _say('scoring')
+    table = dict(
+        command=command,
+        date=date.today().isoformat(),
+        hardware=_hardware(manifest['device']),
+        code=digest(manifest['code']),
+        versions=manifest['versions'],
+        **score_trials(plan, annotations, RESAMPLES),
+    )
+    written = write_tables(plan.out, table)
+    print('\n' + markdown(table))
+    curves = _draw_curves(plan)
+    pictures = _attention(plan, annotations, images, attention)
+    written.append(_write_page(plan, table, annotations, images, curves, pictures))
+    _say('wrote ' + ', '.join(shown(path) for path in [*written, *filter(None, [curves])]))
+
+
+def _draw_curves(plan: Plan) -> Path | None:
+    from vispropnet.visualization.curves import plot_losses
+
+    runs = [run for run in plan.runs.values() if run.seed == 0 and run.trial in plan.trials]
+    runs = [run for run in runs if 'train' in run.steps and run.trained()]
+    if not runs:
+        return None
+    names = [run.trial.title for run in runs]
+    return plot_losses([run.folder / 'train' for run in runs], plan.out / 'losses.svg', names)
+
+
+def _attention(
+    plan: Plan, annotations: Path, images: Path, requests: Sequence[str]
+) -> list[dict[str, Any]]:
+    if not requests:
+        return []
+    from vispropnet.apis.attention_requests import attention_of_results
+
+    pictures = []
+    for trial in plan.trials:
+        run = plan.runs_of(trial)[0]
+        if trial.weights_of or not run.results.exists() or trial.method != 'objprop':
+            continue
+        test = run.steps['test']
+        options = test[test.index('--cfg-options') + 1 : -1]
+        for picture in attention_of_results(
+            test[1], run.checkpoint, annotations, images, requests, options
+        ):
+            pictures.append({**picture, 'title': f'{trial.title}: {picture["title"]}'})
+    return pictures
+
+
+def _write_page(
+    plan: Plan,
+    table: dict[str, Any],
+    annotations: Path,
+    images: Path,
+    curves: Path | None,
+    pictures: list[dict[str, Any]],
+) -> Path:
+    from vispropnet.trials.report import write_report
+
+    firsts = {trial.name: plan.runs_of(trial)[0].results for trial in plan.trials}
+    results = {name: path for name, path in firsts.items() if path.exists()}
+    return write_report(
+        plan.out / 'report.html', table, annotations, images, results, curves, pictures
+    )
+
+
+def _test_data(plan: Plan) -> tuple[Path, Path]:
+    from vispropnet.apis.config import load_config
+
+    test = plan.runs[f'{BASELINE}/seed-0'].steps['test']
+    config = load_config(test[1], test[test.index('--cfg-options') + 1 :])
+    dataset = config.test_dataloader.dataset
+    images = Path(dataset.get('data_root') or '', dataset.data_prefix['img'])
+    return Path(config.test_evaluator.ann_file), images
+
+
+def _device() -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu'
+
+
+def _hardware(device: str) -> str:
+    cores = f'{len(os.sched_getaffinity(0))} cores of {platform.machine()}'
+    return cores if device == 'cpu' else f'{device}, {cores}'
+
+
+def _say(line: str) -> None:
+    print(time.strftime('%H:%M:%S'), line, file=sys.stderr, flush=True)

@@ -1,0 +1,295 @@
+"""Runs trials as processes of their own, several at a time, and goes on where they were cut."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vispropnet.errors import UserError
+from vispropnet.fileio import read_json, write_json
+from vispropnet.trials.plan import ROOT, Plan, Run, shown, tail_lines
+
+LOG_LINES = 25
+_POLL_SECONDS = 0.2
+_PROGRESS_SECONDS = 60
+_PATIENCE_SECONDS = 20
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass
+class _Working:
+    """A step that is being run."""
+
+    run: Run
+    step: str
+    process: subprocess.Popen
+    slot: str
+    began: float
+
+
+def run_plan(plan: Plan, slots: Sequence[str], lock: int, say: Callable[[str], None]) -> list[str]:
+    """Runs what is not done yet.
+
+    Args:
+        plan: The runs.
+        slots: One entry for each run that may go on at a time: the GPU it gets
+            (``CUDA_VISIBLE_DEVICES``), or '' for a core.
+        lock: File descriptor for the processes to inherit.
+        say: Called with each line of progress.
+
+    Returns:
+        Keys of the runs that failed, or could not begin as one that they need failed.
+    """
+    for run in plan.runs.values():
+        run.failure.unlink(missing_ok=True)
+    scheduler = _Scheduler(plan, list(slots), lock, say)
+    # Ended like a Ctrl-C, so that the processes begun are ended too.
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        scheduler.work()
+    finally:
+        scheduler.stop()
+        signal.signal(signal.SIGTERM, before)
+    return scheduler.failed
+
+
+def make_data(plan: Plan, say: Callable[[str], None]) -> None:
+    """Makes the data of a preset that makes them, unless these very ones are there.
+
+    Args:
+        plan: The plan.
+        say: Called with a line.
+
+    Raises:
+        UserError: if they cannot be made.
+    """
+    if plan.preset.shapes is None or plan.data != plan.out / 'data':
+        return
+    options = plan.preset.shapes.options(plan.data_seed)
+    stamp = plan.data / 'made_by.json'
+    if stamp.exists() and read_json(stamp) == options:
+        return
+    shutil.rmtree(plan.data, ignore_errors=True)
+    say(f'making the data: {shown(plan.data)}')
+    command = [sys.executable, *data_command(plan)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f'the data cannot be made: {done.stderr.strip()[-2000:]}')
+    write_json(stamp, options)
+
+
+def data_command(plan: Plan) -> list[str]:
+    """Gives the command that makes the data of a preset, after the name of the interpreter."""
+    options = plan.preset.shapes.options(plan.data_seed)
+    return [shown(ROOT / 'tools/make_moving_shapes.py'), shown(plan.data), *options]
+
+
+def command_lines(plan: Plan) -> list[str]:
+    """Gives what is left to run, for a cluster's queue.
+
+    Args:
+        plan: The runs.
+
+    Returns:
+        A line of shell for each run that is not done, behind a comment that names it and those
+        that have to be done before.
+    """
+    lines = []
+    for run in plan.runs.values():
+        step = run.next_step()
+        if step is None:
+            continue
+        after = [key for key in run.needs if plan.runs[key].next_step() is not None]
+        lines.append(f'# {run.key}' + (f', after {", ".join(after)}' if after else ''))
+        steps = list(run.steps)
+        commands = [run.steps[name] for name in steps[steps.index(step) :]]
+        lines.append(' && '.join('python ' + shlex.join(command) for command in commands))
+    return lines
+
+
+class _Scheduler:
+    def __init__(self, plan: Plan, slots: list[str], lock: int, say: Callable[[str], None]) -> None:
+        self.plan, self.free, self.lock, self.say = plan, slots, lock, say
+        self.waiting = [run for run in plan.runs.values() if run.next_step() is not None]
+        self.working: list[_Working] = []
+        self.failed: list[str] = []
+        self.began, self.told = time.monotonic(), time.monotonic()
+        self.share_before = self._share()
+        self.threads = str(max(1, (os.cpu_count() or 1) // len(slots)))
+
+    def work(self) -> None:
+        done = len(self.plan.runs) - len(self.waiting)
+        self.say(f'{len(self.plan.runs)} runs, {done} of them done; {len(self.free)} at a time')
+        while self.waiting or self.working:
+            self._drop_those_in_vain()
+            for run in [run for run in self.waiting if self._ready(run)]:
+                if self.free:
+                    self.waiting.remove(run)
+                    self._begin(run, self.free.pop(0))
+            for one in [one for one in self.working if one.process.poll() is not None]:
+                self.working.remove(one)
+                self._end(one)
+            if time.monotonic() - self.told > _PROGRESS_SECONDS:
+                self._tell()
+            time.sleep(_POLL_SECONDS)
+
+    def stop(self) -> None:
+        """Ends what is still going on."""
+        for one in self.working:
+            one.process.terminate()
+        end = time.monotonic() + _PATIENCE_SECONDS
+        for one in self.working:
+            try:
+                one.process.wait(max(0.1, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                one.process.kill()
+                one.process.wait()
+
+    def _ready(self, run: Run) -> bool:
+        needed = [self.plan.runs[key] for key in run.needs]
+        return all('train' not in one.steps or one.trained() for one in needed)
+
+    def _drop_those_in_vain(self) -> None:
+        for run in list(self.waiting):
+            lost = [key for key in run.needs if key in self.failed and not self._ready(run)]
+            if lost:
+                self.waiting.remove(run)
+                self._fail(run, 'needs', None, [f'{lost[0]} failed, whose weights it starts from'])
+
+    def _begin(self, run: Run, slot: str) -> None:
+        step = run.next_step()
+        run.folder.mkdir(parents=True, exist_ok=True)
+        env = dict(os.environ)
+        # Sums come out the same however many runs there are at a time.
+        env['OMP_NUM_THREADS'] = env['MKL_NUM_THREADS'] = self.threads if slot else '1'
+        if slot:
+            env['CUDA_VISIBLE_DEVICES'] = slot
+        env['PYTHONPATH'] = os.pathsep.join([str(ROOT), *filter(None, [env.get('PYTHONPATH')])])
+        with run.log(step).open('ab') as log:
+            process = subprocess.Popen(
+                [sys.executable, '-u', *run.steps[step]],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=env,
+                pass_fds=(self.lock,),
+                preexec_fn=_die_with_parent if sys.platform == 'linux' else None,
+            )
+        self.working.append(_Working(run, step, process, slot, time.monotonic()))
+        self.say(f'{run.key}: {step}' + (f' on GPU {slot}' if slot else ''))
+
+    def _end(self, one: _Working) -> None:
+        run, seconds = one.run, time.monotonic() - one.began
+        code = one.process.returncode
+        after = run.next_step()
+        if code or after == one.step:
+            lines = tail_lines(run.log(one.step), LOG_LINES)
+            self._fail(run, one.step, code, lines)
+        elif after is None:
+            self.say(f'{run.key}: done')
+        else:
+            self.say(f'{run.key}: {one.step} took {_time(seconds)}')
+            self._begin(run, one.slot)
+            return
+        self.free.append(one.slot)
+        self._tell()
+
+    def _fail(self, run: Run, step: str, code: int | None, lines: list[str]) -> None:
+        self.failed.append(run.key)
+        run.folder.mkdir(parents=True, exist_ok=True)
+        log = shown(run.log(step)) if step in run.steps else None
+        write_json(
+            run.failure, dict(run=run.key, step=step, exit=code, log=log, lines=lines), indent=1
+        )
+        last = f': {lines[-1]}' if lines else ''
+        self.say(f'{run.key}: FAILED in {step}{last}')
+
+    def _share(self) -> float:
+        runs = self.plan.runs.values()
+        weights = [1.0 if 'train' in run.steps else 0.1 for run in runs]
+        shares = [run.share_done() for run in runs]
+        done = sum(weight * share for weight, share in zip(weights, shares, strict=True))
+        return done / sum(weights)
+
+    def _tell(self) -> None:
+        self.told = time.monotonic()
+        share, passed = self._share(), self.told - self.began
+        gained = share - self.share_before
+        left = f', {_time(passed * (1 - share) / gained)} left' if gained > 0.005 else ''
+        going = ', '.join(f'{one.run.key} {one.run.share_done():.0%}' for one in self.working)
+        self.say(f'{share:.0%} of all done{left}' + (f'; {going}' if going else ''))
+
+
+def _time(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f'{hours} h {minutes:02} min' if hours else f'{minutes}:{seconds:02} min'
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+_LIBC = ctypes.CDLL(None) if sys.platform == 'linux' else None
+
+
+def _die_with_parent() -> None:
+    """Has the kernel end this process when its parent is killed, which cannot do it itself."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def find_slots(jobs: int | None) -> list[str]:
+    """Finds out what runs can go on.
+
+    Args:
+        jobs: How many at a time; None for one on each GPU, or on each core where there is none.
+
+    Returns:
+        The GPU of each slot, as ``CUDA_VISIBLE_DEVICES`` wants it; '' for a core.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        return [''] * (jobs or len(os.sched_getaffinity(0)))
+    named = os.environ.get('CUDA_VISIBLE_DEVICES')
+    gpus = named.split(',') if named else [str(one) for one in range(torch.cuda.device_count())]
+    return [gpus[index % len(gpus)] for index in range(jobs or len(gpus))]
+
+
+def check_data(plan: Plan) -> None:
+    """Checks before the first run that data which cannot be made are there.
+
+    Args:
+        plan: The plan.
+
+    Raises:
+        UserError: naming the first file or folder that is missing, and how to get it.
+    """
+    from vispropnet.apis.config import load_config
+
+    if plan.preset.shapes is not None and plan.data == plan.out / 'data':
+        return
+    run = next(iter(plan.runs.values()))
+    command = run.steps['test']
+    config = load_config(command[1], command[command.index('--cfg-options') + 1 :])
+    for part in ('train', 'test'):
+        dataset = config[f'{part}_dataloader'].dataset
+        root = Path(dataset.get('data_root') or '')
+        for path in (root / dataset.ann_file, root / dataset.data_prefix['img']):
+            if not path.exists():
+                hint = dataset.get('hint', '')
+                if plan.preset.split:
+                    hint += (
+                        f' Then: python tools/split_ytvis.py {root / plan.preset.split} '
+                        f'--val-fraction 0.1 --seed 0 --out-dir {root / "local"}'
+                    )
+                raise UserError(f'data of {part} are missing: {path}. {hint}')

@@ -1,0 +1,225 @@
+"""What the trials gave: figures, intervals, differences, sizes and times."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vispropnet.errors import UserError
+from vispropnet.evaluation.average_precision import weighted_figures
+from vispropnet.evaluation.confidence import (
+    LEVEL,
+    as_json,
+    confidence_intervals,
+    paired_differences,
+    resample_videos,
+)
+from vispropnet.evaluation.error_kinds import error_gains, tell_errors
+from vispropnet.evaluation.ground_truth import GroundTruth
+from vispropnet.evaluation.matching import Matches
+from vispropnet.evaluation.report import read_ground_truth, score_file
+from vispropnet.fileio import read_json
+from vispropnet.trials.catalogue import BASELINE, FIGURES, Trial
+from vispropnet.trials.plan import Plan, Run, read_last_record, shown
+
+# In the state dict, but not learnt.
+_BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')
+
+
+def score_trials(plan: Plan, annotations: Path, resamples: int, seed: int = 0) -> dict[str, Any]:
+    """Scores everything that is done.
+
+    Args:
+        plan: The runs.
+        annotations: Annotation file of the test videos.
+        resamples: How often to resample the videos for intervals.
+        seed: Of the resampling.
+
+    Returns:
+        ``preset``, ``baseline``, ``data`` (counts), ``bootstrap`` and ``trials``: for each its
+        ``name``, ``title``, ``change``, ``config``, ``state`` (``done``, ``failed`` or
+        ``missing``), ``failure``, ``seeds``, ``figures`` (by name ``mean``, ``ci``, ``by_seed``,
+        ``seed_spread``: the largest minus the smallest), ``difference`` to the baseline (by name
+        ``value``, ``ci``, ``above_zero``), ``parameters``, ``train_s_per_frame``,
+        ``test_s_per_frame``, ``errors`` (of the first seed) and ``published``. Fit for JSON.
+
+    Raises:
+        UserError: if a file is damaged.
+    """
+    truth = read_ground_truth(annotations)
+    weights = resample_videos(len(truth.videos), resamples, seed)
+    scores = {trial.name: _score(plan, trial, truth) for trial in plan.trials}
+    baseline = scores[BASELINE]
+    rows = []
+    for trial in plan.trials:
+        row = _description(plan, trial)
+        ours = scores[trial.name]
+        row['state'] = 'done' if ours else 'failed' if row['failure'] else 'missing'
+        if ours:
+            row.update(_row(ours, weights))
+            row.update(_costs(plan, trial))
+        if ours and baseline and trial.name != BASELINE:
+            differences = paired_differences(
+                list(ours.values()), list(baseline.values()), weights, _NAMES
+            )
+            row['difference'] = _renamed(as_json(differences))
+        rows.append(row)
+    return dict(
+        preset=plan.preset.name,
+        baseline=BASELINE,
+        data=dict(
+            name=_data_name(plan),
+            videos=len(truth.videos),
+            frames=sum(video.entry['length'] for video in truth.videos),
+            objects=len(truth.category),
+        ),
+        bootstrap=dict(resamples=resamples, seed=seed, level=LEVEL),
+        trials=rows,
+    )
+
+
+_NAMES = tuple('AP' if name == 'mAP' else name for name in FIGURES)
+
+
+def _score(plan: Plan, trial: Trial, truth: GroundTruth) -> dict[int, Matches]:
+    """Matches by seed, of the runs that are done."""
+    return {
+        run.seed: score_file(truth, run.results, frame_by_frame=True).matches
+        for run in plan.runs_of(trial)
+        if run.results.exists()
+    }
+
+
+def _description(plan: Plan, trial: Trial) -> dict[str, Any]:
+    failures = [read_json(run.failure) for run in plan.runs_of(trial) if run.failure.exists()]
+    published = None
+    if plan.preset.published and trial.published:
+        published = dict(zip(FIGURES, trial.published, strict=True))
+    return dict(
+        name=trial.name,
+        title=trial.title,
+        change=trial.change,
+        config=plan.preset.config_of(trial),
+        failure=failures[0] if failures else None,
+        seeds=[],
+        figures=None,
+        difference=None,
+        parameters=None,
+        train_s_per_frame=None,
+        test_s_per_frame=None,
+        errors=None,
+        published=published,
+    )
+
+
+def _row(matches: Mapping[int, Matches], weights: np.ndarray) -> dict[str, Any]:
+    ones = np.ones((1, weights.shape[1]))
+    plain = {seed: weighted_figures(one, ones, _NAMES) for seed, one in matches.items()}
+    intervals = confidence_intervals(list(matches.values()), weights, _NAMES)
+    figures = {}
+    for shown_as, name in zip(FIGURES, _NAMES, strict=True):
+        values = {str(seed): float(one[name][0]) for seed, one in plain.items()}
+        ends = intervals[name]
+        figures[shown_as] = dict(
+            mean=statistics.fmean(values.values()),
+            ci=ends and list(ends),
+            by_seed=values,
+            seed_spread=max(values.values()) - min(values.values()) if len(values) > 1 else None,
+        )
+    first = next(iter(matches.values()))
+    return dict(
+        seeds=list(matches),
+        figures=figures,
+        errors=error_gains(first, tell_errors(first)),
+    )
+
+
+def _costs(plan: Plan, trial: Trial) -> dict[str, Any]:
+    runs = [run for run in plan.runs_of(trial) if run.results.exists()]
+    return dict(
+        parameters=count_parameters(runs[0].checkpoint),
+        train_s_per_frame=_median([train_time(run) for run in runs if 'train' in run.steps]),
+        test_s_per_frame=_median([test_time(run) for run in runs]),
+    )
+
+
+def count_parameters(checkpoint: Path) -> int | None:
+    """Counts what is learnt of the weights of a checkpoint.
+
+    Args:
+        checkpoint: The file.
+
+    Returns:
+        The number; None if the file is gone.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+    from vispropnet.engine.checkpoint import read_checkpoint
+
+    if not checkpoint.exists():
+        return None
+    weights = read_checkpoint(checkpoint)['state_dict']
+    return sum(one.numel() for key, one in weights.items() if not key.endswith(_BUFFERS))
+
+
+def train_time(run: Run) -> float | None:
+    """Gives the seconds that training took for a frame, key or reference.
+
+    Args:
+        run: A run with training.
+
+    Returns:
+        The median over the logged iterations; None if nothing was logged.
+
+    Raises:
+        UserError: if the log is damaged.
+    """
+    from vispropnet.apis.config import load_config
+    from vispropnet.visualization.curves import read_scalars
+
+    try:
+        rows = read_scalars(run.folder / 'train')
+    except UserError:
+        return None
+    command = run.steps['train']
+    config = load_config(command[1], command[command.index('--cfg-options') + 1 :])
+    seconds = _median([row.get('time') for row in rows if 'loss' in row])
+    return seconds and seconds / (2 * config.train_dataloader.batch_size)
+
+
+def test_time(run: Run) -> float | None:
+    """Gives the seconds that test took for a frame, from reading it to its masks.
+
+    Args:
+        run: A run whose test is done.
+
+    Returns:
+        The mean over the frames; None if nothing was logged.
+    """
+    record = read_last_record(list((run.folder / 'test').glob('*/*.json')))
+    return record.get('time') if record else None
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    values = [value for value in values if value is not None]
+    return statistics.median(values) if values else None
+
+
+def _renamed(differences: dict[str, Any]) -> dict[str, Any]:
+    return {shown_as: differences[name] for shown_as, name in zip(FIGURES, _NAMES, strict=True)}
+
+
+def _data_name(plan: Plan) -> str:
+    shapes = plan.preset.shapes
+    if shapes is not None:
+        return f'moving shapes, {shapes.kind}, seed {plan.data_seed}'
+    return (
+        plan.preset.about.split(',')[0]
+        + ', local split'
+        + (f' of {shown(plan.data)}' if plan.data else '')
+    )

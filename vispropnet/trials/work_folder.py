@@ -1,0 +1,168 @@
+"""The folder of trials: what it was begun with, and that nobody else works in it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vispropnet.errors import UserError
+from vispropnet.fileio import read_json, write_json
+from vispropnet.trials.plan import ROOT, Plan, shown
+
+MANIFEST = 'trials.json'
+LOCK = '.lock'
+# Parts of the package that results do not depend on.
+WITHOUT_EFFECT = ('benchmarks', 'trials', 'visualization')
+PACKAGES = ('torch', 'torchvision', 'onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection', 'numpy')
+
+
+def code_files() -> dict[str, str]:
+    """Gives a digest of each file of the package that results depend on, by its path."""
+    package = ROOT / 'vispropnet'
+    return {
+        str(path.relative_to(ROOT)): hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        for path in sorted(package.rglob('*.py'))
+        if path.relative_to(package).parts[0] not in WITHOUT_EFFECT
+    }
+
+
+def digest(content: Any) -> str:
+    """Gives a short digest of what JSON can hold."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def manifest_of(plan: Plan, device: str) -> dict[str, Any]:
+    """Gathers what the results of a plan depend on.
+
+    Args:
+        plan: The plan.
+        device: What it runs on, ``'cpu'`` or the name of a GPU.
+
+    Returns:
+        ``preset``, ``device``, ``data``, ``versions``, ``code`` (a digest by file) and ``configs``
+        (a digest by trial, of the whole config with all changes).
+    """
+    from importlib.metadata import version
+
+    from vispropnet.apis.config import load_config
+
+    configs = {}
+    for trial in {run.trial.name: run.trial for run in plan.runs.values()}.values():
+        # Without the paths of this folder, which may be moved.
+        options = [*plan.preset.overrides, *plan.overrides]
+        options += [*plan.preset.test_overrides, *trial.test_overrides]
+        config = load_config(shown(ROOT / plan.preset.config_of(trial)), options)
+        configs[trial.name] = digest(config.to_dict())
+    shapes = plan.preset.shapes
+    return dict(
+        preset=plan.preset.name,
+        device=device,
+        data=shapes.options(plan.data_seed) if shapes else str(plan.data or 'as configured'),
+        versions={name: version(name) for name in PACKAGES},
+        code=code_files(),
+        configs=configs,
+    )
+
+
+def check_manifest(out: Path, manifest: dict[str, Any], resume: bool) -> None:
+    """Checks that a folder holds nothing of other trials, and marks it as that of these.
+
+    Args:
+        out: The folder, which exists.
+        manifest: From :func:`manifest_of`.
+        resume: Whether it may hold runs of the same trials.
+
+    Raises:
+        UserError: if it holds runs and is not to be resumed, or something that results depend on
+            was different when it was begun.
+    """
+    path = out / MANIFEST
+    if not path.exists():
+        if any(one.name != LOCK for one in out.iterdir()):
+            raise UserError(
+                f'{out} is not empty and holds no trials (no {MANIFEST}); give another --out.'
+            )
+        write_json(path, manifest, indent=1)
+        return
+    begun = read_json(path, 'list of trials')
+    lines = _differences(begun, manifest)
+    if lines:
+        raise UserError(
+            f'{out} was begun with something else:\n  '
+            + '\n  '.join(lines)
+            + '\nResults of the two cannot be mixed: give another --out, or remove the folder.'
+        )
+    if not resume:
+        raise UserError(f'{out} has these trials already: --resume goes on with them.')
+    configs = {**begun['configs'], **manifest['configs']}
+    if configs != begun['configs']:
+        write_json(path, {**manifest, 'configs': configs}, indent=1)
+
+
+def _differences(begun: Any, manifest: dict[str, Any]) -> list[str]:
+    if not isinstance(begun, dict) or set(begun) != set(manifest):
+        return [f'{MANIFEST} is of another version of this command']
+    lines = [
+        f'{key}: {_words(begun[key])} then, {_words(manifest[key])} now'
+        for key in ('preset', 'device', 'data')
+        if begun[key] != manifest[key]
+    ]
+    for key, what in (('versions', 'version of'), ('code', 'code'), ('configs', 'config of')):
+        # Trials that were not asked for then, or are not now, are no difference.
+        then, now = begun[key], manifest[key]
+        names = then.keys() & now.keys() if key == 'configs' else then.keys() | now.keys()
+        changed = sorted(name for name in names if then.get(name) != now.get(name))
+        if changed and key == 'versions':
+            changed = [f'{name} ({then.get(name)} then, {now.get(name)} now)' for name in changed]
+        if changed:
+            more = f' and {len(changed) - 5} more' if len(changed) > 5 else ''
+            lines.append(f'{what} {", ".join(changed[:5])}{more} changed')
+    return lines
+
+
+def _words(value: Any) -> str:
+    return ' '.join(value) if isinstance(value, list) else str(value)
+
+
+@contextlib.contextmanager
+def locked(out: Path) -> Iterator[int]:
+    """Keeps others from working in a folder.
+
+    Processes that inherit the lock hold it as well, so that a training that outlives the command
+    which began it keeps the folder locked until it ends.
+
+    Args:
+        out: The folder.
+
+    Yields:
+        The lock's file descriptor.
+
+    Raises:
+        UserError: if somebody else holds the lock.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(out / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise UserError(f'{out} cannot be made: {error.strerror}.') from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(descriptor, 32).decode(errors='replace').strip() or 'unknown'
+            raise UserError(
+                f'{out} is being worked in by another run_trials.py (process {holder}), or by a '
+                'training that it left; wait for it or end it.'
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        yield descriptor
+    finally:
+        os.close(descriptor)
