@@ -1,0 +1,249 @@
+"""The frames and masks that the gallery of the report draws, within a limit of size."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from pycocotools import mask as mask_utils
+
+from vispropnet.trials.report.video_scores import (
+    most_different,
+    score_videos,
+    trial_tracks,
+    true_tracks_of,
+)
+from vispropnet.visualization.frames import read_frame
+from vispropnet.visualization.palette import track_color
+from vispropnet.visualization.shown_tracks import ShownTrack, number_tracks
+from vispropnet.visualization.strips import evenly
+
+TRUTH = 'Ground truth'
+BUDGET = 12_000_000
+
+
+@dataclass(frozen=True)
+class Detail:
+    """How much of a video the page holds.
+
+    Attributes:
+        frames: Frames of a video, at most, picked evenly; None for all.
+        width: Of a frame in pixels, at most.
+        quality: Of its JPEG, 1 to 100.
+    """
+
+    frames: int | None
+    width: int
+    quality: int
+
+
+# Tried in turn until all videos fit; with the last, videos are left out.
+DETAILS = (Detail(None, 480, 80), Detail(40, 480, 80), Detail(24, 400, 75), Detail(16, 320, 70))
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """What the gallery shows.
+
+    Attributes:
+        videos: A JSON object per video, as text that can stand inside a script element.
+        notes: Sentences about what had to be left out.
+    """
+
+    videos: list[str]
+    notes: list[str]
+
+
+def build_gallery(
+    content: Mapping[str, Any],
+    results: Mapping[str, str | os.PathLike],
+    titles: Mapping[str, str],
+    images: Path,
+    count: int,
+    budget: int = BUDGET,
+) -> Gallery:
+    """Picks the videos where trials differ most and packs their frames and masks.
+
+    Args:
+        content: Annotation file.
+        results: Result file of each trial.
+        titles: What to call each trial.
+        images: Folder that the file names of the videos start from.
+        count: How many videos, at most.
+        budget: Characters that they may take. To stay within, frames are left out and made
+            smaller, then videos are left out.
+
+    Returns:
+        The gallery.
+
+    Raises:
+        UserError: if a file or frame is missing, or does not fit.
+    """
+    scores = score_videos(content, results)
+    chosen = most_different(scores, count) if scores else []
+    videos = [content['videos'][index] for index in chosen]
+    truth = true_tracks_of(content, videos)
+    tracks = {name: trial_tracks(path, content, videos) for name, path in results.items()}
+    shown = []
+    for index, video in zip(chosen, videos, strict=True):
+        rows = [some[video['id']] for some in tracks.values()]
+        number_tracks(truth[video['id']], *rows)
+        panels = [(TRUTH, None, truth[video['id']])]
+        panels += [
+            (titles[name], scores[name][index], row) for name, row in zip(tracks, rows, strict=True)
+        ]
+        shown.append((video, panels))
+    categories = {category['id']: category['name'] for category in content['categories']}
+    for detail in DETAILS:
+        texts = _pack(shown, images, categories, detail, budget)
+        if len(texts) == len(shown):
+            break
+    return Gallery(texts, _notes(detail, len(texts), shown))
+
+
+def scaled_counts(rle: Mapping[str, Any], width: int, height: int) -> str:
+    """Brings a mask to another size.
+
+    Args:
+        rle: Compressed RLE.
+        width: Of the new mask in pixels.
+        height: Of the new mask in pixels.
+
+    Returns:
+        Its compressed counts: each pixel is what the mask has at its middle. A mask that is not
+        empty does not become so.
+    """
+    if rle['size'] == [height, width]:
+        counts = rle['counts']
+        return counts.decode('ascii') if isinstance(counts, bytes) else counts
+    mask = mask_utils.decode(dict(rle))
+    old_height, old_width = mask.shape
+    rows = (2 * np.arange(height) + 1) * old_height // (2 * height)
+    columns = (2 * np.arange(width) + 1) * old_width // (2 * width)
+    small = mask[np.ix_(rows, columns)]
+    if not small.any():
+        # Objects that fall between the places looked at are kept wherever they touch a new pixel.
+        y, x = np.nonzero(mask)
+        small[y * height // old_height, x * width // old_width] = 1
+    return mask_utils.encode(np.asfortranarray(small))['counts'].decode('ascii')
+
+
+def script_json(value: Any) -> str:
+    """Writes JSON that can stand inside a script element.
+
+    Args:
+        value: What to write.
+
+    Returns:
+        JSON without ``<``, so that nothing in it ends the element.
+    """
+    text = json.dumps(value, separators=(',', ':'), allow_nan=False)
+    return text.replace('<', '\\u003c')
+
+
+def _pack(
+    shown: Sequence[tuple[Mapping[str, Any], list]],
+    images: Path,
+    categories: Mapping[int, str],
+    detail: Detail,
+    budget: int,
+) -> list[str]:
+    """Packs videos in turn, up to the first that goes beyond the budget."""
+    texts, total = [], 0
+    for video, panels in shown:
+        text = _video_text(video, panels, images, categories, detail, budget - total)
+        if text is None:
+            break
+        total += len(text)
+        texts.append(text)
+    return texts
+
+
+def _video_text(video, panels, images, categories, detail, room):
+    """Packs one video; None if it takes more than ``room`` characters."""
+    total = len(video['file_names'])
+    frames = evenly(total, detail.frames or total)
+    width = min(video['width'], detail.width)
+    height = max(1, round(video['height'] * width / video['width']))
+    pictures, size = [], 0
+    for frame in frames:
+        pictures.append(_jpeg(read_frame(video, frame, images), width, height, detail.quality))
+        size += len(pictures[-1])
+        if size > room:
+            return None
+    folder = Path(video['file_names'][0]).parent.name
+    text = script_json(
+        {
+            'name': f'Video {video["id"]}' + (f' ({folder})' if folder else ''),
+            'width': width,
+            'height': height,
+            'total': total,
+            'numbers': [frame + 1 for frame in frames],
+            'frames': pictures,
+            'panels': [
+                {
+                    'title': title,
+                    'score': None if score is None else round(score, 3),
+                    'tracks': [
+                        _track(track, frames, width, height, categories)
+                        for track in sorted(tracks, key=lambda track: track.number)
+                    ],
+                }
+                for title, score, tracks in panels
+            ],
+        }
+    )
+    return text if len(text) <= room else None
+
+
+def _jpeg(picture: np.ndarray, width: int, height: int, quality: int) -> str:
+    """Encodes a frame (H, W, 3) as a JPEG in base64."""
+    if picture.shape[:2] != (height, width):
+        picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    data = cv2.imencode('.jpg', picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return base64.b64encode(data.tobytes()).decode('ascii')
+
+
+def _track(
+    track: ShownTrack,
+    frames: Sequence[int],
+    width: int,
+    height: int,
+    categories: Mapping[int, str],
+) -> dict[str, Any]:
+    blue, green, red = track_color(track.number)
+    rles = [track.rles[frame] for frame in frames]
+    return {
+        'number': track.number,
+        'color': [red, green, blue],
+        'label': str(categories[track.label]),
+        'score': None if track.score is None else round(float(track.score), 2),
+        'masks': [rle and scaled_counts(rle, width, height) for rle in rles],
+        'carried': [int(bool(track.propagated[frame])) for frame in frames],
+    }
+
+
+def _notes(detail, kept, shown):
+    notes = []
+    if kept < len(shown):
+        notes.append(f'Only {kept} of {len(shown)} videos are shown: the page would be too large.')
+    first = DETAILS[0]
+    kept_videos = [video for video, _ in shown[:kept]]
+    if detail.frames and any(len(one['file_names']) > detail.frames for one in kept_videos):
+        notes.append(
+            f'Of longer videos, {detail.frames} frames are shown, picked evenly, to keep the page '
+            'small.'
+        )
+    if detail.width < first.width and any(one['width'] > detail.width for one in kept_videos):
+        notes.append(
+            f'Frames are at most {detail.width} pixels wide rather than {first.width}, to keep the '
+            'page small.'
+        )
+    return notes
