@@ -1,0 +1,112 @@
+"""The runs of a plan: commands, order, and how far each has come."""
+
+import json
+
+import pytest
+
+from vispropnet.trials.plan import make_plan, read_last_record, shown, tail_lines
+from vispropnet.trials.presets import PRESETS
+
+CPU = PRESETS['cpu']
+
+
+def test_runs_come_after_those_that_they_need(tmp_path):
+    plan = make_plan(PRESETS['ytvis19'], tmp_path, ['tuning-1', 'additional-training'])
+    assert list(plan.runs) == [
+        'masktrack-rcnn/seed-0',
+        'baseline/seed-0',
+        'masktrack-rcnn-deeper/seed-0',
+        'tuning-1/seed-0',
+        'additional-training/seed-0',
+    ]
+    assert plan.runs['tuning-1/seed-0'].needs == ('masktrack-rcnn-deeper/seed-0',)
+    # What others start from is trained, and in no table.
+    assert [one.name for one in plan.trials] == ['baseline', 'tuning-1', 'additional-training']
+    train = plan.runs['baseline/seed-0'].steps['train']
+    assert f'load_from={tmp_path}/masktrack-rcnn/seed-0/train/epoch_12.pth' in train
+    assert 'train_dataloader.dataset.ann_file=local/train.json' in train
+    assert not any(one.startswith('data_root') for one in train)
+
+
+def test_seeds_are_told_to_training_and_folders(tmp_path):
+    plan = make_plan(CPU, tmp_path, ['propagation-off'], seeds=2, baseline_seeds=3)
+    assert list(plan.runs) == [
+        *('baseline/seed-0', 'baseline/seed-1', 'baseline/seed-2'),
+        *('propagation-off/seed-0', 'propagation-off/seed-1'),
+    ]
+    train = plan.runs['baseline/seed-1'].steps['train']
+    assert train[train.index('--seed') + 1] == '1' and '--resume' in train
+    assert train[train.index('--work-dir') + 1] == f'{tmp_path}/baseline/seed-1/train'
+    # The one trial that trains nothing takes the weights of the same seed.
+    off = plan.runs['propagation-off/seed-1']
+    assert list(off.steps) == ['test'] and off.needs == ('baseline/seed-1',)
+    assert off.steps['test'][2] == f'{tmp_path}/baseline/seed-1/train/epoch_2.pth'
+    assert 'model.recovery.enabled=False' in off.steps['test']
+
+
+def test_changes_of_all_configs_are_told_to_training_and_test(tmp_path):
+    plan = make_plan(CPU, tmp_path, ['ordered'], overrides=['model.tracker.label_weight=1.0'])
+    for run in plan.runs.values():
+        for command in run.steps.values():
+            assert 'model.tracker.label_weight=1.0' in command
+
+
+def run_of(tmp_path, name='ordered'):
+    run = make_plan(CPU, tmp_path, [name]).runs[f'{name}/seed-0']
+    (run.folder / 'train').mkdir(parents=True)
+    return run
+
+
+def finish_training(run):
+    run.checkpoint.write_bytes(b'weights')
+    (run.folder / 'train/last_checkpoint').write_text(f'somewhere/{run.checkpoint.name}')
+
+
+def test_a_run_goes_from_training_to_test_to_done(tmp_path):
+    run = run_of(tmp_path)
+    assert run.next_step() == 'train' and run.share_done() == 0
+    (run.folder / 'train/last_checkpoint').write_text('somewhere/epoch_1.pth')
+    assert not run.trained()
+    # The checkpoint may be there while it is still being written.
+    run.checkpoint.write_bytes(b'weights')
+    assert not run.trained()
+    finish_training(run)
+    assert run.next_step() == 'test' and run.share_done() == pytest.approx(0.9)
+    run.results.write_text('[]')
+    assert run.next_step() is None and run.share_done() == 1
+
+
+def test_a_named_checkpoint_that_is_gone_is_trained_anew(tmp_path):
+    run = run_of(tmp_path)
+    (run.folder / 'train/last_checkpoint').write_text('epoch_2.pth')
+    assert run.next_step() == 'train'
+
+
+def test_the_share_of_training_comes_from_its_log(tmp_path):
+    run = run_of(tmp_path)
+    lines = ['Epoch(train)  [1][ 50/100]  lr: 1', 'Epoch(val) [1][3/4]']
+    run.log('train').write_text('\n'.join(lines))
+    # A quarter of two epochs; test is a tenth of all.
+    assert run.share_done() == pytest.approx(0.9 * 0.25)
+    run.log('train').write_text('\n'.join([*lines, 'Epoch(train)  [2][100/100]  lr: 1']))
+    assert run.share_done() == pytest.approx(0.9)
+
+
+def test_paths_are_shown_as_commands_want_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert shown(tmp_path / 'a/b') == 'a/b' and shown('a') == 'a'
+    assert shown('/elsewhere/a') == '/elsewhere/a'
+
+
+def test_last_lines_and_records(tmp_path):
+    log = tmp_path / 'log'
+    log.write_text('one\n\ntwo  \n' + 'x' * 5000 + '\nthree\n\n')
+    assert tail_lines(log, 1) == ['three']
+    assert tail_lines(tmp_path / 'none', 3) == []
+    old, new = tmp_path / '1.json', tmp_path / '2.json'
+    old.write_text(json.dumps({'time': 1}))
+    assert read_last_record([old]) == {'time': 1}
+    new.write_text('{"time": 2}\n{"time": 3')
+    assert read_last_record([new, old]) == {'time': 2}
+    new.write_text('')
+    assert read_last_record([new, old]) == {'time': 1} and read_last_record([]) is None
