@@ -25,7 +25,7 @@ def test_every_trial_has_a_config_of_its_own(root, preset):
 
 
 def test_published_figures_stand_under_their_names():
-    by_name = {trial.name: dict(zip(FIGURES, trial.published)) for trial in TRIALS}
+    by_name = {trial.name: dict(zip(FIGURES, trial.published, strict=False)) for trial in TRIALS}
     assert by_name['baseline'] == dict(AP50=0.5734, AP75=0.3907, AR1=0.375, AR10=0.4519, mAP=0.3551)
     assert by_name['weighted-affinity']['mAP'] == 0.3082
     assert by_name['masktrack-rcnn'] == dict(AP50=None, AP75=0.326, AR1=0.31, AR10=0.355, mAP=0.303)

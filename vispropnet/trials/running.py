@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import shlex
 import shutil
@@ -122,6 +123,7 @@ class _Scheduler:
         self.waiting = [run for run in plan.runs.values() if run.next_step() is not None]
         self.working: list[_Working] = []
         self.failed: list[str] = []
+        self.diverged: set[str] = set()
         self.began, self.told = time.monotonic(), time.monotonic()
         self.share_before = self._share()
         self.threads = str(max(1, (os.cpu_count() or 1) // len(slots)))
@@ -129,6 +131,9 @@ class _Scheduler:
     def work(self) -> None:
         done = len(self.plan.runs) - len(self.waiting)
         self.say(f'{len(self.plan.runs)} runs, {done} of them done; {len(self.free)} at a time')
+        for run in [run for run in self.waiting if 'train' in run.steps and run.trained()]:
+            if self._has_diverged(run):
+                self.waiting.remove(run)
         while self.waiting or self.working:
             self._drop_those_in_vain()
             for run in [run for run in self.waiting if self._ready(run)]:
@@ -156,14 +161,16 @@ class _Scheduler:
 
     def _ready(self, run: Run) -> bool:
         needed = [self.plan.runs[key] for key in run.needs]
-        return all('train' not in one.steps or one.trained() for one in needed)
+        return all(one.key not in self.diverged and one.trained() for one in needed)
 
     def _drop_those_in_vain(self) -> None:
+        ahead = {run.key for run in (*self.waiting, *(one.run for one in self.working))}
         for run in list(self.waiting):
-            lost = [key for key in run.needs if key in self.failed and not self._ready(run)]
-            if lost:
+            lost = [key for key in run.needs if key not in ahead]
+            if lost and not self._ready(run):
                 self.waiting.remove(run)
-                self._fail(run, 'needs', None, [f'{lost[0]} failed, whose weights it starts from'])
+                reason = 'failed' if lost[0] in self.failed else 'is done, but its weights are gone'
+                self._fail(run, 'needs', None, [f'{lost[0]}, whose weights it takes, {reason}'])
 
     def _begin(self, run: Run, slot: str) -> None:
         step = run.next_step()
@@ -194,6 +201,8 @@ class _Scheduler:
         if code or after == one.step:
             lines = tail_lines(run.log(one.step), LOG_LINES)
             self._fail(run, one.step, code, lines)
+        elif one.step == 'train' and self._has_diverged(run):
+            pass
         elif after is None:
             self.say(f'{run.key}: done')
         else:
@@ -202,6 +211,17 @@ class _Scheduler:
             return
         self.free.append(one.slot)
         self._tell()
+
+    def _has_diverged(self, run: Run) -> bool:
+        """Whether a finished training has weights that mean nothing, and if so marks it."""
+        iteration = first_bad_loss(run)
+        if iteration is None:
+            return False
+        self.diverged.add(run.key)
+        lines = [*tail_lines(run.log('train'), LOG_LINES - 1)]
+        lines.append(f'the loss is not a finite number at iteration {iteration}')
+        self._fail(run, 'train', 0, lines)
+        return True
 
     def _fail(self, run: Run, step: str, code: int | None, lines: list[str]) -> None:
         self.failed.append(run.key)
@@ -245,6 +265,27 @@ _LIBC = ctypes.CDLL(None) if sys.platform == 'linux' else None
 def _die_with_parent() -> None:
     """Has the kernel end this process when its parent is killed, which cannot do it itself."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def first_bad_loss(run: Run) -> int | None:
+    """Finds where a training's loss stopped being a finite number.
+
+    Args:
+        run: A run with training.
+
+    Returns:
+        The first logged iteration with such a loss; None if there is none, or no sound log.
+    """
+    from vispropnet.visualization.training_log import read_scalars
+
+    try:
+        rows = read_scalars(run.folder / 'train')
+    except UserError:
+        return None
+    for row in rows:
+        if 'loss' in row and not math.isfinite(row['loss']):
+            return row['iter']
+    return None
 
 
 def find_slots(jobs: int | None) -> list[str]:

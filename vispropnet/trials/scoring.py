@@ -140,10 +140,11 @@ def _row(matches: Mapping[int, Matches], weights: np.ndarray) -> dict[str, Any]:
 
 def _costs(plan: Plan, trial: Trial) -> dict[str, Any]:
     runs = [run for run in plan.runs_of(trial) if run.results.exists()]
+    trained = [run for run in runs if 'train' in run.steps]
     return dict(
         parameters=count_parameters(runs[0].checkpoint),
-        train_s_per_frame=_median([train_time(run) for run in runs if 'train' in run.steps]),
-        test_s_per_frame=_median([test_time(run) for run in runs]),
+        train_s_per_frame=_median([seconds_of_training(run) for run in trained]),
+        test_s_per_frame=_median([seconds_of_test(run) for run in runs]),
     )
 
 
@@ -167,7 +168,7 @@ def count_parameters(checkpoint: Path) -> int | None:
     return sum(one.numel() for key, one in weights.items() if not key.endswith(_BUFFERS))
 
 
-def train_time(run: Run) -> float | None:
+def seconds_of_training(run: Run) -> float | None:
     """Gives the seconds that training took for a frame, key or reference.
 
     Args:
@@ -180,7 +181,7 @@ def train_time(run: Run) -> float | None:
         UserError: if the log is damaged.
     """
     from vispropnet.apis.config import load_config
-    from vispropnet.visualization.curves import read_scalars
+    from vispropnet.visualization.training_log import read_scalars
 
     try:
         rows = read_scalars(run.folder / 'train')
@@ -192,7 +193,7 @@ def train_time(run: Run) -> float | None:
     return seconds and seconds / (2 * config.train_dataloader.batch_size)
 
 
-def test_time(run: Run) -> float | None:
+def seconds_of_test(run: Run) -> float | None:
     """Gives the seconds that test took for a frame, from reading it to its masks.
 
     Args:

@@ -188,7 +188,7 @@ def _difference_cells(trial, table):
         return [NOTHING]
     ends = interval(difference.get('ci'), signed=True)
     above = difference.get('above_zero')
-    if above is not None:
+    if above is not None and difference.get('ci') != [0, 0]:
         ends += f'<br>above 0 in {100 * above:.0f} % of resamples'
     value = signed_points(difference['value']) + (f'<small>{ends}</small>' if ends else '')
     word = decision(difference)

@@ -1,0 +1,215 @@
+"""Scheduling of runs, with small scripts in the place of training and test."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from vispropnet.trials.catalogue import TRIALS
+from vispropnet.trials.plan import Plan, Run
+from vispropnet.trials.presets import PRESETS
+from vispropnet.trials.running import command_lines, find_slots, run_plan
+from vispropnet.trials.work_folder import locked
+
+# Writes what a training or a test leaves, and a line into a diary.
+TRAIN = """
+import os, pathlib, sys
+folder = pathlib.Path(sys.argv[1]); (folder / 'train').mkdir(exist_ok=True)
+with open(folder.parent.parent / 'diary', 'a') as diary:
+    print('train', folder.parent.name, os.environ.get('CUDA_VISIBLE_DEVICES'), file=diary)
+log = folder / 'train/20260101_000000/vis_data/scalars.json'
+log.parent.mkdir(parents=True, exist_ok=True)
+log.write_text('{"loss": LOSS, "iter": 50}')
+(folder / 'train/epoch_2.pth').write_text('weights')
+(folder / 'train/last_checkpoint').write_text('epoch_2.pth')
+"""
+DIVERGE, TRAIN = TRAIN.replace('LOSS', 'NaN'), TRAIN.replace('LOSS', '1.5')
+TEST = """
+import pathlib, sys
+folder = pathlib.Path(sys.argv[1])
+with open(folder.parent.parent / 'diary', 'a') as diary:
+    print('test', folder.parent.name, file=diary)
+(folder / 'results.json').write_text('[]')
+"""
+FAIL = "print('working'); print('RuntimeError: out of memory'); raise SystemExit(3)"
+
+
+def scripted_plan(tmp_path, scripts, needs=None):
+    """A plan of the first trials, whose training runs a script; test follows.
+
+    Folders, and ``needs``, go by the names of the scripts.
+    """
+    keys = {name: f'{trial.name}/seed-0' for trial, name in zip(TRIALS, scripts, strict=False)}
+    plan = Plan(PRESETS['cpu'], tmp_path, None, 0)
+    for trial, (name, script) in zip(TRIALS, scripts.items(), strict=False):
+        folder = tmp_path / name / 'seed-0'
+        steps = {'train': ['-c', script, str(folder)], 'test': ['-c', TEST, str(folder)]}
+        wanted = tuple(keys[one] for one in (needs or {}).get(name, ()))
+        run = Run(trial, 0, folder, wanted, steps, folder / 'train/epoch_2.pth', 2)
+        plan.runs[run.key] = run
+    return plan
+
+
+def runs_of(plan):
+    """The runs by the names of their folders."""
+    return {run.folder.parent.name: run for run in plan.runs.values()}
+
+
+def work(plan, slots=('',)):
+    said = []
+    with locked(plan.out) as lock:
+        failed = run_plan(plan, list(slots), lock, said.append)
+    return failed, said
+
+
+def diary(tmp_path):
+    return (tmp_path / 'diary').read_text().splitlines()
+
+
+def test_runs_go_from_training_to_test_and_are_not_done_twice(tmp_path):
+    plan = scripted_plan(tmp_path, dict(a=TRAIN, b=TRAIN))
+    failed, said = work(plan)
+    assert failed == [] and said[0] == '2 runs, 0 of them done; 1 at a time'
+    steps = ['train a', 'test a', 'train b', 'test b']
+    assert [line.removesuffix(' None') for line in diary(tmp_path)] == steps
+    failed, said = work(plan)
+    assert failed == [] and said == ['2 runs, 2 of them done; 1 at a time']
+    assert len(diary(tmp_path)) == 4
+    # A test that was cut short is done again, its training is not.
+    runs_of(plan)['a'].results.unlink()
+    work(plan)
+    assert diary(tmp_path)[4:] == ['test a']
+
+
+def test_a_failure_is_marked_and_the_others_go_on(tmp_path):
+    plan = scripted_plan(tmp_path, dict(a=FAIL, b=TRAIN, c=TRAIN), needs=dict(c=['a']))
+    failed, said = work(plan)
+    assert failed == [runs_of(plan)['a'].key, runs_of(plan)['c'].key]
+    assert runs_of(plan)['b'].results.exists() and not runs_of(plan)['c'].log('train').exists()
+    marked = json.loads(runs_of(plan)['a'].failure.read_text())
+    assert (marked['step'], marked['exit']) == ('train', 3)
+    assert marked['lines'] == ['working', 'RuntimeError: out of memory']
+    assert any('FAILED in train: RuntimeError: out of memory' in line for line in said)
+    vain = json.loads(runs_of(plan)['c'].failure.read_text())
+    assert vain['lines'] == [f'{runs_of(plan)["a"].key}, whose weights it takes, failed']
+
+
+def test_a_loss_that_is_no_number_fails_the_trial_also_when_gone_on(tmp_path):
+    for _ in range(2):
+        plan = scripted_plan(tmp_path, dict(a=DIVERGE, b=TRAIN, c=TRAIN), needs=dict(c=['a']))
+        a, b, c = plan.runs.values()
+        assert work(plan)[0] in ([a.key, c.key], [a.key, c.key][::-1])
+        lines = json.loads(a.failure.read_text())['lines']
+        assert lines[-1] == 'the loss is not a finite number at iteration 50'
+        assert b.results.exists() and not a.results.exists() and not c.results.exists()
+    # It is not trained a second time.
+    assert [line for line in diary(tmp_path) if 'train a' in line] == ['train a None']
+
+
+def test_a_failed_run_is_tried_again(tmp_path):
+    assert work(scripted_plan(tmp_path, dict(a=FAIL)))[0]
+    plan = scripted_plan(tmp_path, dict(a=TRAIN))
+    assert work(plan)[0] == []
+    assert not runs_of(plan)['a'].failure.exists()
+
+
+def test_a_training_that_ends_well_without_weights_has_failed(tmp_path):
+    failed, _ = work(scripted_plan(tmp_path, dict(a="print('nothing to do')")))
+    assert len(failed) == 1
+
+
+def test_what_needs_others_waits_for_them(tmp_path):
+    plan = scripted_plan(tmp_path, dict(a=TRAIN, b=TRAIN), needs=dict(a=['b']))
+    work(plan, slots=('', ''))
+    order = [line.removesuffix(' None') for line in diary(tmp_path)]
+    assert order.index('train b') < order.index('train a')
+
+
+def test_weights_that_are_gone_are_told_instead_of_waited_for(tmp_path):
+    plan = scripted_plan(tmp_path, dict(a=TRAIN, b=TRAIN), needs=dict(b=['a']))
+    a, b = plan.runs.values()
+    a.folder.mkdir(parents=True)
+    a.results.write_text('[]')
+    assert work(plan)[0] == [b.key]
+    lines = json.loads(b.failure.read_text())['lines']
+    assert lines == [f'{a.key}, whose weights it takes, is done, but its weights are gone']
+
+
+def test_each_run_gets_the_gpu_of_its_slot(tmp_path):
+    plan = scripted_plan(tmp_path, dict(a=TRAIN, b=TRAIN, c=TRAIN))
+    work(plan, slots=('3', '5'))
+    gpus = {line.split()[1]: line.split()[2] for line in diary(tmp_path) if 'train' in line}
+    assert gpus['a'] == '3' and gpus['b'] == '5' and gpus['c'] in ('3', '5')
+
+
+def test_commands_for_a_queue_tell_what_is_left_and_in_which_order(tmp_path):
+    plan = scripted_plan(tmp_path, dict(a=TRAIN, b=TRAIN), needs=dict(b=['a']))
+    a, b = plan.runs.values()
+    lines = command_lines(plan)
+    assert [lines[0], lines[2]] == [f'# {a.key}', f'# {b.key}, after {a.key}']
+    train, test = (['python', *one] for one in a.steps.values())
+    assert shlex.split(lines[1]) == [*train, '&&', *test]
+    a.folder.mkdir(parents=True)
+    a.results.write_text('[]')
+    assert command_lines(plan)[0] == f'# {b.key}'
+
+
+def test_slots_are_gpus_where_there_are_some(monkeypatch):
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    monkeypatch.setattr('torch.cuda.device_count', lambda: 2)
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+    assert find_slots(None) == ['0', '1'] and find_slots(3) == ['0', '1', '0']
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '4,7')
+    assert find_slots(None) == ['4', '7'] and find_slots(1) == ['4']
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    assert find_slots(3) == ['', '', '']
+    assert find_slots(None) == [''] * len(os.sched_getaffinity(0))
+
+
+PARENT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, 'tests/trials')
+from test_trial_running import scripted_plan, work
+sleep = "import os, sys, time; open(sys.argv[1] + '/pid', 'w').write(str(os.getpid())); "
+work(scripted_plan(Path(sys.argv[1]), dict(a=sleep + "time.sleep(100)")))
+"""
+
+
+def gone(pid):
+    try:
+        with open(f'/proc/{pid}/stat') as stat:
+            return stat.read().rpartition(')')[2].split()[0] == 'Z'
+    except FileNotFoundError:
+        return True
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='other systems cannot tell a child')
+@pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_no_training_outlives_the_command(tmp_path, root, how):
+    env = dict(os.environ, PYTHONPATH=str(root))
+    parent = subprocess.Popen(
+        [sys.executable, '-c', PARENT, str(tmp_path)],
+        cwd=root,
+        env=env,
+        stderr=subprocess.DEVNULL,
+    )
+    file = tmp_path / 'a/seed-0/pid'
+    end = time.monotonic() + 60
+    while not (file.exists() and file.read_text()) and time.monotonic() < end:
+        time.sleep(0.05)
+    child = int(file.read_text())
+    assert not gone(child)
+    parent.send_signal(how)
+    assert parent.wait(30) != 0
+    while not gone(child) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert gone(child)
+    # And the folder is free again.
+    with locked(tmp_path):
+        pass

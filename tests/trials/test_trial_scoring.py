@@ -1,0 +1,137 @@
+"""Figures, differences, sizes and times of trials, of results made by hand."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from tests.evaluation.strips import data_set, shown, track
+from vispropnet.evaluation.average_precision import evaluate_tracks
+from vispropnet.evaluation.confidence import resample_videos
+from vispropnet.trials.plan import make_plan
+from vispropnet.trials.presets import PRESETS
+from vispropnet.trials.scoring import (
+    count_parameters,
+    score_trials,
+    seconds_of_test,
+    seconds_of_training,
+)
+
+# Two videos with two objects each, all of one category.
+TRUTHS = [(video, 1, shown(row, '11')) for video in (1, 2) for row in (0, 2)]
+CONTENT = data_set({1: 2, 2: 2}, TRUTHS, categories=(1,))
+
+
+def found(*objects):
+    """Tracks that are exactly these of the objects 0 to 3."""
+    return [track(*TRUTHS[one][:2], 0.9 - one / 10, TRUTHS[one][2]) for one in objects]
+
+
+def trials_of(tmp_path, results, preset='cpu', **more):
+    only = [name.split('/')[0] for name in results if not name.startswith('baseline')]
+    plan = make_plan(PRESETS[preset], tmp_path, only or ['baseline'], **more)
+    for key, tracks in results.items():
+        run = plan.runs[key]
+        run.folder.mkdir(parents=True)
+        run.results.write_text(json.dumps(tracks))
+    annotations = tmp_path / 'instances.json'
+    annotations.write_text(json.dumps(CONTENT))
+    return plan, score_trials(plan, annotations, resamples=50)
+
+
+def test_figures_are_means_over_seeds_and_the_gap_is_apart(tmp_path):
+    results = {'baseline/seed-0': found(0, 2), 'baseline/seed-1': found(0, 1, 2)}
+    results['ordered/seed-0'] = found(0, 1, 2, 3)
+    _, table = trials_of(tmp_path, results, baseline_seeds=2)
+    baseline, ordered = table['trials']
+    single = [evaluate_tracks(CONTENT, one)['mAP'] for one in list(results.values())[:2]]
+    assert single[0] != single[1] and evaluate_tracks(CONTENT, found(0, 1, 2, 3))['mAP'] == 1
+    figure = baseline['figures']['mAP']
+    assert figure['by_seed'] == {'0': single[0], '1': single[1]}
+    assert figure['mean'] == pytest.approx(np.mean(single))
+    assert figure['seed_spread'] == pytest.approx(single[1] - single[0])
+    assert baseline['difference'] is None and baseline['seeds'] == [0, 1]
+    assert ordered['figures']['mAP']['seed_spread'] is None
+    assert ordered['difference']['mAP']['value'] == pytest.approx(1 - np.mean(single))
+    # Half of each video's objects may be found by one track, all by ten.
+    assert ordered['figures']['AR1']['mean'] == pytest.approx(0.5)
+    assert ordered['figures']['AR10']['mean'] == 1
+    assert table['data'] == dict(
+        name='moving shapes, occlusion, seed 0', videos=2, frames=4, objects=4
+    )
+
+
+def test_differences_are_of_the_same_resampled_videos(tmp_path):
+    """Where a trial finds more by as much in every video, no resample changes the difference."""
+    results = {'baseline/seed-0': found(0, 2), 'ordered/seed-0': found(0, 1, 2, 3)}
+    _, table = trials_of(tmp_path, results)
+    difference = table['trials'][1]['difference']['AR10']
+    assert difference == dict(value=0.5, ci=[0.5, 0.5], above_zero=1.0)
+
+
+def test_the_interval_of_a_mean_is_that_of_resampled_means(tmp_path):
+    results = {'baseline/seed-0': found(0), 'baseline/seed-1': found(0, 1, 2)}
+    _, table = trials_of(tmp_path, results, baseline_seeds=2)
+    # AR10 of a data set in which the videos stand so many times: a share of objects found.
+    weights = resample_videos(2, 50, 0)
+    means = (np.array([0.5, 0]) + np.array([1, 0.5])) / 2
+    resampled = weights @ means / 2
+    moved = resampled - resampled.mean() + means.mean()
+    low, high = np.percentile(moved, [2.5, 97.5])
+    figure = table['trials'][0]['figures']['AR10']
+    assert figure['mean'] == pytest.approx(0.5)
+    assert figure['ci'] == pytest.approx([max(low, 0), min(high, 1)])
+
+
+def test_what_failed_or_is_not_there_yet_is_told_apart(tmp_path):
+    plan, table = trials_of(tmp_path, {'baseline/seed-0': [], 'ordered/seed-0': found(0)})
+    assert [one['state'] for one in table['trials']] == ['done', 'done']
+    assert table['trials'][0]['figures']['mAP']['mean'] == 0
+    run = plan.runs['ordered/seed-0']
+    run.results.unlink()
+    annotations = tmp_path / 'instances.json'
+    missing = score_trials(plan, annotations, 50)['trials'][1]
+    assert missing['state'] == 'missing' and missing['figures'] is None
+    failure = dict(run=run.key, step='train', exit=1, log='train.log', lines=['NaN'])
+    run.failure.write_text(json.dumps(failure))
+    failed = score_trials(plan, annotations, 50)['trials'][1]
+    assert failed['state'] == 'failed' and failed['failure'] == failure
+
+
+def test_nothing_is_compared_where_the_baseline_failed(tmp_path):
+    _, table = trials_of(tmp_path, {'ordered/seed-0': found(0)})
+    assert [one['state'] for one in table['trials']] == ['missing', 'done']
+    assert table['trials'][1]['difference'] is None
+
+
+def test_published_figures_stand_beside_those_of_their_data_only(tmp_path):
+    _, small = trials_of(tmp_path / 'a', {'ordered/seed-0': []})
+    _, real = trials_of(tmp_path / 'b', {'ordered/seed-0': []}, preset='ytvis19')
+    assert small['trials'][1]['published'] is None
+    assert {one['name']: one['published'] for one in real['trials']}['ordered']['mAP'] == 0.335
+
+
+def test_parameters_are_what_is_learnt(tmp_path):
+    model = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 1), torch.nn.BatchNorm2d(3))
+    torch.save({'state_dict': model.state_dict()}, tmp_path / 'epoch_1.pth')
+    # 2 * 3 weights and 3 biases; scale and shift of 3 channels.
+    assert count_parameters(tmp_path / 'epoch_1.pth') == 15
+    assert count_parameters(tmp_path / 'none.pth') is None
+
+
+def test_times_are_of_a_frame(tmp_path):
+    run = make_plan(PRESETS['smoke'], tmp_path, []).runs['baseline/seed-0']
+    assert seconds_of_training(run) is None and seconds_of_test(run) is None
+    log = run.folder / 'train/20260101_000000/vis_data/scalars.json'
+    log.parent.mkdir(parents=True)
+    rows = [dict(loss=1.0, time=seconds, iter=i) for i, seconds in enumerate((4.0, 0.8, 0.8), 1)]
+    rows.append({'ytvis/mAP': 0.1, 'time': 77.0, 'step': 3})
+    log.write_text('\n'.join(map(json.dumps, rows)))
+    # Four pairs an iteration are eight frames.
+    assert seconds_of_training(run) == pytest.approx(0.1)
+    for stamp, seconds in (('20260101_000000', 9.0), ('20260102_000000', 0.25)):
+        record = run.folder / f'test/{stamp}/{stamp}.json'
+        record.parent.mkdir(parents=True)
+        record.write_text(json.dumps({'time': seconds}))
+    assert seconds_of_test(run) == 0.25
