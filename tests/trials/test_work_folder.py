@@ -75,6 +75,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
 def test_results_depend_on_models_and_not_on_pictures():
     files = code_files()
     assert 'vispropnet/models/detectors/objprop.py' in files
+    assert 'vispropnet/apis/running.py' in files and 'vispropnet/apis/trials.py' not in files
     assert not any('/visualization/' in name or '/trials/' in name for name in files)
 
 

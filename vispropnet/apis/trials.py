@@ -11,6 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from vispropnet.errors import UserError
 from vispropnet.trials.catalogue import BASELINE
 from vispropnet.trials.plan import Plan, make_plan, shown
 from vispropnet.trials.presets import PRESETS
@@ -75,6 +76,7 @@ def run_trials(
         manifest = manifest_of(plan, _device())
         check_manifest(plan.out, manifest, resume)
         make_data(plan, _say)
+        _check_requests(plan, attention)
         if print_only:
             print('\n'.join(command_lines(plan)) or '# everything is done')
             return True
@@ -142,11 +144,30 @@ def _attention(
             continue
         test = run.steps['test']
         options = test[test.index('--cfg-options') + 1 : -1]
-        for picture in attention_of_results(
-            test[1], run.checkpoint, annotations, images, requests, options
-        ):
-            pictures.append({**picture, 'title': f'{trial.title}: {picture["title"]}'})
+        for request in requests:
+            try:
+                found = attention_of_results(
+                    test[1], run.checkpoint, annotations, images, [request], options
+                )
+            except UserError as error:
+                # An affinity by category has nothing to say of a position that has none.
+                _say(f'no attention map of {request} for {trial.name}: {error}')
+                continue
+            for picture in found:
+                pictures.append({**picture, 'title': f'{trial.title}: {picture["title"]}'})
     return pictures
+
+
+def _check_requests(plan: Plan, requests: Sequence[str]) -> None:
+    """Checks what maps are asked for, before the runs that they come after."""
+    if not requests:
+        return
+    from vispropnet.apis.attention_requests import parse_request
+    from vispropnet.datasets.annotation_file import read_annotation_file
+
+    content = read_annotation_file(_test_data(plan)[0])
+    for request in requests:
+        parse_request(request, content)
 
 
 def _write_page(

@@ -18,7 +18,8 @@ from vispropnet.trials.plan import ROOT, Plan, shown
 MANIFEST = 'trials.json'
 LOCK = '.lock'
 # Parts of the package that results do not depend on.
-WITHOUT_EFFECT = ('benchmarks', 'trials', 'visualization')
+WITHOUT_EFFECT = ('apis', 'benchmarks', 'trials', 'visualization')
+BUT_WITH = ('apis/config.py', 'apis/running.py')
 PACKAGES = ('torch', 'torchvision', 'onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection', 'numpy')
 
 
@@ -29,6 +30,7 @@ def code_files() -> dict[str, str]:
         str(path.relative_to(ROOT)): hashlib.sha256(path.read_bytes()).hexdigest()[:16]
         for path in sorted(package.rglob('*.py'))
         if path.relative_to(package).parts[0] not in WITHOUT_EFFECT
+        or path.relative_to(package).as_posix() in BUT_WITH
     }
 
 
