@@ -19,6 +19,7 @@ from vispropnet.trials.work_folder import (
 )
 
 BEGUN = dict(
+    command='python tools/run_trials.py',
     preset='cpu',
     device='cpu',
     data=['--videos', '4'],
@@ -33,7 +34,9 @@ def test_an_empty_folder_is_marked_and_gone_on_with_when_asked(tmp_path):
     assert json.loads((tmp_path / MANIFEST).read_text()) == BEGUN
     with pytest.raises(UserError, match='has these trials already: --resume goes on'):
         check_manifest(tmp_path, BEGUN, resume=False)
-    check_manifest(tmp_path, BEGUN, resume=True)
+    # Whatever it is gone on with, tables name the command that it was begun with.
+    later = {**BEGUN, 'command': 'python tools/run_trials.py --resume'}
+    assert check_manifest(tmp_path, later, resume=True) == BEGUN
 
 
 @pytest.mark.parametrize(

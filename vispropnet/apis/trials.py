@@ -73,29 +73,25 @@ def run_trials(
     check_data(plan)
     slots = find_slots(jobs)
     with locked(plan.out) as lock:
-        manifest = manifest_of(plan, _device())
-        check_manifest(plan.out, manifest, resume)
+        manifest = check_manifest(plan.out, manifest_of(plan, _device(), command), resume)
         make_data(plan, _say)
         _check_requests(plan, attention)
         if print_only:
             print('\n'.join(command_lines(plan)) or '# everything is done')
             return True
         failed = run_plan(plan, slots, lock, _say)
-        report_trials(plan, manifest, command, attention)
+        report_trials(plan, manifest, attention)
     if failed:
         _say(f'{len(failed)} of {len(plan.runs)} runs failed: {", ".join(failed)}')
     return not failed
 
 
-def report_trials(
-    plan: Plan, manifest: dict[str, Any], command: str, attention: Sequence[str]
-) -> None:
+def report_trials(plan: Plan, manifest: dict[str, Any], attention: Sequence[str]) -> None:
     """Writes table, curves and report of what is done.
 
     Args:
         plan: The runs.
-        manifest: What they depend on.
-        command: The command line.
+        manifest: What the folder is marked with.
         attention: As in :func:`run_trials`.
     """
     from vispropnet.trials.scoring import score_trials
@@ -104,7 +100,7 @@ def report_trials(
     annotations, images = _test_data(plan)
     _say('scoring')
     table = dict(
-        command=command,
+        command=manifest['command'],
         date=date.today().isoformat(),
         hardware=_hardware(manifest['device']),
         code=digest(manifest['code']),

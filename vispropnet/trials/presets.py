@@ -111,7 +111,7 @@ PRESETS = {
             '2e_moving-shapes',
             ('r18', 'r34'),
             2,
-            Shapes('occlusion', 240, 60, 16),
+            Shapes('occlusion', 180, 60, 16),
         ),
         Preset(
             'gpu',

@@ -40,16 +40,17 @@ def digest(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def manifest_of(plan: Plan, device: str) -> dict[str, Any]:
+def manifest_of(plan: Plan, device: str, command: str = '') -> dict[str, Any]:
     """Gathers what the results of a plan depend on.
 
     Args:
         plan: The plan.
         device: What it runs on, ``'cpu'`` or the name of a GPU.
+        command: The command line; told in tables, and no matter of results.
 
     Returns:
-        ``preset``, ``device``, ``data``, ``versions``, ``code`` (a digest by file) and ``configs``
-        (a digest by trial, of the whole config with all changes).
+        ``command``, ``preset``, ``device``, ``data``, ``versions``, ``code`` (a digest by file) and
+        ``configs`` (a digest by trial, of the whole config with all changes).
     """
     from importlib.metadata import version
 
@@ -64,6 +65,7 @@ def manifest_of(plan: Plan, device: str) -> dict[str, Any]:
         configs[trial.name] = digest(config.to_dict())
     shapes = plan.preset.shapes
     return dict(
+        command=command,
         preset=plan.preset.name,
         device=device,
         data=shapes.options(plan.data_seed) if shapes else str(plan.data or 'as configured'),
@@ -73,13 +75,16 @@ def manifest_of(plan: Plan, device: str) -> dict[str, Any]:
     )
 
 
-def check_manifest(out: Path, manifest: dict[str, Any], resume: bool) -> None:
+def check_manifest(out: Path, manifest: dict[str, Any], resume: bool) -> dict[str, Any]:
     """Checks that a folder holds nothing of other trials, and marks it as that of these.
 
     Args:
         out: The folder, which exists.
         manifest: From :func:`manifest_of`.
         resume: Whether it may hold runs of the same trials.
+
+    Returns:
+        What the folder is marked with: the command that it was begun with, and all configs so far.
 
     Raises:
         UserError: if it holds runs and is not to be resumed, or something that results depend on
@@ -92,7 +97,7 @@ def check_manifest(out: Path, manifest: dict[str, Any], resume: bool) -> None:
                 f'{out} is not empty and holds no trials (no {MANIFEST}); give another --out.'
             )
         write_json(path, manifest, indent=1)
-        return
+        return manifest
     begun = read_json(path, 'list of trials')
     lines = _differences(begun, manifest)
     if lines:
@@ -103,9 +108,10 @@ def check_manifest(out: Path, manifest: dict[str, Any], resume: bool) -> None:
         )
     if not resume:
         raise UserError(f'{out} has these trials already: --resume goes on with them.')
-    configs = {**begun['configs'], **manifest['configs']}
-    if configs != begun['configs']:
-        write_json(path, {**manifest, 'configs': configs}, indent=1)
+    joined = {**begun, 'configs': {**begun['configs'], **manifest['configs']}}
+    if joined != begun:
+        write_json(path, joined, indent=1)
+    return joined
 
 
 def _differences(begun: Any, manifest: dict[str, Any]) -> list[str]:
