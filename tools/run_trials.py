@@ -38,7 +38,11 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--resume', action='store_true', help='go on with the trials that the folder holds'
     )
-    parser.add_argument('--jobs', type=int, help='runs at a time (one on each GPU, or core)')
+    parser.add_argument(
+        '--jobs',
+        type=int,
+        help='runs at a time (one on each GPU, three with preset gpu; else one on each core)',
+    )
     parser.add_argument('--data', metavar='DIR', help='folder of the data, if not as configured')
     parser.add_argument(
         '--data-seed', type=int, default=0, help='seed of the data that the preset makes (0)'

@@ -164,6 +164,7 @@ def test_slots_are_gpus_where_there_are_some(monkeypatch):
     monkeypatch.setattr('torch.cuda.device_count', lambda: 2)
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
     assert find_slots(None) == ['0', '1'] and find_slots(3) == ['0', '1', '0']
+    assert find_slots(None, 2) == ['0', '1', '0', '1'] and find_slots(1, 2) == ['0']
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '4,7')
     assert find_slots(None) == ['4', '7'] and find_slots(1) == ['4']
     monkeypatch.setattr('torch.cuda.is_available', lambda: False)

@@ -45,7 +45,7 @@ def run_trials(
         seeds: Runs of each trial.
         baseline_seeds: Runs of the baseline, if more: what a seed changes is then known.
         resume: Whether the folder may hold runs of the same trials.
-        jobs: Runs at a time; None for one on each GPU, or core.
+        jobs: Runs at a time; None for as many as the preset puts on each GPU, or one on each core.
         data: Folder of the data; None for what the preset makes or its configs name.
         data_seed: Seed of the data, where the preset makes them.
         overrides: ``key=value`` changes of all configs.
@@ -71,7 +71,7 @@ def run_trials(
         overrides,
     )
     check_data(plan)
-    slots = find_slots(jobs)
+    slots = find_slots(jobs, plan.preset.runs_per_gpu)
     with locked(plan.out) as lock:
         manifest = check_manifest(plan.out, manifest_of(plan, _device(), command), resume)
         make_data(plan, _say)

@@ -48,6 +48,7 @@ class Preset:
         trained_start: Whether ObjProp starts from MaskTrack R-CNN, trained here on the same videos.
         split: Annotation file below the data's folder of which a local split has to be made.
         published: Whether published figures are shown beside ours.
+        runs_per_gpu: How many runs share a GPU unless ``--jobs`` says otherwise.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Preset:
     trained_start: bool = False
     split: str = ''
     published: bool = False
+    runs_per_gpu: int = 1
 
     def config_of(self, trial: Trial) -> str:
         """Gives the config of a trial, as a path in the checkout."""
@@ -73,14 +75,6 @@ class Preset:
         if trial.starts_from or not self.trained_start or trial.method != 'objprop':
             return trial.starts_from
         return DEEPER_START.name if trial.deeper else 'masktrack-rcnn'
-
-
-def _schedule(epochs: int) -> tuple[str, ...]:
-    return (
-        f'train_cfg.max_epochs={epochs}',
-        f'train_cfg.val_interval={epochs}',
-        f'param_scheduler.1.end={epochs}',
-    )
 
 
 # Published figures are of the official validation videos, whose truth is hidden: scores here are of
@@ -115,12 +109,13 @@ PRESETS = {
         ),
         Preset(
             'gpu',
-            'more moving shapes with occlusion, for one GPU',
+            'more moving shapes with occlusion, three trials at a time on a GPU',
             '2e_moving-shapes',
             ('r18', 'r34'),
-            4,
-            Shapes('occlusion', 600, 120, 16),
-            (*_schedule(4), 'train_dataloader.num_workers=4', 'test_dataloader.num_workers=2'),
+            2,
+            Shapes('occlusion', 360, 120, 16),
+            ('train_dataloader.num_workers=3', 'test_dataloader.num_workers=2'),
+            runs_per_gpu=3,
         ),
         Preset(
             'ytvis19',

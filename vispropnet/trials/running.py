@@ -288,11 +288,13 @@ def first_bad_loss(run: Run) -> int | None:
     return None
 
 
-def find_slots(jobs: int | None) -> list[str]:
+def find_slots(jobs: int | None, per_gpu: int = 1) -> list[str]:
     """Finds out what runs can go on.
 
     Args:
-        jobs: How many at a time; None for one on each GPU, or on each core where there is none.
+        jobs: How many at a time; None for as many as the GPUs take, or one on each core where there
+            is none.
+        per_gpu: How many a GPU takes.
 
     Returns:
         The GPU of each slot, as ``CUDA_VISIBLE_DEVICES`` wants it; '' for a core.
@@ -303,7 +305,7 @@ def find_slots(jobs: int | None) -> list[str]:
         return [''] * (jobs or len(os.sched_getaffinity(0)))
     named = os.environ.get('CUDA_VISIBLE_DEVICES')
     gpus = named.split(',') if named else [str(one) for one in range(torch.cuda.device_count())]
-    return [gpus[index % len(gpus)] for index in range(jobs or len(gpus))]
+    return [gpus[index % len(gpus)] for index in range(jobs or per_gpu * len(gpus))]
 
 
 def check_data(plan: Plan) -> None:
