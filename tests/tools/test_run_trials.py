@@ -105,7 +105,7 @@ def test_what_is_done_is_skipped_and_not_mixed(whole, root):
     code, text = run(root, out, '--resume', '--data-seed', '1')
     assert code == 2 and '--seed 0 then' in text and '--seed 1 now' in text
     code, text = run(root, out, '--resume', '--cfg-options', 'model.tracker.label_weight=1.0')
-    assert code == 2 and 'config of attn-neck' in text
+    assert code == 2 and 'config of additional-training, attn-neck' in text
 
 
 def test_a_trial_that_fails_is_marked_and_the_others_are_scored(root, tmp_path):

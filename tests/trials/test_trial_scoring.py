@@ -70,6 +70,18 @@ def test_differences_are_of_the_same_resampled_videos(tmp_path):
     assert difference == dict(value=0.5, ci=[0.5, 0.5], above_zero=1.0)
 
 
+def test_a_trial_on_the_weights_of_the_baseline_is_compared_with_the_same_seed(tmp_path):
+    """The other seed of the baseline finds nothing: the gap between seeds is no difference."""
+    same = found(0, 2)
+    results = {'baseline/seed-0': same, 'baseline/seed-1': [], 'propagation-off/seed-0': same}
+    results |= {'additional-training/seed-0': same, 'ordered/seed-0': same}
+    _, table = trials_of(tmp_path, results, baseline_seeds=2)
+    rows = {one['name']: one for one in table['trials']}
+    for name in ('propagation-off', 'additional-training'):
+        assert rows[name]['difference']['AR10'] == dict(value=0, ci=[0, 0], above_zero=0)
+    assert rows['ordered']['difference']['AR10']['value'] == pytest.approx(0.25)
+
+
 def test_the_interval_of_a_mean_is_that_of_resampled_means(tmp_path):
     results = {'baseline/seed-0': found(0), 'baseline/seed-1': found(0, 1, 2)}
     _, table = trials_of(tmp_path, results, baseline_seeds=2)

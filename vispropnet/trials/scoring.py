@@ -63,9 +63,8 @@ def score_trials(plan: Plan, annotations: Path, resamples: int, seed: int = 0) -
             row.update(_row(ours, weights))
             row.update(_costs(plan, trial))
         if ours and baseline and trial.name != BASELINE:
-            differences = paired_differences(
-                list(ours.values()), list(baseline.values()), weights, _NAMES
-            )
+            pair = _compared(trial, ours, baseline)
+            differences = paired_differences(*pair, weights, _NAMES)
             row['difference'] = _renamed(as_json(differences))
         rows.append(row)
     return dict(
@@ -92,6 +91,16 @@ def _score(plan: Plan, trial: Trial, truth: GroundTruth) -> dict[int, Matches]:
         for run in plan.runs_of(trial)
         if run.results.exists()
     }
+
+
+def _compared(
+    trial: Trial, ours: Mapping[int, Matches], baseline: Mapping[int, Matches]
+) -> tuple[list[Matches], list[Matches]]:
+    """The results to compare: a trial on the baseline's weights goes by the same seeds."""
+    common = ours.keys() & baseline.keys()
+    if BASELINE in (trial.weights_of, trial.starts_from) and common:
+        ours, baseline = ({seed: one[seed] for seed in common} for one in (ours, baseline))
+    return list(ours.values()), list(baseline.values())
 
 
 def _description(plan: Plan, trial: Trial) -> dict[str, Any]:

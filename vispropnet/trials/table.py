@@ -161,7 +161,8 @@ def _published_lines(table: Mapping[str, Any]) -> list[str]:
             rows.append([trial['title'], *('-' if one is None else f'{one:.4f}' for one in values)])
     return [
         'Published figures are single runs, of the official validation videos of YouTube-VIS 2019. '
-        'Ours are of videos left out of the training set, so only differences compare:',
+        'Ours are of videos left out of the training set, with YouTube-VIS 2021 also of other '
+        'data, so at most differences compare:',
         '',
         *_rows(rows),
     ]
