@@ -172,8 +172,10 @@ def test_slots_are_gpus_where_there_are_some(monkeypatch):
     assert find_slots(None) == [''] * len(os.sched_getaffinity(0))
 
 
+# Begun in the background of a shell, Python would ignore SIGINT.
 PARENT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 sys.path.insert(0, 'tests/trials')
 from test_trial_running import scripted_plan, work
