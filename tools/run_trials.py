@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 
 from vispropnet.errors import UserError, report_user_errors
@@ -26,13 +25,12 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         '--only',
         nargs='+',
         metavar='TRIAL',
-        help='these trials, and the baseline which they are compared with',
+        help='these trials, and the baseline which they are compared with; all is all of them',
     )
-    parser.add_argument('--seeds', type=int, default=1, help='runs of each trial (1)')
+    parser.add_argument('--seeds', type=int, help='runs of each trial (1)')
     parser.add_argument(
         '--baseline-seeds',
         type=int,
-        default=2,
         help='runs of the baseline, which show what a seed changes (2, or --seeds if more)',
     )
     parser.add_argument(
@@ -44,9 +42,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         help='runs at a time (one on each GPU, three with preset gpu; else one on each core)',
     )
     parser.add_argument('--data', metavar='DIR', help='folder of the data, if not as configured')
-    parser.add_argument(
-        '--data-seed', type=int, default=0, help='seed of the data that the preset makes (0)'
-    )
+    parser.add_argument('--data-seed', type=int, help='seed of the data that the preset makes (0)')
     parser.add_argument(
         '--print-commands',
         action='store_true',
@@ -60,7 +56,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         help='attention maps in the report: WHERE is a position X,Y or an object #ID of the frame',
     )
     parser.add_argument(
-        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='as in tools/train.py'
+        '--cfg-options', nargs='+', metavar='KEY=VALUE', help='as in tools/train.py'
     )
     return parser.parse_args(arguments)
 
@@ -73,11 +69,10 @@ def main(arguments: list[str] | None = None) -> None:
             value = getattr(args, name)
             if value is not None and value < 1:
                 raise UserError(f'--{name.replace("_", "-")} must be 1 or more, got {value}.')
-        if args.data_seed < 0:
+        if args.data_seed is not None and args.data_seed < 0:
             raise UserError(f'--data-seed must be 0 or more, got {args.data_seed}.')
         from vispropnet.apis.trials import run_trials
 
-        words = sys.argv[1:] if arguments is None else arguments
         done = run_trials(
             args.preset,
             out=args.out,
@@ -91,7 +86,6 @@ def main(arguments: list[str] | None = None) -> None:
             overrides=args.cfg_options,
             print_only=args.print_commands,
             attention=args.attention,
-            command=shlex.join(['python', 'tools/run_trials.py', *words]),
         )
     sys.exit(0 if done else 1)
 

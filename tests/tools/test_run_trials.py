@@ -61,7 +61,7 @@ def test_every_trial_goes_through_training_test_score_and_report(whole):
     assert sizes[ONLY] == 64**2 and sizes['attn-neck'] == 2 * (64 * 64 * 9 + 64) + 1
     assert sizes['ordered'] == sizes['tuning-2'] == 0 and sizes['masktrack-rcnn'] < 0
     assert trials['baseline']['seeds'] == [0, 1]
-    assert 'Between seeds and between trials' in text and '13 runs, 0 of them done' in text
+    assert 'Between seeds and between trials' in text and '15 runs, 0 of them done' in text
     page = (out / 'report.html').read_text()
     assert len(page) < 20e6 and all(trial.title in page for trial in TRIALS)
     assert 'https://' not in page and 'http://' not in page
@@ -95,7 +95,7 @@ def test_what_is_done_is_skipped_and_not_mixed(whole, root):
     out, _ = whole
     before = {path: path.stat().st_mtime_ns for path in out.glob('*/seed-*/results.json')}
     code, text = run(root, out, '--resume', '--attention', '1:1:0:20,20')
-    assert code == 0 and '13 runs, 13 of them done' in text
+    assert code == 0 and '15 runs, 15 of them done' in text
     assert before == {path: path.stat().st_mtime_ns for path in before}
     assert 'Attention neck: ' in (out / 'report.html').read_text()
     code, text = run(root, out, '--resume', '--attention', '9:1:0:20,20')
@@ -131,7 +131,8 @@ def test_commands_are_printed_alone(root, tmp_path):
     )
     lines = done.stdout.splitlines()
     assert lines[::2] == [
-        *('# baseline/seed-0', '# baseline/seed-1'),
+        '# start/seed-0',
+        *(f'# baseline/seed-{seed}, after start/seed-0' for seed in (0, 1)),
         '# propagation-off/seed-0, after baseline/seed-0',
     ]
     assert all(shlex.split(line)[:2][0] == 'python' for line in lines[1::2])

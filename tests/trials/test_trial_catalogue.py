@@ -1,11 +1,20 @@
 """Which trials there are, on what, and from what they start."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from vispropnet.errors import UserError
-from vispropnet.trials.catalogue import BASELINE, DEEPER_START, FIGURES, TRIALS, choose_trials
+from vispropnet.trials.catalogue import (
+    BASELINE,
+    DEEPER_START,
+    FIGURES,
+    START,
+    STARTS,
+    TRIALS,
+    choose_trials,
+)
 from vispropnet.trials.presets import PRESETS
 
 NAMES = [trial.name for trial in TRIALS]
@@ -18,10 +27,12 @@ def test_the_baseline_is_first_and_names_are_those_of_folders():
 
 @pytest.mark.parametrize('preset', PRESETS.values(), ids=lambda preset: preset.name)
 def test_every_trial_has_a_config_of_its_own(root, preset):
-    configs = [preset.config_of(trial) for trial in TRIALS if not trial.weights_of]
+    configs = [preset.config_of(trial) for trial in (*TRIALS, DEEPER_START) if trial.trains()]
     assert len(set(configs)) == len(configs)
     for config in configs:
         assert (root / config).is_file()
+    # What trials start from is trained by the configs of MaskTrack R-CNN.
+    assert preset.config_of(START) == preset.config_of(TRIALS[1]) and START in STARTS
 
 
 def test_published_figures_stand_under_their_names():
@@ -37,7 +48,7 @@ def test_published_figures_stand_under_their_names():
 def test_the_baseline_joins_whatever_is_chosen():
     chosen = choose_trials(['weighted-affinity', 'ordered', 'ordered'])
     assert [trial.name for trial in chosen] == ['baseline', 'ordered', 'weighted-affinity']
-    assert choose_trials(None) == list(TRIALS)
+    assert choose_trials(None) == choose_trials(['all']) == list(TRIALS)
 
 
 def test_an_unknown_trial_is_told_with_those_there_are():
@@ -45,12 +56,15 @@ def test_an_unknown_trial_is_told_with_those_there_are():
         choose_trials(['weighted'])
 
 
-def test_only_objprop_on_real_videos_starts_from_masktrack_rcnn():
+def test_all_trials_start_from_one_masktrack_rcnn():
     by_name = {trial.name: trial for trial in TRIALS}
-    real, small = PRESETS['ytvis19'], PRESETS['cpu']
-    assert real.start_of(by_name['ordered']) == 'masktrack-rcnn'
-    assert real.start_of(by_name['tuning-1']) == DEEPER_START.name
-    assert real.start_of(by_name['masktrack-rcnn']) == ''
-    assert real.start_of(by_name['additional-training']) == BASELINE
-    assert small.start_of(by_name['ordered']) == ''
-    assert small.start_of(by_name['additional-training']) == BASELINE
+    for preset in PRESETS.values():
+        for name in ('baseline', 'ordered', 'masktrack-rcnn'):
+            assert preset.start_of(by_name[name]) == START.name
+        assert preset.start_of(by_name['tuning-1']) == DEEPER_START.name
+        assert preset.start_of(by_name['additional-training']) == BASELINE
+        assert preset.start_of(START) == preset.start_of(DEEPER_START) == ''
+        # Where a preset says so.
+        alone = replace(preset, start_epochs=0)
+        assert alone.start_of(by_name['ordered']) == ''
+        assert alone.start_of(by_name['additional-training']) == BASELINE

@@ -4,43 +4,48 @@ import json
 
 import pytest
 
-from vispropnet.trials.plan import make_plan, read_last_record, shown, tail_lines
+from vispropnet.errors import UserError
+from vispropnet.trials.plan import command_of, make_plan, read_last_record, shown, tail_lines
 from vispropnet.trials.presets import PRESETS
 
-CPU = PRESETS['cpu']
+CPU, SMOKE = PRESETS['cpu'], PRESETS['smoke']
 
 
 def test_runs_come_after_those_that_they_need(tmp_path):
     plan = make_plan(PRESETS['ytvis19'], tmp_path, ['tuning-1', 'additional-training'])
     assert list(plan.runs) == [
-        'masktrack-rcnn/seed-0',
+        'start/seed-0',
         'baseline/seed-0',
-        'masktrack-rcnn-deeper/seed-0',
+        'start-deeper/seed-0',
         'tuning-1/seed-0',
         'additional-training/seed-0',
     ]
-    assert plan.runs['tuning-1/seed-0'].needs == ('masktrack-rcnn-deeper/seed-0',)
+    assert plan.runs['tuning-1/seed-0'].needs == ('start-deeper/seed-0',)
+    assert list(plan.runs['start/seed-0'].steps) == ['train']
     # What others start from is trained, and in no table.
     assert [one.name for one in plan.trials] == ['baseline', 'tuning-1', 'additional-training']
     train = plan.runs['baseline/seed-0'].steps['train']
-    assert f'load_from={tmp_path}/masktrack-rcnn/seed-0/train/epoch_12.pth' in train
+    assert f'load_from={tmp_path}/start/seed-0/train/epoch_12.pth' in train
     assert 'train_dataloader.dataset.ann_file=local/train.json' in train
     assert not any(one.startswith('data_root') for one in train)
 
 
 def test_seeds_are_told_to_training_and_folders(tmp_path):
     plan = make_plan(CPU, tmp_path, ['propagation-off'], seeds=2, baseline_seeds=3)
+    # What all start from is the same for every seed.
     assert list(plan.runs) == [
+        'start/seed-0',
         *('baseline/seed-0', 'baseline/seed-1', 'baseline/seed-2'),
         *('propagation-off/seed-0', 'propagation-off/seed-1'),
     ]
     train = plan.runs['baseline/seed-1'].steps['train']
     assert train[train.index('--seed') + 1] == '1' and '--resume' in train
     assert train[train.index('--work-dir') + 1] == f'{tmp_path}/baseline/seed-1/train'
+    assert {plan.runs[f'baseline/seed-{seed}'].needs for seed in (0, 1, 2)} == {('start/seed-0',)}
     # The one trial that trains nothing takes the weights of the same seed.
     off = plan.runs['propagation-off/seed-1']
     assert list(off.steps) == ['test'] and off.needs == ('baseline/seed-1',)
-    assert off.steps['test'][2] == f'{tmp_path}/baseline/seed-1/train/epoch_2.pth'
+    assert off.steps['test'][2] == f'{tmp_path}/baseline/seed-1/train/epoch_1.pth'
     assert 'model.recovery.enabled=False' in off.steps['test']
 
 
@@ -51,8 +56,57 @@ def test_changes_of_all_configs_are_told_to_training_and_test(tmp_path):
             assert 'model.tracker.label_weight=1.0' in command
 
 
+def test_schedules_of_starts_and_trials_differ(tmp_path):
+    plan = make_plan(CPU, tmp_path, ['tuning-1'])
+    for name, epochs in (('start', 4), ('start-deeper', 4), ('baseline', 1), ('tuning-1', 1)):
+        run = plan.runs[f'{name}/seed-0']
+        assert run.epochs == epochs and run.checkpoint.name == f'epoch_{epochs}.pth'
+        assert f'train_cfg.max_epochs={epochs}' in run.steps['train']
+        assert f'param_scheduler.1.end={epochs}' in run.steps['train']
+
+
+def test_the_number_of_epochs_is_what_configs_are_told_last(tmp_path):
+    plan = make_plan(CPU, tmp_path, ['ordered'], overrides=['train_cfg.max_epochs=3'])
+    run = plan.runs['ordered/seed-0']
+    assert run.epochs == 3 and run.checkpoint.name == 'epoch_3.pth'
+    told = [one for one in run.steps['train'] if one.startswith('train_cfg.max_epochs')]
+    assert told[-1] == 'train_cfg.max_epochs=3'
+    with pytest.raises(UserError, match='max_epochs=many: expected a whole number'):
+        make_plan(CPU, tmp_path, overrides=['train_cfg.max_epochs=many'])
+
+
+@pytest.mark.parametrize('name', ['a,b', 'a(b', "a'b"])
+def test_paths_that_options_cannot_hold_are_refused(tmp_path, name):
+    with pytest.raises(UserError, match='--out: .* has a ., which options cannot hold'):
+        make_plan(CPU, tmp_path / name)
+    with pytest.raises(UserError, match='--data: .* which options cannot hold'):
+        make_plan(CPU, tmp_path, data=tmp_path / name)
+
+
+def test_the_command_is_the_one_that_gives_the_table(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert command_of(make_plan(CPU, 'work_dirs/trials/cpu', seeds=2, baseline_seeds=3)) == (
+        'python tools/run_trials.py --preset cpu --seeds 2 --baseline-seeds 3 --data-seed 0'
+    )
+    plan = make_plan(CPU, tmp_path / 'a', ['ordered'], data='my data', overrides=['a.b=1'])
+    assert command_of(plan) == (
+        'python tools/run_trials.py --preset cpu --out a --only ordered --seeds 1 '
+        "--baseline-seeds 1 --data 'my data' --cfg-options a.b=1"
+    )
+
+
+def test_what_others_start_from_is_left_to_run_only_where_it_is_needed(tmp_path):
+    plan = make_plan(CPU, tmp_path, ['baseline'])
+    start, baseline = plan.runs.values()
+    assert plan.left() == [start, baseline]
+    baseline.folder.mkdir(parents=True)
+    baseline.results.write_text('[]')
+    # Its weights may have been removed.
+    assert start.next_step() == 'train' and plan.left() == []
+
+
 def run_of(tmp_path, name='ordered'):
-    run = make_plan(CPU, tmp_path, [name]).runs[f'{name}/seed-0']
+    run = make_plan(SMOKE, tmp_path, [name]).runs[f'{name}/seed-0']
     (run.folder / 'train').mkdir(parents=True)
     return run
 

@@ -10,10 +10,12 @@ import time
 
 import pytest
 
+from vispropnet.errors import UserError
 from vispropnet.trials.catalogue import TRIALS
+from vispropnet.trials.devices import device_of
 from vispropnet.trials.plan import Plan, Run
 from vispropnet.trials.presets import PRESETS
-from vispropnet.trials.running import command_lines, find_slots, run_plan
+from vispropnet.trials.running import check_device, command_lines, find_slots, run_plan
 from vispropnet.trials.work_folder import locked
 
 # Writes what a training or a test leaves, and a line into a diary.
@@ -119,8 +121,58 @@ def test_a_failed_run_is_tried_again(tmp_path):
 
 
 def test_a_training_that_ends_well_without_weights_has_failed(tmp_path):
-    failed, _ = work(scripted_plan(tmp_path, dict(a="print('nothing to do')")))
-    assert len(failed) == 1
+    plan = scripted_plan(tmp_path, dict(a="print('nothing to do')"))
+    assert len(work(plan)[0]) == 1
+    run = runs_of(plan)['a']
+    lines = json.loads(run.failure.read_text())['lines']
+    assert lines[-1] == f'it ended without an error, and without {run.checkpoint}'
+
+
+def test_results_that_are_whole_count_however_their_test_ended(tmp_path):
+    plan = scripted_plan(tmp_path, dict(a=TRAIN))
+    run = runs_of(plan)['a']
+    run.steps['test'][1] += 'raise SystemExit(3)'
+    assert work(plan)[0] == [] and run.done()
+
+
+def test_weights_that_diverged_elsewhere_fail_with_what_takes_them(tmp_path):
+    """A queue of a cluster trains and tests without looking at the losses."""
+    plan = scripted_plan(tmp_path, dict(a=DIVERGE, b=TRAIN), needs=dict(b=['a']))
+    a, b = plan.runs.values()
+    for run in (a, b):
+        run.folder.mkdir(parents=True)
+        for command in run.steps.values():
+            subprocess.run([sys.executable, *command], check=True)
+    assert work(plan)[0] == [a.key, b.key]
+    assert not a.done() and not b.done() and a.results.exists()
+
+
+def log_of(run, device):
+    log = run.folder / 'train/20260101_000000/20260101_000000.log'
+    log.parent.mkdir(parents=True, exist_ok=True)
+    lines = {'CPU': 'CUDA available: False'}.get(
+        device, f'CUDA available: True\n    GPU 0: {device}'
+    )
+    log.write_text(f'System environment:\n    sys.platform: linux\n    {lines}\n')
+
+
+def test_the_rest_is_not_run_on_another_device(tmp_path, monkeypatch):
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    plan = scripted_plan(tmp_path, dict(a=TRAIN, b=TRAIN))
+    a, b = plan.runs.values()
+    check_device(plan)
+    assert device_of(a) is None
+    log_of(a, 'CPU')
+    check_device(plan)
+    log_of(a, 'Some GPU 80GB')
+    assert device_of(a) == 'Some GPU 80GB'
+    with pytest.raises(UserError, match='was run on Some GPU 80GB, and here is CPU'):
+        check_device(plan)
+    # To score what is done, no device is needed.
+    for run in (a, b):
+        run.folder.mkdir(parents=True, exist_ok=True)
+        run.results.write_text('[]')
+    check_device(plan)
 
 
 def test_what_needs_others_waits_for_them(tmp_path):

@@ -11,17 +11,18 @@ from vispropnet.trials.plan import make_plan
 from vispropnet.trials.presets import PRESETS
 from vispropnet.trials.work_folder import (
     MANIFEST,
+    asked_before,
     check_manifest,
     code_files,
     digest,
     locked,
     manifest_of,
+    write_manifest,
 )
 
 BEGUN = dict(
-    command='python tools/run_trials.py',
+    arguments={'seeds': 1},
     preset='cpu',
-    device='cpu',
     data=['--videos', '4'],
     versions={'torch': '2'},
     code={'a.py': '1', 'b.py': '2'},
@@ -29,38 +30,61 @@ BEGUN = dict(
 )
 
 
+def begin(out):
+    """Marks a folder, and begins a run in it."""
+    check_manifest(out, BEGUN, resume=False)
+    (out / 'baseline/seed-0').mkdir(parents=True)
+
+
+def read(out):
+    return json.loads((out / MANIFEST).read_text())
+
+
 def test_an_empty_folder_is_marked_and_gone_on_with_when_asked(tmp_path):
-    check_manifest(tmp_path, BEGUN, resume=False)
-    assert json.loads((tmp_path / MANIFEST).read_text()) == BEGUN
+    assert asked_before(tmp_path) == {}
+    begin(tmp_path)
+    assert read(tmp_path) == BEGUN and asked_before(tmp_path) == {'seeds': 1}
     with pytest.raises(UserError, match='has these trials already: --resume goes on'):
         check_manifest(tmp_path, BEGUN, resume=False)
-    # Whatever it is gone on with, tables name the command that it was begun with.
-    later = {**BEGUN, 'command': 'python tools/run_trials.py --resume'}
-    assert check_manifest(tmp_path, later, resume=True) == BEGUN
+    later = {**BEGUN, 'arguments': {'seeds': 2}}
+    # Only what comes to be run is remembered.
+    assert check_manifest(tmp_path, later, resume=True) == later
+    assert read(tmp_path) == BEGUN
+    write_manifest(tmp_path, later)
+    assert asked_before(tmp_path) == {'seeds': 2}
+
+
+def test_before_the_first_run_anything_may_change(tmp_path):
+    check_manifest(tmp_path, BEGUN, resume=False)
+    other = {**BEGUN, 'preset': 'gpu'}
+    assert check_manifest(tmp_path, other, resume=False) == other == read(tmp_path)
 
 
 @pytest.mark.parametrize(
     ('change', 'words'),
     [
         ({'preset': 'gpu'}, 'preset: cpu then, gpu now'),
-        ({'device': 'one GPU'}, 'device: cpu then, one GPU now'),
         ({'data': ['--videos', '5']}, 'data: --videos 4 then, --videos 5 now'),
         ({'versions': {'torch': '3'}}, r'version of torch \(2 then, 3 now\) changed'),
         ({'code': {'a.py': '9', 'b.py': '2'}}, 'code a.py changed'),
         ({'code': {'a.py': '1'}}, 'code b.py changed'),
         ({'configs': {'baseline': 'y'}}, 'config of baseline changed'),
+        ({'annotations': {'test on': 'b'}}, 'annotations to test on changed'),
     ],
 )
 def test_what_was_begun_otherwise_is_not_mixed(tmp_path, change, words):
-    check_manifest(tmp_path, BEGUN, resume=False)
+    begin(tmp_path)
+    write_manifest(tmp_path, {**BEGUN, 'annotations': {'test on': 'a'}})
     with pytest.raises(UserError, match=words):
         check_manifest(tmp_path, {**BEGUN, **change}, resume=True)
-    assert json.loads((tmp_path / MANIFEST).read_text()) == BEGUN
+    assert read(tmp_path) == {**BEGUN, 'annotations': {'test on': 'a'}}
 
 
 def test_further_trials_join_and_are_remembered(tmp_path):
-    check_manifest(tmp_path, BEGUN, resume=False)
-    check_manifest(tmp_path, {**BEGUN, 'configs': {'ordered': 'z'}}, resume=True)
+    begin(tmp_path)
+    joined = check_manifest(tmp_path, {**BEGUN, 'configs': {'ordered': 'z'}}, resume=True)
+    assert joined['configs'] == {'baseline': 'x', 'ordered': 'z'}
+    write_manifest(tmp_path, joined)
     with pytest.raises(UserError, match='config of baseline, ordered changed'):
         changed = {'baseline': 'a', 'ordered': 'b'}
         check_manifest(tmp_path, {**BEGUN, 'configs': changed}, resume=True)
@@ -71,6 +95,8 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     with pytest.raises(UserError, match='is not empty and holds no trials'):
         check_manifest(tmp_path, BEGUN, resume=True)
     (tmp_path / MANIFEST).write_text('[1]')
+    (tmp_path / 'baseline/seed-0').mkdir(parents=True)
+    assert asked_before(tmp_path) == {}
     with pytest.raises(UserError, match='of another version of this command'):
         check_manifest(tmp_path, BEGUN, resume=True)
 
@@ -85,12 +111,22 @@ def test_results_depend_on_models_and_not_on_pictures():
 def test_the_manifest_knows_configs_with_their_changes_and_not_the_folder(tmp_path):
     def configs(out, **more):
         plan = make_plan(PRESETS['smoke'], tmp_path / out, ['propagation-off'], **more)
-        return manifest_of(plan, 'cpu')['configs']
+        return manifest_of(plan)['configs']
 
     one, moved = configs('a'), configs('b')
     assert one == moved and one['baseline'] != one['propagation-off']
     other = configs('a', overrides=['model.tracker.label_weight=1.0'])
     assert other['baseline'] != one['baseline']
+    # The schedule is in no test, and matters all the same.
+    other = configs('a', overrides=['train_cfg.max_epochs=9'])
+    assert other['baseline'] != one['baseline']
+
+
+def test_data_that_are_given_are_not_named_by_their_folder(tmp_path):
+    made = manifest_of(make_plan(PRESETS['smoke'], tmp_path, [], data_seed=3))
+    assert made['data'][-2:] == ['--seed', '3']
+    given = manifest_of(make_plan(PRESETS['smoke'], tmp_path, [], data=tmp_path / 'my'))
+    assert given['data'] == 'given'
     assert digest({'a': 1, 'b': 2}) == digest({'b': 2, 'a': 1}) != digest({'a': 1})
 
 

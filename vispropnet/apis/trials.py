@@ -2,57 +2,77 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-import platform
 import sys
 import time
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vispropnet.errors import UserError
 from vispropnet.trials.catalogue import BASELINE
-from vispropnet.trials.plan import Plan, make_plan, shown
+from vispropnet.trials.devices import CPU, device_of, this_machine
+from vispropnet.trials.plan import Plan, command_of, default_out, make_plan, shown
 from vispropnet.trials.presets import PRESETS
-from vispropnet.trials.running import check_data, command_lines, find_slots, make_data, run_plan
-from vispropnet.trials.work_folder import check_manifest, digest, locked, manifest_of
+from vispropnet.trials.running import (
+    check_data,
+    check_device,
+    command_lines,
+    find_slots,
+    make_data,
+    run_plan,
+)
+from vispropnet.trials.work_folder import (
+    asked_before,
+    check_manifest,
+    digest,
+    locked,
+    manifest_of,
+    write_manifest,
+)
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 RESAMPLES = 1000
+# What is asked for unless it is told otherwise.
+AT_FIRST = dict(only=None, seeds=1, baseline_seeds=2, data=None, data_seed=0, overrides=())
 
 
 def run_trials(
     preset: str,
     out: str | os.PathLike | None = None,
     only: Sequence[str] | None = None,
-    seeds: int = 1,
-    baseline_seeds: int = 2,
+    seeds: int | None = None,
+    baseline_seeds: int | None = None,
     resume: bool = False,
     jobs: int | None = None,
     data: str | os.PathLike | None = None,
-    data_seed: int = 0,
-    overrides: Sequence[str] = (),
+    data_seed: int | None = None,
+    overrides: Sequence[str] | None = None,
     print_only: bool = False,
     attention: Sequence[str] = (),
-    command: str = '',
 ) -> bool:
     """Trains, tests, scores and reports trials; goes on where it was cut.
+
+    What is None is as it was when the folder was begun or last gone on with, or else as told below.
 
     Args:
         preset: Name of the preset.
         out: Folder of everything; None for ``work_dirs/trials/<preset>``.
-        only: Names of trials; None for all. The baseline is added.
-        seeds: Runs of each trial.
-        baseline_seeds: Runs of the baseline, if more: what a seed changes is then known.
+        only: Names of trials, to which the baseline is added; at first all.
+        seeds: Runs of each trial; at first 1.
+        baseline_seeds: Runs of the baseline, if more, which show what a seed changes; at first 2.
         resume: Whether the folder may hold runs of the same trials.
         jobs: Runs at a time; None for as many as the preset puts on each GPU, or one on each core.
-        data: Folder of the data; None for what the preset makes or its configs name.
-        data_seed: Seed of the data, where the preset makes them.
-        overrides: ``key=value`` changes of all configs.
+        data: Folder of the data; at first what the preset makes or its configs name.
+        data_seed: Seed of the data, where the preset makes them; at first 0.
+        overrides: ``key=value`` changes of all configs; at first none.
         print_only: Whether to print what is left to run instead of running it.
         attention: Requests for attention maps in the report, see
             :func:`~vispropnet.apis.attention_requests.attention_of_results`.
-        command: The command line, for the table.
 
     Returns:
         Whether everything is done.
@@ -60,25 +80,35 @@ def run_trials(
     Raises:
         UserError: if data are missing, or the folder holds something else.
     """
-    plan = make_plan(
-        PRESETS[preset],
-        Path('work_dirs/trials', preset) if out is None else out,
-        only,
-        seeds,
-        baseline_seeds,
-        data,
-        data_seed,
-        overrides,
+    out = default_out(PRESETS[preset]) if out is None else Path(out)
+    asked = dict(
+        only=only,
+        seeds=seeds,
+        baseline_seeds=baseline_seeds,
+        data=data,
+        data_seed=data_seed,
+        overrides=overrides,
     )
+    before = {**AT_FIRST, **(asked_before(out) if resume else {})}
+    asked = {key: before[key] if value is None else value for key, value in asked.items()}
+    plan = make_plan(PRESETS[preset], out, **asked)
     check_data(plan)
     slots = find_slots(jobs, plan.preset.runs_per_gpu)
     with locked(plan.out) as lock:
-        manifest = check_manifest(plan.out, manifest_of(plan, _device(), command), resume)
+        manifest = check_manifest(plan.out, manifest_of(plan), resume)
         make_data(plan, _say)
+        manifest['annotations'] = _digests(plan)
+        manifest = check_manifest(plan.out, manifest, resume)
         _check_requests(plan, attention)
+        if not print_only:
+            check_device(plan)
+        write_manifest(plan.out, manifest)
         if print_only:
             print('\n'.join(command_lines(plan)) or '# everything is done')
             return True
+        if plan.left():
+            manifest['hardware'] = sorted({*manifest.get('hardware', ()), this_machine()})
+            write_manifest(plan.out, manifest)
         failed = run_plan(plan, slots, lock, _say)
         report_trials(plan, manifest, attention)
     if failed:
@@ -100,9 +130,9 @@ def report_trials(plan: Plan, manifest: dict[str, Any], attention: Sequence[str]
     annotations, images = _test_data(plan)
     _say('scoring')
     table = dict(
-        command=manifest['command'],
+        command=command_of(plan),
         date=date.today().isoformat(),
-        hardware=_hardware(manifest['device']),
+        hardware=_hardware(plan, manifest),
         code=digest(manifest['code']),
         versions=manifest['versions'],
         **score_trials(plan, annotations, RESAMPLES),
@@ -136,7 +166,7 @@ def _attention(
     pictures = []
     for trial in plan.trials:
         run = plan.runs_of(trial)[0]
-        if trial.weights_of or not run.results.exists() or trial.method != 'objprop':
+        if trial.weights_of or not run.done() or trial.method != 'objprop':
             continue
         test = run.steps['test']
         options = test[test.index('--cfg-options') + 1 : -1]
@@ -176,32 +206,45 @@ def _write_page(
 ) -> Path:
     from vispropnet.trials.report import write_report
 
-    firsts = {trial.name: plan.runs_of(trial)[0].results for trial in plan.trials}
-    results = {name: path for name, path in firsts.items() if path.exists()}
+    firsts = {trial.name: plan.runs_of(trial)[0] for trial in plan.trials}
+    results = {name: run.results for name, run in firsts.items() if run.done()}
     return write_report(
         plan.out / 'report.html', table, annotations, images, results, curves, pictures
     )
 
 
-def _test_data(plan: Plan) -> tuple[Path, Path]:
+def _test_config(plan: Plan) -> Config:
     from vispropnet.apis.config import load_config
 
     test = plan.runs[f'{BASELINE}/seed-0'].steps['test']
-    config = load_config(test[1], test[test.index('--cfg-options') + 1 :])
+    return load_config(test[1], test[test.index('--cfg-options') + 1 :])
+
+
+def _test_data(plan: Plan) -> tuple[Path, Path]:
+    config = _test_config(plan)
     dataset = config.test_dataloader.dataset
     images = Path(dataset.get('data_root') or '', dataset.data_prefix['img'])
     return Path(config.test_evaluator.ann_file), images
 
 
-def _device() -> str:
-    import torch
+def _digests(plan: Plan) -> dict[str, str]:
+    """Digests of the annotations, by what they are for."""
+    config = _test_config(plan)
+    digests = {}
+    for part, use in (('train', 'train on'), ('test', 'test on')):
+        dataset = config[f'{part}_dataloader'].dataset
+        path = Path(dataset.get('data_root') or '', dataset.ann_file)
+        digests[use] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return digests
 
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu'
 
-
-def _hardware(device: str) -> str:
-    cores = f'{len(os.sched_getaffinity(0))} cores of {platform.machine()}'
-    return cores if device == 'cpu' else f'{device}, {cores}'
+def _hardware(plan: Plan, manifest: dict[str, Any]) -> str:
+    """What the runs were made on: here, or by a cluster's queue, of which the logs tell."""
+    machines = list(manifest.get('hardware', ()))
+    for device in sorted({device_of(run) for run in plan.runs.values()} - {None}):
+        if not machines or (device != CPU and not any(device in one for one in machines)):
+            machines.append(device)
+    return '; '.join(machines) or 'unknown hardware'
 
 
 def _say(line: str) -> None:

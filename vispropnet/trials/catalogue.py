@@ -40,6 +40,10 @@ class Trial:
     test_overrides: tuple[str, ...] = ()
     published: tuple[float | None, ...] = ()
 
+    def trains(self) -> bool:
+        """Whether it has a training of its own."""
+        return not self.weights_of
+
 
 # Figures: of the authors of the trials on ObjProp, and (plain MaskTrack R-CNN, which gives mAP and
 # three others there) of Yang, Fan and Xu, ICCV 2019, table 2; both YouTube-VIS 2019 validation.
@@ -128,15 +132,22 @@ TRIALS = (
         suffix='_category-affinity',
     ),
 )
-# Trained first where ObjProp starts from a trained MaskTrack R-CNN; in no table.
+# What trials start from where a preset says so; in no table.
+START = Trial(
+    'start',
+    'Start',
+    'the MaskTrack R-CNN that all trials start from',
+    method='masktrack_rcnn',
+)
 DEEPER_START = Trial(
-    'masktrack-rcnn-deeper',
-    'MaskTrack R-CNN, deeper backbone',
-    'what baseline tuning 1 starts from',
+    'start-deeper',
+    'Start, deeper backbone',
+    'the MaskTrack R-CNN that baseline tuning 1 starts from',
     method='masktrack_rcnn',
     deeper=True,
 )
-_BY_NAME = {trial.name: trial for trial in (*TRIALS, DEEPER_START)}
+STARTS = (START, DEEPER_START)
+_BY_NAME = {trial.name: trial for trial in (*TRIALS, *STARTS)}
 
 
 def trial_named(name: str) -> Trial:
@@ -155,7 +166,7 @@ def choose_trials(names: Sequence[str] | None) -> list[Trial]:
     """Chooses trials, and with them the baseline, which they are compared with.
 
     Args:
-        names: Their names; None for all.
+        names: Their names; None, or ``['all']``, for all.
 
     Returns:
         The trials, in the order of the tables.
@@ -164,8 +175,9 @@ def choose_trials(names: Sequence[str] | None) -> list[Trial]:
         UserError: if there is no such trial.
     """
     known = [trial.name for trial in TRIALS]
+    names = None if names == ['all'] else names
     for name in names or ():
         if name not in known:
-            raise UserError(f'--only: no trial {name!r}; there are: {", ".join(known)}.')
+            raise UserError(f'--only: no trial {name!r}; there are: {", ".join(known)}; or all.')
     chosen = set(known if names is None else names) | {BASELINE}
     return [trial for trial in TRIALS if trial.name in chosen]

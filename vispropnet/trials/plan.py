@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from vispropnet.trials.catalogue import BASELINE, Trial, choose_trials, trial_named
+from vispropnet.errors import UserError
+from vispropnet.trials.catalogue import BASELINE, STARTS, Trial, choose_trials, trial_named
 from vispropnet.trials.presets import Preset
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _ITERATION = re.compile(rb'Epoch\(train\)\s+\[(\d+)\]\[\s*(\d+)/(\d+)\]')
 # A log's last lines say how far it is.
 _TAIL_BYTES = 4096
+_EPOCHS = 'train_cfg.max_epochs='
+# What options of configs take for something else than a text.
+_NOT_IN_OPTIONS = set(',()[]{}\'"')
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,9 @@ class Run:
         """The step that comes next; None if all is done."""
         if self.results.exists():
             return None
-        return 'train' if 'train' in self.steps and not self.trained() else 'test'
+        if 'train' in self.steps and not self.trained():
+            return 'train'
+        return 'test' if 'test' in self.steps else None
 
     def trained(self) -> bool:
         """Whether training came to its end: the last checkpoint is complete."""
@@ -74,6 +82,10 @@ class Run:
         except OSError:
             return False
         return Path(named).name == self.checkpoint.name and self.checkpoint.exists()
+
+    def done(self) -> bool:
+        """Whether there are results that mean something: weights that diverged have some too."""
+        return self.results.exists() and not self.failure.exists()
 
     def share_done(self) -> float:
         """How much of the run is done, in [0, 1]; test counts as a tenth."""
@@ -99,6 +111,7 @@ class Plan:
         data: Folder of the data.
         data_seed: Seed of the data, where they are made.
         overrides: ``key=value`` changes of all configs, beside the preset's.
+        arguments: What was asked for, as :func:`make_plan` was told.
         runs: By key, each after those that it needs.
         trials: Those of the tables.
     """
@@ -108,8 +121,28 @@ class Plan:
     data: Path | None
     data_seed: int
     overrides: tuple[str, ...] = ()
+    arguments: dict[str, Any] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
     trials: list[Trial] = field(default_factory=list)
+
+    def left(self) -> list[Run]:
+        """What is left to run; of what others only start from, that which is needed for it."""
+        left = [run for run in self.runs.values() if run.next_step() is not None]
+        needed = {key for run in left for key in run.needs}
+        return [run for run in left if 'test' in run.steps or run.key in needed]
+
+    def makes_data(self) -> bool:
+        """Whether the data are made here, for these trials."""
+        return self.preset.shapes is not None and self.data == self.out / 'data'
+
+    def training_options(self, trial: Trial) -> list[str]:
+        """The ``key=value`` changes of a trial's config in training, but for places."""
+        return [*self.preset.training_overrides(trial), *self.overrides]
+
+    def test_options(self, trial: Trial) -> list[str]:
+        """The ``key=value`` changes of a trial's config at test, but for places."""
+        options = [*self.preset.overrides, *self.overrides]
+        return [*options, *self.preset.test_overrides, *trial.test_overrides]
 
     def runs_of(self, trial: Trial) -> list[Run]:
         """The runs of a trial, by rising seed."""
@@ -143,18 +176,66 @@ def make_plan(
         The plan.
 
     Raises:
-        UserError: if there is no such trial.
+        UserError: if there is no such trial, or a path cannot stand in options of configs.
     """
+    arguments = dict(
+        only=None if only is None else list(only),
+        seeds=seeds,
+        baseline_seeds=baseline_seeds,
+        data=None if data is None else os.fspath(data),
+        data_seed=data_seed,
+        overrides=list(overrides),
+    )
     out = Path(out)
     if data is None and preset.shapes is not None:
         data = out / 'data'
-    plan = Plan(preset, out, None if data is None else Path(data), data_seed, tuple(overrides))
+    for option, path in (('--out', out), ('--data', data)):
+        if found := sorted(_NOT_IN_OPTIONS & set(shown(path or ''))):
+            raise UserError(f'{option}: {shown(path)} has a {found[0]}, which options cannot hold.')
+    plan = Plan(
+        preset,
+        out,
+        None if data is None else Path(data),
+        data_seed,
+        tuple(overrides),
+        arguments,
+    )
     plan.trials = choose_trials(only)
     for trial in plan.trials:
         count = max(seeds, baseline_seeds) if trial.name == BASELINE else seeds
         for seed in range(count):
             _add_run(plan, trial, seed)
     return plan
+
+
+def command_of(plan: Plan) -> str:
+    """Gives the command that ends with the tables of a plan.
+
+    Args:
+        plan: The plan.
+
+    Returns:
+        A line of shell.
+    """
+    asked = plan.arguments
+    words = ['python', 'tools/run_trials.py', '--preset', plan.preset.name]
+    if plan.out != default_out(plan.preset):
+        words += ['--out', shown(plan.out)]
+    if asked['only'] is not None:
+        words += ['--only', *asked['only']]
+    words += ['--seeds', asked['seeds'], '--baseline-seeds', asked['baseline_seeds']]
+    if asked['data'] is not None:
+        words += ['--data', asked['data']]
+    elif plan.preset.shapes:
+        words += ['--data-seed', asked['data_seed']]
+    if asked['overrides']:
+        words += ['--cfg-options', *asked['overrides']]
+    return shlex.join(str(word) for word in words)
+
+
+def default_out(preset: Preset) -> Path:
+    """Gives the folder that trials of a preset go to unless one is named."""
+    return Path('work_dirs/trials', preset.name)
 
 
 def shown(path: str | os.PathLike) -> str:
@@ -177,25 +258,38 @@ def tail_lines(path: str | os.PathLike, count: int) -> list[str]:
     return [line.rstrip() for line in text.splitlines() if line.strip()][-count:]
 
 
+def _epochs(plan: Plan, trial: Trial) -> int:
+    """After how many epochs a training ends: what its config is told last."""
+    epochs = plan.preset.start_epochs if trial in STARTS else plan.preset.epochs
+    for option in plan.overrides:
+        if option.startswith(_EPOCHS):
+            try:
+                epochs = int(option.removeprefix(_EPOCHS))
+            except ValueError:
+                raise UserError(f'--cfg-options {option}: expected a whole number.') from None
+    return epochs
+
+
 def _add_run(plan: Plan, trial: Trial, seed: int) -> Run:
     key = f'{trial.name}/seed-{seed}'
     if key in plan.runs:
         return plan.runs[key]
     preset = plan.preset
     folder = plan.out / trial.name / f'seed-{seed}'
-    options = [*([] if plan.data is None else [f'data_root={shown(plan.data)}'])]
-    options += [*preset.overrides, *plan.overrides]
+    place = [] if plan.data is None else [f'data_root={shown(plan.data)}']
     config = shown(ROOT / preset.config_of(trial))
-    checkpoint = folder / 'train' / f'epoch_{preset.epochs}.pth'
+    epochs = _epochs(plan, trial)
+    checkpoint = folder / 'train' / f'epoch_{epochs}.pth'
     needs, steps = [], {}
     if trial.weights_of:
         source = _add_run(plan, trial_named(trial.weights_of), seed)
         needs, checkpoint = [source.key], source.checkpoint
     else:
         start = preset.start_of(trial)
-        training = list(options)
+        training = [*place, *plan.training_options(trial)]
         if start:
-            source = _add_run(plan, trial_named(start), seed)
+            # What all start from is trained once, as what is published would be.
+            source = _add_run(plan, trial_named(start), seed if trial.starts_from else 0)
             needs = [source.key]
             training.append(f'load_from={shown(source.checkpoint)}')
         steps['train'] = [
@@ -204,10 +298,12 @@ def _add_run(plan: Plan, trial: Trial, seed: int) -> Run:
         ]
     steps['test'] = [
         *[shown(ROOT / 'tools/test_video.py'), config, shown(checkpoint)],
-        *['--out', shown(folder / 'results.json'), '--cfg-options', *options],
-        *[*preset.test_overrides, *trial.test_overrides, f'work_dir={shown(folder)}'],
+        *['--out', shown(folder / 'results.json'), '--cfg-options', *place],
+        *[*plan.test_options(trial), f'work_dir={shown(folder)}'],
     ]
-    run = Run(trial, seed, folder, tuple(needs), steps, checkpoint, preset.epochs)
+    if trial in STARTS:
+        del steps['test']
+    run = Run(trial, seed, folder, tuple(needs), steps, checkpoint, epochs)
     plan.runs[key] = run
     return run
 

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from vispropnet.errors import UserError
 from vispropnet.fileio import read_json, write_json
+from vispropnet.trials.catalogue import BASELINE
+from vispropnet.trials.devices import device_of, this_device
 from vispropnet.trials.plan import ROOT, Plan, Run, shown, tail_lines
 
 LOG_LINES = 25
@@ -73,7 +75,7 @@ def make_data(plan: Plan, say: Callable[[str], None]) -> None:
     Raises:
         UserError: if they cannot be made.
     """
-    if plan.preset.shapes is None or plan.data != plan.out / 'data':
+    if not plan.makes_data():
         return
     options = plan.preset.shapes.options(plan.data_seed)
     stamp = plan.data / 'made_by.json'
@@ -105,10 +107,8 @@ def command_lines(plan: Plan) -> list[str]:
         that have to be done before.
     """
     lines = []
-    for run in plan.runs.values():
+    for run in plan.left():
         step = run.next_step()
-        if step is None:
-            continue
         after = [key for key in run.needs if plan.runs[key].next_step() is not None]
         lines.append(f'# {run.key}' + (f', after {", ".join(after)}' if after else ''))
         steps = list(run.steps)
@@ -120,7 +120,7 @@ def command_lines(plan: Plan) -> list[str]:
 class _Scheduler:
     def __init__(self, plan: Plan, slots: list[str], lock: int, say: Callable[[str], None]) -> None:
         self.plan, self.free, self.lock, self.say = plan, slots, lock, say
-        self.waiting = [run for run in plan.runs.values() if run.next_step() is not None]
+        self.waiting = plan.left()
         self.working: list[_Working] = []
         self.failed: list[str] = []
         self.diverged: set[str] = set()
@@ -131,9 +131,15 @@ class _Scheduler:
     def work(self) -> None:
         done = len(self.plan.runs) - len(self.waiting)
         self.say(f'{len(self.plan.runs)} runs, {done} of them done; {len(self.free)} at a time')
-        for run in [run for run in self.waiting if 'train' in run.steps and run.trained()]:
-            if self._has_diverged(run):
-                self.waiting.remove(run)
+        # A queue of a cluster may have trained and tested some.
+        for run in self.plan.runs.values():
+            lost = [key for key in run.needs if key in self.diverged]
+            if lost:
+                self.diverged.add(run.key)
+                self._fail(run, 'needs', None, [f'{lost[0]}, whose weights it takes, failed'])
+            elif 'train' in run.steps and run.trained():
+                self._has_diverged(run)
+        self.waiting = [run for run in self.waiting if run.key not in self.diverged]
         while self.waiting or self.working:
             self._drop_those_in_vain()
             for run in [run for run in self.waiting if self._ready(run)]:
@@ -198,8 +204,12 @@ class _Scheduler:
         run, seconds = one.run, time.monotonic() - one.began
         code = one.process.returncode
         after = run.next_step()
-        if code or after == one.step:
+        # What is whole on disk counts, also if the process stumbled after writing it.
+        if after == one.step:
             lines = tail_lines(run.log(one.step), LOG_LINES)
+            if not code:
+                end = run.checkpoint if one.step == 'train' else run.results
+                lines = [*lines[1:], f'it ended without an error, and without {shown(end)}']
             self._fail(run, one.step, code, lines)
         elif one.step == 'train' and self._has_diverged(run):
             pass
@@ -308,6 +318,28 @@ def find_slots(jobs: int | None, per_gpu: int = 1) -> list[str]:
     return [gpus[index % len(gpus)] for index in range(jobs or per_gpu * len(gpus))]
 
 
+def check_device(plan: Plan) -> None:
+    """Checks that what is left to run would not be run on another device than the rest.
+
+    Args:
+        plan: The plan.
+
+    Raises:
+        UserError: if it would, naming both.
+    """
+    if not plan.left():
+        return
+    here = this_device()
+    for run in plan.runs.values():
+        there = device_of(run)
+        if there not in (None, here):
+            raise UserError(
+                f'{run.key} in {plan.out} was run on {there}, and here is {here}: figures and '
+                'times of the two cannot be mixed. Run the rest there (--print-commands tells what '
+                'is left), or give another --out.'
+            )
+
+
 def check_data(plan: Plan) -> None:
     """Checks before the first run that data which cannot be made are there.
 
@@ -319,10 +351,9 @@ def check_data(plan: Plan) -> None:
     """
     from vispropnet.apis.config import load_config
 
-    if plan.preset.shapes is not None and plan.data == plan.out / 'data':
+    if plan.makes_data():
         return
-    run = next(iter(plan.runs.values()))
-    command = run.steps['test']
+    command = plan.runs[f'{BASELINE}/seed-0'].steps['test']
     config = load_config(command[1], command[command.index('--cfg-options') + 1 :])
     for part in ('train', 'test'):
         dataset = config[f'{part}_dataloader'].dataset

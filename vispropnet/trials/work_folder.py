@@ -20,6 +20,7 @@ LOCK = '.lock'
 # Parts of the package that results do not depend on.
 WITHOUT_EFFECT = ('apis', 'benchmarks', 'trials', 'visualization')
 BUT_WITH = ('apis/config.py', 'apis/running.py')
+_KEYS = {'arguments', 'preset', 'data', 'versions', 'code', 'configs'}
 PACKAGES = ('torch', 'torchvision', 'onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection', 'numpy')
 
 
@@ -40,17 +41,16 @@ def digest(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def manifest_of(plan: Plan, device: str, command: str = '') -> dict[str, Any]:
-    """Gathers what the results of a plan depend on.
+def manifest_of(plan: Plan) -> dict[str, Any]:
+    """Gathers what the results of a plan depend on, but for the annotations.
 
     Args:
         plan: The plan.
-        device: What it runs on, ``'cpu'`` or the name of a GPU.
-        command: The command line; told in tables, and no matter of results.
 
     Returns:
-        ``command``, ``preset``, ``device``, ``data``, ``versions``, ``code`` (a digest by file) and
-        ``configs`` (a digest by trial, of the whole config with all changes).
+        ``arguments`` (what was asked for, which may change), ``preset``, ``data`` (options that
+        make them, or ``'given'``), ``versions``, ``code`` (a digest by file) and ``configs`` (a
+        digest by trial, of the whole config with all changes, in training and at test).
     """
     from importlib.metadata import version
 
@@ -58,21 +58,36 @@ def manifest_of(plan: Plan, device: str, command: str = '') -> dict[str, Any]:
 
     configs = {}
     for trial in {run.trial.name: run.trial for run in plan.runs.values()}.values():
+        path = shown(ROOT / plan.preset.config_of(trial))
         # Without the paths of this folder, which may be moved.
-        options = [*plan.preset.overrides, *plan.overrides]
-        options += [*plan.preset.test_overrides, *trial.test_overrides]
-        config = load_config(shown(ROOT / plan.preset.config_of(trial)), options)
-        configs[trial.name] = digest(config.to_dict())
-    shapes = plan.preset.shapes
+        both = [plan.training_options(trial), plan.test_options(trial)]
+        configs[trial.name] = digest([load_config(path, one).to_dict() for one in both])
     return dict(
-        command=command,
+        arguments=plan.arguments,
         preset=plan.preset.name,
-        device=device,
-        data=shapes.options(plan.data_seed) if shapes else str(plan.data or 'as configured'),
+        data=plan.preset.shapes.options(plan.data_seed) if plan.makes_data() else 'given',
         versions={name: version(name) for name in PACKAGES},
         code=code_files(),
         configs=configs,
     )
+
+
+def asked_before(out: Path) -> dict[str, Any]:
+    """Gives what was asked for when the trials of a folder were begun or last gone on with.
+
+    Args:
+        out: The folder.
+
+    Returns:
+        The arguments of :func:`~vispropnet.trials.plan.make_plan` by name; empty if there are none.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    path = out / MANIFEST
+    content = read_json(path, 'list of trials') if path.exists() else None
+    arguments = content.get('arguments') if isinstance(content, dict) else None
+    return arguments if isinstance(arguments, dict) else {}
 
 
 def check_manifest(out: Path, manifest: dict[str, Any], resume: bool) -> dict[str, Any]:
@@ -80,23 +95,25 @@ def check_manifest(out: Path, manifest: dict[str, Any], resume: bool) -> dict[st
 
     Args:
         out: The folder, which exists.
-        manifest: From :func:`manifest_of`.
+        manifest: From :func:`manifest_of`, perhaps with ``annotations``, a digest by part.
         resume: Whether it may hold runs of the same trials.
 
     Returns:
-        What the folder is marked with: the command that it was begun with, and all configs so far.
+        The manifest, joined with what the folder was marked with before. The file has it only
+        where no run was begun yet, else see :func:`write_manifest`.
 
     Raises:
         UserError: if it holds runs and is not to be resumed, or something that results depend on
             was different when it was begun.
     """
     path = out / MANIFEST
-    if not path.exists():
-        if any(one.name != LOCK for one in out.iterdir()):
-            raise UserError(
-                f'{out} is not empty and holds no trials (no {MANIFEST}); give another --out.'
-            )
-        write_json(path, manifest, indent=1)
+    if not path.exists() and any(one.name != LOCK for one in out.iterdir()):
+        raise UserError(
+            f'{out} is not empty and holds no trials (no {MANIFEST}); give another --out.'
+        )
+    # Before the first run there is nothing that could be mixed.
+    if not path.exists() or not any(out.glob('*/seed-*')):
+        write_manifest(out, manifest)
         return manifest
     begun = read_json(path, 'list of trials')
     lines = _differences(begun, manifest)
@@ -108,24 +125,28 @@ def check_manifest(out: Path, manifest: dict[str, Any], resume: bool) -> dict[st
         )
     if not resume:
         raise UserError(f'{out} has these trials already: --resume goes on with them.')
-    joined = {**begun, 'configs': {**begun['configs'], **manifest['configs']}}
-    if joined != begun:
-        write_json(path, joined, indent=1)
-    return joined
+    return {**begun, **manifest, 'configs': {**begun['configs'], **manifest['configs']}}
+
+
+def write_manifest(out: Path, manifest: dict[str, Any]) -> None:
+    """Marks a folder as that of trials."""
+    write_json(out / MANIFEST, manifest, indent=1)
 
 
 def _differences(begun: Any, manifest: dict[str, Any]) -> list[str]:
-    if not isinstance(begun, dict) or set(begun) != set(manifest):
+    if not isinstance(begun, dict) or _KEYS - set(begun):
         return [f'{MANIFEST} is of another version of this command']
     lines = [
         f'{key}: {_words(begun[key])} then, {_words(manifest[key])} now'
-        for key in ('preset', 'device', 'data')
+        for key in ('preset', 'data')
         if begun[key] != manifest[key]
     ]
-    for key, what in (('versions', 'version of'), ('code', 'code'), ('configs', 'config of')):
-        # Trials that were not asked for then, or are not now, are no difference.
-        then, now = begun[key], manifest[key]
-        names = then.keys() & now.keys() if key == 'configs' else then.keys() | now.keys()
+    # Trials that were not asked for then, or are not now, are no difference.
+    parts = [('versions', 'version of', False), ('code', 'code', False)]
+    parts += [('configs', 'config of', True), ('annotations', 'annotations to', True)]
+    for key, what, common in parts:
+        then, now = begun.get(key, {}), manifest.get(key, {})
+        names = then.keys() & now.keys() if common else then.keys() | now.keys()
         changed = sorted(name for name in names if then.get(name) != now.get(name))
         if changed and key == 'versions':
             changed = [f'{name} ({then.get(name)} then, {now.get(name)} now)' for name in changed]
