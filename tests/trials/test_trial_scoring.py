@@ -67,7 +67,9 @@ def test_differences_are_of_the_same_resampled_videos(tmp_path):
     results = {'baseline/seed-0': found(0, 2), 'ordered/seed-0': found(0, 1, 2, 3)}
     _, table = trials_of(tmp_path, results)
     difference = table['trials'][1]['difference']['AR10']
-    assert difference == dict(value=0.5, ci=[0.5, 0.5], above_zero=1.0)
+    assert difference == dict(
+        value=0.5, ci=[0.5, 0.5], above_zero=1.0, seed_error=None, ci_both=None
+    )
 
 
 def test_a_trial_on_the_weights_of_the_baseline_is_compared_with_the_same_seed(tmp_path):
@@ -78,8 +80,36 @@ def test_a_trial_on_the_weights_of_the_baseline_is_compared_with_the_same_seed(t
     _, table = trials_of(tmp_path, results, baseline_seeds=2)
     rows = {one['name']: one for one in table['trials']}
     for name in ('propagation-off', 'additional-training'):
-        assert rows[name]['difference']['AR10'] == dict(value=0, ci=[0, 0], above_zero=0)
+        difference = rows[name]['difference']['AR10']
+        assert (difference['value'], difference['ci']) == (0, [0, 0])
     assert rows['ordered']['difference']['AR10']['value'] == pytest.approx(0.25)
+
+
+def test_what_seeds_change_is_told_apart_from_what_videos_change(tmp_path):
+    """AR10 of the baseline's seeds: 0.25, 0.75; of one trial 0.5, 1; of another 1."""
+    results = {'baseline/seed-0': found(0), 'baseline/seed-1': found(0, 1, 2)}
+    results |= {'ordered/seed-0': found(0, 2), 'ordered/seed-1': found(0, 1, 2, 3)}
+    results |= {'tuning-2/seed-0': found(0, 1, 2, 3), 'propagation-off/seed-0': found(0, 1)}
+    results |= {'propagation-off/seed-1': found(0, 1, 2)}
+    _, table = trials_of(tmp_path, results, seeds=2)
+    rows = {one['name']: one['difference'] for one in table['trials']}
+    # Within both trials squares add up to 2 * 0.25², with one degree of freedom each; half of the
+    # interval of Student's t with two degrees of freedom is 4.3027 standard errors.
+    ordered, lone = rows['ordered']['AR10'], rows['tuning-2']['AR10']
+    deviation = (4 * 0.25**2 / 2) ** 0.5
+    assert ordered['seed_error'] == pytest.approx(4.3027 * deviation * 1, rel=1e-4)
+    assert lone['seed_error'] == pytest.approx(4.3027 * deviation * 1.5**0.5, rel=1e-4)
+    low, high = lone['ci']
+    assert lone['ci_both'] == pytest.approx(
+        [
+            lone['value'] - np.hypot(lone['value'] - low, lone['seed_error']),
+            lone['value'] + np.hypot(high - lone['value'], lone['seed_error']),
+        ]
+    )
+    # On the same weights, differences are of a seed: 0.25 and 0; with one degree of freedom 12.706.
+    off = rows['propagation-off']['AR10']
+    assert off['value'] == pytest.approx(0.125)
+    assert off['seed_error'] == pytest.approx(12.706 * 0.125, rel=1e-4)
 
 
 def test_the_interval_of_a_mean_is_that_of_resampled_means(tmp_path):
@@ -109,6 +139,15 @@ def test_what_failed_or_is_not_there_yet_is_told_apart(tmp_path):
     run.failure.write_text(json.dumps(failure))
     failed = score_trials(plan, annotations, 50)['trials'][1]
     assert failed['state'] == 'failed' and failed['failure'] == failure
+    # Weights that diverged can have results, which mean nothing.
+    run.results.write_text(json.dumps(found(0)))
+    failed = score_trials(plan, annotations, 50)['trials'][1]
+    assert failed['state'] == 'failed' and failed['figures'] is None
+
+
+def test_data_are_named_by_what_made_them_or_by_their_folder(tmp_path):
+    _, table = trials_of(tmp_path, {'baseline/seed-0': []}, data=tmp_path / 'my')
+    assert table['data']['name'] == str(tmp_path / 'my')
 
 
 def test_nothing_is_compared_where_the_baseline_failed(tmp_path):

@@ -4,6 +4,9 @@ import csv
 import io
 import json
 
+import pytest
+
+from vispropnet.trials.seeds import with_seeds
 from vispropnet.trials.table import comma_separated, markdown, seed_lines, write_tables
 
 NAMES = ('AP50', 'AP75', 'AR1', 'AR10', 'mAP')
@@ -25,6 +28,7 @@ def row(name, mean=None, **more):
         empty,
         name=name,
         title=name.title(),
+        trains=True,
         state='done',
         seeds=[0],
         figures=None if mean is None else dict.fromkeys(NAMES, figure),
@@ -46,8 +50,9 @@ def table_of(*rows):
     )
 
 
-def change(value):
-    return dict.fromkeys(NAMES, dict(value=value, ci=[value - 0.125, value + 0.125], above_zero=1))
+def change(value, seed_error=None):
+    one = dict(value=value, ci=[value - 0.125, value + 0.125], above_zero=1)
+    return dict.fromkeys(NAMES, with_seeds(one, seed_error))
 
 
 def cells(text, title):
@@ -57,12 +62,14 @@ def cells(text, title):
 
 def test_a_trial_is_a_row_with_intervals_differences_and_costs():
     costs = dict(parameters=4_470_000, train_s_per_frame=0.0456, test_s_per_frame=None)
-    ordered = row('ordered', 0.5) | costs | dict(difference=change(-0.0625))
+    ordered = row('ordered', 0.5) | costs | dict(difference=change(-0.0625, 0.3))
     text = markdown(table_of(row('baseline', 0.5), ordered))
     figures = ['0.500 [0.250, 0.750]'] * 5
-    assert cells(text, 'Baseline') == ['Baseline', *figures, '', '1', '-', '-', '-']
+    assert cells(text, 'Baseline') == ['Baseline', *figures, *[''] * 3, '1', '-', '-', '-']
     costs = ['1', '4.47 M', '45.6', '-']
-    assert cells(text, 'Ordered') == ['Ordered', *figures, '-0.062 [-0.188, +0.062]', *costs]
+    # The root of 0.125² + 0.3² is 0.325.
+    change_cells = ['-0.062 [-0.188, +0.062]', '± 0.300', '[-0.388, +0.263]']
+    assert cells(text, 'Ordered') == ['Ordered', *figures, *change_cells, *costs]
     assert '3 videos, 9 frames, 5 objects' in text and 'published' not in text
 
 
@@ -89,6 +96,8 @@ def test_the_gap_between_seeds_is_beside_that_between_trials():
         | dict(difference=change(value))
         for name, value in (('a', 0.03), ('b', -0.1))
     ]
+    # What trains nothing says nothing of seeds.
+    others.append(row('off', 0.5) | dict(difference=change(0.001), trains=False))
     text = '\n'.join(seed_lines(table_of(baseline, *others)))
     assert '- Baseline: mAP of its seeds 0.4800, 0.5200; gap 0.0400' in text
     assert 'by 0.0300 to 0.1000; 1 of 2 by no more than' in text
@@ -103,12 +112,15 @@ def test_published_figures_are_a_table_of_their_own():
 
 
 def test_csv_is_unrounded_and_json_whole(tmp_path):
-    ordered = row('ordered', 1 / 3) | dict(difference=change(0.1))
+    ordered = row('ordered', 1 / 3) | dict(difference=change(0.25, 0.3))
     table = table_of(row('baseline'), ordered)
     rows = list(csv.DictReader(io.StringIO(comma_separated(table))))
     assert rows[0]['mAP'] == '' and rows[0]['mAP_difference_low'] == ''
     assert float(rows[1]['mAP']) == 1 / 3 and float(rows[1]['AP50_high']) == 0.75
-    assert float(rows[1]['AR1_difference']) == 0.1
+    assert float(rows[1]['AR1_difference']) == 0.25
+    assert float(rows[1]['AR1_seed_error']) == 0.3
+    assert float(rows[1]['AR1_both_high']) == pytest.approx(0.25 + 0.325)
+    assert rows[0]['AR1_both_low'] == ''
     paths = write_tables(tmp_path, table)
     assert [path.name for path in paths] == ['table.md', 'table.csv', 'table.json']
     assert json.loads((tmp_path / 'table.json').read_text()) == table

@@ -25,6 +25,12 @@ from vispropnet.evaluation.report import read_ground_truth, score_file
 from vispropnet.fileio import read_json
 from vispropnet.trials.catalogue import BASELINE, FIGURES, Trial
 from vispropnet.trials.plan import Plan, Run, read_last_record, shown
+from vispropnet.trials.seeds import (
+    error_of_difference,
+    error_of_paired_difference,
+    pooled_deviation,
+    with_seeds,
+)
 
 # In the state dict, but not learnt.
 _BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')
@@ -41,10 +47,11 @@ def score_trials(plan: Plan, annotations: Path, resamples: int, seed: int = 0) -
 
     Returns:
         ``preset``, ``baseline``, ``data`` (counts), ``bootstrap`` and ``trials``: for each its
-        ``name``, ``title``, ``change``, ``config``, ``state`` (``done``, ``failed`` or
+        ``name``, ``title``, ``change``, ``config``, ``trains``, ``state`` (``done``, ``failed`` or
         ``missing``), ``failure``, ``seeds``, ``figures`` (by name ``mean``, ``ci``, ``by_seed``,
         ``seed_spread``: the largest minus the smallest), ``difference`` to the baseline (by name
-        ``value``, ``ci``, ``above_zero``), ``parameters``, ``train_s_per_frame``,
+        ``value``, ``ci`` and ``above_zero`` over videos, ``seed_error``, ``ci_both``, see
+        :func:`~vispropnet.trials.seeds.with_seeds`), ``parameters``, ``train_s_per_frame``,
         ``test_s_per_frame``, ``errors`` (of the first seed) and ``published``. Fit for JSON.
 
     Raises:
@@ -67,6 +74,7 @@ def score_trials(plan: Plan, annotations: Path, resamples: int, seed: int = 0) -
             differences = paired_differences(*pair, weights, _NAMES)
             row['difference'] = _renamed(as_json(differences))
         rows.append(row)
+    _add_seed_errors(plan, rows)
     return dict(
         preset=plan.preset.name,
         baseline=BASELINE,
@@ -89,7 +97,7 @@ def _score(plan: Plan, trial: Trial, truth: GroundTruth) -> dict[int, Matches]:
     return {
         run.seed: score_file(truth, run.results, frame_by_frame=True).matches
         for run in plan.runs_of(trial)
-        if run.results.exists()
+        if run.done()
     }
 
 
@@ -103,6 +111,31 @@ def _compared(
     return list(ours.values()), list(baseline.values())
 
 
+def _add_seed_errors(plan: Plan, rows: list[dict[str, Any]]) -> None:
+    """Tells of each difference what other seeds would change."""
+    by_name = {row['name']: row for row in rows}
+    for figure in FIGURES:
+        by_seed = {
+            trial.name: (by_name[trial.name]['figures'] or {}).get(figure, {}).get('by_seed', {})
+            for trial in plan.trials
+        }
+        samples = [list(by_seed[trial.name].values()) for trial in plan.trials if trial.trains()]
+        deviation = pooled_deviation(samples)
+        for trial in plan.trials:
+            row = by_name[trial.name]
+            if row['difference'] is None:
+                continue
+            ours, baseline = by_seed[trial.name], by_seed[BASELINE]
+            common = ours.keys() & baseline.keys()
+            if not trial.trains():
+                error = error_of_paired_difference([ours[one] - baseline[one] for one in common])
+            else:
+                shared = trial.starts_from == BASELINE and common
+                counts = (len(common),) * 2 if shared else (len(ours), len(baseline))
+                error = error_of_difference(*deviation, *counts)
+            row['difference'][figure] = with_seeds(row['difference'][figure], error)
+
+
 def _description(plan: Plan, trial: Trial) -> dict[str, Any]:
     failures = [read_json(run.failure) for run in plan.runs_of(trial) if run.failure.exists()]
     published = None
@@ -113,6 +146,7 @@ def _description(plan: Plan, trial: Trial) -> dict[str, Any]:
         title=trial.title,
         change=trial.change,
         config=plan.preset.config_of(trial),
+        trains=trial.trains(),
         failure=failures[0] if failures else None,
         seeds=[],
         figures=None,
@@ -148,7 +182,7 @@ def _row(matches: Mapping[int, Matches], weights: np.ndarray) -> dict[str, Any]:
 
 
 def _costs(plan: Plan, trial: Trial) -> dict[str, Any]:
-    runs = [run for run in plan.runs_of(trial) if run.results.exists()]
+    runs = [run for run in plan.runs_of(trial) if run.done()]
     trained = [run for run in runs if 'train' in run.steps]
     return dict(
         parameters=count_parameters(runs[0].checkpoint),
@@ -225,11 +259,9 @@ def _renamed(differences: dict[str, Any]) -> dict[str, Any]:
 
 
 def _data_name(plan: Plan) -> str:
-    shapes = plan.preset.shapes
-    if shapes is not None:
-        return f'moving shapes, {shapes.kind}, seed {plan.data_seed}'
-    return (
-        plan.preset.about.split(',')[0]
-        + ', local split'
-        + (f' of {shown(plan.data)}' if plan.data else '')
-    )
+    if plan.makes_data():
+        return f'moving shapes, {plan.preset.shapes.kind}, seed {plan.data_seed}'
+    if not plan.preset.split:
+        return shown(plan.data)
+    about = f'{plan.preset.about.split(",")[0]}, local split'
+    return f'{about} of {shown(plan.data)}' if plan.data else about

@@ -53,8 +53,9 @@ def markdown(table: Mapping[str, Any]) -> str:
         '',
         f'In brackets: {table["bootstrap"]["level"]:.0%} intervals, of '
         f'{table["bootstrap"]["resamples"]} resamples of the test videos. They say what other '
-        'videos would change, not what another seed would: that is the gap between seeds. '
-        'Difference: mAP minus that of the baseline, on the same resampled videos.',
+        'videos would change. Difference: mAP minus that of the baseline, on the same resampled '
+        'videos; after ± what other seeds would change in it, from the spread of the seeds within '
+        'trials; last, both together. Where the last interval holds 0, nothing is decided.',
         '',
         *_rows(_main_rows(table)),
         '',
@@ -92,12 +93,13 @@ def seed_lines(table: Mapping[str, Any]) -> list[str]:
         return ['No trial was run from two seeds: what a seed changes is not known here.']
     baseline = [trial for trial in done if trial['name'] == table['baseline']]
     spread = baseline[0]['figures']['mAP']['seed_spread'] if baseline else None
-    gaps = [abs(trial['difference']['mAP']['value']) for trial in done if _difference(trial)]
+    trained = [trial for trial in done if trial['trains'] and _difference(trial)]
+    gaps = [abs(_difference(trial)['value']) for trial in trained]
     if spread is not None and gaps:
         within = sum(gap <= spread for gap in gaps)
         lines.append(
-            f'- Trials differ from the baseline by {min(gaps):.4f} to {max(gaps):.4f}; {within} of '
-            f'{len(gaps)} by no more than the seeds of the baseline from each other.'
+            f'- Trained trials differ from the baseline by {min(gaps):.4f} to {max(gaps):.4f}; '
+            f'{within} of {len(gaps)} by no more than the seeds of the baseline from each other.'
         )
     return ['Between seeds and between trials:', '', *lines]
 
@@ -116,6 +118,7 @@ def comma_separated(table: Mapping[str, Any]) -> str:
     for name in FIGURES:
         header += [name, f'{name}_low', f'{name}_high', f'{name}_seed_spread']
         header += [f'{name}_difference', f'{name}_difference_low', f'{name}_difference_high']
+        header += [f'{name}_seed_error', f'{name}_both_low', f'{name}_both_high']
         header.append(f'{name}_published')
     writer = csv.writer(stream, lineterminator='\n')
     writer.writerow([*header, *_COSTS])
@@ -127,6 +130,7 @@ def comma_separated(table: Mapping[str, Any]) -> str:
             row += [figure.get('mean'), *(figure.get('ci') or (None, None))]
             row += [figure.get('seed_spread'), difference.get('value')]
             row += difference.get('ci') or (None, None)
+            row += [difference.get('seed_error'), *(difference.get('ci_both') or (None, None))]
             row.append((trial['published'] or {}).get(name))
         writer.writerow([*row, *(trial[name] for name in _COSTS)])
     return stream.getvalue()
@@ -134,17 +138,20 @@ def comma_separated(table: Mapping[str, Any]) -> str:
 
 def _main_rows(table: Mapping[str, Any]) -> list[list[str]]:
     rows = [
-        ['trial', *FIGURES, 'difference', 'seeds', 'parameters', 'train, ms/frame']
-        + ['test, ms/frame']
+        ['trial', *FIGURES, 'difference', '± seeds', 'both', 'seeds', 'parameters']
+        + ['train, ms/frame', 'test, ms/frame']
     ]
     for trial in table['trials']:
         row = [trial['title']]
         if trial['figures'] is None:
-            rows.append([*row, *[trial['state']] * len(FIGURES), *[''] * 5])
+            rows.append([*row, *[trial['state']] * len(FIGURES), *[''] * 7])
             continue
         row += [_with_interval(one['mean'], one['ci']) for one in _figures(trial)]
         difference = _difference(trial)
         row.append(_with_interval(difference['value'], difference['ci'], '+') if difference else '')
+        error, both = (difference or {}).get('seed_error'), (difference or {}).get('ci_both')
+        row.append('' if error is None else f'± {error:.3f}')
+        row.append('' if both is None else f'[{both[0]:+.3f}, {both[1]:+.3f}]')
         row.append(str(len(trial['seeds'])))
         row.append(_number(trial['parameters'], 1e6, ' M', 2))
         row.append(_number(trial['train_s_per_frame'], 1e-3, '', 1))

@@ -45,8 +45,13 @@ def test_figures_in_points():
         (None, 'not decided'),
     ],
 )
-def test_a_decision_needs_an_interval_without_zero(ends, word):
-    assert decision(dict(value=0.05, ci=ends)) == word
+def test_a_decision_needs_an_interval_over_videos_and_seeds_without_zero(ends, word):
+    assert decision(dict(value=0.05, ci=[0.04, 0.06], ci_both=ends)) == word
+
+
+def test_what_differs_on_no_video_is_the_same():
+    assert decision(dict(value=0.0, ci=[0, 0], ci_both=[-0.01, 0.01])) == 'same'
+    assert decision(dict(value=0.0, ci=[-0.01, 0.01], ci_both=[-0.02, 0.02])) == 'not decided'
 
 
 def test_rows_of_the_results():
@@ -56,7 +61,8 @@ def test_rows_of_the_results():
     assert rows[1][6:] == [
         '–|one seed',
         '+1.0|[−2.0, +8.0]|above 0 in 70 % of resamples',
-        '◆ not decided|smaller than the gap between two seeds of the baseline (2.0)',
+        '◆ not decided|other seeds: ± 3.0; both together: [−3.2, +8.6]'
+        '|smaller than the gap between two seeds of the baseline (2.0)',
     ]
     assert rows[2][1:] == ['failed: see the log']
     assert rows[3][1:] == ['not run']
@@ -64,8 +70,12 @@ def test_rows_of_the_results():
 
 def test_no_remark_on_seeds_where_the_gap_is_smaller_or_unknown():
     table = full_table()
+    table['trials'][1]['difference'] = difference(-0.03, [-0.05, -0.01], 0.01)
+    words = '▼ worse|other seeds: ± 1.0; both together: [−5.2, −0.8]'
+    assert cells(result_table(table))[1][-1] == words
     table['trials'][1]['difference'] = difference(-0.03, [-0.05, -0.01])
-    assert cells(result_table(table))[1][-1] == '▼ worse'
+    words = '◆ not decided|what other seeds would change is not known'
+    assert cells(result_table(table))[1][-1] == words
     table['trials'][0]['figures'] = figures(0.4)
     table['trials'][1]['difference'] = difference(0.001)
     assert cells(result_table(table))[1][-1] == '◆ not decided|no interval'
@@ -108,19 +118,24 @@ def test_facts_leave_out_what_is_not_known():
 
 def test_places_in_the_chart():
     html = difference_chart(full_table())
-    # From -2 to +8 points and 6 % to spare on both sides; 3 % of the width stay free.
-    place = {value: f'{3 + 94 * (value + 2.6) / 11.2:.2f}%' for value in (-2, -1, 0, 1, 2, 8)}
+    # Over videos and seeds the interval goes from 1 - √18 to 1 + √58 points; 6 % to spare on both
+    # sides, and 3 % of the width stay free.
+    low, high = 1 - 18**0.5, 1 + 58**0.5
+    start, width = low - 0.06 * (high - low), 1.12 * (high - low)
+    place = {
+        value: f'{3 + 94 * (value - start) / width:.2f}%'
+        for value in (-2, -1, 0, 1, 2, 8, low, high)
+    }
     assert f'cx="{place[1]}"' in html
     assert f'x1="{place[-2]}" x2="{place[8]}"' in html
     assert f'class="zero" x1="{place[0]}"' in html
-    width = 94 * 4 / 11.2
-    assert f'class="band" x="{place[-2]}" y="0" width="{width:.2f}%"' in html
+    assert f'class="both not" x1="{place[low]}" x2="{place[high]}"' in html
+    assert f'class="band" x="{place[-2]}" y="0" width="{94 * 4 / width:.2f}%"' in html
     # The seeds of the baseline are a point to either side of their mean, the one of b at its mean.
     seeds = re.findall('class="seed" x1="([^"]*)"', html)
     assert seeds == [place[-1], place[1], place[1]]
-    assert re.findall('class="axis"[^>]*>([^<]*)<', html)[:-1] == [
-        *('−2.0', '0.0', '+2.0', '+4.0', '+6.0', '+8.0'),
-    ]
+    ticks = re.findall('class="axis"[^>]*>([^<]*)<', html)[:-1]
+    assert ticks == ['0.0', '+5.0']
 
 
 def test_a_chart_without_a_gap_an_interval_or_a_difference():

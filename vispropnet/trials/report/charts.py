@@ -121,6 +121,7 @@ def _axis(trials, seeds, gap):
         difference = difference_of(trial)
         if difference:
             ends += [difference['value'], *(difference.get('ci') or ())]
+            ends += difference.get('ci_both') or ()
         ends += seeds[trial['name']]
     low, high = min(ends), max(ends)
     # A point at least, so that next to nothing does not look like much.
@@ -160,11 +161,11 @@ def _chart_row(trial, seeds, place, top):
         return parts
     kind = decision(difference).split()[0]
     ends = difference.get('ci')
-    if ends is not None:
-        left, right = (f'{place(end):.2f}%' for end in ends)
-        parts.append(
-            f'<line class="span {kind}" x1="{left}" x2="{right}" y1="{middle}" y2="{middle}"/>'
-        )
+    for name, interval_ends in (('both', difference.get('ci_both')), ('span', ends)):
+        if interval_ends is not None:
+            left, right = (f'{place(end):.2f}%' for end in interval_ends)
+            place_in = f'x1="{left}" x2="{right}" y1="{middle}" y2="{middle}"'
+            parts.append(f'<line class="{name} {kind}" {place_in}/>')
     value, brackets = signed_points(difference['value']), interval(ends, signed=True)
     parts.append(
         f'<circle class="{kind}" cx="{place(difference["value"]):.2f}%" cy="{middle}" r="5">'
@@ -177,8 +178,9 @@ def _chart_row(trial, seeds, place, top):
 
 def _legend(gap):
     sentences = [
-        'Dot: mAP of the trial minus that of the baseline; bar: its interval; upright marks: the '
-        'single seeds, against the mean of the baseline.'
+        'Dot: mAP of the trial minus that of the baseline; thick bar: its interval over videos; '
+        'thin line: over videos and seeds, which decides; upright marks: the single seeds, against '
+        'the mean of the baseline.'
     ]
     if gap is None:
         sentences.append(

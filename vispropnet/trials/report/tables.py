@@ -23,7 +23,7 @@ from vispropnet.trials.report.wording import (
 
 # Lines of a log, and characters of a line, that the page quotes at most.
 _LOG_LINES, _LOG_WIDTH = 40, 500
-_MARKS = {'better': '▲', 'worse': '▼', 'not decided': '◆'}
+_MARKS = {'better': '▲', 'worse': '▼', 'same': '=', 'not decided': '◆'}
 
 Rows = Sequence[Sequence[str]]
 
@@ -193,8 +193,14 @@ def _difference_cells(trial, table):
     value = signed_points(difference['value']) + (f'<small>{ends}</small>' if ends else '')
     word = decision(difference)
     remarks = []
+    error = difference.get('seed_error')
     if difference.get('ci') is None:
         remarks.append('no interval')
+    elif error is None:
+        remarks.append('what other seeds would change is not known')
+    else:
+        both = interval(difference.get('ci_both'), signed=True)
+        remarks.append(f'other seeds: ± {points(error)}; both together: {both}')
     gap = seed_gap(table)
     if gap is not None and abs(difference['value']) < gap:
         remarks.append(f'smaller than the gap between two seeds of the baseline ({points(gap)})')

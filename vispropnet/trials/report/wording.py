@@ -113,12 +113,16 @@ def decision(difference: Mapping[str, Any]) -> str:
     """Puts a difference into a word.
 
     Args:
-        difference: Its ``value`` and its ``ci``, which may be None.
+        difference: Its ``value``, its ``ci`` over videos and its ``ci_both`` over videos and
+            seeds; these may be None or missing.
 
     Returns:
-        ``better`` or ``worse`` if the interval excludes 0, else ``not decided``.
+        ``better`` or ``worse`` if the interval over videos and seeds excludes 0; ``same`` if
+        nothing differs on any video; else ``not decided``.
     """
-    ends = difference.get('ci')
+    if difference['value'] == 0 and list(difference.get('ci') or ()) == [0, 0]:
+        return 'same'
+    ends = difference.get('ci_both')
     if ends is None:
         return 'not decided'
     if ends[0] > 0:
