@@ -131,7 +131,7 @@ PRESETS = {
             epochs=1,
             start_epochs=4,
             shapes=Shapes('occlusion', 240, 60, 16),
-            trial_overrides=_schedule(1, 100),
+            trial_overrides=_schedule(1, 100, 'optim_wrapper.optimizer.lr=0.0007'),
             start_overrides=_schedule(4, 200),
         ),
         Preset(
@@ -143,7 +143,7 @@ PRESETS = {
             start_epochs=4,
             shapes=Shapes('occlusion', 480, 120, 16),
             overrides=('train_dataloader.num_workers=3', 'test_dataloader.num_workers=2'),
-            trial_overrides=_schedule(1, 100),
+            trial_overrides=_schedule(1, 100, 'optim_wrapper.optimizer.lr=0.0007'),
             start_overrides=_schedule(4, 200),
             runs_per_gpu=3,
         ),
