@@ -117,3 +117,15 @@ def test_every_model_is_built(pytestconfig):
     bottleneck = 1024 * 256 + 256 * 256 * 9 + 256 * 1024 + 2 * (256 + 256 + 1024)
     assert depths['r101'] - depths['r50'] == 17 * bottleneck
     assert depths['x101-64x4d'] > depths['x101-32x4d'] > 0.95 * depths['r101']
+
+
+@pytest.mark.parametrize('name', ['os.system', 'torch.hub.load', 'mmengine.utils.misc', 'mmdet..x'])
+def test_overrides_name_no_type_by_its_import_path(small, name):
+    for key in ('model.type', 'model.detector.backbone.type', 'custom_hooks.0.type'):
+        with pytest.raises(UserError, match=rf'{key}={name} names a type by its import path'):
+            load_config(small, [f'{key}={name}'])
+
+
+def test_overrides_may_name_the_library_of_a_type(small):
+    config = load_config(small, ['model.detector.backbone.type=mmdet.ResNet'])
+    assert config.model.detector.backbone.type == 'mmdet.ResNet'

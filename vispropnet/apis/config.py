@@ -7,6 +7,7 @@ import contextlib
 import difflib
 import inspect
 import os
+import re
 from collections.abc import Iterator, Sequence
 
 from mmengine.config import Config, DictAction
@@ -15,6 +16,8 @@ from mmengine.runner import Runner
 
 from vispropnet.errors import UserError
 
+# Registered names may be told apart by the library that registers them.
+_SCOPED = re.compile(r'(vispropnet|mmdet|mmengine|mmcv)\.\w+')
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -46,6 +49,7 @@ def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Confi
     options = _parse_overrides(overrides)
     _check_top_level(options, config, path)
     for key, value in options.items():
+        _check_type_name(key, value)
         _check_kind(key, value, config)
     try:
         config.merge_from_dict(options)
@@ -113,6 +117,17 @@ def _check_top_level(options: dict, config: Config, path: str) -> None:
             close = difflib.get_close_matches(top, known, n=1)
             hint = f' Did you mean {close[0]!r}?' if close else ''
             raise UserError(f'--cfg-options: config {path} has no key {top!r}.{hint}')
+
+
+def _check_type_name(key: str, value: object) -> None:
+    """Refuses types by import path: mmengine would import and call whatever they name."""
+    if key.rpartition('.')[2] != 'type' or not isinstance(value, str) or '.' not in value:
+        return
+    if not _SCOPED.fullmatch(value):
+        raise UserError(
+            f'--cfg-options: {key}={value} names a type by its import path, which could run any '
+            'code. Give a registered name, such as mmdet.ResNet, or write it into the config file.'
+        )
 
 
 def _check_kind(key: str, value: object, config: Config) -> None:

@@ -245,7 +245,8 @@ class _Scheduler:
 
     def _share(self) -> float:
         runs = self.plan.runs.values()
-        weights = [1.0 if 'train' in run.steps else 0.1 for run in runs]
+        # Trainings take as long as they have epochs, about; tests next to nothing.
+        weights = [run.epochs if 'train' in run.steps else 0.1 for run in runs]
         shares = [run.share_done() for run in runs]
         done = sum(weight * share for weight, share in zip(weights, shares, strict=True))
         return done / sum(weights)
