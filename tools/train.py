@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from vispropnet.apis.command_line import add_run_options, export_local_rank
-from vispropnet.errors import report_user_errors
+from vispropnet.errors import Stopped, report_user_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -57,18 +57,22 @@ def main() -> None:
     with report_user_errors():
         from vispropnet.apis.running import end_rank, train
 
-        train(
-            args.config,
-            work_dir=args.work_dir,
-            resume=args.resume,
-            amp=args.amp or False,
-            seed=args.seed,
-            launcher=args.launcher,
-            overrides=args.cfg_options,
-            trust_checkpoint=args.trust_checkpoint,
-            channels_last=args.channels_last,
-            compile_backbone=args.compile,
-        )
+        try:
+            train(
+                args.config,
+                work_dir=args.work_dir,
+                resume=args.resume,
+                amp=args.amp or False,
+                seed=args.seed,
+                launcher=args.launcher,
+                overrides=args.cfg_options,
+                trust_checkpoint=args.trust_checkpoint,
+                channels_last=args.channels_last,
+                compile_backbone=args.compile,
+            )
+        except Stopped as stop:
+            end_rank(stop)
+            raise
         end_rank()
 
 

@@ -27,16 +27,32 @@ class UserError(Exception):
         super().__init__(message.strip())
 
 
+class Stopped(UserError):
+    """Work was ended from outside and can be gone on with.
+
+    Args:
+        message: What ended it, where it was, and how to go on.
+        status: Exit status, 128 plus the signal's number.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 @contextlib.contextmanager
 def report_user_errors() -> Iterator[None]:
     """Turns a :class:`UserError` into one message on stderr and exit status 2.
 
     Raises:
-        SystemExit: with status 2 for a ``UserError``, 130 for Ctrl-C, 141 for output that nobody
-            reads any more.
+        SystemExit: with status 2 for a ``UserError``, its own for :class:`Stopped`, 130 for Ctrl-C,
+            141 for output that nobody reads any more.
     """
     try:
         yield
+    except Stopped as stop:
+        print(stop, file=sys.stderr, flush=True)
+        raise SystemExit(stop.status) from None
     except UserError as error:
         print(f'error: {error}', file=sys.stderr, flush=True)
         raise SystemExit(2) from None

@@ -40,6 +40,8 @@ HOOKS = _child(
     'HOOKS',
     'mmdet.engine.hooks',
     'vispropnet.engine.hooks',
+    'vispropnet.engine.checkpoint_hook',
+    'vispropnet.engine.interruption',
     'vispropnet.engine.overlay_hook',
 )
 LOG_PROCESSORS = _child('LOG_PROCESSORS', 'mmdet.engine')

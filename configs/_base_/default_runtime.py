@@ -5,7 +5,7 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3),
+    checkpoint=dict(type='WholeCheckpointHook', interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     # Pictures in TensorBoard: frames of so many validation videos, at each validation; 0 for none.
     overlays=dict(type='ValidationOverlayHook', num_videos=4),
@@ -14,6 +14,8 @@ custom_hooks = [
     dict(type='IterationSeedHook'),
     # Ranks gather statistics of their own; before validation and checkpoints they are averaged.
     dict(type='SyncBuffersHook'),
+    # SIGTERM and SIGINT save a state to go on from.
+    dict(type='InterruptHook'),
 ]
 
 env_cfg = dict(

@@ -191,3 +191,14 @@ def test_many_missing_tensors_are_told_by_module():
         '    detector.roi_head.mask_head.* (3)',
         '    attn_neck.* (1)',
     ]
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_weights_of_a_training_that_diverged_are_refused(value):
+    weights = Model().state_dict()
+    weights['head.bias'] = torch.full((1,), value)
+    model = Model()
+    before = {key: one.clone() for key, one in model.state_dict().items()}
+    with pytest.raises(UserError, match=r'a\.pth holds numbers that are not finite .*head\.bias'):
+        load_weights(model, dict(state_dict=weights), 'a.pth')
+    assert all(torch.equal(one, before[key]) for key, one in model.state_dict().items())

@@ -14,7 +14,6 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
-from mmengine.runner.checkpoint import find_latest_checkpoint
 
 from vispropnet.apis.config import LOADERS, explain_config_errors, load_config
 from vispropnet.engine.acceleration import (
@@ -23,7 +22,8 @@ from vispropnet.engine.acceleration import (
     prepare_for_inference,
 )
 from vispropnet.engine.runner import VISRunner
-from vispropnet.errors import UserError
+from vispropnet.engine.whole_files import find_resumable
+from vispropnet.errors import Stopped, UserError
 from vispropnet.evaluation.average_precision import format_table
 from vispropnet.evaluation.result_file import check_folder, check_writable
 from vispropnet.fileio import read_json, write_json
@@ -49,8 +49,8 @@ def train(
         config: The config file.
         work_dir: Where logs and checkpoints go; by default the config's ``work_dir``, else
             ``work_dirs/<config name>``.
-        resume: ``'auto'`` for the newest checkpoint of the work dir (from the start if it has
-            none), or a checkpoint file.
+        resume: ``'auto'`` for the newest checkpoint of the work dir that is whole (from the start
+            if it has none), or a checkpoint file.
         amp: Mixed precision: ``'bf16'``, or ``'fp16'`` (True means the same), which needs a GPU.
         seed: Seed of the run, if not the config's.
         launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
@@ -66,6 +66,7 @@ def train(
 
     Raises:
         UserError: for anything wrong in config, data or checkpoints.
+        Stopped: on SIGTERM and SIGINT, when the state is saved.
     """
     cfg = load_config(config, overrides)
     _set_up(cfg, config, work_dir, launcher, trust_checkpoint)
@@ -73,10 +74,8 @@ def train(
     if seed is not None:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
     if resume is not None:
-        newest = find_latest_checkpoint(cfg.work_dir) if resume == 'auto' else resume
-        if newest is None:
-            print(f'{cfg.work_dir} has no checkpoint to go on from: starting from the beginning.')
-        else:
+        newest = _find_newest(cfg.work_dir) if resume == 'auto' else resume
+        if newest is not None:
             cfg.resume, cfg.load_from = True, newest
     with explain_config_errors(config):
         runner = VISRunner.from_cfg(cfg)
@@ -154,19 +153,35 @@ def test(
     return metrics if can_evaluate else None
 
 
-def end_rank() -> None:
+def _find_newest(work_dir: str) -> str | None:
+    newest, passed_over = find_resumable(work_dir)
+    for reason in passed_over:
+        print(f'{work_dir}: passing over {reason}.', file=sys.stderr)
+    if newest is None:
+        print(f'{work_dir} has no checkpoint to go on from: starting from the beginning.')
+    elif passed_over:
+        print(f'Going on from an older checkpoint: {newest}.', file=sys.stderr)
+    return newest and str(newest)
+
+
+def end_rank(stop: Stopped | None = None) -> None:
     """Ends the process of a rank whose work is done; without ranks it does nothing.
 
     Left to tear itself down, a process with gloo's threads aborts now and then, long after its work
     is done, and torchrun then takes the whole run for failed.
+
+    Args:
+        stop: What stopped the work, if it was stopped.
     """
     if not torch.distributed.is_initialized():
         return
+    if stop is not None and is_main_process():
+        print(stop, file=sys.stderr)
     torch.distributed.destroy_process_group()
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(0 if stop is None else stop.status)
 
 
 def _report(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -18,11 +19,17 @@ class SeededSampler(DefaultSampler):
     """mmengine's epoch sampler whose indices carry (seed, epoch, sample).
 
     The arguments are those of ``mmengine.dataset.DefaultSampler``.
+
+    Attributes:
+        skip: How many of this rank's indices the coming epoch leaves out at its beginning; once.
     """
+
+    skip = 0
 
     def __iter__(self) -> Iterator[SampleIndex]:
         """Yields this rank's indices of the epoch, each with its randomness key."""
-        for index in super().__iter__():
+        skip, self.skip = self.skip, 0
+        for index in itertools.islice(super().__iter__(), skip, None):
             yield SampleIndex(index, (int(self.seed), int(self.epoch), int(index)))
 
 

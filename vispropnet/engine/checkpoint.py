@@ -14,6 +14,7 @@ import torch
 from mmengine.runner.checkpoint import get_torch_safe_globals
 from torch import Tensor, nn
 
+from vispropnet.engine.whole_files import find_damage
 from vispropnet.errors import UserError
 
 
@@ -53,7 +54,7 @@ class LoadReport:
 
 
 def read_checkpoint(
-    path: str | os.PathLike, map_location: Any = 'cpu', trust: bool = False
+    path: str | os.PathLike, map_location: Any = 'cpu', trust: bool = False, mmap: bool = False
 ) -> dict[str, Any]:
     """Reads a checkpoint file, local or by URL.
 
@@ -61,6 +62,8 @@ def read_checkpoint(
         path: File, or an ``http(s)://`` address that is downloaded once into torch's cache.
         map_location: As in :func:`torch.load`.
         trust: Whether the file may run code while it is read (full unpickling).
+        mmap: Whether tensors are read only when they are used. Their checksums are not compared
+            then.
 
     Returns:
         What the file holds, a dict.
@@ -72,9 +75,17 @@ def read_checkpoint(
     local = _download(path) if re.match(r'https?://', path) else path
     if not os.path.isfile(local):
         raise UserError(f'checkpoint not found: {path}')
+    damage = None if mmap else find_damage(local)
+    if damage is not None:
+        raise UserError(
+            f'checkpoint {path} is damaged: {damage} ({os.path.getsize(local)} bytes). Fetch or '
+            'train it again, or take an older one.'
+        )
     try:
         with torch.serialization.safe_globals(get_torch_safe_globals()):
-            content = torch.load(local, map_location=map_location, weights_only=not trust)
+            content = torch.load(
+                local, map_location=map_location, weights_only=not trust, mmap=mmap or None
+            )
     except pickle.UnpicklingError as error:
         found = re.search(r'GLOBAL ([\w.]+)', str(error))
         if found is None:
@@ -118,7 +129,7 @@ def load_weights(
 
     Raises:
         UserError: with the whole report if ``strict`` and something does not fit, or if nothing
-            does; if the checkpoint has the old layout.
+            does; if the checkpoint has the old layout, or numbers that are not finite.
     """
     weights = tensors_of(checkpoint)
     wanted = model.state_dict()
@@ -147,8 +158,20 @@ def load_weights(
         raise UserError(
             f'checkpoint {source} does not fit the model of this config{why}:\n{report}'
         )
+    broken = [key for key, value in fitting.items() if not _is_finite(value)]
+    if broken:
+        more = f' and {len(broken) - 5} more' if len(broken) > 5 else ''
+        raise UserError(
+            f'checkpoint {source} holds numbers that are not finite (NaN or infinity), in '
+            f'{", ".join(sorted(broken)[:5])}{more}: its training had diverged. Take an earlier '
+            'one.'
+        )
     model.load_state_dict(fitting, strict=False)
     return report
+
+
+def _is_finite(value: Tensor) -> bool:
+    return not value.is_floating_point() or bool(torch.isfinite(value).all())
 
 
 def tensors_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -1,16 +1,72 @@
-"""Validation and test, frame by frame through ``step()``."""
+"""Training that goes on in the middle of an epoch; validation and test, frame by frame."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from mmengine.model import is_model_wrapper
-from mmengine.runner import TestLoop, ValLoop
+from mmengine.runner import EpochBasedTrainLoop, TestLoop, ValLoop
 from mmengine.runner.amp import autocast
+from torch.utils.data import BatchSampler
 
 from vispropnet.errors import UserError
 from vispropnet.registry import LOOPS
+
+
+@LOOPS.register_module(name='EpochBasedTrainLoop')
+class ResumableTrainLoop(EpochBasedTrainLoop):
+    """mmengine's loop, which can also begin in the middle of an epoch.
+
+    The arguments are those of ``mmengine.runner.EpochBasedTrainLoop``.
+
+    Attributes:
+        batches_done: Of the coming epoch, which are not trained on again.
+        validation_due: Whether the validation after the last epoch was cut.
+    """
+
+    batches_done = 0
+    validation_due = False
+
+    def run(self) -> torch.nn.Module:
+        """Trains; a validation that was cut comes first."""
+        runner = self.runner
+        runner.call_hook('before_train')
+        if self.validation_due and runner.val_loop is not None:
+            self.validation_due = False
+            runner.val_loop.run()
+        while self._epoch < self._max_epochs and not self.stop_training:
+            self.run_epoch()
+            self._decide_current_val_interval()
+            last = self._epoch == self._max_epochs
+            due = self._epoch >= self.val_begin and (last or self._epoch % self.val_interval == 0)
+            if due and runner.val_loop is not None:
+                runner.val_loop.run()
+        runner.call_hook('after_train')
+        return runner.model
+
+    def run_epoch(self) -> None:
+        """Trains for one epoch, or for the rest of one."""
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        first, self.batches_done = self.batches_done, 0
+        # An epoch may have been cut after its last batch.
+        if first < len(self.dataloader):
+            for index, batch in enumerate(self._from(first), first):
+                self.run_iter(index, batch)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+    def _from(self, first: int) -> Iterable[dict]:
+        """The batches of the epoch from one on."""
+        loader = self.dataloader
+        if first and type(loader.batch_sampler) is BatchSampler and hasattr(loader.sampler, 'skip'):
+            loader.sampler.skip = first * loader.batch_size
+            return loader
+        # Others say how batches are made only by making them.
+        return itertools.islice(loader, first, None)
 
 
 class _VideoStepper:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from mmengine.device import get_device
-from mmengine.dist import is_distributed
+from mmengine.dist import get_world_size, is_distributed, master_only
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.optim import OptimWrapper
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch import nn
 from torch.optim import Optimizer
 
 from vispropnet.engine.acceleration import Acceleration
 from vispropnet.engine.checkpoint import load_weights, read_checkpoint
 from vispropnet.engine.legacy_checkpoint import other_conventions
+from vispropnet.engine.whole_files import sync_and_check
+from vispropnet.errors import UserError
+from vispropnet.fileio import atomic_path
 from vispropnet.registry import RUNNERS
 
 
@@ -35,6 +39,7 @@ class VISRunner(Runner):
     """
 
     loaded_classes: tuple[str, ...] | None = None
+    _loaded_meta: dict = {}  # noqa: RUF012 (never changed in place)
 
     def setup_env(self, env_cfg: dict) -> None:
         """Sets up processes. Ranks without GPUs talk through gloo, as mmengine's cannot."""
@@ -102,7 +107,8 @@ class VISRunner(Runner):
         model = self.model.module if is_model_wrapper(self.model) else self.model
         report = load_weights(model, checkpoint, os.fspath(filename), strict)
         self._has_loaded = True
-        dataset = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
+        self._loaded_meta = checkpoint.get('meta') or {}
+        dataset = self._loaded_meta.get('dataset_meta') or {}
         self.loaded_classes = dataset.get('classes')
         warning = other_conventions(checkpoint, self.cfg.model)
         if warning:
@@ -112,3 +118,97 @@ class VISRunner(Runner):
         else:
             self.logger.warning(f'Loaded {filename} in part; the rest starts fresh:\n{report}')
         return checkpoint
+
+    def resume(
+        self,
+        filename: str,
+        resume_optimizer: bool = True,
+        resume_param_scheduler: bool = True,
+        map_location: str | Callable = 'default',
+    ) -> None:
+        """Goes on from a checkpoint, also from one that was written in the middle of an epoch.
+
+        Args:
+            filename: The file.
+            resume_optimizer: Whether the optimiser goes on.
+            resume_param_scheduler: Whether the schedules go on.
+            map_location: As in :func:`torch.load`.
+
+        Raises:
+            UserError: if training cannot go on from it.
+        """
+        try:
+            super().resume(filename, resume_optimizer, resume_param_scheduler, map_location)
+        except (KeyError, AttributeError, ValueError, TypeError) as error:
+            raise UserError(
+                f'checkpoint {filename}: training cannot go on from it ({_words(error)}). Weights '
+                'alone can be started from with --cfg-options load_from=FILE.'
+            ) from error
+        loop, meta = self.train_loop, self._loaded_meta
+        loop.validation_due = meta.get('validation_due', False)
+        done = meta.get('batches_done', 0)
+        if not done:
+            return
+        sizes = [meta['batch_size'], meta['world_size']]
+        now = [loop.dataloader.batch_sampler.batch_size, get_world_size()]
+        if sizes != now:
+            self.logger.warning(
+                f'{filename} was written in the middle of an epoch, with batches of {sizes[0]} on '
+                f'{sizes[1]} ranks; with {now[0]} on {now[1]} the epoch begins anew.'
+            )
+            return
+        loop.batches_done = done
+        self.logger.info(f'the epoch goes on after {done} of {len(loop.dataloader)} batches')
+
+    @master_only
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename: str,
+        file_client_args: dict | None = None,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        meta: dict | None = None,
+        by_epoch: bool = True,
+        backend_args: dict | None = None,
+    ) -> None:
+        """Saves a checkpoint, whole or not at all: beside its place, read back, then renamed.
+
+        Args:
+            out_dir: Folder.
+            filename: Name in the folder.
+            file_client_args: Not offered.
+            save_optimizer: Whether the optimiser's state goes along.
+            save_param_scheduler: Whether the schedules' state goes along.
+            meta: Told in the file; ``epoch`` and ``iter`` are added.
+            by_epoch: Whether an epoch has just ended, else an iteration.
+            backend_args: Not offered.
+
+        Raises:
+            UserError: if it cannot be written, or does not read back.
+        """
+        if file_client_args or backend_args:
+            raise UserError('checkpoints are written to folders of this machine only.')
+        with atomic_path(Path(out_dir, filename)) as temporary:
+            super().save_checkpoint(
+                str(temporary.parent),
+                temporary.name,
+                None,
+                save_optimizer,
+                save_param_scheduler,
+                meta,
+                by_epoch,
+            )
+            sync_and_check(temporary)
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Builds the training loop; one by epochs can go on in the middle of one."""
+        if isinstance(loop, dict) and 'type' not in loop and loop.get('by_epoch', True):
+            loop = {**loop, 'type': 'EpochBasedTrainLoop'}
+            loop.pop('by_epoch', None)
+        return super().build_train_loop(loop)
+
+
+def _words(error: Exception) -> str:
+    missing = isinstance(error, KeyError)
+    return f'it has no {error}' if missing else f'{type(error).__name__}: {error}'

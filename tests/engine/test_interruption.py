@@ -1,0 +1,192 @@
+"""Training that is stopped by a signal and gone on with ends as an unbroken one."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from mmengine.hooks import Hook
+
+from tests.apis.conftest import logged, quick
+from vispropnet.apis.running import train
+from vispropnet.datasets.moving_shapes import write_moving_shapes
+from vispropnet.engine.whole_files import find_resumable
+from vispropnet.errors import Stopped
+from vispropnet.registry import HOOKS
+
+SMALL = 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
+
+
+@HOOKS.register_module()
+class SignalAt(Hook):
+    """Sends this process signals at one point of training."""
+
+    def __init__(self, when, number, signals=('SIGTERM',)):
+        self.when, self.number = when, number
+        self.signals = [signal.Signals[name] for name in signals]
+
+    def _send(self, when, number):
+        if (when, number) == (self.when, self.number):
+            for one in self.signals:
+                os.kill(os.getpid(), one)
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self._send('train', runner.iter)
+
+    def before_val_iter(self, runner, batch_idx, data_batch=None):
+        self._send('val', batch_idx)
+
+
+@pytest.fixture(scope='module')
+def shapes(tmp_path_factory):
+    """12 frames to train on: 3 iterations of 4 an epoch."""
+    root = tmp_path_factory.mktemp('shapes') / 'data'
+    write_moving_shapes(root, train_videos=4, val_videos=1, frames=3, size=(96, 64), progress=False)
+    return root
+
+
+def options(shapes, *more):
+    return quick(shapes, 'train_dataloader.num_workers=0', *more)
+
+
+@pytest.fixture(scope='module')
+def unbroken(shapes, root, tmp_path_factory):
+    work_dir = tmp_path_factory.mktemp('unbroken')
+    train(str(root / SMALL), work_dir, overrides=options(shapes))
+    return work_dir
+
+
+def weights(work_dir):
+    return torch.load(work_dir / 'epoch_2.pth', weights_only=False)['state_dict']
+
+
+def assert_same_end(work_dir, unbroken):
+    ours = weights(work_dir)
+    for name, value in weights(unbroken).items():
+        assert torch.equal(ours[name], value), name
+    assert logged(work_dir, 'loss') == logged(unbroken, 'loss')
+    assert logged(work_dir, 'ytvis/mAP') == logged(unbroken, 'ytvis/mAP')
+    # What it could be gone on with has been overtaken.
+    assert not (work_dir / 'interrupted.pth').exists()
+    assert list(work_dir.glob('.*tmp*')) == []
+
+
+def stopped_at(work_dir, root, shapes, hook, *more):
+    """Trains on until the hook's signal, and gives what is told then."""
+    config = work_dir / 'config.py'
+    config.write_text(f"_base_ = '{root / SMALL}'\ndefault_hooks = dict(signal={hook!r})\n")
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with pytest.raises(Stopped) as caught:
+        train(config, work_dir, resume='auto', overrides=options(shapes, *more))
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+    return caught.value
+
+
+# In the middle of an epoch, after its last batch, and in the first epoch's validation.
+@pytest.mark.parametrize(
+    ('when', 'number', 'words'),
+    [
+        ('train', 1, 'in epoch 1, after iteration 2'),
+        ('train', 2, 'in epoch 1, after iteration 3'),
+        ('train', 4, 'in epoch 2, after iteration 5'),
+        ('val', 1, 'in epoch 2, after iteration 3'),
+    ],
+)
+def test_stopped_anywhere_it_ends_as_the_unbroken_one(
+    unbroken, shapes, root, tmp_path, when, number, words
+):
+    hook = dict(type='SignalAt', when=when, number=number)
+    stop = stopped_at(tmp_path, root, shapes, hook)
+    assert stop.status == 128 + signal.SIGTERM
+    assert 'stopped by SIGTERM' in str(stop) and words in str(stop)
+    assert find_resumable(tmp_path) == (tmp_path / 'interrupted.pth', [])
+    train(str(root / SMALL), tmp_path, resume='auto', overrides=options(shapes))
+    assert_same_end(tmp_path, unbroken)
+
+
+def test_stopped_again_and_again(unbroken, shapes, root, tmp_path):
+    for iteration in (0, 2, 3):
+        hook = dict(type='SignalAt', when='train', number=iteration, signals=['SIGINT'])
+        stop = stopped_at(tmp_path, root, shapes, hook)
+        assert stop.status == 128 + signal.SIGINT
+    train(str(root / SMALL), tmp_path, resume='auto', overrides=options(shapes))
+    assert_same_end(tmp_path, unbroken)
+
+
+def test_workers_go_on_from_the_same_batch(unbroken, shapes, root, tmp_path):
+    workers = ['train_dataloader.num_workers=2', 'train_dataloader.persistent_workers=True']
+    stopped_at(tmp_path, root, shapes, dict(type='SignalAt', when='train', number=1), *workers)
+    train(str(root / SMALL), tmp_path, resume='auto', overrides=options(shapes, *workers))
+    assert_same_end(tmp_path, unbroken)
+
+
+def test_gradients_that_are_summed_up_are_not_lost(shapes, root, tmp_path):
+    """Two batches a step: the signal after the first waits for the second."""
+    more = ['optim_wrapper.accumulative_counts=2']
+    hook = dict(type='SignalAt', when='train', number=0)
+    stop = stopped_at(tmp_path, root, shapes, hook, *more)
+    assert 'after iteration 2' in str(stop)
+
+
+def test_with_batches_of_another_size_the_epoch_begins_anew(shapes, root, tmp_path):
+    stopped_at(tmp_path, root, shapes, dict(type='SignalAt', when='train', number=0))
+    more = ['train_dataloader.batch_size=6', 'train_cfg.max_epochs=1']
+    runner = train(str(root / SMALL), tmp_path, resume='auto', overrides=options(shapes, *more))
+    # One iteration was done; two batches of 6 follow.
+    assert runner.iter == 3
+    logs = ''.join(path.read_text() for path in tmp_path.glob('*/*.log'))
+    assert 'with batches of 4 on 1 ranks; with 6 on 1 the epoch begins anew' in logs
+
+
+SECOND = """
+import os, signal, sys, time
+from vispropnet.engine.interruption import InterruptHook
+hook = InterruptHook()
+hook.before_train(None)
+for name in sys.argv[1:]:
+    os.kill(os.getpid(), signal.Signals[name])
+    time.sleep(0.01)
+print('still here')
+"""
+
+
+@pytest.mark.parametrize(
+    ('signals', 'status'),
+    [
+        (['SIGTERM'], 0),
+        (['SIGTERM', 'SIGTERM'], 128 + 15),
+        (['SIGINT', 'SIGINT'], 128 + 2),
+        # A launcher passes a Ctrl-C on as SIGTERM.
+        (['SIGINT', 'SIGTERM'], 0),
+        (['SIGINT', 'SIGTERM', 'SIGINT'], 128 + 2),
+    ],
+)
+def test_the_same_signal_again_ends_at_once(run_python, signals, status):
+    done = run_python('-c', SECOND, *signals)
+    assert done.returncode == status, done.stderr
+    assert ('still here' in done.stdout) == (status == 0)
+    assert f'{signals[0]}: saving the state after this iteration' in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='signals of POSIX')
+def test_the_tool_says_where_the_state_is_and_goes_on(unbroken, shapes, root, tmp_path):
+    command = [sys.executable, 'tools/train.py', SMALL, '--work-dir', str(tmp_path)]
+    command += ['--resume', '--cfg-options', *options(shapes)]
+    env = dict(os.environ, PYTHONPATH=str(root))
+    process = subprocess.Popen(
+        command, cwd=root, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stdout:
+        if 'Epoch(train)' in line:
+            process.send_signal(signal.SIGTERM)
+            break
+    _, text = process.communicate(timeout=300)
+    assert process.returncode == 143, text[-2000:]
+    assert '--resume goes on from there' in text and 'Traceback' not in text
+    done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    ours, theirs = weights(tmp_path), weights(unbroken)
+    assert all(np.allclose(ours[name], theirs[name], atol=1e-5) for name in theirs)

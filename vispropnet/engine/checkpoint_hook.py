@@ -1,0 +1,59 @@
+"""Saving checkpoints so that none is lost before the next one is safe."""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+
+from vispropnet.engine.whole_files import remove_unfinished
+from vispropnet.fileio import atomic_path
+from vispropnet.registry import HOOKS
+
+
+@HOOKS.register_module()
+class WholeCheckpointHook(CheckpointHook):
+    """mmengine's hook, which removes old checkpoints only after the new one reads back whole.
+
+    The arguments are those of ``mmengine.hooks.CheckpointHook``. The runner writes the files beside
+    their places and renames them, see
+    :meth:`~vispropnet.engine.runner.VISRunner.save_checkpoint`.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Removes what a killed process left half written."""
+        super().before_train(runner)
+        if is_main_process():
+            for path in remove_unfinished(self.out_dir):
+                runner.logger.info(f'Removed {path}, which was not written to its end.')
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        dropped = []
+        if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
+            kept = [*self.keep_ckpt_ids, step]
+            dropped, kept = kept[: -self.max_keep_ckpts], kept[-self.max_keep_ckpts :]
+            self.keep_ckpt_ids = deque(kept)
+            # In the checkpoint itself, so that a resumed run knows what to remove next.
+            runner.message_hub.update_info('keep_ckpt_ids', kept)
+        name = self.filename_tmpl.format(step)
+        self.last_ckpt = str(Path(self.out_dir, name))
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+        )
+        if not is_main_process():
+            return
+        # What mmengine's own tools look for.
+        with atomic_path(Path(runner.work_dir, 'last_checkpoint')) as temporary:
+            temporary.write_text(self.last_ckpt)
+        for one in dropped:
+            Path(self.out_dir, self.filename_tmpl.format(one)).unlink(missing_ok=True)
+        Path(runner.work_dir, 'interrupted.pth').unlink(missing_ok=True)

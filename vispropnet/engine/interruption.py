@@ -1,0 +1,164 @@
+"""Ending training on a signal, with a state that it can go on from."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from mmengine.dist import all_reduce_params, barrier, get_world_size, is_distributed
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from vispropnet.errors import Stopped
+from vispropnet.registry import HOOKS
+
+INTERRUPTED = 'interrupted.pth'
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@HOOKS.register_module()
+class InterruptHook(Hook):
+    """On SIGTERM or SIGINT saves the state after the running iteration, and ends training.
+
+    The state goes to ``interrupted.pth`` in the work dir, in the middle of an epoch if need be;
+    ``--resume`` goes on from there as if nothing had happened. With several ranks a signal to any
+    of them ends all, after the same iteration. The same signal again ends the process at once.
+
+    Raises:
+        Stopped: when the state is saved.
+    """
+
+    # After all that changes the state: schedules, buffers, checkpoints.
+    priority = 'LOWEST'
+
+    def __init__(self) -> None:
+        self._received: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
+        self._owner = os.getpid()
+        self._votes: _Votes | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Begins to listen, where the interpreter lets it: in the main thread."""
+        self._received, self._owner = None, os.getpid()
+        self._votes = _Votes() if is_distributed() and get_world_size() > 1 else None
+        if threading.current_thread() is threading.main_thread():
+            self._before = {one: signal.signal(one, self._receive) for one in _SIGNALS}
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Ends training after an iteration, if a signal came."""
+        wanted = self._received is not None
+        if self._votes is not None:
+            wanted = self._votes.cast(wanted)
+        # Gradients that are still being summed up are in no checkpoint.
+        if wanted and runner.optim_wrapper.should_update():
+            self._stop(
+                runner, iter=runner.iter + 1, batches_done=batch_idx + 1, validation_due=False
+            )
+
+    def after_val_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: list | None = None,
+    ) -> None:
+        """Ends validation, which is done again from its beginning when training goes on."""
+        if self._received is not None and runner._train_loop is not None:
+            self._stop(runner, iter=runner.iter, batches_done=0, validation_due=True)
+
+    def after_train(self, runner: Runner) -> None:
+        """Listens no longer."""
+        if self._votes is not None:
+            self._votes.end()
+        self._release()
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        received = signal.Signals(number)
+        if os.getpid() != self._owner:
+            # A data-loading worker: its parent ends it, and Ctrl-C is sent to all of a terminal.
+            if received is signal.SIGTERM:
+                os._exit(128 + number)
+            return
+        # Launchers send SIGTERM after a Ctrl-C: only the same signal again is impatience.
+        if self._received is received:
+            os._exit(128 + number)
+        self._received = self._received or received
+        text = f'{received.name}: saving the state after this iteration; once more ends at once\n'
+        # Not print: the signal may have come in the middle of one.
+        os.write(2, text.encode())
+
+    def _stop(self, runner: Runner, **state: Any) -> None:
+        received = self._received or signal.SIGTERM
+        meta = dict(epoch=runner.epoch, world_size=get_world_size(), **state)
+        meta['batch_size'] = runner.train_dataloader.batch_sampler.batch_size
+        if self._votes is not None and not state['validation_due']:
+            # Ranks gather statistics of their own. Running means are linear: averaged here and at
+            # the end of the epoch they come out as averaged at the end alone.
+            all_reduce_params(runner.model.buffers(), op='mean')
+        runner.save_checkpoint(runner.work_dir, INTERRUPTED, meta=meta, by_epoch=False)
+        if not state['validation_due']:
+            # Nobody leaves before the file is there; in validation the others are elsewhere.
+            barrier()
+        self._release()
+        runner.visualizer.close()
+        place = Path(runner.work_dir, INTERRUPTED)
+        raise Stopped(
+            f'stopped by {received.name} in epoch {runner.epoch + 1}, after iteration '
+            f'{state["iter"]}. The state is in {place}: --resume goes on from there.',
+            status=128 + received,
+        )
+
+    def _release(self) -> None:
+        for one, before in self._before.items():
+            signal.signal(one, before)
+        self._before = {}
+
+
+class _Votes:
+    """Lets ranks agree on ending, without waiting for each other.
+
+    What a rank knows after an iteration is summed up while the next one goes on, and looked at
+    after that: by then it is there, and the same for all.
+    """
+
+    def __init__(self) -> None:
+        # On the host: a GPU would have to be waited for.
+        self._group = torch.distributed.new_group(backend='gloo')
+        self._sum = torch.zeros(1)
+        self._going_on: Any = None
+
+    def cast(self, wanted: bool) -> bool:
+        """Votes after an iteration.
+
+        Args:
+            wanted: Whether this rank was told to end.
+
+        Returns:
+            Whether any had been after the iteration before.
+        """
+        decided = False
+        if self._going_on is not None:
+            self._going_on.wait()
+            decided = bool(self._sum.item())
+        self._sum = torch.full((1,), float(wanted))
+        self._going_on = torch.distributed.all_reduce(self._sum, group=self._group, async_op=True)
+        if decided:
+            self.end()
+        return decided
+
+    def end(self) -> None:
+        """Waits for the last vote."""
+        if self._going_on is not None:
+            self._going_on.wait()
+            self._going_on = None
