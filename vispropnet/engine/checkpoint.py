@@ -171,7 +171,10 @@ def load_weights(
 
 
 def _is_finite(value: Tensor) -> bool:
-    return not value.is_floating_point() or bool(torch.isfinite(value).all())
+    # Shapes without numbers (device meta) have none that could be wrong.
+    if value.is_meta or not value.is_floating_point():
+        return True
+    return bool(torch.isfinite(value).all())
 
 
 def tensors_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
