@@ -70,6 +70,10 @@ def test_rows_of_the_results():
 
 def test_no_remark_on_seeds_where_the_gap_is_smaller_or_unknown():
     table = full_table()
+    table['trials'][1]['difference'] = difference(0.01, [-0.02, 0.08], 0.03)
+    table['trials'][1]['trains'] = False
+    words = '◆ not decided|other seeds: ± 3.0; both together: [−3.2, +8.6]'
+    assert cells(result_table(table))[1][-1] == words
     table['trials'][1]['difference'] = difference(-0.03, [-0.05, -0.01], 0.01)
     words = '▼ worse|other seeds: ± 1.0; both together: [−5.2, −0.8]'
     assert cells(result_table(table))[1][-1] == words

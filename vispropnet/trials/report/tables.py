@@ -201,7 +201,8 @@ def _difference_cells(trial, table):
     else:
         both = interval(difference.get('ci_both'), signed=True)
         remarks.append(f'other seeds: ± {points(error)}; both together: {both}')
-    gap = seed_gap(table)
+    # What trains nothing has the weights of the baseline, seed by seed.
+    gap = seed_gap(table) if trial.get('trains', True) else None
     if gap is not None and abs(difference['value']) < gap:
         remarks.append(f'smaller than the gap between two seeds of the baseline ({points(gap)})')
     notes = ''.join(f'<small class="remark">{remark}</small>' for remark in remarks)
