@@ -46,7 +46,7 @@ def test_missing_and_damaged_files(main, tmp_path, capsys, damage):
     with pytest.raises(SystemExit) as stop:
         main([str(source), str(target)])
     assert stop.value.code == 2
-    message = 'cannot be read' if damage == 'truncated' else 'checkpoint not found'
+    message = 'is damaged: it ends too soon' if damage == 'truncated' else 'checkpoint not found'
     assert message in capsys.readouterr().err
     assert not target.exists()
 
