@@ -111,12 +111,14 @@ def test_what_is_done_is_skipped_and_not_mixed(whole, root):
 def test_a_trial_that_fails_is_marked_and_the_others_are_scored(root, tmp_path):
     options = ['--only', 'propagation-off', '--baseline-seeds', '1', '--cfg-options']
     code, text = run(root, tmp_path / 'a', *options, 'train_dataloader.batch_size=0')
-    assert code == 1 and 'baseline/seed-0: FAILED in train' in text
+    assert code == 1 and 'start/seed-0: FAILED in train' in text
+    assert 'start/seed-0, whose weights it takes, failed' in text
     assert 'baseline/seed-0, whose weights it takes, failed' in text
     table = table_of(tmp_path / 'a')
     assert {trial['state'] for trial in table.values()} == {'failed'}
-    assert table['baseline']['failure']['lines']
-    assert '**Baseline failed** in train' in (tmp_path / 'a/table.md').read_text()
+    # The log of what it would have started from, which is in no table itself.
+    assert any('batch_size' in line for line in table['baseline']['failure']['lines'])
+    assert '**Baseline failed** in needs' in (tmp_path / 'a/table.md').read_text()
 
 
 def test_commands_are_printed_alone(root, tmp_path):

@@ -98,7 +98,8 @@ def test_a_failure_is_marked_and_the_others_go_on(tmp_path):
     assert marked['lines'] == ['working', 'RuntimeError: out of memory']
     assert any('FAILED in train: RuntimeError: out of memory' in line for line in said)
     vain = json.loads(runs_of(plan)['c'].failure.read_text())
-    assert vain['lines'] == [f'{runs_of(plan)["a"].key}, whose weights it takes, failed']
+    reason = f'{runs_of(plan)["a"].key}, whose weights it takes, failed'
+    assert vain['lines'] == [*marked['lines'], reason]
 
 
 def test_a_loss_that_is_no_number_fails_the_trial_also_when_gone_on(tmp_path):

@@ -136,7 +136,7 @@ class _Scheduler:
             lost = [key for key in run.needs if key in self.diverged]
             if lost:
                 self.diverged.add(run.key)
-                self._fail(run, 'needs', None, [f'{lost[0]}, whose weights it takes, failed'])
+                self._fail_for(run, lost[0])
             elif 'train' in run.steps and run.trained():
                 self._has_diverged(run)
         self.waiting = [run for run in self.waiting if run.key not in self.diverged]
@@ -175,8 +175,7 @@ class _Scheduler:
             lost = [key for key in run.needs if key not in ahead]
             if lost and not self._ready(run):
                 self.waiting.remove(run)
-                reason = 'failed' if lost[0] in self.failed else 'is done, but its weights are gone'
-                self._fail(run, 'needs', None, [f'{lost[0]}, whose weights it takes, {reason}'])
+                self._fail_for(run, lost[0])
 
     def _begin(self, run: Run, slot: str) -> None:
         step = run.next_step()
@@ -232,6 +231,16 @@ class _Scheduler:
         lines.append(f'the loss is not a finite number at iteration {iteration}')
         self._fail(run, 'train', 0, lines)
         return True
+
+    def _fail_for(self, run: Run, lost: str) -> None:
+        """Marks a run that cannot have the weights it takes, with the log of those."""
+        lines = []
+        reason = 'is done, but its weights are gone'
+        if lost in self.failed:
+            reason = 'failed'
+            # What others only start from is in no table to tell of itself.
+            lines = read_json(self.plan.runs[lost].failure)['lines'][1 - LOG_LINES :]
+        self._fail(run, 'needs', None, [*lines, f'{lost}, whose weights it takes, {reason}'])
 
     def _fail(self, run: Run, step: str, code: int | None, lines: list[str]) -> None:
         self.failed.append(run.key)
