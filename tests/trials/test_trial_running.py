@@ -10,12 +10,10 @@ import time
 
 import pytest
 
-from vispropnet.errors import UserError
 from vispropnet.trials.catalogue import TRIALS
-from vispropnet.trials.devices import device_of
 from vispropnet.trials.plan import Plan, Run
 from vispropnet.trials.presets import PRESETS
-from vispropnet.trials.running import check_device, command_lines, find_slots, run_plan
+from vispropnet.trials.running import command_lines, run_plan
 from vispropnet.trials.work_folder import locked
 
 # Writes what a training or a test leaves, and a line into a diary.
@@ -148,34 +146,6 @@ def test_weights_that_diverged_elsewhere_fail_with_what_takes_them(tmp_path):
     assert not a.done() and not b.done() and a.results.exists()
 
 
-def log_of(run, device):
-    log = run.folder / 'train/20260101_000000/20260101_000000.log'
-    log.parent.mkdir(parents=True, exist_ok=True)
-    lines = {'CPU': 'CUDA available: False'}.get(
-        device, f'CUDA available: True\n    GPU 0: {device}'
-    )
-    log.write_text(f'System environment:\n    sys.platform: linux\n    {lines}\n')
-
-
-def test_the_rest_is_not_run_on_another_device(tmp_path, monkeypatch):
-    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
-    plan = scripted_plan(tmp_path, dict(a=TRAIN, b=TRAIN))
-    a, b = plan.runs.values()
-    check_device(plan)
-    assert device_of(a) is None
-    log_of(a, 'CPU')
-    check_device(plan)
-    log_of(a, 'Some GPU 80GB')
-    assert device_of(a) == 'Some GPU 80GB'
-    with pytest.raises(UserError, match='was run on Some GPU 80GB, and here is CPU'):
-        check_device(plan)
-    # To score what is done, no device is needed.
-    for run in (a, b):
-        run.folder.mkdir(parents=True, exist_ok=True)
-        run.results.write_text('[]')
-    check_device(plan)
-
-
 def test_what_needs_others_waits_for_them(tmp_path):
     plan = scripted_plan(tmp_path, dict(a=TRAIN, b=TRAIN), needs=dict(a=['b']))
     work(plan, slots=('', ''))
@@ -210,19 +180,6 @@ def test_commands_for_a_queue_tell_what_is_left_and_in_which_order(tmp_path):
     a.folder.mkdir(parents=True)
     a.results.write_text('[]')
     assert command_lines(plan)[0] == f'# {b.key}'
-
-
-def test_slots_are_gpus_where_there_are_some(monkeypatch):
-    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
-    monkeypatch.setattr('torch.cuda.device_count', lambda: 2)
-    monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
-    assert find_slots(None) == ['0', '1'] and find_slots(3) == ['0', '1', '0']
-    assert find_slots(None, 2) == ['0', '1', '0', '1'] and find_slots(1, 2) == ['0']
-    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '4,7')
-    assert find_slots(None) == ['4', '7'] and find_slots(1) == ['4']
-    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
-    assert find_slots(3) == ['', '', '']
-    assert find_slots(None) == [''] * len(os.sched_getaffinity(0))
 
 
 # Begun in the background of a shell, Python would ignore SIGINT.

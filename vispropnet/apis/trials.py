@@ -13,17 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from vispropnet.errors import UserError
 from vispropnet.trials.catalogue import BASELINE
-from vispropnet.trials.devices import CPU, device_of, this_machine
+from vispropnet.trials.data import check_data, make_data
+from vispropnet.trials.devices import CPU, check_device, device_of, find_slots, this_machine
 from vispropnet.trials.plan import Plan, command_of, default_out, make_plan, shown
 from vispropnet.trials.presets import PRESETS
-from vispropnet.trials.running import (
-    check_data,
-    check_device,
-    command_lines,
-    find_slots,
-    make_data,
-    run_plan,
-)
+from vispropnet.trials.running import command_lines, run_plan
 from vispropnet.trials.work_folder import (
     asked_before,
     check_manifest,

@@ -1,4 +1,4 @@
-"""What runs were run on."""
+"""What runs are run on, and were."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import platform
 import re
 from pathlib import Path
 
-from vispropnet.trials.plan import Run
+from vispropnet.errors import UserError
+from vispropnet.trials.plan import Plan, Run
 
 _NO_GPU = re.compile(r'^\s*CUDA available: False', re.MULTILINE)
 _GPU = re.compile(r'^\s*GPU [\d,]+: (.+)$', re.MULTILINE)
@@ -45,6 +46,48 @@ def device_of(run: Run) -> str | None:
             if name is not None:
                 return name
     return None
+
+
+def find_slots(jobs: int | None, per_gpu: int = 1) -> list[str]:
+    """Finds out what runs can go on.
+
+    Args:
+        jobs: How many at a time; None for as many as the GPUs take, or one on each core where there
+            is none.
+        per_gpu: How many a GPU takes.
+
+    Returns:
+        The GPU of each slot, as ``CUDA_VISIBLE_DEVICES`` wants it; '' for a core.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        return [''] * (jobs or len(os.sched_getaffinity(0)))
+    named = os.environ.get('CUDA_VISIBLE_DEVICES')
+    gpus = named.split(',') if named else [str(one) for one in range(torch.cuda.device_count())]
+    return [gpus[index % len(gpus)] for index in range(jobs or per_gpu * len(gpus))]
+
+
+def check_device(plan: Plan) -> None:
+    """Checks that what is left to run would not be run on another device than the rest.
+
+    Args:
+        plan: The plan.
+
+    Raises:
+        UserError: if it would, naming both.
+    """
+    if not plan.left():
+        return
+    here = this_device()
+    for run in plan.runs.values():
+        there = device_of(run)
+        if there not in (None, here):
+            raise UserError(
+                f'{run.key} in {plan.out} was run on {there}, and here is {here}: figures and '
+                'times of the two cannot be mixed. Run the rest there (--print-commands tells what '
+                'is left), or give another --out.'
+            )
 
 
 def _device_in(log: Path) -> str | None:

@@ -6,19 +6,15 @@ import ctypes
 import math
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from vispropnet.errors import UserError
 from vispropnet.fileio import read_json, write_json
-from vispropnet.trials.catalogue import BASELINE
-from vispropnet.trials.devices import device_of, this_device
 from vispropnet.trials.plan import ROOT, Plan, Run, shown, tail_lines
 
 LOG_LINES = 25
@@ -63,37 +59,6 @@ def run_plan(plan: Plan, slots: Sequence[str], lock: int, say: Callable[[str], N
         scheduler.stop()
         signal.signal(signal.SIGTERM, before)
     return scheduler.failed
-
-
-def make_data(plan: Plan, say: Callable[[str], None]) -> None:
-    """Makes the data of a preset that makes them, unless these very ones are there.
-
-    Args:
-        plan: The plan.
-        say: Called with a line.
-
-    Raises:
-        UserError: if they cannot be made.
-    """
-    if not plan.makes_data():
-        return
-    options = plan.preset.shapes.options(plan.data_seed)
-    stamp = plan.data / 'made_by.json'
-    if stamp.exists() and read_json(stamp) == options:
-        return
-    shutil.rmtree(plan.data, ignore_errors=True)
-    say(f'making the data: {shown(plan.data)}')
-    command = [sys.executable, *data_command(plan)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise UserError(f'the data cannot be made: {done.stderr.strip()[-2000:]}')
-    write_json(stamp, options)
-
-
-def data_command(plan: Plan) -> list[str]:
-    """Gives the command that makes the data of a preset, after the name of the interpreter."""
-    options = plan.preset.shapes.options(plan.data_seed)
-    return [shown(ROOT / 'tools/make_moving_shapes.py'), shown(plan.data), *options]
 
 
 def command_lines(plan: Plan) -> list[str]:
@@ -306,74 +271,3 @@ def first_bad_loss(run: Run) -> int | None:
         if 'loss' in row and not math.isfinite(row['loss']):
             return row['iter']
     return None
-
-
-def find_slots(jobs: int | None, per_gpu: int = 1) -> list[str]:
-    """Finds out what runs can go on.
-
-    Args:
-        jobs: How many at a time; None for as many as the GPUs take, or one on each core where there
-            is none.
-        per_gpu: How many a GPU takes.
-
-    Returns:
-        The GPU of each slot, as ``CUDA_VISIBLE_DEVICES`` wants it; '' for a core.
-    """
-    import torch
-
-    if not torch.cuda.is_available():
-        return [''] * (jobs or len(os.sched_getaffinity(0)))
-    named = os.environ.get('CUDA_VISIBLE_DEVICES')
-    gpus = named.split(',') if named else [str(one) for one in range(torch.cuda.device_count())]
-    return [gpus[index % len(gpus)] for index in range(jobs or per_gpu * len(gpus))]
-
-
-def check_device(plan: Plan) -> None:
-    """Checks that what is left to run would not be run on another device than the rest.
-
-    Args:
-        plan: The plan.
-
-    Raises:
-        UserError: if it would, naming both.
-    """
-    if not plan.left():
-        return
-    here = this_device()
-    for run in plan.runs.values():
-        there = device_of(run)
-        if there not in (None, here):
-            raise UserError(
-                f'{run.key} in {plan.out} was run on {there}, and here is {here}: figures and '
-                'times of the two cannot be mixed. Run the rest there (--print-commands tells what '
-                'is left), or give another --out.'
-            )
-
-
-def check_data(plan: Plan) -> None:
-    """Checks before the first run that data which cannot be made are there.
-
-    Args:
-        plan: The plan.
-
-    Raises:
-        UserError: naming the first file or folder that is missing, and how to get it.
-    """
-    from vispropnet.apis.config import load_config
-
-    if plan.makes_data():
-        return
-    command = plan.runs[f'{BASELINE}/seed-0'].steps['test']
-    config = load_config(command[1], command[command.index('--cfg-options') + 1 :])
-    for part in ('train', 'test'):
-        dataset = config[f'{part}_dataloader'].dataset
-        root = Path(dataset.get('data_root') or '')
-        for path in (root / dataset.ann_file, root / dataset.data_prefix['img']):
-            if not path.exists():
-                hint = dataset.get('hint', '')
-                if plan.preset.split:
-                    hint += (
-                        f' Then: python tools/split_ytvis.py {root / plan.preset.split} '
-                        f'--val-fraction 0.1 --seed 0 --out-dir {root / "local"}'
-                    )
-                raise UserError(f'data of {part} are missing: {path}. {hint}')

@@ -1,0 +1,51 @@
+"""What runs are run on, and were, as their logs tell."""
+
+import os
+
+import pytest
+
+from vispropnet.errors import UserError
+from vispropnet.trials.devices import check_device, device_of, find_slots
+from vispropnet.trials.plan import make_plan
+from vispropnet.trials.presets import PRESETS
+
+
+def log_of(run, device):
+    log = run.folder / 'train/20260101_000000/20260101_000000.log'
+    log.parent.mkdir(parents=True, exist_ok=True)
+    lines = {'CPU': 'CUDA available: False'}.get(
+        device, f'CUDA available: True\n    GPU 0: {device}'
+    )
+    log.write_text(f'System environment:\n    sys.platform: linux\n    {lines}\n')
+
+
+def test_the_rest_is_not_run_on_another_device(tmp_path, monkeypatch):
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    plan = make_plan(PRESETS['smoke'], tmp_path, ['ordered'])
+    a = plan.runs['baseline/seed-0']
+    check_device(plan)
+    assert device_of(a) is None
+    log_of(a, 'CPU')
+    check_device(plan)
+    log_of(a, 'Some GPU 80GB')
+    assert device_of(a) == 'Some GPU 80GB'
+    with pytest.raises(UserError, match='was run on Some GPU 80GB, and here is CPU'):
+        check_device(plan)
+    # To score what is done, no device is needed.
+    for run in plan.runs.values():
+        run.folder.mkdir(parents=True, exist_ok=True)
+        run.results.write_text('[]')
+    check_device(plan)
+
+
+def test_slots_are_gpus_where_there_are_some(monkeypatch):
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    monkeypatch.setattr('torch.cuda.device_count', lambda: 2)
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+    assert find_slots(None) == ['0', '1'] and find_slots(3) == ['0', '1', '0']
+    assert find_slots(None, 2) == ['0', '1', '0', '1'] and find_slots(1, 2) == ['0']
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '4,7')
+    assert find_slots(None) == ['4', '7'] and find_slots(1) == ['4']
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    assert find_slots(3) == ['', '', '']
+    assert find_slots(None) == [''] * len(os.sched_getaffinity(0))
