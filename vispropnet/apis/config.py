@@ -14,6 +14,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import Registry
 from mmengine.runner import Runner
 
+from vispropnet.engine.config_text import FormattedOnceConfig
 from vispropnet.errors import UserError
 
 # Registered names may be told apart by the library that registers them.
@@ -41,7 +42,7 @@ def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Confi
     if not os.path.isfile(path):
         raise UserError(f'config not found: {path}')
     try:
-        config = Config.fromfile(path)
+        config = FormattedOnceConfig.of(Config.fromfile(path))
     except UserError:
         raise
     except Exception as error:  # whatever the file's own code raises
