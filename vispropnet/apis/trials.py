@@ -74,7 +74,6 @@ def run_trials(
     Raises:
         UserError: if data are missing, or the folder holds something else.
     """
-    out = default_out(PRESETS[preset]) if out is None else Path(out)
     asked = dict(
         only=only,
         seeds=seeds,
@@ -83,16 +82,10 @@ def run_trials(
         data_seed=data_seed,
         overrides=overrides,
     )
-    before = {**AT_FIRST, **(asked_before(out) if resume else {})}
-    asked = {key: before[key] if value is None else value for key, value in asked.items()}
-    plan = make_plan(PRESETS[preset], out, **asked)
-    check_data(plan)
+    plan = _plan(preset, out, resume, asked)
     slots = find_slots(jobs, plan.preset.runs_per_gpu)
     with locked(plan.out) as lock:
-        manifest = check_manifest(plan.out, manifest_of(plan), resume)
-        make_data(plan, _say)
-        manifest['annotations'] = _digests(plan)
-        manifest = check_manifest(plan.out, manifest, resume)
+        manifest = _prepare(plan, resume)
         _check_requests(plan, attention)
         if not print_only:
             check_device(plan)
@@ -137,6 +130,25 @@ def report_trials(plan: Plan, manifest: dict[str, Any], attention: Sequence[str]
     pictures = _attention(plan, annotations, images, attention)
     written.append(_write_page(plan, table, annotations, images, curves, pictures))
     _say('wrote ' + ', '.join(shown(path) for path in [*written, *filter(None, [curves])]))
+
+
+def _plan(preset: str, out: str | os.PathLike | None, resume: bool, asked: dict[str, Any]) -> Plan:
+    """Makes the plan, where what is not asked for now is as it was before."""
+    out = default_out(PRESETS[preset]) if out is None else Path(out)
+    before = {**AT_FIRST, **(asked_before(out) if resume else {})}
+    asked = {key: before[key] if value is None else value for key, value in asked.items()}
+    plan = make_plan(PRESETS[preset], out, **asked)
+    check_data(plan)
+    return plan
+
+
+def _prepare(plan: Plan, resume: bool) -> dict[str, Any]:
+    """Makes the data, sees that the folder holds nothing else, and gives what to mark it with."""
+    # Before the data are made, which may be those of other trials, and again with what they are.
+    manifest = check_manifest(plan.out, manifest_of(plan), resume)
+    make_data(plan, _say)
+    manifest['annotations'] = _digests(plan)
+    return check_manifest(plan.out, manifest, resume)
 
 
 def _draw_curves(plan: Plan) -> Path | None:
