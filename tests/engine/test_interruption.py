@@ -1,5 +1,6 @@
 """Training that is stopped by a signal and gone on with ends as an unbroken one."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from tests.apis.conftest import logged, quick
 from vispropnet.apis.running import train
 from vispropnet.datasets.moving_shapes import write_moving_shapes
 from vispropnet.engine.whole_files import find_resumable
-from vispropnet.errors import Stopped
+from vispropnet.errors import Stopped, UserError
 from vispropnet.registry import HOOKS
 
 SMALL = 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
@@ -92,7 +93,7 @@ def stopped_at(work_dir, root, shapes, hook, *more):
         ('train', 1, 'in epoch 1, after iteration 2'),
         ('train', 2, 'in epoch 1, after iteration 3'),
         ('train', 4, 'in epoch 2, after iteration 5'),
-        ('val', 1, 'in epoch 2, after iteration 3'),
+        ('val', 1, 'in the validation after epoch 1'),
     ],
 )
 def test_stopped_anywhere_it_ends_as_the_unbroken_one(
@@ -121,6 +122,37 @@ def test_workers_go_on_from_the_same_batch(unbroken, shapes, root, tmp_path):
     stopped_at(tmp_path, root, shapes, dict(type='SignalAt', when='train', number=1), *workers)
     train(str(root / SMALL), tmp_path, resume='auto', overrides=options(shapes, *workers))
     assert_same_end(tmp_path, unbroken)
+
+
+def test_stopped_in_the_last_validation_it_is_done_again_once(shapes, root, tmp_path):
+    more = ['train_cfg.max_epochs=1']
+    stop = stopped_at(tmp_path, root, shapes, dict(type='SignalAt', when='val', number=0), *more)
+    assert 'in the validation after epoch 1. The state is in' in str(stop)
+    for _ in range(2):
+        runner = train(str(root / SMALL), tmp_path, resume='auto', overrides=options(shapes, *more))
+        assert runner.iter == 3
+        assert not (tmp_path / 'interrupted.pth').exists()
+        assert len(logged(tmp_path, 'ytvis/mAP')) == 1
+
+
+def test_a_full_disk_is_told_and_what_was_saved_stays(shapes, root, tmp_path, monkeypatch):
+    more = ['default_hooks.checkpoint.max_keep_ckpts=1']
+
+    def full(path):
+        if path.name.startswith('.epoch_2'):
+            raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr('vispropnet.engine.runner.sync_and_check', full)
+    with pytest.raises(UserError) as caught:
+        train(str(root / SMALL), tmp_path, overrides=options(shapes, *more))
+    assert f'{tmp_path}/epoch_2.pth cannot be written: [Errno 28] No space left' in str(
+        caught.value
+    )
+    assert [path.name for path in tmp_path.glob('*.pth')] == ['epoch_1.pth']
+    assert list(tmp_path.glob('.*.pth')) == []
+    monkeypatch.undo()
+    train(str(root / SMALL), tmp_path, resume='auto', overrides=options(shapes, *more))
+    assert [path.name for path in tmp_path.glob('*.pth')] == ['epoch_2.pth']
 
 
 def test_gradients_that_are_summed_up_are_not_lost(shapes, root, tmp_path):

@@ -91,12 +91,13 @@ def test_the_newest_that_is_whole_is_gone_on_with(tmp_path):
     middle.write_bytes(b'')
     found, reasons = find_resumable(tmp_path)
     assert found == first and reasons[0].startswith('epoch_2.pth')
+    # To begin anew silently would be to throw away what can perhaps be mended.
     first.unlink()
-    found, reasons = find_resumable(tmp_path)
-    assert found is None and {one.split(':')[0] for one in reasons} == {
-        'epoch_2.pth',
-        'interrupted.pth',
-    }
+    with pytest.raises(UserError) as caught:
+        find_resumable(tmp_path)
+    text = str(caught.value)
+    assert 'training can go on from none of its checkpoints. epoch_2.pth: the checksum' in text
+    assert 'interrupted.pth: ' in text and 'remove them or choose another --work-dir' in text
 
 
 @pytest.mark.parametrize(
@@ -127,8 +128,11 @@ def test_hostile_files_are_passed_over_unread(tmp_path):
             return os.mkdir, (str(target),)
 
     save(tmp_path / 'epoch_2.pth', bomb=Hostile())
-    found, (reason,) = find_resumable(tmp_path)
-    assert found is None and 'posix.mkdir' in reason and not target.exists()
+    with pytest.raises(UserError, match=r'posix\.mkdir'):
+        find_resumable(tmp_path)
+    assert not target.exists()
+    assert find_resumable(tmp_path, trust=True) == (tmp_path / 'epoch_2.pth', [])
+    assert target.exists()
 
 
 def test_unfinished_files_are_removed_and_others_are_not(tmp_path):

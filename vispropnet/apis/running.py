@@ -74,7 +74,7 @@ def train(
     if seed is not None:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
     if resume is not None:
-        newest = _find_newest(cfg.work_dir) if resume == 'auto' else resume
+        newest = _find_newest(cfg) if resume == 'auto' else resume
         if newest is not None:
             cfg.resume, cfg.load_from = True, newest
     with explain_config_errors(config):
@@ -153,8 +153,9 @@ def test(
     return metrics if can_evaluate else None
 
 
-def _find_newest(work_dir: str) -> str | None:
-    newest, passed_over = find_resumable(work_dir)
+def _find_newest(cfg: Config) -> str | None:
+    work_dir = cfg.work_dir
+    newest, passed_over = find_resumable(work_dir, cfg.get('trust_checkpoint', False))
     for reason in passed_over:
         print(f'{work_dir}: passing over {reason}.', file=sys.stderr)
     if newest is None:

@@ -9,6 +9,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
+from vispropnet.engine.interruption import INTERRUPTED
 from vispropnet.engine.whole_files import remove_unfinished
 from vispropnet.fileio import atomic_path
 from vispropnet.registry import HOOKS
@@ -29,6 +30,12 @@ class WholeCheckpointHook(CheckpointHook):
         if is_main_process():
             for path in remove_unfinished(self.out_dir):
                 runner.logger.info(f'Removed {path}, which was not written to its end.')
+
+    def after_train(self, runner: Runner) -> None:
+        """Removes what an interruption of the last validation left: it is done now."""
+        super().after_train(runner)
+        if is_main_process():
+            Path(runner.work_dir, INTERRUPTED).unlink(missing_ok=True)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         dropped = []
@@ -56,4 +63,4 @@ class WholeCheckpointHook(CheckpointHook):
             temporary.write_text(self.last_ckpt)
         for one in dropped:
             Path(self.out_dir, self.filename_tmpl.format(one)).unlink(missing_ok=True)
-        Path(runner.work_dir, 'interrupted.pth').unlink(missing_ok=True)
+        Path(runner.work_dir, INTERRUPTED).unlink(missing_ok=True)

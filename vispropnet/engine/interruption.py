@@ -113,9 +113,12 @@ class InterruptHook(Hook):
         self._release()
         runner.visualizer.close()
         place = Path(runner.work_dir, INTERRUPTED)
+        when = f'in epoch {runner.epoch + 1}, after iteration {state["iter"]}'
+        if state['validation_due']:
+            when = f'in the validation after epoch {runner.epoch}'
         raise Stopped(
-            f'stopped by {received.name} in epoch {runner.epoch + 1}, after iteration '
-            f'{state["iter"]}. The state is in {place}: --resume goes on from there.',
+            f'stopped by {received.name} {when}. The state is in {place}: --resume goes on from '
+            'there.',
             status=128 + received,
         )
 

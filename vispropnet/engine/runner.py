@@ -189,17 +189,24 @@ class VISRunner(Runner):
         """
         if file_client_args or backend_args:
             raise UserError('checkpoints are written to folders of this machine only.')
-        with atomic_path(Path(out_dir, filename)) as temporary:
-            super().save_checkpoint(
-                str(temporary.parent),
-                temporary.name,
-                None,
-                save_optimizer,
-                save_param_scheduler,
-                meta,
-                by_epoch,
-            )
-            sync_and_check(temporary)
+        path = Path(out_dir, filename)
+        try:
+            with atomic_path(path) as temporary:
+                super().save_checkpoint(
+                    str(temporary.parent),
+                    temporary.name,
+                    None,
+                    save_optimizer,
+                    save_param_scheduler,
+                    meta,
+                    by_epoch,
+                )
+                sync_and_check(temporary)
+        except OSError as error:
+            raise UserError(
+                f'the checkpoint {path} cannot be written: {error}. Those before it are as they '
+                'were: with room on the disk, --resume goes on from the newest.'
+            ) from error
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Builds the training loop; one by epochs can go on in the middle of one."""

@@ -44,14 +44,20 @@ def find_damage(path: str | os.PathLike) -> str | None:
     return None if part is None else f'the checksum of its part {part} is wrong'
 
 
-def find_resumable(work_dir: str | os.PathLike) -> tuple[Path | None, list[str]]:
+def find_resumable(
+    work_dir: str | os.PathLike, trust: bool = False
+) -> tuple[Path | None, list[str]]:
     """Finds the newest checkpoint of a work dir that reads back whole.
 
     Args:
         work_dir: The folder.
+        trust: Whether checkpoints may run code while they are read.
 
     Returns:
-        The file, or None if there is none; and of each newer one why it is passed over.
+        The file, or None if there are no checkpoints; and of each newer one why it is passed over.
+
+    Raises:
+        UserError: if there are checkpoints, and none that training can go on from.
     """
     candidates = []
     passed_over = []
@@ -59,7 +65,7 @@ def find_resumable(work_dir: str | os.PathLike) -> tuple[Path | None, list[str]]
         if not _NAMES.fullmatch(path.name):
             continue
         try:
-            candidates.append((_iterations(path), path.stat().st_mtime_ns, path))
+            candidates.append((_iterations(path, trust), path.stat().st_mtime_ns, path))
         except UserError as error:
             passed_over.append((path.stat().st_mtime_ns, f'{path.name}: {error}'))
     reasons = []
@@ -70,7 +76,14 @@ def find_resumable(work_dir: str | os.PathLike) -> tuple[Path | None, list[str]]
             reasons += [text for when, text in passed_over if when > changed]
             return path, reasons
         reasons.append(f'{path.name}: {damage}')
-    return None, reasons + [text for _, text in passed_over]
+    reasons += [text for _, text in passed_over]
+    if reasons:
+        raise UserError(
+            f'{work_dir}: training can go on from none of its checkpoints. '
+            + '. '.join(reasons)
+            + '. To start from the beginning, remove them or choose another --work-dir.'
+        )
+    return None, []
 
 
 def remove_unfinished(folder: str | os.PathLike) -> Iterator[Path]:
@@ -107,11 +120,11 @@ def sync_and_check(path: Path) -> None:
         )
 
 
-def _iterations(path: Path) -> int:
+def _iterations(path: Path, trust: bool) -> int:
     """How far training was, without reading the tensors."""
     from vispropnet.engine.checkpoint import read_checkpoint
 
-    content = read_checkpoint(path, mmap=True)
+    content = read_checkpoint(path, trust=trust, mmap=True)
     missing = sorted(_PARTS - content.keys())
     if missing:
         raise UserError(f'it has no {missing[0]}, so training cannot go on from it')
