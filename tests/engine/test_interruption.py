@@ -124,6 +124,17 @@ def test_workers_go_on_from_the_same_batch(unbroken, shapes, root, tmp_path):
     assert_same_end(tmp_path, unbroken)
 
 
+def test_batches_that_are_made_otherwise_are_passed_over_one_by_one(shapes, root, tmp_path):
+    more = ['train_dataloader.batch_sampler.type=mmdet.AspectRatioBatchSampler']
+    whole = tmp_path / 'whole'
+    train(str(root / SMALL), whole, overrides=options(shapes, *more))
+    broken = tmp_path / 'broken'
+    broken.mkdir()
+    stopped_at(broken, root, shapes, dict(type='SignalAt', when='train', number=1), *more)
+    train(str(root / SMALL), broken, resume='auto', overrides=options(shapes, *more))
+    assert_same_end(broken, whole)
+
+
 def test_stopped_in_the_last_validation_it_is_done_again_once(shapes, root, tmp_path):
     more = ['train_cfg.max_epochs=1']
     stop = stopped_at(tmp_path, root, shapes, dict(type='SignalAt', when='val', number=0), *more)
