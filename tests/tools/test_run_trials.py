@@ -39,6 +39,17 @@ def whole(root, tmp_path_factory):
     return out, text
 
 
+def iterations(out):
+    return sum(log.read_text().count('Epoch(train)') for log in out.glob('*/seed-*/train.log'))
+
+
+def wait_for_training(process, out):
+    """Waits until something is trained that was not yet."""
+    before = iterations(out)
+    while iterations(out) == before and process.poll() is None:
+        time.sleep(0.1)
+
+
 def table_of(out):
     table = json.loads((out / 'table.json').read_text())
     return {trial['name']: trial for trial in table['trials']}
@@ -71,14 +82,17 @@ def test_killed_twice_it_ends_with_the_same_table(whole, root, tmp_path):
     out = tmp_path / 'trials'
     options = ['--only', ONLY, '--baseline-seeds', '1']
     rng = random.Random(0)
-    for kill in range(2):
+    for kill in (signal.SIGKILL, signal.SIGTERM):
         process = start(root, out, *options, '--resume')
-        # Startup takes seconds; from then on, anywhere in training or test.
-        time.sleep(6 + rng.uniform(0, 14))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-        assert process.returncode == -signal.SIGKILL, f'it was done before kill {kill}'
+        wait_for_training(process, out)
+        time.sleep(rng.uniform(0, 3))
+        process.send_signal(kill)
+        text = process.communicate()[0]
+        if kill is signal.SIGKILL:
+            assert process.returncode == -kill, 'it was done before'
+        else:
+            assert process.returncode == 143, text[-3000:]
+            assert 'stopped by SIGTERM. The same command with --resume goes on' in text
     code, text = run(root, out, *options, '--resume')
     assert code == 0, text[-3000:]
     unbroken, resumed = table_of(whole[0]), table_of(out)

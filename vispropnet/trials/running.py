@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from vispropnet.errors import UserError
+from vispropnet.errors import Stopped, UserError
 from vispropnet.fileio import read_json, write_json
 from vispropnet.trials.plan import ROOT, Plan, Run, shown, tail_lines
 
@@ -47,6 +47,9 @@ def run_plan(plan: Plan, slots: Sequence[str], lock: int, say: Callable[[str], N
 
     Returns:
         Keys of the runs that failed, or could not begin as one that they need failed.
+
+    Raises:
+        Stopped: on SIGTERM and SIGINT, when the runs have saved their states.
     """
     for run in plan.runs.values():
         run.failure.unlink(missing_ok=True)
@@ -55,6 +58,12 @@ def run_plan(plan: Plan, slots: Sequence[str], lock: int, say: Callable[[str], N
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         scheduler.work()
+    except KeyboardInterrupt as interrupt:
+        name, *_ = (*interrupt.args, 'SIGINT')
+        raise Stopped(
+            f'stopped by {name}. The same command with --resume goes on where the runs are.',
+            status=128 + signal.Signals[name],
+        ) from None
     finally:
         scheduler.stop()
         signal.signal(signal.SIGTERM, before)
@@ -241,7 +250,7 @@ def _time(seconds: float) -> str:
 
 
 def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
+    raise KeyboardInterrupt(signal.Signals(number).name)
 
 
 _LIBC = ctypes.CDLL(None) if sys.platform == 'linux' else None
