@@ -124,7 +124,8 @@ def _iterations(path: Path, trust: bool) -> int:
     """How far training was, without reading the tensors."""
     from vispropnet.engine.checkpoint import read_checkpoint
 
-    content = read_checkpoint(path, trust=trust, mmap=True)
+    # Files of old torch are no archives, and are read as a whole.
+    content = read_checkpoint(path, trust=trust, mmap=zipfile.is_zipfile(path))
     missing = sorted(_PARTS - content.keys())
     if missing:
         raise UserError(f'it has no {missing[0]}, so training cannot go on from it')
