@@ -28,11 +28,11 @@ class UserError(Exception):
 
 
 class Stopped(UserError):
-    """Work was ended from outside and can be gone on with.
+    """Work was ended, by all ranks alike, and can be gone on with.
 
     Args:
         message: What ended it, where it was, and how to go on.
-        status: Exit status, 128 plus the signal's number.
+        status: Exit status; for a signal, 128 plus its number.
     """
 
     def __init__(self, message: str, status: int) -> None:

@@ -42,6 +42,7 @@ HOOKS = _child(
     'vispropnet.engine.hooks',
     'vispropnet.engine.checkpoint_hook',
     'vispropnet.engine.interruption',
+    'vispropnet.engine.bad_numbers',
     'vispropnet.engine.overlay_hook',
 )
 LOG_PROCESSORS = _child('LOG_PROCESSORS', 'mmdet.engine')

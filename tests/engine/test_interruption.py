@@ -154,8 +154,10 @@ def test_a_full_disk_is_told_and_what_was_saved_stays(shapes, root, tmp_path, mo
             raise OSError(errno.ENOSPC, 'No space left on device')
 
     monkeypatch.setattr('vispropnet.engine.runner.sync_and_check', full)
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with pytest.raises(UserError) as caught:
         train(str(root / SMALL), tmp_path, overrides=options(shapes, *more))
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
     assert f'{tmp_path}/epoch_2.pth cannot be written: [Errno 28] No space left' in str(
         caught.value
     )

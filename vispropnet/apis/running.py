@@ -66,7 +66,7 @@ def train(
 
     Raises:
         UserError: for anything wrong in config, data or checkpoints.
-        Stopped: on SIGTERM and SIGINT, when the state is saved.
+        Stopped: on SIGTERM and SIGINT, when the state is saved; for numbers that are not finite.
     """
     cfg = load_config(config, overrides)
     _set_up(cfg, config, work_dir, launcher, trust_checkpoint)

@@ -81,7 +81,13 @@ class InterruptHook(Hook):
         """Listens no longer."""
         if self._votes is not None:
             self._votes.end()
-        self._release()
+        self.release()
+
+    def release(self) -> None:
+        """Gives signals back to those who had them; again it does nothing."""
+        for one, before in self._before.items():
+            signal.signal(one, before)
+        self._before = {}
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         received = signal.Signals(number)
@@ -110,7 +116,7 @@ class InterruptHook(Hook):
         if not state['validation_due']:
             # Nobody leaves before the file is there; in validation the others are elsewhere.
             barrier()
-        self._release()
+        self.release()
         runner.visualizer.close()
         place = Path(runner.work_dir, INTERRUPTED)
         when = f'in epoch {runner.epoch + 1}, after iteration {state["iter"]}'
@@ -121,11 +127,6 @@ class InterruptHook(Hook):
             'there.',
             status=128 + received,
         )
-
-    def _release(self) -> None:
-        for one, before in self._before.items():
-            signal.signal(one, before)
-        self._before = {}
 
 
 class _Votes:

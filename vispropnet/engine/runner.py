@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from vispropnet.engine.acceleration import Acceleration
 from vispropnet.engine.checkpoint import load_weights, read_checkpoint
+from vispropnet.engine.interruption import InterruptHook
 from vispropnet.engine.legacy_checkpoint import other_conventions
 from vispropnet.engine.whole_files import sync_and_check
 from vispropnet.errors import UserError
@@ -207,6 +208,15 @@ class VISRunner(Runner):
                 f'the checkpoint {path} cannot be written: {error}. Those before it are as they '
                 'were: with room on the disk, --resume goes on from the newest.'
             ) from error
+
+    def train(self) -> nn.Module:
+        """Trains; whatever ends it, signals mean afterwards what they did before."""
+        try:
+            return super().train()
+        finally:
+            for hook in self._hooks:
+                if isinstance(hook, InterruptHook):
+                    hook.release()
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Builds the training loop; one by epochs can go on in the middle of one."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from mmdet.models.data_preprocessors import DetDataPreprocessor
+from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import get_box_tensor
 
 from vispropnet.registry import MODELS
 
@@ -20,7 +22,8 @@ class VISDataPreprocessor(DetDataPreprocessor):
         Args:
             data: ``inputs`` and ``data_samples``, each a list (frames) or a dict of the lists
                 ``key`` and ``ref`` (pairs).
-            training: Whether ground-truth masks are padded as well.
+            training: Whether ground-truth masks are padded as well, and objects whose box has no
+                area are left out of pairs.
 
         Returns:
             ``inputs``: (B, 3, H, W), or for pairs (2B, 3, H, W), the key frames first;
@@ -30,6 +33,9 @@ class VISDataPreprocessor(DetDataPreprocessor):
             return super().forward(data, training)
         inputs, samples = data['inputs'], data['data_samples']
         batch_size = len(inputs['key'])
+        if training:
+            # Here, where ground truth is still on the CPU, nobody has to wait for a GPU.
+            samples = {name: [_with_area(one) for one in some] for name, some in samples.items()}
         data = super().forward(
             dict(
                 inputs=[*inputs['key'], *inputs['ref']],
@@ -40,3 +46,14 @@ class VISDataPreprocessor(DetDataPreprocessor):
         samples = data['data_samples']
         data['data_samples'] = dict(key=samples[:batch_size], ref=samples[batch_size:])
         return data
+
+
+def _with_area(sample: DetDataSample) -> DetDataSample:
+    """Leaves out objects whose box has no area: targets of box regression are their logarithms."""
+    boxes = get_box_tensor(sample.gt_instances.bboxes)
+    sound = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
+    if sound.all():
+        return sample
+    sample = sample.clone()
+    sample.gt_instances = sample.gt_instances[sound]
+    return sample

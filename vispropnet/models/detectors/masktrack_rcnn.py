@@ -238,7 +238,10 @@ class MaskTrackRCNN(VISDetector):
             boxes['bbox_feats'],
             [sample.gt_instances for sample in samples],
         )
-        return {**boxes['loss_bbox'], **masks['loss_mask']}
+        losses = {**boxes['loss_bbox'], **masks['loss_mask']}
+        # mmdet leaves it out without any RoI; ranks wait for the gradients of its weights.
+        losses.setdefault('loss_cls', boxes['cls_score'].sum())
+        return losses
 
     def detect(self, features: Features, proposals: InstanceData, metainfo: dict) -> InstanceData:
         """Boxes, labels and scores of one frame, boxes in pixels of the network's input."""

@@ -1,0 +1,301 @@
+"""Numbers that are not finite stop training before they reach the weights."""
+
+import copy
+import math
+import warnings
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.logging import MessageHub
+from mmengine.model import BaseModel
+from mmengine.optim import LinearParamScheduler, OptimWrapper
+from torch import nn
+
+from vispropnet.engine.acceleration import BFloat16OptimWrapper
+from vispropnet.engine.bad_numbers import BadNumbersHook
+from vispropnet.engine.checkpoint import read_checkpoint
+from vispropnet.errors import UserError
+
+
+class Tiny(BaseModel):
+    """Two weights whose gradients can be worked out by hand, and statistics of batches."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(2, affine=False)
+        self.weight = nn.Parameter(torch.tensor([1.0, 2.0]))
+
+    def forward(self, inputs, data_samples=None, mode='loss', extra=0.0):
+        """Gives three losses, one that no weight takes part in, and a figure that is no loss."""
+        moved = self.norm(inputs) if inputs.shape[0] > 1 else inputs
+        return dict(
+            loss_a=(self.weight * inputs).sum(),
+            loss_b=[(self.weight**2).sum(), 0 * moved.nan_to_num().sum()],
+            loss_c=torch.tensor(float(extra)),
+            accuracy=torch.tensor(float('nan')),
+        )
+
+
+def watched(tmp_path, wrapper_class=OptimWrapper, hook=None, wrap=None, **options):
+    """A model, its optimiser and a hook that watches them, as a runner would hold them."""
+    model = Tiny()
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    runner = SimpleNamespace(
+        model=wrap(model) if wrap else model,
+        # mmengine takes keys out of what it is given.
+        optim_wrapper=wrapper_class(optimizer=optimiser, **copy.deepcopy(options)),
+        work_dir=str(tmp_path),
+        epoch=0,
+        iter=0,
+        seed=3,
+        cfg=Config(),
+        logger=SimpleNamespace(warning=lambda text: runner.said.append(text)),
+        said=[],
+        visualizer=SimpleNamespace(close=lambda: None),
+    )
+    hook = hook or BadNumbersHook()
+    hook.before_train(runner)
+    return runner, hook
+
+
+def step(runner, hook, *values, extra=0.0):
+    """A training step on inputs of one row, or more."""
+    rows = torch.tensor(values, dtype=torch.float).reshape(-1, 2)
+    sample = DetDataSample(metainfo=dict(video_id=7, frame_id=runner.iter, img_path='a.jpg'))
+    batch = dict(inputs=rows, data_samples=[sample], extra=extra)
+    hook.before_train_iter(runner, 0, batch)
+    try:
+        return runner.model.train_step(batch, runner.optim_wrapper)
+    finally:
+        runner.iter += 1
+
+
+def weights(runner):
+    return runner.model.weight.detach().clone()
+
+
+@pytest.fixture(autouse=True)
+def hub():
+    MessageHub.get_instance('test_bad_numbers')
+
+
+@pytest.mark.parametrize('clip', [None, dict(max_norm=1.0), dict(type='value', clip_value=0.1)])
+@pytest.mark.parametrize('wrapper', [OptimWrapper, BFloat16OptimWrapper])
+def test_bad_loss_stops_before_the_weights(tmp_path, clip, wrapper):
+    runner, hook = watched(tmp_path, wrapper, clip_grad=clip)
+    step(runner, hook, 1.0, 1.0)
+    before = weights(runner)
+    with pytest.raises(UserError) as caught:
+        step(runner, hook, math.inf, 1.0)
+    assert torch.equal(weights(runner), before)
+    text = str(caught.value)
+    assert 'the loss is not finite in epoch 1, at iteration 2 of the run' in text
+    assert 'loss_a = inf  <- not finite' in text
+    assert 'frame 1 of video 7 (a.jpg)' in text
+    assert str(tmp_path / 'bad_numbers/iter_2.pth') in text
+    assert (tmp_path / 'bad_numbers/iter_2.pth').exists()
+
+
+def test_schedules_see_that_steps_are_taken(tmp_path):
+    runner, hook = watched(tmp_path)
+    hook.after_train(runner)
+    schedule = LinearParamScheduler(runner.optim_wrapper, 'lr', start_factor=0.5)
+    hook.before_train(runner)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        step(runner, hook, 1.0, 1.0)
+        schedule.step()
+
+
+def test_figure_that_is_no_loss_may_be_anything(tmp_path):
+    runner, hook = watched(tmp_path)
+    step(runner, hook, 1.0, 1.0)
+    # d/dw of sum(w x) + sum(w^2) is x + 2w: (3, 5) at (1, 2).
+    assert weights(runner).tolist() == pytest.approx([0.7, 1.5])
+
+
+@pytest.mark.parametrize(
+    'clip',
+    [
+        None,
+        dict(max_norm=1.0),
+        dict(type='value', clip_value=0.1),
+        dict(max_norm=1.0, norm_type=math.inf),
+    ],
+)
+def test_finite_loss_with_bad_gradients_stops(tmp_path, clip):
+    runner, hook = watched(tmp_path, clip_grad=clip)
+    runner.model.weight.register_hook(lambda grad: grad * torch.tensor([1.0, math.inf]))
+    before = weights(runner)
+    with pytest.raises(UserError) as caught:
+        step(runner, hook, 1.0, 1.0)
+    assert torch.equal(weights(runner), before)
+    assert 'the norm of the gradients is not finite in epoch 1' in str(caught.value)
+    assert 'gradients that are not finite: weight' in str(caught.value)
+
+
+def test_gradients_whose_norm_is_too_large_for_a_float32_stop(tmp_path):
+    runner, hook = watched(tmp_path)
+    runner.model.weight.register_hook(lambda grad: grad * 1e30)
+    with pytest.raises(UserError, match='each gradient is finite, but their norm is too large'):
+        step(runner, hook, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    'clip',
+    [
+        None,
+        dict(max_norm=1.0),
+        dict(max_norm=100, norm_type=1),
+        dict(max_norm=1.0, norm_type=math.inf),
+        dict(type='value', clip_value=0.5),
+    ],
+)
+def test_sound_training_is_the_same_to_the_bit(tmp_path, clip):
+    torch.manual_seed(0)
+    rows = torch.randn(6, 2).tolist()
+    runner, hook = watched(tmp_path, clip_grad=clip)
+    plain = Tiny()
+    wrapper = OptimWrapper(
+        optimizer=torch.optim.SGD(plain.parameters(), lr=0.1), clip_grad=copy.deepcopy(clip)
+    )
+    for row in rows:
+        step(runner, hook, *row)
+        with_hook = runner.optim_wrapper.message_hub.log_scalars.get('train/grad_norm')
+        logged = None if with_hook is None else with_hook.current()
+        plain.train_step(dict(inputs=torch.tensor([row])), wrapper)
+        assert torch.equal(runner.model.weight, plain.weight)
+        if logged is not None:
+            assert logged == wrapper.message_hub.log_scalars['train/grad_norm'].current()
+    hook.after_train(runner)
+    assert 'step' not in vars(runner.optim_wrapper)
+    assert 'parse_losses' not in vars(runner.model)
+    if clip:
+        assert runner.optim_wrapper.clip_func is wrapper.clip_func
+
+
+def test_skipped_step_leaves_weights_statistics_and_the_next_step_alone(tmp_path):
+    runner, hook = watched(tmp_path, hook=BadNumbersHook('skip'), clip_grad=dict(max_norm=1e6))
+    step(runner, hook, 1, 2, 3, 4)
+    before = copy.deepcopy(runner.model.state_dict())
+    step(runner, hook, math.nan, 1, 1, 1)
+    after = runner.model.state_dict()
+    assert all(torch.equal(after[key], before[key]) for key in before)
+    assert runner.model.weight.grad is None
+    assert 'step left out' in runner.said[0] and 'iteration 2' in runner.said[0]
+    step(runner, hook, 1, 2, 3, 4)
+    expected, other = watched(tmp_path / 'other', clip_grad=dict(max_norm=1e6))
+    step(expected, other, 1, 2, 3, 4)
+    step(expected, other, 1, 2, 3, 4)
+    assert torch.equal(weights(runner), weights(expected))
+    assert torch.equal(runner.model.norm.running_mean, expected.model.norm.running_mean)
+    hook.after_train(runner)
+    assert runner.said[-1].endswith('left out: 1')
+
+
+def test_skipping_ends_after_so_many_in_a_row(tmp_path):
+    runner, hook = watched(tmp_path, hook=BadNumbersHook('skip', max_in_a_row=3, max_dumps=2))
+    for _ in range(2):  # not in a row
+        step(runner, hook, math.nan, 1)
+        step(runner, hook, math.nan, 1)
+        step(runner, hook, 1, 1)
+    step(runner, hook, math.nan, 1)
+    step(runner, hook, math.nan, 1)
+    with pytest.raises(UserError, match=r'\(3 steps in a row\)') as caught:
+        step(runner, hook, math.nan, 1)
+    assert 'no dump: 2 (max_dumps) have been written' in str(caught.value)
+    names = sorted(path.name for path in (tmp_path / 'bad_numbers').iterdir())
+    assert names == ['iter_1.pth', 'iter_2.pth']
+    assert hook.skipped == 6
+
+
+def test_accumulated_gradients_are_one_step(tmp_path):
+    runner, hook = watched(
+        tmp_path, hook=BadNumbersHook('skip'), accumulative_counts=3, clip_grad=dict(max_norm=1e6)
+    )
+    before = copy.deepcopy(runner.model.state_dict())
+    step(runner, hook, 1, 1)
+    step(runner, hook, math.nan, 1, 1, 1)  # its gradients are added up with the others'
+    step(runner, hook, 1, 1, 2, 2)
+    after = runner.model.state_dict()
+    assert all(torch.equal(after[key], before[key]) for key in before)
+    assert 'iteration 2' in runner.said[0]
+    for row in ([1, 1], [2, 0], [3, 2]):
+        step(runner, hook, *row)
+    # Mean of x is (2, 1), and 2w is (2, 4).
+    assert weights(runner).tolist() == pytest.approx([1 - 0.4, 2 - 0.5])
+    content = read_checkpoint(tmp_path / 'bad_numbers/iter_2.pth')
+    assert [one['iteration'] for one in content['passes']] == [1]
+    assert math.isnan(content['passes'][0]['terms']['loss_a'])
+
+
+def test_bad_gradients_of_accumulated_steps_keep_all_batches(tmp_path):
+    runner, hook = watched(tmp_path, accumulative_counts=2)
+    step(runner, hook, 1, 1)
+    runner.model.weight.register_hook(lambda grad: grad * math.nan)
+    with pytest.raises(UserError, match='iteration 1 '):
+        step(runner, hook, 1, 1)
+    content = read_checkpoint(tmp_path / 'bad_numbers/iter_1.pth')
+    assert [one['iteration'] for one in content['passes']] == [0, 1]
+
+
+def test_dump_that_cannot_be_written_does_not_hide_what_happened(tmp_path):
+    (tmp_path / 'bad_numbers').write_text('')
+    runner, hook = watched(tmp_path)
+    with pytest.raises(UserError, match='loss_a = nan') as caught:
+        step(runner, hook, math.nan, 1)
+    assert 'no dump: cannot write' in str(caught.value)
+
+
+def test_weights_that_were_bad_before_are_named(tmp_path):
+    runner, hook = watched(tmp_path)
+    with torch.no_grad():
+        runner.model.weight[0] = math.nan
+    with pytest.raises(UserError, match='not finite before this step: weight'):
+        step(runner, hook, 1, 1)
+
+
+class Scaler:
+    """Stands in for GradScaler: without a GPU there is none."""
+
+    def __init__(self, optimiser):
+        self.optimiser = optimiser
+        self.steps = 0
+
+    def step(self):
+        """Leaves out steps with gradients that overflow, as GradScaler does."""
+        self.steps += 1
+
+
+class ScaledWrapper(OptimWrapper):
+    """As AmpOptimWrapper, which needs a GPU."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.loss_scaler = Scaler(self.optimizer)
+
+    def step(self, **kwargs):
+        """Hands over to the scaler."""
+        self.loss_scaler.step()
+
+
+def test_overflow_of_gradients_in_fp16_is_the_scalers_business(tmp_path):
+    runner, hook = watched(tmp_path, ScaledWrapper)
+    runner.model.weight.register_hook(lambda grad: grad * math.inf)
+    step(runner, hook, 1, 1)
+    assert runner.optim_wrapper.loss_scaler.steps == 1
+    with pytest.raises(UserError, match='bf16 instead of fp16: --amp bf16'):
+        step(runner, hook, math.inf, 1)
+    assert runner.optim_wrapper.loss_scaler.steps == 1
+
+
+@pytest.mark.parametrize(
+    'options',
+    [dict(action='go on'), dict(max_in_a_row=0), dict(max_dumps=-1), dict(max_dumps=True)],
+)
+def test_unknown_options(options):
+    with pytest.raises(UserError, match=next(iter(options))):
+        BadNumbersHook(**options)

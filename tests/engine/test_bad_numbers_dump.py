@@ -1,0 +1,102 @@
+"""What is kept of bad numbers, and seeing them again."""
+
+import math
+
+import pytest
+import torch
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
+from mmengine.structures import InstanceData
+
+from vispropnet.apis.config import load_config
+from vispropnet.apis.running import train
+from vispropnet.datasets.moving_shapes import write_moving_shapes
+from vispropnet.engine.bad_numbers import reproduce
+from vispropnet.engine.bad_numbers_dump import non_finite_keys
+from vispropnet.engine.plain_batch import from_plain, to_plain
+from vispropnet.errors import UserError
+
+SMALL = 'configs/objprop/objprop_r18_fpn_2e_moving-shapes.py'
+
+
+def test_non_finite_keys():
+    found = non_finite_keys(
+        dict(
+            fine=torch.ones(2),
+            nan=torch.tensor([1.0, math.nan]),
+            count=torch.tensor(3),
+            none=None,
+            inf=torch.tensor(-math.inf, dtype=torch.bfloat16),
+            empty=torch.zeros(0),
+        )
+    )
+    assert found == ['nan', 'inf']
+
+
+def test_plain_data_round_trip(tmp_path):
+    instances = InstanceData(
+        bboxes=torch.tensor([[1.0, 2, 3, 4]]),
+        masks=BitmapMasks(torch.ones(1, 4, 5).byte().numpy(), 4, 5),
+    )
+    sample = DetDataSample(
+        metainfo=dict(scale_factor=(1.0, 2.0), frame_id=4), gt_instances=instances
+    )
+    batch = dict(inputs=dict(key=[torch.arange(12).view(3, 4)[1]]), data_samples=dict(key=[sample]))
+    torch.save(to_plain(batch), tmp_path / 'batch.pth')
+    again = from_plain(torch.load(tmp_path / 'batch.pth', weights_only=True))
+    assert again['inputs']['key'][0].tolist() == [4, 5, 6, 7]
+    found = again['data_samples']['key'][0]
+    assert found.metainfo == sample.metainfo
+    assert found.gt_instances.masks.masks.tolist() == instances.masks.masks.tolist()
+    assert torch.equal(found.gt_instances.bboxes, instances.bboxes)
+
+
+def test_plain_data_refuses_code():
+    with pytest.raises(TypeError, match='a function'):
+        to_plain([1, test_plain_data_refuses_code])
+
+
+@pytest.fixture(scope='module')
+def shapes(tmp_path_factory):
+    root = tmp_path_factory.mktemp('shapes') / 'data'
+    write_moving_shapes(root, train_videos=2, val_videos=1, frames=3, size=(96, 64), progress=False)
+    return root
+
+
+def overrides(shapes, *more):
+    return [
+        f'data_root={shapes}',
+        'train_cfg.max_epochs=8',
+        'train_dataloader.batch_size=2',
+        # Without warming up.
+        'param_scheduler=None',
+        *more,
+    ]
+
+
+@pytest.mark.parametrize('amp', [False, 'bf16'])
+def test_training_that_explodes_stops_and_is_reproduced(pytestconfig, shapes, tmp_path, amp):
+    config = pytestconfig.rootpath / SMALL
+    more = overrides(shapes, 'optim_wrapper.optimizer.lr=1e30')
+    with pytest.raises(UserError, match='not finite in epoch') as caught:
+        train(config, tmp_path, overrides=more, amp=amp)
+    assert 'key frame ' in str(caught.value) and '; ref frame ' in str(caught.value)
+    (dump,) = (tmp_path / 'bad_numbers').iterdir()
+    content = torch.load(dump, weights_only=True)
+    assert content['precision'] == (amp or 'float32')
+    again = reproduce(config, dump)
+    for found, kept in zip(again.terms, content['passes'], strict=True):
+        assert found.keys() == kept['terms'].keys()
+        for name, value in kept['terms'].items():
+            assert found[name] == pytest.approx(value, rel=1e-5, nan_ok=True), name
+    if content['kind'] == 'loss':
+        assert any(not math.isfinite(value) for value in again.terms[0].values())
+    else:
+        assert not math.isfinite(again.norm)
+
+
+def test_dump_of_another_model_is_told(pytestconfig, tmp_path):
+    torch.save(dict(state_dict={}), tmp_path / 'other.pth')
+    config = load_config(pytestconfig.rootpath / SMALL)
+    with pytest.raises(UserError, match='no dump of bad numbers'):
+        reproduce(config, tmp_path / 'other.pth')
