@@ -43,6 +43,7 @@ HOOKS = _child(
     'vispropnet.engine.checkpoint_hook',
     'vispropnet.engine.interruption',
     'vispropnet.engine.bad_numbers',
+    'vispropnet.engine.bad_sample_hook',
     'vispropnet.engine.overlay_hook',
 )
 LOG_PROCESSORS = _child('LOG_PROCESSORS', 'mmdet.engine')

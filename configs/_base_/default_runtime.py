@@ -17,6 +17,8 @@ custom_hooks = [
     dict(type='IterationSeedHook'),
     # Ranks gather statistics of their own; before validation and checkpoints they are averaged.
     dict(type='SyncBuffersHook'),
+    # Logs and counts what train_dataloader.dataset.on_bad_sample='skip' leaves out.
+    dict(type='BadSampleHook'),
     # SIGTERM and SIGINT save a state to go on from.
     dict(type='InterruptHook'),
 ]

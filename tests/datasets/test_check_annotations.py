@@ -5,9 +5,10 @@ import pytest
 from pycocotools import mask as mask_utils
 
 from vispropnet.datasets.check_annotations import check_annotations
-from vispropnet.datasets.check_videos import check_contents, compare_categories, leaves_folder
+from vispropnet.datasets.check_videos import check_contents, compare_categories
 from vispropnet.datasets.findings import Report, reports_as_json, told_reports
 from vispropnet.datasets.moving_shapes import write_moving_shapes
+from vispropnet.datasets.values import leaves_folder
 from vispropnet.errors import UserError
 
 H, W = 24, 32

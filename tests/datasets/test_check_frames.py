@@ -107,8 +107,8 @@ def test_names_that_cannot_be_files_are_not_looked_for(images):
     assert report.looked_at['frames'] == 1
     report = check(images, names={7: ['a/0.jpg', 'a/1\0.jpg', 'a/1\ud800.jpg']})
     assert [(one.kind, one.where['frame']) for one in report.findings] == [
-        ('missing frame', 1),
-        ('missing frame', 2),
+        ('file name', 1),
+        ('file name', 2),
     ]
 
 

@@ -58,3 +58,15 @@ def test_only_annotated_frame_is_its_own_reference(mode):
 def test_unknown_mode():
     with pytest.raises(ValueError, match="random, ordered, got 'next'"):
         ReferenceSampler([1], np.array([1], bool), 'next')
+
+
+@pytest.mark.parametrize('mode', ['random', 'ordered'])
+def test_frames_left_out_are_never_drawn(mode):
+    sampler = ReferenceSampler([5, 2], np.ones(7, bool), mode)
+    draw = np.random.default_rng(0)
+    drawn = {sampler.sample(3, draw, without={2, 4}) for _ in range(50)}
+    assert drawn == ({0, 1} if mode == 'random' else {1})
+    assert {sampler.sample(1, draw, without={0, 2}) for _ in range(50)} == (
+        {3, 4} if mode == 'random' else {3}
+    )
+    assert sampler.sample(6, draw, without={5}) == 6

@@ -346,7 +346,7 @@ def damage_polygon(content):
             damage_size,
             r'annotation 0, video 7, frame 0 \(a/0\.jpg\): the mask is 24x32 .* video 7 is 32x24',
         ),
-        (damage_null, 'annotation 0: segmentations must be a list, found None'),
+        (damage_null, 'annotation 0: segmentations must be a list, found null'),
         (damage_counts, 'annotation 0, video 7, frame 0 .*damaged.* 768 pixels, but cover 5'),
         (damage_same_annotation, 'annotation 0 stands twice'),
         (damage_same_category, 'a category id stands twice'),

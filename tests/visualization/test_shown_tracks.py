@@ -130,6 +130,8 @@ def test_tracks_of_the_videos_shown_and_at_the_threshold_are_kept():
         (entry(category=3), 'result entry 1: category_id 3 is not among the categories'),
         (entry(masks=[None]), 'result entry 1: .* has 1 entries, but video 4 has 2 frames'),
         (entry(propagated=[True]), "result entry 1: 'propagated' has 1 entries"),
+        (entry(propagated=3), "result entry 1: 'propagated' must be a list, found 3"),
+        (entry(propagated=True), "result entry 1: 'propagated' must be a list, found true"),
     ],
 )
 def test_track_that_does_not_fit_is_named(wrong, message):

@@ -17,6 +17,7 @@ from vispropnet.datasets.check_videos import (
     sound_integer,
 )
 from vispropnet.datasets.findings import Report, shown
+from vispropnet.datasets.values import is_box, is_number
 
 # Boxes and areas may be rounded, or count a box's last pixel differently.
 _TOLERANCE = 1
@@ -152,7 +153,7 @@ def _check_category(
 def _check_boxes(seen: LookedAt, report: Report) -> None:
     boxes = dict(zip(seen.frames, seen.boxes.tolist(), strict=True))
     for frame, entry in _per_frame(seen, 'bboxes'):
-        if entry is not None and not _is_box(entry):
+        if entry is not None and not is_box(entry):
             text = f'a box must be null or [x, y, width, height], found {shown(entry)}'
             report.error('structure', text, **seen.track.frame_place(frame))
         elif frame not in seen.faulty and (fault := _box_fault(entry, boxes.get(frame))):
@@ -179,7 +180,7 @@ def _box_fault(entry: list[float] | None, box: list[float] | None) -> str | None
 def _check_areas(seen: LookedAt, report: Report) -> None:
     areas = dict(zip(seen.frames, seen.areas.tolist(), strict=True))
     for frame, entry in _per_frame(seen, 'areas'):
-        if entry is not None and not _is_number(entry):
+        if entry is not None and not is_number(entry):
             text = f'an area must be null or a number, found {shown(entry)}'
             report.error('structure', text, **seen.track.frame_place(frame))
         elif frame not in seen.faulty:
@@ -216,12 +217,3 @@ def _check_use(contents: Contents, used: _Used, report: Report) -> None:
     for identity, video in contents.by_id.items():
         if identity not in used.videos:
             report.warn('video without annotations', 'it has no annotation', **video.place)
-
-
-def _is_number(value: Any) -> bool:
-    # The range keeps out infinity, what is not a number, and integers that no float can hold.
-    return type(value) in (int, float) and -1e15 < value < 1e15
-
-
-def _is_box(entry: Any) -> bool:
-    return isinstance(entry, list) and len(entry) == 4 and all(map(_is_number, entry))

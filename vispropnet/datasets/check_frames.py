@@ -13,9 +13,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from vispropnet.datasets.check_videos import Video, leaves_folder
+from vispropnet.datasets.check_videos import Video
 from vispropnet.datasets.findings import Report
-from vispropnet.datasets.jpeg import JPEG_START, is_cut_jpeg
+from vispropnet.datasets.images import ImageError, header_size
+from vispropnet.datasets.jpeg import JPEG_START
+from vispropnet.datasets.values import name_fault
 from vispropnet.errors import UserError
 
 _EXIF_ORIENTATION = 0x0112
@@ -73,12 +75,12 @@ def check_frames(
     for frame in missing:
         where = frame.video.frame_place(frame.number)
         report.error('missing frame', f'there is no file {frame.path}', **where)
+    look = _look_deep if deep else _look
     bar = tqdm(total=len(to_open), desc=f'images in {folder}', disable=disable)
     with bar, ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
         for begin in range(0, len(to_open), _FRAMES_AHEAD):
             frames = to_open[begin : begin + _FRAMES_AHEAD]
-            look = _decode if deep else read_header
-            for frame, seen in zip(frames, pool.map(look, (f.path for f in frames)), strict=True):
+            for frame, seen in zip(frames, pool.map(look, frames), strict=True):
                 _report_frame(frame, seen, report)
                 bar.update()
     report.look_at(**{'frames': len(listed), 'images opened': len(to_open)})
@@ -88,7 +90,7 @@ def _listed(videos: Sequence[Video], folder: str | os.PathLike) -> Iterator[_Fra
     """Frames with a usable file name; the others were reported with the annotation file."""
     for video in videos:
         for number, name in enumerate(video.names or ()):
-            if isinstance(name, str) and name and not leaves_folder(name):
+            if name_fault(name) is None:
                 yield _Frame(video, number, os.path.join(folder, name))
 
 
@@ -105,6 +107,15 @@ def _files_in(folder: str) -> frozenset[str]:
             return frozenset(entry.name for entry in entries if entry.is_file())
     except (OSError, ValueError):  # no such folder, or a name that cannot be one
         return frozenset()
+
+
+def _look(frame: _Frame) -> str | tuple[int, int]:
+    return read_header(frame.path)
+
+
+def _look_deep(frame: _Frame) -> str | tuple[int, int]:
+    known = frame.video.known
+    return _decode(frame.path, (known.get('width'), known.get('height')))
 
 
 def _report_frame(frame: _Frame, seen: str | tuple[int, int], report: Report) -> None:
@@ -140,8 +151,14 @@ def read_header(path: str) -> str | tuple[int, int]:
         return _decode(path)  # a format that only OpenCV knows?
 
 
-def _decode(path: str) -> str | tuple[int, int]:
-    """Width and height of the decoded image, or what is wrong."""
+def _decode(
+    path: str, wanted: tuple[int | None, int | None] = (None, None)
+) -> str | tuple[int, int]:
+    """Width and height of the decoded image, or what is wrong.
+
+    Where the header tells other sides than those wanted, they are given, and nothing is decoded: a
+    small file may announce an image that does not fit into memory.
+    """
     try:
         with open(path, 'rb') as stream:
             content = stream.read()
@@ -149,10 +166,13 @@ def _decode(path: str) -> str | tuple[int, int]:
         return f'cannot be read: {error.strerror}'
     if not content:
         return 'the file is empty'
-    if is_cut_jpeg(content):
-        return 'cannot be read as an image: the JPEG is cut short'
     try:
+        found = header_size(content)
+        if None not in (found, *wanted) and sorted(found) != sorted(wanted):
+            return found
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    except ImageError as error:
+        return str(error)
     except cv2.error as error:
         return f'cannot be read as an image: {error.err}'
     if image is None:

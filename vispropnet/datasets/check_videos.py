@@ -10,10 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vispropnet.datasets.findings import Report, shown
+from vispropnet.datasets.values import MAX_SIDE, name_fault
 from vispropnet.fileio import read_json
-
-# The longest side of a JPEG.
-_MAX_SIDE = 65535
 
 
 @dataclass
@@ -209,9 +207,9 @@ def _check_video(video: Any, place: dict[str, Any], contents: Contents, report: 
         known['id'] = place['video_id'] = identity
     for key in ('height', 'width'):
         side = sound_integer(video, key, place, report)
-        if side is not None and not 0 < side <= _MAX_SIDE:
+        if side is not None and not 0 < side <= MAX_SIDE:
             report.error(
-                'structure', f'{key!r} must be from 1 to {_MAX_SIDE}, found {shown(side)}', **place
+                'structure', f'{key!r} must be from 1 to {MAX_SIDE}, found {shown(side)}', **place
             )
         elif side is not None:
             known[key] = side
@@ -243,9 +241,8 @@ def _check_names(video: Video, report: Report) -> None:
             text = f'a file name must be a string that is not empty, found {shown(name)}'
             report.error('structure', text, **video.place, frame=frame)
             continue
-        if leaves_folder(name):
-            text = 'the file name leads out of the image folder: expected one relative to it'
-            report.error('file name', text, **video.frame_place(frame))
+        if (fault := name_fault(name)) is not None:
+            report.error('file name', fault, **video.frame_place(frame))
         first = seen.setdefault(posixpath.normpath(name), frame)
         if first != frame:
             text = f'the same file as frame {first}'
@@ -267,15 +264,3 @@ def _natural_key(name: str) -> list[tuple[int, str]]:
     parts = re.split(r'([0-9]+)', name)
     parts[1::2] = [digits.lstrip('0') for digits in parts[1::2]]
     return [(len(part) if index % 2 else 0, part) for index, part in enumerate(parts)]
-
-
-def leaves_folder(name: str) -> bool:
-    """Tells file names that do not stay in the image folder.
-
-    Args:
-        name: A file name of a frame.
-
-    Returns:
-        Whether it is absolute or leads above the folder.
-    """
-    return os.path.isabs(name) or posixpath.normpath(name).split('/')[0] == '..'

@@ -1,17 +1,75 @@
-"""Telling a JPEG that was cut short: decoders fill the rest with grey and say nothing."""
+"""What the bytes of a JPEG say before it is decoded: its size, and whether it was cut short."""
 
 from __future__ import annotations
 
+import struct
+from typing import NamedTuple
+
 JPEG_START, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
 _START_OF_SCAN = 0xDA
-_STANDALONE_MARKERS = {0x01, *range(0xD0, 0xD8)}
+# The first and the last are no markers: what follows a coded 0xFF, and a fill byte.
+_WITHOUT_LENGTH = {0x00, 0x01, *range(0xD0, 0xD8), 0xFF}
+# Those between them define tables.
+_FRAME_MARKERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_SIDES = struct.Struct('>HH')
+
+
+class JpegLook(NamedTuple):
+    """What was seen of a JPEG.
+
+    Attributes:
+        size: Width and height as coded, in pixels, before a turn that its EXIF part may ask for;
+            None if no size stands before the coded image.
+        is_cut: Whether it has no end.
+    """
+
+    size: tuple[int, int] | None
+    is_cut: bool
+
+
+def look_at_jpeg(content: bytes) -> JpegLook | None:
+    """Looks at a JPEG without decoding it.
+
+    The end mark cannot occur in the coded image, but does at the end of a thumbnail in front of it.
+    It is wanted in the second half of the file. Decoders fill the rest of a JPEG without an end
+    with grey and say nothing.
+
+    Args:
+        content: Of the file.
+
+    Returns:
+        What was seen; None for what is no JPEG.
+    """
+    if not content.startswith(JPEG_START):
+        return None
+    position, size, last = 2, None, len(content) - 4
+    while position <= last:
+        if content[position] != 0xFF:
+            # Decoders pass over what stands between two parts.
+            position = content.find(b'\xff', position)
+            if position < 0:
+                position = len(content)
+            continue
+        marker = content[position + 1]
+        if marker == _START_OF_SCAN:
+            break
+        if marker in _WITHOUT_LENGTH:
+            # A fill byte may be followed by the marker itself.
+            position += 1 if marker == 0xFF else 2
+            continue
+        if marker in _FRAME_MARKERS and position + 9 <= len(content):
+            height, width = _SIDES.unpack_from(content, position + 5)
+            size = width, height
+            break
+        # A length counts itself; one that does not is damaged, and must not stand still here.
+        position += 2 + max(content[position + 2] << 8 | content[position + 3], 2)
+    # From the end, where it stands in all sound files.
+    is_cut = content.rfind(_JPEG_END, max(position, len(content) // 2)) < 0
+    return JpegLook(size, is_cut)
 
 
 def is_cut_jpeg(content: bytes) -> bool:
     """Says whether a file is a JPEG without an end.
-
-    The end mark cannot occur in the coded image, but does at the end of a thumbnail in front of it.
-    It is wanted in the second half of the file.
 
     Args:
         content: Of the file.
@@ -19,17 +77,5 @@ def is_cut_jpeg(content: bytes) -> bool:
     Returns:
         False for what is no JPEG, too.
     """
-    if not content.startswith(JPEG_START):
-        return False
-    position = 2
-    while content[position : position + 1] == b'\xff':
-        marker = content[position + 1] if position + 1 < len(content) else 0
-        if marker == _START_OF_SCAN:
-            break
-        if marker == 0xFF:  # a fill byte
-            position += 1
-        elif marker in _STANDALONE_MARKERS:
-            position += 2
-        else:
-            position += 2 + int.from_bytes(content[position + 2 : position + 4], 'big')
-    return content.find(_JPEG_END, max(position, len(content) // 2)) < 0
+    look = look_at_jpeg(content)
+    return look is not None and look.is_cut

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 MODES = ('random', 'ordered')
@@ -39,12 +41,15 @@ class ReferenceSampler:
         self._first = before[ends - video_lengths]
         self._last = before[ends]
 
-    def sample(self, key_frame: int, generator: np.random.Generator) -> int:
+    def sample(
+        self, key_frame: int, generator: np.random.Generator, without: Collection[int] = ()
+    ) -> int:
         """Gives the number of the reference frame.
 
         Args:
             key_frame: Number of the key frame.
             generator: Where random choices come from; unused by ``'ordered'``.
+            without: Frames not to be given, as if they had no annotation; never the key frame.
 
         Returns:
             Number of a frame of the same video.
@@ -52,6 +57,8 @@ class ReferenceSampler:
         video = self._video_of_frame[key_frame]
         first, last = int(self._first[video]), int(self._last[video])
         position = int(self._position[key_frame])
+        if without:
+            return self._sample_without(key_frame, generator, without)
         key_is_annotated = int(self._position[key_frame + 1]) > position
         others = last - first - key_is_annotated
         if others == 0:
@@ -63,3 +70,16 @@ class ReferenceSampler:
             if key_is_annotated and chosen >= position:
                 chosen += 1
         return int(self._annotated_frames[chosen])
+
+    def _sample_without(
+        self, key_frame: int, generator: np.random.Generator, without: Collection[int]
+    ) -> int:
+        video = self._video_of_frame[key_frame]
+        annotated = self._annotated_frames[self._first[video] : self._last[video]].tolist()
+        others = [frame for frame in annotated if frame != key_frame and frame not in without]
+        if not others:
+            return int(key_frame)
+        if self.mode == 'random':
+            return others[int(generator.integers(len(others)))]
+        earlier = [frame for frame in others if frame < key_frame]
+        return earlier[-1] if earlier else others[0]

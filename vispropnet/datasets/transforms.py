@@ -6,10 +6,9 @@ import mmcv
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs
-from mmengine import fileio
 
-from vispropnet.datasets.jpeg import is_cut_jpeg
-from vispropnet.errors import UserError
+from vispropnet.datasets.bad_frames import BadFrameError, frame_name
+from vispropnet.datasets.images import ImageError, ImageSizeError, decode_image
 from vispropnet.registry import TRANSFORMS
 
 
@@ -21,8 +20,8 @@ class LoadVideoFrame(BaseTransform):
         imdecode_backend: Decoder, as in ``mmcv.imfrombytes``.
 
     Raises:
-        UserError: if the file is missing, is no image, is cut short, or is not of the size that the
-            annotation file gives for its video.
+        BadFrameError: if the file is missing, is no image, is cut short, or is not of the size that
+            the annotation file gives for its video.
     """
 
     def __init__(self, imdecode_backend: str = 'cv2') -> None:
@@ -30,48 +29,50 @@ class LoadVideoFrame(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Adds ``img`` ((H, W, 3) uint8, BGR), ``img_shape`` and ``ori_shape`` to the results."""
-        place = (
-            f'frame {results["frame_id"]} of video {results["video_id"]} ({results["img_path"]})'
-        )
-        image = self._read(results['img_path'], place)
-        found, expected = image.shape[:2], (results['height'], results['width'])
-        if found != expected:
-            raise UserError(
-                f'{place}: the image is {found[1]}x{found[0]} pixels, '
-                f'the annotation file says {expected[1]}x{expected[0]}.'
-            )
-        results.update(img=image, img_shape=found, ori_shape=found)
+        place = frame_name(results)
+        width, height = results['width'], results['height']
+        content = self._read(results['img_path'], place)
+        try:
+            image = decode_image(content, width, height, self._decode)
+        except ImageSizeError as error:
+            raise BadFrameError(
+                f'{place}: {error}, the annotation file says {width}x{height}.'
+            ) from None
+        except ImageError as error:
+            raise BadFrameError(f'{place}: {error}.') from None
+        results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
         return results
 
-    def _read(self, path: str, place: str) -> np.ndarray:
+    def _decode(self, content: bytes) -> np.ndarray | None:
+        return mmcv.imfrombytes(content, backend=self.imdecode_backend)
+
+    def _read(self, path: str, place: str) -> bytes:
         try:
-            content = fileio.get(path)
+            with open(path, 'rb') as stream:
+                return stream.read()
         except FileNotFoundError:
-            raise UserError(
+            raise BadFrameError(
                 f'{place}: the file is listed in the annotation file but does not exist.'
             ) from None
         except OSError as error:
-            raise UserError(f'{place}: cannot be read: {error.strerror}.') from None
-        if is_cut_jpeg(content):
-            raise UserError(f'{place}: cannot be read as an image: the JPEG is cut short.')
-        try:
-            image = mmcv.imfrombytes(content, backend=self.imdecode_backend)
-        except Exception as error:  # decoders fail in ways of their own
-            raise UserError(f'{place}: cannot be read as an image: {error}.') from None
-        if image is None:
-            raise UserError(f'{place}: cannot be read as an image (damaged, or not one?).')
-        return image
+            raise BadFrameError(f'{place}: cannot be read: {error.strerror or error}.') from None
 
 
 @TRANSFORMS.register_module()
 class LoadTrackedAnnotations(LoadAnnotations):
-    """Loads boxes, labels, masks and the identities of a frame's objects."""
+    """Loads boxes, labels, masks and the identities of a frame's objects.
+
+    Raises:
+        BadFrameError: if the results say under ``fault`` that annotations of the frame are damaged.
+    """
 
     def __init__(self) -> None:
         super().__init__(with_bbox=True, with_mask=True)
 
     def transform(self, results: dict) -> dict:
         """Adds mmdet's annotation fields and ``gt_instances_ids`` ((N,) int64)."""
+        if results.get('fault'):
+            raise BadFrameError(f'{frame_name(results)}: {results["fault"]}')
         results = super().transform(results)
         results['gt_instances_ids'] = np.array(
             [one['instance_id'] for one in results['instances']], dtype=np.int64

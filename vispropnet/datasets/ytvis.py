@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from mmengine.dataset import BaseDataset, force_full_init
 from pycocotools import mask as mask_utils
 
-from vispropnet.datasets.annotation_file import read_annotation_file
+from vispropnet.datasets.annotation_file import MaskFaults, read_annotation_file
+from vispropnet.datasets.bad_frames import BadFrameError, BadFrames, check_policy, with_advice
 from vispropnet.datasets.randomness import global_seed, random_key
 from vispropnet.datasets.reference import ReferenceSampler
 from vispropnet.errors import UserError
@@ -38,11 +40,19 @@ class YouTubeVIS(BaseDataset):
         test_mode: Single frames instead of pairs.
         reference: ``'random'`` or ``'ordered'``, see
             :class:`~vispropnet.datasets.reference.ReferenceSampler`.
+        on_bad_sample: What to do about a frame that cannot be read or decoded, or whose masks are
+            damaged. ``'raise'`` stops with an error that names it. ``'skip'``, in training only,
+            takes another reference frame or another sample in its place, drawn from (seed, epoch,
+            sample) as everything else, and notes it on the sample for
+            :class:`~vispropnet.engine.bad_sample_hook.BadSampleHook`, which logs and counts. In
+            test mode a bad frame is always an error: tracks have an entry for each frame.
+        max_bad_fraction: What part of the frames may be skipped before it is an error after all;
+            one always may.
         hint: How to get this data; told to a user who does not have it.
         metainfo: As in ``BaseDataset``; ``classes`` and ``category_ids`` are taken from the file.
 
     Raises:
-        UserError: if files are missing or do not hang together.
+        UserError: if files are missing or do not hang together, or options do not fit.
     """
 
     def __init__(
@@ -53,10 +63,15 @@ class YouTubeVIS(BaseDataset):
         pipeline: Sequence[dict | Callable] = (),
         test_mode: bool = False,
         reference: str = 'random',
+        on_bad_sample: str = 'raise',
+        max_bad_fraction: float = 0.01,
         hint: str = '',
         metainfo: dict | None = None,
     ) -> None:
+        check_policy(on_bad_sample, max_bad_fraction, test_mode)
         self.reference = reference
+        self.on_bad_sample = on_bad_sample
+        self.max_bad_fraction = max_bad_fraction
         self.hint = hint
         super().__init__(
             ann_file=ann_file,
@@ -74,9 +89,11 @@ class YouTubeVIS(BaseDataset):
 
         Returns:
             One dict per frame, videos in file order: ``img_path, height, width, video_id,
-            frame_id, video_length, instances``.
+            frame_id, video_length, instances``; and ``fault`` where masks are damaged but may be
+            skipped.
         """
-        content = read_annotation_file(self.ann_file, self.hint)
+        faults: MaskFaults | None = {} if self.on_bad_sample == 'skip' else None
+        content = read_annotation_file(self.ann_file, self.hint, faults)
         if not os.path.isdir(self.data_prefix['img']):
             tail = f' {self.hint}' if self.hint else ''
             raise UserError(f'folder of frames not found: {self.data_prefix["img"]}.{tail}')
@@ -94,7 +111,11 @@ class YouTubeVIS(BaseDataset):
             objects[annotation['video_id']].append(annotation)
         frames = []
         for video in content['videos']:
-            frames.extend(self._video_frames(video, objects[video['id']], labels))
+            of_video = self._video_frames(video, objects[video['id']], labels)
+            for frame in of_video if faults else ():
+                if (video['id'], frame['frame_id']) in faults:
+                    frame['fault'] = faults[video['id'], frame['frame_id']]
+            frames.extend(of_video)
         self._index(frames, [len(video['file_names']) for video in content['videos']])
         return frames
 
@@ -133,7 +154,12 @@ class YouTubeVIS(BaseDataset):
 
     def _index(self, frames: list[dict], video_lengths: list[int]) -> None:
         annotated = np.array(
-            [any(not one['ignore_flag'] for one in frame['instances']) for frame in frames], bool
+            # A frame with damaged masks shows an object; it is found out when it is drawn.
+            [
+                'fault' in frame or any(not one['ignore_flag'] for one in frame['instances'])
+                for frame in frames
+            ],
+            bool,
         )
         self.video_lengths = np.array(video_lengths, dtype=np.int64)
         self._reference_sampler = ReferenceSampler(self.video_lengths, annotated, self.reference)
@@ -159,19 +185,59 @@ class YouTubeVIS(BaseDataset):
         Returns:
             In test mode what the pipeline makes of the frame. In training
             ``{name: {'key': ..., 'ref': ...}}`` for each ``name`` that the pipeline returns.
+
+        Raises:
+            BadFrameError: if a frame is bad, and none are to be skipped.
+            UserError: if more frames are bad than may be skipped, or all.
         """
         frame = int(self._samples[index])
         if self.test_mode:
-            return self.pipeline(self.get_data_info(frame))
+            try:
+                return self.pipeline(self.get_data_info(frame))
+            except BadFrameError as error:
+                raise with_advice(error, test_mode=True) from None
         generator = np.random.default_rng(random_key(index))
-        reference = self._reference_sampler.sample(frame, generator)
+        total = int(self.video_lengths.sum())
+        bad = BadFrames(
+            self.ann_file, total, self.max_bad_fraction, skip=self.on_bad_sample == 'skip'
+        )
+        for candidate in itertools.chain([frame], self._others(generator)):
+            # A frame may have been met before, as a reference.
+            pair = None if candidate in bad else self._pair(candidate, generator, bad)
+            if pair is not None:
+                if bad:
+                    bad.note(pair['data_samples']['key'])
+                return pair
+        raise bad.nothing_left()
+
+    def _others(self, generator: np.random.Generator) -> Iterator[int]:
+        """The key frames of all samples in random order, drawn when the first is asked for."""
+        yield from generator.permutation(self._samples).tolist()
+
+    def _pair(
+        self, frame: int, generator: np.random.Generator, bad: BadFrames
+    ) -> dict[str, dict] | None:
+        """Loads a key frame and a reference; None, and ``bad`` knows, if the key frame is bad."""
+        reference = self._reference_sampler.sample(frame, generator, bad)
         seed = int(generator.integers(2**32))
-        with global_seed(seed):
-            key = self.pipeline(self.get_data_info(frame))
-        # Again from the same seed, so that flips and scales agree within the pair.
-        with global_seed(seed):
-            ref = self.pipeline(self.get_data_info(reference))
-        return {name: {'key': key[name], 'ref': ref[name]} for name in key}
+        try:
+            with global_seed(seed):
+                key = self.pipeline(self.get_data_info(frame))
+        except BadFrameError as error:
+            bad.add(frame, error)
+            return None
+        # The key frame itself comes last; should it fail too by now, there is no other.
+        while reference not in bad:
+            try:
+                # Again from the same seed, so that flips and scales agree within the pair.
+                with global_seed(seed):
+                    ref = self.pipeline(self.get_data_info(reference))
+            except BadFrameError as error:
+                bad.add(reference, error)
+                reference = self._reference_sampler.sample(frame, generator, bad)
+                continue
+            return {name: {'key': key[name], 'ref': ref[name]} for name in key}
+        return None
 
     def get_data_info(self, idx: int) -> dict:
         """Gives what the annotation file says of one frame.

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
+from vispropnet.datasets.images import ImageError, ImageSizeError, decode_image
+from vispropnet.datasets.values import name_fault
 from vispropnet.errors import UserError
 
 
@@ -23,9 +24,13 @@ def frame_path(video: dict[str, Any], frame: int, images: Path) -> Path:
         The file.
 
     Raises:
-        UserError: if it is missing.
+        UserError: if it is missing, or its name leads out of the folder.
     """
-    path = images / video['file_names'][frame]
+    name = video['file_names'][frame]
+    fault = name_fault(name)
+    if fault is not None:
+        raise UserError(f'video {video["id"]}, frame {frame} ({name!r}): {fault}.')
+    path = images / name
     if not path.is_file():
         raise UserError(
             f'video {video["id"]}, frame {frame}: {path} not found; is {images} the folder the '
@@ -50,12 +55,14 @@ def read_frame(video: dict[str, Any], frame: int, images: Path) -> np.ndarray:
     """
     path = frame_path(video, frame, images)
     where = f'video {video["id"]}, frame {frame}: {path}'
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise UserError(f'{where} is not a readable picture (truncated or damaged?).')
-    if picture.shape[:2] != (video['height'], video['width']):
+    try:
+        return decode_image(path.read_bytes(), video['width'], video['height'])
+    except ImageSizeError as error:
         raise UserError(
-            f'{where} is {picture.shape[1]} × {picture.shape[0]}, but the annotation file says '
+            f'{where} is {error.width} × {error.height}, but the annotation file says '
             f'{video["width"]} × {video["height"]}.'
-        )
-    return picture
+        ) from None
+    except ImageError as error:
+        raise UserError(f'{where} is not a readable picture: {error}.') from None
+    except OSError as error:
+        raise UserError(f'{where} cannot be read: {error.strerror}.') from None

@@ -11,6 +11,7 @@ import numpy as np
 from pycocotools import mask as mask_utils
 from scipy.optimize import linear_sum_assignment
 
+from vispropnet.datasets.findings import shown as in_words
 from vispropnet.datasets.rle import checked_rles
 from vispropnet.errors import UserError
 from vispropnet.evaluation.result_file import iter_results, key_fault
@@ -180,7 +181,11 @@ def _take_numbers(known, tracks):
 
 def _propagated_frames(entry, video, where):
     count = len(video['file_names'])
-    propagated = entry.get('propagated') or [False] * count
+    propagated = entry.get('propagated')
+    if propagated in (None, []):
+        return [False] * count
+    if not isinstance(propagated, list):
+        raise UserError(f"{where}: 'propagated' must be a list, found {in_words(propagated)}.")
     if len(propagated) != count:
         raise UserError(
             f"{where}: 'propagated' has {len(propagated)} entries, but video {video['id']} has "

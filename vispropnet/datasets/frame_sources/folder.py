@@ -22,6 +22,7 @@ from vispropnet.datasets.frame_sources.source import (
     some_of,
 )
 from vispropnet.datasets.jpeg import is_cut_jpeg
+from vispropnet.datasets.png import is_cut_png
 from vispropnet.errors import UserError
 
 # fmt: off
@@ -30,7 +31,6 @@ IMAGE_SUFFIXES = frozenset((
     '.png', '.pnm', '.ppm', '.ras', '.tif', '.tiff', '.webp',
 ))
 # fmt: on
-_PNG_START, _PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND'
 _MAX_THREADS = 16
 
 
@@ -199,7 +199,7 @@ def _decode(path: Path) -> np.ndarray | str:
         return str(error.strerror)
     if is_cut_jpeg(content):
         return 'the JPEG is cut short'
-    if content.startswith(_PNG_START) and _PNG_END not in content:
+    if is_cut_png(content):
         return 'the PNG is cut short'
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)

@@ -1,0 +1,73 @@
+import logging
+from types import SimpleNamespace
+
+import pytest
+from mmdet.structures import DetDataSample
+
+from vispropnet.datasets.bad_frames import METAINFO_KEY
+from vispropnet.engine import bad_sample_hook
+from vispropnet.engine.bad_sample_hook import BadSampleHook
+from vispropnet.errors import UserError
+
+
+def told(frame, file='a.json', limit=2):
+    message = f'frame {frame} of video 7 ({frame}.jpg): damaged.'
+    return dict(file=file, frames=200, limit=limit, frame=frame, message=message)
+
+
+def batch(*found):
+    """A batch of pairs, one for each list of bad frames."""
+    samples = [DetDataSample(metainfo={METAINFO_KEY: list(one)} if one else {}) for one in found]
+    return dict(inputs={}, data_samples=dict(key=samples, ref=[DetDataSample()] * len(samples)))
+
+
+@pytest.fixture
+def runner():
+    return SimpleNamespace(logger=logging.getLogger('test_bad_sample_hook'))
+
+
+def test_each_bad_frame_is_logged_once(runner, caplog):
+    hook = BadSampleHook()
+    hook.before_train_iter(runner, 0, batch([], [told(3)]))
+    hook.before_train_iter(runner, 1, batch([told(3), told(4)], [told(3, 'b.json')]))
+    hook.before_train_iter(runner, 2, batch([told(4)]))
+    hook.after_train_epoch(runner)
+    assert caplog.messages == [
+        'bad frame left out (1 so far; max_bad_fraction allows 2 of 200): '
+        'frame 3 of video 7 (3.jpg): damaged.',
+        'bad frame left out (2 so far; max_bad_fraction allows 2 of 200): '
+        'frame 4 of video 7 (4.jpg): damaged.',
+        'bad frame left out (1 so far; max_bad_fraction allows 2 of 200): '
+        'frame 3 of video 7 (3.jpg): damaged.',
+    ]
+    caplog.clear()
+    hook.after_train(runner)
+    assert caplog.messages == [
+        '2 of 200 frames of a.json could not be used in this training.',
+        '1 of 200 frames of b.json could not be used in this training.',
+    ]
+
+
+def test_too_many_bad_frames_end_training(runner):
+    hook = BadSampleHook()
+    hook.before_train_iter(runner, 0, batch([told(1), told(2)]))
+    with pytest.raises(UserError) as caught:
+        hook.before_train_iter(runner, 1, batch([told(3)]))
+    message = str(caught.value)
+    assert 'annotation file a.json: 3 of 200 frames turned out bad' in message
+    for frame in (1, 2, 3):
+        assert f'frame {frame} of video 7' in message
+
+
+def test_what_the_ranks_found_is_put_together(runner, monkeypatch):
+    others = [told(2), told(3)]
+    monkeypatch.setattr(bad_sample_hook, 'all_gather_object', lambda own: [own, others])
+    hook = BadSampleHook()
+    hook.before_train_iter(runner, 0, batch([told(1)]))
+    with pytest.raises(UserError, match='3 of 200 frames'):
+        hook.after_train_epoch(runner)
+
+
+@pytest.mark.parametrize('data', [None, {}, {'data_samples': [DetDataSample()]}])
+def test_batches_of_other_data_sets_pass(runner, data):
+    BadSampleHook().before_train_iter(runner, 0, data)

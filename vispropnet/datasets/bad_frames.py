@@ -1,0 +1,164 @@
+"""Frames that cannot be used: one error that names them, and how many a data set may have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from vispropnet.datasets.values import is_number
+from vispropnet.errors import UserError
+
+ACTIONS = ('raise', 'skip')
+# Key of a training sample's meta information: what was left out on the way to it.
+METAINFO_KEY = 'bad_frames'
+_MOST_TOLD = 5
+
+
+class BadFrameError(UserError):
+    """A frame cannot be read, or what is annotated in it cannot be used."""
+
+
+def frame_name(info: Mapping[str, Any]) -> str:
+    """Names a frame for a message.
+
+    Args:
+        info: As from ``YouTubeVIS.get_data_info``.
+
+    Returns:
+        Its position in the video, the video's id and the file.
+    """
+    return f'frame {info["frame_id"]} of video {info["video_id"]} ({info["img_path"]})'
+
+
+def check_policy(on_bad_sample: Any, max_bad_fraction: Any, test_mode: bool) -> None:
+    """Checks what a data set is told to do with bad samples.
+
+    Args:
+        on_bad_sample: One of ``ACTIONS``.
+        max_bad_fraction: Within [0, 1].
+        test_mode: Whether the data set gives single frames.
+
+    Raises:
+        UserError: for other values, or if frames of a test are to be left out.
+    """
+    if on_bad_sample not in ACTIONS:
+        raise UserError(f"on_bad_sample must be 'raise' or 'skip', got {on_bad_sample!r}.")
+    if not is_number(max_bad_fraction) or not 0 <= max_bad_fraction <= 1:
+        raise UserError(f'max_bad_fraction must be within [0, 1], got {max_bad_fraction!r}.')
+    if test_mode and on_bad_sample == 'skip':
+        raise UserError(
+            "on_bad_sample='skip' is for training only: in validation and test every frame of a "
+            'video counts.'
+        )
+
+
+def too_many(file: str, frames: int, limit: int, messages: Sequence[str]) -> UserError:
+    """Makes the error for more bad frames than are allowed.
+
+    Args:
+        file: The annotation file.
+        frames: How many frames it has.
+        limit: How many bad ones are allowed.
+        messages: What is wrong, one for each bad frame found.
+
+    Returns:
+        The error; it tells the first few.
+    """
+    return UserError(
+        f'annotation file {file}: {len(messages)} of {frames} frames turned out bad so far; '
+        f'max_bad_fraction allows {limit}:\n{_first_of(messages)}'
+        'Mend them (tools/check_data.py CONFIG --deep lists all), or allow more with '
+        'train_dataloader.dataset.max_bad_fraction.'
+    )
+
+
+def with_advice(error: BadFrameError, test_mode: bool) -> BadFrameError:
+    """Adds to an error what its owner can do.
+
+    Args:
+        error: What is wrong with a frame.
+        test_mode: Whether it was wanted for validation or test, where no frame can be left out.
+
+    Returns:
+        The error to raise instead.
+    """
+    advice = 'Mend the file (tools/check_data.py CONFIG --deep lists all such files)'
+    if not test_mode:
+        advice += (
+            ', or train on other samples instead: --cfg-options '
+            'train_dataloader.dataset.on_bad_sample=skip'
+        )
+    return BadFrameError(f'{error}\n{advice}.')
+
+
+class BadFrames:
+    """The bad frames met on the way to one sample.
+
+    Args:
+        file: The annotation file.
+        frames: How many frames the data set has.
+        max_fraction: What part of them may be bad; one may always be.
+        skip: Whether they are left out; otherwise the first one is an error.
+    """
+
+    def __init__(self, file: str, frames: int, max_fraction: float, skip: bool) -> None:
+        self._file = file
+        self._frames = frames
+        self._skip = skip
+        self._limit = max(1, int(max_fraction * frames))
+        self._messages: dict[int, str] = {}
+
+    def __contains__(self, frame: int) -> bool:
+        return frame in self._messages
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._messages)
+
+    def add(self, frame: int, error: BadFrameError) -> None:
+        """Takes in a bad frame.
+
+        Args:
+            frame: Number of the frame in the data set.
+            error: What is wrong with it.
+
+        Raises:
+            UserError: if none are to be left out, or not so many.
+        """
+        if not self._skip:
+            raise with_advice(error, test_mode=False) from None
+        self._messages[frame] = str(error)
+        if len(self._messages) > self._limit:
+            messages = list(self._messages.values())
+            raise too_many(self._file, self._frames, self._limit, messages) from None
+
+    def nothing_left(self) -> UserError:
+        """Makes the error for a data set without a sample that can be used."""
+        return UserError(
+            f'annotation file {self._file}: none of its frames can be trained on:\n'
+            f'{_first_of(list(self._messages.values()))}'
+            'Mend them (tools/check_data.py CONFIG --deep lists all).'
+        )
+
+    def note(self, sample: Any) -> None:
+        """Puts on a sample which frames were left out.
+
+        The main process learns of them this way
+        (:class:`~vispropnet.engine.bad_sample_hook.BadSampleHook`).
+
+        Args:
+            sample: The key frame's ``DetDataSample``.
+        """
+        told = dict(file=self._file, frames=self._frames, limit=self._limit)
+        found = [
+            dict(told, frame=frame, message=message) for frame, message in self._messages.items()
+        ]
+        sample.set_metainfo({METAINFO_KEY: found})
+
+
+def _first_of(messages: Sequence[str]) -> str:
+    lines = [f'  {message}\n' for message in messages[:_MOST_TOLD]]
+    more = len(messages) - _MOST_TOLD
+    return ''.join(lines) + (f'  and {more} more\n' if more > 0 else '')

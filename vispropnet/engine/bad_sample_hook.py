@@ -1,0 +1,85 @@
+"""Logging and counting of the frames that a data set left out, over all workers and ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from mmengine.dist import all_gather_object
+from mmengine.hooks import Hook
+
+from vispropnet.datasets.bad_frames import METAINFO_KEY, too_many
+from vispropnet.registry import HOOKS
+
+
+@HOOKS.register_module()
+class BadSampleHook(Hook):
+    """Logs each frame that training could not use once, and ends training when there are too many.
+
+    Data sets with ``on_bad_sample='skip'`` tell on the samples what they left out
+    (:class:`~vispropnet.datasets.bad_frames.BadFrames`). Each rank counts what its samples tell;
+    after each epoch all ranks know of all. A resumed run counts anew.
+    """
+
+    def __init__(self) -> None:
+        # By annotation file, then by number of the frame.
+        self._found: dict[str, dict[int, dict[str, Any]]] = {}
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch: dict | None = None) -> None:
+        """Takes in what the samples of a batch tell.
+
+        Args:
+            runner: The runner; its logger gets a warning for each new frame.
+            batch_idx: Not used.
+            data_batch: As from the loader.
+
+        Raises:
+            UserError: if more frames are bad than the data set allows.
+        """
+        for sample in _key_samples(data_batch):
+            self._take(runner, sample.get(METAINFO_KEY, ()))
+
+    def after_train_epoch(self, runner) -> None:
+        """Brings together what the ranks found.
+
+        Args:
+            runner: The runner.
+
+        Raises:
+            UserError: on all ranks, if they found more bad frames than the data set allows.
+        """
+        own = [one for frames in self._found.values() for one in frames.values()]
+        for found in all_gather_object(own):
+            self._take(runner, found)
+
+    def after_train(self, runner) -> None:
+        """Tells how many frames were left out.
+
+        Args:
+            runner: The runner.
+        """
+        for file, frames in self._found.items():
+            total = next(iter(frames.values()))['frames']
+            runner.logger.warning(
+                f'{len(frames)} of {total} frames of {file} could not be used in this training.'
+            )
+
+    def _take(self, runner, found: Iterable[dict[str, Any]]) -> None:
+        for one in found:
+            frames = self._found.setdefault(one['file'], {})
+            if one['frame'] in frames:
+                continue
+            frames[one['frame']] = one
+            runner.logger.warning(
+                f'bad frame left out ({len(frames)} so far; max_bad_fraction allows '
+                f'{one["limit"]} of {one["frames"]}): {one["message"]}'
+            )
+            if len(frames) > one['limit']:
+                messages = [known['message'] for known in frames.values()]
+                raise too_many(one['file'], one['frames'], one['limit'], messages)
+
+
+def _key_samples(batch: Any) -> list[Any]:
+    """The samples of key frames in a batch of pairs; none in what is no such batch."""
+    samples = batch.get('data_samples') if isinstance(batch, dict) else None
+    return samples.get('key', []) if isinstance(samples, dict) else []
