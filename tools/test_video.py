@@ -32,20 +32,21 @@ def main() -> None:
     args = parse_args()
     export_local_rank(args)
     with report_user_errors():
-        from vispropnet.apis.running import end_rank, test
+        from vispropnet.apis.ranks import rank_work
+        from vispropnet.apis.running import test
 
-        test(
-            args.config,
-            args.checkpoint,
-            args.out,
-            evaluate=args.eval is not None,
-            metrics_out=args.metrics_out,
-            show_dir=args.show_dir,
-            launcher=args.launcher,
-            overrides=args.cfg_options,
-            trust_checkpoint=args.trust_checkpoint,
-        )
-        end_rank()
+        with rank_work():
+            test(
+                args.config,
+                args.checkpoint,
+                args.out,
+                evaluate=args.eval is not None,
+                metrics_out=args.metrics_out,
+                show_dir=args.show_dir,
+                launcher=args.launcher,
+                overrides=args.cfg_options,
+                trust_checkpoint=args.trust_checkpoint,
+            )
 
 
 if __name__ == '__main__':

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from vispropnet.apis.command_line import add_run_options, export_local_rank
-from vispropnet.errors import Stopped, report_user_errors
+from vispropnet.errors import report_user_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -55,9 +55,10 @@ def main() -> None:
     args = parse_args()
     export_local_rank(args)
     with report_user_errors():
-        from vispropnet.apis.running import end_rank, train
+        from vispropnet.apis.ranks import rank_work
+        from vispropnet.apis.running import train
 
-        try:
+        with rank_work():
             train(
                 args.config,
                 work_dir=args.work_dir,
@@ -70,10 +71,6 @@ def main() -> None:
                 channels_last=args.channels_last,
                 compile_backbone=args.compile,
             )
-        except Stopped as stop:
-            end_rank(stop)
-            raise
-        end_rank()
 
 
 if __name__ == '__main__':

@@ -383,22 +383,6 @@ def test_two_ranks_train_validate_and_test_like_one(trained, pytestconfig, shape
     assert results[0] == results[1]
 
 
-def test_a_rank_ends_before_it_is_torn_down(run_python, tmp_path):
-    """Torn down, a process with gloo's threads aborted now and then after its work was done."""
-    code = (
-        'import atexit, torch\n'
-        'from vispropnet.apis.running import end_rank\n'
-        'end_rank()  # no ranks: nothing happens\n'
-        f"store = 'file://{tmp_path / 'store'}'\n"
-        "torch.distributed.init_process_group('gloo', init_method=store, rank=0, world_size=1)\n"
-        "atexit.register(print, 'torn down')\n"
-        "print('done')\n"
-        'end_rank()\n'
-    )
-    done = run_python('-c', code)
-    assert done.returncode == 0 and done.stdout.splitlines()[-1] == 'done'
-
-
 def test_copies_to_a_gpu_go_on_in_the_background(small):
     config = load_config(small, ['val_dataloader.pin_memory=False'])
     copy_in_the_background(config)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from vispropnet.engine.acceleration import (
 )
 from vispropnet.engine.runner import VISRunner
 from vispropnet.engine.whole_files import find_resumable
-from vispropnet.errors import Stopped, UserError
+from vispropnet.errors import UserError
 from vispropnet.evaluation.average_precision import format_table
 from vispropnet.evaluation.result_file import check_folder, check_writable
 from vispropnet.fileio import read_json, write_json
@@ -163,26 +162,6 @@ def _find_newest(cfg: Config) -> str | None:
     elif passed_over:
         print(f'Going on from an older checkpoint: {newest}.', file=sys.stderr)
     return newest and str(newest)
-
-
-def end_rank(stop: Stopped | None = None) -> None:
-    """Ends the process of a rank whose work is done; without ranks it does nothing.
-
-    Left to tear itself down, a process with gloo's threads aborts now and then, long after its work
-    is done, and torchrun then takes the whole run for failed.
-
-    Args:
-        stop: What stopped the work, if it was stopped.
-    """
-    if not torch.distributed.is_initialized():
-        return
-    if stop is not None and is_main_process():
-        print(stop, file=sys.stderr)
-    torch.distributed.destroy_process_group()
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0 if stop is None else stop.status)
 
 
 def _report(
