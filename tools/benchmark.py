@@ -30,6 +30,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     _add_evaluate(commands)
     _add_postprocess(commands)
     _add_memory(commands)
+    _add_safety(commands)
     return parser.parse_args(arguments)
 
 
@@ -211,6 +212,21 @@ def _add_memory(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--device', help='cpu or cuda (cuda where there is one)')
 
 
+def _add_safety(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        'safety',
+        parents=[_shared_options((640, 360), 'the model pads them')],
+        help='what checks and checkpoints cost a training step, beside a step without',
+    )
+    parser.add_argument('--config', default=str(CONFIG), help='whose (%(default)s)')
+    for name, default, what in (
+        ('--batch-size', 2, 'pairs'),
+        ('--objects', 2, 'in a frame'),
+        ('--every', 1000, 'training steps from one checkpoint to the next'),
+    ):
+        parser.add_argument(name, type=int, default=default, help=f'{what} (%(default)s)')
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command."""
     options = vars(parse_args(arguments))
@@ -244,6 +260,11 @@ def main(arguments: list[str] | None = None) -> None:
             from vispropnet.benchmarks import memory as video_memory
 
             video_memory.benchmark(video_memory.Settings(**options))
+        elif command == 'safety':
+            from vispropnet.benchmarks import safety
+
+            settings = safety.SafetySettings(baseline=options['config'], **options)
+            safety.benchmark_safety(settings, repeats)
         elif command == 'train':
             from vispropnet.benchmarks import train_step
 
