@@ -1,8 +1,10 @@
 """Frames as disks and strangers leave them: arrays of the right size, or a UserError."""
 
 import io
+import random
 import struct
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.faults.damage import DAMAGES, truncate
 from vispropnet.datasets.transforms import LoadVideoFrame
 from vispropnet.errors import UserError
 from vispropnet.visualization.frames import read_frame
@@ -114,6 +117,26 @@ def test_damaged_bytes(tmp_path, kind, seed):
         begin = int(rng.integers(len(content)))
         content[begin : begin + 100] = bytes(len(content[begin : begin + 100]))
     read_both(tmp_path, bytes(content))
+
+
+KINDS = ('.jpg', '.png', '.bmp', '.webp', '.tiff', '.jp2', '.ppm')
+
+
+@pytest.mark.parametrize('number', [140, pytest.param(10_500, marks=pytest.mark.slow)])
+def test_files_damaged_in_every_way(tmp_path, number):
+    outcomes, rng = Counter(), random.Random(number)
+    sound = {kind: sound_image(kind) for kind in KINDS}
+    for index in range(number):
+        kind, damage = KINDS[index % len(KINDS)], DAMAGES[index // len(KINDS) % len(DAMAGES)]
+        content = bytearray(sound[kind])
+        damage(content, rng)
+        training, drawing = read_both(tmp_path, bytes(content))
+        assert isinstance(training, str) == isinstance(drawing, str)
+        refused = isinstance(training, str)
+        outcomes[kind, 'refused' if refused else 'read'] += 1
+        # What is cut in the middle would be filled up with grey.
+        assert refused or damage is not truncate or len(content) > 0.99 * len(sound[kind])
+    print({' '.join(key): value for key, value in sorted(outcomes.items())})
 
 
 @pytest.mark.parametrize('part', [0.0, 0.01, 0.1, 0.5, 0.9, 0.99])
