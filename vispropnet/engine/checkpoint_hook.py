@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from pathlib import Path
+from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
@@ -37,6 +38,19 @@ class WholeCheckpointHook(CheckpointHook):
         if is_main_process():
             Path(runner.work_dir, INTERRUPTED).unlink(missing_ok=True)
 
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, float]) -> None:
+        backend = self.file_backend
+        self.file_backend = later = _RemovesLater(backend)
+        try:
+            super()._save_best_checkpoint(runner, metrics)
+        finally:
+            self.file_backend = backend
+        own = vars(self)
+        kept = {own.get('best_ckpt_path'), *own.get('best_ckpt_path_dict', {}).values()}
+        # Validated again after an interruption, the best one may have the name it had.
+        for path in later.removed - kept:
+            backend.remove(path)
+
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         dropped = []
         if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
@@ -64,3 +78,17 @@ class WholeCheckpointHook(CheckpointHook):
         for one in dropped:
             Path(self.out_dir, self.filename_tmpl.format(one)).unlink(missing_ok=True)
         Path(runner.work_dir, INTERRUPTED).unlink(missing_ok=True)
+
+
+class _RemovesLater:
+    """A file backend that only notes what is to be removed."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+        self.removed: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def remove(self, path: str) -> None:
+        self.removed.add(path)

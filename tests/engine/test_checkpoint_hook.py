@@ -1,0 +1,66 @@
+"""The best checkpoint is never lost to the next one."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from mmengine.logging import MessageHub
+
+from vispropnet.engine.checkpoint_hook import WholeCheckpointHook
+from vispropnet.errors import UserError
+
+
+@pytest.fixture
+def runner(tmp_path):
+    """Writes empty checkpoints, until ``full`` is set."""
+
+    def save(out_dir, filename, **more):
+        if runner.full:
+            raise UserError('no room')
+        Path(out_dir, filename).touch()
+
+    runner = SimpleNamespace(
+        work_dir=str(tmp_path),
+        message_hub=MessageHub(str(tmp_path)),
+        logger=SimpleNamespace(info=lambda text: None),
+        epoch=0,
+        iter=0,
+        save_checkpoint=save,
+        full=False,
+    )
+    return runner
+
+
+def files(runner):
+    return sorted(path.name for path in Path(runner.work_dir).glob('*.pth'))
+
+
+def validate(hook, runner, epoch, **figures):
+    runner.epoch = epoch
+    hook.after_val_epoch(runner, figures)
+
+
+@pytest.mark.parametrize('names', [['mAP'], ['mAP', 'AP50']])
+def test_best_is_removed_after_the_new_one_is_there(runner, names):
+    hook = WholeCheckpointHook(save_best=names, rule='greater')
+    hook.before_train(runner)
+    validate(hook, runner, 1, mAP=0.2, AP50=0.5)
+    first = sorted(f'best_{name}_epoch_1.pth' for name in names)
+    assert files(runner) == first
+    validate(hook, runner, 2, mAP=0.3, AP50=0.4)
+    second = sorted(['best_mAP_epoch_2.pth', *(set(first) - {'best_mAP_epoch_1.pth'})])
+    assert files(runner) == second
+    # The disk is full: what was best is kept.
+    runner.full = True
+    with pytest.raises(UserError, match='no room'):
+        validate(hook, runner, 3, mAP=0.4, AP50=0.4)
+    assert files(runner) == second
+
+
+def test_best_of_the_same_epoch_is_written_anew(runner):
+    """As after a validation that was cut, and is done again."""
+    hook = WholeCheckpointHook(save_best='mAP', rule='greater')
+    hook.before_train(runner)
+    validate(hook, runner, 1, mAP=0.2)
+    validate(hook, runner, 1, mAP=0.3)
+    assert files(runner) == ['best_mAP_epoch_1.pth']
