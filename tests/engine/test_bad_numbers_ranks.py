@@ -1,9 +1,6 @@
 """Bad numbers on one of several ranks."""
 
 import math
-import os
-import socket
-from datetime import timedelta
 
 import pytest
 import torch
@@ -11,22 +8,14 @@ from mmengine.logging import MessageHub
 from mmengine.model import MMDistributedDataParallel
 
 from tests.engine.test_bad_numbers import step, watched
+from tests.ranks import join_two
 from vispropnet.engine.bad_numbers import BadNumbersHook
 from vispropnet.errors import Stopped
 
 
 def on_rank(rank, folder):
     """What one of two processes does; leaves its weights and its message in ``folder``."""
-    if 'lo' in [name for _, name in socket.if_nameindex()]:
-        os.environ['GLOO_SOCKET_IFNAME'] = 'lo'
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        'gloo',
-        init_method=f'file://{folder}/meeting',
-        rank=rank,
-        world_size=2,
-        timeout=timedelta(seconds=60),  # a rank left waiting fails the test
-    )
+    join_two(rank, folder)
     MessageHub.get_instance('test_bad_numbers_ranks')
 
     def wrap(model):

@@ -1,8 +1,5 @@
 import json
-import os
-import socket
 import zipfile
-from datetime import timedelta
 from types import MappingProxyType
 
 import pytest
@@ -12,6 +9,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 
+from tests.ranks import join_two
 from vispropnet.errors import UserError
 from vispropnet.evaluation.result_file import read_results
 from vispropnet.evaluation.ytvis_metric import YouTubeVISMetric
@@ -195,16 +193,7 @@ def test_frames_out_of_order_or_left_out(tmp_path):
 
 def on_rank(rank, folder, sharing):
     """What one of two processes does; leaves what it saw in ``folder``."""
-    if 'lo' in [name for _, name in socket.if_nameindex()]:
-        os.environ['GLOO_SOCKET_IFNAME'] = 'lo'
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        'gloo',
-        init_method=f'file://{folder}/meeting',
-        rank=rank,
-        world_size=2,
-        timeout=timedelta(seconds=60),  # a rank left waiting fails the test
-    )
+    join_two(rank, folder)
     lengths = {1: 2, 2: 3, 5: 1}
     metric = YouTubeVISMetric(f'{folder}/truth.json', outfile=f'{folder}/out.json')
     seen = []
