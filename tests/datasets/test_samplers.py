@@ -36,3 +36,26 @@ def test_ranks_together_draw_every_frame_once_in_order(monkeypatch, world_size):
         assert frames == sorted(frames)
         drawn += frames
     assert sorted(drawn) == list(range(11))
+
+
+@pytest.mark.parametrize('world_size', [1, 2, 3])
+def test_each_iteration_trains_on_the_same_samples_for_any_number_of_ranks(monkeypatch, world_size):
+    """Six pairs an iteration in all; what is random about a pair goes with its key."""
+    keys = []
+    for rank in range(world_size):
+        monkeypatch.setattr(
+            'mmengine.dataset.sampler.get_dist_info', lambda rank=rank: (rank, world_size)
+        )
+        sampler = SeededSampler(range(24), shuffle=True, seed=4)
+        keys.append([random_key(index) for index in sampler])
+    alone = [random_key(index) for index in shuffled_alone(monkeypatch)]
+    of_each = 6 // world_size
+    for iteration in range(4):
+        own = slice(iteration * of_each, (iteration + 1) * of_each)
+        drawn = [key for rank in keys for key in rank[own]]
+        assert sorted(drawn) == sorted(alone[iteration * 6 : iteration * 6 + 6])
+
+
+def shuffled_alone(monkeypatch):
+    monkeypatch.setattr('mmengine.dataset.sampler.get_dist_info', lambda: (0, 1))
+    return list(SeededSampler(range(24), shuffle=True, seed=4))
