@@ -1,5 +1,7 @@
 """UserError: its text, and what tools make of it."""
 
+import errno
+import os
 import pickle
 
 import pytest
@@ -119,3 +121,47 @@ def test_output_that_nobody_reads_any_more(run_python):
     )
     done = run_python('-c', code, check=False)
     assert (done.returncode, done.stderr) == (141, '')
+
+
+@pytest.mark.parametrize(
+    ('number', 'words'),
+    [
+        (errno.ENOSPC, 'No space left on device. Free some space'),
+        (errno.EDQUOT, 'Disk quota exceeded. Free some space'),
+        (errno.EFBIG, 'File too large. Raise the limit'),
+        (errno.EROFS, 'Read-only file system. Write to a folder'),
+        (errno.EIO, 'Input/output error. The disk'),
+    ],
+)
+def test_faults_of_the_disk_are_one_line(capsys, number, words):
+    for names, place in ((('a.json',), 'a.json'), ((), 'reading or writing failed')):
+        with pytest.raises(SystemExit) as exit, report_user_errors():
+            raise OSError(number, os.strerror(number), *names)
+        assert exit.value.code == 2
+        told = capsys.readouterr().err
+        assert told.startswith(f'error: {place}: {words}') and told.count('\n') == 1
+
+
+@pytest.mark.parametrize(
+    'error', [OSError(errno.EACCES, 'denied'), FileNotFoundError(errno.ENOENT, 'x'), OSError('x')]
+)
+def test_other_errors_of_the_system_pass_through(capsys, error):
+    with pytest.raises(OSError) as caught, report_user_errors():
+        raise error
+    assert caught.value is error
+    assert capsys.readouterr() == ('', '')
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs a device that is always full')
+def test_output_to_a_full_disk(run_python):
+    code = (
+        'import os\n'
+        'from vispropnet.errors import report_user_errors\n'
+        "os.dup2(os.open('/dev/full', os.O_WRONLY), 1)\n"
+        'with report_user_errors():\n'
+        "    print('x' * 100000, flush=True)\n"
+    )
+    done = run_python('-c', code, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith('error: reading or writing failed: No space left on device.')
+    assert done.stderr.count('\n') == 1

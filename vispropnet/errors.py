@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Iterator
+
+# What the disk says no to, and what helps.
+_DISK_FAULTS = {
+    errno.ENOSPC: 'Free some space, or write to another disk.',
+    errno.EDQUOT: 'Free some space, have the quota raised, or write to another disk.',
+    errno.EFBIG: 'Raise the limit on the size of files (ulimit -f), or write to another disk.',
+    errno.EROFS: 'Write to a folder that can be written to.',
+    errno.EIO: 'The disk or the network to it may be failing; use another one.',
+}
 
 
 class UserError(Exception):
@@ -44,9 +54,11 @@ class Stopped(UserError):
 def report_user_errors() -> Iterator[None]:
     """Turns a :class:`UserError` into one message on stderr and exit status 2.
 
+    So does an ``OSError`` of a disk that is full, read-only or failing.
+
     Raises:
-        SystemExit: with status 2 for a ``UserError``, its own for :class:`Stopped`, 130 for Ctrl-C,
-            141 for output that nobody reads any more.
+        SystemExit: with status 2 for a ``UserError`` and a fault of the disk, its own for
+            :class:`Stopped`, 130 for Ctrl-C, 141 for output that nobody reads any more.
     """
     try:
         yield
@@ -58,8 +70,23 @@ def report_user_errors() -> Iterator[None]:
         raise SystemExit(2) from None
     except BrokenPipeError:
         # Whoever read the output has seen enough (`| head`); closing must not complain either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         raise SystemExit(141) from None
+    except OSError as error:
+        if error.errno not in _DISK_FAULTS:
+            raise
+        what = 'reading or writing failed' if error.filename is None else error.filename
+        reason = f'{os.strerror(error.errno)}. {_DISK_FAULTS[error.errno]}'
+        print(f'error: {what}: {reason}', file=sys.stderr, flush=True)
+        try:
+            sys.stdout.flush()
+        except OSError:  # it was the output: closing must not complain again
+            _drop_output()
+        raise SystemExit(2) from None
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr, flush=True)
         raise SystemExit(130) from None
+
+
+def _drop_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

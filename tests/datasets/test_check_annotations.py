@@ -541,6 +541,22 @@ def test_names_that_a_terminal_would_act_on(tmp_path):
     assert any(r'(/b\x1b[2J\n\ud800.jpg)' in line for line in lines)
 
 
+def test_a_long_file_name_is_cut_in_the_message(tmp_path):
+    content = good_content()
+    content['videos'][1]['file_names'] = ['x' * 5000]
+    (line,) = (one for one in told_reports([check(tmp_path, content)]) if 'xxx' in one)
+    assert line.endswith('...): a part of the file name has 5000 bytes: expected at most 255')
+    assert "frame 0 ('" + 'x' * 76 + '...)' in line
+
+
+def test_a_category_name_that_is_no_text(tmp_path):
+    content = good_content()
+    content['categories'][0]['name'] = 'a\ud800'
+    lines = list(told_reports([check(tmp_path, content)]))
+    wanted = "'name' must be text that UTF-8 can hold (no halves of characters), found 'a\\ud800'"
+    assert any(wanted in line for line in lines)
+
+
 def test_categories_of_two_files(tmp_path):
     def differences(change):
         contents = []

@@ -15,6 +15,7 @@ from vispropnet.engine.bad_numbers import reproduce
 from vispropnet.engine.bad_numbers_dump import non_finite_keys
 from vispropnet.engine.plain_batch import from_plain, to_plain
 from vispropnet.errors import UserError
+from vispropnet.registry import MODELS
 
 SMALL = 'configs/objprop/objprop_r18_fpn_2e_moving-shapes.py'
 
@@ -100,3 +101,59 @@ def test_dump_of_another_model_is_told(pytestconfig, tmp_path):
     config = load_config(pytestconfig.rootpath / SMALL)
     with pytest.raises(UserError, match='no dump of bad numbers'):
         reproduce(config, tmp_path / 'other.pth')
+
+
+@pytest.fixture(scope='module')
+def dump(pytestconfig):
+    """A config, and a dump for it but for what is in the batch."""
+    config = load_config(pytestconfig.rootpath / SMALL)
+    weights = MODELS.build(config.model).state_dict()
+    passes = [dict(epoch=0, iteration=0, seed=1, terms={}, batch=dict())]
+    content = dict(kind='loss', precision='float32', channels_last=False, run_seed=0, rank=0)
+    return config, dict(content, passes=passes, state_dict=weights)
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (dict(passes=5), "'passes' must be a list of dicts, found 5"),
+        (dict(passes=[]), r"'passes' must be a list of dicts, found \[\]"),
+        (dict(passes=[3]), r"passes\[0\] must be a dict with 'seed' and 'batch', found 3"),
+        (dict(passes=[dict(seed=1)]), r"passes\[0\] must be a dict with 'seed' and 'batch'"),
+        (dict(passes=[dict(seed='x', batch={})]), r"'seed' of passes\[0\] must be an integer"),
+        (dict(channels_last=None), "'channels_last' must be true or false, found null"),
+        (dict(state_dict=[1]), r"'state_dict' must be a dict of weights by name, found \[1\]"),
+        (dict(state_dict={1: 2}), "'state_dict' must be a dict of weights by name"),
+        (dict(precision='int4'), "'precision' must be one of float32, bf16, fp16, found 'int4'"),
+        (dict(precision=[]), "'precision' must be one of"),
+    ],
+)
+def test_damaged_dumps_are_told(dump, tmp_path, change, words):
+    config, content = dump
+    path = tmp_path / 'iter_1.pth'
+    # What is wrong is found before the weights are looked at.
+    torch.save({**content, 'state_dict': {}, **change}, path)
+    with pytest.raises(UserError, match=f'iter_1.pth is damaged: {words}'):
+        reproduce(config, path)
+
+
+def test_damaged_batches_and_weights_are_told(dump, tmp_path):
+    config, content = dump
+    path = tmp_path / 'iter_1.pth'
+    for batch, words in (
+        ({'__kind__': 'bomb'}, 'ValueError: plain data of an unknown kind'),
+        ({'__kind__': []}, ''),
+        ({'__kind__': 'array'}, 'KeyError'),
+        ({'__kind__': 'array', 'data': 3}, 'AttributeError'),
+        ([1], ''),
+        (None, ''),
+        ({}, ''),
+        ({'inputs': dict(key=[3], ref=[3]), 'data_samples': dict(key=[3], ref=[3])}, ''),
+    ):
+        torch.save({**content, 'passes': [dict(seed=1, batch=batch)]}, path)
+        with pytest.raises(UserError, match=rf'iter_1\.pth: the batch of passes\[0\] .*{words}'):
+            reproduce(config, path)
+    name = next(iter(content['state_dict']))
+    torch.save({**content, 'state_dict': {**content['state_dict'], name: 3}}, path)
+    with pytest.raises(UserError, match=r'iter_1\.pth does not fit the model'):
+        reproduce(config, path)

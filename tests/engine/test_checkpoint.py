@@ -6,7 +6,12 @@ import torch
 from mmengine.logging import HistoryBuffer
 from torch import nn
 
-from vispropnet.engine.checkpoint import LoadReport, load_weights, read_checkpoint
+from vispropnet.engine.checkpoint import (
+    LoadReport,
+    load_weights,
+    read_checkpoint,
+    trained_classes,
+)
 from vispropnet.errors import UserError
 
 
@@ -202,3 +207,100 @@ def test_weights_of_a_training_that_diverged_are_refused(value):
     with pytest.raises(UserError, match=r'a\.pth holds numbers that are not finite .*head\.bias'):
         load_weights(model, dict(state_dict=weights), 'a.pth')
     assert all(torch.equal(one, before[key]) for key, one in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ('weight', 'words'),
+    [
+        (torch.empty(1, 3, device='meta'), 'device meta'),
+        (torch.quantize_per_tensor(torch.ones(1, 3), 0.1, 0, torch.qint8), 'quantized'),
+        (torch.ones(1, 3).to_sparse(), 'sparse'),
+        (torch.ones(1, 3, dtype=torch.complex64), 'of type torch.complex64'),
+        (torch.ones(1, 3).to(torch.float8_e4m3fn), 'of type torch.float8_e4m3fn'),
+    ],
+)
+@pytest.mark.parametrize('strict', [True, False])
+def test_tensors_that_cannot_be_weights_are_refused(tmp_path, weight, words, strict):
+    content = dict(state_dict={**Model().state_dict(), 'head.weight': weight})
+    model = Model()
+    before = {key: one.clone() for key, one in model.state_dict().items()}
+    read = read_checkpoint(save(tmp_path / 'a.pth', content))
+    with pytest.raises(UserError, match=rf'checkpoint a\.pth: head\.weight is .*{words}'):
+        load_weights(model, read, 'a.pth', strict)
+    assert all(torch.equal(one, before[key]) for key, one in model.state_dict().items())
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64, torch.int64])
+def test_weights_of_other_precisions_are_loaded(dtype):
+    weights = {key: torch.full_like(one, 2) for key, one in Model().state_dict().items()}
+    model = Model()
+    load_weights(model, {key: one.to(dtype) for key, one in weights.items()}, 'a.pth')
+    assert all(torch.equal(one, weights[key]) for key, one in model.state_dict().items())
+
+
+def test_shapes_fill_a_model_of_shapes():
+    with torch.device('meta'):
+        model = Model()
+    assert load_weights(model, model.state_dict(), 'a.pth').complete
+
+
+def test_meta_must_be_a_dict(tmp_path):
+    for meta, found in (([1], r'\[1\]'), ('x', "'x'"), (5, '5'), (torch.ones(2), 'tensor')):
+        path = save(tmp_path / 'a.pth', dict(state_dict={}, meta=meta))
+        with pytest.raises(UserError, match=rf'a\.pth: meta must be a dict, found {found}'):
+            read_checkpoint(path)
+    assert read_checkpoint(save(tmp_path / 'a.pth', dict(state_dict={}, meta=None)))
+
+
+@pytest.mark.parametrize(
+    ('meta', 'classes'),
+    [
+        (dict(dataset_meta=dict(classes=('a', 'b'))), ('a', 'b')),
+        (dict(dataset_meta=dict(classes=['a'])), ('a',)),
+        (dict(dataset_meta=dict(classes='ab')), None),
+        (dict(dataset_meta=dict(classes=['a', 1])), None),
+        (dict(dataset_meta=dict(classes=5)), None),
+        (dict(dataset_meta=dict(classes=None)), None),
+        (dict(dataset_meta=dict()), None),
+        (dict(dataset_meta=[1]), None),
+        (dict(dataset_meta=None), None),
+        (dict(), None),
+        (None, None),
+    ],
+)
+def test_trained_classes(meta, classes):
+    assert trained_classes(dict(state_dict={}, meta=meta)) == classes
+    assert trained_classes({}) is None
+
+
+def test_only_regular_files_are_opened(tmp_path):
+    os.mkfifo(tmp_path / 'pipe.pth')
+    (tmp_path / 'zero.pth').symlink_to('/dev/zero')
+    (tmp_path / 'folder.pth').mkdir()
+    (tmp_path / 'empty.pth').touch()
+    for name, words in (
+        ('pipe', 'is no regular file'),
+        ('zero', 'is no regular file'),
+        ('folder', 'is a folder; expected a file'),
+        ('empty', 'is empty'),
+    ):
+        with pytest.raises(UserError, match=rf'checkpoint .*{name}\.pth {words}'):
+            read_checkpoint(tmp_path / f'{name}.pth')
+    with pytest.raises(UserError, match='cannot be read: File name too long'):
+        read_checkpoint(tmp_path / ('x' * 300))
+
+
+@pytest.mark.parametrize('trust', [False, True])
+@pytest.mark.parametrize(
+    'content', [b'\x80', b'\x80\x02', b'e', b'h\x05.', b'\x80\x02.', b'garbage', b'\x00' * 40]
+)
+def test_noise_of_unpickling_is_no_reason(tmp_path, trust, content):
+    path = tmp_path / 'a.pth'
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        read_checkpoint(path, trust=trust)
+    assert str(caught.value) in {
+        f'checkpoint {path} cannot be read: the file is damaged or no checkpoint.',
+        f'checkpoint {path} cannot be read ({len(content)} bytes; truncated or damaged?); expected '
+        'what torch.save wrote.',
+    }

@@ -1,6 +1,7 @@
 """Frames as disks and strangers leave them: arrays of the right size, or a UserError."""
 
 import io
+import os
 import random
 import struct
 import zlib
@@ -200,6 +201,39 @@ def test_a_folder_in_place_of_a_frame(tmp_path):
     info = dict(img_path=str(tmp_path / 'frame.jpg'), frame_id=0, video_id=7, height=H, width=W)
     with pytest.raises(UserError, match=r'frame 0 of video 7 .* cannot be read'):
         LoadVideoFrame().transform(info)
+
+
+@pytest.mark.parametrize('kind', ['pipe', 'device'])
+def test_what_is_no_regular_file_is_not_opened(tmp_path, kind):
+    path = tmp_path / 'frame.jpg'
+    if kind == 'pipe':
+        os.mkfifo(path)
+    else:
+        path.symlink_to('/dev/zero')
+    info = dict(img_path=str(path), frame_id=0, video_id=7, height=H, width=W)
+    with pytest.raises(UserError, match=r'frame 0 of video 7 .*: is no regular file'):
+        LoadVideoFrame().transform(info)
+    video = dict(id=7, file_names=['frame.jpg'], height=H, width=W)
+    with pytest.raises(UserError, match=r'video 7, frame 0: .*frame\.jpg is no regular file'):
+        read_frame(video, 0, tmp_path)
+
+
+def test_links_to_frames_are_followed(tmp_path, jpeg):
+    (tmp_path / 'a.jpg').write_bytes(jpeg)
+    (tmp_path / 'b.jpg').symlink_to('a.jpg')
+    info = dict(img_path=str(tmp_path / 'b.jpg'), frame_id=0, video_id=7, height=H, width=W)
+    assert LoadVideoFrame().transform(info)['img'].shape == (H, W, 3)
+    video = dict(id=7, file_names=['b.jpg'], height=H, width=W)
+    assert read_frame(video, 0, tmp_path).shape == (H, W, 3)
+
+
+@pytest.mark.parametrize('name', ['x' * 5000, 'a/' * 2400 + 'x.jpg', 'a.jpg/x.jpg', '.'])
+def test_names_that_no_file_can_have_are_told(tmp_path, jpeg, name):
+    (tmp_path / 'a.jpg').write_bytes(jpeg)
+    video = dict(id=7, file_names=[name], height=H, width=W)
+    with pytest.raises(UserError, match='video 7, frame 0') as caught:
+        read_frame(video, 0, tmp_path)
+    assert len(str(caught.value)) < 500 + len(str(tmp_path))
 
 
 @pytest.mark.parametrize('name', ['s3://frame.jpg', 'http://a://frame.jpg'])

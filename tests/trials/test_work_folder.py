@@ -94,11 +94,33 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / 'thesis.tex').write_text('')
     with pytest.raises(UserError, match='is not empty and holds no trials'):
         check_manifest(tmp_path, BEGUN, resume=True)
-    (tmp_path / MANIFEST).write_text('[1]')
+    (tmp_path / MANIFEST).write_text('{"arguments": {"seeds": 1}}')
     (tmp_path / 'baseline/seed-0').mkdir(parents=True)
-    assert asked_before(tmp_path) == {}
+    assert asked_before(tmp_path) == {'seeds': 1}
     with pytest.raises(UserError, match='of another version of this command'):
         check_manifest(tmp_path, BEGUN, resume=True)
+
+
+@pytest.mark.parametrize('runs', [False, True])
+@pytest.mark.parametrize(
+    ('content', 'words'),
+    [
+        ([], r"an object with 'arguments', found \[\]"),
+        (None, "an object with 'arguments', found null"),
+        ({'a': 1}, "an object with 'arguments', found {'a': 1}"),
+        ({**BEGUN, 'arguments': [1]}, r"an object at key 'arguments', found \[1\]"),
+        ({**BEGUN, 'configs': []}, r"an object at key 'configs', found \[\]"),
+        ({**BEGUN, 'versions': 'x'}, "an object at key 'versions', found 'x'"),
+    ],
+)
+def test_a_damaged_list_of_trials_is_told_and_kept(tmp_path, runs, content, words):
+    if runs:
+        (tmp_path / 'baseline/seed-0').mkdir(parents=True)
+    (tmp_path / MANIFEST).write_text(json.dumps(content))
+    for look in (asked_before, lambda out: check_manifest(out, BEGUN, resume=True)):
+        with pytest.raises(UserError, match=f'{MANIFEST} is damaged: expected {words}'):
+            look(tmp_path)
+    assert read(tmp_path) == content
 
 
 def test_results_depend_on_models_and_not_on_pictures():

@@ -8,7 +8,15 @@ from typing import Any
 
 from vispropnet.datasets.findings import shown
 from vispropnet.datasets.rle import examine_rles
-from vispropnet.datasets.values import MAX_SIDE, is_box, is_id, is_number, is_side, name_fault
+from vispropnet.datasets.values import (
+    MAX_SIDE,
+    category_fault,
+    is_box,
+    is_id,
+    is_number,
+    is_side,
+    name_fault,
+)
 from vispropnet.errors import UserError
 from vispropnet.fileio import read_json
 
@@ -54,8 +62,9 @@ def read_annotation_file(
         where = f'annotation file {path}: categories[{number}]'
         _require_keys(category, ('id', 'name'), where)
         _require_ids(category, ('id',), where)
-        if not isinstance(category['name'], str):
-            raise UserError(f'{where}: name must be a string, found {shown(category["name"])}.')
+        fault = category_fault(category['name'])
+        if fault is not None:
+            raise UserError(f'{where}: name {fault}, found {shown(category["name"])}.')
     ids = [category['id'] for category in content['categories']]
     if len(set(ids)) < len(ids):
         raise UserError(f'annotation file {path}: a category id stands twice: {shown(ids)}.')

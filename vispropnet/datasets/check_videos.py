@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vispropnet.datasets.findings import Report, shown
-from vispropnet.datasets.values import MAX_SIDE, name_fault
+from vispropnet.datasets.values import MAX_SIDE, category_fault, name_fault
 from vispropnet.fileio import read_json
 
 
@@ -184,9 +184,9 @@ def _check_category(
         report.error('structure', f'must be an object, found {shown(category)}', **place)
         return
     name = category.get('name')
-    if not isinstance(name, str):
+    if (fault := category_fault(name)) is not None:
         found = f'found {shown(name)}' if 'name' in category else 'but it is missing'
-        report.error('structure', f"'name' must be a string, {found}", **place)
+        report.error('structure', f"'name' {fault}, {found}", **place)
     identity = sound_integer(category, 'id', place, report)
     if identity is None:
         return

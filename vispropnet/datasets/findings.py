@@ -49,7 +49,8 @@ class Finding:
             parts.insert(0, name.format(self.where['entry']))
         place = ', '.join(parts)
         if 'file_name' in self.where:
-            place += f' ({self.where["file_name"]})'
+            name = self.where['file_name']
+            place += f' ({name if len(name) <= 500 else shown(name)})'
         return printable(': '.join(part for part in (file, place, self.text) if part))
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import stat
+
 import mmcv
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -20,8 +23,8 @@ class LoadVideoFrame(BaseTransform):
         imdecode_backend: Decoder, as in ``mmcv.imfrombytes``.
 
     Raises:
-        BadFrameError: if the file is missing, is no image, is cut short, or is not of the size that
-            the annotation file gives for its video.
+        BadFrameError: if the file is missing, is no regular file, is no image, is cut short, or is
+            not of the size that the annotation file gives for its video.
     """
 
     def __init__(self, imdecode_backend: str = 'cv2') -> None:
@@ -48,6 +51,10 @@ class LoadVideoFrame(BaseTransform):
 
     def _read(self, path: str, place: str) -> bytes:
         try:
+            # A pipe would be waited for without end, a device be read until memory is full.
+            mode = os.stat(path).st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                raise BadFrameError(f'{place}: is no regular file; expected a picture.')
             with open(path, 'rb') as stream:
                 return stream.read()
         except FileNotFoundError:

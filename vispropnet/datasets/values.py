@@ -8,6 +8,8 @@ from typing import Any
 
 # The longest side of a JPEG.
 MAX_SIDE = 65535
+# The longest name of a file or folder that file systems take, in bytes.
+MAX_NAME = 255
 # The range keeps out infinity, what is not a number, and integers that no float can hold.
 _LARGEST_NUMBER = 1e15
 
@@ -46,10 +48,33 @@ def name_fault(name: Any) -> str | None:
     if leaves_folder(name):
         return 'the file name leads out of the image folder: expected one relative to it'
     try:
-        usable = b'\0' not in os.fsencode(name)
+        encoded = os.fsencode(name)
     except UnicodeEncodeError:
-        usable = False
-    return None if usable else 'the file name has characters that no file name can have'
+        encoded = b'\0'
+    if b'\0' in encoded:
+        return 'the file name has characters that no file name can have'
+    longest = max(map(len, encoded.split(b'/')))
+    if longest > MAX_NAME:
+        return f'a part of the file name has {longest} bytes: expected at most {MAX_NAME}'
+    return None
+
+
+def category_fault(name: Any) -> str | None:
+    """Says what is wrong with the name of a category.
+
+    Args:
+        name: Any JSON value.
+
+    Returns:
+        What a name must be, where this is none; or None.
+    """
+    if not isinstance(name, str):
+        return 'must be a string'
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return 'must be text that UTF-8 can hold (no halves of characters)'
+    return None
 
 
 def leaves_folder(name: str) -> bool:

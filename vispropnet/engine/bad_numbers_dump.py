@@ -14,6 +14,8 @@ from mmengine.config import Config
 from mmengine.dist import get_rank, get_world_size
 from torch import Tensor, nn
 
+from vispropnet.datasets.findings import shown
+from vispropnet.datasets.values import is_id
 from vispropnet.engine.acceleration import layers_in_bfloat16
 from vispropnet.engine.hooks import iteration_seed
 from vispropnet.engine.plain_batch import from_plain, to_plain
@@ -21,6 +23,8 @@ from vispropnet.engine.quiet import quiet
 from vispropnet.errors import UserError
 from vispropnet.fileio import atomic_path
 from vispropnet.registry import MODELS
+
+PRECISIONS = ('float32', 'bf16', 'fp16')
 
 
 @dataclass
@@ -149,18 +153,15 @@ def reproduce(
         The loss terms, the norm of the gradients, and where gradients are not finite.
 
     Raises:
-        UserError: if config or dump cannot be read or do not fit, or for a dump of training in fp16
-            without a GPU.
+        UserError: if config or dump cannot be read, are damaged or do not fit, or for a dump of
+            training in fp16 without a GPU.
     """
     # Later, as checkpoint.py looks for bad numbers, and the API uses the engine.
     from vispropnet.apis.config import explain_config_errors, load_config
     from vispropnet.engine.checkpoint import read_checkpoint
 
     content = read_checkpoint(os.fspath(dump))
-    if not {'kind', 'precision', 'passes', 'state_dict'} <= content.keys():
-        raise UserError(
-            f'{dump} is no dump of bad numbers; expected a file bad_numbers/iter_N.pth.'
-        )
+    _check_dump(content, dump)
     cfg = config if isinstance(config, Config) else load_config(config)
     with explain_config_errors(getattr(cfg, 'filename', None) or 'of the model'), quiet():
         model = MODELS.build(cfg.model)
@@ -172,11 +173,18 @@ def reproduce(
     if content['channels_last']:
         model.to(memory_format=torch.channels_last)
     terms = []
-    for one in content['passes']:
+    for number, one in enumerate(content['passes']):
         torch.manual_seed(one['seed'])
         with _precision(content['precision'], model, device):
-            data = model.data_preprocessor(from_plain(one['batch']), True)
-            losses = model(**data, mode='loss')
+            try:
+                data = model.data_preprocessor(from_plain(one['batch']), True)
+                losses = model(**data, mode='loss')
+            except (LookupError, TypeError, ValueError, AttributeError) as error:
+                raise UserError(
+                    f'dump {dump}: the batch of passes[{number}] is damaged, or not for the model '
+                    f'of this config ({type(error).__name__}: {error}). Take the dump as training '
+                    'wrote it, with the config of its work dir.'
+                ) from error
         total, named = model.parse_losses(losses)
         # As accumulated gradients are averaged.
         (total / len(content['passes'])).backward()
@@ -185,6 +193,34 @@ def reproduce(
     gradients = {name: value.grad for name, value in named if value.grad is not None}
     norm = norm_of_all(list(gradients.values())).item()
     return Reproduced(terms, norm, non_finite_keys(gradients))
+
+
+def _check_dump(content: Mapping[str, Any], dump: str | os.PathLike) -> None:
+    """Refuses what :func:`save_dump` does not write, but for what is in the batches."""
+    if not {'kind', 'precision', 'passes', 'state_dict'} <= content.keys():
+        raise UserError(
+            f'{dump} is no dump of bad numbers; expected a file bad_numbers/iter_N.pth.'
+        )
+
+    def require(sound: bool, where: str, wanted: str, found: Any) -> None:
+        if not sound:
+            raise UserError(
+                f'dump {dump} is damaged: {where} must be {wanted}, found {shown(found)}. Take the '
+                'file as training wrote it.'
+            )
+
+    precision, channels_last = content['precision'], content.get('channels_last')
+    weights, passes = content['state_dict'], content['passes']
+    sound = isinstance(precision, str) and precision in PRECISIONS
+    require(sound, "'precision'", f'one of {", ".join(PRECISIONS)}', precision)
+    require(isinstance(channels_last, bool), "'channels_last'", 'true or false', channels_last)
+    sound = isinstance(weights, Mapping) and all(isinstance(key, str) for key in weights)
+    require(sound, "'state_dict'", 'a dict of weights by name', weights)
+    require(isinstance(passes, list) and bool(passes), "'passes'", 'a list of dicts', passes)
+    for number, one in enumerate(passes):
+        sound = isinstance(one, Mapping) and {'seed', 'batch'} <= one.keys()
+        require(sound, f'passes[{number}]', "a dict with 'seed' and 'batch'", one)
+        require(is_id(one['seed']), f"'seed' of passes[{number}]", 'an integer', one['seed'])
 
 
 def _precision(name: str, model: nn.Module, device: str) -> AbstractContextManager:

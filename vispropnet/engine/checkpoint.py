@@ -5,52 +5,22 @@ from __future__ import annotations
 import os
 import pickle
 import re
-from collections import Counter
+import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from mmengine.runner.checkpoint import get_torch_safe_globals
 from torch import Tensor, nn
 
+from vispropnet.datasets.findings import shown
+from vispropnet.engine.load_report import LoadReport
 from vispropnet.engine.whole_files import find_damage
 from vispropnet.errors import UserError
 
-
-@dataclass
-class LoadReport:
-    """What of a checkpoint fitted a model.
-
-    Args:
-        missing: Keys of the model that the checkpoint lacks.
-        unexpected: Keys of the checkpoint that the model lacks.
-        mismatched: (key, shape in the checkpoint, shape in the model).
-        loaded: Number of keys that fitted.
-    """
-
-    missing: list[str] = field(default_factory=list)
-    unexpected: list[str] = field(default_factory=list)
-    mismatched: list[tuple[str, tuple, tuple]] = field(default_factory=list)
-    loaded: int = 0
-
-    @property
-    def complete(self) -> bool:
-        """Whether everything fitted."""
-        return not (self.missing or self.unexpected or self.mismatched)
-
-    def __str__(self) -> str:
-        lines = [f'{self.loaded} tensors fit']
-        lines += _section('missing in the checkpoint', self.missing)
-        lines += _section('not in the model', self.unexpected)
-        lines += _section(
-            'of another shape',
-            [
-                f'{key}: {found} in the file, {wanted} wanted'
-                for key, found, wanted in self.mismatched
-            ],
-        )
-        return '\n'.join(lines)
+# What weights can be; numbers of other kinds (complex, of 8 or fewer bits) would change or fail.
+_NUMBERS = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool, torch.uint8}
+_NUMBERS |= {torch.int8, torch.int16, torch.int32, torch.int64}
 
 
 def read_checkpoint(
@@ -73,40 +43,35 @@ def read_checkpoint(
     """
     path = os.fspath(path)
     local = _download(path) if re.match(r'https?://', path) else path
-    if not os.path.isfile(local):
-        raise UserError(f'checkpoint not found: {path}')
-    damage = None if mmap else find_damage(local)
-    if damage is not None:
-        raise UserError(
-            f'checkpoint {path} is damaged: {damage} ({os.path.getsize(local)} bytes). Fetch or '
-            'train it again, or take an older one.'
-        )
-    try:
-        with torch.serialization.safe_globals(get_torch_safe_globals()):
-            content = torch.load(
-                local, map_location=map_location, weights_only=not trust, mmap=mmap or None
-            )
-    except pickle.UnpicklingError as error:
-        found = re.search(r'GLOBAL ([\w.]+)', str(error))
-        if found is None:
-            raise UserError(
-                f'checkpoint {path} cannot be read: the file is damaged or no checkpoint.'
-            ) from None
-        raise UserError(
-            f'checkpoint {path} holds more than tensors and plain data ({found[1]}), and reading '
-            'it would run code from the file. If you trust where it comes from, pass '
-            '--trust-checkpoint.'
-        ) from None
-    except Exception as error:  # zip and storage errors of many kinds
-        raise UserError(
-            f'checkpoint {path} cannot be read ({os.path.getsize(local)} bytes; truncated or '
-            f'damaged?): {_first_line(error)}'
-        ) from None
+    content = _load(local, path, map_location, trust, mmap)
     if not isinstance(content, Mapping):
         raise UserError(
             f'checkpoint {path}: expected a dict of tensors, found a {type(content).__name__}.'
         )
+    meta = content.get('meta')
+    if not isinstance(meta, (Mapping, type(None))):
+        raise UserError(
+            f'checkpoint {path}: meta must be a dict, found {shown(meta)}. Take a file that '
+            'training wrote, or one with a state_dict alone.'
+        )
     return dict(content)
+
+
+def trained_classes(checkpoint: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Gives the categories that a checkpoint's model was trained with.
+
+    Args:
+        checkpoint: What :func:`read_checkpoint` gave.
+
+    Returns:
+        Their names, in the order of the labels; None if it has no sound list of them.
+    """
+    names: Any = checkpoint
+    for key in ('meta', 'dataset_meta', 'classes'):
+        names = names.get(key) if isinstance(names, Mapping) else None
+    if not isinstance(names, (list, tuple)) or not all(isinstance(one, str) for one in names):
+        return None
+    return tuple(names)
 
 
 def load_weights(
@@ -129,7 +94,8 @@ def load_weights(
 
     Raises:
         UserError: with the whole report if ``strict`` and something does not fit, or if nothing
-            does; if the checkpoint has the old layout, or numbers that are not finite.
+            does; if the checkpoint has the old layout, tensors that cannot be weights, or numbers
+            that are not finite.
     """
     weights = tensors_of(checkpoint)
     wanted = model.state_dict()
@@ -141,6 +107,7 @@ def load_weights(
             'config whose name ends in _legacy.py, which has the conventions it was trained with.'
         )
     weights = _fill_detector(weights, wanted)
+    _refuse_faulty(weights, wanted, source)
     report = LoadReport(
         missing=[key for key in wanted if key not in weights],
         unexpected=[key for key in weights if key not in wanted],
@@ -158,7 +125,36 @@ def load_weights(
         raise UserError(
             f'checkpoint {source} does not fit the model of this config{why}:\n{report}'
         )
-    broken = [key for key, value in fitting.items() if not _is_finite(value)]
+    _refuse_not_finite(fitting, source)
+    model.load_state_dict(fitting, strict=False)
+    return report
+
+
+def _refuse_faulty(
+    weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor], source: str
+) -> None:
+    for key in sorted(wanted.keys() & weights.keys()):
+        fault = _fault(weights[key], wanted[key])
+        if fault is not None:
+            raise UserError(
+                f'checkpoint {source}: {key} is {fault}; expected a dense tensor of plain numbers. '
+                'Take a checkpoint of the training itself, not one made for another use.'
+            )
+
+
+def _fault(value: Tensor, wanted: Tensor) -> str | None:
+    """Why a tensor cannot be loaded as it is."""
+    if value.is_meta and not wanted.is_meta:
+        return 'a shape without numbers (device meta)'
+    if value.is_quantized:
+        return 'quantized'
+    if value.is_nested or value.layout != torch.strided:
+        return 'nested' if value.is_nested else f'sparse ({value.layout})'
+    return None if value.dtype in _NUMBERS | {wanted.dtype} else f'of type {value.dtype}'
+
+
+def _refuse_not_finite(weights: Mapping[str, Tensor], source: str) -> None:
+    broken = [key for key, value in weights.items() if not _is_finite(value)]
     if broken:
         more = f' and {len(broken) - 5} more' if len(broken) > 5 else ''
         raise UserError(
@@ -166,8 +162,6 @@ def load_weights(
             f'{", ".join(sorted(broken)[:5])}{more}: its training had diverged. Take an earlier '
             'one.'
         )
-    model.load_state_dict(fitting, strict=False)
-    return report
 
 
 def _is_finite(value: Tensor) -> bool:
@@ -205,6 +199,40 @@ def has_legacy_layout(keys: Iterable[str]) -> bool:
     return {'bbox_head', 'rpn_head'} <= {key.split('.')[0] for key in keys}
 
 
+def _load(local: str, path: str, map_location: Any, trust: bool, mmap: bool) -> Any:
+    size = _file_size(local, path)
+    damage = None if mmap else find_damage(local)
+    if damage is not None:
+        raise UserError(
+            f'checkpoint {path} is damaged: {damage} ({size} bytes). Fetch or train it again, or '
+            'take an older one.'
+        )
+    try:
+        with torch.serialization.safe_globals(get_torch_safe_globals()):
+            content = torch.load(
+                local, map_location=map_location, weights_only=not trust, mmap=mmap or None
+            )
+    except pickle.UnpicklingError as error:
+        found = re.search(r'GLOBAL ([\w.]+)', str(error))
+        if found is None:
+            raise UserError(
+                f'checkpoint {path} cannot be read: the file is damaged or no checkpoint.'
+            ) from None
+        raise UserError(
+            f'checkpoint {path} holds more than tensors and plain data ({found[1]}), and reading '
+            'it would run code from the file. If you trust where it comes from, pass '
+            '--trust-checkpoint.'
+        ) from None
+    except Exception as error:  # zip and storage errors of many kinds
+        # Errors of other kinds that damage leads to say nothing: a key, an index, an end.
+        told = isinstance(error, (OSError, RuntimeError, ImportError))
+        why = f': {_first_line(error)}' if told else '; expected what torch.save wrote.'
+        raise UserError(
+            f'checkpoint {path} cannot be read ({size} bytes; truncated or damaged?){why}'
+        ) from None
+    return content
+
+
 def _fill_detector(weights: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Puts the keys of a plain detector below the model's ``detector``."""
     parts = {key.split('.')[0] for key in wanted}
@@ -240,24 +268,21 @@ def _download(url: str) -> str:
         ) from None
 
 
-def _section(title: str, keys: list[str], most: int = 12) -> list[str]:
-    if not keys:
-        return []
-    total = len(keys)
-    if total > most:
-        # Whole modules are told by their names.
-        modules = Counter(_module_of(key) for key in keys)
-        keys = [f'{key}.* ({count})' for key, count in modules.items()]
-    shown = [f'    {key}' for key in keys[:most]]
-    if len(keys) > most:
-        shown.append(f'    ... and {len(keys) - most} more')
-    return [f'  {title} ({total}):', *shown]
-
-
-def _module_of(key: str) -> str:
-    """First part of a key, or the first three within the detector."""
-    parts = key.split(':')[0].split('.')
-    return '.'.join(parts[: 3 if parts[0] == 'detector' else 1])
+def _file_size(local: str, path: str) -> int:
+    """Bytes of a regular file; others are not opened, as pipes and devices may never end."""
+    try:
+        found = os.stat(local)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        raise UserError(f'checkpoint not found: {path}') from None
+    except OSError as error:
+        raise UserError(f'checkpoint {path} cannot be read: {error.strerror}.') from None
+    if stat.S_ISDIR(found.st_mode):
+        raise UserError(f'checkpoint {path} is a folder; expected a file, such as epoch_1.pth.')
+    if not stat.S_ISREG(found.st_mode):
+        raise UserError(f'checkpoint {path} is no regular file; expected what torch.save wrote.')
+    if not found.st_size:
+        raise UserError(f'checkpoint {path} is empty. Fetch it again, or take an older one.')
+    return found.st_size
 
 
 def _first_line(error: BaseException) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from vispropnet.datasets.findings import shown as shown_value
 from vispropnet.errors import UserError
 from vispropnet.fileio import read_json, write_json
 from vispropnet.trials.plan import ROOT, Plan, shown
@@ -21,6 +22,7 @@ LOCK = '.lock'
 WITHOUT_EFFECT = ('apis', 'benchmarks', 'trials', 'visualization')
 BUT_WITH = ('apis/config.py', 'apis/running.py')
 _KEYS = {'arguments', 'preset', 'data', 'versions', 'code', 'configs'}
+_OBJECTS = ('arguments', 'versions', 'code', 'configs', 'annotations')
 PACKAGES = ('torch', 'torchvision', 'onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection', 'numpy')
 
 
@@ -84,10 +86,7 @@ def asked_before(out: Path) -> dict[str, Any]:
     Raises:
         UserError: if the file is damaged.
     """
-    path = out / MANIFEST
-    content = read_json(path, 'list of trials') if path.exists() else None
-    arguments = content.get('arguments') if isinstance(content, dict) else None
-    return arguments if isinstance(arguments, dict) else {}
+    return _read_manifest(out)['arguments'] if os.path.lexists(out / MANIFEST) else {}
 
 
 def check_manifest(out: Path, manifest: dict[str, Any], resume: bool) -> dict[str, Any]:
@@ -103,19 +102,20 @@ def check_manifest(out: Path, manifest: dict[str, Any], resume: bool) -> dict[st
         where no run was begun yet, else see :func:`write_manifest`.
 
     Raises:
-        UserError: if it holds runs and is not to be resumed, or something that results depend on
-            was different when it was begun.
+        UserError: if it holds runs and is not to be resumed, something that results depend on was
+            different when it was begun, or the file is damaged.
     """
     path = out / MANIFEST
-    if not path.exists() and any(one.name != LOCK for one in out.iterdir()):
+    marked = os.path.lexists(path)
+    if not marked and any(one.name != LOCK for one in out.iterdir()):
         raise UserError(
             f'{out} is not empty and holds no trials (no {MANIFEST}); give another --out.'
         )
+    begun = _read_manifest(out) if marked else {}
     # Before the first run there is nothing that could be mixed.
-    if not path.exists() or not any(out.glob('*/seed-*')):
+    if not marked or not any(out.glob('*/seed-*')):
         write_manifest(out, manifest)
         return manifest
-    begun = read_json(path, 'list of trials')
     lines = _differences(begun, manifest)
     if lines:
         raise UserError(
@@ -133,8 +133,23 @@ def write_manifest(out: Path, manifest: dict[str, Any]) -> None:
     write_json(out / MANIFEST, manifest, indent=1)
 
 
-def _differences(begun: Any, manifest: dict[str, Any]) -> list[str]:
-    if not isinstance(begun, dict) or _KEYS - set(begun):
+def _read_manifest(out: Path) -> dict[str, Any]:
+    path = out / MANIFEST
+    content = read_json(path, 'list of trials')
+    damage = f"an object with 'arguments', found {shown_value(content)}"
+    if isinstance(content, dict) and 'arguments' in content:
+        faulty = [one for one in _OBJECTS if not isinstance(content.get(one, {}), dict)]
+        if not faulty:
+            return content
+        damage = f'an object at key {faulty[0]!r}, found {shown_value(content[faulty[0]])}'
+    raise UserError(
+        f'list of trials {path} is damaged: expected {damage}. Give another --out, or remove the '
+        'folder.'
+    )
+
+
+def _differences(begun: dict[str, Any], manifest: dict[str, Any]) -> list[str]:
+    if _KEYS - set(begun):
         return [f'{MANIFEST} is of another version of this command']
     lines = [
         f'{key}: {_words(begun[key])} then, {_words(manifest[key])} now'

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vispropnet.datasets.findings import shown
 from vispropnet.datasets.images import ImageError, ImageSizeError, decode_image
 from vispropnet.datasets.values import name_fault
 from vispropnet.errors import UserError
@@ -24,18 +26,28 @@ def frame_path(video: dict[str, Any], frame: int, images: Path) -> Path:
         The file.
 
     Raises:
-        UserError: if it is missing, or its name leads out of the folder.
+        UserError: if it is missing or no regular file, or its name leads out of the folder.
     """
     name = video['file_names'][frame]
     fault = name_fault(name)
     if fault is not None:
-        raise UserError(f'video {video["id"]}, frame {frame} ({name!r}): {fault}.')
+        raise UserError(f'video {video["id"]}, frame {frame} ({shown(name)}): {fault}.')
     path = images / name
-    if not path.is_file():
+    where = f'video {video["id"]}, frame {frame}: {path}'
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(
-            f'video {video["id"]}, frame {frame}: {path} not found; is {images} the folder the '
-            'file names start from?'
-        )
+            f'{where} not found; is {images} the folder the file names start from?'
+        ) from None
+    except OSError as error:
+        raise UserError(
+            f'video {video["id"]}, frame {frame} ({shown(name)}): cannot be read below {images}: '
+            f'{error.strerror}.'
+        ) from None
+    if not stat.S_ISREG(mode):
+        # A pipe would be waited for without end, a device be read until memory is full.
+        raise UserError(f'{where} is no regular file; expected a picture.')
     return path
 
 

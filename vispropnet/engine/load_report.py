@@ -1,0 +1,61 @@
+"""What of a checkpoint fitted a model, and how it is told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass
+class LoadReport:
+    """What of a checkpoint fitted a model.
+
+    Args:
+        missing: Keys of the model that the checkpoint lacks.
+        unexpected: Keys of the checkpoint that the model lacks.
+        mismatched: (key, shape in the checkpoint, shape in the model).
+        loaded: Number of keys that fitted.
+    """
+
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    mismatched: list[tuple[str, tuple, tuple]] = field(default_factory=list)
+    loaded: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything fitted."""
+        return not (self.missing or self.unexpected or self.mismatched)
+
+    def __str__(self) -> str:
+        lines = [f'{self.loaded} tensors fit']
+        lines += _section('missing in the checkpoint', self.missing)
+        lines += _section('not in the model', self.unexpected)
+        lines += _section(
+            'of another shape',
+            [
+                f'{key}: {found} in the file, {wanted} wanted'
+                for key, found, wanted in self.mismatched
+            ],
+        )
+        return '\n'.join(lines)
+
+
+def _section(title: str, keys: list[str], most: int = 12) -> list[str]:
+    if not keys:
+        return []
+    total = len(keys)
+    if total > most:
+        # Whole modules are told by their names.
+        modules = Counter(_module_of(key) for key in keys)
+        keys = [f'{key}.* ({count})' for key, count in modules.items()]
+    shown = [f'    {key}' for key in keys[:most]]
+    if len(keys) > most:
+        shown.append(f'    ... and {len(keys) - most} more')
+    return [f'  {title} ({total}):', *shown]
+
+
+def _module_of(key: str) -> str:
+    """First part of a key, or the first three within the detector."""
+    parts = key.split(':')[0].split('.')
+    return '.'.join(parts[: 3 if parts[0] == 'detector' else 1])
