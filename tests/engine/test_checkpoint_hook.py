@@ -57,6 +57,23 @@ def test_best_is_removed_after_the_new_one_is_there(runner, names):
     assert files(runner) == second
 
 
+@pytest.mark.parametrize('named', ['outside.pth', 'folder', 'run/epoch_7.pth'])
+def test_nothing_but_old_best_ones_is_removed(runner, tmp_path, named):
+    """The name of the best one comes from the checkpoint that is gone on with."""
+    runner.work_dir = str(tmp_path / 'run')
+    Path(runner.work_dir).mkdir()
+    (tmp_path / 'folder').mkdir()
+    for name in ('outside.pth', 'run/epoch_7.pth'):
+        (tmp_path / name).touch()
+    runner.message_hub.update_info('best_ckpt', str(tmp_path / named))
+    runner.message_hub.update_info('best_score', -1.0)
+    hook = WholeCheckpointHook(save_best='mAP', rule='greater')
+    hook.before_train(runner)
+    validate(hook, runner, 1, mAP=0.2)
+    assert (tmp_path / named).exists()
+    assert files(runner) == ['best_mAP_epoch_1.pth', 'epoch_7.pth']
+
+
 def test_best_of_the_same_epoch_is_written_anew(runner):
     """As after a validation that was cut, and is done again."""
     hook = WholeCheckpointHook(save_best='mAP', rule='greater')

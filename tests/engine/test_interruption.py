@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -64,10 +65,14 @@ def weights(work_dir):
     return torch.load(work_dir / 'epoch_2.pth', weights_only=False)['state_dict']
 
 
-def assert_same_end(work_dir, unbroken):
+def assert_same_weights(work_dir, unbroken):
     ours = weights(work_dir)
     for name, value in weights(unbroken).items():
         assert torch.equal(ours[name], value), name
+
+
+def assert_same_end(work_dir, unbroken):
+    assert_same_weights(work_dir, unbroken)
     assert logged(work_dir, 'loss') == logged(unbroken, 'loss')
     assert logged(work_dir, 'ytvis/mAP') == logged(unbroken, 'ytvis/mAP')
     # What it could be gone on with has been overtaken.
@@ -122,6 +127,52 @@ def test_workers_go_on_from_the_same_batch(unbroken, shapes, root, tmp_path):
     stopped_at(tmp_path, root, shapes, dict(type='SignalAt', when='train', number=1), *workers)
     train(str(root / SMALL), tmp_path, resume='auto', overrides=options(shapes, *workers))
     assert_same_end(tmp_path, unbroken)
+
+
+def test_code_in_a_checkpoint_is_not_run(unbroken, shapes, root, tmp_path):
+    code = f'import os\nos.mkdir({str(tmp_path / "made")!r})\n'
+    content = torch.load(unbroken / 'epoch_1.pth', weights_only=False)
+    content['meta']['config'] = code
+    torch.save(content, tmp_path / 'epoch_1.pth')
+    train(str(root / SMALL), tmp_path, resume='auto', overrides=options(shapes))
+    assert not (tmp_path / 'made').exists()
+    assert_same_weights(tmp_path, unbroken)
+
+
+def short_schedules(content):
+    del content['param_schedulers'][1:]
+
+
+def odd_momentum(content):
+    for state in content['optimizer']['state'].values():
+        state['exp_avg'] = torch.zeros(3)
+
+
+def too_many_batches(content):
+    content['meta'].update(batches_done=100, batch_size=4, world_size=1)
+
+
+def no_groups(content):
+    content['optimizer']['param_groups'] = []
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (short_schedules, 'it has 1 schedules, the config has 2'),
+        (odd_momentum, r'optimizer.state: exp_avg must be \(.*\), found \(3,\)'),
+        (too_many_batches, '100 batches of an epoch are done, but an epoch .* has 3'),
+        (no_groups, 'training cannot go on from it'),
+    ],
+)
+def test_states_that_do_not_fit_are_refused(unbroken, shapes, root, tmp_path, change, words):
+    path = tmp_path / 'odd.pth'
+    content = torch.load(unbroken / 'epoch_1.pth', weights_only=False)
+    change(content)
+    torch.save(content, path)
+    with pytest.raises(UserError, match=words) as caught:
+        train(str(root / SMALL), tmp_path, resume=str(path), overrides=options(shapes))
+    assert f'checkpoint {path}' in str(caught.value)
 
 
 def test_batches_that_are_made_otherwise_are_passed_over_one_by_one(shapes, root, tmp_path):
@@ -214,6 +265,62 @@ def test_the_same_signal_again_ends_at_once(run_python, signals, status):
     assert done.returncode == status, done.stderr
     assert ('still here' in done.stdout) == (status == 0)
     assert f'{signals[0]}: saving the state after this iteration' in done.stderr
+
+
+LAUNCHED = """
+import os, signal, sys, time
+import torch
+from vispropnet.engine import interruption
+place = f'file://{{sys.argv[1]}}'
+torch.distributed.init_process_group('gloo', init_method=place, rank=0, world_size=1)
+interruption._LAUNCHER_SECONDS = {seconds}
+hook = interruption.InterruptHook()
+hook.before_train(None)
+for _ in range(2):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.05)
+print('still here', flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize(('seconds', 'status'), [(60, 0), (0.001, 143)])
+def test_a_signal_that_a_launcher_passes_on_is_not_a_second_one(
+    run_python, tmp_path, seconds, status
+):
+    done = run_python('-c', LAUNCHED.format(seconds=seconds), str(tmp_path / 'store'))
+    assert done.returncode == status, done.stderr
+    assert ('still here' in done.stdout) == (status == 0)
+
+
+def test_a_signal_to_all_processes_of_a_job_leaves_the_workers_their_work(shapes, root, tmp_path):
+    """As clusters and torchrun send it: to the whole process group."""
+    command = [sys.executable, '-u', 'tools/train.py', SMALL, '--work-dir', str(tmp_path)]
+    more = ['train_dataloader.num_workers=2', 'train_dataloader.persistent_workers=True']
+    process = subprocess.Popen(
+        [*command, '--cfg-options', *options(shapes, *more)],
+        cwd=root,
+        env=dict(os.environ, PYTHONPATH=str(root)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    text = ''
+    for line in process.stdout:
+        text += line
+        if 'Epoch(train)' in line:
+            os.killpg(process.pid, signal.SIGTERM)
+            break
+    text += process.communicate(timeout=120)[0]
+    assert process.returncode == 143, text[-3000:]
+    assert '--resume goes on from there' in text and 'Traceback' not in text
+    assert (tmp_path / 'interrupted.pth').exists()
+    # No worker is left behind: the group is empty.
+    with pytest.raises(ProcessLookupError):
+        for _ in range(100):
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
 
 
 @pytest.mark.skipif(sys.platform == 'win32', reason='signals of POSIX')

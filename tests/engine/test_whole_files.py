@@ -19,7 +19,7 @@ def save(path, iterations=1, **more):
     content = dict(
         state_dict={'weight': torch.arange(1000.0)},
         optimizer={},
-        message_hub={},
+        message_hub=dict(log_scalars={}, runtime_info={}, resumed_keys={}),
         meta=dict(iter=iterations, epoch=0),
     )
     torch.save({**content, **more}, path)
@@ -96,7 +96,7 @@ def test_the_newest_that_is_whole_is_gone_on_with(tmp_path):
     with pytest.raises(UserError) as caught:
         find_resumable(tmp_path)
     text = str(caught.value)
-    assert 'training can go on from none of its checkpoints. epoch_2.pth: the checksum' in text
+    assert 'training can go on from none of its checkpoints:\n  epoch_2.pth: the checksum' in text
     assert 'interrupted.pth: ' in text and 'remove them or choose another --work-dir' in text
 
 
@@ -104,7 +104,7 @@ def test_the_newest_that_is_whole_is_gone_on_with(tmp_path):
     ('content', 'words'),
     [
         (dict(meta=dict(epoch=1)), 'does not say at which iteration'),
-        (dict(meta=[1]), 'does not say at which iteration'),
+        (dict(meta=[1]), 'meta must be a dict, found [1]'),
         (None, 'it has no message_hub, so training cannot go on from it'),
     ],
 )
@@ -118,6 +118,18 @@ def test_what_training_cannot_go_on_from_is_passed_over(tmp_path, content, words
         save(path, **content)
     found, (reason,) = find_resumable(tmp_path)
     assert found == old and words in reason
+
+
+def test_what_is_no_file_is_passed_over(tmp_path):
+    old = save(tmp_path / 'epoch_1.pth')
+    os.utime(old, (1, 1))
+    (tmp_path / 'epoch_2.pth').mkdir()
+    (tmp_path / 'epoch_3.pth').symlink_to(tmp_path / 'gone.pth')
+    # Opened, it would wait for somebody to write.
+    os.mkfifo(tmp_path / 'epoch_4.pth')
+    found, reasons = find_resumable(tmp_path)
+    assert found == old
+    assert reasons == [f'epoch_{number}.pth: it is no regular file' for number in (2, 3, 4)]
 
 
 def test_hostile_files_are_passed_over_unread(tmp_path):

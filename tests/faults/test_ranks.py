@@ -98,7 +98,9 @@ def test_when_one_rank_fails_the_others_end_with_its_error(root, shapes, trained
 
 
 def test_ranks_that_are_told_to_stop_save_one_state_and_go_on(root, shapes, tmp_path):
+    # Workers too: launchers send signals to the whole process group of a rank.
     more = ['train_cfg.val_begin=3', 'train_dataloader.batch_size=2']
+    more += ['train_dataloader.num_workers=1', 'train_dataloader.persistent_workers=True']
     work_dirs = [tmp_path / name for name in ('whole', 'stopped')]
     runs = [['--work-dir', work_dir, '--resume', *options(shapes, *more)] for work_dir in work_dirs]
     process = start(root, 2, 'train', *runs[0])

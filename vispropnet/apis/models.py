@@ -11,8 +11,9 @@ import torch
 from mmengine.config import Config
 
 from vispropnet.apis.config import explain_config_errors, load_config
+from vispropnet.datasets.values import is_id
 from vispropnet.engine.acceleration import prepare_for_inference
-from vispropnet.engine.checkpoint import load_weights, read_checkpoint
+from vispropnet.engine.checkpoint import load_weights, read_checkpoint, trained_classes
 from vispropnet.engine.legacy_checkpoint import other_conventions
 from vispropnet.engine.quiet import quiet
 from vispropnet.errors import UserError
@@ -56,6 +57,7 @@ def init_model(
         raise UserError(
             f'config {name}: model is a {type(model).__name__}, which is no VISDetector.'
         )
+    names: tuple[str, ...] = ()
     meta: Mapping[str, Any] = {}
     if checkpoint is not None:
         source = os.fspath(checkpoint)
@@ -64,9 +66,10 @@ def init_model(
         warning = other_conventions(content, cfg.model)
         if warning:
             warnings.warn(f'{source}: {warning}', stacklevel=2)
-        meta = (content.get('meta') or {}).get('dataset_meta') or {}
+        names = trained_classes(content) or ()
+        meta = (content.get('meta') or {}).get('dataset_meta') if names else {}
     model.cfg = cfg
-    model.classes, model.category_ids = _categories(model, meta)
+    model.classes, model.category_ids = _categories(model, names, meta)
     return prepare_for_inference(model.to(device))
 
 
@@ -83,12 +86,14 @@ def _device(name: str | torch.device | None) -> torch.device:
     return device
 
 
-def _categories(model: VISDetector, meta: Mapping) -> tuple[tuple[str, ...], tuple[int, ...]]:
+def _categories(
+    model: VISDetector, names: tuple[str, ...], meta: Mapping
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Names and ids, numbered from 1 where the checkpoint does not tell them."""
     heads = [one for name, one in model.named_modules() if name.endswith('.bbox_head')]
     count = max((head.num_classes for head in heads), default=0)
-    names = tuple(meta.get('classes') or ())
     if len(names) < count:
         names = tuple(f'category {number}' for number in range(1, count + 1))
-    ids = tuple(meta.get('category_ids') or ())
+    ids = meta.get('category_ids')
+    ids = tuple(ids) if isinstance(ids, (list, tuple)) and all(map(is_id, ids)) else ()
     return names, ids if len(ids) == len(names) else tuple(range(1, len(names) + 1))

@@ -72,6 +72,11 @@ def train(
     _accelerate(cfg, 'fp16' if amp is True else amp, channels_last, compile_backbone)
     if seed is not None:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
+    if resume not in (None, 'auto') and os.path.isdir(resume):
+        raise UserError(
+            f'--resume {resume}: it is a folder. For the newest checkpoint in it: '
+            f'--work-dir {resume} --resume'
+        )
     if resume is not None:
         newest = _find_newest(cfg) if resume == 'auto' else resume
         if newest is not None:
@@ -287,7 +292,10 @@ def _set_up(
     try:
         os.makedirs(cfg.work_dir, exist_ok=True)
     except OSError as error:
-        raise UserError(f'work dir {cfg.work_dir} cannot be made: {error.strerror}.') from None
+        reason = 'it is a file' if os.path.isfile(cfg.work_dir) else error.strerror
+        raise UserError(
+            f'work dir {cfg.work_dir} cannot be made: {reason}. Choose another with --work-dir.'
+        ) from None
     cfg.launcher = launcher
     cfg.trust_checkpoint = trust_checkpoint
     if torch.cuda.is_available():

@@ -49,7 +49,9 @@ class WholeCheckpointHook(CheckpointHook):
         kept = {own.get('best_ckpt_path'), *own.get('best_ckpt_path_dict', {}).values()}
         # Validated again after an interruption, the best one may have the name it had.
         for path in later.removed - kept:
-            backend.remove(path)
+            # The name comes from a checkpoint, whoever wrote that.
+            if Path(path).parent == Path(self.out_dir) and Path(path).name.startswith('best_'):
+                backend.remove(path)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         dropped = []
@@ -92,3 +94,6 @@ class _RemovesLater:
 
     def remove(self, path: str) -> None:
         self.removed.add(path)
+
+    def rmtree(self, path: str) -> None:
+        """Does nothing: no checkpoint of ours is a folder."""

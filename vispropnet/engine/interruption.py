@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import mmap
 import os
 import signal
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -14,11 +18,13 @@ from mmengine.dist import all_reduce_params, barrier, get_world_size, is_distrib
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from vispropnet.engine.processes import die_with_parent
 from vispropnet.errors import Stopped
 from vispropnet.registry import HOOKS
 
 INTERRUPTED = 'interrupted.pth'
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_LAUNCHER_SECONDS = 5.0
 
 
 @HOOKS.register_module()
@@ -27,7 +33,8 @@ class InterruptHook(Hook):
 
     The state goes to ``interrupted.pth`` in the work dir, in the middle of an epoch if need be;
     ``--resume`` goes on from there as if nothing had happened. With several ranks a signal to any
-    of them ends all, after the same iteration. The same signal again ends the process at once.
+    of them ends all, after the same iteration. The same signal again ends the process at once;
+    under a launcher, which passes on what its ranks may have got themselves, after five seconds.
 
     Raises:
         Stopped: when the state is saved.
@@ -41,13 +48,21 @@ class InterruptHook(Hook):
         self._before: dict[signal.Signals, Any] = {}
         self._owner = os.getpid()
         self._votes: _Votes | None = None
+        # Seen by data-loading workers, too, which are forked from this process.
+        self._ending = mmap.mmap(-1, 1)
+        self._patience, self._first = 0.0, 0.0
 
     def before_train(self, runner: Runner) -> None:
         """Begins to listen, where the interpreter lets it: in the main thread."""
         self._received, self._owner = None, os.getpid()
+        self._ending[0] = 0
+        # A launcher passes on what its ranks may have got themselves.
+        self._patience = _LAUNCHER_SECONDS if is_distributed() else 0.0
         self._votes = _Votes() if is_distributed() and get_world_size() > 1 else None
         if threading.current_thread() is threading.main_thread():
             self._before = {one: signal.signal(one, self._receive) for one in _SIGNALS}
+            # Before multiprocessing ends what workers are left.
+            atexit.register(self.release)
 
     def after_train_iter(
         self,
@@ -85,21 +100,27 @@ class InterruptHook(Hook):
 
     def release(self) -> None:
         """Gives signals back to those who had them; again it does nothing."""
+        self._ending[0] = 1
         for one, before in self._before.items():
             signal.signal(one, before)
         self._before = {}
+        atexit.unregister(self.release)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         received = signal.Signals(number)
         if os.getpid() != self._owner:
-            # A data-loading worker: its parent ends it, and Ctrl-C is sent to all of a terminal.
-            if received is signal.SIGTERM:
+            # A data-loading worker: Ctrl-C is sent to all of a terminal, SIGTERM to all of a job,
+            # and the iteration that goes on needs its batches. The parent ends it afterwards.
+            if received is signal.SIGTERM and self._ending[0]:
                 os._exit(128 + number)
             return
         # Launchers send SIGTERM after a Ctrl-C: only the same signal again is impatience.
         if self._received is received:
-            os._exit(128 + number)
-        self._received = self._received or received
+            if time.monotonic() - self._first >= self._patience:
+                os._exit(128 + number)
+            return
+        if self._received is None:
+            self._received, self._first = received, time.monotonic()
         text = f'{received.name}: saving the state after this iteration; once more ends at once\n'
         # Not print: the signal may have come in the middle of one.
         os.write(2, text.encode())
@@ -127,6 +148,24 @@ class InterruptHook(Hook):
             'there.',
             status=128 + received,
         )
+
+
+def init_worker(before: Callable[[int], None] | None, number: int) -> None:
+    """Begins a data-loading worker, which SIGTERM shall not end before training ends.
+
+    Args:
+        before: What else is to be done.
+        number: Of the worker.
+    """
+    if before is not None:
+        before(number)
+    # A rank ends without waiting for anybody.
+    die_with_parent()
+    # Forked with the handler of its parent, over which torch has put one of its own: that ends the
+    # worker when somebody else than the parent sends the signal.
+    handler = signal.getsignal(signal.SIGTERM)
+    if isinstance(getattr(handler, '__self__', None), InterruptHook):
+        signal.signal(signal.SIGTERM, handler)
 
 
 class _Votes:

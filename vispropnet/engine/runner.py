@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.device import get_device
@@ -14,11 +17,13 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 from torch.optim import Optimizer
+from torch.utils.data import DataLoader
 
 from vispropnet.engine.acceleration import Acceleration
-from vispropnet.engine.checkpoint import load_weights, read_checkpoint
-from vispropnet.engine.interruption import InterruptHook
+from vispropnet.engine.checkpoint import load_weights, read_checkpoint, trained_classes
+from vispropnet.engine.interruption import InterruptHook, init_worker
 from vispropnet.engine.legacy_checkpoint import other_conventions
+from vispropnet.engine.training_state import check_kinds, check_optimizer, sound_state
 from vispropnet.engine.whole_files import sync_and_check
 from vispropnet.errors import UserError
 from vispropnet.fileio import atomic_path
@@ -41,6 +46,8 @@ class VISRunner(Runner):
 
     loaded_classes: tuple[str, ...] | None = None
     _loaded_meta: dict = {}  # noqa: RUF012 (never changed in place)
+    _loaded_schedules = 0
+    _fresh_schedules: list[dict]
 
     def setup_env(self, env_cfg: dict) -> None:
         """Sets up processes. Ranks without GPUs talk through gloo, as mmengine's cannot."""
@@ -57,6 +64,13 @@ class VISRunner(Runner):
             UserError: if the config asks for what there is not.
         """
         return Acceleration.from_config(self.cfg.get('acceleration'))
+
+    def build_param_scheduler(self, scheduler: Any) -> Any:
+        """Builds the schedules, and notes their states as built."""
+        built = super().build_param_scheduler(scheduler)
+        if isinstance(built, list):
+            self._fresh_schedules = [one.state_dict() for one in built]
+        return built
 
     def build_optim_wrapper(self, optim_wrapper: Optimizer | OptimWrapper | dict) -> OptimWrapper:
         """Builds optimiser and wrapper, for the precision that ``acceleration`` chooses."""
@@ -102,6 +116,9 @@ class VISRunner(Runner):
         checkpoint = read_checkpoint(
             filename, map_location, trust=self.cfg.get('trust_checkpoint', False)
         )
+        if self._resume:
+            with _naming(filename):
+                checkpoint = sound_state(checkpoint)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         if strict is None:
             strict = self._resume or self._train_loop is None
@@ -109,8 +126,8 @@ class VISRunner(Runner):
         report = load_weights(model, checkpoint, os.fspath(filename), strict)
         self._has_loaded = True
         self._loaded_meta = checkpoint.get('meta') or {}
-        dataset = self._loaded_meta.get('dataset_meta') or {}
-        self.loaded_classes = dataset.get('classes')
+        self._loaded_schedules = len(checkpoint.get('param_schedulers') or ())
+        self.loaded_classes = trained_classes(checkpoint)
         warning = other_conventions(checkpoint, self.cfg.model)
         if warning:
             self.logger.warning(f'{filename}: {warning}')
@@ -138,15 +155,16 @@ class VISRunner(Runner):
         Raises:
             UserError: if training cannot go on from it.
         """
-        try:
+        self._resume = True
+        self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
+        fresh = [dict(group) for group in self.optim_wrapper.optimizer.param_groups]
+        with _naming(filename):
             super().resume(filename, resume_optimizer, resume_param_scheduler, map_location)
-        except (KeyError, AttributeError, ValueError, TypeError) as error:
-            raise UserError(
-                f'checkpoint {filename}: training cannot go on from it ({_words(error)}). Weights '
-                'alone can be started from with --cfg-options load_from=FILE.'
-            ) from error
+            check_optimizer(self.optim_wrapper.optimizer, fresh)
+            if resume_param_scheduler:
+                self._check_schedules()
         loop, meta = self.train_loop, self._loaded_meta
-        loop.validation_due = meta.get('validation_due', False)
+        loop.validation_due = bool(meta.get('validation_due', False))
         done = meta.get('batches_done', 0)
         if not done:
             return
@@ -158,8 +176,34 @@ class VISRunner(Runner):
                 f'{sizes[1]} ranks; with {now[0]} on {now[1]} the epoch begins anew.'
             )
             return
+        if done > len(loop.dataloader):
+            raise UserError(
+                f'checkpoint {filename}: {done} batches of an epoch are done, but an epoch of this '
+                f'data set has {len(loop.dataloader)}. Is it of other data?'
+            )
         loop.batches_done = done
         self.logger.info(f'the epoch goes on after {done} of {len(loop.dataloader)} batches')
+
+    @staticmethod
+    def build_dataloader(
+        dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader:
+        """Builds a loader, whose workers leave it to training when to end."""
+        loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+        if loader is not dataloader:
+            loader.worker_init_fn = functools.partial(init_worker, loader.worker_init_fn)
+        return loader
+
+    def _check_schedules(self) -> None:
+        if not isinstance(self.param_schedulers, list):
+            return
+        if self._loaded_schedules != len(self.param_schedulers):
+            raise UserError(
+                f'it has {self._loaded_schedules} schedules, the config has '
+                f'{len(self.param_schedulers)}'
+            )
+        for one, fresh in zip(self.param_schedulers, self._fresh_schedules, strict=True):
+            check_kinds(type(one).__name__, fresh, one.state_dict())
 
     @master_only
     def save_checkpoint(
@@ -226,6 +270,24 @@ class VISRunner(Runner):
         return super().build_train_loop(loop)
 
 
-def _words(error: Exception) -> str:
-    missing = isinstance(error, KeyError)
-    return f'it has no {error}' if missing else f'{type(error).__name__}: {error}'
+# What mmengine and torch raise for a state that does not fit.
+_MISFITS = (LookupError, AttributeError, ValueError, TypeError, AssertionError, OverflowError)
+
+
+@contextlib.contextmanager
+def _naming(filename: str) -> Iterator[None]:
+    """Turns what a state that does not fit raises into an error that names the file."""
+    try:
+        yield
+    except (UserError, *_MISFITS) as error:
+        words = str(error)
+        if isinstance(error, KeyError):
+            words = f'it has no {error}'
+        elif not isinstance(error, UserError):
+            words = f'{type(error).__name__}: {error}'
+        if words.startswith('checkpoint '):
+            raise
+        raise UserError(
+            f'checkpoint {filename}: training cannot go on from it ({words}). Weights alone can be '
+            'started from with --cfg-options load_from=FILE.'
+        ) from error

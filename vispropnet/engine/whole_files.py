@@ -9,13 +9,13 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from vispropnet.engine.training_state import sound_state
 from vispropnet.errors import UserError
 
 # What CheckpointHook and InterruptHook write.
 _NAMES = re.compile(r'(epoch|iter)_\d+\.pth|interrupted\.pth')
 # What writing a file beside its place leaves when it is killed.
 _UNFINISHED = re.compile(r'\..+\.tmp\.pth')
-_PARTS = {'state_dict', 'optimizer', 'meta', 'message_hub'}
 
 
 def find_damage(path: str | os.PathLike) -> str | None:
@@ -65,9 +65,14 @@ def find_resumable(
         if not _NAMES.fullmatch(path.name):
             continue
         try:
-            candidates.append((_iterations(path, trust), path.stat().st_mtime_ns, path))
+            changed = path.lstat().st_mtime_ns
+        except FileNotFoundError:
+            continue
+        try:
+            candidates.append((_iterations(path, trust), changed, path))
         except UserError as error:
-            passed_over.append((path.stat().st_mtime_ns, f'{path.name}: {error}'))
+            reason = str(error).removeprefix(f'checkpoint {path} ').rstrip('.')
+            passed_over.append((changed, f'{path.name}: {reason}'))
     reasons = []
     for _, changed, path in sorted(candidates, reverse=True):
         damage = find_damage(path)
@@ -79,9 +84,8 @@ def find_resumable(
     reasons += [text for _, text in passed_over]
     if reasons:
         raise UserError(
-            f'{work_dir}: training can go on from none of its checkpoints. '
-            + '. '.join(reasons)
-            + '. To start from the beginning, remove them or choose another --work-dir.'
+            '\n  '.join([f'{work_dir}: training can go on from none of its checkpoints:', *reasons])
+            + '\nTo start from the beginning, remove them or choose another --work-dir.'
         )
     return None, []
 
@@ -124,12 +128,8 @@ def _iterations(path: Path, trust: bool) -> int:
     """How far training was, without reading the tensors."""
     from vispropnet.engine.checkpoint import read_checkpoint
 
+    if not path.is_file():
+        raise UserError('it is no regular file')
     # Files of old torch are no archives, and are read as a whole.
     content = read_checkpoint(path, trust=trust, mmap=zipfile.is_zipfile(path))
-    missing = sorted(_PARTS - content.keys())
-    if missing:
-        raise UserError(f'it has no {missing[0]}, so training cannot go on from it')
-    iterations = content['meta'].get('iter') if isinstance(content['meta'], dict) else None
-    if not isinstance(iterations, int):
-        raise UserError('it does not say at which iteration it was written')
-    return iterations
+    return sound_state(content)['meta']['iter']

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 import os
 import shlex
@@ -13,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from vispropnet.engine.processes import die_with_parent
 from vispropnet.errors import Stopped, UserError
 from vispropnet.fileio import read_json, write_json
 from vispropnet.trials.plan import ROOT, Plan, Run, shown, tail_lines
@@ -21,7 +21,6 @@ LOG_LINES = 25
 _POLL_SECONDS = 0.2
 _PROGRESS_SECONDS = 60
 _PATIENCE_SECONDS = 20
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass
@@ -168,7 +167,7 @@ class _Scheduler:
                 stderr=subprocess.STDOUT,
                 env=env,
                 pass_fds=(self.lock,),
-                preexec_fn=_die_with_parent if sys.platform == 'linux' else None,
+                preexec_fn=die_with_parent,
             )
         self.working.append(_Working(run, step, process, slot, time.monotonic()))
         self.say(f'{run.key}: {step}' + (f' on GPU {slot}' if slot else ''))
@@ -251,14 +250,6 @@ def _time(seconds: float) -> str:
 
 def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt(signal.Signals(number).name)
-
-
-_LIBC = ctypes.CDLL(None) if sys.platform == 'linux' else None
-
-
-def _die_with_parent() -> None:
-    """Has the kernel end this process when its parent is killed, which cannot do it itself."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def first_bad_loss(run: Run) -> int | None:

@@ -1,0 +1,131 @@
+"""Training states that no training wrote."""
+
+import copy
+import math
+
+import pytest
+import torch
+from mmengine.logging import MessageHub
+
+from vispropnet.engine.training_state import check_kinds, check_optimizer, sound_state
+from vispropnet.errors import UserError
+
+
+def state():
+    return dict(
+        state_dict={},
+        optimizer={},
+        meta=dict(epoch=1, iter=5, seed=0, batches_done=2, batch_size=4, world_size=1, cfg='a = 1'),
+        message_hub=MessageHub('state').state_dict(),
+    )
+
+
+def test_code_in_a_state_is_not_taken_over():
+    """mmengine runs the text of ``meta.config`` to read a number from it."""
+    found = state()
+    found['meta'].update(config="import os; os.mkdir('made')", anything=object())
+    assert sound_state(found)['meta'] == state()['meta']
+
+
+@pytest.mark.parametrize(
+    ('part', 'change', 'words'),
+    [
+        ('meta', dict(epoch='many'), "meta.epoch must be a number of epochs, found 'many'"),
+        ('meta', dict(epoch=-3), 'meta.epoch must be'),
+        ('meta', dict(epoch=10**30), 'meta.epoch must be'),
+        ('meta', dict(iter=-5), 'does not say at which iteration'),
+        ('meta', dict(iter=True), 'does not say at which iteration'),
+        ('meta', dict(batches_done=1.5), 'meta.batches_done must be a whole number, found 1.5'),
+        ('meta', dict(batches_done=-2), 'meta.batches_done must be a whole number'),
+        ('meta', dict(batch_size=None), 'meta.batch_size must be a whole number, found None'),
+        ('meta', dict(seed='x'), "meta.seed must be a seed, found 'x'"),
+        ('message_hub', dict(runtime_info=3), 'message_hub.runtime_info must be a dict, found 3'),
+        (
+            'message_hub',
+            dict(runtime_info=dict(keep_ckpt_ids=['/../../victim'])),
+            'message_hub.runtime_info.keep_ckpt_ids must be a list of whole numbers',
+        ),
+    ],
+)
+def test_what_is_wrong_is_named(part, change, words):
+    found = state()
+    found[part].update(change)
+    with pytest.raises(UserError) as caught:
+        sound_state(found)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize('part', ['state_dict', 'optimizer', 'meta', 'message_hub'])
+def test_parts_are_wanted_and_dicts(part):
+    found = state()
+    found[part] = 5
+    with pytest.raises(UserError, match=f'{part} must be a dict, found 5'):
+        sound_state(found)
+    del found[part]
+    with pytest.raises(UserError, match=f'it has no {part}'):
+        sound_state(found)
+
+
+def trained(optimizer_class, **options):
+    weight = torch.nn.Parameter(torch.ones(2, 3))
+    optimizer = optimizer_class([weight], lr=0.1, **options)
+    fresh = [dict(group) for group in optimizer.param_groups]
+    weight.grad = torch.ones(2, 3)
+    optimizer.step()
+    return optimizer, fresh, weight
+
+
+@pytest.mark.parametrize(
+    ('optimizer_class', 'options'),
+    [
+        (torch.optim.SGD, dict(momentum=0.9)),
+        (torch.optim.SGD, {}),
+        (torch.optim.AdamW, dict(amsgrad=True)),
+        (torch.optim.Adafactor, {}),
+        (torch.optim.RMSprop, dict(momentum=0.9, centered=True)),
+    ],
+)
+def test_sound_optimisers_pass(optimizer_class, options):
+    optimizer, fresh, _ = trained(optimizer_class, **options)
+    optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    check_optimizer(optimizer, fresh)
+
+
+@pytest.mark.parametrize(
+    ('value', 'words'),
+    [
+        # Kernels trust the shape: they would read what is not theirs.
+        (torch.zeros(3), r'exp_avg must be \(2, 3\), found \(3,\)'),
+        (torch.full((2, 3), math.nan), 'exp_avg is not finite'),
+        ('text', "exp_avg must be .*, found 'text'"),
+    ],
+)
+def test_states_of_other_weights_are_refused(value, words):
+    optimizer, fresh, weight = trained(torch.optim.AdamW)
+    optimizer.state[weight]['exp_avg'] = value
+    with pytest.raises(UserError, match=words):
+        check_optimizer(optimizer, fresh)
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'words'),
+    [
+        ('lr', 'fast', "lr must be a number, found 'fast'"),
+        ('lr', math.nan, 'lr must be a number, found nan'),
+        ('betas', None, 'betas must be 2 of a number, found None'),
+        ('betas', (0.9,), 'betas must be 2 of a number'),
+    ],
+)
+def test_options_of_another_kind_are_refused(name, value, words):
+    optimizer, fresh, _ = trained(torch.optim.AdamW)
+    optimizer.param_groups[0][name] = value
+    with pytest.raises(UserError, match=words):
+        check_optimizer(optimizer, fresh)
+
+
+def test_kinds():
+    fresh = dict(lr=0.1, foreach=None, betas=(0.9, 0.99), params=[1], name='a')
+    # Whole numbers are numbers, None and True are both answers, lists do for tuples.
+    check_kinds('p', fresh, dict(lr=torch.tensor(1), foreach=True, betas=[0, 1], name='b'))
+    with pytest.raises(UserError, match='p: name must be str, found None'):
+        check_kinds('p', fresh, dict(lr=1, foreach=True, betas=[0, 1]))
