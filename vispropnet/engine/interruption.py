@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import mmap
+import multiprocessing
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable
+from multiprocessing.context import ForkContext, ForkProcess
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,6 +20,7 @@ import torch
 from mmengine.dist import all_reduce_params, barrier, get_world_size, is_distributed
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
 from vispropnet.engine.processes import die_with_parent
 from vispropnet.errors import Stopped
@@ -112,7 +116,8 @@ class InterruptHook(Hook):
             # A data-loading worker: Ctrl-C is sent to all of a terminal, SIGTERM to all of a job,
             # and the iteration that goes on needs its batches. The parent ends it afterwards.
             if received is signal.SIGTERM and self._ending[0]:
-                os._exit(128 + number)
+                # As a worker of torch's does: others fail the parent, which waits for them.
+                os._exit(0)
             return
         # Launchers send SIGTERM after a Ctrl-C: only the same signal again is impatience.
         if self._received is received:
@@ -166,6 +171,34 @@ def init_worker(before: Callable[[int], None] | None, number: int) -> None:
     handler = signal.getsignal(signal.SIGTERM)
     if isinstance(getattr(handler, '__self__', None), InterruptHook):
         signal.signal(signal.SIGTERM, handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+class _WorkerProcess(ForkProcess):
+    """A worker that SIGTERM waits for until :func:`init_worker` has said what becomes of it."""
+
+    def start(self) -> None:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _WorkerContext(ForkContext):
+    Process = _WorkerProcess
+
+
+def spare_workers(loader: DataLoader) -> None:
+    """Leaves it to training when the workers of a loader end, if they are forked.
+
+    Args:
+        loader: Changed in place.
+    """
+    context = loader.multiprocessing_context or multiprocessing.get_context()
+    if loader.num_workers > 0 and context.get_start_method() == 'fork':
+        loader.worker_init_fn = functools.partial(init_worker, loader.worker_init_fn)
+        loader.multiprocessing_context = _WorkerContext()
 
 
 class _Votes:

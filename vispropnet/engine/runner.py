@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from vispropnet.engine.acceleration import Acceleration
 from vispropnet.engine.checkpoint import load_weights, read_checkpoint, trained_classes
-from vispropnet.engine.interruption import InterruptHook, init_worker
+from vispropnet.engine.interruption import InterruptHook, spare_workers
 from vispropnet.engine.legacy_checkpoint import other_conventions
 from vispropnet.engine.training_state import check_kinds, check_optimizer, sound_state
 from vispropnet.engine.whole_files import sync_and_check
@@ -191,7 +190,7 @@ class VISRunner(Runner):
         """Builds a loader, whose workers leave it to training when to end."""
         loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         if loader is not dataloader:
-            loader.worker_init_fn = functools.partial(init_worker, loader.worker_init_fn)
+            spare_workers(loader)
         return loader
 
     def _check_schedules(self) -> None:
