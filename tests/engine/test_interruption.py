@@ -42,6 +42,15 @@ class SignalAt(Hook):
         self._send('val', batch_idx)
 
 
+@pytest.fixture(scope='module', autouse=True)
+def one_thread():
+    """Several add up in another order now and then."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope='module')
 def shapes(tmp_path_factory):
     """12 frames to train on: 3 iterations of 4 an epoch."""

@@ -34,7 +34,8 @@ def run(root, work_dir, data, epochs, kill=None):
     process = subprocess.Popen(
         command(work_dir, data, epochs),
         cwd=root,
-        env=dict(os.environ, PYTHONPATH=str(root)),
+        # Several threads add up in another order now and then.
+        env=dict(os.environ, PYTHONPATH=str(root), OMP_NUM_THREADS='1'),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
