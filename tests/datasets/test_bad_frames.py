@@ -8,6 +8,7 @@ import pytest
 from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
 
+from tests.datasets.test_ytvis import TRAIN
 from vispropnet.datasets.bad_frames import METAINFO_KEY, BadFrameError
 from vispropnet.datasets.samplers import SeededSampler
 from vispropnet.datasets.ytvis import YouTubeVIS
@@ -16,14 +17,6 @@ from vispropnet.errors import UserError
 H, W = 16, 24
 # A mask of the first column.
 MASK = {'size': [H, W], 'counts': [0, H, H * (W - 1)]}
-TEST = [dict(type='LoadVideoFrame'), dict(type='PackFrameInputs')]
-TRAIN = [
-    dict(type='LoadVideoFrame'),
-    dict(type='LoadTrackedAnnotations'),
-    dict(type='Resize', scale_factor=1.0),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PackFrameInputs'),
-]
 
 
 @pytest.fixture
