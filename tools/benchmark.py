@@ -123,6 +123,14 @@ def _add_steps(commands: argparse._SubParsersAction, shared: argparse.ArgumentPa
                 '--detections', type=int, default=10, help='in a frame, of both (%(default)s)'
             )
             parser.add_argument(
+                '--batch',
+                type=int,
+                default=1,
+                metavar='K',
+                help='frames that ours encodes at once; a run of both is K frames (%(default)s)',
+            )
+            parser.add_argument('--amp', choices=('bf16', 'fp16'), help='mixed precision of ours')
+            parser.add_argument(
                 '--same-test-cfg',
                 action=argparse.BooleanOptionalAction,
                 default=True,

@@ -10,7 +10,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from vispropnet.apis.command_line import add_config_options
+from vispropnet.apis.command_line import add_amp_option, add_config_options
 from vispropnet.errors import UserError, report_user_errors
 
 if TYPE_CHECKING:
@@ -58,6 +58,13 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar=('WIDTH', 'HEIGHT'),
         help="what frames are fitted into for the network (the config's)",
     )
+    parser.add_argument(
+        '--batch',
+        type=int,
+        metavar='K',
+        help='frames that are encoded at once (1 on a CPU and for a camera, 4 on a GPU)',
+    )
+    add_amp_option(parser)
     parser.add_argument('--device', help='cpu, cuda or cuda:N (cuda where there is one)')
     add_config_options(parser)
     return parser.parse_args(arguments)
@@ -69,9 +76,10 @@ def run(args: argparse.Namespace) -> int:
         raise UserError('nothing to write: pass --out MP4, --json JSON or --masks DIR.')
     if not 0 <= args.score_thr <= 1:
         raise UserError(f'--score-thr must be from 0 to 1, got {args.score_thr:g}.')
-    for name, value in (('--every', args.every), ('--max-size', args.max_size)):
+    for name in ('every', 'max_size', 'batch'):
+        value = getattr(args, name)
         if value is not None and value < 1:
-            raise UserError(f'{name} must be 1 or more, got {value}.')
+            raise UserError(f'--{name.replace("_", "-")} must be 1 or more, got {value}.')
     # First of all the input, which takes no time, then what is heavy to import.
     from vispropnet.datasets.frame_sources import open_source
 
@@ -80,7 +88,12 @@ def run(args: argparse.Namespace) -> int:
         from vispropnet.apis.video_files import segment_to_files
 
         model = init_model(
-            args.config, args.checkpoint, args.device, args.cfg_options, args.trust_checkpoint
+            args.config,
+            args.checkpoint,
+            args.device,
+            args.cfg_options,
+            args.trust_checkpoint,
+            amp=args.amp,
         )
         outcome = segment_to_files(
             model,
@@ -92,6 +105,7 @@ def run(args: argparse.Namespace) -> int:
             scale=None if args.scale is None else tuple(args.scale),
             fps=args.fps,
             codec=args.codec,
+            batch=args.batch,
         )
     report(outcome)
     if outcome.error is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from vispropnet.apis.command_line import add_run_options, export_local_rank
+from vispropnet.apis.command_line import add_amp_option, add_run_options, export_local_rank
 from vispropnet.errors import report_user_errors
 
 
@@ -23,6 +23,13 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--metrics-out', metavar='JSON', help='with --eval: write the figures too')
     parser.add_argument('--show-dir', help='draw the results into this folder')
+    parser.add_argument(
+        '--batch',
+        type=int,
+        metavar='K',
+        help='frames of a video that are encoded at once (1 on a CPU, 4 on a GPU)',
+    )
+    add_amp_option(parser)
     add_run_options(parser)
     return parser.parse_args()
 
@@ -46,6 +53,8 @@ def main() -> None:
                 launcher=args.launcher,
                 overrides=args.cfg_options,
                 trust_checkpoint=args.trust_checkpoint,
+                amp=args.amp,
+                batch=args.batch,
             )
 
 

@@ -45,7 +45,7 @@ def levels_of(model, frame):
     padded = torch.zeros(1, 3, 64, 96)
     padded[0, :, :HEIGHT, :WIDTH] = image
     with torch.no_grad():
-        return model.extract_features(padded)
+        return model.encode(padded)
 
 
 def dense_affinity(model, reference, current, sigma=None):

@@ -26,6 +26,13 @@ def frames(count=4, shape=(60, 90, 3), seed=0):
     return list(np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8))
 
 
+def step(segmenter, frame):
+    """Takes a frame of a model that answers at once."""
+    ((number, found),) = segmenter.step(frame)
+    assert number == segmenter.num_frames - 1
+    return found
+
+
 def same(one, other):
     for name in ('ids', 'labels', 'scores', 'boxes', 'propagated'):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
@@ -33,7 +40,7 @@ def same(one, other):
 
 
 def test_instances_of_a_frame(model):
-    found = VideoSegmenter(model).step(frames(1)[0])
+    found = step(VideoSegmenter(model), frames(1)[0])
     assert len(found) == len(found.ids) == 10 and found.ids.tolist() == list(range(10))
     assert found.categories == tuple(model.classes[label] for label in found.labels)
     assert found.boxes.shape == (10, 4) and found.boxes.min() >= 0
@@ -50,20 +57,27 @@ def test_instances_of_a_frame(model):
 
 def test_the_frame_is_fitted_into_the_scale_and_results_are_not(model):
     seen = []
-    step = model.step
+    encode, original = model.encode, model.step
 
-    def watch(image, metainfo, state):
-        seen.append((tuple(image.shape[1:]), metainfo['img_shape'], metainfo['ori_shape']))
-        return step(image, metainfo, state)
+    def watch_images(images):
+        seen.append(tuple(images.shape))
+        return encode(images)
 
-    model.step = watch
+    def watch(frame, state):
+        seen.append((frame.metainfo['img_shape'], frame.metainfo['ori_shape']))
+        return original(frame, state)
+
+    model.encode, model.step = watch_images, watch
     try:
         frame = frames(1, (120, 200, 3))[0]
-        found = [VideoSegmenter(model, scale=scale).step(frame) for scale in (None, (64, 64))]
+        found = [step(VideoSegmenter(model, scale=scale), frame) for scale in (None, (64, 64))]
     finally:
-        del model.step
+        del model.encode, model.step
     # The config's video_scale is 160 x 96: 200 x 120 becomes 160 x 96; padded to 32s.
-    assert seen == [((96, 160), (96, 160), (120, 200)), ((64, 64), (38, 64), (120, 200))]
+    assert seen == [
+        *((1, 3, 96, 160), ((96, 160), (120, 200))),
+        *((1, 3, 64, 64), ((38, 64), (120, 200))),
+    ]
     assert all(one.masks.size == (120, 200) for one in found)
 
 
@@ -72,28 +86,28 @@ def test_videos_can_be_interleaved_and_begun_anew(model):
     expected = [segmented.instances for segmented in segment_video(model, one, 0.0)]
     first, second = VideoSegmenter(model), VideoSegmenter(model)
     for position, frame in enumerate(one):
-        same(first.step(frame), expected[position])
-        second.step(other[position])
+        same(step(first, frame), expected[position])
+        step(second, other[position])
     assert first.num_frames == 4
     first.reset()
     assert first.num_frames == 0
-    same(first.step(one[0]), expected[0])
+    same(step(first, one[0]), expected[0])
 
 
 def test_threshold_leaves_out_and_changes_nothing_else(model):
     # Half of the first frame's instances score less.
-    threshold = float(np.median(VideoSegmenter(model).step(frames()[0]).scores))
+    threshold = float(np.median(step(VideoSegmenter(model), frames()[0]).scores))
     everything = VideoSegmenter(model)
     strict = VideoSegmenter(model, score_threshold=threshold)
     counts = []
     for frame in frames():
-        whole, part = everything.step(frame), strict.step(frame)
+        whole, part = step(everything, frame), step(strict, frame)
         kept = np.flatnonzero(whole.scores >= np.float32(threshold))
         counts.append((len(kept), len(whole)))
         np.testing.assert_array_equal(part.ids, whole.ids[kept])
         assert part.masks.rles() == whole.masks[kept].rles()
     assert any(0 < some < every for some, every in counts)
-    assert len(VideoSegmenter(model, score_threshold=1.0).step(frames(1)[0])) == 0
+    assert len(step(VideoSegmenter(model, score_threshold=1.0), frames(1)[0])) == 0
 
 
 @pytest.mark.parametrize('shape', [(60, 90), (60, 90, 1), (60, 90, 4)])
@@ -103,12 +117,12 @@ def test_grey_and_four_channels(model, shape):
         plain = np.ascontiguousarray(frame[..., :3])
     else:
         plain = cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)
-    same(VideoSegmenter(model).step(frame), VideoSegmenter(model).step(plain))
+    same(step(VideoSegmenter(model), frame), step(VideoSegmenter(model), plain))
 
 
 @pytest.mark.parametrize('shape', [(1, 1, 3), (2, 31, 3), (4320, 7680, 3)])
 def test_tiny_and_huge_frames(model, shape):
-    found = VideoSegmenter(model).step(np.full(shape, 90, np.uint8))
+    found = step(VideoSegmenter(model), np.full(shape, 90, np.uint8))
     assert found.masks.shape[1:] == shape[:2]
     assert len(found.masks.rles()) == len(found)
 
@@ -124,7 +138,7 @@ def test_tiny_and_huge_frames(model, shape):
 )
 def test_refuses_what_is_no_frame(model, frame, told):
     with pytest.raises(UserError, match=told):
-        VideoSegmenter(model).step(frame)
+        step(VideoSegmenter(model), frame)
 
 
 def test_refuses_bad_arguments(model):
@@ -138,7 +152,7 @@ def test_refuses_bad_arguments(model):
         list(segment_video(model, 'no such file.mp4'))
     thin = np.zeros((1, 2000, 3), np.uint8)
     with pytest.raises(UserError, match='a frame of 2000x1 pixels cannot be scaled'):
-        VideoSegmenter(model).step(thin)
+        step(VideoSegmenter(model), thin)
 
 
 def test_frames_of_another_size_come_to_nothing(model):
@@ -160,7 +174,7 @@ def test_folder_of_frames(model, tmp_path):
     np.testing.assert_array_equal(found[1].image, images[3])
     expected = VideoSegmenter(model)
     for one in found:
-        same(one.instances, expected.step(one.image))
+        same(one.instances, step(expected, one.image))
 
 
 def test_no_frames(model):

@@ -214,7 +214,7 @@ def test_layout_for_inference_changes_rounding_only(trainee):
         assert torch.equal(weights[key], value)
     images = plain.data_preprocessor(copy.deepcopy(data), True)['inputs']
     with torch.no_grad():
-        pairs = zip(plain.extract_features(images), prepared.extract_features(images), strict=True)
+        pairs = zip(plain.encode(images), prepared.encode(images), strict=True)
         for one, other in pairs:
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 

@@ -7,6 +7,7 @@ import torch
 from mmcv.ops import batched_nms
 from torch.nn import functional
 
+from tests.models.conftest import step
 from vispropnet.apis.config import load_config
 from vispropnet.engine.checkpoint import load_weights, read_checkpoint
 from vispropnet.engine.legacy_checkpoint import convert_file, convert_weights, other_conventions
@@ -405,7 +406,7 @@ def test_frames_of_a_video_run(model, monkeypatch):
     for frame, detections in enumerate((8, 3)):
         monkeypatch.setitem(model.detector.roi_head.test_cfg, 'max_per_img', detections)
         metainfo['frame_id'] = frame
-        instances, state = model.step(torch.randn(3, 64, 96), metainfo, state)
+        instances, state = step(model, torch.randn(3, 64, 96), metainfo, state)
         assert (~instances.propagated).sum() == detections
         assert instances.masks.shape == (len(instances), 64, 96)
         assert len(instances.ids.unique()) == len(instances)

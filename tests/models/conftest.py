@@ -5,6 +5,7 @@ from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config
 from mmengine.structures import InstanceData
 
+from vispropnet.models.frames import Frame
 from vispropnet.registry import MODELS
 
 SMALL = 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
@@ -58,3 +59,11 @@ def frame_metainfo(**metainfo):
         'frame_id': 0,
         **metainfo,
     }
+
+
+def step(model, image, metainfo, state):
+    """Encodes a frame and steps through it, of a model that answers at once."""
+    frame = Frame(model.encode(image[None]), metainfo)
+    ((number, instances),), state = model.step(frame, state)
+    assert number == metainfo['frame_id']
+    return instances, state

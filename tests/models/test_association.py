@@ -5,7 +5,7 @@ import torch
 
 from vispropnet.models.trackers import (
     MatchingTracker,
-    VideoState,
+    TrackMemory,
     assign_one_to_one,
     matching_scores,
 )
@@ -94,7 +94,7 @@ def step(tracker, state, boxes, labels, embeddings, scores=None):
 
 
 def test_ids_follow_embeddings_and_are_never_given_twice():
-    tracker, state = MatchingTracker(), VideoState.empty()
+    tracker, state = MatchingTracker(), TrackMemory.empty()
     near, far = [0, 0, 4, 4], [20, 20, 24, 24]
     ids, state = step(tracker, state, [near, far], [1, 1], [[5, 0], [0, 5]])
     assert ids.tolist() == [0, 1]
@@ -108,7 +108,7 @@ def test_ids_follow_embeddings_and_are_never_given_twice():
 
 
 def test_memory_holds_the_latest_of_each_track():
-    tracker, state = MatchingTracker(), VideoState.empty()
+    tracker, state = MatchingTracker(), TrackMemory.empty()
     _, state = step(tracker, state, [[0, 0, 4, 4], [9, 9, 12, 12]], [1, 2], [[5, 0], [0, 5]])
     _, state = step(tracker, state, [[1, 0, 5, 4]], [1], [[6, 1]])
     assert state.ids.tolist() == [0, 1]
@@ -118,7 +118,7 @@ def test_memory_holds_the_latest_of_each_track():
 
 
 def test_empty_frames_keep_the_memory_and_the_old_state_is_untouched():
-    tracker, first = MatchingTracker(), VideoState.empty()
+    tracker, first = MatchingTracker(), TrackMemory.empty()
     ids, state = step(tracker, first, [], [], [])
     assert ids.tolist() == [] and state.num_frames == 1
     _, known = step(tracker, state, [[0, 0, 4, 4]], [0], [[5, 0]])
@@ -131,7 +131,7 @@ def test_empty_frames_keep_the_memory_and_the_old_state_is_untouched():
 
 
 def test_another_label_makes_a_new_track():
-    tracker, state = MatchingTracker(), VideoState.empty()
+    tracker, state = MatchingTracker(), TrackMemory.empty()
     _, state = step(tracker, state, [[0, 0, 4, 4]], [0], [[2, 0]])
     ids, _ = step(tracker, state, [[0, 0, 4, 4]], [1], [[2, 0]])
     assert ids.tolist() == [1]
@@ -141,7 +141,7 @@ def test_another_label_makes_a_new_track():
 
 
 def test_tracks_unseen_for_long_are_forgotten():
-    tracker, state = MatchingTracker(num_frames_retain=2), VideoState.empty()
+    tracker, state = MatchingTracker(num_frames_retain=2), TrackMemory.empty()
     near, far = [0, 0, 4, 4], [20, 20, 24, 24]
     _, state = step(tracker, state, [near, far], [1, 1], [[5, 0], [0, 5]])
     for _ in range(2):
@@ -161,7 +161,7 @@ def test_tracks_unseen_for_long_are_forgotten():
 
 @pytest.mark.parametrize(('retain', 'expected'), [(3, [0]), (None, [0]), (2, [1])])
 def test_for_how_many_frames_a_track_is_remembered(retain, expected):
-    tracker, state = MatchingTracker(num_frames_retain=retain), VideoState.empty()
+    tracker, state = MatchingTracker(num_frames_retain=retain), TrackMemory.empty()
     _, state = step(tracker, state, [[0, 0, 4, 4]], [0], [[5, 0]])
     for _ in range(2):
         _, state = step(tracker, state, [], [], [])
@@ -170,7 +170,7 @@ def test_for_how_many_frames_a_track_is_remembered(retain, expected):
 
 
 def test_memory_is_bounded():
-    tracker, state = MatchingTracker(num_frames_retain=5), VideoState.empty()
+    tracker, state = MatchingTracker(num_frames_retain=5), TrackMemory.empty()
     for number in range(100):
         # Another label each time: always a new track.
         _, state = step(tracker, state, [[0, 0, 4, 4]], [number], [[0.1, 0]])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from tests.models.conftest import SIZE, frame_metainfo, frame_sample
+from tests.models.conftest import SIZE, frame_metainfo, frame_sample, step
 from vispropnet.registry import MODELS
 
 BOXES = [[10, 10, 30, 30], [40, 20, 70, 50]]
@@ -107,9 +107,9 @@ def test_pair_features_are_those_of_key_and_reference(small_model):
     small_model.eval()
     images, _ = pairs(2)
     key, ref = small_model.extract_features_of_pairs(images)
-    for level, expected in zip(key, small_model.extract_features(images[:2]), strict=True):
+    for level, expected in zip(key, small_model.encode(images[:2]), strict=True):
         torch.testing.assert_close(level, expected)
-    for level, expected in zip(ref, small_model.extract_features(images[2:]), strict=True):
+    for level, expected in zip(ref, small_model.encode(images[2:]), strict=True):
         torch.testing.assert_close(level, expected)
 
 
@@ -129,7 +129,7 @@ def run(model, images, metainfos=None):
     state, frames = model.init_state(), []
     for number, image in enumerate(images):
         metainfo = metainfos[number] if metainfos else frame_metainfo(frame_id=number)
-        instances, state = model.step(image, metainfo, state)
+        instances, state = step(model, image, metainfo, state)
         frames.append(instances)
     return frames
 
@@ -157,8 +157,8 @@ def test_step_gives_unique_ids_and_masks_of_the_original_size(eager_model):
 def test_memory_keeps_boxes_of_the_network_input(eager_model):
     torch.manual_seed(0)
     half = frame_metainfo(ori_shape=(32, 48), scale_factor=(2.0, 2.0))
-    instances, state = eager_model.step(torch.randn(3, *SIZE), half, eager_model.init_state())
-    torch.testing.assert_close(state.boxes, instances.bboxes * 2)
+    instances, state = step(eager_model, torch.randn(3, *SIZE), half, eager_model.init_state())
+    torch.testing.assert_close(state.tracks.boxes, instances.bboxes * 2)
 
 
 def test_interleaved_videos_give_what_each_gives_alone(eager_model):
@@ -168,8 +168,8 @@ def test_interleaved_videos_give_what_each_gives_alone(eager_model):
     states = [eager_model.init_state(), eager_model.init_state()]
     for number in range(4):
         for which, video in enumerate((first, second)):
-            instances, states[which] = eager_model.step(
-                video[number], frame_metainfo(frame_id=number), states[which]
+            instances, states[which] = step(
+                eager_model, video[number], frame_metainfo(frame_id=number), states[which]
             )
             expected = alone[which][number]
             assert instances.ids.tolist() == expected.ids.tolist()
@@ -232,10 +232,10 @@ def test_cpu_and_gpu_agree(small_model):
     for one, other in zip(features, on_gpu, strict=True):
         torch.testing.assert_close(one, other.cpu(), rtol=1e-3, atol=1e-3)
     small_model.eval()
-    instances, state = small_model.step(
-        inputs[0].cuda(), frame_metainfo(), small_model.init_state()
+    instances, state = step(
+        small_model, inputs[0].cuda(), frame_metainfo(), small_model.init_state()
     )
-    assert instances.bboxes.device.type == state.ids.device.type == 'cuda'
+    assert instances.bboxes.device.type == state.tracks.ids.device.type == 'cuda'
 
 
 def zoo_config(rootpath):

@@ -2,7 +2,7 @@ import pytest
 import torch
 from mmengine.structures import InstanceData
 
-from tests.models.conftest import SIZE, frame_metainfo
+from tests.models.conftest import SIZE, frame_metainfo, step
 from tests.models.test_masktrack_rcnn import pairs
 from vispropnet.apis.config import load_config
 from vispropnet.models.detectors.mmdet_masktrack_rcnn import _best_of_each_id
@@ -57,7 +57,7 @@ def test_frames_without_detections(model):
     model.model.detector.roi_head.test_cfg.score_thr = 1.0
     state = model.init_state()
     for frame in range(2):
-        instances, state = model.step(torch.randn(3, *SIZE), frame_metainfo(frame_id=frame), state)
+        instances, state = step(model, torch.randn(3, *SIZE), frame_metainfo(frame_id=frame), state)
         assert instances.ids.tolist() == [] and instances.masks.shape == (0, *SIZE)
 
 
@@ -67,10 +67,10 @@ def test_each_video_has_a_tracker_of_its_own(model):
     torch.manual_seed(0)
     images = torch.randn(2, 3, *SIZE)
     first, second = model.init_state(), model.init_state()
-    one, first = model.step(images[0], frame_metainfo(), first)
-    two, second = model.step(images[1], frame_metainfo(), second)
-    assert len(first.tracks) == len(one.ids) and len(second.tracks) == len(two.ids)
+    one, first = step(model, images[0], frame_metainfo(), first)
+    two, second = step(model, images[1], frame_metainfo(), second)
+    assert len(first.tracker.tracks) == len(one.ids) and len(second.tracker.tracks) == len(two.ids)
     assert two.ids.min() == 0
-    again, first = model.step(images[0], frame_metainfo(frame_id=1), first)
-    assert set(again.ids.tolist()) <= set(first.tracks)
+    again, first = step(model, images[0], frame_metainfo(frame_id=1), first)
+    assert set(again.ids.tolist()) <= set(first.tracker.tracks)
     assert len(model.model.tracker.tracks) == 0

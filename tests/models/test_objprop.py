@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.models.conftest import SIZE, frame_metainfo
+from tests.models.conftest import SIZE, frame_metainfo, step
 from tests.models.test_masktrack_rcnn import pairs, run
 from vispropnet.errors import UserError
 from vispropnet.registry import MODELS
@@ -50,7 +50,7 @@ def run_missing(model, images, metainfo=None):
     for number, image in enumerate(images):
         model.detector.roi_head.test_cfg.max_per_img = max(6 - number, 0)
         info = frame_metainfo(frame_id=number, **(metainfo or {}))
-        instances, state = model.step(image, info, state)
+        instances, state = step(model, image, info, state)
         found.append(instances)
     return found, state
 
@@ -110,7 +110,7 @@ def test_recovered_masks_come_after_the_detected(eager):
         assert len(set(ids)) == len(ids)
         assert instances.masks.shape == (len(ids), 32, 48)
         assert instances.masks.to_tensor().dtype == torch.bool
-        remembered = state.history[number]
+        remembered = state.propagation.history[number]
         assert remembered.ids.tolist() == ids
         torch.testing.assert_close(remembered.boxes, instances.bboxes * 2, rtol=0, atol=1e-4)
     assert found[-1].propagated.any()
@@ -130,7 +130,7 @@ def test_without_propagation_it_is_masktrack_rcnn(eager, small_config):
         assert torch.equal(one.ids, other.ids)
         assert torch.equal(one.masks.to_tensor(), other.masks.to_tensor())
         assert not one.propagated.any()
-    assert state.history == ()
+    assert state.propagation is None
 
 
 @pytest.mark.parametrize('variant', ['plain', 'neck'])
@@ -143,8 +143,8 @@ def test_interleaved_videos_give_what_each_gives_alone(eager, variant):
     for number in range(4):
         model.detector.roi_head.test_cfg.max_per_img = 6 - number
         for which, video in enumerate(videos):
-            instances, states[which] = model.step(
-                video[number], frame_metainfo(frame_id=number), states[which]
+            instances, states[which] = step(
+                model, video[number], frame_metainfo(frame_id=number), states[which]
             )
             expected = alone[which][number]
             assert torch.equal(instances.ids, expected.ids)
@@ -156,10 +156,10 @@ def test_a_step_leaves_the_state_before_as_it_was(eager):
     model = eager()
     _, state = run_missing(model, frames(2))
     same = replace(state)
-    boxes, history = state.boxes.clone(), state.history
-    first, _ = model.step(frames(1, seed=5)[0], frame_metainfo(), state)
-    again, _ = model.step(frames(1, seed=5)[0], frame_metainfo(), same)
-    assert torch.equal(state.boxes, boxes) and state.history is history
+    boxes, history = state.tracks.boxes.clone(), state.propagation.history
+    first, _ = step(model, frames(1, seed=5)[0], frame_metainfo(), state)
+    again, _ = step(model, frames(1, seed=5)[0], frame_metainfo(), same)
+    assert torch.equal(state.tracks.boxes, boxes) and state.propagation.history is history
     assert torch.equal(first.masks.to_tensor(), again.masks.to_tensor())
 
 
@@ -168,14 +168,14 @@ def test_empty_first_frame(eager):
     model.detector.roi_head.test_cfg.max_per_img = 6
     state = model.init_state()
     model.detector.roi_head.test_cfg.score_thr = 1.0
-    instances, state = model.step(frames(1)[0], frame_metainfo(), state)
+    instances, state = step(model, frames(1)[0], frame_metainfo(), state)
     assert len(instances) == 0 and instances.masks.shape == (0, *SIZE)
     assert instances.propagated.shape == (0,)
     model.detector.roi_head.test_cfg.score_thr = 0.0
-    instances, state = model.step(frames(1)[0], frame_metainfo(frame_id=1), state)
+    instances, state = step(model, frames(1)[0], frame_metainfo(frame_id=1), state)
     assert len(instances) == 6 and not instances.propagated.any()
     model.detector.roi_head.test_cfg.score_thr = 1.0
-    instances, state = model.step(frames(1)[0], frame_metainfo(frame_id=2), state)
+    instances, state = step(model, frames(1)[0], frame_metainfo(frame_id=2), state)
     assert 0 < len(instances) <= 6 and instances.propagated.all()
 
 
@@ -192,30 +192,30 @@ def test_change_of_the_frame_size_is_told(eager, propagates):
     _, state = run_missing(model, frames(2))
     info = frame_metainfo(frame_id=2, video_id=7, ori_shape=(32, 48), scale_factor=(2.0, 2.0))
     with pytest.raises(UserError, match=r'frame 2 of video 7 has 48x32 pixels.* 96x64.*one size'):
-        model.step(frames(1)[0], info, state)
+        step(model, frames(1)[0], info, state)
     # A new video may have any size.
-    model.step(frames(1)[0], info, model.init_state())
+    step(model, frames(1)[0], info, model.init_state())
 
 
 def test_neck_changes_proposals_at_test(eager):
     model = eager(attn_neck=NECK)
     first, second = frames(2)
-    _, state = model.step(first, frame_metainfo(), model.init_state())
-    features = model.extract_features(second[None])
-    for level, previous in zip(model.extract_features(first[None]), state.previous, strict=True):
+    _, state = step(model, first, frame_metainfo(), model.init_state())
+    features = model.encode(second[None])
+    for level, previous in zip(model.encode(first[None]), state.neck.previous, strict=True):
         assert torch.equal(level, previous)
     seen = []
     original = model.propose
     model.propose = lambda levels, metainfo: seen.append(levels) or original(levels, metainfo)
-    model.step(second, frame_metainfo(frame_id=1), state)
-    attended = model.attn_neck(features, state.previous)
+    step(model, second, frame_metainfo(frame_id=1), state)
+    attended = model.attn_neck(features, state.neck.previous)
     assert all(torch.equal(one, other) for one, other in zip(seen[0], attended, strict=True))
     with_neck = original(attended, frame_metainfo()).bboxes
     without = original(features, frame_metainfo()).bboxes
     assert not torch.equal(with_neck, without)
     # The first frame attends to itself.
     seen.clear()
-    model.step(second, frame_metainfo(), model.init_state())
+    step(model, second, frame_metainfo(), model.init_state())
     itself = model.attn_neck(features, features)
     assert all(torch.equal(one, other) for one, other in zip(seen[0], itself, strict=True))
 
@@ -241,7 +241,7 @@ def test_only_the_rpn_sees_attended_features(build):
 
 def test_neck_without_state_where_there_is_none(eager):
     _, state = run_missing(eager(), frames(2))
-    assert state.previous is None
+    assert state.neck is None
 
 
 def test_weighted_affinity_starts_as_plain_and_is_saved(eager):
@@ -315,14 +315,15 @@ def test_cpu_and_gpu_agree(eager, variant):
     model = eager(**VARIANTS[variant])
     _, state = run_missing(model, frames(3))
     image = frames(1, seed=9)[0]
-    features = model.extract_features(image[None])
-    missing = model.recovery.find_missing(state.history, torch.tensor([0]))
+    features = model.encode(image[None])
+    missing = model.recovery.find_missing(state.propagation.history, torch.tensor([0]))
     expected = model.recovery.probabilities(
-        model.prop_head.features(features)[0], missing, state.history, model.prop_head
+        model.prop_head.features(features)[0], missing, state.propagation.history, model.prop_head
     )
     model.cuda()
     history = tuple(
-        replace(one, features=one.features.cuda(), boxes=one.boxes.cuda()) for one in state.history
+        replace(one, features=one.features.cuda(), boxes=one.boxes.cuda())
+        for one in state.propagation.history
     )
     features = [level.cuda() for level in features]
     found = model.recovery.probabilities(
@@ -333,7 +334,7 @@ def test_cpu_and_gpu_agree(eager, variant):
     for number in range(3):
         model.detector.roi_head.test_cfg.max_per_img = 6 - number
         info = frame_metainfo(frame_id=number)
-        instances, state = model.step(image.cuda(), info, state)
+        instances, state = step(model, image.cuda(), info, state)
     assert instances.bboxes.device.type == 'cuda' and instances.propagated.any()
 
 

@@ -6,7 +6,7 @@ from mmengine.structures import InstanceData
 
 from tests.models.conftest import frame_metainfo
 from vispropnet.models.prop_heads import PropagationHead
-from vispropnet.models.trackers import HistoryFrame, TrackRecovery, VideoState
+from vispropnet.models.trackers import HistoryFrame, PropagationMemory, TrackRecovery
 
 CHANNELS, HEIGHT, WIDTH = 6, 4, 5
 SIGMA = 3.0
@@ -37,19 +37,15 @@ def frame(ids, boxes, labels, scores):
     )
 
 
-def state_of(history, ids=None):
-    history = tuple(history)
+def memory_of(history):
+    return PropagationMemory(tuple(history))
+
+
+def recover(recovery, features, detections, memory, info, head, known=None):
     # Association knows what the history holds, unless it is told.
-    held = sorted({one for entries in history for one in entries.ids.tolist()})
-    ids = torch.tensor(held if ids is None else ids, dtype=torch.long)
-    return VideoState(
-        ids=ids,
-        embeddings=torch.zeros(len(ids), 1),
-        boxes=torch.zeros(len(ids), 4),
-        labels=torch.zeros(len(ids), dtype=torch.long),
-        last_seen=torch.zeros(len(ids), dtype=torch.long),
-        history=history,
-    )
+    held = sorted({one for entries in memory.history for one in entries.ids.tolist()})
+    known = torch.tensor(held if known is None else known, dtype=torch.long)
+    return recovery.recover(features, detections, known, memory, info, head)
 
 
 def detections(ids=(), boxes=()):
@@ -137,12 +133,12 @@ def test_probabilities_are_those_of_the_definition(head, fusion, batch_mib, reno
 def test_recovered_instances_and_what_is_remembered(head):
     history = [frame(*one) for one in HISTORY]
     current = features()
-    state = state_of(history)
+    memory = memory_of(history)
     recovery = TrackRecovery(mask_threshold=0.0)
     seen = detections([5], [[18, 4, 37, 16]])
     # The frame as it came is half as large, and the last 8 columns of the input are padding.
     info = metainfo() | dict(img_shape=(32, 32), ori_shape=(16, 16), scale_factor=(2.0, 2.0))
-    found, after = recovery.recover(current, seen, state, info, head)
+    found, after = recover(recovery, current, seen, memory, info, head)
     # With a threshold of 0 everything is kept: whole frames, without the padding.
     assert found.ids.tolist() == [2, 7]
     assert found.labels.tolist() == [2, 1]
@@ -155,10 +151,8 @@ def test_recovered_instances_and_what_is_remembered(head):
     assert last.ids.tolist() == [5, 2, 7] and last.labels.tolist() == [0, 2, 1]
     assert last.scores.tolist() == pytest.approx([0.5, 0.8, 0.5])
     assert last.boxes.tolist() == [[18, 4, 37, 16], [0, 0, 32, 32], [0, 0, 32, 32]]
-    # Association goes by what was detected.
-    assert after.boxes is state.boxes
     recovery.remember_recovered = False
-    _, after = recovery.recover(current, seen, state, info, head)
+    _, after = recover(recovery, current, seen, memory, info, head)
     assert after.history[-1].ids.tolist() == [5]
     assert after.history[-1].boxes.tolist() == [[18, 4, 37, 16]]
 
@@ -166,13 +160,13 @@ def test_recovered_instances_and_what_is_remembered(head):
 @torch.no_grad()
 def test_threshold_applies_at_the_size_of_the_frame(head):
     history = [frame(*one) for one in HISTORY]
-    current, state = features(), state_of([frame(*one) for one in HISTORY])
-    state = state_of(history)
+    current, memory = features(), memory_of([frame(*one) for one in HISTORY])
+    memory = memory_of(history)
     recovery = TrackRecovery()
-    missing = recovery.find_missing(state.history, torch.tensor([], dtype=torch.long))
-    probabilities = recovery.probabilities(current, missing, state.history, head)
+    missing = recovery.find_missing(memory.history, torch.tensor([], dtype=torch.long))
+    probabilities = recovery.probabilities(current, missing, memory.history, head)
     recovery.mask_threshold = float(probabilities.median())
-    found, _ = recovery.recover(current, detections(), state, metainfo(), head)
+    found, _ = recover(recovery, current, detections(), memory, metainfo(), head)
     expected = probabilities > recovery.mask_threshold
     kept = expected.flatten(1).any(dim=1)
     assert torch.equal(found.masks, expected[kept])
@@ -180,15 +174,15 @@ def test_threshold_applies_at_the_size_of_the_frame(head):
         rows, columns = mask.nonzero(as_tuple=True)
         assert box == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
     recovery.min_area = int(expected.sum(dim=(1, 2)).max())
-    fewer, _ = recovery.recover(current, detections(), state, metainfo(), head)
+    fewer, _ = recover(recovery, current, detections(), memory, metainfo(), head)
     assert len(fewer) == 1 <= len(found)
 
 
 @torch.no_grad()
 def test_nothing_left_of_a_mask(head):
     recovery = TrackRecovery(mask_threshold=1 - 1e-7)
-    state = state_of([frame(*one) for one in HISTORY])
-    found, after = recovery.recover(features(), detections(), state, metainfo(), head)
+    memory = memory_of([frame(*one) for one in HISTORY])
+    found, after = recover(recovery, features(), detections(), memory, metainfo(), head)
     assert len(found) == 0 and found.masks.shape == (0, 32, 40) and found.bboxes.shape == (0, 4)
     assert len(after.history[-1].ids) == 0
 
@@ -200,26 +194,26 @@ def test_only_missing_tracks_are_propagated(head):
     head.segment = lambda current, attention, labels: (
         calls.append(len(labels)) or original(current, attention, labels)
     )
-    state = state_of([frame(*one) for one in HISTORY])
+    memory = memory_of([frame(*one) for one in HISTORY])
     recovery = TrackRecovery()
     everything = detections([2, 5, 7], [[0, 0, 8, 8]] * 3)
-    found, _ = recovery.recover(features(), everything, state, metainfo(), head)
+    found, _ = recover(recovery, features(), everything, memory, metainfo(), head)
     assert len(found) == 0 and calls == []
     # Track 5 is in one frame of the history.
     some = detections([2, 7], [[0, 0, 8, 8]] * 2)
-    recovery.recover(features(), some, state, metainfo(), head)
+    recover(recovery, features(), some, memory, metainfo(), head)
     assert calls == [1]
 
 
 @torch.no_grad()
 def test_history_is_bounded_and_forgets(head):
     recovery = TrackRecovery(history_length=2, mask_threshold=1 - 1e-7)
-    state = state_of([])
+    memory = memory_of([])
     for number in range(4):
         seen = detections([number], [[0, 0, 16, 16]])
-        _, state = recovery.recover(features(), seen, state, metainfo(), head)
-    assert [one.ids.tolist() for one in state.history] == [[2], [3]]
-    missing = recovery.find_missing(state.history, torch.tensor([3]))
+        _, memory = recover(recovery, features(), seen, memory, metainfo(), head)
+    assert [one.ids.tolist() for one in memory.history] == [[2], [3]]
+    missing = recovery.find_missing(memory.history, torch.tensor([3]))
     assert missing.ids == [2]
 
 
@@ -228,18 +222,24 @@ def test_tracks_that_association_forgot_are_not_carried_on(head):
     recovery = TrackRecovery(mask_threshold=0.0)
     history = [frame(*one) for one in HISTORY]
     assert recovery.find_missing(tuple(history), torch.tensor([5]), torch.tensor([2])).ids == [2]
-    found, _ = recovery.recover(
-        features(), detections([5], [[0, 0, 8, 8]]), state_of(history, [5, 7]), metainfo(), head
+    found, _ = recover(
+        recovery,
+        features(),
+        detections([5], [[0, 0, 8, 8]]),
+        memory_of(history),
+        metainfo(),
+        head,
+        [5, 7],
     )
     assert found.ids.tolist() == [7]
 
 
 @torch.no_grad()
 def test_unsure_tracks_can_be_left_out():
-    state = state_of([frame(*one) for one in HISTORY])
+    memory = memory_of([frame(*one) for one in HISTORY])
     nobody = torch.tensor([], dtype=torch.long)
-    assert TrackRecovery(min_score=0.5).find_missing(state.history, nobody).ids == [2, 7]
-    assert TrackRecovery(min_score=0.51).find_missing(state.history, nobody).ids == [2]
+    assert TrackRecovery(min_score=0.5).find_missing(memory.history, nobody).ids == [2, 7]
+    assert TrackRecovery(min_score=0.51).find_missing(memory.history, nobody).ids == [2]
 
 
 @torch.no_grad()

@@ -201,7 +201,7 @@ def _look(model: VISDetector, frame: np.ndarray) -> _Frame:
         dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']]), False
     )
     inner = batch['data_samples'][0].metainfo['img_shape']
-    return _Frame(model.extract_features(batch['inputs']), (inner[1] / size[1], inner[0] / size[0]))
+    return _Frame(model.encode(batch['inputs']), (inner[1] / size[1], inner[0] / size[0]))
 
 
 def _maps(

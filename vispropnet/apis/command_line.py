@@ -44,6 +44,19 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_amp_option(parser: argparse.ArgumentParser) -> None:
+    """Adds the option of mixed precision where a model segments.
+
+    Args:
+        parser: Where it goes.
+    """
+    parser.add_argument(
+        '--amp',
+        choices=('bf16', 'fp16'),
+        help='mixed precision: layers compute in bf16 (CPU, GPU) or fp16 (GPU) (default: float32)',
+    )
+
+
 def export_local_rank(args: argparse.Namespace) -> None:
     """Puts ``--local-rank`` where mmengine looks for it.
 

@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from vispropnet.apis.config import explain_config_errors, load_config
 from vispropnet.datasets.values import is_id
-from vispropnet.engine.acceleration import prepare_for_inference
+from vispropnet.engine.acceleration import Acceleration, prepare_for_inference
 from vispropnet.engine.checkpoint import load_weights, read_checkpoint, trained_classes
 from vispropnet.engine.legacy_checkpoint import other_conventions
 from vispropnet.engine.quiet import quiet
@@ -27,6 +27,7 @@ def init_model(
     device: str | torch.device | None = None,
     overrides: Sequence[str] = (),
     trust_checkpoint: bool = False,
+    amp: str | None = None,
 ) -> VISDetector:
     """Builds the model of a config, loads its weights, and makes it ready to segment.
 
@@ -37,6 +38,8 @@ def init_model(
         device: Where it runs, as ``'cuda:0'`` or ``'cpu'``; by default a GPU if there is one.
         overrides: ``key=value`` changes of a config file.
         trust_checkpoint: Whether the checkpoint may run code while it is read.
+        amp: Mixed precision: ``'bf16'``, or ``'fp16'``, which needs a GPU. Layers compute in that
+            type, and their weights are kept in it; the rest is in float32, as all is by default.
 
     Returns:
         The model, in evaluation mode. Besides weights it carries ``cfg``, the config;
@@ -44,11 +47,13 @@ def init_model(
         trained on, as far as the checkpoint tells.
 
     Raises:
-        UserError: if config or checkpoint are missing or do not fit, or there is no such device.
+        UserError: if config or checkpoint are missing or do not fit, there is no such device, or
+            it cannot compute in that precision.
     """
     name = getattr(config, 'filename', None) if isinstance(config, Config) else config
     cfg = config if isinstance(config, Config) else load_config(config, overrides)
     device = _device(device)
+    Acceleration(amp=amp).check(device)
     if cfg.get('model') is None:
         raise UserError(f'config {name} has no model.')
     with explain_config_errors(name or 'of the model'), quiet():
@@ -70,7 +75,7 @@ def init_model(
         meta = (content.get('meta') or {}).get('dataset_meta') if names else {}
     model.cfg = cfg
     model.classes, model.category_ids = _categories(model, names, meta)
-    return prepare_for_inference(model.to(device))
+    return prepare_for_inference(model.to(device), amp)
 
 
 def _device(name: str | torch.device | None) -> torch.device:

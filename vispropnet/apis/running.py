@@ -20,6 +20,7 @@ from vispropnet.engine.acceleration import (
     keep_freed_memory,
     prepare_for_inference,
 )
+from vispropnet.engine.inference import frames_at_once
 from vispropnet.engine.runner import VISRunner
 from vispropnet.engine.whole_files import find_resumable
 from vispropnet.errors import UserError
@@ -105,6 +106,8 @@ def test(
     launcher: str = 'none',
     overrides: Sequence[str] = (),
     trust_checkpoint: bool = False,
+    amp: str | None = None,
+    batch: int | None = None,
 ) -> dict[str, float] | None:
     """Segments the test videos of a config and writes the result file.
 
@@ -118,6 +121,9 @@ def test(
         launcher: As in :func:`train`.
         overrides: ``key=value`` changes of the config.
         trust_checkpoint: Whether the checkpoint may run code while it is read.
+        amp: Mixed precision, as in :func:`~vispropnet.apis.models.init_model`.
+        batch: Frames of a video that are encoded at once; by default ``batch`` of the config's
+            ``test_cfg``, else 1 on a CPU and 4 on a GPU.
 
     Returns:
         ``mAP, AP50, AP75, AR1, AR10``; None if not asked for, or if there is no annotation to score
@@ -126,7 +132,12 @@ def test(
     Raises:
         UserError: for anything wrong in config, data or checkpoint.
     """
+    Acceleration(amp=amp).check(get_device())
+    if batch is not None:
+        frames_at_once(batch, torch.device(get_device()))
     cfg = load_config(config, overrides)
+    if batch is not None:
+        cfg.test_cfg.batch = batch
     for name in [name for name in cfg if name.startswith(('train_', 'val_', 'optim_', 'param_'))]:
         cfg.pop(name)
     check_writable(out)
@@ -149,7 +160,8 @@ def test(
     classes = loop.dataloader.dataset.metainfo['classes']
     check_num_classes(runner, classes, config)
     runner.load_or_resume()
-    prepare_for_inference(runner.model)
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    prepare_for_inference(model, amp)
     check_class_order(runner.loaded_classes, classes, checkpoint)
     metrics = {name.split('/')[-1]: value for name, value in runner.test().items()}
     if is_main_process():

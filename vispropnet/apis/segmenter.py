@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,6 +17,7 @@ from mmengine.structures import InstanceData
 
 from vispropnet.datasets.frame_sources import FrameSource, SourceFrame, open_source
 from vispropnet.datasets.reading_ahead import read_ahead
+from vispropnet.engine.inference import VideoRun, frames_at_once
 from vispropnet.engine.quiet import quiet
 from vispropnet.errors import UserError
 from vispropnet.models.detectors import VISDetector
@@ -74,7 +77,7 @@ class VideoSegmenter:
             ids and what is found otherwise do not depend on it.
         scale: (width, height) that frames are fitted into for the network, their sides in
             proportion; by default the config's ``video_scale``, or else what its test pipeline
-            does. Results are always in pixels of the frame as it came.
+            does. Results are always in pixels of the original frame.
 
     Raises:
         UserError: if the model's config has no test pipeline, or an argument does not fit.
@@ -91,28 +94,41 @@ class VideoSegmenter:
         self.model = model
         self.score_threshold = score_threshold
         self._pipeline = _pipeline(model.cfg, scale)
-        self._device = next(model.parameters()).device
+        self.device = next(model.parameters()).device
         self.reset()
 
     def reset(self) -> None:
         """Forgets the video; the next frame is the first of another."""
-        self._state = self.model.init_state()
+        self._run = VideoRun(self.model)
         self.num_frames = 0
 
-    def step(self, frame: np.ndarray) -> FrameInstances:
-        """Segments the next frame.
+    def step(self, frame: np.ndarray) -> list[tuple[int, FrameInstances]]:
+        """Takes the next frame of the video.
 
         Args:
             frame: (H, W, 3) uint8, BGR as OpenCV reads it; also (H, W) grey, and (H, W, 4), whose
                 alpha is dropped.
 
         Returns:
-            What was found.
+            What is known by now: numbers of frames, counted from 0, each with what was found in it.
+            Most models answer at once: that is this frame. A model that looks ahead answers
+            ``model.look_ahead`` frames later.
 
         Raises:
             UserError: if it is no such array, or of another size than the frames before.
         """
-        return self.step_prepared(self.prepare(frame))
+        return list(self.step_prepared([self.prepare(frame)]))
+
+    def finish(self) -> list[tuple[int, FrameInstances]]:
+        """Ends the video; the next frame is the first of another.
+
+        Returns:
+            As :meth:`step`, for the frames that are not yet answered; none from a model that
+            answers at once.
+        """
+        answers = [(number, self._on_host(found)) for number, found in self._run.finish()]
+        self.reset()
+        return answers
 
     def prepare(self, frame: np.ndarray) -> dict[str, Any]:
         """Does what precedes the network on the CPU; may run in another thread, ahead of time.
@@ -134,30 +150,31 @@ class VideoSegmenter:
         except cv2.error:
             # A side so short that nothing is left of it.
             raise UserError(f'a frame of {width}x{height} pixels cannot be scaled.') from None
-        inputs = packed['inputs']
-        if self._device.type == 'cuda':
+        if self.device.type == 'cuda':
             # From pinned memory the copy to the GPU goes on while the GPU works.
-            inputs = inputs.pin_memory().to(self._device, non_blocking=True)
-        return dict(inputs=[inputs], data_samples=[packed['data_samples']])
+            packed['inputs'] = packed['inputs'].pin_memory().to(self.device, non_blocking=True)
+        return packed
 
-    @torch.no_grad()
-    def step_prepared(self, prepared: dict[str, Any]) -> FrameInstances:
-        """Segments the next frame.
+    def step_prepared(
+        self, prepared: Sequence[dict[str, Any]]
+    ) -> Iterator[tuple[int, FrameInstances]]:
+        """Takes the next frames, which are encoded at once.
 
         Args:
-            prepared: What :meth:`prepare` made of it.
+            prepared: What :meth:`prepare` made of them, all of one size.
 
-        Returns:
-            What was found.
+        Yields:
+            As :meth:`step`; each frame is stepped through when it is asked for.
 
         Raises:
-            UserError: if the frame has another size than those before.
+            UserError: if a frame has another size than those before.
         """
-        batch = self.model.data_preprocessor(prepared, False)
-        metainfo = {**batch['data_samples'][0].metainfo, 'frame_id': self.num_frames}
-        instances, self._state = self.model.step(batch['inputs'][0], metainfo, self._state)
-        self.num_frames += 1
-        return self._on_host(instances)
+        samples = [one['data_samples'] for one in prepared]
+        for number, sample in enumerate(samples, self.num_frames):
+            sample.set_metainfo(dict(frame_id=number))
+        self.num_frames += len(samples)
+        for number, found in self._run.answers([one['inputs'] for one in prepared], samples):
+            yield number, self._on_host(found)
 
     def _on_host(self, instances: InstanceData) -> FrameInstances:
         propagated = instances.get('propagated')
@@ -192,6 +209,7 @@ def segment_video(
     end: int | str | None = None,
     max_size: int | None = None,
     scale: tuple[int, int] | None = None,
+    batch: int | None = None,
 ) -> Iterator[SegmentedFrame]:
     """Segments a video, frame by frame; the next frames are read and prepared in the background.
 
@@ -206,31 +224,129 @@ def segment_video(
         end: Frame behind the last, or seconds.
         max_size: Longest side in pixels; larger frames are scaled down.
         scale: As in :class:`VideoSegmenter`.
+        batch: Frames that are encoded at once; None for 1 on a CPU and for a camera, 4 on a GPU.
 
     Yields:
-        The frames with what was found in them.
+        The frames with what was found in them, in order.
 
     Raises:
         UserError: if the source cannot be read or an argument does not fit; frames before the fault
             have been given by then.
     """
-    segmenter = VideoSegmenter(model, score_threshold, scale)
-    opened = None
-    if isinstance(source, (str, os.PathLike, int)):
-        frames = opened = open_source(source, every, start, end, max_size)
-    elif (every, start, end, max_size) != (1, None, None, None):
-        raise UserError('every, start, end and max_size are for files, folders and cameras.')
-    else:
-        frames = source
-    try:
+    frames = VideoSegmentation(
+        model, source, score_threshold, every, start, end, max_size, scale, batch
+    )
+    with contextlib.closing(frames):
+        yield from frames
+
+
+class VideoSegmentation:
+    """A video that is being segmented: an iterator over its frames that can be cut short.
+
+    The arguments are those of :func:`segment_video`. Memory does not grow with the length of the
+    video: it holds the frames that are read ahead, encoded at once and not yet answered.
+
+    Raises:
+        UserError: as :func:`segment_video`.
+    """
+
+    def __init__(
+        self,
+        model: VISDetector,
+        source: str | os.PathLike | int | FrameSource | Iterable[np.ndarray],
+        score_threshold: float = 0.3,
+        every: int = 1,
+        start: int | str | None = None,
+        end: int | str | None = None,
+        max_size: int | None = None,
+        scale: tuple[int, int] | None = None,
+        batch: int | None = None,
+    ) -> None:
+        self._segmenter = VideoSegmenter(model, score_threshold, scale)
+        self._opened = None
+        if isinstance(source, (str, os.PathLike, int)):
+            frames = self._opened = open_source(source, every, start, end, max_size)
+        elif (every, start, end, max_size) != (1, None, None, None):
+            raise UserError('every, start, end and max_size are for files, folders and cameras.')
+        else:
+            frames = source
         # What a camera shows should be new.
-        depth = 1 if getattr(frames, 'kind', '') == 'camera' else 4
-        for frame, prepared in read_ahead(_prepared(frames, segmenter), depth):
-            instances = segmenter.step_prepared(prepared)
-            yield SegmentedFrame(frame.image, frame.index, frame.name, instances)
-    finally:
-        if opened is not None:
-            opened.close()
+        camera = getattr(frames, 'kind', '') == 'camera'
+        self._batch = frames_at_once(
+            1 if camera and batch is None else batch, self._segmenter.device
+        )
+        depth = 1 if camera else max(4, self._batch)
+        self._read = read_ahead(_prepared(frames, self._segmenter), depth)
+        # Frames that are not yet answered, by number; and the last that was handed over.
+        self._waiting: dict[int, SourceFrame] = {}
+        self._done = -1
+        self._frames = self._segment()
+
+    def __iter__(self) -> Iterator[SegmentedFrame]:
+        return self._frames
+
+    def rest(self) -> Iterator[SegmentedFrame]:
+        """Ends the video before its end, also when an exception has ended the iteration.
+
+        Yields:
+            The frames that the model has taken and that were not yet handed over.
+        """
+        self._frames.close()
+        yield from self._answered(self._segmenter.finish())
+
+    def close(self) -> None:
+        """Lets go of the source."""
+        self._frames.close()
+        if self._opened is not None:
+            self._opened.close()
+
+    def _segment(self) -> Iterator[SegmentedFrame]:
+        with contextlib.closing(self._read):
+            for some in _batches(self._read, self._batch):
+                self._waiting.update(
+                    zip(itertools.count(self._segmenter.num_frames), (one for one, _ in some))
+                )
+                yield from self._answered(
+                    self._segmenter.step_prepared([prepared for _, prepared in some])
+                )
+                del some
+            yield from self._answered(self._segmenter.finish())
+
+    def _answered(self, answers: Iterable[tuple[int, FrameInstances]]) -> Iterator[SegmentedFrame]:
+        for number, found in answers:
+            if number <= self._done:
+                continue
+            frame = self._waiting.pop(number)
+            self._done = number
+            yield SegmentedFrame(frame.image, frame.index, frame.name, found)
+
+
+def _batches(
+    frames: Iterable[tuple[SourceFrame, dict]], count: int
+) -> Iterator[list[tuple[SourceFrame, dict]]]:
+    """Groups frames of one size, in order; the last group may be smaller.
+
+    What comes before an error of the frames is given first.
+    """
+    some: list[tuple[SourceFrame, dict]] = []
+    frames = iter(frames)
+    while True:
+        try:
+            one = next(frames, None)
+        except Exception:
+            if some:
+                yield some
+            raise
+        if some and (one is None or one[0].image.shape[:2] != some[0][0].image.shape[:2]):
+            yield some
+            some = []
+        if one is None:
+            return
+        some.append(one)
+        del one
+        if len(some) == count:
+            yield some
+            some = []
 
 
 def _prepared(

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from vispropnet.apis.segmenter import segment_video
+from vispropnet.apis.segmenter import SegmentedFrame, VideoSegmentation
 from vispropnet.apis.video_outputs import MaskOutput, ResultOutput, VideoOutput
 from vispropnet.datasets.frame_sources import FrameSource
+from vispropnet.engine.processes import hold_interrupts
 from vispropnet.errors import UserError
 from vispropnet.models.detectors import VISDetector
 
@@ -54,6 +55,7 @@ def segment_to_files(
     scale: tuple[int, int] | None = None,
     fps: float | None = None,
     codec: str = 'auto',
+    batch: int | None = None,
 ) -> Outcome:
     """Segments a video and writes what was found, in memory that does not grow with its length.
 
@@ -71,6 +73,8 @@ def segment_to_files(
         scale: (width, height) that frames are fitted into for the network.
         fps: Frames a second of the video; by default the source's.
         codec: As in :class:`~vispropnet.visualization.video_writer.VideoWriter`.
+        batch: Frames that are encoded at once, as in
+            :func:`~vispropnet.apis.segmenter.segment_video`.
 
     Returns:
         What came of it, also when bad input or a full disk ended it early.
@@ -86,7 +90,7 @@ def segment_to_files(
         with contextlib.ExitStack() as stack:
             for output in outputs:
                 stack.enter_context(output)
-            _segment(model, source, outputs, outcome, score_threshold, scale)
+            _segment(model, source, outputs, outcome, score_threshold, scale, batch)
     except UserError as error:
         outcome.error = error
     outcome.seconds = time.perf_counter() - start
@@ -102,9 +106,10 @@ def _segment(
     outcome: Outcome,
     score_threshold: float,
     scale: tuple[int, int] | None,
+    batch: int | None,
 ) -> None:
     """Runs the video through the model and what is found into the outputs."""
-    frames = segment_video(model, source, score_threshold, scale=scale)
+    frames = VideoSegmentation(model, source, score_threshold, scale=scale, batch=batch)
     # A process without a terminal may have no standard error at all.
     bar = tqdm(
         total=source.length,
@@ -116,18 +121,27 @@ def _segment(
     with contextlib.closing(frames), bar:
         try:
             for frame in frames:
-                rles = frame.instances.masks.rles()
-                for output in outputs:
-                    output.add(frame, rles)
-                outcome.frames += 1
-                outcome.instances += len(rles)
-                bar.update()
+                _write(frame, outputs, outcome, bar)
         except KeyboardInterrupt:
             outcome.interrupted = True
             if outputs and outcome.frames and not bar.disable:
                 bar.write('interrupted: completing the files; once more drops them', sys.stderr)
+            # What the model has taken in and not yet answered.
+            for frame in frames.rest():
+                _write(frame, outputs, outcome, bar)
     if not outcome.frames and not outcome.interrupted:
         raise UserError(f'{source.name}: there is no frame to segment.')
+
+
+def _write(frame: SegmentedFrame, outputs: Sequence[Output], outcome: Outcome, bar: tqdm) -> None:
+    """Writes a frame to all outputs; an interruption comes after that."""
+    with hold_interrupts():
+        rles = frame.instances.masks.rles()
+        for output in outputs:
+            output.add(frame, rles)
+        outcome.frames += 1
+        outcome.instances += len(rles)
+        bar.update()
 
 
 def _spare_the_input(

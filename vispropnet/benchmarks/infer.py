@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
 import mmcv
 import torch
-from mmdet.structures import DetDataSample, TrackDataSample
+from mmdet.structures import DetDataSample
 from mmdet.structures.mask import encode_mask_results
 from mmengine.structures import InstanceData
 from torch import Tensor
@@ -19,8 +20,13 @@ from vispropnet.benchmarks.checks import check_positive
 from vispropnet.benchmarks.measure import NAMES, Variant, circumstances, compare, report, say
 from vispropnet.benchmarks.parts import BASELINE_PARTS, OUR_PARTS, PartClock, print_parts
 from vispropnet.benchmarks.steps import Settings, build, described
-from vispropnet.engine.acceleration import prepare_for_inference
+from vispropnet.engine.acceleration import (
+    Acceleration,
+    inference_precision,
+    prepare_for_inference,
+)
 from vispropnet.models.detectors import MMDetMaskTrackRCNN, VISDetector
+from vispropnet.models.frames import Frame, split_frames
 from vispropnet.registry import TRANSFORMS
 
 # Boxes that pass the score threshold, for each that is to be left. With drawn weights no score
@@ -34,9 +40,13 @@ class InferSettings(Settings):
 
     Args:
         detections: That each model is to find in a frame, as a limit that binds.
+        batch: Frames of the video that ours encodes at once; both go through so many in a run.
+        amp: Mixed precision of ours, ``'bf16'`` or ``'fp16'``; the baseline computes in float32.
     """
 
     detections: int = 10
+    batch: int = 1
+    amp: str | None = None
 
     def check(self) -> None:
         """Checks them.
@@ -44,73 +54,101 @@ class InferSettings(Settings):
         Raises:
             UserError: for what cannot be run.
         """
-        check_positive(detections=self.detections)
+        check_positive(detections=self.detections, batch=self.batch)
         super().check()
+        Acceleration(amp=self.amp).check(self.device)
 
 
 class FrameRunner:
-    """One of the two models, and the way of a frame through it.
+    """One of the two models, and the way of frames through it.
 
     Args:
         model: Whose; mmdet's class goes the way that mmdet's test goes.
         image: (3, H, W) uint8 frame.
         size: Width and height that frames are resized to.
+        batch: Frames of a run.
     """
 
-    def __init__(self, model: VISDetector, image: Tensor, size: tuple[int, int]) -> None:
+    def __init__(
+        self, model: VISDetector, image: Tensor, size: tuple[int, int], batch: int = 1
+    ) -> None:
         self.model = model
         self.jpeg = cv2.imencode('.jpg', image.permute(1, 2, 0).numpy())[1].tobytes()
         self.resize = TRANSFORMS.build(dict(type='Resize', scale=size, keep_ratio=True))
         self.pack = TRANSFORMS.build(dict(type='PackFrameInputs'))
         self.clock = PartClock(next(model.parameters()).device)
+        self.batch = batch
 
-    def load(self, frame: int) -> tuple[Tensor, dict[str, Any]]:
-        """Decodes, resizes, normalises and pads the frame.
+    def load(self, numbers: Sequence[int]) -> tuple[Tensor, list[dict[str, Any]]]:
+        """Decodes, resizes, normalises and pads frames.
 
         Args:
-            frame: Its number in the video.
+            numbers: Of the frames in the video.
 
         Returns:
-            (3, H, W) and what the model is told of it.
+            (F, 3, H, W) and what the model is told of each.
         """
-        with self.clock.part('decode'):
-            image = mmcv.imfrombytes(self.jpeg)
+        data = dict(inputs=[], data_samples=[])
+        for number in numbers:
+            with self.clock.part('decode'):
+                image = mmcv.imfrombytes(self.jpeg)
+            with self.clock.part('preprocess'):
+                shape = image.shape[:2]
+                loaded = dict(img=image, img_shape=shape, ori_shape=shape, frame_id=number)
+                for name, value in self.pack(self.resize(loaded)).items():
+                    data[name].append(value)
         with self.clock.part('preprocess'):
-            shape = image.shape[:2]
-            loaded = dict(img=image, img_shape=shape, ori_shape=shape, frame_id=frame)
-            packed = self.pack(self.resize(loaded))
-            data = {name: [value] for name, value in packed.items()}
             batch = self.model.data_preprocessor(data, False)
-        return batch['inputs'][0], batch['data_samples'][0].metainfo
+        return batch['inputs'], [sample.metainfo for sample in batch['data_samples']]
 
-    def run(self, state: Any) -> InstanceData:
-        """Takes the second frame of a video from the JPEG to encoded masks.
+    def encode(self, numbers: Sequence[int]) -> list[Frame]:
+        """Loads frames and encodes them at once.
+
+        Args:
+            numbers: Of the frames in the video.
+        """
+        images, metainfos = self.load(numbers)
+        with torch.no_grad(), inference_precision(self.model):
+            return split_frames(self.model.encode(images), metainfos)
+
+    def step(self, frame: Frame, state: Any) -> tuple[InstanceData, Any]:
+        """Steps through a frame of a model that answers at once.
+
+        Args:
+            frame: The frame.
+            state: Before it.
+
+        Returns:
+            Its instances, and the state after it.
+        """
+        with inference_precision(self.model):
+            ((_, instances),), state = self.model.step(frame, state)
+        return instances, state
+
+    def run(self, state: Any) -> list[InstanceData]:
+        """Takes the frames after the first of a video from the JPEG to encoded masks.
 
         Args:
             state: After the first.
 
         Returns:
-            Its instances, with ``rles`` instead of masks.
+            The instances of each, with ``rles`` instead of masks.
         """
-        image, metainfo = self.load(1)
-        if isinstance(self.model, MMDetMaskTrackRCNN):
-            instances = self._predict_as_mmdet(image, metainfo, state)
-            with self.clock.part('encode'):
-                rles = encode_mask_results(instances.masks.detach().cpu().numpy())
-        else:
-            instances, _ = self.model.step(image, metainfo, state)
-            with self.clock.part('encode'):
-                rles = instances.masks.rles()
-        del instances.masks
-        instances.rles = rles
-        return instances
-
-    @torch.no_grad()
-    def _predict_as_mmdet(self, image: Tensor, metainfo: dict, tracker: Any) -> InstanceData:
-        sample = DetDataSample(metainfo=metainfo)
-        self.model.model.tracker = tracker
-        self.model.model.predict(image[None, None], [TrackDataSample(video_data_samples=[sample])])
-        return sample.pred_track_instances
+        found = []
+        for frame in self.encode(range(1, 1 + self.batch)):
+            if isinstance(self.model, MMDetMaskTrackRCNN):
+                with torch.no_grad():
+                    instances = self.model.predict(frame, state)
+                with self.clock.part('encode'):
+                    rles = encode_mask_results(instances.masks.detach().cpu().numpy())
+            else:
+                instances, state = self.step(frame, state)
+                with self.clock.part('encode'):
+                    rles = instances.masks.rles()
+            del instances.masks
+            instances.rles = rles
+            found.append(instances)
+        return found
 
     def split(self, state: Any) -> dict[str, float]:
         """Runs once more and says what each part took.
@@ -121,11 +159,10 @@ class FrameRunner:
         Returns:
             Seconds by part.
         """
+        owner, parts = self.model, OUR_PARTS
         if isinstance(self.model, MMDetMaskTrackRCNN):
-            self.model.model.tracker = state
-            owner, parts = self.model.model, BASELINE_PARTS
-        else:
-            owner, parts = self.model, OUR_PARTS
+            owner = SimpleNamespace(detector=self.model.model.detector, tracker=state.tracker)
+            parts = BASELINE_PARTS
         with self.clock.watch(owner, parts):
             self.run(state)
         return self.clock.seconds
@@ -154,12 +191,15 @@ def benchmark_infer(settings: InferSettings, repeats: int, memory: bool = True) 
     result = compare(make_infer, settings, small, repeats, settings.device, memory)
     say('parts ...')
     parts = _time_parts(settings, repeats)
-    counts = {name: len(found) for name, found in result.outputs.items()}
+    counts = {name: len(found[-1]) for name, found in result.outputs.items()}
     measured = {
         **described(settings),
         'objects': settings.objects,
         'from_to': 'JPEG to run-length encoded masks',
         'test_cfg': "the config's for both" if settings.same_test_cfg else "each config's own",
+        'frames_of_a_run': settings.batch,
+        'encoded_at_once': {'ours': settings.batch, 'baseline': 1},
+        'amp': settings.amp,
         'max_detections': settings.detections,
         'detections': counts,
         'history': 'full where there is one; no track is missing',
@@ -189,14 +229,16 @@ def make_infer(name: str, settings: InferSettings) -> Variant:
 def _make_runner(name: str, settings: InferSettings) -> tuple[FrameRunner, Callable[[], Any]]:
     model, data = build(name, settings)
     # The baseline stays as it comes.
-    model = prepare_for_inference(model) if name == 'ours' else model.eval()
-    runner = FrameRunner(model, data['inputs']['key'][0], settings.size)
-    image, metainfo = runner.load(0)
-    limit_detections(model, image, metainfo, settings.detections)
-    _, state = model.step(image, metainfo, model.init_state())
-    state = _with_history(model, image, dict(metainfo, frame_id=1), state)
-    # A mutable state (mmdet's) is copied for each run, one that is never changed need not be.
-    mutable = isinstance(state, torch.nn.Module)
+    model = model.eval()
+    runner = FrameRunner(model, data['inputs']['key'][0], settings.size, settings.batch)
+    images, metainfos = runner.load([0])
+    limit_detections(model, images[0], metainfos[0], settings.detections)
+    if name == 'ours':
+        prepare_for_inference(model, settings.amp)
+    _, state = runner.step(runner.encode([0])[0], model.init_state())
+    state = _with_history(runner, state)
+    # mmdet's state is changed by a run, so each gets a copy; ours is never changed.
+    mutable = isinstance(model, MMDetMaskTrackRCNN)
 
     def prepare() -> Any:
         return copy.deepcopy(state) if mutable else state
@@ -238,14 +280,16 @@ def _time_parts(settings: InferSettings, repeats: int) -> dict[str, dict[str, fl
     return {name: PartClock.medians(some) for name, some in runs.items()}
 
 
-def _with_history(model: VISDetector, image: Tensor, metainfo: dict, state: Any) -> Any:
+def _with_history(runner: FrameRunner, state: Any) -> Any:
     """A state whose history is full, and holds exactly the tracks that the next frame shows.
 
     Association does not look at the history, so the ids that the frame's detections get are known
     from a run without one.
     """
-    recovery = getattr(model, 'recovery', None)
-    if recovery is None or not recovery.enabled:
+    if getattr(state, 'propagation', None) is None:
         return state
-    _, after = model.step(image, metainfo, replace(state, history=()))
-    return replace(state, history=after.history[-1:] * recovery.history_length)
+    recovery = runner.model.recovery
+    without = replace(state, propagation=recovery.init_memory())
+    _, after = runner.step(runner.encode([1])[0], without)
+    history = after.propagation.history[-1:] * recovery.history_length
+    return replace(state, propagation=replace(after.propagation, history=history))

@@ -210,21 +210,22 @@ def _ours(model: VISDetector, settings: Settings) -> Callable[[np.ndarray], int]
     segmenter, tracks = VideoSegmenter(model), TrackAccumulator()
 
     def run(frame: np.ndarray) -> int:
-        found = segmenter.step(frame)
-        place = segmenter.num_frames - 1
-        rles = found.masks.rles()
-        tracks.add_frame(place, found.ids, found.labels, found.scores, rles, found.propagated)
+        detected = 0
+        for place, found in segmenter.step(frame):
+            rles = found.masks.rles()
+            tracks.add_frame(place, found.ids, found.labels, found.scores, rles, found.propagated)
+            detected += int((~found.propagated).sum())
         if segmenter.num_frames == settings.frames:
             for _ in tracks.results(1, settings.frames, range(1000)):
                 pass
-        return int((~found.propagated).sum())
+        return detected
 
     return run
 
 
 def _baseline(model: VISDetector) -> Callable[[np.ndarray], int]:
     segmenter = VideoSegmenter(model)
-    return lambda frame: len(segmenter.step(frame))
+    return lambda frame: sum(len(found) for _, found in segmenter.step(frame))
 
 
 def _in_a_process(name: str, settings: Settings) -> Course | None:

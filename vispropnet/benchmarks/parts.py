@@ -13,7 +13,7 @@ import torch
 
 # Methods, by their path from the model, and the part that they are.
 OUR_PARTS = {
-    'extract_features': 'backbone and neck',
+    'encode': 'backbone and neck',
     'attend': 'attention',
     'propose': 'proposals',
     'detect': 'heads',

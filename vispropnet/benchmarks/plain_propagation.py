@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from vispropnet.models.prop_heads.boxes import box_maps
 from vispropnet.models.prop_heads.propagation_head import PropagationHead
-from vispropnet.models.trackers.video_state import HistoryFrame
+from vispropnet.models.trackers.track_recovery import HistoryFrame
 
 
 def plain_probabilities(

@@ -21,8 +21,7 @@ from vispropnet.benchmarks.plain_propagation import plain_logits, plain_probabil
 from vispropnet.engine.quiet import quiet
 from vispropnet.errors import UserError
 from vispropnet.models.prop_heads.propagation_head import PropagationHead
-from vispropnet.models.trackers.track_recovery import TrackRecovery
-from vispropnet.models.trackers.video_state import HistoryFrame
+from vispropnet.models.trackers.track_recovery import HistoryFrame, TrackRecovery
 from vispropnet.registry import MODELS
 
 BASELINE = (

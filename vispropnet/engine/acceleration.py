@@ -22,6 +22,9 @@ from vispropnet.errors import UserError
 # Whose outputs become single precision: what is not a layer (RoIAlign, losses) comes after them.
 SINGLE_AFTER = ('neck', 'rpn_head', 'bbox_head', 'mask_head', 'embed_head')
 
+# Layers that autocast runs in half precision.
+_HALF_LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+
 
 @dataclass(frozen=True)
 class Acceleration:
@@ -158,6 +161,17 @@ class BFloat16OptimWrapper(OptimWrapper):
             yield
 
 
+def modules_in_float32(model: nn.Module) -> list[nn.Module]:
+    """Gives the modules whose outputs are cast to float32 under mixed precision.
+
+    Args:
+        model: The model, wrapped for several ranks or not.
+    """
+    return [
+        module for name, module in model.named_modules() if name.rpartition('.')[2] in SINGLE_AFTER
+    ]
+
+
 @contextmanager
 def layers_in_bfloat16(model: nn.Module) -> Iterator[None]:
     """Has convolutions, linear layers and matrix products compute in bfloat16.
@@ -170,9 +184,8 @@ def layers_in_bfloat16(model: nn.Module) -> Iterator[None]:
     """
     device = next(model.parameters()).device.type
     with ExitStack() as stack:
-        for name, module in model.named_modules():
-            if name.rpartition('.')[2] in SINGLE_AFTER:
-                stack.callback(module.register_forward_hook(_to_single).remove)
+        for module in modules_in_float32(model):
+            stack.callback(module.register_forward_hook(_to_single).remove)
         stack.enter_context(torch.autocast(device, torch.bfloat16))
         yield
 
@@ -207,21 +220,54 @@ def _check_compiler(on_cuda: bool) -> None:
         )
 
 
-def prepare_for_inference(model: nn.Module) -> nn.Module:
-    """Lays out weights for segmenting, in place; what they are stays the same.
+def prepare_for_inference(model: nn.Module, amp: str | None = None) -> nn.Module:
+    """Lays out weights for segmenting, in place.
 
-    On a CPU, convolutions that keep the channels of a pixel together are faster. Results differ by
-    rounding.
+    On a CPU, convolutions that keep the channels of a pixel together are faster; results differ by
+    rounding. With mixed precision the weights of layers that compute in half precision are turned
+    into it once, not for each frame: such a model is not to be trained or saved.
 
     Args:
-        model: On the device where it will run.
+        model: On the device where it will run, not wrapped for several ranks.
+        amp: ``'bf16'`` or ``'fp16'``: layers compute in that type, all else in float32; None for
+            float32 throughout.
 
     Returns:
         The model, in evaluation mode.
+
+    Raises:
+        UserError: for another ``amp``, or one that the device cannot do.
     """
-    if next(model.parameters()).device.type == 'cpu':
+    device = next(model.parameters()).device
+    Acceleration(amp=amp).check(device)
+    if device.type == 'cpu':
         model.to(memory_format=torch.channels_last)
+    if amp is not None:
+        dtype = dict(bf16=torch.bfloat16, fp16=torch.float16)[amp]
+        for module in model.modules():
+            if isinstance(module, _HALF_LAYERS):
+                module.to(dtype)
+        for module in modules_in_float32(model):
+            module.register_forward_hook(_to_single)
+        model.inference_dtype = dtype
     return model.eval()
+
+
+@contextmanager
+def inference_precision(model: nn.Module) -> Iterator[None]:
+    """Has a model compute in the precision that :func:`prepare_for_inference` chose.
+
+    Args:
+        model: The model.
+    """
+    dtype = getattr(model, 'inference_dtype', None)
+    if dtype is None:
+        yield
+        return
+    # Weights have the type already: there is nothing to be cached.
+    device = next(model.parameters()).device.type
+    with torch.autocast(device, dtype, cache_enabled=False):
+        yield
 
 
 def keep_freed_memory() -> bool:

@@ -1,10 +1,13 @@
-"""Processes that others depend on."""
+"""Processes and signals."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import signal
 import sys
+import threading
+from collections.abc import Iterator
 
 _LIBC = ctypes.CDLL(None) if sys.platform == 'linux' else None
 _PR_SET_PDEATHSIG = 1
@@ -14,3 +17,28 @@ def die_with_parent() -> None:
     """Has the kernel end this process when its parent ends, however that does; only on Linux."""
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def hold_interrupts() -> Iterator[None]:
+    """Lets a block run to its end: the signals that ask a process to end arrive after it.
+
+    Only the main thread can do so; elsewhere nothing is held.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received: list[int] = []
+    before = {}
+    for name in ('SIGINT', 'SIGTERM', 'SIGHUP'):
+        number = getattr(signal, name, None)  # Windows has not all
+        # None: a handler that is not Python's cannot be put back.
+        if number is not None and signal.getsignal(number) is not None:
+            before[number] = signal.signal(number, lambda one, _: received.append(one))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number in received[:1]:
+        signal.raise_signal(number)

@@ -2,6 +2,7 @@
 
 from vispropnet.models.data_preprocessor import VISDataPreprocessor
 from vispropnet.models.detectors import MaskTrackRCNN, MMDetMaskTrackRCNN, ObjProp
+from vispropnet.models.frames import Answers, Frame, split_frames
 from vispropnet.models.necks import AttentionNeck
 from vispropnet.models.prop_heads import (
     CategoryAffinity,
@@ -10,13 +11,15 @@ from vispropnet.models.prop_heads import (
     WeightedAffinity,
 )
 from vispropnet.models.track_heads import EmbeddingHead, TrackHead
-from vispropnet.models.trackers import HistoryFrame, MatchingTracker, TrackRecovery, VideoState
+from vispropnet.models.trackers import MatchingTracker, TrackRecovery
 
 __all__ = [
+    'Answers',
+    'Frame',
+    'split_frames',
     'AttentionNeck',
     'CategoryAffinity',
     'EmbeddingHead',
-    'HistoryFrame',
     'MMDetMaskTrackRCNN',
     'MaskTrackRCNN',
     'MatchingTracker',
@@ -26,6 +29,5 @@ __all__ = [
     'TrackHead',
     'TrackRecovery',
     'VISDataPreprocessor',
-    'VideoState',
     'WeightedAffinity',
 ]

@@ -7,9 +7,9 @@ from typing import Any
 
 from mmdet.structures import DetDataSample
 from mmengine.model import BaseModel
-from mmengine.structures import InstanceData
 from torch import Tensor
 
+from vispropnet.models.frames import Answers, Frame
 from vispropnet.registry import MODELS
 
 Pairs = dict[str, list[DetDataSample]]
@@ -25,7 +25,15 @@ class VISDetector(BaseModel):
     Args:
         data_preprocessor: Config of the preprocessing.
         init_cfg: Initialisation, as in mmengine.
+
+    Attributes:
+        look_ahead: By how many frames, at most, answers lag behind the frames given to
+            :meth:`step`.
+        state_type: Class of the model's states.
     """
+
+    look_ahead: int = 0
+    state_type: type = object
 
     def __init__(self, data_preprocessor: dict | None = None, init_cfg: dict | None = None) -> None:
         # Built here, in our scope: mmengine's own look-up depends on a global default scope.
@@ -45,28 +53,67 @@ class VISDetector(BaseModel):
         """
 
     @abstractmethod
-    def init_state(self) -> Any:
-        """Makes the state of a video before its first frame."""
-
-    @abstractmethod
-    def step(self, image: Tensor, metainfo: dict, state: Any) -> tuple[InstanceData, Any]:
-        """Segments and associates the next frame of a video.
+    def encode(self, images: Tensor) -> Any:
+        """Computes the features of frames, each by itself.
 
         Args:
-            image: (3, H, W) preprocessed frame.
-            metainfo: ``img_shape``, ``ori_shape``: (height, width) before padding, and of the frame
-                as it came; ``scale_factor``: (x, y) network pixels per frame pixel.
+            images: (F, 3, H, W) preprocessed frames, of one video or of several.
+
+        Returns:
+            A tensor whose first axis is the frames, or tuples, lists and dicts of such.
+        """
+
+    @abstractmethod
+    def init_state(self) -> Any:
+        """Makes the state of a video before its first frame: a frozen dataclass of the model's."""
+
+    @abstractmethod
+    def step(self, frame: Frame, state: Any) -> tuple[Answers, Any]:
+        """Takes the next frame of a video.
+
+        Every frame of a video is answered once, in order, at the latest :attr:`look_ahead` frames
+        later or by :meth:`finish`.
+
+        Args:
+            frame: The frame.
             state: What :meth:`init_state` or the step before gave.
 
         Returns:
-            Instances of this frame: ``ids``, ``labels``, ``scores``, ``bboxes`` ((N, 4) in pixels
-            of the frame as it came) and ``masks`` (N
-            :class:`~vispropnet.models.frame_masks.FrameMasks` of the same size), and from models
-            that propagate ``propagated`` ((N,) bool); and the state for the next frame.
+            Answers that are ready: numbers of frames, each with the frame's instances: ``ids``,
+            ``labels``, ``scores``, ``bboxes`` ((N, 4) in pixels of the original frame) and
+            ``masks`` (N :class:`~vispropnet.models.frame_masks.FrameMasks` of the same size), and
+            from models that propagate ``propagated`` ((N,) bool); and the state for the next frame.
 
         Raises:
             UserError: if the frame has another size than those before it.
+            ValueError: if the state is of another model.
         """
+
+    def finish(self, state: Any) -> Answers:
+        """Gives the answers that are still due when a video has ended.
+
+        Args:
+            state: After the last frame.
+
+        Returns:
+            As :meth:`step`, for the last frames; nothing from a model that answers at once.
+        """
+        return []
+
+    def check_state(self, state: Any) -> None:
+        """Checks that a state is of this kind of model.
+
+        Args:
+            state: What was given to :meth:`step`.
+
+        Raises:
+            ValueError: if it is not.
+        """
+        if type(state) is not self.state_type:
+            raise ValueError(
+                f'step: state must be a {self.state_type.__name__}, as init_state() of '
+                f'{type(self).__name__} makes it, got a {type(state).__name__}'
+            )
 
     def forward(
         self, inputs: Tensor, data_samples: Any = None, mode: str = 'loss'
@@ -79,7 +126,7 @@ class VISDetector(BaseModel):
             mode: ``'loss'``.
 
         Raises:
-            ValueError: for another mode: inference goes frame by frame, through :meth:`step`.
+            ValueError: for another mode: inference goes through :meth:`encode` and :meth:`step`.
         """
         if mode != 'loss':
             raise ValueError(f"mode must be 'loss', got {mode!r}; use step() for inference")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from mmdet.models.roi_heads.mask_heads import FCNMaskHead
@@ -17,18 +18,43 @@ from torch import Tensor, nn
 
 from vispropnet.models.detectors.base import Pairs, VISDetector
 from vispropnet.models.frame_masks import FrameMasks
+from vispropnet.models.frames import Answers, Frame, FrameSize
+from vispropnet.models.necks import NeckMemory
+from vispropnet.models.support import (
+    SupportedLevels,
+    SupportMemory,
+    check_support,
+    parts_with_support,
+)
 from vispropnet.models.track_heads import matching_logits
-from vispropnet.models.trackers import VideoState
+from vispropnet.models.trackers import TrackMemory
 from vispropnet.registry import MODELS, TASK_UTILS
 
 Features = Sequence[Tensor]
+
+
+@dataclass(frozen=True)
+class MaskTrackRCNNState:
+    """What a MaskTrack R-CNN remembers of a video; never changed, each frame makes a new one.
+
+    Args:
+        tracks: What association remembers.
+        frame_size: Height and width of the original frames; None before the first.
+        neck: What the attention neck remembers; None without one.
+        support: What supports later frames; None if no part needs support.
+    """
+
+    tracks: TrackMemory
+    frame_size: FrameSize | None = None
+    neck: NeckMemory | None = None
+    support: SupportMemory | None = None
 
 
 @MODELS.register_module()
 class MaskTrackRCNN(VISDetector):
     """Mask R-CNN with a head that tells objects apart.
 
-    The stages (extract features, attend, propose, detect, associate) are methods that training and
+    The stages (encode, attend, propose, detect, associate, segment) are methods that training and
     inference share.
 
     Args:
@@ -37,12 +63,18 @@ class MaskTrackRCNN(VISDetector):
         track_head: Config of the track head.
         tracker: Config of the association.
         attn_neck: Config of an attention neck between the features and the RPN; None for none.
+        support: Config of which frames support a frame at test, see
+            :class:`~vispropnet.models.support.SupportWindow`; in training the references do. Parts
+            below ``detector.roi_head`` that look at other frames need it.
         data_preprocessor: Config of the preprocessing.
         init_cfg: Initialisation, as in mmengine.
 
     Raises:
-        ValueError: if the attention neck takes other channels than the features have.
+        ValueError: if the attention neck takes other channels than the features have, or a part
+            needs features of other frames and would get none.
     """
+
+    state_type = MaskTrackRCNNState
 
     def __init__(
         self,
@@ -50,6 +82,7 @@ class MaskTrackRCNN(VISDetector):
         track_head: dict,
         tracker: dict,
         attn_neck: dict | None = None,
+        support: dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -62,6 +95,9 @@ class MaskTrackRCNN(VISDetector):
             self.attn_neck = None if attn_neck is None else MODELS.build(attn_neck)
         if self.attn_neck is not None:
             self.check_channels('attn_neck: channels', self.attn_neck.channels)
+        self.support = None if support is None else TASK_UTILS.build(support)
+        check_support(self, ('detector.roi_head.',), self.support is not None)
+        self.uses_support = bool(parts_with_support(self))
 
     def check_channels(self, name: str, channels: int) -> None:
         """Checks that a part takes the features that the detector makes.
@@ -115,45 +151,56 @@ class MaskTrackRCNN(VISDetector):
         )
         return losses
 
-    def init_state(self) -> VideoState:
+    def init_state(self) -> MaskTrackRCNNState:
         """Makes the state of a video before its first frame."""
-        return VideoState.empty(next(self.parameters()).device)
+        return self.state_type(
+            tracks=self.tracker.init_memory(next(self.parameters()).device),
+            neck=None if self.attn_neck is None else self.attn_neck.init_memory(),
+            support=self.support.init_memory() if self.uses_support else None,
+        )
 
     @torch.no_grad()
-    def step(
-        self, image: Tensor, metainfo: dict, state: VideoState
-    ) -> tuple[InstanceData, VideoState]:
+    def step(self, frame: Frame, state: MaskTrackRCNNState) -> tuple[Answers, MaskTrackRCNNState]:
         """Segments and associates the next frame of a video; see the base class."""
-        state = state.for_frame(metainfo)
-        features = self.extract_features(image[None])
-        # The first frame has none before it and attends to itself.
-        attended = self.attend(features, state.previous or features)
-        detections = self.detect(features, self.propose(attended, metainfo), metainfo)
-        detections.ids, state = self.associate(features, detections, state)
+        self.check_state(state)
+        size = frame.size_after(state.frame_size)
+        features, reference, support = frame.features, frame.features, ()
+        neck, supporting = state.neck, state.support
         if self.attn_neck is not None:
-            state = replace(state, previous=tuple(features))
-        return self.instances_of_frame(features, detections, metainfo, state)
+            reference, neck = self.attn_neck.remember(features, neck)
+        if self.uses_support:
+            support, supporting = self.support.remember(features, supporting)
+        proposals = self.propose(self.attend(features, reference), frame.metainfo)
+        detections = self.detect(features, proposals, frame.metainfo, support)
+        detections.ids, tracks = self.associate(features, detections, state.tracks)
+        state = replace(state, frame_size=size, tracks=tracks, neck=neck, support=supporting)
+        instances, state = self.instances_of_frame(frame, detections, state, support)
+        return [(frame.number, instances)], state
 
     def instances_of_frame(
-        self, features: Features, detections: InstanceData, metainfo: dict, state: VideoState
-    ) -> tuple[InstanceData, VideoState]:
+        self,
+        frame: Frame,
+        detections: InstanceData,
+        state: MaskTrackRCNNState,
+        support: Sequence[Features],
+    ) -> tuple[InstanceData, MaskTrackRCNNState]:
         """Turns a frame's detections into its instances.
 
         Args:
-            features: Per level (1, C, H, W).
+            frame: The frame.
             detections: With ``ids``, boxes in pixels of the network's input.
-            metainfo: The frame's.
             state: After association.
+            support: As in :meth:`detect`.
 
         Returns:
-            Instances and state as :meth:`step` gives them.
+            Instances as :meth:`step` gives them, and the state.
         """
-        return self.segment(features, detections, metainfo), state
+        return self.segment(frame.features, detections, frame.metainfo, support), state
 
     # Stages
 
-    def extract_features(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Backbone and neck: (B, 3, H, W) to one (B, C, H', W') per level."""
+    def encode(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Runs backbone and neck: (F, 3, H, W) to one (F, C, H', W') per level."""
         return self.detector.extract_feat(images)
 
     def extract_features_of_pairs(self, images: Tensor) -> tuple[Features, Features]:
@@ -165,7 +212,7 @@ class MaskTrackRCNN(VISDetector):
         Returns:
             Per level (B, C, H', W') of the key frames, and of the reference frames.
         """
-        halves = [level.chunk(2) for level in self.extract_features(images)]
+        halves = [level.chunk(2) for level in self.encode(images)]
         return [key for key, _ in halves], [ref for _, ref in halves]
 
     def attend(self, features: Features, reference: Features) -> Features:
@@ -195,7 +242,7 @@ class MaskTrackRCNN(VISDetector):
             name if 'rpn' in name else f'rpn_{name}': value for name, value in losses.items()
         }, proposals
 
-    def propose(self, features: Features, metainfo: dict) -> InstanceData:
+    def propose(self, features: Features, metainfo: Mapping[str, Any]) -> InstanceData:
         """RPN proposals of one frame, in pixels of the network's input."""
         sample = DetDataSample(metainfo=metainfo)
         return self.detector.rpn_head.predict(features, [sample], rescale=False)[0]
@@ -228,9 +275,18 @@ class MaskTrackRCNN(VISDetector):
         features: Features,
         sampling_results: Sequence[SamplingResult],
         samples: Sequence[DetDataSample],
+        support: Sequence[Features] = (),
     ) -> dict[str, Tensor]:
-        """Losses of the box and mask heads on sampled RoIs."""
+        """Losses of the box and mask heads on sampled RoIs.
+
+        Args:
+            features: Per level (B, C, H, W) of the key frames.
+            sampling_results: Per image the sampled RoIs.
+            samples: Ground truth of the key frames.
+            support: The features of the clips' other frames; plain heads ignore them.
+        """
         roi_head = self.detector.roi_head
+        features = self._with_support(features, support)
         boxes = roi_head.bbox_loss(features, sampling_results)
         masks = roi_head.mask_loss(
             features,
@@ -243,29 +299,60 @@ class MaskTrackRCNN(VISDetector):
         losses.setdefault('loss_cls', boxes['cls_score'].sum())
         return losses
 
-    def detect(self, features: Features, proposals: InstanceData, metainfo: dict) -> InstanceData:
-        """Boxes, labels and scores of one frame, boxes in pixels of the network's input."""
+    def detect(
+        self,
+        features: Features,
+        proposals: InstanceData,
+        metainfo: Mapping[str, Any],
+        support: Sequence[Features] = (),
+    ) -> InstanceData:
+        """Boxes, labels and scores of one frame, boxes in pixels of the network's input.
+
+        Args:
+            features: Per level (1, C, H, W).
+            proposals: Of the RPN.
+            metainfo: The frame's.
+            support: The features of other frames of the video; plain heads ignore them.
+        """
         roi_head = self.detector.roi_head
         return roi_head.predict_bbox(
-            features, [metainfo], [proposals], roi_head.test_cfg, rescale=False
+            self._with_support(features, support),
+            [metainfo],
+            [proposals],
+            roi_head.test_cfg,
+            rescale=False,
         )[0]
 
     def associate(
-        self, features: Features, detections: InstanceData, state: VideoState
-    ) -> tuple[Tensor, VideoState]:
-        """Ids of a frame's detections and the new state."""
+        self, features: Features, detections: InstanceData, memory: TrackMemory
+    ) -> tuple[Tensor, TrackMemory]:
+        """Ids of a frame's detections and the new memory."""
         return self.tracker.associate(
             self.track_head.embed(features, [detections.bboxes])[0],
             detections.bboxes,
             detections.labels,
             detections.scores,
-            state,
+            memory,
             matching_logits,
         )
 
-    def segment(self, features: Features, detections: InstanceData, metainfo: dict) -> InstanceData:
-        """Adds masks; boxes and masks of the result are in pixels of the frame as it came."""
+    def segment(
+        self,
+        features: Features,
+        detections: InstanceData,
+        metainfo: Mapping[str, Any],
+        support: Sequence[Features] = (),
+    ) -> InstanceData:
+        """Adds masks; boxes and masks of the result are in pixels of the original frame.
+
+        Args:
+            features: Per level (1, C, H, W).
+            detections: Boxes in pixels of the network's input.
+            metainfo: The frame's.
+            support: As in :meth:`detect`.
+        """
         roi_head = self.detector.roi_head
+        features = self._with_support(features, support)
         size, threshold = metainfo['ori_shape'][:2], roi_head.test_cfg.mask_thr_binary
         if not _is_plain(roi_head.mask_head) or threshold <= 0:
             # mmdet rescales the boxes in place; the state holds the ones of before.
@@ -289,6 +376,9 @@ class MaskTrackRCNN(VISDetector):
             roi_head.mask_head.class_agnostic,
         )
         return instances
+
+    def _with_support(self, features: Features, support: Sequence[Features]) -> Features:
+        return SupportedLevels(features, support) if self.uses_support else features
 
 
 def _is_plain(mask_head: nn.Module) -> bool:

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from mmdet.models.vis import MaskTrackRCNN as MMDetClass
 from mmdet.structures import DetDataSample, TrackDataSample
 from mmengine.structures import InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 
 from vispropnet.models.detectors.base import Pairs, VISDetector
 from vispropnet.models.frame_masks import FrameMasks
+from vispropnet.models.frames import Answers, Frame
+from vispropnet.models.support import check_support
 from vispropnet.registry import MODELS
+
+
+@dataclass(frozen=True)
+class MMDetState:
+    """What mmdet's class remembers of a video.
+
+    Args:
+        tracker: mmdet's, for this video alone.
+    """
+
+    tracker: nn.Module
 
 
 @MODELS.register_module()
@@ -28,7 +41,12 @@ class MMDetMaskTrackRCNN(VISDetector):
         track_head: Config of mmdet's ``RoITrackHead``.
         tracker: Config of mmdet's ``MaskTrackRCNNTracker``.
         data_preprocessor: Config of the preprocessing.
+
+    Raises:
+        ValueError: if a part needs features of other frames, which this class passes to none.
     """
+
+    state_type = MMDetState
 
     def __init__(
         self,
@@ -39,6 +57,7 @@ class MMDetMaskTrackRCNN(VISDetector):
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor)
         self.model = MMDetClass(detector=detector, track_head=track_head, tracker=tracker)
+        check_support(self)
 
     def loss(self, inputs: Tensor, data_samples: Pairs) -> dict[str, Tensor]:
         """Losses as mmdet computes them; see the base class."""
@@ -54,29 +73,45 @@ class MMDetMaskTrackRCNN(VISDetector):
             )
         return self.model.loss(frames, samples)
 
-    def init_state(self) -> Any:
-        """Makes a tracker of its own for the video: mmdet's tracker is the state."""
-        return copy.deepcopy(self.model.tracker)
+    def encode(self, images: Tensor) -> Tensor:
+        """Gives the images: mmdet's class encodes a frame where it segments it."""
+        return images
+
+    def init_state(self) -> MMDetState:
+        """Makes a tracker of its own for the video; mmdet's tracker changes from frame to frame."""
+        return MMDetState(copy.deepcopy(self.model.tracker))
 
     @torch.no_grad()
-    def step(self, image: Tensor, metainfo: dict, state: Any) -> tuple[InstanceData, Any]:
+    def step(self, frame: Frame, state: MMDetState) -> tuple[Answers, MMDetState]:
         """Segments and associates the next frame; see the base class."""
-        sample = DetDataSample(metainfo=metainfo)
-        shared, self.model.tracker = self.model.tracker, state
-        try:
-            track_sample = TrackDataSample(video_data_samples=[sample])
-            self.model.predict(image[None, None], [track_sample])
-        finally:
-            self.model.tracker = shared
+        self.check_state(state)
+        instances = self.predict(frame, state)
         # mmdet's tracker gives some ids twice in a frame; a result file holds one mask for each.
-        instances = _best_of_each_id(sample.pred_track_instances)
-        return InstanceData(
+        instances = _best_of_each_id(instances)
+        answer = InstanceData(
             ids=instances.instances_id,
             labels=instances.labels,
             scores=instances.scores,
             bboxes=instances.bboxes,
             masks=FrameMasks.dense(instances.masks),
-        ), state
+        )
+        return [(frame.number, answer)], state
+
+    def predict(self, frame: Frame, state: MMDetState) -> InstanceData:
+        """Instances of a frame as mmdet gives them.
+
+        Args:
+            frame: The frame; its features are the image.
+            state: Its tracker is changed.
+        """
+        sample = DetDataSample(metainfo=dict(frame.metainfo))
+        shared, self.model.tracker = self.model.tracker, state.tracker
+        try:
+            track_sample = TrackDataSample(video_data_samples=[sample])
+            self.model.predict(frame.features[None], [track_sample])
+        finally:
+            self.model.tracker = shared
+        return sample.pred_track_instances
 
 
 def _best_of_each_id(instances: InstanceData) -> InstanceData:

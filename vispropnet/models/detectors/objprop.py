@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from vispropnet.models.detectors.masktrack_rcnn import Features, MaskTrackRCNN
+from vispropnet.models.detectors.masktrack_rcnn import (
+    Features,
+    MaskTrackRCNN,
+    MaskTrackRCNNState,
+)
 from vispropnet.models.frame_masks import FrameMasks
-from vispropnet.models.trackers import VideoState
+from vispropnet.models.frames import Frame
+from vispropnet.models.support import check_support
+from vispropnet.models.trackers import PropagationMemory
 from vispropnet.registry import MODELS, TASK_UTILS
+
+
+@dataclass(frozen=True)
+class ObjPropState(MaskTrackRCNNState):
+    """What an ObjProp remembers of a video.
+
+    Args:
+        propagation: What propagation remembers; None if tracks are not recovered.
+    """
+
+    propagation: PropagationMemory | None = None
 
 
 @MODELS.register_module()
@@ -27,6 +45,7 @@ class ObjProp(MaskTrackRCNN):
         recovery: Config of what is done with it at test, see
             :class:`~vispropnet.models.trackers.track_recovery.TrackRecovery`; None for nothing.
         attn_neck: As in :class:`MaskTrackRCNN`.
+        support: As in :class:`MaskTrackRCNN`.
         data_preprocessor: Config of the preprocessing.
         init_cfg: Initialisation, as in mmengine.
 
@@ -34,6 +53,8 @@ class ObjProp(MaskTrackRCNN):
         ValueError: if neck or propagation head take other channels or more levels than the features
             have, or there is no propagation head.
     """
+
+    state_type = ObjPropState
 
     def __init__(
         self,
@@ -43,11 +64,12 @@ class ObjProp(MaskTrackRCNN):
         prop_head: dict,
         recovery: dict | None = None,
         attn_neck: dict | None = None,
+        support: dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(
-            detector, track_head, tracker, attn_neck, data_preprocessor, init_cfg=init_cfg
+            detector, track_head, tracker, attn_neck, support, data_preprocessor, init_cfg=init_cfg
         )
         if prop_head is None:
             raise ValueError('ObjProp: prop_head must be a config, got None; see MaskTrackRCNN')
@@ -60,6 +82,8 @@ class ObjProp(MaskTrackRCNN):
                 f'num_outs={levels}'
             )
         self.recovery = TASK_UTILS.build(recovery or dict(type='TrackRecovery', enabled=False))
+        # Again, now with all parts.
+        check_support(self, ('detector.roi_head.',), self.support is not None)
 
     def loss_of_features(
         self,
@@ -73,15 +97,25 @@ class ObjProp(MaskTrackRCNN):
         losses.update(self.prop_head.loss(key_features, ref_features, key_samples, ref_samples))
         return losses
 
+    def init_state(self) -> ObjPropState:
+        """Makes the state of a video before its first frame."""
+        memory = self.recovery.init_memory() if self.recovery.enabled else None
+        return replace(super().init_state(), propagation=memory)
+
     def instances_of_frame(
-        self, features: Features, detections: InstanceData, metainfo: dict, state: VideoState
-    ) -> tuple[InstanceData, VideoState]:
+        self,
+        frame: Frame,
+        detections: InstanceData,
+        state: ObjPropState,
+        support: Sequence[Features],
+    ) -> tuple[InstanceData, ObjPropState]:
         """Adds ``propagated`` ((N,) bool) and the recovered instances; see the base class."""
-        # Before boxes are scaled to the frame as it came.
+        # Before boxes are scaled to the original frame.
         recovered = None
         if self.recovery.enabled:
-            recovered, state = self.recover(features, detections, metainfo, state)
-        instances, state = super().instances_of_frame(features, detections, metainfo, state)
+            recovered, memory = self.recover(frame, detections, state)
+            state = replace(state, propagation=memory)
+        instances, state = super().instances_of_frame(frame, detections, state, support)
         instances.propagated = torch.zeros_like(instances.labels, dtype=torch.bool)
         if recovered is None or len(recovered) == 0:
             return instances, state
@@ -92,8 +126,15 @@ class ObjProp(MaskTrackRCNN):
         return InstanceData.cat([instances, recovered]), state
 
     def recover(
-        self, features: Features, detections: InstanceData, metainfo: dict, state: VideoState
-    ) -> tuple[InstanceData, VideoState]:
-        """Tracks that the history holds and no detection is, and the new state."""
-        current = self.prop_head.features(features)[0]
-        return self.recovery.recover(current, detections, state, metainfo, self.prop_head)
+        self, frame: Frame, detections: InstanceData, state: ObjPropState
+    ) -> tuple[InstanceData, PropagationMemory]:
+        """Tracks that the history holds and no detection is, and the new memory."""
+        current = self.prop_head.features(frame.features)[0]
+        return self.recovery.recover(
+            current,
+            detections,
+            state.tracks.ids,
+            state.propagation,
+            frame.metainfo,
+            self.prop_head,
+        )

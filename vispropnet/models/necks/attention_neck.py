@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from mmengine.model import BaseModule
@@ -10,6 +11,17 @@ from torch import Tensor, nn
 
 from vispropnet.ops.affinity import BUDGET, affinity, attend
 from vispropnet.registry import MODELS
+
+
+@dataclass(frozen=True)
+class NeckMemory:
+    """What an attention neck remembers of a video.
+
+    Args:
+        previous: Per level (1, C, H, W) features of the frame before; None before the first.
+    """
+
+    previous: tuple[Tensor, ...] | None = None
 
 
 @MODELS.register_module()
@@ -74,6 +86,25 @@ class AttentionNeck(BaseModule):
             self._attend(one, other) if level in levels else one
             for level, (one, other) in enumerate(zip(current, reference, strict=True))
         )
+
+    def init_memory(self) -> NeckMemory:
+        """Makes the memory before the first frame of a video."""
+        return NeckMemory()
+
+    def remember(
+        self, current: Sequence[Tensor], memory: NeckMemory
+    ) -> tuple[Sequence[Tensor], NeckMemory]:
+        """Gives the reference of a frame, the frame before it, and takes the frame in.
+
+        Args:
+            current: Per level (1, C, H, W).
+            memory: Before this frame.
+
+        Returns:
+            Per level (1, C, H, W) of the reference, which is the frame itself if it is the first;
+            and the memory after this frame.
+        """
+        return memory.previous or current, NeckMemory(tuple(current))
 
     def levels(self, count: int) -> range:
         """Levels that are attended on.

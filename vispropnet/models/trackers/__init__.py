@@ -2,14 +2,19 @@
 
 from vispropnet.models.trackers.association import assign_one_to_one, matching_scores
 from vispropnet.models.trackers.matching_tracker import MatchingTracker
-from vispropnet.models.trackers.track_recovery import TrackRecovery
-from vispropnet.models.trackers.video_state import HistoryFrame, VideoState
+from vispropnet.models.trackers.track_memory import TrackMemory
+from vispropnet.models.trackers.track_recovery import (
+    HistoryFrame,
+    PropagationMemory,
+    TrackRecovery,
+)
 
 __all__ = [
     'HistoryFrame',
     'MatchingTracker',
+    'PropagationMemory',
+    'TrackMemory',
     'TrackRecovery',
-    'VideoState',
     'assign_one_to_one',
     'matching_scores',
 ]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vispropnet.models.trackers.association import assign_one_to_one, matching_scores
-from vispropnet.models.trackers.video_state import VideoState
+from vispropnet.models.trackers.track_memory import TrackMemory
 from vispropnet.registry import TASK_UTILS
 
 
@@ -50,15 +50,23 @@ class MatchingTracker:
         self.label_weight = label_weight
         self.num_frames_retain = num_frames_retain
 
+    def init_memory(self, device: torch.device | str = 'cpu') -> TrackMemory:
+        """Makes the memory before the first frame of a video.
+
+        Args:
+            device: Device of the model.
+        """
+        return TrackMemory.empty(device)
+
     def associate(
         self,
         embeddings: Tensor,
         boxes: Tensor,
         labels: Tensor,
         scores: Tensor,
-        state: VideoState,
+        memory: TrackMemory,
         match: Callable[[Tensor, Tensor], Tensor],
-    ) -> tuple[Tensor, VideoState]:
+    ) -> tuple[Tensor, TrackMemory]:
         """Associates the detections of a frame.
 
         Args:
@@ -66,66 +74,66 @@ class MatchingTracker:
             boxes: (D, 4) x1, y1, x2, y2 in pixels of the network's input.
             labels: (D,).
             scores: (D,) in (0, 1].
-            state: Memory before this frame.
+            memory: Before this frame.
             match: Gives (D, 1 + M) matching logits of embeddings and the memory's embeddings.
 
         Returns:
             (D,) int64 ids, all different, and the memory after this frame.
         """
-        state = self._forget(replace(state, num_frames=state.num_frames + 1))
+        memory = self._forget(replace(memory, num_frames=memory.num_frames + 1))
         if len(boxes) == 0:
-            return state.ids.new_zeros(0), state
-        if len(state.ids) == 0:
+            return memory.ids.new_zeros(0), memory
+        if len(memory.ids) == 0:
             columns = torch.zeros(len(boxes), dtype=torch.long)
         else:
             columns = assign_one_to_one(
                 matching_scores(
-                    match(embeddings, state.embeddings),
+                    match(embeddings, memory.embeddings),
                     scores,
                     boxes,
                     labels,
-                    state.boxes,
-                    state.labels,
+                    memory.boxes,
+                    memory.labels,
                     self.score_weight,
                     self.iou_weight,
                     self.label_weight,
                 )
             )
         new = columns == 0
-        num_new, device = int(new.sum()), state.ids.device
+        num_new, device = int(new.sum()), memory.ids.device
         rows = columns - 1
-        rows[new] = len(state.ids) + torch.arange(num_new)
-        last_seen = torch.cat([state.last_seen, state.last_seen.new_zeros(num_new)])
-        last_seen[rows] = state.num_frames
+        rows[new] = len(memory.ids) + torch.arange(num_new)
+        last_seen = torch.cat([memory.last_seen, memory.last_seen.new_zeros(num_new)])
+        last_seen[rows] = memory.num_frames
         rows = rows.to(device)
-        new_ids = torch.arange(state.next_id, state.next_id + num_new, device=device)
-        ids = torch.cat([state.ids, new_ids])
-        state = replace(
-            state,
+        new_ids = torch.arange(memory.next_id, memory.next_id + num_new, device=device)
+        ids = torch.cat([memory.ids, new_ids])
+        memory = replace(
+            memory,
             ids=ids,
-            embeddings=_update(state.embeddings, rows, embeddings, len(ids)),
-            boxes=_update(state.boxes, rows, boxes, len(ids)),
-            labels=_update(state.labels, rows, labels, len(ids)),
+            embeddings=_update(memory.embeddings, rows, embeddings, len(ids)),
+            boxes=_update(memory.boxes, rows, boxes, len(ids)),
+            labels=_update(memory.labels, rows, labels, len(ids)),
             last_seen=last_seen,
-            next_id=state.next_id + num_new,
+            next_id=memory.next_id + num_new,
         )
-        return ids[rows], state
+        return ids[rows], memory
 
-    def _forget(self, state: VideoState) -> VideoState:
+    def _forget(self, memory: TrackMemory) -> TrackMemory:
         """Drops the tracks that the last frames did not show."""
         if self.num_frames_retain is None:
-            return state
-        unseen = state.num_frames - 1 - state.last_seen
+            return memory
+        unseen = memory.num_frames - 1 - memory.last_seen
         kept = (unseen < self.num_frames_retain).nonzero().flatten()
         if len(kept) == len(unseen):
-            return state
-        last_seen, kept = state.last_seen[kept], kept.to(state.ids.device)
+            return memory
+        last_seen, kept = memory.last_seen[kept], kept.to(memory.ids.device)
         return replace(
-            state,
-            ids=state.ids[kept],
-            embeddings=state.embeddings[kept],
-            boxes=state.boxes[kept],
-            labels=state.labels[kept],
+            memory,
+            ids=memory.ids[kept],
+            embeddings=memory.embeddings[kept],
+            boxes=memory.boxes[kept],
+            labels=memory.labels[kept],
             last_seen=last_seen,
         )
 

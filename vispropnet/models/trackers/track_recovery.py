@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from mmengine.structures import InstanceData
@@ -12,8 +14,37 @@ from torch.nn import functional
 
 from vispropnet.models.prop_heads.boxes import mask_boxes
 from vispropnet.models.prop_heads.propagation_head import PropagationHead
-from vispropnet.models.trackers.video_state import HistoryFrame, VideoState
 from vispropnet.registry import TASK_UTILS
+
+
+@dataclass(frozen=True)
+class HistoryFrame:
+    """What propagation needs of an earlier frame: its features and the objects it showed.
+
+    Args:
+        features: (C, h, w) features of the propagation head.
+        boxes: (N, 4) x1, y1, x2, y2 in pixels of the network's input.
+        ids: (N,) int64 track ids, on the CPU.
+        labels: (N,) int64 labels, on the CPU.
+        scores: (N,) scores, on the CPU.
+    """
+
+    features: Tensor
+    boxes: Tensor
+    ids: Tensor
+    labels: Tensor
+    scores: Tensor
+
+
+@dataclass(frozen=True)
+class PropagationMemory:
+    """What propagation remembers of a video; never changed, each frame makes a new one.
+
+    Args:
+        history: The last frames, oldest first.
+    """
+
+    history: tuple[HistoryFrame, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,7 +80,7 @@ class TrackRecovery:
             ``'attention'``, from which then one mask a track is made, which is cheaper.
         mask_threshold: A pixel belongs to the mask if its averaged value is above.
         min_score: Tracks whose mean score over the history is below are not recovered.
-        min_area: Masks of fewer pixels of the frame as it came are dropped.
+        min_area: Masks of fewer pixels of the original frame are dropped.
         remember_recovered: Whether recovered tracks enter the history like detections, as in the
             paper, so that they are propagated on, mistakes included.
         batch_mib: Memory in MiB for the mask branch, which decides how many masks go at once; None
@@ -96,35 +127,41 @@ class TrackRecovery:
         self.remember_recovered = remember_recovered
         self.batch_mib = batch_mib
 
+    def init_memory(self) -> PropagationMemory:
+        """Makes the memory before the first frame of a video."""
+        return PropagationMemory()
+
     def recover(
         self,
         features: Tensor,
         detections: InstanceData,
-        state: VideoState,
-        metainfo: dict,
+        known: Tensor,
+        memory: PropagationMemory,
+        metainfo: Mapping[str, Any],
         head: PropagationHead,
-    ) -> tuple[InstanceData, VideoState]:
+    ) -> tuple[InstanceData, PropagationMemory]:
         """Recovers the missing tracks of a frame and remembers the frame.
 
         Args:
             features: (C, h, w) of the current frame, as ``head`` makes them.
             detections: ``ids``, ``labels``, ``scores`` and ``bboxes`` ((N, 4) in pixels of the
                 network's input).
-            state: After association.
+            known: (M,) ids that association knows after this frame.
+            memory: Before this frame.
             metainfo: ``img_shape``, ``ori_shape``, ``scale_factor`` of the frame.
             head: Carries and segments.
 
         Returns:
             What was recovered: ``ids``, ``labels``, ``scores``, ``bboxes`` and ``masks``, boxes and
-            masks in pixels of the frame as it came; and the state for the next frame.
+            masks in pixels of the original frame; and the memory for the next frame.
         """
         # One copy to the host for all four.
-        parts = (detections.ids, detections.labels, detections.scores, state.ids)
+        parts = (detections.ids, detections.labels, detections.scores, known)
         host = torch.cat([part.double() for part in parts]).cpu()
-        ids, labels, scores, known = host.split([len(part) for part in parts])
+        ids, labels, scores, known_ids = host.split([len(part) for part in parts])
         ids, labels, scores = ids.long(), labels.long(), scores.float()
-        missing = self.find_missing(state.history, ids, known.long())
-        recovered = self._segment(features, missing, state.history, metainfo, head)
+        missing = self.find_missing(memory.history, ids, known_ids.long())
+        recovered = self._segment(features, missing, memory.history, metainfo, head)
         boxes = detections.bboxes.float()
         if self.remember_recovered and len(recovered):
             scale = boxes.new_tensor(metainfo['scale_factor']).repeat(2)
@@ -133,8 +170,8 @@ class TrackRecovery:
             labels = torch.cat([labels, recovered.labels.cpu()])
             scores = torch.cat([scores, recovered.scores.cpu()])
         frame = HistoryFrame(features, boxes, ids, labels, scores)
-        history = (*state.history, frame)[-self.history_length :]
-        return recovered, replace(state, history=history)
+        history = (*memory.history, frame)[-self.history_length :]
+        return recovered, PropagationMemory(history)
 
     def find_missing(
         self, history: tuple[HistoryFrame, ...], present: Tensor, known: Tensor | None = None
@@ -248,7 +285,7 @@ class TrackRecovery:
         features: Tensor,
         missing: MissingTracks,
         history: tuple[HistoryFrame, ...],
-        metainfo: dict,
+        metainfo: Mapping[str, Any],
         head: PropagationHead,
     ) -> InstanceData:
         height, width = (int(side) for side in metainfo['ori_shape'][:2])

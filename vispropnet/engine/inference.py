@@ -1,0 +1,163 @@
+"""Running a video through a model: encoding several frames at once, answering each once."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from vispropnet.engine.acceleration import inference_precision
+from vispropnet.errors import UserError
+from vispropnet.models.detectors import VISDetector
+from vispropnet.models.frames import Answers, Frame, split_frames
+
+# Frames that a GPU encodes at once unless it is told otherwise.
+GPU_BATCH = 4
+
+
+def frames_at_once(batch: int | None, device: torch.device) -> int:
+    """Gives how many frames of a video are encoded at once.
+
+    Args:
+        batch: What was asked for; None for 1 on a CPU and 4 elsewhere.
+        device: Device of the model.
+
+    Raises:
+        UserError: for what is no positive integer.
+    """
+    if batch is None:
+        return 1 if device.type == 'cpu' else GPU_BATCH
+    if type(batch) is not int or batch < 1:
+        raise UserError(
+            f'batch (frames of a video that are encoded at once) must be 1 or more, got {batch!r}.'
+        )
+    return batch
+
+
+class _Place(NamedTuple):
+    """Progress of a video.
+
+    Args:
+        state: The model's.
+        waiting: Numbers of the frames that are not yet answered.
+        last: Number of the last frame that the model has taken; None before the first.
+        ready: Answers that were not yet handed over.
+    """
+
+    state: Any
+    waiting: tuple[int, ...] = ()
+    last: int | None = None
+    ready: tuple[tuple[int, InstanceData], ...] = ()
+
+
+class VideoRun:
+    """Takes the frames of one video through a model.
+
+    Checks that the model answers every frame once, in order, and not later than it says.
+
+    Args:
+        model: The model; runs of several videos may share it.
+    """
+
+    def __init__(self, model: VISDetector) -> None:
+        self.model = model
+        # One attribute, so that an interruption leaves it as it was or as it is to be.
+        self._place = _Place(model.init_state())
+        self._video: Any = None
+
+    @torch.no_grad()
+    def answers(
+        self,
+        inputs: Sequence[Tensor],
+        samples: Sequence[Any],
+        objects: Sequence[Mapping[int, Tensor] | None] | None = None,
+    ) -> Iterator[tuple[int, InstanceData]]:
+        """Encodes the next frames at once, and steps through them.
+
+        Args:
+            inputs: F frames, (3, H, W) uint8, of one size.
+            samples: Their ``DetDataSample``s, whose meta information has ``frame_id``.
+            objects: Given objects of each, for models that take them.
+
+        Yields:
+            Answers as they are ready.
+
+        Raises:
+            UserError: if the model answers a frame twice, never, late or out of order, or refuses a
+                frame; answers before the fault have been given by then.
+        """
+        data = dict(inputs=list(inputs), data_samples=list(samples))
+        batch = self.model.data_preprocessor(data, False)
+        metainfos = [sample.metainfo for sample in batch['data_samples']]
+        with inference_precision(self.model):
+            features = self.model.encode(batch['inputs'])
+        for frame, given in zip(
+            split_frames(features, metainfos), objects or [None] * len(metainfos), strict=True
+        ):
+            self._step(frame if given is None else frame.with_objects(given))
+            while self._place.ready:
+                yield self._place.ready[0]
+                # Not before: should the caller be interrupted meanwhile, finish() gives it again.
+                self._place = self._place._replace(ready=self._place.ready[1:])
+
+    @torch.no_grad()
+    def finish(self) -> Answers:
+        """Gives the answers that are still due when the video has ended.
+
+        Returns:
+            Them, and before them those that :meth:`answers` did not hand over to the end, because
+            its caller was interrupted.
+
+        Raises:
+            UserError: as :meth:`answers`.
+        """
+        with inference_precision(self.model):
+            answers = self.model.finish(self._place.state)
+        waiting = self._settle(self._place.waiting, answers, self._place.last)
+        if waiting:
+            raise self._fault(f'never answered {_named(waiting)}')
+        ready, self._place = self._place.ready, self._place._replace(waiting=(), ready=())
+        return [*ready, *answers]
+
+    def _step(self, frame: Frame) -> None:
+        self._video = frame.metainfo.get('video_id')
+        with inference_precision(self.model):
+            answers, state = self.model.step(frame, self._place.state)
+        waiting = self._settle((*self._place.waiting, frame.number), answers, frame.number)
+        if len(waiting) > self.model.look_ahead:
+            raise self._fault(
+                f'has not answered {_named(waiting[:1])} after frame {frame.number}; its '
+                f'look_ahead is {self.model.look_ahead}'
+            )
+        self._place = _Place(state, waiting, frame.number, (*self._place.ready, *answers))
+
+    def _settle(
+        self, waiting: tuple[int, ...], answers: Answers, last: int | None
+    ) -> tuple[int, ...]:
+        """Takes what is answered off what is waited for."""
+        due = deque(waiting)
+        for number, _ in answers:
+            if due and number == due[0]:
+                due.popleft()
+            elif number in due:
+                raise self._fault(f'answered frame {number} before frame {due[0]}')
+            elif last is not None and number <= last:
+                raise self._fault(f'answered frame {number} twice')
+            else:
+                raise self._fault(f'answered frame {number}, which it was not given')
+        return tuple(due)
+
+    def _fault(self, what: str) -> UserError:
+        video = '' if self._video is None else f' of video {self._video}'
+        return UserError(
+            f'{type(self.model).__name__} {what}{video}. A model answers every frame once, in '
+            'order (see VISDetector.step).'
+        )
+
+
+def _named(numbers: Sequence[int]) -> str:
+    return f'frame{"s" if len(numbers) > 1 else ""} {", ".join(map(str, numbers))}'

@@ -1,0 +1,112 @@
+"""One frame of a video on its way through a model, and the answers that a model gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from vispropnet.errors import UserError
+
+# Instances of frames, each with its frame's number.
+Answers = list[tuple[int, InstanceData]]
+FrameSize = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame of a video, encoded.
+
+    Args:
+        features: What ``encode`` gave of it, with a first axis of one frame.
+        metainfo: ``frame_id``: its number in the video, from 0; ``img_shape``, ``ori_shape``:
+            (height, width) before padding, and of the original frame; ``scale_factor``: (x, y)
+            network pixels per pixel of the original frame.
+        objects: For models that take them, (H, W) bool masks of given objects at the original
+            size, by id.
+    """
+
+    features: Any
+    metainfo: Mapping[str, Any]
+    objects: Mapping[int, Tensor] | None = None
+
+    @property
+    def number(self) -> int:
+        """Number of the frame in its video, from 0."""
+        return int(self.metainfo['frame_id'])
+
+    def with_objects(self, objects: Mapping[int, Tensor]) -> Frame:
+        """Gives the frame with given objects.
+
+        Args:
+            objects: As the argument of the class.
+        """
+        return replace(self, objects=objects)
+
+    def size_after(self, before: FrameSize | None) -> FrameSize:
+        """Checks that the frame has the size of the frames before it.
+
+        Args:
+            before: Height and width of the original frames before; None for the first frame.
+
+        Returns:
+            Height and width of the original frame.
+
+        Raises:
+            UserError: if they differ: boxes and features of one size say nothing about frames of
+                another.
+        """
+        size = tuple(int(side) for side in self.metainfo['ori_shape'][:2])
+        if before is not None and size != before:
+            raise UserError(
+                f'{place_of(self.metainfo)} has {size[1]}x{size[0]} pixels, the frames before it '
+                f'have {before[1]}x{before[0]}. The frames of a video must have one size: scale '
+                'them, or begin a new video (a new state) here.'
+            )
+        return size
+
+
+def place_of(metainfo: Mapping[str, Any]) -> str:
+    """Names a frame for a message.
+
+    Args:
+        metainfo: The frame's.
+
+    Returns:
+        Its number and, if it is known, its video's id.
+    """
+    place = f'frame {metainfo.get("frame_id", "?")}'
+    return f'{place} of video {metainfo["video_id"]}' if 'video_id' in metainfo else place
+
+
+def split_frames(features: Any, metainfos: Sequence[Mapping[str, Any]]) -> list[Frame]:
+    """Splits features of several frames.
+
+    Args:
+        features: What ``encode`` gave of F frames: a tensor whose first axis is the frames, or
+            tuples, lists and dicts of such.
+        metainfos: F of the frames.
+
+    Returns:
+        F frames.
+
+    Raises:
+        ValueError: if the features are of another number of frames.
+    """
+    return [
+        Frame(_only(features, index, len(metainfos)), metainfo)
+        for index, metainfo in enumerate(metainfos)
+    ]
+
+
+def _only(features: Any, index: int, count: int) -> Any:
+    if isinstance(features, Tensor):
+        if len(features) != count:
+            raise ValueError(f'expected features of {count} frames, got {len(features)}')
+        return features[index : index + 1]
+    if isinstance(features, Mapping):
+        return {name: _only(one, index, count) for name, one in features.items()}
+    return tuple(_only(one, index, count) for one in features)
