@@ -11,6 +11,7 @@ import torch
 from mmengine.config import Config
 
 from tests.apis.conftest import logged, quick
+from tests.models.delayed import write_config
 from vispropnet.apis.config import load_config
 from vispropnet.apis.running import copy_in_the_background, train
 from vispropnet.apis.running import test as run_test
@@ -20,6 +21,7 @@ from vispropnet.evaluation.average_precision import METRIC_NAMES, evaluate_track
 from vispropnet.evaluation.result_file import read_results
 from vispropnet.registry import MODELS
 
+SMALL = 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
 # Weights that are hardly trained find something only if all is kept.
 EAGER = 'model.detector.test_cfg.rcnn.score_thr=0.0'
 
@@ -392,3 +394,79 @@ def test_copies_to_a_gpu_go_on_in_the_background(small):
     config.pop('val_dataloader')
     config.model.pop('data_preprocessor')
     copy_in_the_background(config)
+
+
+@pytest.fixture(scope='module')
+def prompt(shapes, pytestconfig, tmp_path_factory):
+    """Base config, and the result file and metrics of a model that answers at once."""
+    folder = tmp_path_factory.mktemp('prompt')
+    base = pytestconfig.rootpath / SMALL
+    config, checkpoint = write_config(folder, base)
+    metrics = run_test(
+        config, checkpoint, folder / 'r.json', evaluate=True, overrides=quick(shapes)
+    )
+    content = (folder / 'r.json').read_bytes()
+    assert len(json.loads(content)) == 6  # two tracks in each of three videos
+    return base, content, metrics
+
+
+@pytest.mark.parametrize(('look_ahead', 'batch'), [(0, 2), (3, None), (1, 4), (3, 4)])
+def test_answers_that_lag_give_the_same_result_file(prompt, shapes, tmp_path, look_ahead, batch):
+    """The videos have three frames: with a lag of three all is answered at their ends."""
+    base, expected, metrics = prompt
+    config, checkpoint = write_config(tmp_path, base, look_ahead)
+    out = tmp_path / 'r.json'
+    found = run_test(config, checkpoint, out, evaluate=True, overrides=quick(shapes), batch=batch)
+    assert out.read_bytes() == expected and found == metrics
+
+
+def test_validation_and_its_pictures_of_a_model_that_lags(prompt, shapes, tmp_path):
+    pictures = {}
+    for look_ahead in (0, 3):
+        config, _ = write_config(tmp_path, prompt[0], look_ahead)
+        work_dir = tmp_path / str(look_ahead)
+        more = ['default_hooks.overlays.score_threshold=0.0', 'train_dataloader.num_workers=0']
+        train(config, work_dir, overrides=quick(shapes, *more, 'train_cfg.max_epochs=1'))
+        assert len(logged(work_dir, 'ytvis/mAP')) == 1
+        pictures[look_ahead] = {
+            path.name: path.read_bytes()
+            for path in work_dir.glob('*/vis_data/vis_image/validation_video_*')
+        }
+    assert len(pictures[0]) == 3 and pictures[0] == pictures[3]
+
+
+def test_two_ranks_run_a_model_that_lags(prompt, shapes, pytestconfig, tmp_path):
+    config, checkpoint = write_config(tmp_path, prompt[0], 3)
+    out = tmp_path / 'r.json'
+    options = ['--batch', '2', '--cfg-options', *quick(shapes), f'work_dir={tmp_path}']
+    command = ['tools/test_video.py', config, checkpoint, '--out', str(out), *options]
+    done = run_tool(pytestconfig, *command, ranks=2)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert out.read_bytes() == prompt[1]
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(batch=0), r'batch .* must be 1 or more, got 0'),
+        (dict(amp='fp16'), r'fp16 .* needs a GPU'),
+        (dict(amp='fp8'), "amp must be 'bf16', 'fp16' or None, got 'fp8'"),
+    ],
+)
+def test_test_options_are_checked_first(small, tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        run_test(small, 'none.pth', tmp_path / 'r.json', **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_mixed_precision_at_test(trained, shapes, small, tmp_path):
+    checkpoint = str(trained / 'epoch_2.pth')
+    for amp in (None, 'bf16'):
+        run_test(
+            small, checkpoint, tmp_path / f'{amp}.json', amp=amp, overrides=quick(shapes, EAGER)
+        )
+    plain, half = (read_results(tmp_path / f'{amp}.json') for amp in (None, 'bf16'))
+    assert plain != half and plain and half
+    assert max(one['score'] for one in half) == pytest.approx(
+        max(one['score'] for one in plain), abs=0.02
+    )

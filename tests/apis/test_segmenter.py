@@ -1,3 +1,4 @@
+import contextlib
 import weakref
 
 import cv2
@@ -5,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from tests.models.delayed import BrightPixels
 from vispropnet.apis import VideoSegmenter, init_model, segment_video
+from vispropnet.apis.segmenter import VideoSegmentation
 from vispropnet.errors import UserError
 
 OBJPROP = 'configs/objprop/objprop_r18_fpn_2e_moving-shapes.py'
@@ -206,3 +209,114 @@ def test_on_a_gpu_as_on_the_cpu(pytestconfig):
     found = [one.instances for one in segment_video(model.cuda(), frames(), 0.0)]
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one.scores, other.scores, atol=1e-3)
+
+
+@pytest.fixture(params=[0, 3])
+def bright(request, model):
+    """A model that answers after so many frames."""
+    late = BrightPixels(request.param)
+    late.cfg, late.classes = model.cfg, ('a', 'b')
+    return late.eval()
+
+
+@pytest.mark.parametrize('count', [1, 2, 3, 4, 11])
+@pytest.mark.parametrize('batch', [None, 1, 2, 4])
+def test_any_lag_and_any_batch_give_the_same(bright, count, batch):
+    plain = BrightPixels()
+    plain.cfg, plain.classes = bright.cfg, bright.classes
+    images = frames(count, (32, 48, 3))
+    expected = list(segment_video(plain, images, 0.0))
+    found = list(segment_video(bright, images, 0.0, batch=batch))
+    assert [(one.index, one.name) for one in found] == [
+        (number, f'{number:08d}') for number in range(count)
+    ]
+    for one, other, image in zip(found, expected, images, strict=True):
+        assert one.image is image
+        same(one.instances, other.instances)
+
+
+def test_step_and_finish(bright):
+    plain = BrightPixels()
+    plain.cfg, plain.classes = bright.cfg, bright.classes
+    images = frames(5, (32, 48, 3))
+    expected = [one.instances for one in segment_video(plain, images, 0.0)]
+    segmenter, answers = VideoSegmenter(bright), []
+    for number, image in enumerate(images):
+        ready = segmenter.step(image)
+        due = number - bright.look_ahead
+        assert [place for place, _ in ready] == ([due] if due >= 0 else [])
+        answers += ready
+    answers += segmenter.finish()
+    assert [place for place, _ in answers] == list(range(5))
+    for (_, one), other in zip(answers, expected, strict=True):
+        same(one, other)
+    # The next frame is the first of another video.
+    assert segmenter.num_frames == 0
+    again = segmenter.step(images[0]) + segmenter.finish()
+    same(again[0][1], expected[0])
+
+
+def test_no_more_frames_are_held_than_wait(bright):
+    alive, most = [], 0
+
+    def stream():
+        for image in frames(30, (16, 24, 3)):
+            image = image.copy()
+            alive.append(weakref.ref(image))
+            yield image
+
+    for _ in segment_video(bright, stream(), batch=2):
+        most = max(most, sum(reference() is not None for reference in alive))
+    # Those read ahead, the batch, and those that wait for their answers.
+    assert most <= 8 + 2 + bright.look_ahead and len(alive) == 30
+
+
+def test_cut_short_the_rest_is_what_the_model_has_taken(bright):
+    images = frames(9, (32, 48, 3))
+    expected = list(segment_video(bright, images, 0.0))
+    video = VideoSegmentation(bright, images, 0.0, batch=2)
+    seen = []
+    with contextlib.suppress(KeyboardInterrupt):
+        for frame in video:
+            seen.append(frame)
+            if frame.index == 2:
+                raise KeyboardInterrupt
+    seen += video.rest()
+    video.close()
+    # Frame 2 is answered when frame 2 + lag was taken.
+    assert [one.index for one in seen] == list(range(3 + bright.look_ahead))
+    for one, other in zip(seen, expected, strict=False):
+        same(one.instances, other.instances)
+
+
+def test_frames_before_a_change_of_size_are_given(bright, model):
+    sizes = [*frames(3, (32, 48, 3)), *frames(2, (40, 48, 3))]
+    seen = []
+    with pytest.raises(UserError, match='frame 3 has 90x70 pixels'):
+        for one in segment_video(model, [*frames(3), *frames(2, (70, 90, 3))], batch=4):
+            seen.append(one.index)
+    assert seen == [0, 1, 2]
+    # A model that minds no size sees no batch of two sizes.
+    assert len(list(segment_video(bright, sizes, batch=4))) == 5
+    assert bright.encoded == [3, 2]
+
+
+@pytest.mark.parametrize('batch', [2, 3, 8])
+def test_several_frames_at_once_give_the_same_tracks(model, batch):
+    images = frames(7)
+    expected = [one.instances for one in segment_video(model, images, 0.0)]
+    found = [one.instances for one in segment_video(model, images, 0.0, batch=batch)]
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.ids, other.ids)
+        np.testing.assert_array_equal(one.labels, other.labels)
+        np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-2)
+        ours, plain = one.masks.numpy(), other.masks.numpy()
+        union = (ours | plain).sum(axis=(1, 2))
+        shared = (ours & plain).sum(axis=(1, 2))
+        assert (shared >= 0.999 * union).all()
+
+
+def test_refuses_a_batch_of_nothing(model):
+    for bad in (0, -2, 1.5):
+        with pytest.raises(UserError, match=r'batch .* must be 1 or more, got'):
+            list(segment_video(model, frames(1), batch=bad))

@@ -1,54 +1,76 @@
 import pytest
 import torch
-from mmdet.structures import DetDataSample
-from torch import nn
 
+from tests.engine.test_inference import same, video
+from tests.models.delayed import BrightPixels
 from vispropnet.engine.loops import _VideoStepper
 from vispropnet.errors import UserError
 
 
-class Counter(nn.Module):
-    """Counts the frames of a video in its state."""
-
-    def data_preprocessor(self, batch, training):
-        assert not training
-        return batch
-
-    def init_state(self):
-        return 0
-
-    def step(self, image, metainfo, state):
-        return (metainfo['video_id'], state, float(image)), state + 1
-
-
-def frames(video_id, count):
-    for frame in range(count):
-        sample = DetDataSample(metainfo=dict(video_id=video_id, frame_id=frame))
-        yield dict(inputs=torch.tensor([10.0 * frame]), data_samples=[sample])
+def batches(*videos):
+    """Frames of videos, one after the other, as a loader gives them."""
+    for images, samples in videos:
+        for image, sample in zip(images, samples, strict=True):
+            yield dict(inputs=[image], data_samples=[sample.clone()])
 
 
 def test_every_video_starts_from_a_fresh_state():
-    class Recording(Counter):
-        seen = []
+    stepper = _VideoStepper(BrightPixels(), fp16=False, batch=None)
+    outputs = [stepper(batch) for batch in batches(video(3, 4), video(1, 2), video(2, 7))]
+    scores = [[one.pred_instances.scores[0].item() for one in some] for some in outputs]
+    # The model's scores are 1 by the frames of the video so far.
+    assert scores == [[1], [1 / 2], [pytest.approx(1 / 3)], [1], [1], [1 / 2]]
+    places = [(one.video_id, one.frame_id) for some in outputs for one in some]
+    assert places == [(4, 0), (4, 1), (4, 2), (2, 0), (7, 0), (7, 1)]
 
-        def step(self, image, metainfo, state):
-            found, state = super().step(image, metainfo, state)
-            self.seen.append(found)
-            from mmengine.structures import InstanceData
 
-            return InstanceData(), state
-
-    model = Recording()
-    stepper = _VideoStepper(model, fp16=False)
-    for batch in [*frames(4, 3), *frames(2, 1), *frames(7, 2)]:
-        (sample,) = stepper(batch)
-        assert 'pred_instances' in sample
-    assert model.seen == [(4, 0, 0), (4, 1, 10), (4, 2, 20), (2, 0, 0), (7, 0, 0), (7, 1, 10)]
+@pytest.mark.parametrize('batch', [1, 2, 4])
+@pytest.mark.parametrize('look_ahead', [0, 3])
+def test_samples_are_handed_on_when_they_are_answered(look_ahead, batch):
+    videos = [video(5, 1), video(2, 2), video(1, 3), video(9, 4)]
+    plain = _VideoStepper(BrightPixels(), False, 1)
+    expected = [one for some in map(plain, batches(*videos)) for one in some]
+    model = BrightPixels(look_ahead)
+    stepper = _VideoStepper(model, False, batch)
+    outputs = [stepper(one) for one in batches(*videos)]
+    # With its last frame a video is answered, whatever lags: after 5, 7, 8 and 17 frames.
+    assert [sum(map(len, outputs[:count])) for count in (5, 7, 8, 17)] == [5, 7, 8, 17]
+    found = [one for some in outputs for one in some]
+    for one, other in zip(found, expected, strict=True):
+        assert (one.video_id, one.frame_id) == (other.video_id, other.frame_id)
+        same(one.pred_instances, other.pred_instances)
+    # No batch spans two videos.
+    parts = {1: [1] * 17, 2: [2, 2, 1, 2, 1, 2, 2, 2, 2, 1], 4: [4, 1, 2, 1, 4, 4, 1]}
+    assert model.encoded == parts[batch]
+    assert model.most_held <= look_ahead + 1
 
 
 def test_batches_of_several_frames_are_refused():
-    sample = next(frames(1, 1))['data_samples'][0]
-    with pytest.raises(UserError, match='batch_size .* must be 1 .* found 2'):
-        _VideoStepper(Counter(), fp16=False)(
-            dict(inputs=torch.zeros(2), data_samples=[sample, sample])
-        )
+    images, samples = video(2)
+    with pytest.raises(UserError, match=r'batch_size .* must be 1 .* found 2.* pass --batch'):
+        _VideoStepper(BrightPixels(), False, 1)(dict(inputs=images, data_samples=samples))
+
+
+def test_wrong_answers_end_the_run_with_their_video():
+    stepper = _VideoStepper(BrightPixels(look_ahead=3, fault='never'), False, 1)
+    with pytest.raises(UserError, match='BrightPixels .* frame 2.* of video 6'):
+        list(map(stepper, batches(video(4, 6))))
+
+
+def test_images_are_let_go_of():
+    """What waits for its answer is kept without its image."""
+    stepper = _VideoStepper(BrightPixels(look_ahead=3), False, 2)
+    for count, batch in enumerate(batches(video(9)), start=1):
+        stepper(batch)
+        assert len(stepper._frames) == count % 2 * (count < 9)
+        assert len(stepper._samples) <= 3 + 2
+    assert not stepper._samples
+
+
+def test_gradients_are_off():
+    model = BrightPixels()
+    seen = []
+    encode = model.encode
+    model.encode = lambda images: seen.append(torch.is_grad_enabled()) or encode(images)
+    list(map(_VideoStepper(model, False, 1), batches(video(2))))
+    assert seen == [False, False]

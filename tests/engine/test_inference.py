@@ -1,0 +1,162 @@
+import pytest
+import torch
+from mmdet.structures import DetDataSample
+
+from tests.models.delayed import BrightPixels
+from vispropnet.engine.inference import GPU_BATCH, VideoRun, frames_at_once
+from vispropnet.errors import UserError
+
+SIZE = (8, 12)
+
+
+def video(count, seed=0, first=0):
+    """``count`` frames of noise as a data loader gives them."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (count, 3, *SIZE), generator=generator, dtype=torch.uint8)
+    samples = [
+        DetDataSample(
+            metainfo=dict(
+                frame_id=first + number,
+                video_id=seed,
+                video_length=count,
+                img_shape=SIZE,
+                ori_shape=SIZE,
+                scale_factor=(1.0, 1.0),
+            )
+        )
+        for number in range(count)
+    ]
+    return list(images), samples
+
+
+def run(model, images, samples, at_once=1):
+    """Answers of a whole video, and how many frames were given when each came."""
+    progress, found = VideoRun(model), []
+    for first in range(0, len(images), at_once):
+        some = slice(first, first + at_once)
+        for number, instances in progress.answers(images[some], samples[some]):
+            found.append((number, instances, min(first + at_once, len(images))))
+    return found + [(*answer, len(images)) for answer in progress.finish()]
+
+
+def same(one, other):
+    for name in ('ids', 'labels', 'scores', 'bboxes'):
+        assert torch.equal(one[name], other[name])
+    assert torch.equal(one.masks.to_tensor(), other.masks.to_tensor())
+
+
+@pytest.mark.parametrize('count', [1, 2, 3, 4, 9])
+@pytest.mark.parametrize('at_once', [1, 2, 4])
+def test_lag_changes_when_answers_come_and_nothing_else(count, at_once):
+    images, samples = video(count)
+    expected = run(BrightPixels(), images, samples)
+    assert [number for number, _, _ in expected] == list(range(count))
+    late = BrightPixels(look_ahead=3)
+    found = run(late, images, samples, at_once)
+    assert [number for number, _, _ in found] == list(range(count))
+    for (number, one, given), (_, other, _) in zip(found, expected, strict=True):
+        same(one, other)
+        # Frame n is answered when frame n + 3 was given, or with the rest at the end.
+        assert given == min(-(-(number + 4) // at_once) * at_once, count)
+    assert late.most_held <= 4
+    assert sum(late.encoded) == count and max(late.encoded) == min(at_once, count)
+
+
+def test_interleaved_videos_do_not_mix():
+    model = BrightPixels(look_ahead=3)
+    videos = [video(6, seed) for seed in (1, 2)]
+    expected = [run(BrightPixels(), *one) for one in videos]
+    runs, found = [VideoRun(model), VideoRun(model)], [[], []]
+    for number in range(6):
+        for which, (images, samples) in enumerate(videos):
+            found[which] += runs[which].answers([images[number]], [samples[number]])
+    for which in (1, 0):
+        found[which] += runs[which].finish()
+        for (number, one), (expected_number, other, _) in zip(
+            found[which], expected[which], strict=True
+        ):
+            assert number == expected_number
+            same(one, other)
+
+
+@pytest.mark.parametrize('look_ahead', [0, 3])
+@pytest.mark.parametrize(
+    ('fault', 'told'),
+    [
+        ('twice', 'answered frame 2 twice of video 5'),
+        ('never', '(has not answered frame 2 after frame|answered frame 3 before frame 2)'),
+        ('another', 'answered frame 9, which it was not given of video 5'),
+    ],
+)
+def test_answers_that_are_wrong_are_named(look_ahead, fault, told):
+    model = BrightPixels(look_ahead, fault)
+    with pytest.raises(UserError, match=f'BrightPixels {told}'):
+        run(model, *video(7, seed=5))
+
+
+def test_answers_that_are_late_missing_or_out_of_order_are_named():
+    class Late(BrightPixels):
+        """Says that it answers at once."""
+
+        def init_state(self):
+            self.look_ahead = 2
+            return super().init_state()
+
+        def step(self, frame, state):
+            answers, state = super().step(frame, state)
+            self.look_ahead = 0
+            return answers, state
+
+    with pytest.raises(UserError, match='has not answered frame 0 after frame 0; its look_ahead'):
+        run(Late(), *video(4))
+    with pytest.raises(UserError, match='BrightPixels never answered frame 2 of video 3'):
+        run(BrightPixels(look_ahead=3, fault='never'), *video(3, seed=3))
+    with pytest.raises(UserError, match='answered frame 4 before frame 0'):
+        run(BrightPixels(look_ahead=5, fault='swapped'), *video(5))
+
+
+def test_answers_before_the_fault_are_handed_over():
+    found = []
+    progress = VideoRun(BrightPixels(fault='twice'))
+    images, samples = video(4)
+    with pytest.raises(UserError, match='answered frame 2 twice'):
+        for number, _ in progress.answers(images, samples):
+            found.append(number)
+    assert found == [0, 1]
+
+
+def test_an_interruption_loses_no_answer():
+    """The caller is interrupted while it has frame 1: finish() gives that again, and the rest."""
+    progress, found = VideoRun(BrightPixels(look_ahead=2)), []
+    images, samples = video(6)
+    with pytest.raises(KeyboardInterrupt):
+        for number, _ in progress.answers(images[:5], samples[:5]):
+            if number == 1:
+                raise KeyboardInterrupt
+            found.append(number)
+    assert found == [0]
+    # Frame 3 was the last that was stepped through.
+    assert [number for number, _ in progress.finish()] == [1, 2, 3]
+
+
+def test_given_objects_reach_the_step():
+    seen = []
+
+    class Taking(BrightPixels):
+        def step(self, frame, state):
+            seen.append(frame.objects)
+            return super().step(frame, state)
+
+    images, samples = video(2)
+    masks = {4: torch.ones(SIZE, dtype=torch.bool)}
+    list(VideoRun(Taking()).answers(images, samples, [masks, None]))
+    assert seen == [masks, None]
+
+
+def test_frames_at_once():
+    assert frames_at_once(None, torch.device('cpu')) == 1
+    assert frames_at_once(None, torch.device('cuda')) == GPU_BATCH == 4
+    assert frames_at_once(8, torch.device('cpu')) == 8
+    for bad in (0, -1, 1.5, True, '2'):
+        with pytest.raises(UserError, match=r'batch .* must be 1 or more'):
+            frames_at_once(bad, torch.device('cpu'))

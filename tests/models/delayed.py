@@ -1,0 +1,114 @@
+"""A small model whose answers lag, and which gives what it gives without lag."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from mmengine.structures import InstanceData
+from torch import nn
+from torch.nn import functional
+
+from vispropnet.models.detectors import VISDetector
+from vispropnet.models.frame_masks import FrameMasks
+from vispropnet.registry import MODELS
+
+
+@dataclass(frozen=True)
+class BrightState:
+    """Frames seen so far, and answers that are held back."""
+
+    seen: int = 0
+    held: tuple = ()
+
+
+@MODELS.register_module()
+class BrightPixels(VISDetector):
+    """Finds the pixels above the frame's mean, and those far above; scores fall frame by frame.
+
+    Args:
+        look_ahead: Frames that answers are held back.
+        fault: What it does wrong: answers frame 2 ``'twice'``, ``'never'``, ``'late'`` or
+            ``'swapped'`` with the next, or answers ``'another'``, which it was not given.
+        data_preprocessor: Config of the preprocessing.
+    """
+
+    state_type = BrightState
+
+    def __init__(self, look_ahead=0, fault=None, data_preprocessor=None):
+        super().__init__(data_preprocessor)
+        self.look_ahead, self.fault = look_ahead, fault
+        self.weight = nn.Parameter(torch.ones(1))
+        self.most_held = 0
+        self.encoded = []
+
+    def loss(self, inputs, data_samples):
+        return dict(loss=self.weight.sum() * inputs.mean())
+
+    def encode(self, images):
+        self.encoded.append(len(images))
+        return dict(brightness=(images.mean(dim=1, keepdim=True) * self.weight,))
+
+    def init_state(self):
+        return BrightState()
+
+    @torch.no_grad()
+    def step(self, frame, state):
+        self.check_state(state)
+        held = (*state.held, (frame.number, self._found(frame, state.seen)))
+        self.most_held = max(self.most_held, len(held))
+        due = max(len(held) - self.look_ahead, 0)
+        state = replace(state, seen=state.seen + 1, held=held[due:])
+        return self._spoilt(list(held[:due])), state
+
+    def finish(self, state):
+        return self._spoilt(list(state.held))
+
+    def _found(self, frame, seen):
+        (values,) = frame.features['brightness']
+        height, width = frame.metainfo['img_shape'][:2]
+        size = tuple(frame.metainfo['ori_shape'][:2])
+        values = functional.interpolate(values[:, :, :height, :width], size)[0, 0]
+        masks = torch.stack([values > values.mean(), values > values.mean() + values.std()])
+        return InstanceData(
+            ids=torch.tensor([0, 1]),
+            labels=torch.tensor([seen % 2, 0]),
+            scores=torch.tensor([1.0, 0.5]) / (1 + seen),
+            bboxes=torch.tensor([[0.0, 0.0, size[1], size[0]]] * 2),
+            masks=FrameMasks.dense(masks),
+        )
+
+    def _spoilt(self, ready):
+        at = next((place for place, (number, _) in enumerate(ready) if number == 2), None)
+        if at is None or self.fault is None:
+            return ready
+        return {
+            'twice': lambda: [*ready, ready[at]],
+            'never': lambda: ready[:at] + ready[at + 1 :],
+            'another': lambda: [*ready, (9, ready[at][1])],
+            'swapped': lambda: ready[::-1],
+        }[self.fault]()
+
+
+def write_config(folder, base, look_ahead=0):
+    """Writes a config with the model into a folder.
+
+    Args:
+        folder: Where; the file is named by the lag.
+        base: Config file whose data and loops it takes.
+        look_ahead: As in :class:`BrightPixels`.
+
+    Returns:
+        The config file, and a checkpoint for it.
+    """
+    config, checkpoint = folder / f'bright_{look_ahead}.py', folder / 'bright.pth'
+    config.write_text(
+        f"_base_ = [{str(base)!r}]\ncustom_imports = dict(imports=['tests.models.delayed'])\n"
+        'preprocessor = {{_base_.model.data_preprocessor}}\n'
+        "model = dict(_delete_=True, type='BrightPixels', data_preprocessor=preprocessor, "
+        f'look_ahead={look_ahead})\n'
+    )
+    names = ['disc', 'square', 'triangle', 'star']
+    meta = dict(dataset_meta=dict(classes=names, category_ids=[2, 4, 6, 8]))
+    torch.save(dict(state_dict=BrightPixels().state_dict(), meta=meta), checkpoint)
+    return str(config), str(checkpoint)
