@@ -218,7 +218,7 @@ class YouTubeVIS(BaseDataset):
         self, frame: int, generator: np.random.Generator, bad: BadFrames
     ) -> dict[str, dict] | None:
         """Loads a key frame and a reference; None, and ``bad`` knows, if the key frame is bad."""
-        reference = self._reference_sampler.sample(frame, generator, bad)
+        (reference,) = self._reference_sampler.sample(frame, generator, bad)
         seed = int(generator.integers(2**32))
         try:
             with global_seed(seed):
@@ -234,7 +234,7 @@ class YouTubeVIS(BaseDataset):
                     ref = self.pipeline(self.get_data_info(reference))
             except BadFrameError as error:
                 bad.add(reference, error)
-                reference = self._reference_sampler.sample(frame, generator, bad)
+                (reference,) = self._reference_sampler.sample(frame, generator, bad)
                 continue
             return {name: {'key': key[name], 'ref': ref[name]} for name in key}
         return None
