@@ -116,7 +116,7 @@ def _add_steps(commands: argparse._SubParsersAction, shared: argparse.ArgumentPa
             help='in a frame (%(default)s; YouTube-VIS 2019 has 1.7)',
         )
         if name == 'train':
-            parser.add_argument('--batch-size', type=int, default=2, help='pairs (%(default)s)')
+            parser.add_argument('--batch-size', type=int, default=2, help='clips (%(default)s)')
             _add_options_of_ours(parser)
         else:
             parser.add_argument(
@@ -228,7 +228,7 @@ def _add_safety(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument('--config', default=str(CONFIG), help='whose (%(default)s)')
     for name, default, what in (
-        ('--batch-size', 2, 'pairs'),
+        ('--batch-size', 2, 'clips'),
         ('--objects', 2, 'in a frame'),
         ('--every', 1000, 'training steps from one checkpoint to the next'),
     ):

@@ -7,7 +7,7 @@ from pycocotools import mask as mask_utils
 
 from vispropnet.apis.config import load_config
 from vispropnet.benchmarks import train_step
-from vispropnet.benchmarks.frames import draw_pairs, share_weights
+from vispropnet.benchmarks.frames import draw_clips, share_weights
 from vispropnet.benchmarks.infer import InferSettings, benchmark_infer, make_infer
 from vispropnet.benchmarks.parts import PartClock, print_parts
 from vispropnet.benchmarks.steps import Settings, build
@@ -40,9 +40,9 @@ def of_kind(kind, settings, **changes):
 
 
 def test_drawn_masks_are_ellipses_in_their_boxes():
-    data = draw_pairs((96, 64), batch_size=2, objects=3, classes=4, seed=0)
-    assert [len(data['inputs'][name]) for name in ('key', 'ref')] == [2, 2]
-    for key, ref in zip(data['data_samples']['key'], data['data_samples']['ref'], strict=True):
+    data = draw_clips((96, 64), batch_size=2, objects=3, classes=4, seed=0)
+    assert [len(frames) for frames in data['inputs']] == [2, 2]
+    for key, ref in zip(*data['data_samples'], strict=True):
         assert key.gt_instances.instances_ids.tolist() == [0, 1, 2]
         torch.testing.assert_close(key.gt_instances.bboxes, ref.gt_instances.bboxes + 4)
         assert key.gt_instances.labels.tolist() == ref.gt_instances.labels.tolist()
@@ -54,11 +54,29 @@ def test_drawn_masks_are_ellipses_in_their_boxes():
             assert mask.sum() == pytest.approx(area, rel=0.1)
 
 
+def test_frames_of_a_clip_move_evenly():
+    pair = draw_clips((96, 64), batch_size=2, objects=3, classes=4, seed=0)
+    clips = draw_clips((96, 64), batch_size=2, objects=3, classes=4, seed=0, num_frames=5)
+    for clip, (key, ref) in zip(
+        zip(*clips['data_samples'], strict=True),
+        zip(*pair['data_samples'], strict=True),
+        strict=True,
+    ):
+        boxes = [one.gt_instances.bboxes for one in clip]
+        assert torch.equal(boxes[0], key.gt_instances.bboxes)
+        assert torch.equal(boxes[4], ref.gt_instances.bboxes)
+        for place in range(5):
+            torch.testing.assert_close(boxes[place], boxes[4] + (4 - place))
+    for place, same in ((0, 0), (4, 1)):
+        for one, other in zip(clips['inputs'][place], pair['inputs'][same], strict=True):
+            assert torch.equal(one, other)
+
+
 def test_both_models_have_the_same_weights_and_input(settings, against_mmdet):
     for one in (settings, against_mmdet):
         (ours, data), (baseline, again) = build('ours', one), build('baseline', one)
         assert type(ours) is not type(baseline)
-        assert torch.equal(data['inputs']['key'][0], again['inputs']['key'][0])
+        assert torch.equal(data['inputs'][0][0], again['inputs'][0][0])
         given, taken = ours.state_dict(), baseline.state_dict()
         for key, value in taken.items():
             if 'detector.' in key:
@@ -153,7 +171,7 @@ def test_frames_are_padded_and_losses_alike_with_any_option(against_mmdet):
         losses[str(change)] = variant.run(variant.prepare())
     plain = losses.pop('{}')
     assert list(losses.values()) == pytest.approx([plain, plain], rel=0.03)
-    assert variant.prepare()['inputs']['key'][0].shape == (3, 90, 120)
+    assert variant.prepare()['inputs'][0][0].shape == (3, 90, 120)
 
 
 def test_options_are_for_ours_alone(against_mmdet, monkeypatch):

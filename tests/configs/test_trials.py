@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.models.test_masktrack_rcnn import pairs
+from tests.models.test_masktrack_rcnn import clips_of
 from vispropnet.apis.config import load_config
 from vispropnet.registry import MODELS
 
@@ -91,7 +91,7 @@ def test_a_small_trial_trains(root, trial):
     model.init_weights()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     before = {name: value.clone() for name, value in model.named_parameters()}
-    value, _ = model.parse_losses(model.loss(*pairs()))
+    value, _ = model.parse_losses(model.loss(*clips_of()))
     value.backward()
     optimizer.step()
     assert torch.isfinite(value)

@@ -45,7 +45,7 @@ def damage(root, *frames):
 
 
 def build(root, action='skip', **options):
-    options = dict(pipeline=TRAIN, **options)
+    options = dict(dict(pipeline=TRAIN), **options)
     prefix = dict(img='images')
     return YouTubeVIS('ann.json', str(root), prefix, on_bad_sample=action, **options)
 
@@ -64,9 +64,7 @@ def drawn(dataset, num_workers=0, epochs=(0, 1), seed=0):
     for epoch in epochs:
         sampler.set_epoch(epoch)
         for batch in loader:
-            for key, ref in zip(
-                *(batch['data_samples'][one] for one in ('key', 'ref')), strict=True
-            ):
+            for key, ref in zip(*batch['data_samples'], strict=True):
                 left_out = [one['frame'] for one in key.get(METAINFO_KEY, ())]
                 found.append((place(key), place(ref), key.flip, left_out))
     return found
@@ -132,8 +130,7 @@ def test_the_last_sound_frame_of_a_video_is_its_own_reference(root):
     damage(root, (1, 0), (1, 1), (1, 3))
     for reference in ('random', 'ordered'):
         dataset = build(root, max_bad_fraction=0.25, reference=reference)
-        samples = dataset[2]['data_samples']
-        assert (place(samples['key']), place(samples['ref'])) == ((1, 2), (1, 2))
+        assert [place(one) for one in dataset[2]['data_samples']] == [(1, 2), (1, 2)]
 
 
 def test_a_bad_reference_of_one_candidate_does_not_spoil_the_next(root):
@@ -145,6 +142,46 @@ def test_a_bad_reference_of_one_candidate_does_not_spoil_the_next(root):
         assert (ref == key) is (key == (1, 0))
 
 
+@pytest.mark.parametrize('reference', ['random', 'ordered', 'window'])
+def test_bad_references_of_a_clip_are_replaced(root, reference):
+    damage(root, (2, 1), (3, 0))
+    window = dict(max_distance=3) if reference == 'window' else {}
+    dataset = build(root, max_bad_fraction=0.2, reference=reference, num_refs=2, **window)
+    sound = {(video, frame) for video in (1, 2, 3) for frame in range(4)} - {(2, 1), (3, 0)}
+    for index in range(12):
+        places = [place(one) for one in dataset[index]['data_samples']]
+        assert set(places) <= sound and len(set(places)) == 3
+        assert len({video for video, _ in places}) == 1
+        wanted = 1 + index // 4, index % 4
+        assert (places[0] == wanted) is (wanted in sound)
+
+
+def test_no_frame_of_a_clip_is_loaded_twice(root):
+    loads = []
+
+    def note(frame):
+        loads.append((frame['video_id'], frame['frame_id']))
+        return frame
+
+    damage(root, (1, 1), (1, 0))
+    dataset = build(
+        root, max_bad_fraction=0.2, reference='ordered', num_refs=3, pipeline=[note, *TRAIN]
+    )
+    clip = dataset[2]['data_samples']
+    assert loads == [(1, 2), (1, 1), (1, 0), (1, 3)]
+    assert [place(one) for one in clip] == [(1, 2), (1, 3), (1, 3), (1, 3)]
+    assert [one['frame'] for one in clip[0].get(METAINFO_KEY)] == [1, 0]
+    assert not any(METAINFO_KEY in one for one in clip[1:])
+
+
+def test_clips_of_a_video_with_one_sound_frame_are_of_that(root):
+    damage(root, (1, 0), (1, 1), (1, 3))
+    dataset = build(root, max_bad_fraction=0.25, num_refs=3)
+    clip = dataset[2]['data_samples']
+    assert [place(one) for one in clip] == [(1, 2)] * 4
+    assert len(clip[0].get(METAINFO_KEY)) == 3 and METAINFO_KEY not in clip[1]
+
+
 def test_damaged_masks_count_as_a_bad_frame(root):
     content = json.loads((root / 'ann.json').read_text())
     content['annotations'][0]['segmentations'][2] = dict(MASK, counts=[5, 6])
@@ -153,7 +190,7 @@ def test_damaged_masks_count_as_a_bad_frame(root):
         build(root, 'raise')
     dataset = build(root)
     assert len(dataset) == 12
-    sample = dataset[2]['data_samples']['key']
+    sample = dataset[2]['data_samples'][0]
     (told,) = sample.get(METAINFO_KEY)
     assert place(sample) != (1, 2)
     assert (told['frame'], told['frames'], told['limit']) == (2, 12, 1)

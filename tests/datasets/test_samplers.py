@@ -40,7 +40,7 @@ def test_ranks_together_draw_every_frame_once_in_order(monkeypatch, world_size):
 
 @pytest.mark.parametrize('world_size', [1, 2, 3])
 def test_each_iteration_trains_on_the_same_samples_for_any_number_of_ranks(monkeypatch, world_size):
-    """Six pairs an iteration in all; what is random about a pair goes with its key."""
+    """Six clips an iteration in all; what is random about a clip goes with its key."""
     keys = []
     for rank in range(world_size):
         monkeypatch.setattr(

@@ -127,14 +127,14 @@ def test_categories_come_from_the_file(root):
 def test_training_samples_are_the_frames_with_objects(root):
     dataset = build(root)
     assert len(dataset) == 3
-    keys = [dataset[index]['data_samples']['key'] for index in range(3)]
+    keys = [dataset[index]['data_samples'][0] for index in range(3)]
     assert [(key.video_id, key.frame_id) for key in keys] == [(7, 0), (7, 2), (3, 0)]
 
 
-def test_pair_holds_boxes_masks_labels_and_identities(root):
-    pair = build(root, pipeline=[*TRAIN[:3], TRAIN[4]])[1]['data_samples']
-    key, ref = pair['key'].gt_instances, pair['ref'].gt_instances
-    assert pair['ref'].frame_id == 0
+def test_clip_holds_boxes_masks_labels_and_identities(root):
+    clip = build(root, pipeline=[*TRAIN[:3], TRAIN[4]])[1]['data_samples']
+    key, ref = (frame.gt_instances for frame in clip)
+    assert clip[1].frame_id == 0
     assert key.instances_ids.tolist() == [0, 5]
     assert key.labels.tolist() == [1, 0]
     assert key.bboxes.tensor.tolist() == [[20, 10, 28, 14], [2, 3, 7, 9]]
@@ -143,27 +143,81 @@ def test_pair_holds_boxes_masks_labels_and_identities(root):
 
 
 def test_crowd_is_ignored_and_does_not_shift_masks(root):
-    sample = build(root, pipeline=[*TRAIN[:3], TRAIN[4]])[2]['data_samples']['key']
+    sample = build(root, pipeline=[*TRAIN[:3], TRAIN[4]])[2]['data_samples'][0]
     assert sample.gt_instances.instances_ids.tolist() == [9]
     np.testing.assert_array_equal(sample.gt_instances.masks.masks, [box_mask(20, 10, 8, 4)])
     assert sample.ignored_instances.bboxes.tensor.tolist() == [[0, 0, 4, 4]]
 
 
 def test_video_with_one_frame_is_its_own_reference(root):
-    pair = build(root)[2]['data_samples']
-    assert (pair['ref'].video_id, pair['ref'].frame_id) == (3, 0)
+    _, ref = build(root)[2]['data_samples']
+    assert (ref.video_id, ref.frame_id) == (3, 0)
 
 
-def test_both_frames_of_a_pair_flip_alike(root):
-    dataset = build(root)
+def test_references_of_a_clip_come_in_the_order_of_the_sampler(root, content):
+    content['annotations'][0]['segmentations'][1] = compressed(box_mask(1, 1, 2, 2))
+    content['annotations'][0]['bboxes'][1] = [1, 1, 2, 2]
+    write(root, content)
+    clip = build(root, reference='ordered', num_refs=2)[2]
+    assert [one.frame_id for one in clip['data_samples']] == [2, 1, 0]
+    # Frames are grey, 40 brighter each.
+    assert [one.float().mean().item() for one in clip['inputs']] == pytest.approx(
+        [80, 40, 0], abs=2
+    )
+
+
+def test_frames_that_come_again_are_objects_of_their_own(root):
+    clip = build(root, num_refs=2)[2]
+    for one, other in [(0, 1), (0, 2), (1, 2)]:
+        first, second = clip['data_samples'][one], clip['data_samples'][other]
+        masks = first.gt_instances.masks.masks, second.gt_instances.masks.masks
+        np.testing.assert_array_equal(*masks)
+        assert not np.shares_memory(*masks)
+        assert torch.equal(clip['inputs'][one], clip['inputs'][other])
+        assert clip['inputs'][one].data_ptr() != clip['inputs'][other].data_ptr()
+
+
+def test_a_batch_of_clips_is_a_list_for_each_position(root):
+    dataset = build(root, reference='ordered', num_refs=2)
+    batch = pseudo_collate([dataset[0], dataset[1]])
+    places = [
+        [(one.video_id, one.frame_id) for one in samples] for samples in batch['data_samples']
+    ]
+    assert places == [[(7, 0), (7, 2)], [(7, 2), (7, 0)], [(7, 2), (7, 0)]]
+    assert [len(images) for images in batch['inputs']] == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(num_refs=0), 'num_refs must be a whole number of 1 or more, got 0'),
+        (dict(reference='window'), 'takes max_distance'),
+        (dict(max_distance=2), "for reference='window' only"),
+    ],
+)
+def test_bad_options_of_references(root, options, message):
+    with pytest.raises(ValueError, match=message):
+        build(root, **options)
+
+
+def test_window_reaches_as_far_as_it_is_told(root):
+    # The middle frame of the video shows no object.
+    for distance, frame in ((1, 0), (2, 2)):
+        _, ref = build(root, reference='window', max_distance=distance)[0]['data_samples']
+        assert ref.frame_id == frame
+
+
+@pytest.mark.parametrize('num_refs', [1, 3])
+def test_all_frames_of_a_clip_flip_alike(root, num_refs):
+    dataset = build(root, num_refs=num_refs)
     sampler = SeededSampler(dataset, seed=1)
     flips = []
     for epoch in range(12):
         sampler.set_epoch(epoch)
         for index in sampler:
-            samples = dataset[index]['data_samples']
-            assert samples['key'].flip == samples['ref'].flip
-            flips.append(samples['key'].flip)
+            key, *refs = dataset[index]['data_samples']
+            assert [ref.flip for ref in refs] == [key.flip] * num_refs
+            flips.append(key.flip)
     assert 5 < sum(flips) < 31
 
 
@@ -179,8 +233,7 @@ def test_samples_depend_on_seed_and_epoch_not_on_workers(root):
         for epoch in range(8):
             sampler.set_epoch(epoch)
             for batch in loader:
-                sample = batch['data_samples']['key'][0]
-                ref = batch['data_samples']['ref'][0]
+                (sample,), (ref,) = batch['data_samples']
                 found.append((sample.video_id, sample.frame_id, ref.frame_id, sample.flip))
         return found
 

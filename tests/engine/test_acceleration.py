@@ -6,7 +6,7 @@ from mmengine.optim import OptimWrapper, build_optim_wrapper
 from torch import nn
 
 from vispropnet.apis.config import load_config
-from vispropnet.benchmarks.frames import build_model, draw_pairs, settle_model
+from vispropnet.benchmarks.frames import build_model, draw_clips, settle_model
 from vispropnet.engine.acceleration import (
     Acceleration,
     BFloat16OptimWrapper,
@@ -21,11 +21,11 @@ OBJPROP = 'configs/objprop/objprop_r18_fpn_2e_moving-shapes.py'
 
 @pytest.fixture(scope='module', params=[MASKTRACK, OBJPROP])
 def trainee(request, root):
-    """A small model, its config and a batch of pairs."""
+    """A small model, its config and a batch of clips."""
     path = str(root / request.param)
     config = load_config(path)
     model = build_model(config, path, seed=0)
-    data = draw_pairs((160, 96), batch_size=2, objects=3, classes=4, seed=0)
+    data = draw_clips((160, 96), batch_size=2, objects=3, classes=4, seed=0)
     settle_model(model, copy.deepcopy(data))
     return model.train(), config, data
 

@@ -42,11 +42,11 @@ def test_plain_data_round_trip(tmp_path):
     sample = DetDataSample(
         metainfo=dict(scale_factor=(1.0, 2.0), frame_id=4), gt_instances=instances
     )
-    batch = dict(inputs=dict(key=[torch.arange(12).view(3, 4)[1]]), data_samples=dict(key=[sample]))
+    batch = dict(inputs=[[torch.arange(12).view(3, 4)[1]]], data_samples=[[sample]])
     torch.save(to_plain(batch), tmp_path / 'batch.pth')
     again = from_plain(torch.load(tmp_path / 'batch.pth', weights_only=True))
-    assert again['inputs']['key'][0].tolist() == [4, 5, 6, 7]
-    found = again['data_samples']['key'][0]
+    assert again['inputs'][0][0].tolist() == [4, 5, 6, 7]
+    found = again['data_samples'][0][0]
     assert found.metainfo == sample.metainfo
     assert found.gt_instances.masks.masks.tolist() == instances.masks.masks.tolist()
     assert torch.equal(found.gt_instances.bboxes, instances.bboxes)
@@ -81,7 +81,7 @@ def test_training_that_explodes_stops_and_is_reproduced(pytestconfig, shapes, tm
     more = overrides(shapes, 'optim_wrapper.optimizer.lr=1e30')
     with pytest.raises(UserError, match='not finite in epoch') as caught:
         train(config, tmp_path, overrides=more, amp=amp)
-    assert 'key frame ' in str(caught.value) and '; ref frame ' in str(caught.value)
+    assert 'key frame ' in str(caught.value) and '; reference frame ' in str(caught.value)
     (dump,) = (tmp_path / 'bad_numbers').iterdir()
     content = torch.load(dump, weights_only=True)
     assert content['precision'] == (amp or 'float32')
@@ -101,6 +101,21 @@ def test_dump_of_another_model_is_told(pytestconfig, tmp_path):
     config = load_config(pytestconfig.rootpath / SMALL)
     with pytest.raises(UserError, match='no dump of bad numbers'):
         reproduce(config, tmp_path / 'other.pth')
+
+
+def test_batches_of_clips_are_reproduced(pytestconfig, shapes, tmp_path):
+    config = pytestconfig.rootpath / SMALL
+    more = overrides(
+        shapes, 'optim_wrapper.optimizer.lr=1e30', 'train_dataloader.dataset.num_refs=2'
+    )
+    with pytest.raises(UserError, match='not finite in epoch') as caught:
+        train(config, tmp_path, overrides=more)
+    samples = [line for line in str(caught.value).splitlines() if 'key frame ' in line]
+    assert samples and all(line.count('; reference frame ') == 2 for line in samples)
+    (dump,) = (tmp_path / 'bad_numbers').iterdir()
+    (kept,) = torch.load(dump, weights_only=True)['passes']
+    (found,) = reproduce(config, dump).terms
+    assert found == pytest.approx(kept['terms'], rel=1e-5, nan_ok=True)
 
 
 @pytest.fixture(scope='module')
@@ -137,6 +152,17 @@ def test_damaged_dumps_are_told(dump, tmp_path, change, words):
         reproduce(config, path)
 
 
+def test_dumps_of_pairs_are_told_to_be_older(dump, tmp_path):
+    config, content = dump
+    path = tmp_path / 'iter_1.pth'
+    pairs = dict(key=[torch.zeros(3, 4, 4)], ref=[torch.zeros(3, 4, 4)])
+    batch = dict(inputs=pairs, data_samples=dict(key=[], ref=[]))
+    torch.save({**content, 'passes': [dict(seed=1, batch=batch)]}, path)
+    with pytest.raises(UserError, match=r'iter_1\.pth was written by an older version') as caught:
+        reproduce(config, path)
+    assert '\n' not in str(caught.value)
+
+
 def test_damaged_batches_and_weights_are_told(dump, tmp_path):
     config, content = dump
     path = tmp_path / 'iter_1.pth'
@@ -148,7 +174,7 @@ def test_damaged_batches_and_weights_are_told(dump, tmp_path):
         ([1], ''),
         (None, ''),
         ({}, ''),
-        ({'inputs': dict(key=[3], ref=[3]), 'data_samples': dict(key=[3], ref=[3])}, ''),
+        ({'inputs': [[3], [3]], 'data_samples': [[3], [3]]}, ''),
     ):
         torch.save({**content, 'passes': [dict(seed=1, batch=batch)]}, path)
         with pytest.raises(UserError, match=rf'iter_1\.pth: the batch of passes\[0\] .*{words}'):

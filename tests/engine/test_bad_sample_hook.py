@@ -16,9 +16,9 @@ def told(frame, file='a.json', limit=2):
 
 
 def batch(*found):
-    """A batch of pairs, one for each list of bad frames."""
+    """A batch of clips, one for each list of bad frames."""
     samples = [DetDataSample(metainfo={METAINFO_KEY: list(one)} if one else {}) for one in found]
-    return dict(inputs={}, data_samples=dict(key=samples, ref=[DetDataSample()] * len(samples)))
+    return dict(inputs=[], data_samples=[samples, [DetDataSample()] * len(samples)])
 
 
 @pytest.fixture
@@ -48,6 +48,13 @@ def test_each_bad_frame_is_logged_once(runner, caplog):
     ]
 
 
+def test_key_frames_of_clips_of_any_length_are_asked(runner, caplog):
+    data = batch([told(3)])
+    data['data_samples'].append([DetDataSample()])
+    BadSampleHook().before_train_iter(runner, 0, data)
+    assert len(caplog.messages) == 1
+
+
 def test_too_many_bad_frames_end_training(runner):
     hook = BadSampleHook()
     hook.before_train_iter(runner, 0, batch([told(1), told(2)]))
@@ -68,6 +75,8 @@ def test_what_the_ranks_found_is_put_together(runner, monkeypatch):
         hook.after_train_epoch(runner)
 
 
-@pytest.mark.parametrize('data', [None, {}, {'data_samples': [DetDataSample()]}])
+@pytest.mark.parametrize(
+    'data', [None, {}, {'data_samples': [DetDataSample()]}, {'data_samples': []}]
+)
 def test_batches_of_other_data_sets_pass(runner, data):
     BadSampleHook().before_train_iter(runner, 0, data)

@@ -55,7 +55,7 @@ def results_of(content):
 
 
 def load_samples(path, folder):
-    """Reads a pair for training and a frame for test."""
+    """Reads a clip for training and a frame for test."""
     options = dict(data_prefix=dict(img=str(folder / 'train/JPEGImages')))
     for pipeline, test_mode in ((TRAIN, False), (TEST, True)):
         dataset = YouTubeVIS(str(path), pipeline=pipeline, test_mode=test_mode, **options)

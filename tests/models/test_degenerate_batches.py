@@ -53,7 +53,7 @@ BATCHES = {
     'empty key': lambda: ([sample()], [sample(BOX)]),
     'empty reference': lambda: ([sample(BOX)], [sample()]),
     'empty both': lambda: ([sample()], [sample()]),
-    'one of two pairs empty': lambda: ([sample(), sample(BOX)], [sample(), sample(BOX)]),
+    'one of two clips empty': lambda: ([sample(), sample(BOX)], [sample(), sample(BOX)]),
     'one object': lambda: ([sample(BOX)], [sample(BOX)]),
     'other objects': lambda: ([sample(BOX, ids=[4])], [sample(OTHER, ids=[5])]),
     'ignored only': lambda: ([sample(ignored=[BOX])], [sample(ignored=[OTHER])]),
@@ -96,14 +96,12 @@ def built(pytestconfig):
     return build
 
 
-def check(model, key, ref, precision='float32'):
+def check(model, *positions, precision='float32'):
     """Losses and gradients of a batch; every weight has one, as ranks would wait for it."""
     generator = torch.Generator().manual_seed(1)
-    images = torch.randint(0, 256, (2, len(key), 3, *SIZE), generator=generator).byte()
-    batch = dict(
-        inputs=dict(zip(('key', 'ref'), map(list, images), strict=True)),
-        data_samples=dict(key=key, ref=ref),
-    )
+    shape = (len(positions), len(positions[0]), 3, *SIZE)
+    images = torch.randint(0, 256, shape, generator=generator).byte()
+    batch = dict(inputs=[list(some) for some in images], data_samples=list(positions))
     data = model.data_preprocessor(batch, True)
     if precision == 'bf16':
         with layers_in_bfloat16(model):
@@ -126,19 +124,25 @@ def check(model, key, ref, precision='float32'):
 @pytest.mark.parametrize('batch', BATCHES)
 @pytest.mark.parametrize('name', MODELS_OF)
 def test_losses_and_gradients_are_finite(built, name, batch, precision):
-    check(built(name), *BATCHES[batch](), precision)
+    check(built(name), *BATCHES[batch](), precision=precision)
 
 
-def test_objects_without_area_are_left_out_of_pairs(built):
+@pytest.mark.parametrize('batch', BATCHES)
+@pytest.mark.parametrize('name', ['masktrack', 'objprop neck weighted'])
+def test_with_a_second_reference_too(built, name, batch):
+    """The second one has an object that the first may lack."""
+    key, ref = BATCHES[batch]()
+    check(built(name), key, ref, [sample(OTHER, ids=[5]) for _ in key])
+
+
+def test_objects_without_area_are_left_out_of_clips(built):
     frame = sample(BOX, [20, 10, 20, 40], OTHER)
     # As the data pipeline gives them.
     frame.gt_instances.bboxes = HorizontalBoxes(frame.gt_instances.bboxes)
     image = torch.zeros(3, *SIZE, dtype=torch.uint8)
-    batch = dict(
-        inputs=dict(key=[image], ref=[image]), data_samples=dict(key=[frame], ref=[sample(BOX)])
-    )
+    batch = dict(inputs=[[image], [image]], data_samples=[[frame], [sample(BOX)]])
     data = built('masktrack').data_preprocessor(batch, True)
-    found = data['data_samples']['key'][0].gt_instances
+    found = data['data_samples'][0][0].gt_instances
     assert found.bboxes.tolist() == [BOX, OTHER]
     assert found.instances_ids.tolist() == [0, 2]
     assert found.masks.masks.sum(axis=(1, 2)).tolist() == [20 * 20, 30 * 30]
@@ -167,7 +171,7 @@ def test_no_proposals(built, monkeypatch, name, objects, precision):
     # Without the objects' own boxes among the proposals.
     sampler = model.detector.roi_head.bbox_sampler
     monkeypatch.setattr(sampler, 'add_gt_as_proposals', False)
-    terms = check(model, [sample(*objects)], [sample(*objects)], precision)
+    terms = check(model, [sample(*objects)], [sample(*objects)], precision=precision)
     assert terms['loss_match'] == 0
     assert terms['loss_mask'] == 0
 

@@ -10,7 +10,8 @@ from vispropnet.registry import MODELS
 BOXES = [[10, 10, 30, 30], [40, 20, 70, 50]]
 
 
-def pairs(batch_size=2, empty_key=False, empty_ref=False):
+def clips_of(batch_size=2, empty_key=False, empty_ref=False, num_refs=1):
+    """Images (B * T, 3, H, W) and clips whose frames all show the same two objects."""
     torch.manual_seed(1)
     key = [
         frame_sample(
@@ -18,11 +19,18 @@ def pairs(batch_size=2, empty_key=False, empty_ref=False):
         )
         for _ in range(batch_size)
     ]
-    ref = [
-        frame_sample(*([], [], []) if empty_ref else (BOXES[::-1], [1, 3], [5, 8]))
-        for _ in range(batch_size)
+    refs = [
+        [
+            frame_sample(*([], [], []) if empty_ref else (BOXES[::-1], [1, 3], [5, 8]))
+            for _ in range(batch_size)
+        ]
+        for _ in range(num_refs)
     ]
-    return torch.randn(2 * batch_size, 3, *SIZE), dict(key=key, ref=ref)
+    # Position by position, so that the first frames have the same noise for any number of them.
+    images = torch.randn(1 + num_refs, batch_size, 3, *SIZE)
+    return images.transpose(0, 1).flatten(0, 1), [
+        list(clip) for clip in zip(key, *refs, strict=True)
+    ]
 
 
 def total(losses):
@@ -31,7 +39,7 @@ def total(losses):
 
 @pytest.mark.parametrize('batch_size', [1, 2])
 def test_losses_reach_every_weight(small_model, batch_size):
-    losses = small_model.loss(*pairs(batch_size))
+    losses = small_model.loss(*clips_of(batch_size))
     assert set(losses) == {
         'loss_rpn_cls',
         'loss_rpn_bbox',
@@ -52,7 +60,7 @@ def test_losses_reach_every_weight(small_model, batch_size):
     'empty', [dict(empty_key=True), dict(empty_ref=True), dict(empty_key=True, empty_ref=True)]
 )
 def test_empty_frames_give_finite_losses_and_gradients(small_model, empty):
-    losses = small_model.loss(*pairs(**empty))
+    losses = small_model.loss(*clips_of(**empty))
     value, _ = small_model.parse_losses(losses)
     value.backward()
     assert torch.isfinite(value)
@@ -63,7 +71,7 @@ def test_empty_frames_give_finite_losses_and_gradients(small_model, empty):
 
 
 def test_rpn_is_trained_on_objects_of_every_category(small_model):
-    inputs, samples = pairs()
+    inputs, samples = clips_of()
     seen = []
     head = small_model.detector.rpn_head
     original = head.loss_and_predict
@@ -76,53 +84,111 @@ def test_rpn_is_trained_on_objects_of_every_category(small_model):
     small_model.loss(inputs, samples)
     assert seen == [[0, 0], [0, 0]]
     # The ground truth itself keeps its labels for the heads behind.
-    assert [one.gt_instances.labels.tolist() for one in samples['key']] == [[3, 1], [3, 1]]
+    assert [one.gt_instances.labels.tolist() for one, _ in samples] == [[3, 1], [3, 1]]
 
 
 def test_rpn_loss_does_not_depend_on_the_categories(small_model):
-    inputs, samples = pairs()
+    inputs, samples = clips_of()
     other = copy.deepcopy(samples)
-    for sample in other['key']:
+    for sample, _ in other:
         sample.gt_instances.labels[:] = 0
-    features, _ = small_model.extract_features_of_pairs(inputs)
+    features, _ = small_model.extract_features_of_clips(inputs, 2)
     torch.manual_seed(0)
-    first, _ = small_model.propose_with_loss(features, samples['key'])
+    first, _ = small_model.propose_with_loss(features, [key for key, _ in samples])
     torch.manual_seed(0)
-    second, _ = small_model.propose_with_loss(features, other['key'])
+    second, _ = small_model.propose_with_loss(features, [key for key, _ in other])
     assert [one.item() for one in first['loss_rpn_cls']] == [
         one.item() for one in second['loss_rpn_cls']
     ]
 
 
-def test_both_frames_of_all_pairs_go_through_the_backbone_at_once(small_model):
+@pytest.mark.parametrize(('batch_size', 'num_refs'), [(2, 1), (1, 2), (2, 2)])
+def test_all_frames_of_all_clips_go_through_the_backbone_at_once(small_model, batch_size, num_refs):
     calls = []
     small_model.detector.backbone.register_forward_pre_hook(
         lambda module, args: calls.append(tuple(args[0].shape))
     )
-    small_model.loss(*pairs(2))
-    assert calls == [(4, 3, *SIZE)]
+    small_model.loss(*clips_of(batch_size, num_refs=num_refs))
+    assert calls == [(batch_size * (1 + num_refs), 3, *SIZE)]
 
 
-def test_pair_features_are_those_of_key_and_reference(small_model):
+@pytest.mark.parametrize(('batch_size', 'num_frames'), [(2, 2), (1, 3), (2, 3)])
+def test_features_of_clips_come_position_by_position(small_model, batch_size, num_frames):
     small_model.eval()
-    images, _ = pairs(2)
-    key, ref = small_model.extract_features_of_pairs(images)
-    for level, expected in zip(key, small_model.encode(images[:2]), strict=True):
-        torch.testing.assert_close(level, expected)
-    for level, expected in zip(ref, small_model.encode(images[2:]), strict=True):
-        torch.testing.assert_close(level, expected)
+    images, _ = clips_of(batch_size, num_refs=num_frames - 1)
+    positions = small_model.extract_features_of_clips(images, num_frames)
+    assert len(positions) == num_frames
+    for place, levels in enumerate(positions):
+        own = torch.stack([images[clip * num_frames + place] for clip in range(batch_size)])
+        for level, expected in zip(levels, small_model.encode(own), strict=True):
+            torch.testing.assert_close(level, expected)
+            assert level.is_contiguous()
 
 
 def test_heads_share_the_sampled_rois(small_model):
-    inputs, samples = pairs()
-    features, _ = small_model.extract_features_of_pairs(inputs)
-    _, proposals = small_model.propose_with_loss(features, samples['key'])
-    results = small_model.sample_rois(features, proposals, samples['key'])
+    inputs, samples = clips_of()
+    features, _ = small_model.extract_features_of_clips(inputs, 2)
+    _, proposals = small_model.propose_with_loss(features, [key for key, _ in samples])
+    results = small_model.sample_rois(features, proposals, [key for key, _ in samples])
     for result in results:
         # The true boxes are always among the positives.
         assert {tuple(box) for box in result.pos_priors.tolist()} >= {
             tuple(map(float, box)) for box in BOXES
         }
+
+
+@pytest.mark.parametrize('batch_size', [1, 2])
+def test_losses_of_two_references_reach_every_weight(small_model, batch_size):
+    losses = small_model.loss(*clips_of(batch_size, num_refs=2))
+    value, _ = small_model.parse_losses(losses)
+    value.backward()
+    assert torch.isfinite(value)
+    assert all(one.grad is not None for one in small_model.parameters())
+
+
+@pytest.mark.parametrize('batch_size', [1, 2])
+def test_track_loss_is_the_mean_over_the_references(small_model, batch_size):
+    images, clips = clips_of(batch_size, num_refs=2)
+    for clip in clips:
+        # Of the second reference one object is gone.
+        clip[2] = clip[2].clone()
+        clip[2].gt_instances = clip[2].gt_instances[:1]
+    samples = list(zip(*clips, strict=True))
+    features = small_model.extract_features_of_clips(images, 3)
+
+    def losses_of(*places):
+        # All draws, so of the proposals and RoIs, are the same.
+        torch.manual_seed(0)
+        return small_model.loss_of_features(
+            [features[place] for place in places], [samples[place] for place in places]
+        )
+
+    both, first, second = losses_of(0, 1, 2), losses_of(0, 1), losses_of(0, 2)
+    assert first['loss_match'] != second['loss_match']
+    for name in ('loss_match', 'match_accuracy'):
+        torch.testing.assert_close(both[name], (first[name] + second[name]) / 2)
+    for name in ('loss_cls', 'loss_bbox', 'loss_mask'):
+        assert torch.equal(both[name], first[name]), name
+
+
+@pytest.mark.parametrize('batch_size', [1, 2])
+def test_a_reference_that_comes_twice_is_as_good_as_one(small_model, batch_size):
+    """In evaluation mode, as normalisation would see the frame twice."""
+    images, clips = clips_of(batch_size)
+    twice = [(key, ref, ref) for key, ref in clips]
+    repeated = images.unflatten(0, (-1, 2))[:, [0, 1, 1]].flatten(0, 1)
+    small_model.eval()
+    torch.manual_seed(0)
+    expected, _ = small_model.parse_losses(small_model.loss(images, clips))
+    torch.manual_seed(0)
+    found, _ = small_model.parse_losses(small_model.loss(repeated, twice))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_clips_without_a_reference_are_told(small_model):
+    images, clips = clips_of(2, num_refs=0)
+    with pytest.raises(ValueError, match=r'one or more reference frames, .* \(T=1\)'):
+        small_model.loss(images, clips)
 
 
 def run(model, images, metainfos=None):
@@ -208,7 +274,7 @@ def test_forward_is_for_training_only(small_model):
 def test_loss_of_a_seeded_step(small_model):
     """Refactors leave it; a change of the method changes it on purpose."""
     torch.manual_seed(0)
-    _, log = small_model.parse_losses(small_model.loss(*pairs()))
+    _, log = small_model.parse_losses(small_model.loss(*clips_of()))
     assert {name: value.item() for name, value in log.items() if 'loss' in name} == pytest.approx(
         {
             'loss': 3.79938,
@@ -225,10 +291,10 @@ def test_loss_of_a_seeded_step(small_model):
 
 @pytest.mark.gpu
 def test_cpu_and_gpu_agree(small_model):
-    inputs, samples = pairs()
-    features, _ = small_model.extract_features_of_pairs(inputs)
+    inputs, samples = clips_of()
+    features, _ = small_model.extract_features_of_clips(inputs, 2)
     small_model.cuda()
-    on_gpu, _ = small_model.extract_features_of_pairs(inputs.cuda())
+    on_gpu, _ = small_model.extract_features_of_clips(inputs.cuda(), 2)
     for one, other in zip(features, on_gpu, strict=True):
         torch.testing.assert_close(one, other.cpu(), rtol=1e-3, atol=1e-3)
     small_model.eval()

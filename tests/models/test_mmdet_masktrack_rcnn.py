@@ -3,7 +3,7 @@ import torch
 from mmengine.structures import InstanceData
 
 from tests.models.conftest import SIZE, frame_metainfo, step
-from tests.models.test_masktrack_rcnn import pairs
+from tests.models.test_masktrack_rcnn import clips_of
 from vispropnet.apis.config import load_config
 from vispropnet.models.detectors.mmdet_masktrack_rcnn import _best_of_each_id
 from vispropnet.registry import MODELS
@@ -22,20 +22,37 @@ def model(pytestconfig):
 
 def test_it_is_mmdets_class_and_trains(model):
     assert type(model.model).__module__ == 'mmdet.models.vis.masktrack_rcnn'
-    value, log = model.parse_losses(model.loss(*pairs()))
+    value, log = model.parse_losses(model.loss(*clips_of()))
     assert {'loss_rpn_cls', 'loss_cls', 'loss_bbox', 'loss_mask', 'loss_match'} <= set(log)
     value.backward()
     assert all(one.grad is not None for one in model.parameters())
 
 
+@pytest.mark.parametrize(('num_refs', 'words'), [(0, r'\(T=1\)'), (2, 'got 2 reference frames')])
+def test_it_takes_one_reference(model, num_refs, words):
+    with pytest.raises(ValueError, match=words):
+        model.loss(*clips_of(num_refs=num_refs))
+
+
+def test_clips_arrive_as_mmdet_takes_them(model, monkeypatch):
+    images, clips = clips_of(2)
+    seen = []
+    monkeypatch.setattr(model.model, 'loss', lambda *given: seen.extend(given))
+    model.loss(images, clips)
+    frames, samples = seen
+    assert torch.equal(frames[1, 0], images[2]) and torch.equal(frames[1, 1], images[3])
+    for sample, (key, ref) in zip(samples, clips, strict=True):
+        assert sample.get_key_frames()[0] is key and sample.get_ref_frames()[0] is ref
+
+
 def test_it_passes_categories_to_the_rpn(model):
     """The defect that ours does not have: only the first category counts as an object."""
-    inputs, samples = pairs()
+    inputs, samples = clips_of()
     # Away from logit 0, where an object and background cost the same.
     torch.nn.init.constant_(model.model.detector.rpn_head.rpn_cls.bias, 2.0)
     losses = []
     for label in (0, 3):
-        for sample in samples['key']:
+        for sample, _ in samples:
             sample.gt_instances.labels[:] = label
         torch.manual_seed(0)
         losses.append(sum(model.loss(inputs, samples)['loss_rpn_cls']).item())

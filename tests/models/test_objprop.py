@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.models.conftest import SIZE, frame_metainfo, step
-from tests.models.test_masktrack_rcnn import pairs, run
+from tests.models.test_masktrack_rcnn import clips_of, run
 from vispropnet.errors import UserError
 from vispropnet.registry import MODELS
 
@@ -70,7 +70,7 @@ VARIANTS = {
 @pytest.mark.parametrize('variant', VARIANTS)
 def test_losses_reach_every_weight(build, variant):
     model = build(**VARIANTS[variant])
-    losses = model.loss(*pairs(2))
+    losses = model.loss(*clips_of(2))
     assert set(losses) >= {'loss_match', 'loss_propattn', 'loss_propmask', 'propattn_accuracy'}
     value, _ = model.parse_losses(losses)
     value.backward()
@@ -88,7 +88,7 @@ def test_losses_reach_every_weight(build, variant):
 )
 def test_empty_frames_give_finite_losses_and_gradients(build, variant, empty):
     model = build(**VARIANTS[variant])
-    losses = model.loss(*pairs(**empty))
+    losses = model.loss(*clips_of(**empty))
     assert losses['loss_propmask'] == 0
     value, _ = model.parse_losses(losses)
     value.backward()
@@ -96,6 +96,32 @@ def test_empty_frames_give_finite_losses_and_gradients(build, variant, empty):
     assert all(
         one.grad is not None and torch.isfinite(one.grad).all() for one in model.parameters()
     )
+
+
+@pytest.mark.parametrize('batch_size', [1, 2])
+@pytest.mark.parametrize('variant', ['plain', 'neck'])
+def test_propagation_losses_are_means_over_the_references(build, variant, batch_size):
+    model = build(**VARIANTS[variant])
+    images, clips = clips_of(batch_size, num_refs=2)
+    for clip in clips:
+        clip[2] = clip[2].clone()
+        clip[2].gt_instances = clip[2].gt_instances[1:]
+    samples = list(zip(*clips, strict=True))
+    features = model.extract_features_of_clips(images, 3)
+
+    def losses_of(*places):
+        torch.manual_seed(0)
+        return model.loss_of_features(
+            [features[place] for place in places], [samples[place] for place in places]
+        )
+
+    both, first, second = losses_of(0, 1, 2), losses_of(0, 1), losses_of(0, 2)
+    for name in ('loss_propattn', 'loss_propmask', 'propattn_accuracy'):
+        assert first[name] != second[name]
+        torch.testing.assert_close(both[name], (first[name] + second[name]) / 2)
+    # The neck attends to the first reference.
+    for one, other in zip(both['loss_rpn_cls'], first['loss_rpn_cls'], strict=True):
+        assert torch.equal(one, other)
 
 
 def test_recovered_masks_come_after_the_detected(eager):
@@ -222,9 +248,9 @@ def test_neck_changes_proposals_at_test(eager):
 
 def test_only_the_rpn_sees_attended_features(build):
     model = build(attn_neck=NECK)
-    inputs, samples = pairs()
+    inputs, samples = clips_of()
     model.eval()  # so that normalisation gives the same features again
-    features, _ = model.extract_features_of_pairs(inputs)
+    features, _ = model.extract_features_of_clips(inputs, 2)
     seen = {}
     for name, head in (('roi', model.sample_rois), ('track', model.track_head.loss)):
         setattr(
@@ -280,7 +306,7 @@ def test_channels_other_than_those_of_the_features(build, changes, message):
 
 def test_stride_other_than_that_of_the_level(build):
     with pytest.raises(ValueError, match='stride=3, but level 1 has 8 cells for 64 pixels'):
-        build(**{'prop_head.stride': 3}).loss(*pairs())
+        build(**{'prop_head.stride': 3}).loss(*clips_of())
 
 
 def test_no_recovery_without_its_config(eager):
@@ -301,7 +327,7 @@ def test_loss_of_a_seeded_step(build):
     torch.manual_seed(0)
     model = build()
     torch.manual_seed(0)
-    _, log = model.parse_losses(model.loss(*pairs()))
+    _, log = model.parse_losses(model.loss(*clips_of()))
     shown = {name: value.item() for name, value in log.items() if 'prop' in name}
     assert shown == pytest.approx(
         {'loss_propattn': 0.509706, 'loss_propmask': 0.894837, 'propattn_accuracy': 83.9884},
@@ -341,8 +367,8 @@ def test_cpu_and_gpu_agree(eager, variant):
 @pytest.mark.gpu
 def test_mixed_precision_training_step(build):
     model = build(attn_neck=NECK).cuda()
-    inputs, samples = pairs()
-    for one in (*samples['key'], *samples['ref']):
+    inputs, samples = clips_of()
+    for one in (frame for clip in samples for frame in clip):
         one.gt_instances = one.gt_instances.cuda()
         one.ignored_instances = one.ignored_instances.cuda()
     with torch.autocast('cuda', dtype=torch.float16):

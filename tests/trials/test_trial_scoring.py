@@ -179,7 +179,7 @@ def test_times_are_of_a_frame(tmp_path):
     rows = [dict(loss=1.0, time=seconds, iter=i) for i, seconds in enumerate((4.0, 0.8, 0.8), 1)]
     rows.append({'ytvis/mAP': 0.1, 'time': 77.0, 'step': 3})
     log.write_text('\n'.join(map(json.dumps, rows)))
-    # Four pairs an iteration are eight frames.
+    # Four clips of two frames an iteration are eight frames.
     assert seconds_of_training(run) == pytest.approx(0.1)
     for stamp, seconds in (('20260101_000000', 9.0), ('20260102_000000', 0.25)):
         record = run.folder / f'test/{stamp}/{stamp}.json'

@@ -20,30 +20,38 @@ from vispropnet.models.detectors import VISDetector
 from vispropnet.registry import MODELS
 
 
-def draw_pairs(
-    size: tuple[int, int], batch_size: int, objects: int, classes: int, seed: int
-) -> dict[str, dict[str, list]]:
-    """Pairs of frames as a data loader gives them: ellipses that move before a smooth background.
+def draw_clips(
+    size: tuple[int, int],
+    batch_size: int,
+    objects: int,
+    classes: int,
+    seed: int,
+    num_frames: int = 2,
+) -> dict[str, list[list]]:
+    """Clips as a data loader gives them: ellipses that move before a smooth background.
 
     Args:
         size: Width and height in pixels.
-        batch_size: Pairs.
+        batch_size: Clips.
         objects: In each frame.
         classes: Categories.
         seed: Of everything.
+        num_frames: T of a clip, at least 2.
 
     Returns:
-        ``inputs``: ``key`` and ``ref``, each a list of (3, H, W) uint8; ``data_samples``: the same
-        of ground truth with boxes, labels, ids and masks.
+        ``inputs``: for each of T positions a list of (3, H, W) uint8, the key frames first;
+        ``data_samples``: the same of ground truth with boxes, labels, ids and masks.
     """
     generator = torch.Generator().manual_seed(seed)
-    data = {name: dict(key=[], ref=[]) for name in ('inputs', 'data_samples')}
+    data = {name: [[] for _ in range(num_frames)] for name in ('inputs', 'data_samples')}
     for _ in range(batch_size):
         scene = _scene(size, objects, classes, generator)
-        for name, moved in (('ref', 0), ('key', 4)):
+        for place in range(num_frames):
+            # The key frame comes last in time; from the last reference to it are 4 pixels.
+            moved = 4 * (num_frames - 1 - place) / (num_frames - 1)
             image, sample = _draw(size, moved, *scene)
-            data['inputs'][name].append(image)
-            data['data_samples'][name].append(sample)
+            data['inputs'][place].append(image)
+            data['data_samples'][place].append(sample)
     return data
 
 
@@ -72,7 +80,7 @@ def build_model(config: Config, path: str, seed: int) -> VISDetector:
 
 
 def settle_model(model: VISDetector, data: dict) -> None:
-    """Sets the running statistics of a model's norms to those of a batch of pairs."""
+    """Sets the running statistics of a model's norms to those of a batch of clips."""
     batch = model.data_preprocessor(data, True)
     model.train()
     settle_norms(model, lambda: model.loss(batch['inputs'], batch['data_samples']))
@@ -141,7 +149,7 @@ def _scene(
 
 def _draw(
     size: tuple[int, int],
-    moved: int,
+    moved: float,
     background: Tensor,
     boxes: Tensor,
     colours: Tensor,

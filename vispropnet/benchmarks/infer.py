@@ -230,7 +230,7 @@ def _make_runner(name: str, settings: InferSettings) -> tuple[FrameRunner, Calla
     model, data = build(name, settings)
     # The baseline stays as it comes.
     model = model.eval()
-    runner = FrameRunner(model, data['inputs']['key'][0], settings.size, settings.batch)
+    runner = FrameRunner(model, data['inputs'][0][0], settings.size, settings.batch)
     images, metainfos = runner.load([0])
     limit_detections(model, images[0], metainfos[0], settings.detections)
     if name == 'ours':

@@ -18,7 +18,7 @@ import torch
 from vispropnet.apis.config import load_config
 from vispropnet.apis.segmenter import VideoSegmenter
 from vispropnet.benchmarks.checks import check_device, check_positive
-from vispropnet.benchmarks.frames import build_model, draw_pairs, settle_model, share_weights
+from vispropnet.benchmarks.frames import build_model, draw_clips, settle_model, share_weights
 from vispropnet.benchmarks.measure import (
     NAMES,
     Comparison,
@@ -196,7 +196,7 @@ def _model(name: str, settings: Settings) -> VISDetector:
     for one in (config, other):
         one.model.detector.test_cfg.rcnn.update(score_thr=0.0, max_per_img=settings.detections)
     model = build_model(config, settings.config, settings.seed)
-    data = draw_pairs((160, 96), 2, 2, 2, settings.seed)
+    data = draw_clips((160, 96), 2, 2, 2, settings.seed)
     settle_model(model, data)
     if name == 'baseline':
         second = build_model(other, settings.baseline, settings.seed)

@@ -13,7 +13,7 @@ from vispropnet.apis.config import load_config
 from vispropnet.benchmarks.checks import check_device, check_positive
 from vispropnet.benchmarks.frames import (
     build_model,
-    draw_pairs,
+    draw_clips,
     num_classes,
     settle_model,
     share_weights,
@@ -30,7 +30,7 @@ class Settings:
         config: Config file of ours.
         baseline: Config file of the baseline.
         size: Width and height of the frames in pixels; the model pads them.
-        batch_size: Pairs of a training step.
+        batch_size: Clips of a training step.
         objects: In each frame.
         same_test_cfg: Whether the baseline's detector takes as many proposals and detections as
             ours.
@@ -74,7 +74,7 @@ def build(name: str, settings: Settings) -> tuple[VISDetector, dict]:
         settings: Whose, and on what.
 
     Returns:
-        The model, and a batch of pairs as a data loader gives it.
+        The model, and a batch of clips as a data loader gives it.
     """
     config, other = load_config(settings.config), load_config(settings.baseline)
     if settings.same_test_cfg:
@@ -85,7 +85,7 @@ def build(name: str, settings: Settings) -> tuple[VISDetector, dict]:
     if name == 'baseline':
         second = build_model(other, settings.baseline, settings.seed).to(settings.device)
         classes = min(classes, num_classes(second))
-    data = draw_pairs(settings.size, settings.batch_size, settings.objects, classes, settings.seed)
+    data = draw_clips(settings.size, settings.batch_size, settings.objects, classes, settings.seed)
     for one in (model, second):
         if one is not None:
             torch.manual_seed(settings.seed)

@@ -1,7 +1,8 @@
-"""The YouTube-VIS data set: frames for validation and test, key/reference pairs for training."""
+"""The YouTube-VIS data set: frames for validation and test, clips for training."""
 
 from __future__ import annotations
 
+import copy
 import itertools
 import os
 from collections import defaultdict
@@ -24,25 +25,27 @@ from vispropnet.registry import DATASETS, TRANSFORMS
 class YouTubeVIS(BaseDataset):
     """Video instance segmentation data in the YouTube-VIS form, read as it is.
 
-    In training a sample is a key frame that shows at least one object, with a reference frame of
-    the same video; in test mode a sample is one frame, and samples run through the videos in file
-    order. Categories come from the file. What is known of a frame is kept as pickled bytes in one
-    array, so worker processes share it and reading one frame does not touch its video's other
-    frames.
+    In training a sample is a clip: a key frame that shows at least one object, then its reference
+    frames, of the same video. In test mode a sample is one frame, and samples run through the
+    videos in file order. Categories come from the file. What is known of a frame is kept as pickled
+    bytes in one array, so worker processes share it and reading one frame does not touch its
+    video's other frames.
 
     Args:
         ann_file: The annotation file, relative to ``data_root`` unless absolute.
         data_root: Folder of the data set.
         data_prefix: ``img``: the folder that the file names in the annotation file start from,
             relative to ``data_root``.
-        pipeline: Transforms for one frame. In training both frames of a pair go through it with the
+        pipeline: Transforms for one frame. In training all frames of a clip go through it with the
             same random choices.
-        test_mode: Single frames instead of pairs.
-        reference: ``'random'`` or ``'ordered'``, see
+        test_mode: Single frames instead of clips.
+        reference: ``'random'``, ``'ordered'`` or ``'window'``, see
             :class:`~vispropnet.datasets.reference.ReferenceSampler`.
+        num_refs: Reference frames of a clip.
+        max_distance: Frames from the key frame to a reference at most, for ``'window'``.
         on_bad_sample: What to do about a frame that cannot be read or decoded, or whose masks are
             damaged. ``'raise'`` stops with an error that names it. ``'skip'``, in training only,
-            takes another reference frame or another sample in its place, drawn from (seed, epoch,
+            takes other reference frames or another sample in its place, drawn from (seed, epoch,
             sample) as everything else, and notes it on the sample for
             :class:`~vispropnet.engine.bad_sample_hook.BadSampleHook`, which logs and counts. In
             test mode a bad frame is always an error: tracks have an entry for each frame.
@@ -53,6 +56,7 @@ class YouTubeVIS(BaseDataset):
 
     Raises:
         UserError: if files are missing or do not hang together, or options do not fit.
+        ValueError: if ``reference``, ``num_refs`` and ``max_distance`` do not fit.
     """
 
     def __init__(
@@ -63,13 +67,15 @@ class YouTubeVIS(BaseDataset):
         pipeline: Sequence[dict | Callable] = (),
         test_mode: bool = False,
         reference: str = 'random',
+        num_refs: int = 1,
+        max_distance: int | None = None,
         on_bad_sample: str = 'raise',
         max_bad_fraction: float = 0.01,
         hint: str = '',
         metainfo: dict | None = None,
     ) -> None:
         check_policy(on_bad_sample, max_bad_fraction, test_mode)
-        self.reference = reference
+        self._reference_options = dict(mode=reference, num_refs=num_refs, max_distance=max_distance)
         self.on_bad_sample = on_bad_sample
         self.max_bad_fraction = max_bad_fraction
         self.hint = hint
@@ -162,7 +168,9 @@ class YouTubeVIS(BaseDataset):
             bool,
         )
         self.video_lengths = np.array(video_lengths, dtype=np.int64)
-        self._reference_sampler = ReferenceSampler(self.video_lengths, annotated, self.reference)
+        self._reference_sampler = ReferenceSampler(
+            self.video_lengths, annotated, **self._reference_options
+        )
         self._samples = np.arange(len(frames)) if self.test_mode else np.flatnonzero(annotated)
         if len(self._samples) == 0:
             raise UserError(
@@ -184,7 +192,7 @@ class YouTubeVIS(BaseDataset):
 
         Returns:
             In test mode what the pipeline makes of the frame. In training
-            ``{name: {'key': ..., 'ref': ...}}`` for each ``name`` that the pipeline returns.
+            ``{name: [key, reference, ...]}`` for each ``name`` that the pipeline returns.
 
         Raises:
             BadFrameError: if a frame is bad, and none are to be skipped.
@@ -203,41 +211,53 @@ class YouTubeVIS(BaseDataset):
         )
         for candidate in itertools.chain([frame], self._others(generator)):
             # A frame may have been met before, as a reference.
-            pair = None if candidate in bad else self._pair(candidate, generator, bad)
-            if pair is not None:
+            clip = None if candidate in bad else self._clip(candidate, generator, bad)
+            if clip is not None:
                 if bad:
-                    bad.note(pair['data_samples']['key'])
-                return pair
+                    bad.note(clip['data_samples'][0])
+                return clip
         raise bad.nothing_left()
 
     def _others(self, generator: np.random.Generator) -> Iterator[int]:
         """The key frames of all samples in random order, drawn when the first is asked for."""
         yield from generator.permutation(self._samples).tolist()
 
-    def _pair(
+    def _clip(
         self, frame: int, generator: np.random.Generator, bad: BadFrames
-    ) -> dict[str, dict] | None:
-        """Loads a key frame and a reference; None, and ``bad`` knows, if the key frame is bad."""
-        (reference,) = self._reference_sampler.sample(frame, generator, bad)
+    ) -> dict[str, list] | None:
+        """Loads a key frame and its references; None, and ``bad`` knows, if the key frame is bad.
+
+        Bad references are replaced by a draw without them.
+        """
+        frames = [frame, *self._reference_sampler.sample(frame, generator, bad)]
         seed = int(generator.integers(2**32))
-        try:
-            with global_seed(seed):
-                key = self.pipeline(self.get_data_info(frame))
-        except BadFrameError as error:
-            bad.add(frame, error)
-            return None
-        # The key frame itself comes last; should it fail too by now, there is no other.
-        while reference not in bad:
-            try:
-                # Again from the same seed, so that flips and scales agree within the pair.
-                with global_seed(seed):
-                    ref = self.pipeline(self.get_data_info(reference))
-            except BadFrameError as error:
-                bad.add(reference, error)
-                (reference,) = self._reference_sampler.sample(frame, generator, bad)
+        loaded: dict[int, dict] = {}
+        while not self._load(frames, seed, loaded, bad):
+            if frame in bad:
+                return None
+            frames = [frame, *self._reference_sampler.sample(frame, generator, bad)]
+        # A frame that is there again is an object of its own: ground truth is padded in place.
+        clip = [
+            copy.deepcopy(loaded[one]) if one in frames[:place] else loaded[one]
+            for place, one in enumerate(frames)
+        ]
+        return {name: [one[name] for one in clip] for name in clip[0]}
+
+    def _load(
+        self, frames: Sequence[int], seed: int, loaded: dict[int, dict], bad: BadFrames
+    ) -> bool:
+        """Loads the frames that are not yet loaded; False, and ``bad`` knows, at a bad one."""
+        for frame in frames:
+            if frame in loaded:
                 continue
-            return {name: {'key': key[name], 'ref': ref[name]} for name in key}
-        return None
+            try:
+                # From the same seed, so that flips and scales agree within the clip.
+                with global_seed(seed):
+                    loaded[frame] = self.pipeline(self.get_data_info(frame))
+            except BadFrameError as error:
+                bad.add(frame, error)
+                return False
+        return True
 
     def get_data_info(self, idx: int) -> dict:
         """Gives what the annotation file says of one frame.

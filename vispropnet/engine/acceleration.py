@@ -274,7 +274,7 @@ def keep_freed_memory() -> bool:
     """Lets this process take again what it has freed, for training on a CPU.
 
     Without it glibc gets each tensor above 32 MiB from the system anew, page by page, and gives it
-    back: with key and reference frames in one batch that is a good part of a step.
+    back: with all frames of the clips in one batch that is a good part of a step.
 
     Returns:
         Whether the C library does so; other libraries than glibc are left as they are.

@@ -221,6 +221,16 @@ def _check_dump(content: Mapping[str, Any], dump: str | os.PathLike) -> None:
         sound = isinstance(one, Mapping) and {'seed', 'batch'} <= one.keys()
         require(sound, f'passes[{number}]', "a dict with 'seed' and 'batch'", one)
         require(is_id(one['seed']), f"'seed' of passes[{number}]", 'an integer', one['seed'])
+        if _holds_pairs(one['batch']):
+            raise UserError(
+                f'dump {dump} was written by an older version of vispropnet, whose samples were '
+                'pairs instead of clips: reproduce it with that version, or train again.'
+            )
+
+
+def _holds_pairs(batch: Any) -> bool:
+    inputs = batch.get('inputs') if isinstance(batch, Mapping) else None
+    return isinstance(inputs, Mapping) and inputs.keys() == {'key', 'ref'}
 
 
 def _precision(name: str, model: nn.Module, device: str) -> AbstractContextManager:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vispropnet.engine.bad_numbers_dump import Pass
+from vispropnet.models.data_preprocessor import holds_clips
 
 MOST_NAMES, MOST_SAMPLES = 5, 8
 
@@ -81,14 +82,16 @@ def advice(action: str, precision: str, clips: bool) -> str:
 
 
 def _sample_lines(batch: Any) -> list[str]:
-    """A line for each sample or pair; data loaders give pairs as ``key`` and ``ref``."""
+    """A line for each sample or clip; data loaders give clips as a list for each position."""
     samples = batch.get('data_samples') if isinstance(batch, Mapping) else None
-    if isinstance(samples, Mapping):
-        return [
-            '; '.join(f'{role} {_frame(one)}' for role, one in zip(samples, pair, strict=True))
-            for pair in zip(*samples.values(), strict=True)
-        ]
-    return [_frame(one) for one in samples or ()]
+    if not holds_clips(samples):
+        return [_frame(one) for one in samples or ()]
+    return [
+        '; '.join(
+            f'{"reference" if place else "key"} {_frame(one)}' for place, one in enumerate(clip)
+        )
+        for clip in zip(*samples, strict=True)
+    ]
 
 
 def _frame(sample: Any) -> str:

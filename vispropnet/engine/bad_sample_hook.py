@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 
 from vispropnet.datasets.bad_frames import METAINFO_KEY, too_many
+from vispropnet.models.data_preprocessor import holds_clips
 from vispropnet.registry import HOOKS
 
 
@@ -79,7 +80,7 @@ class BadSampleHook(Hook):
                 raise too_many(one['file'], one['frames'], one['limit'], messages)
 
 
-def _key_samples(batch: Any) -> list[Any]:
-    """The samples of key frames in a batch of pairs; none in what is no such batch."""
+def _key_samples(batch: Any) -> Sequence[Any]:
+    """The samples of key frames in a batch of clips; none in what is no such batch."""
     samples = batch.get('data_samples') if isinstance(batch, dict) else None
-    return samples.get('key', []) if isinstance(samples, dict) else []
+    return samples[0] if holds_clips(samples) else []

@@ -1,6 +1,8 @@
-"""Normalisation and padding of frames and of key/reference pairs."""
+"""Normalisation and padding of frames and of clips."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from mmdet.models.data_preprocessors import DetDataPreprocessor
 from mmdet.structures import DetDataSample
@@ -11,7 +13,7 @@ from vispropnet.registry import MODELS
 
 @MODELS.register_module()
 class VISDataPreprocessor(DetDataPreprocessor):
-    """mmdet's preprocessing for frames, and for pairs so that both go through the network at once.
+    """mmdet's preprocessing for frames, and for clips so that all frames are padded alike.
 
     The arguments are those of mmdet's ``DetDataPreprocessor``.
     """
@@ -20,32 +22,43 @@ class VISDataPreprocessor(DetDataPreprocessor):
         """Normalises and pads a batch.
 
         Args:
-            data: ``inputs`` and ``data_samples``, each a list (frames) or a dict of the lists
-                ``key`` and ``ref`` (pairs).
+            data: ``inputs`` and ``data_samples``, each a list of B frames, or for clips of T frames
+                a list of T lists of B: the key frames, then the first references and so on.
             training: Whether ground-truth masks are padded as well, and objects whose box has no
-                area are left out of pairs.
+                area are left out of clips.
 
         Returns:
-            ``inputs``: (B, 3, H, W), or for pairs (2B, 3, H, W), the key frames first;
-            ``data_samples``: as given, with ``pad_shape`` and ``batch_input_shape`` added.
+            ``inputs``: (B, 3, H, W), or for clips (B * T, 3, H, W), clip by clip, the key frame
+            first in each; ``data_samples``: B samples, or for clips B lists of T samples, with
+            ``pad_shape`` and ``batch_input_shape`` added.
         """
-        if not isinstance(data['inputs'], dict):
+        if not holds_clips(data['inputs']):
             return super().forward(data, training)
-        inputs, samples = data['inputs'], data['data_samples']
-        batch_size = len(inputs['key'])
+        num_frames = len(data['inputs'])
+        samples = [sample for clip in zip(*data['data_samples'], strict=True) for sample in clip]
         if training:
             # Here, where ground truth is still on the CPU, nobody has to wait for a GPU.
-            samples = {name: [_with_area(one) for one in some] for name, some in samples.items()}
-        data = super().forward(
-            dict(
-                inputs=[*inputs['key'], *inputs['ref']],
-                data_samples=[*samples['key'], *samples['ref']],
-            ),
-            training,
-        )
+            samples = [_with_area(sample) for sample in samples]
+        images = [image for clip in zip(*data['inputs'], strict=True) for image in clip]
+        data = super().forward(dict(inputs=images, data_samples=samples), training)
         samples = data['data_samples']
-        data['data_samples'] = dict(key=samples[:batch_size], ref=samples[batch_size:])
+        data['data_samples'] = [
+            samples[start : start + num_frames] for start in range(0, len(samples), num_frames)
+        ]
         return data
+
+
+def holds_clips(batch: Any) -> bool:
+    """Tells a batch of clips from one of single frames.
+
+    Args:
+        batch: ``inputs`` or ``data_samples`` as a data loader gives them.
+
+    Returns:
+        Whether it is a list of lists, one for each position in the clips.
+    """
+    kinds = (list, tuple)
+    return isinstance(batch, kinds) and len(batch) > 0 and isinstance(batch[0], kinds)
 
 
 def _with_area(sample: DetDataSample) -> DetDataSample:

@@ -233,7 +233,9 @@ def seconds_of_training(run: Run) -> float | None:
     command = run.steps['train']
     config = load_config(command[1], command[command.index('--cfg-options') + 1 :])
     seconds = _median([row.get('time') for row in rows if 'loss' in row])
-    return seconds and seconds / (2 * config.train_dataloader.batch_size)
+    loader = config.train_dataloader
+    frames = loader.batch_size * (1 + loader.dataset.get('num_refs', 1))
+    return seconds and seconds / frames
 
 
 def seconds_of_test(run: Run) -> float | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from mmdet.structures import DetDataSample
 from mmengine.model import BaseModel
 from torch import Tensor
@@ -12,11 +14,12 @@ from torch import Tensor
 from vispropnet.models.frames import Answers, Frame
 from vispropnet.registry import MODELS
 
-Pairs = dict[str, list[DetDataSample]]
+# The samples of each clip, the key frame's first.
+Clips = Sequence[Sequence[DetDataSample]]
 
 
 class VISDetector(BaseModel):
-    """Training on pairs of frames, inference frame by frame.
+    """Training on clips of frames, inference frame by frame.
 
     A detector holds weights and settings, and nothing of a video: that is in the state, which
     :meth:`step` takes and gives. So videos can be interleaved, and validation, test and the Python
@@ -41,15 +44,18 @@ class VISDetector(BaseModel):
         super().__init__(data_preprocessor=built, init_cfg=init_cfg)
 
     @abstractmethod
-    def loss(self, inputs: Tensor, data_samples: Pairs) -> dict[str, Tensor]:
-        """Losses of a batch of pairs.
+    def loss(self, inputs: Tensor, clips: Clips) -> dict[str, Tensor]:
+        """Losses of a batch of clips of a key frame and its references.
 
         Args:
-            inputs: (2B, 3, H, W) preprocessed frames, the B key frames first.
-            data_samples: Ground truth: ``key`` and ``ref``, a list of B samples each.
+            inputs: (B * T, 3, H, W) preprocessed frames, clip by clip, the key frame first in each.
+            clips: Ground truth: B clips of T samples each.
 
         Returns:
             Named losses (names with ``loss`` are summed up) and other figures to log.
+
+        Raises:
+            ValueError: for clips without a reference frame.
         """
 
     @abstractmethod
@@ -131,3 +137,39 @@ class VISDetector(BaseModel):
         if mode != 'loss':
             raise ValueError(f"mode must be 'loss', got {mode!r}; use step() for inference")
         return self.loss(inputs, data_samples)
+
+
+def frames_of_clips(clips: Clips) -> list[tuple[DetDataSample, ...]]:
+    """Sorts the samples of clips by their position in the clip.
+
+    Args:
+        clips: B clips of T samples each.
+
+    Returns:
+        T tuples of B: the key frames, the first references and so on.
+
+    Raises:
+        ValueError: for clips without a reference frame.
+    """
+    samples = list(zip(*clips, strict=True))
+    if len(samples) < 2:
+        raise ValueError(
+            'training takes clips of a key frame and one or more reference frames, got clips '
+            f'without a reference frame (T={len(samples)})'
+        )
+    return samples
+
+
+def mean_of_losses(losses: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Means of the losses and other logged values that a head gives for each reference frame.
+
+    Args:
+        losses: Of each reference scalars by name, the same names.
+
+    Returns:
+        One scalar for each name; those given if there is one reference.
+    """
+    first = losses[0]
+    if len(losses) == 1:
+        return first
+    return {name: torch.stack([one[name] for one in losses]).mean() for name in first}

@@ -16,7 +16,12 @@ from mmdet.structures.bbox import bbox2roi
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from vispropnet.models.detectors.base import Pairs, VISDetector
+from vispropnet.models.detectors.base import (
+    Clips,
+    VISDetector,
+    frames_of_clips,
+    mean_of_losses,
+)
 from vispropnet.models.frame_masks import FrameMasks
 from vispropnet.models.frames import Answers, Frame, FrameSize
 from vispropnet.models.necks import NeckMemory
@@ -115,38 +120,37 @@ class MaskTrackRCNN(VISDetector):
                 f'{name}={channels}, but detector.neck gives features with out_channels={expected}'
             )
 
-    def loss(self, inputs: Tensor, data_samples: Pairs) -> dict[str, Tensor]:
+    def loss(self, inputs: Tensor, clips: Clips) -> dict[str, Tensor]:
         """Losses of the RPN, the box, mask and track heads; see the base class."""
-        key_features, ref_features = self.extract_features_of_pairs(inputs)
-        return self.loss_of_features(
-            key_features, ref_features, data_samples['key'], data_samples['ref']
-        )
+        samples = frames_of_clips(clips)
+        return self.loss_of_features(self.extract_features_of_clips(inputs, len(samples)), samples)
 
     def loss_of_features(
-        self,
-        key_features: Features,
-        ref_features: Features,
-        key_samples: Sequence[DetDataSample],
-        ref_samples: Sequence[DetDataSample],
+        self, features: Sequence[Features], samples: Sequence[Sequence[DetDataSample]]
     ) -> dict[str, Tensor]:
-        """Losses of all heads on the features of key and reference frames.
+        """Losses of all heads on the features of clips.
+
+        The track head is trained on the key frames with each of their references; its losses are
+        means over the references. An attention neck attends to the first one.
 
         Args:
-            key_features: Per level (B, C, H, W) of the key frames.
-            ref_features: The same of the reference frames.
-            key_samples: Ground truth of the key frames.
-            ref_samples: Ground truth of the reference frames.
+            features: Of each of the T positions in the clips, per level (B, C, H, W).
+            samples: Ground truth: of each position B samples.
 
         Returns:
             As :meth:`loss`.
         """
-        attended = self.attend(key_features, ref_features)
+        (key_features, *ref_features), (key_samples, *ref_samples) = features, samples
+        attended = self.attend(key_features, ref_features[0])
         losses, proposals = self.propose_with_loss(attended, key_samples)
         sampling_results = self.sample_rois(key_features, proposals, key_samples)
         losses.update(self.detection_loss(key_features, sampling_results, key_samples))
         losses.update(
-            self.track_head.loss(
-                key_features, ref_features, sampling_results, key_samples, ref_samples
+            mean_of_losses(
+                [
+                    self.track_head.loss(key_features, some, sampling_results, key_samples, truth)
+                    for some, truth in zip(ref_features, ref_samples, strict=True)
+                ]
             )
         )
         return losses
@@ -203,17 +207,20 @@ class MaskTrackRCNN(VISDetector):
         """Runs backbone and neck: (F, 3, H, W) to one (F, C, H', W') per level."""
         return self.detector.extract_feat(images)
 
-    def extract_features_of_pairs(self, images: Tensor) -> tuple[Features, Features]:
-        """Features of key and reference frames from one pass.
+    def extract_features_of_clips(self, images: Tensor, num_frames: int) -> list[Features]:
+        """Features of all frames of clips from one pass.
 
         Args:
-            images: (2B, 3, H, W), the key frames first.
+            images: (B * T, 3, H, W), clip by clip.
+            num_frames: T.
 
         Returns:
-            Per level (B, C, H', W') of the key frames, and of the reference frames.
+            Of each of the T positions in the clips, per level (B, C, H', W').
         """
-        halves = [level.chunk(2) for level in self.encode(images)]
-        return [key for key, _ in halves], [ref for _, ref in halves]
+        # Position by position, so that the features of one position are contiguous.
+        images = images.unflatten(0, (-1, num_frames)).transpose(0, 1).flatten(0, 1)
+        levels = [level.chunk(num_frames) for level in self.encode(images)]
+        return [list(position) for position in zip(*levels, strict=True)]
 
     def attend(self, features: Features, reference: Features) -> Features:
         """What the RPN sees: the features, attended by the neck if there is one.

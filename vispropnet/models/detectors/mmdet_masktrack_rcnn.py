@@ -11,7 +11,7 @@ from mmdet.structures import DetDataSample, TrackDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from vispropnet.models.detectors.base import Pairs, VISDetector
+from vispropnet.models.detectors.base import Clips, VISDetector, frames_of_clips
 from vispropnet.models.frame_masks import FrameMasks
 from vispropnet.models.frames import Answers, Frame
 from vispropnet.models.support import check_support
@@ -59,19 +59,22 @@ class MMDetMaskTrackRCNN(VISDetector):
         self.model = MMDetClass(detector=detector, track_head=track_head, tracker=tracker)
         check_support(self)
 
-    def loss(self, inputs: Tensor, data_samples: Pairs) -> dict[str, Tensor]:
-        """Losses as mmdet computes them; see the base class."""
-        batch_size = len(data_samples['key'])
-        frames = torch.stack([inputs[:batch_size], inputs[batch_size:]], dim=1)
-        samples = []
-        for key, ref in zip(data_samples['key'], data_samples['ref'], strict=True):
-            samples.append(
-                TrackDataSample(
-                    video_data_samples=[key, ref],
-                    metainfo=dict(key_frames_inds=[0], ref_frames_inds=[1]),
-                )
+    def loss(self, inputs: Tensor, clips: Clips) -> dict[str, Tensor]:
+        """Losses as mmdet computes them, which takes one reference; see the base class."""
+        num_frames = len(frames_of_clips(clips))
+        if num_frames != 2:
+            raise ValueError(
+                "mmdet's MaskTrack R-CNN trains on clips of a key frame and one reference frame "
+                f'(num_refs=1), got {num_frames - 1} reference frames'
             )
-        return self.model.loss(frames, samples)
+        samples = [
+            TrackDataSample(
+                video_data_samples=list(clip),
+                metainfo=dict(key_frames_inds=[0], ref_frames_inds=[1]),
+            )
+            for clip in clips
+        ]
+        return self.model.loss(inputs.unflatten(0, (-1, num_frames)), samples)
 
     def encode(self, images: Tensor) -> Tensor:
         """Gives the images: mmdet's class encodes a frame where it segments it."""

@@ -10,6 +10,7 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from vispropnet.models.detectors.base import mean_of_losses
 from vispropnet.models.detectors.masktrack_rcnn import (
     Features,
     MaskTrackRCNN,
@@ -86,15 +87,19 @@ class ObjProp(MaskTrackRCNN):
         check_support(self, ('detector.roi_head.',), self.support is not None)
 
     def loss_of_features(
-        self,
-        key_features: Features,
-        ref_features: Features,
-        key_samples: Sequence[DetDataSample],
-        ref_samples: Sequence[DetDataSample],
+        self, features: Sequence[Features], samples: Sequence[Sequence[DetDataSample]]
     ) -> dict[str, Tensor]:
-        """Adds the losses of the propagation head; see the base class."""
-        losses = super().loss_of_features(key_features, ref_features, key_samples, ref_samples)
-        losses.update(self.prop_head.loss(key_features, ref_features, key_samples, ref_samples))
+        """Adds the losses of the propagation head, means over the references; see the base."""
+        losses = super().loss_of_features(features, samples)
+        (key_features, *ref_features), (key_samples, *ref_samples) = features, samples
+        losses.update(
+            mean_of_losses(
+                [
+                    self.prop_head.loss(key_features, some, key_samples, truth)
+                    for some, truth in zip(ref_features, ref_samples, strict=True)
+                ]
+            )
+        )
         return losses
 
     def init_state(self) -> ObjPropState:

@@ -1,4 +1,4 @@
-"""The track head: RoI features to embeddings, for training pairs and for single frames."""
+"""The track head: RoI features to embeddings, for training clips and for single frames."""
 
 from __future__ import annotations
 
