@@ -117,6 +117,9 @@ def _add_steps(commands: argparse._SubParsersAction, shared: argparse.ArgumentPa
         )
         if name == 'train':
             parser.add_argument('--batch-size', type=int, default=2, help='clips (%(default)s)')
+            parser.add_argument(
+                '--num-refs', type=int, default=1, help='reference frames of a clip (%(default)s)'
+            )
             _add_options_of_ours(parser)
         else:
             parser.add_argument(

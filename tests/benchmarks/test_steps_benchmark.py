@@ -72,6 +72,17 @@ def test_frames_of_a_clip_move_evenly():
             assert torch.equal(one, other)
 
 
+def test_steps_with_several_references(settings, against_mmdet, capsys):
+    row = benchmark_train(of_kind(TrainSettings, settings, num_refs=2), repeats=1, memory=False)
+    assert row['num_refs'] == 2
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])['num_refs'] == 2
+    variant = make_train('ours', of_kind(TrainSettings, settings, num_refs=2))
+    assert [len(frames) for frames in variant.prepare()['inputs']] == [2, 2, 2]
+    message = f'config {against_mmdet.baseline}: .* got 2 reference frames'
+    with pytest.raises(UserError, match=message):
+        build('baseline', of_kind(TrainSettings, against_mmdet, num_refs=2))
+
+
 def test_both_models_have_the_same_weights_and_input(settings, against_mmdet):
     for one in (settings, against_mmdet):
         (ours, data), (baseline, again) = build('ours', one), build('baseline', one)
@@ -143,6 +154,7 @@ def test_bad_settings_are_told(settings):
         (dict(config='configs/none.py'), 'config not found: configs/none.py'),
         (dict(baseline='configs/none.py'), 'config not found: configs/none.py'),
         (dict(batch_size=0), '--batch-size must be positive, got 0'),
+        (dict(num_refs=0), '--num-refs must be positive, got 0'),
         (dict(objects=-1), '--objects must be positive, got -1'),
         (dict(size=(640, 31)), '--size takes a width and a height of 32 or more, got 640 31'),
         (dict(amp='bf8'), "amp must be 'bf16', 'fp16' or None, got 'bf8'"),

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from vispropnet.apis.config import load_config
+from vispropnet.apis.config import explain_config_errors, load_config
 from vispropnet.benchmarks.checks import check_device, check_positive
 from vispropnet.benchmarks.frames import (
     build_model,
@@ -31,6 +31,7 @@ class Settings:
         baseline: Config file of the baseline.
         size: Width and height of the frames in pixels; the model pads them.
         batch_size: Clips of a training step.
+        num_refs: Reference frames of a clip.
         objects: In each frame.
         same_test_cfg: Whether the baseline's detector takes as many proposals and detections as
             ours.
@@ -42,6 +43,7 @@ class Settings:
     baseline: str
     size: tuple[int, int] = (640, 360)
     batch_size: int = 2
+    num_refs: int = 1
     objects: int = 2
     same_test_cfg: bool = True
     seed: int = 0
@@ -53,7 +55,7 @@ class Settings:
         Raises:
             UserError: for what cannot be run.
         """
-        check_positive(batch_size=self.batch_size, objects=self.objects)
+        check_positive(batch_size=self.batch_size, num_refs=self.num_refs, objects=self.objects)
         if min(self.size) < 32:
             raise UserError(
                 f'--size takes a width and a height of 32 or more, got {self.size[0]} '
@@ -75,6 +77,9 @@ def build(name: str, settings: Settings) -> tuple[VISDetector, dict]:
 
     Returns:
         The model, and a batch of clips as a data loader gives it.
+
+    Raises:
+        UserError: if a config has no model that can be measured, or one that refuses the clips.
     """
     config, other = load_config(settings.config), load_config(settings.baseline)
     if settings.same_test_cfg:
@@ -85,11 +90,20 @@ def build(name: str, settings: Settings) -> tuple[VISDetector, dict]:
     if name == 'baseline':
         second = build_model(other, settings.baseline, settings.seed).to(settings.device)
         classes = min(classes, num_classes(second))
-    data = draw_clips(settings.size, settings.batch_size, settings.objects, classes, settings.seed)
-    for one in (model, second):
+    data = draw_clips(
+        settings.size,
+        settings.batch_size,
+        settings.objects,
+        classes,
+        settings.seed,
+        num_frames=1 + settings.num_refs,
+    )
+    for one, path in ((model, settings.config), (second, settings.baseline)):
         if one is not None:
             torch.manual_seed(settings.seed)
-            settle_model(one, copy.deepcopy(data))
+            # A model may refuse the number of references.
+            with explain_config_errors(path):
+                settle_model(one, copy.deepcopy(data))
     if second is None:
         return model, data
     share_weights(model, second)

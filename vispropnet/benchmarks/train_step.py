@@ -97,6 +97,7 @@ def benchmark_train(settings: TrainSettings, repeats: int, memory: bool = True) 
     measured = {
         **described(settings),
         'batch_size': settings.batch_size,
+        'num_refs': settings.num_refs,
         'objects': settings.objects,
         'options': str(settings.acceleration),
         'freed_memory': 'kept by the process' if kept else 'as the system does',
