@@ -1,4 +1,4 @@
-# 12 epochs for 16 pairs an iteration (4 GPUs with 4 pairs each): MaskTrack R-CNN, section 5.
+# 12 epochs for 16 clips an iteration (4 GPUs with 4 clips each): MaskTrack R-CNN, section 5.
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=12, val_interval=1)
 optim_wrapper = dict(
     type='OptimWrapper',
