@@ -92,7 +92,7 @@ def test_rpn_loss_does_not_depend_on_the_categories(small_model):
     other = copy.deepcopy(samples)
     for sample, _ in other:
         sample.gt_instances.labels[:] = 0
-    features, _ = small_model.extract_features_of_clips(inputs, 2)
+    features, _ = small_model.encode_clips(inputs, 2)
     torch.manual_seed(0)
     first, _ = small_model.propose_with_loss(features, [key for key, _ in samples])
     torch.manual_seed(0)
@@ -116,7 +116,7 @@ def test_all_frames_of_all_clips_go_through_the_backbone_at_once(small_model, ba
 def test_features_of_clips_come_position_by_position(small_model, batch_size, num_frames):
     small_model.eval()
     images, _ = clips_of(batch_size, num_refs=num_frames - 1)
-    positions = small_model.extract_features_of_clips(images, num_frames)
+    positions = small_model.encode_clips(images, num_frames)
     assert len(positions) == num_frames
     for place, levels in enumerate(positions):
         own = torch.stack([images[clip * num_frames + place] for clip in range(batch_size)])
@@ -127,7 +127,7 @@ def test_features_of_clips_come_position_by_position(small_model, batch_size, nu
 
 def test_heads_share_the_sampled_rois(small_model):
     inputs, samples = clips_of()
-    features, _ = small_model.extract_features_of_clips(inputs, 2)
+    features, _ = small_model.encode_clips(inputs, 2)
     _, proposals = small_model.propose_with_loss(features, [key for key, _ in samples])
     results = small_model.sample_rois(features, proposals, [key for key, _ in samples])
     for result in results:
@@ -154,7 +154,7 @@ def test_track_loss_is_the_mean_over_the_references(small_model, batch_size):
         clip[2] = clip[2].clone()
         clip[2].gt_instances = clip[2].gt_instances[:1]
     samples = list(zip(*clips, strict=True))
-    features = small_model.extract_features_of_clips(images, 3)
+    features = small_model.encode_clips(images, 3)
 
     def losses_of(*places):
         # All draws, so of the proposals and RoIs, are the same.
@@ -292,9 +292,9 @@ def test_loss_of_a_seeded_step(small_model):
 @pytest.mark.gpu
 def test_cpu_and_gpu_agree(small_model):
     inputs, samples = clips_of()
-    features, _ = small_model.extract_features_of_clips(inputs, 2)
+    features, _ = small_model.encode_clips(inputs, 2)
     small_model.cuda()
-    on_gpu, _ = small_model.extract_features_of_clips(inputs.cuda(), 2)
+    on_gpu, _ = small_model.encode_clips(inputs.cuda(), 2)
     for one, other in zip(features, on_gpu, strict=True):
         torch.testing.assert_close(one, other.cpu(), rtol=1e-3, atol=1e-3)
     small_model.eval()

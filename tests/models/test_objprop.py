@@ -107,7 +107,7 @@ def test_propagation_losses_are_means_over_the_references(build, variant, batch_
         clip[2] = clip[2].clone()
         clip[2].gt_instances = clip[2].gt_instances[1:]
     samples = list(zip(*clips, strict=True))
-    features = model.extract_features_of_clips(images, 3)
+    features = model.encode_clips(images, 3)
 
     def losses_of(*places):
         torch.manual_seed(0)
@@ -250,7 +250,7 @@ def test_only_the_rpn_sees_attended_features(build):
     model = build(attn_neck=NECK)
     inputs, samples = clips_of()
     model.eval()  # so that normalisation gives the same features again
-    features, _ = model.extract_features_of_clips(inputs, 2)
+    features, _ = model.encode_clips(inputs, 2)
     seen = {}
     for name, head in (('roi', model.sample_rois), ('track', model.track_head.loss)):
         setattr(

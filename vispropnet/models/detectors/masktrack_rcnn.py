@@ -118,7 +118,7 @@ class MaskTrackRCNN(VISDetector):
     def loss(self, inputs: Tensor, clips: Clips) -> dict[str, Tensor]:
         """Losses of the RPN, the box, mask and track heads; see the base class."""
         samples = frames_of_clips(clips)
-        return self.loss_of_features(self.extract_features_of_clips(inputs, len(samples)), samples)
+        return self.loss_of_features(self.encode_clips(inputs, len(samples)), samples)
 
     def loss_of_features(
         self, features: Sequence[Features], samples: Sequence[Sequence[DetDataSample]]
@@ -139,7 +139,9 @@ class MaskTrackRCNN(VISDetector):
         attended = self.attend(key_features, ref_features[0])
         losses, proposals = self.propose_with_loss(attended, key_samples)
         sampling_results = self.sample_rois(key_features, proposals, key_samples)
-        losses.update(self.detection_loss(key_features, sampling_results, key_samples))
+        losses.update(
+            self.detection_loss(key_features, sampling_results, key_samples, ref_features)
+        )
         losses.update(
             mean_of_losses(
                 [
@@ -202,7 +204,7 @@ class MaskTrackRCNN(VISDetector):
         """Runs backbone and neck: (F, 3, H, W) to one (F, C, H', W') per level."""
         return self.detector.extract_feat(images)
 
-    def extract_features_of_clips(self, images: Tensor, num_frames: int) -> list[Features]:
+    def encode_clips(self, images: Tensor, num_frames: int) -> list[Features]:
         """Features of all frames of clips from one pass.
 
         Args:
