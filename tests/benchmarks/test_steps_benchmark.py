@@ -170,8 +170,32 @@ def test_a_config_without_a_model_is_told(settings, tmp_path):
     path.write_text('work_dir = None\n')
     with pytest.raises(UserError, match='has no model'):
         benchmark_infer(of_kind(InferSettings, settings, config=str(path)), 1, memory=False)
-    with pytest.raises(UserError, match='--detections must be positive, got 0'):
-        benchmark_infer(of_kind(InferSettings, settings, detections=0), 1, memory=False)
+    for change, message in (
+        (dict(detections=0), '--detections must be positive, got 0'),
+        (dict(batch=0), '--batch must be positive, got 0'),
+        (dict(amp='fp16'), 'fp16 .* needs a GPU'),
+    ):
+        with pytest.raises(UserError, match=message):
+            benchmark_infer(of_kind(InferSettings, settings, **change), 1, memory=False)
+
+
+def test_several_frames_at_once_are_those_one_by_one(settings):
+    """The frames are alike, so that each step finds what the first finds."""
+    one = make_infer('ours', of_kind(InferSettings, settings))
+    three = make_infer('ours', of_kind(InferSettings, settings, batch=3))
+    (expected,) = one.run(one.prepare())
+    found = three.run(three.prepare())
+    assert len(found) == 3
+    for instances in found:
+        assert sorted(instances.ids.tolist()) == sorted(expected.ids.tolist())
+        torch.testing.assert_close(instances.bboxes, expected.bboxes, rtol=1e-3, atol=1e-2)
+
+
+def test_mixed_precision_of_ours_is_told(against_mmdet, capsys):
+    row = benchmark_infer(of_kind(InferSettings, against_mmdet, amp='bf16', batch=2), 1, False)
+    assert row['amp'] == 'bf16' and row['frames_of_a_run'] == 2
+    assert row['encoded_at_once'] == {'ours': 2, 'baseline': 1}
+    assert row['detections']['ours'] > 0
 
 
 def test_frames_are_padded_and_losses_alike_with_any_option(against_mmdet):
@@ -219,7 +243,7 @@ def test_the_limit_of_detections_binds(root, name):
         config=str(root / MASKTRACK), baseline=str(root / MMDET), size=(200, 120), detections=4
     )
     variant = make_infer(name, one)
-    instances = variant.run(variant.prepare())
+    (instances,) = variant.run(variant.prepare())
     assert len(instances) == len(instances.rles) == 4
     assert all(rle['size'] == [120, 200] for rle in instances.rles)
 
@@ -231,7 +255,7 @@ def test_ours_and_mmdets_find_the_same_boxes_and_masks(root):
     found = []
     for name in ('ours', 'baseline'):
         variant = make_infer(name, one)
-        found.append(variant.run(variant.prepare()))
+        found += variant.run(variant.prepare())
     torch.testing.assert_close(found[0].bboxes, found[1].bboxes, rtol=1e-3, atol=1e-2)
     masks = [mask_utils.decode(instances.rles) for instances in found]
     assert (masks[0] != masks[1]).mean() < 1e-3 and masks[0].any()
