@@ -10,10 +10,12 @@ from vispropnet.benchmarks.frames import build_model, draw_clips, settle_model
 from vispropnet.engine.acceleration import (
     Acceleration,
     BFloat16OptimWrapper,
+    inference_precision,
     layers_in_bfloat16,
     prepare_for_inference,
 )
 from vispropnet.errors import UserError
+from vispropnet.models.frames import split_frames
 
 MASKTRACK = 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
 OBJPROP = 'configs/objprop/objprop_r18_fpn_2e_moving-shapes.py'
@@ -219,6 +221,38 @@ def test_layout_for_inference_changes_rounding_only(trainee):
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
+def test_mixed_precision_for_inference(trainee):
+    model, _, data = trainee
+    plain = prepare_for_inference(copy.deepcopy(model))
+    half = prepare_for_inference(copy.deepcopy(model), 'bf16')
+    for name, module in half.named_modules():
+        for weight in module.parameters(recurse=False):
+            layer = isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear))
+            assert weight.dtype == (torch.bfloat16 if layer else torch.float32), name
+    batch = plain.data_preprocessor(copy.deepcopy(data), True)
+    images, metainfo = batch['inputs'], batch['data_samples'][0][0].metainfo
+    found = []
+    for one in (plain, half):
+        with torch.no_grad(), inference_precision(one):
+            features = one.encode(images)
+            # RoIAlign and what follows see single precision.
+            assert all(level.dtype == torch.float32 for level in features)
+            ((_, instances),), _ = one.step(
+                split_frames(features, [{**metainfo, 'frame_id': 0}] * len(images))[0],
+                one.init_state(),
+            )
+        assert instances.scores.dtype == instances.bboxes.dtype == torch.float32
+        found.append(features)
+    for one, other in zip(*found, strict=True):
+        assert not torch.equal(one, other)
+        # bfloat16 has 8 bits of precision.
+        assert (one - other).abs().max() < 0.05 * one.abs().max()
+    with pytest.raises(UserError, match='fp16 .* needs a GPU'):
+        prepare_for_inference(copy.deepcopy(model), 'fp16')
+    with pytest.raises(UserError, match="amp must be 'bf16', 'fp16' or None, got 'half'"):
+        prepare_for_inference(copy.deepcopy(model), 'half')
+
+
 def test_freed_memory_is_kept(run_python):
     # 64 MiB are got and freed again and again: kept, their pages are got from the system once.
     code = """
@@ -252,3 +286,16 @@ def test_steps_on_a_gpu_are_finite(trainee, amp):
     torch.manual_seed(0)
     figures = model.train_step(copy.deepcopy(data), wrapper)
     assert torch.isfinite(torch.as_tensor(figures['loss']))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('amp', ['bf16', 'fp16'])
+def test_frames_on_a_gpu_in_half_precision(trainee, amp):
+    model, _, data = trainee
+    model = prepare_for_inference(copy.deepcopy(model).cuda(), amp)
+    batch = model.data_preprocessor(copy.deepcopy(data), True)
+    metainfo = {**batch['data_samples'][0][0].metainfo, 'frame_id': 0}
+    with torch.no_grad(), inference_precision(model):
+        frame = split_frames(model.encode(batch['inputs'][:1]), [metainfo])[0]
+        ((_, instances),), _ = model.step(frame, model.init_state())
+    assert torch.isfinite(instances.scores).all() and instances.bboxes.dtype == torch.float32

@@ -5,6 +5,7 @@ import torch
 from mmengine.config import Config
 
 from tests.models.conftest import SIZE, frame_metainfo, frame_sample, step
+from vispropnet.models.frames import split_frames
 from vispropnet.registry import MODELS
 
 BOXES = [[10, 10, 30, 30], [40, 20, 70, 50]]
@@ -241,6 +242,37 @@ def test_interleaved_videos_give_what_each_gives_alone(eager_model):
             assert instances.ids.tolist() == expected.ids.tolist()
             torch.testing.assert_close(instances.bboxes, expected.bboxes)
             assert torch.equal(instances.masks.to_tensor(), expected.masks.to_tensor())
+
+
+def test_frames_of_two_videos_are_encoded_at_once(eager_model):
+    torch.manual_seed(0)
+    videos = torch.randn(2, 2, 3, *SIZE)
+    together = eager_model.encode(videos.flatten(0, 1))
+    for number, image in enumerate(videos.flatten(0, 1)):
+        for level, expected in zip(together, eager_model.encode(image[None]), strict=True):
+            torch.testing.assert_close(level[number : number + 1], expected)
+    # They are stepped through as if each had been encoded by itself.
+    for which, video in enumerate(videos):
+        alone, state = run(eager_model, video), eager_model.init_state()
+        infos = [frame_metainfo(frame_id=number) for number in range(2)] * 2
+        frames = split_frames(together, infos)[2 * which : 2 * which + 2]
+        for frame, expected in zip(frames, alone, strict=True):
+            ((number, instances),), state = eager_model.step(frame, state)
+            assert number == frame.number and torch.equal(instances.ids, expected.ids)
+            torch.testing.assert_close(instances.bboxes, expected.bboxes)
+    assert eager_model.look_ahead == 0 and eager_model.finish(state) == []
+
+
+def test_a_state_of_another_model_is_refused(eager_model, objprop_config):
+    other = MODELS.build(objprop_config.model).eval()
+    image = torch.randn(3, *SIZE)
+    for model, state, told in (
+        (eager_model, other.init_state(), 'MaskTrackRCNNState.*MaskTrackRCNN.*ObjPropState'),
+        (other, eager_model.init_state(), 'ObjPropState.*ObjProp makes.*MaskTrackRCNNState'),
+        (other, None, 'ObjPropState.*NoneType'),
+    ):
+        with pytest.raises(ValueError, match=f'step: state must be a {told}'):
+            step(model, image, frame_metainfo(), state)
 
 
 def test_frames_without_detections(small_model):
