@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from vispropnet.apis.config import load_config
+from vispropnet.config import load_config
 from vispropnet.datasets.moving_shapes import write_moving_shapes
 from vispropnet.registry import MODELS
 

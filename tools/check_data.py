@@ -93,7 +93,7 @@ def find_data_sets(options: argparse.Namespace) -> list[DataSet]:
     """Names the data sets to be checked, each once, those to train on first."""
     if options.ann:
         return [DataSet(options.ann, options.images)]
-    from vispropnet.apis.config import LOADERS, load_config
+    from vispropnet.config import LOADERS, load_config
 
     config = load_config(options.config, options.cfg_options)
     found: dict[tuple[str, str], DataSet] = {}

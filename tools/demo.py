@@ -73,7 +73,7 @@ def train(command: list[str], recipe: str, work_dir: Path, checkpoint: Path, ane
 
 def recipe_of(config: str, options: list[str], shapes: list[str]) -> str:
     """Gives a digest of what the training depends on: the whole config and the data."""
-    from vispropnet.apis.config import load_config
+    from vispropnet.config import load_config
 
     text = json.dumps([load_config(config, options).pretty_text, shapes])
     return hashlib.sha256(text.encode()).hexdigest()

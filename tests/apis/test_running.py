@@ -12,9 +12,9 @@ from mmengine.config import Config
 
 from tests.apis.conftest import logged, quick
 from tests.models.delayed import write_config
-from vispropnet.apis.config import load_config
 from vispropnet.apis.running import copy_in_the_background, train
 from vispropnet.apis.running import test as run_test
+from vispropnet.config import load_config
 from vispropnet.engine.acceleration import BFloat16OptimWrapper
 from vispropnet.errors import UserError
 from vispropnet.evaluation.average_precision import METRIC_NAMES, evaluate_tracks

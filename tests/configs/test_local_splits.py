@@ -3,7 +3,7 @@
 import pytest
 
 from tests.configs.test_trials import differences
-from vispropnet.apis.config import load_config
+from vispropnet.config import load_config
 from vispropnet.datasets.splits import FILE_NAMES
 from vispropnet.errors import UserError
 from vispropnet.registry import DATASETS

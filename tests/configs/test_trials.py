@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.models.test_masktrack_rcnn import clips_of
-from vispropnet.apis.config import load_config
+from vispropnet.config import load_config
 from vispropnet.registry import MODELS
 
 BASELINES = {

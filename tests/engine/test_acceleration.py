@@ -5,8 +5,8 @@ import torch
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from torch import nn
 
-from vispropnet.apis.config import load_config
 from vispropnet.benchmarks.frames import build_model, draw_clips, settle_model
+from vispropnet.config import load_config
 from vispropnet.engine.acceleration import (
     Acceleration,
     BFloat16OptimWrapper,

@@ -8,8 +8,8 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData
 
-from vispropnet.apis.config import load_config
 from vispropnet.apis.running import train
+from vispropnet.config import load_config
 from vispropnet.datasets.moving_shapes import write_moving_shapes
 from vispropnet.engine.bad_numbers import reproduce
 from vispropnet.engine.bad_numbers_dump import non_finite_keys

@@ -8,7 +8,7 @@ from mmcv.ops import batched_nms
 from torch.nn import functional
 
 from tests.models.conftest import step
-from vispropnet.apis.config import load_config
+from vispropnet.config import load_config
 from vispropnet.engine.checkpoint import load_weights, read_checkpoint
 from vispropnet.engine.legacy_checkpoint import convert_file, convert_weights, other_conventions
 from vispropnet.errors import UserError

@@ -4,7 +4,7 @@ from mmengine.structures import InstanceData
 
 from tests.models.conftest import SIZE, frame_metainfo, step
 from tests.models.test_masktrack_rcnn import clips_of
-from vispropnet.apis.config import load_config
+from vispropnet.config import load_config
 from vispropnet.models.detectors.mmdet_masktrack_rcnn import _best_of_each_id
 from vispropnet.registry import MODELS
 

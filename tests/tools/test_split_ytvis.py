@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from vispropnet.apis.config import load_config
+from vispropnet.config import load_config
 from vispropnet.datasets.moving_shapes import write_moving_shapes
 from vispropnet.evaluation.average_precision import evaluate_tracks
 from vispropnet.registry import DATASETS

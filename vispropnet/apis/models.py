@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from vispropnet.apis.config import explain_config_errors, load_config
+from vispropnet.config import explain_config_errors, load_config
 from vispropnet.datasets.values import is_id
 from vispropnet.engine.acceleration import Acceleration, prepare_for_inference
 from vispropnet.engine.checkpoint import load_weights, read_checkpoint, trained_classes

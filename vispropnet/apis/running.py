@@ -14,7 +14,7 @@ from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
 
-from vispropnet.apis.config import LOADERS, explain_config_errors, load_config
+from vispropnet.config import LOADERS, explain_config_errors, load_config
 from vispropnet.engine.acceleration import (
     Acceleration,
     keep_freed_memory,

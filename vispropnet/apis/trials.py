@@ -220,7 +220,7 @@ def _write_page(
 
 
 def _test_config(plan: Plan) -> Config:
-    from vispropnet.apis.config import load_config
+    from vispropnet.config import load_config
 
     test = plan.runs[f'{BASELINE}/seed-0'].steps['test']
     return load_config(test[1], test[test.index('--cfg-options') + 1 :])

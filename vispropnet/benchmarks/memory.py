@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 import torch
 
-from vispropnet.apis.config import load_config
 from vispropnet.apis.segmenter import VideoSegmenter
 from vispropnet.benchmarks.checks import check_device, check_positive
 from vispropnet.benchmarks.frames import build_model, draw_clips, settle_model, share_weights
@@ -28,6 +27,7 @@ from vispropnet.benchmarks.measure import (
     say,
     status_kib,
 )
+from vispropnet.config import load_config
 from vispropnet.errors import UserError
 from vispropnet.evaluation.tracks import TrackAccumulator
 from vispropnet.models.detectors import VISDetector

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from vispropnet.apis.config import explain_config_errors, load_config
 from vispropnet.benchmarks.checks import check_device, check_positive
 from vispropnet.benchmarks.frames import (
     build_model,
@@ -18,6 +17,7 @@ from vispropnet.benchmarks.frames import (
     settle_model,
     share_weights,
 )
+from vispropnet.config import explain_config_errors, load_config
 from vispropnet.errors import UserError
 from vispropnet.models.detectors import VISDetector
 

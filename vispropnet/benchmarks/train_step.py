@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from mmengine.optim import build_optim_wrapper
 
-from vispropnet.apis.config import load_config
 from vispropnet.benchmarks.checks import check_positive
 from vispropnet.benchmarks.measure import (
     NAMES,
@@ -21,6 +20,7 @@ from vispropnet.benchmarks.measure import (
     say,
 )
 from vispropnet.benchmarks.steps import Settings, build, described
+from vispropnet.config import load_config
 from vispropnet.engine.acceleration import Acceleration, keep_freed_memory
 from vispropnet.errors import UserError
 

@@ -157,7 +157,7 @@ def reproduce(
             training in fp16 without a GPU.
     """
     # Later, as checkpoint.py looks for bad numbers, and the API uses the engine.
-    from vispropnet.apis.config import explain_config_errors, load_config
+    from vispropnet.config import explain_config_errors, load_config
     from vispropnet.engine.checkpoint import read_checkpoint
 
     content = read_checkpoint(os.fspath(dump))

@@ -54,7 +54,7 @@ def check_data(plan: Plan) -> None:
     Raises:
         UserError: naming the first file or folder that is missing, and how to get it.
     """
-    from vispropnet.apis.config import load_config
+    from vispropnet.config import load_config
 
     if plan.makes_data():
         return

@@ -223,7 +223,7 @@ def seconds_of_training(run: Run) -> float | None:
     Raises:
         UserError: if the log is damaged.
     """
-    from vispropnet.apis.config import load_config
+    from vispropnet.config import load_config
     from vispropnet.visualization.training_log import read_scalars
 
     try:

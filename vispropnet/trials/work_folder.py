@@ -20,7 +20,7 @@ MANIFEST = 'trials.json'
 LOCK = '.lock'
 # Parts of the package that results do not depend on.
 WITHOUT_EFFECT = ('apis', 'benchmarks', 'trials', 'visualization')
-BUT_WITH = ('apis/config.py', 'apis/running.py')
+BUT_WITH = ('apis/running.py',)
 _KEYS = {'arguments', 'preset', 'data', 'versions', 'code', 'configs'}
 _OBJECTS = ('arguments', 'versions', 'code', 'configs', 'annotations')
 PACKAGES = ('torch', 'torchvision', 'onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection', 'numpy')
@@ -56,7 +56,7 @@ def manifest_of(plan: Plan) -> dict[str, Any]:
     """
     from importlib.metadata import version
 
-    from vispropnet.apis.config import load_config
+    from vispropnet.config import load_config
 
     configs = {}
     for trial in {run.trial.name: run.trial for run in plan.runs.values()}.values():

@@ -14,12 +14,46 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import Registry
 from mmengine.runner import Runner
 
-from vispropnet.engine.config_text import FormattedOnceConfig
+from vispropnet import registry as registries
 from vispropnet.errors import UserError
 
 # Registered names may be told apart by the library that registers them.
 _SCOPED = re.compile(r'(vispropnet|mmdet|mmengine|mmcv)\.\w+')
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+class FormattedOnceConfig(Config):
+    """mmengine's config, which keeps its formatted text as long as nothing in it changes.
+
+    Formatting takes a second or more, and the text goes into the log, into the pictures' log and
+    into each checkpoint.
+    """
+
+    # What was formatted, and its text.
+    _formatted: tuple[str, str] | None = None
+
+    @classmethod
+    def of(cls, config: Config) -> FormattedOnceConfig:
+        """Gives a config that shares the content of another.
+
+        Args:
+            config: Any config.
+
+        Returns:
+            The config.
+        """
+        ours = cls.__new__(cls)
+        # Past __setattr__, which sets keys of the content.
+        ours.__dict__.update(config.__dict__)
+        return ours
+
+    @property
+    def pretty_text(self) -> str:
+        """The whole config as formatted Python."""
+        content = repr(self.to_dict())
+        if self._formatted is None or self._formatted[0] != content:
+            self.__dict__['_formatted'] = content, super().pretty_text
+        return self._formatted[1]
 
 
 def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Config:
@@ -175,8 +209,6 @@ def _name_annotation_files(config: Config) -> None:
 
 
 def _similar(name: str, registry: str) -> str:
-    from vispropnet import registry as registries
-
     kind = registry.split('::')[-1]
     for one in vars(registries).values():
         if isinstance(one, Registry) and one.name == kind:
