@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs the command."""
     args = parse_args(arguments)
     with report_user_errors():
-        from vispropnet.engine.legacy_checkpoint import convert_file
+        from vispropnet.engine.checkpoints.legacy import convert_file
 
         print(convert_file(args.source, args.target, trust=args.trust_checkpoint))
         print(f'wrote {args.target}')

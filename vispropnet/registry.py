@@ -40,7 +40,7 @@ HOOKS = _child(
     'HOOKS',
     'mmdet.engine.hooks',
     'vispropnet.engine.hooks',
-    'vispropnet.engine.checkpoint_hook',
+    'vispropnet.engine.checkpoints.hook',
     'vispropnet.engine.interruption',
     'vispropnet.engine.bad_numbers',
     'vispropnet.engine.bad_sample_hook',

@@ -16,7 +16,7 @@ from torch import nn
 
 from vispropnet.engine.acceleration import BFloat16OptimWrapper
 from vispropnet.engine.bad_numbers import BadNumbersHook
-from vispropnet.engine.checkpoint import read_checkpoint
+from vispropnet.engine.checkpoints.reading import read_checkpoint
 from vispropnet.errors import UserError
 
 

@@ -15,7 +15,7 @@ from mmengine.hooks import Hook
 from tests.apis.conftest import logged, quick
 from vispropnet.apis.running import train
 from vispropnet.datasets.moving_shapes import write_moving_shapes
-from vispropnet.engine.whole_files import find_resumable
+from vispropnet.engine.checkpoints.resuming import find_resumable
 from vispropnet.errors import Stopped, UserError
 from vispropnet.registry import HOOKS
 

@@ -16,8 +16,8 @@ import torch
 from mmengine.logging import MessageHub
 
 from tests.faults.damage import DAMAGES
-from vispropnet.engine.checkpoint import read_checkpoint
-from vispropnet.engine.whole_files import find_resumable
+from vispropnet.engine.checkpoints.reading import read_checkpoint
+from vispropnet.engine.checkpoints.resuming import find_resumable
 from vispropnet.errors import UserError
 
 

@@ -361,7 +361,7 @@ def zoo_config(rootpath):
 
 
 def test_zoo_layout_loads_strictly_and_matches_alike(pytestconfig):
-    from vispropnet.engine.checkpoint import load_weights
+    from vispropnet.engine.checkpoints.weights import load_weights
 
     theirs, ours = zoo_config(pytestconfig.rootpath)
     ours.track_head.embed_head.final_relu = True

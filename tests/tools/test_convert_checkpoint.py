@@ -4,7 +4,7 @@ import time
 import pytest
 import torch
 
-from tests.engine.test_legacy_checkpoint import small_weights
+from tests.engine.checkpoints.test_legacy_checkpoint import small_weights
 
 TOOL = 'tools/convert_checkpoint.py'
 

@@ -13,8 +13,9 @@ from mmengine.config import Config
 from vispropnet.config import explain_config_errors, load_config
 from vispropnet.datasets.values import is_id
 from vispropnet.engine.acceleration import Acceleration, prepare_for_inference
-from vispropnet.engine.checkpoint import load_weights, read_checkpoint, trained_classes
-from vispropnet.engine.legacy_checkpoint import other_conventions
+from vispropnet.engine.checkpoints.legacy import other_conventions
+from vispropnet.engine.checkpoints.reading import read_checkpoint, trained_classes
+from vispropnet.engine.checkpoints.weights import load_weights
 from vispropnet.engine.quiet import quiet
 from vispropnet.errors import UserError
 from vispropnet.models.detectors import VISDetector

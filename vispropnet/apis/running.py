@@ -20,9 +20,9 @@ from vispropnet.engine.acceleration import (
     keep_freed_memory,
     prepare_for_inference,
 )
+from vispropnet.engine.checkpoints.resuming import find_resumable
 from vispropnet.engine.inference import frames_at_once
 from vispropnet.engine.runner import VISRunner
-from vispropnet.engine.whole_files import find_resumable
 from vispropnet.errors import UserError
 from vispropnet.evaluation.average_precision import format_table
 from vispropnet.evaluation.result_file import check_folder, check_writable

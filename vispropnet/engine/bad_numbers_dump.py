@@ -158,7 +158,7 @@ def reproduce(
     """
     # Later, as checkpoint.py looks for bad numbers, and the API uses the engine.
     from vispropnet.config import explain_config_errors, load_config
-    from vispropnet.engine.checkpoint import read_checkpoint
+    from vispropnet.engine.checkpoints.reading import read_checkpoint
 
     content = read_checkpoint(os.fspath(dump))
     _check_dump(content, dump)

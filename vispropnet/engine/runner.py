@@ -19,11 +19,12 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from vispropnet.engine.acceleration import Acceleration
-from vispropnet.engine.checkpoint import load_weights, read_checkpoint, trained_classes
+from vispropnet.engine.checkpoints.integrity import sync_and_check
+from vispropnet.engine.checkpoints.legacy import other_conventions
+from vispropnet.engine.checkpoints.reading import read_checkpoint, trained_classes
+from vispropnet.engine.checkpoints.state import check_kinds, check_optimizer, sound_state
+from vispropnet.engine.checkpoints.weights import load_weights
 from vispropnet.engine.interruption import InterruptHook, spare_workers
-from vispropnet.engine.legacy_checkpoint import other_conventions
-from vispropnet.engine.training_state import check_kinds, check_optimizer, sound_state
-from vispropnet.engine.whole_files import sync_and_check
 from vispropnet.errors import UserError
 from vispropnet.fileio import atomic_path
 from vispropnet.registry import RUNNERS
@@ -110,7 +111,7 @@ class VISRunner(Runner):
             The checkpoint.
 
         Raises:
-            UserError: see :mod:`vispropnet.engine.checkpoint`.
+            UserError: see :mod:`vispropnet.engine.checkpoints`.
         """
         checkpoint = read_checkpoint(
             filename, map_location, trust=self.cfg.get('trust_checkpoint', False)

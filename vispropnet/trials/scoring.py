@@ -203,7 +203,7 @@ def count_parameters(checkpoint: Path) -> int | None:
     Raises:
         UserError: if it cannot be read.
     """
-    from vispropnet.engine.checkpoint import read_checkpoint
+    from vispropnet.engine.checkpoints.reading import read_checkpoint
 
     if not checkpoint.exists():
         return None

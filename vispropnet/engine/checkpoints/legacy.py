@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vispropnet.engine.checkpoint import has_legacy_layout, read_checkpoint, tensors_of
+from vispropnet.engine.checkpoints.reading import read_checkpoint, tensors_of
 from vispropnet.errors import UserError
 from vispropnet.fileio import atomic_path
 
@@ -73,6 +73,35 @@ class Conversion:
                 "model.attn_neck = dict(type='AttentionNeck', channels=256)"
             )
         return '\n'.join(lines)
+
+
+def has_legacy_layout(keys: Iterable[str]) -> bool:
+    """Whether keys are those of mmdetection 0.6 and 1, where the heads stand beside each other.
+
+    Args:
+        keys: Keys of a state dict.
+    """
+    return {'bbox_head', 'rpn_head'} <= {key.split('.')[0] for key in keys}
+
+
+def refuse_legacy_layout(weights: Iterable[str], wanted: Iterable[str], source: str) -> None:
+    """Refuses a file of the old layout for a model that does not have it.
+
+    Args:
+        weights: Keys of the file.
+        wanted: Keys of the model.
+        source: Where the file comes from, for the message.
+
+    Raises:
+        UserError: saying how to convert it.
+    """
+    if has_legacy_layout(weights) and not has_legacy_layout(wanted):
+        raise UserError(
+            f'checkpoint {source} has the layout of mmdetection 0.6 and 1 (keys bbox_head.* beside '
+            'rpn_head.*), in which the released MaskTrack R-CNN and ObjProp files came. Convert it '
+            'with "python tools/convert_checkpoint.py IN OUT", and use what that writes with a '
+            'config whose name ends in _legacy.py, which has the conventions it was trained with.'
+        )
 
 
 def convert_file(

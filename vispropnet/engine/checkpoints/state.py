@@ -1,4 +1,4 @@
-"""What a training state must look like to be gone on with, whoever wrote the file."""
+"""Checks that the state in a checkpoint can be resumed from, whoever wrote the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading checkpoints: as data, never as code, and with a report of what does not fit."""
+"""Reading checkpoints: as data, never as code."""
 
 from __future__ import annotations
 
@@ -6,21 +6,16 @@ import os
 import pickle
 import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from mmengine.runner.checkpoint import get_torch_safe_globals
-from torch import Tensor, nn
+from torch import Tensor
 
 from vispropnet.datasets.findings import shown
-from vispropnet.engine.load_report import LoadReport
-from vispropnet.engine.whole_files import find_damage
+from vispropnet.engine.checkpoints.integrity import find_damage
 from vispropnet.errors import UserError
-
-# What weights can be; numbers of other kinds (complex, of 8 or fewer bits) would change or fail.
-_NUMBERS = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool, torch.uint8}
-_NUMBERS |= {torch.int8, torch.int16, torch.int32, torch.int64}
 
 
 def read_checkpoint(
@@ -74,103 +69,6 @@ def trained_classes(checkpoint: Mapping[str, Any]) -> tuple[str, ...] | None:
     return tuple(names)
 
 
-def load_weights(
-    model: nn.Module, checkpoint: Mapping[str, Any], source: str, strict: bool = True
-) -> LoadReport:
-    """Loads a checkpoint's weights into a model.
-
-    Checkpoints of a plain mmdet detector (keys ``backbone.*``, ``roi_head.*`` ...) fill the model's
-    ``detector``; a leading ``module.`` is dropped. Files of the old layout have to be converted
-    first: what fits of them would run with other conventions than it was trained with.
-
-    Args:
-        model: The model.
-        checkpoint: What :func:`read_checkpoint` gave: a state dict, or a dict with ``state_dict``.
-        source: Where it comes from, for messages.
-        strict: Whether everything has to fit. Otherwise what fits is loaded.
-
-    Returns:
-        What fitted and what did not.
-
-    Raises:
-        UserError: with the whole report if ``strict`` and something does not fit, or if nothing
-            does; if the checkpoint has the old layout, tensors that cannot be weights, or numbers
-            that are not finite.
-    """
-    weights = tensors_of(checkpoint)
-    wanted = model.state_dict()
-    if has_legacy_layout(weights) and not has_legacy_layout(wanted):
-        raise UserError(
-            f'checkpoint {source} has the layout of mmdetection 0.6 and 1 (keys bbox_head.* beside '
-            'rpn_head.*), in which the released MaskTrack R-CNN and ObjProp files came. Convert it '
-            'with "python tools/convert_checkpoint.py IN OUT", and use what that writes with a '
-            'config whose name ends in _legacy.py, which has the conventions it was trained with.'
-        )
-    weights = _fill_detector(weights, wanted)
-    _refuse_faulty(weights, wanted, source)
-    report = LoadReport(
-        missing=[key for key in wanted if key not in weights],
-        unexpected=[key for key in weights if key not in wanted],
-    )
-    fitting = {}
-    for key in wanted.keys() & weights.keys():
-        if weights[key].shape == wanted[key].shape:
-            fitting[key] = weights[key]
-        else:
-            report.mismatched.append((key, tuple(weights[key].shape), tuple(wanted[key].shape)))
-    report.mismatched.sort()
-    report.loaded = len(fitting)
-    if not fitting or (strict and not report.complete):
-        why = _likely(report, wanted)
-        raise UserError(
-            f'checkpoint {source} does not fit the model of this config{why}:\n{report}'
-        )
-    _refuse_not_finite(fitting, source)
-    model.load_state_dict(fitting, strict=False)
-    return report
-
-
-def _refuse_faulty(
-    weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor], source: str
-) -> None:
-    for key in sorted(wanted.keys() & weights.keys()):
-        fault = _fault(weights[key], wanted[key])
-        if fault is not None:
-            raise UserError(
-                f'checkpoint {source}: {key} is {fault}; expected a dense tensor of plain numbers. '
-                'Take a checkpoint of the training itself, not one made for another use.'
-            )
-
-
-def _fault(value: Tensor, wanted: Tensor) -> str | None:
-    """Why a tensor cannot be loaded as it is."""
-    if value.is_meta and not wanted.is_meta:
-        return 'a shape without numbers (device meta)'
-    if value.is_quantized:
-        return 'quantized'
-    if value.is_nested or value.layout != torch.strided:
-        return 'nested' if value.is_nested else f'sparse ({value.layout})'
-    return None if value.dtype in _NUMBERS | {wanted.dtype} else f'of type {value.dtype}'
-
-
-def _refuse_not_finite(weights: Mapping[str, Tensor], source: str) -> None:
-    broken = [key for key, value in weights.items() if not _is_finite(value)]
-    if broken:
-        more = f' and {len(broken) - 5} more' if len(broken) > 5 else ''
-        raise UserError(
-            f'checkpoint {source} holds numbers that are not finite (NaN or infinity), in '
-            f'{", ".join(sorted(broken)[:5])}{more}: its training had diverged. Take an earlier '
-            'one.'
-        )
-
-
-def _is_finite(value: Tensor) -> bool:
-    # Shapes without numbers (device meta) have none that could be wrong.
-    if value.is_meta or not value.is_floating_point():
-        return True
-    return bool(torch.isfinite(value).all())
-
-
 def tensors_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     """Gives the weights of a checkpoint.
 
@@ -188,15 +86,6 @@ def tensors_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
         for key, value in weights.items()
         if isinstance(value, Tensor)
     }
-
-
-def has_legacy_layout(keys: Iterable[str]) -> bool:
-    """Whether keys are those of mmdetection 0.6 and 1, where the heads stand beside each other.
-
-    Args:
-        keys: Keys of a state dict.
-    """
-    return {'bbox_head', 'rpn_head'} <= {key.split('.')[0] for key in keys}
 
 
 def _load(local: str, path: str, map_location: Any, trust: bool, mmap: bool) -> Any:
@@ -231,25 +120,6 @@ def _load(local: str, path: str, map_location: Any, trust: bool, mmap: bool) -> 
             f'checkpoint {path} cannot be read ({size} bytes; truncated or damaged?){why}'
         ) from None
     return content
-
-
-def _fill_detector(weights: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Puts the keys of a plain detector below the model's ``detector``."""
-    parts = {key.split('.')[0] for key in wanted}
-    if 'detector' in parts and not parts & {key.split('.')[0] for key in weights}:
-        weights = {f'detector.{key}': value for key, value in weights.items()}
-    return weights
-
-
-def _likely(report: LoadReport, wanted: Mapping[str, Tensor]) -> str:
-    """What is behind a checkpoint that does not fit, where that can be told."""
-    head = {key for key in wanted if key.startswith('prop_head.')}
-    if report.loaded and head and head <= set(report.missing):
-        return (
-            ': it has no propagation head (a MaskTrack R-CNN checkpoint?). Training ObjProp can '
-            'start from it with --cfg-options load_from=FILE'
-        )
-    return ''
 
 
 def _download(url: str) -> str:

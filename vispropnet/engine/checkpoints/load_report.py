@@ -1,4 +1,4 @@
-"""What of a checkpoint fitted a model, and how it is told."""
+"""Report of the parts of a checkpoint that fitted a model, and of those that did not."""
 
 from __future__ import annotations
 

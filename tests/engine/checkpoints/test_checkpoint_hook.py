@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from mmengine.logging import MessageHub
 
-from vispropnet.engine.checkpoint_hook import WholeCheckpointHook
+from vispropnet.engine.checkpoints.hook import WholeCheckpointHook
 from vispropnet.errors import UserError
 
 

@@ -9,8 +9,9 @@ from torch.nn import functional
 
 from tests.models.conftest import step
 from vispropnet.config import load_config
-from vispropnet.engine.checkpoint import load_weights, read_checkpoint
-from vispropnet.engine.legacy_checkpoint import convert_file, convert_weights, other_conventions
+from vispropnet.engine.checkpoints.legacy import convert_file, convert_weights, other_conventions
+from vispropnet.engine.checkpoints.reading import read_checkpoint
+from vispropnet.engine.checkpoints.weights import load_weights
 from vispropnet.errors import UserError
 from vispropnet.models.necks import AttentionNeck
 from vispropnet.models.track_heads import matching_logits

@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.logging import MessageHub
 
-from vispropnet.engine.training_state import check_kinds, check_optimizer, sound_state
+from vispropnet.engine.checkpoints.state import check_kinds, check_optimizer, sound_state
 from vispropnet.errors import UserError
 
 

@@ -10,8 +10,8 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
+from vispropnet.engine.checkpoints.integrity import remove_unfinished
 from vispropnet.engine.interruption import INTERRUPTED
-from vispropnet.engine.whole_files import remove_unfinished
 from vispropnet.fileio import atomic_path
 from vispropnet.registry import HOOKS
 

@@ -1,0 +1,1 @@
+"""Checkpoints: reading, checking, loading, writing and resuming from them."""
