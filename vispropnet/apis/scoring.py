@@ -19,6 +19,7 @@ from vispropnet.evaluation.report import (
     score_file,
 )
 from vispropnet.evaluation.result_file import check_folder
+from vispropnet.evaluation.trackeval_measures import trackeval_metrics, tracking_measures
 from vispropnet.fileio import write_json
 
 # Fewer than these give intervals that are clearly too short.
@@ -89,8 +90,6 @@ def _score(
     hota_threshold: float | None,
 ) -> dict[str, Any]:
     if hota_threshold is not None:
-        from vispropnet.evaluation.trackeval_measures import trackeval_metrics, tracking_measures
-
         trackeval_metrics()  # rather missed before the work than after it
     frame_by_frame = errors or hota_threshold is not None
     truth = read_ground_truth(annotations)

@@ -9,15 +9,22 @@ import time
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from mmengine.config import Config
+
+from vispropnet.config import load_config
+from vispropnet.datasets.annotation_file import read_annotation_file
 from vispropnet.errors import UserError
 from vispropnet.trials.catalogue import BASELINE
 from vispropnet.trials.data import check_data, make_data
 from vispropnet.trials.devices import CPU, check_device, device_of, find_slots, this_machine
 from vispropnet.trials.plan import Plan, command_of, default_out, make_plan, shown
 from vispropnet.trials.presets import PRESETS
+from vispropnet.trials.report import write_report
 from vispropnet.trials.running import command_lines, run_plan
+from vispropnet.trials.scoring import score_trials
+from vispropnet.trials.table import markdown, write_tables
 from vispropnet.trials.work_folder import (
     asked_before,
     check_manifest,
@@ -26,9 +33,7 @@ from vispropnet.trials.work_folder import (
     manifest_of,
     write_manifest,
 )
-
-if TYPE_CHECKING:
-    from mmengine.config import Config
+from vispropnet.visualization.curves import plot_losses
 
 RESAMPLES = 1000
 # What is asked for unless it is told otherwise.
@@ -111,9 +116,6 @@ def report_trials(plan: Plan, manifest: dict[str, Any], attention: Sequence[str]
         manifest: What the folder is marked with.
         attention: As in :func:`run_trials`.
     """
-    from vispropnet.trials.scoring import score_trials
-    from vispropnet.trials.table import markdown, write_tables
-
     annotations, images = _test_data(plan)
     _say('scoring')
     table = dict(
@@ -152,8 +154,6 @@ def _prepare(plan: Plan, resume: bool) -> dict[str, Any]:
 
 
 def _draw_curves(plan: Plan) -> Path | None:
-    from vispropnet.visualization.curves import plot_losses
-
     runs = [run for run in plan.runs.values() if run.seed == 0 and run.trial in plan.trials]
     runs = [run for run in runs if 'train' in run.steps and run.trained()]
     if not runs:
@@ -167,6 +167,7 @@ def _attention(
 ) -> list[dict[str, Any]]:
     if not requests:
         return []
+    # Later: models take seconds to import.
     from vispropnet.apis.attention_requests import attention_of_results
 
     pictures = []
@@ -194,8 +195,8 @@ def _check_requests(plan: Plan, requests: Sequence[str]) -> None:
     """Checks what maps are asked for, before the runs that they come after."""
     if not requests:
         return
+    # Later: models take seconds to import.
     from vispropnet.apis.attention_requests import parse_request
-    from vispropnet.datasets.annotation_file import read_annotation_file
 
     content = read_annotation_file(_test_data(plan)[0])
     for request in requests:
@@ -210,8 +211,6 @@ def _write_page(
     curves: Path | None,
     pictures: list[dict[str, Any]],
 ) -> Path:
-    from vispropnet.trials.report import write_report
-
     firsts = {trial.name: plan.runs_of(trial)[0] for trial in plan.trials}
     results = {name: run.results for name, run in firsts.items() if run.done()}
     return write_report(
@@ -220,8 +219,6 @@ def _write_page(
 
 
 def _test_config(plan: Plan) -> Config:
-    from vispropnet.config import load_config
-
     test = plan.runs[f'{BASELINE}/seed-0'].steps['test']
     return load_config(test[1], test[test.index('--cfg-options') + 1 :])
 

@@ -14,9 +14,11 @@ from mmengine.config import Config
 from mmengine.dist import get_rank, get_world_size
 from torch import Tensor, nn
 
+from vispropnet.config import explain_config_errors, load_config
 from vispropnet.datasets.findings import shown
 from vispropnet.datasets.values import is_id
 from vispropnet.engine.acceleration import layers_in_bfloat16
+from vispropnet.engine.checkpoints.reading import read_checkpoint
 from vispropnet.engine.hooks import iteration_seed
 from vispropnet.engine.plain_batch import from_plain, to_plain
 from vispropnet.engine.quiet import quiet
@@ -156,10 +158,6 @@ def reproduce(
         UserError: if config or dump cannot be read, are damaged or do not fit, or for a dump of
             training in fp16 without a GPU.
     """
-    # Later, as checkpoint.py looks for bad numbers, and the API uses the engine.
-    from vispropnet.config import explain_config_errors, load_config
-    from vispropnet.engine.checkpoints.reading import read_checkpoint
-
     content = read_checkpoint(os.fspath(dump))
     _check_dump(content, dump)
     cfg = config if isinstance(config, Config) else load_config(config)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from vispropnet.config import load_config
 from vispropnet.errors import UserError
 from vispropnet.fileio import read_json, write_json
 from vispropnet.trials.catalogue import BASELINE
@@ -54,8 +55,6 @@ def check_data(plan: Plan) -> None:
     Raises:
         UserError: naming the first file or folder that is missing, and how to get it.
     """
-    from vispropnet.config import load_config
-
     if plan.makes_data():
         return
     command = plan.runs[f'{BASELINE}/seed-0'].steps['test']

@@ -16,6 +16,7 @@ from vispropnet.engine.processes import die_with_parent
 from vispropnet.errors import Stopped, UserError
 from vispropnet.fileio import read_json, write_json
 from vispropnet.trials.plan import ROOT, Plan, Run, shown, tail_lines
+from vispropnet.visualization.training_log import read_scalars
 
 LOG_LINES = 25
 _POLL_SECONDS = 0.2
@@ -261,8 +262,6 @@ def first_bad_loss(run: Run) -> int | None:
     Returns:
         The first logged iteration with such a loss; None if there is none, or no sound log.
     """
-    from vispropnet.visualization.training_log import read_scalars
-
     try:
         rows = read_scalars(run.folder / 'train')
     except UserError:

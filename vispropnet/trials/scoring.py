@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from vispropnet.config import load_config
+from vispropnet.engine.checkpoints.reading import read_checkpoint
 from vispropnet.errors import UserError
 from vispropnet.evaluation.average_precision import weighted_figures
 from vispropnet.evaluation.confidence import (
@@ -31,6 +33,7 @@ from vispropnet.trials.seeds import (
     pooled_deviation,
     with_seeds,
 )
+from vispropnet.visualization.training_log import read_scalars
 
 # In the state dict, but not learnt.
 _BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')
@@ -203,8 +206,6 @@ def count_parameters(checkpoint: Path) -> int | None:
     Raises:
         UserError: if it cannot be read.
     """
-    from vispropnet.engine.checkpoints.reading import read_checkpoint
-
     if not checkpoint.exists():
         return None
     weights = read_checkpoint(checkpoint)['state_dict']
@@ -223,9 +224,6 @@ def seconds_of_training(run: Run) -> float | None:
     Raises:
         UserError: if the log is damaged.
     """
-    from vispropnet.config import load_config
-    from vispropnet.visualization.training_log import read_scalars
-
     try:
         rows = read_scalars(run.folder / 'train')
     except UserError:

@@ -8,9 +8,11 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from vispropnet.config import load_config
 from vispropnet.datasets.findings import shown as shown_value
 from vispropnet.errors import UserError
 from vispropnet.fileio import read_json, write_json
@@ -54,10 +56,6 @@ def manifest_of(plan: Plan) -> dict[str, Any]:
         make them, or ``'given'``), ``versions``, ``code`` (a digest by file) and ``configs`` (a
         digest by trial, of the whole config with all changes, in training and at test).
     """
-    from importlib.metadata import version
-
-    from vispropnet.config import load_config
-
     configs = {}
     for trial in {run.trial.name: run.trial for run in plan.runs.values()}.values():
         path = shown(ROOT / plan.preset.config_of(trial))

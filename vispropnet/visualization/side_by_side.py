@@ -38,6 +38,7 @@ from vispropnet.visualization.strips import (
     side_width,
 )
 from vispropnet.visualization.text import shortened
+from vispropnet.visualization.video_writer import VideoWriter
 
 TRUTH = 'ground truth'
 MAX_SIDE_TEXT = 180
@@ -245,9 +246,6 @@ def _write_strip(path, video, rows, images, categories, selection):
 
 
 def _write_video(path, video, rows, images, categories, fps, bar):
-    # Only videos need an encoder.
-    from vispropnet.visualization.video_writer import VideoWriter
-
     # The writer by itself keeps what it has when it is interrupted.
     with atomic_path(path) as temporary:
         with VideoWriter(temporary, fps, codec='vp9') as writer:

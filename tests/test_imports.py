@@ -1,0 +1,197 @@
+"""Imports go downward only, and never in a circle."""
+
+import ast
+from graphlib import CycleError, TopologicalSorter
+from typing import NamedTuple
+
+# From top to bottom. Those of one layer do not know each other.
+LAYERS = (
+    ('tools',),
+    ('benchmarks',),
+    ('apis',),
+    ('trials',),
+    ('engine',),
+    ('visualization',),
+    ('evaluation',),
+    ('datasets', 'models'),
+    ('__init__',),  # registers what ops offers
+    ('ops',),
+    ('config',),
+    ('registry',),
+    ('fileio',),
+    ('errors',),
+)
+HEIGHTS = {part: -number for number, parts in enumerate(LAYERS) for part in parts}
+
+
+class Arrow(NamedTuple):
+    """One module that imports another, and the place where it does."""
+
+    place: str
+    source: str
+    target: str
+
+    def __str__(self):
+        return f'{self.place}: {self.source} -> {self.target}'
+
+
+def arrows_of(root):
+    """All imports of our own modules below ``vispropnet/`` and ``tools/``, wherever they stand.
+
+    Imports inside functions and below ``if TYPE_CHECKING`` count like others.
+    """
+    files = {
+        module_name(path.relative_to(root)): path
+        for folder in ('vispropnet', 'tools')
+        for path in sorted((root / folder).rglob('*.py'))
+    }
+    arrows = []
+    for source, path in files.items():
+        package = source if path.name == '__init__.py' else source.rpartition('.')[0]
+        for node in ast.walk(ast.parse(path.read_text())):
+            for target in targets_of(node, package, files):
+                if target.partition('.')[0] in ('vispropnet', 'tools'):
+                    place = f'{path.relative_to(root).as_posix()}:{node.lineno}'
+                    arrows.append(Arrow(place, source, target))
+    return arrows
+
+
+def module_name(path):
+    parts = path.with_suffix('').parts
+    return '.'.join(parts[:-1] if parts[-1] == '__init__' else parts)
+
+
+def targets_of(node, package, modules):
+    """Modules that a statement imports; of ``from package import name``, the name if it is one."""
+    if isinstance(node, ast.Import):
+        return [one.name for one in node.names]
+    if not isinstance(node, ast.ImportFrom):
+        return []
+    base = node.module or ''
+    if node.level:
+        above = package.split('.')[: len(package.split('.')) - node.level + 1]
+        base = '.'.join([*above, *filter(None, [base])])
+    named = [f'{base}.{one.name}' for one in node.names]
+    return [name if name in modules else base for name in named]
+
+
+def part_of(module):
+    names = module.split('.')
+    if names[0] == 'tools':
+        return 'tools'
+    return names[1] if len(names) > 1 else '__init__'
+
+
+def faults_of(arrows):
+    """Texts about arrows that do not go downward, and about a circle."""
+    faults = []
+    for arrow in arrows:
+        parts = [part_of(module) for module in (arrow.source, arrow.target)]
+        unknown = [part for part in parts if part not in HEIGHTS]
+        if unknown:
+            faults.append(f'{arrow} ({unknown[0]} has no place in LAYERS)')
+        elif parts[1] == 'tools':
+            faults.append(f'{arrow} (nothing imports tools)')
+        elif parts[0] != parts[1] and HEIGHTS[parts[0]] <= HEIGHTS[parts[1]]:
+            faults.append(f'{arrow} ({parts[0]} is not above {parts[1]})')
+    graph = {}
+    for arrow in arrows:
+        graph.setdefault(arrow.source, set()).add(arrow.target)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        circle = error.args[1][::-1]
+        steps = list(zip(circle, circle[1:], strict=False))
+        places = {(arrow.source, arrow.target): str(arrow) for arrow in reversed(arrows)}
+        faults.append('circle: ' + ', '.join(places[step] for step in steps))
+    return faults
+
+
+def tree(root, files):
+    """Writes a small source tree."""
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def test_ours_go_downward_and_in_no_circle(root):
+    arrows = arrows_of(root)
+    assert len(arrows) > 500
+    assert faults_of(arrows) == []
+
+
+def test_a_clean_tree_passes(tmp_path):
+    files = {
+        'tools/train.py': 'def main():\n    from vispropnet.apis.running import train\n',
+        'vispropnet/__init__.py': 'from vispropnet import ops\n',
+        'vispropnet/ops/__init__.py': '',
+        'vispropnet/errors.py': 'import os\n',
+        'vispropnet/apis/running.py': 'import vispropnet\nfrom vispropnet.models import Head\n',
+        'vispropnet/models/__init__.py': 'from vispropnet.models.head import Head\n',
+        'vispropnet/models/head.py': 'from vispropnet.errors import UserError\nimport torch\n',
+    }
+    arrows = arrows_of(tree(tmp_path, files))
+    assert [arrow[1:] for arrow in arrows] == [
+        ('vispropnet', 'vispropnet.ops'),
+        ('vispropnet.apis.running', 'vispropnet'),
+        ('vispropnet.apis.running', 'vispropnet.models'),
+        ('vispropnet.models', 'vispropnet.models.head'),
+        ('vispropnet.models.head', 'vispropnet.errors'),
+        ('tools.train', 'vispropnet.apis.running'),
+    ]
+    assert faults_of(arrows) == []
+
+
+def test_an_upward_arrow_is_found_wherever_it_stands(tmp_path):
+    inside = 'def late():\n    from vispropnet.apis.running import train\n'
+    checking = 'if TYPE_CHECKING:\n    from vispropnet import apis\n'
+    files = {
+        'vispropnet/apis/__init__.py': '',
+        'vispropnet/engine/loops.py': inside,
+        'vispropnet/ops/paste.py': checking,
+        'vispropnet/errors.py': 'from . import fileio\n',
+        'vispropnet/fileio.py': '',
+    }
+    assert sorted(faults_of(arrows_of(tree(tmp_path, files)))) == [
+        'vispropnet/engine/loops.py:2: vispropnet.engine.loops -> vispropnet.apis.running '
+        '(engine is not above apis)',
+        'vispropnet/errors.py:1: vispropnet.errors -> vispropnet.fileio '
+        '(errors is not above fileio)',
+        'vispropnet/ops/paste.py:2: vispropnet.ops.paste -> vispropnet.apis '
+        '(ops is not above apis)',
+    ]
+
+
+def test_data_and_models_do_not_know_each_other_and_nothing_imports_tools(tmp_path):
+    files = {
+        'tools/demo.py': '',
+        'tools/other.py': 'import tools.demo\n',
+        'vispropnet/datasets/a.py': 'from vispropnet.models.b import B\n',
+        'vispropnet/models/b.py': 'from vispropnet.datasets import c\n',
+        'vispropnet/extra/d.py': 'from vispropnet.errors import UserError\n',
+    }
+    faults = faults_of(arrows_of(tree(tmp_path, files)))
+    assert [fault.partition(' (')[2] for fault in faults] == [
+        'datasets is not above models)',
+        'extra has no place in LAYERS)',
+        'models is not above datasets)',
+        'nothing imports tools)',
+    ]
+
+
+def test_a_circle_of_three_is_found(tmp_path):
+    files = {
+        'vispropnet/models/a.py': 'from vispropnet.models.b import B\n',
+        'vispropnet/models/b.py': 'x = 1\nfrom vispropnet.models import c\n',
+        'vispropnet/models/c.py': 'def late():\n    from .a import A\n',
+        'vispropnet/models/d.py': 'from vispropnet.models.a import A\n',
+    }
+    (fault,) = faults_of(arrows_of(tree(tmp_path, files)))
+    assert fault.startswith('circle: ')
+    assert set(fault.removeprefix('circle: ').split(', ')) == {
+        'vispropnet/models/a.py:1: vispropnet.models.a -> vispropnet.models.b',
+        'vispropnet/models/b.py:2: vispropnet.models.b -> vispropnet.models.c',
+        'vispropnet/models/c.py:2: vispropnet.models.c -> vispropnet.models.a',
+    }
