@@ -5,11 +5,13 @@ from dataclasses import replace
 
 import pytest
 
+from vispropnet.config import load_config
 from vispropnet.errors import UserError
 from vispropnet.trials.catalogue import (
     BASELINE,
     DEEPER_START,
     FIGURES,
+    KEEP_EVERY_DETECTION,
     START,
     STARTS,
     TRIALS,
@@ -33,6 +35,14 @@ def test_every_trial_has_a_config_of_its_own(root, preset):
         assert (root / config).is_file()
     # What trials start from is trained by the configs of MaskTrack R-CNN.
     assert preset.config_of(START) == preset.config_of(TRIALS[1]) and START in STARTS
+
+
+def test_the_catalogue_knows_its_configs(root):
+    for trial in TRIALS:
+        path = root / PRESETS['smoke'].config_of(trial)
+        model = load_config(path, [KEEP_EVERY_DETECTION]).model
+        assert trial.has_attention == ('prop_head' in model or 'attn_neck' in model), trial.name
+        assert model.detector.test_cfg.rcnn.score_thr == 0.0
 
 
 def test_published_figures_stand_under_their_names():

@@ -173,7 +173,7 @@ def _attention(
     pictures = []
     for trial in plan.trials:
         run = plan.runs_of(trial)[0]
-        if trial.weights_of or not run.done() or trial.method != 'objprop':
+        if trial.weights_of or not run.done() or not trial.has_attention:
             continue
         test = run.steps['test']
         options = test[test.index('--cfg-options') + 1 : -1]

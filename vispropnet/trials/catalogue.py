@@ -9,6 +9,8 @@ from vispropnet.errors import UserError
 
 BASELINE = 'baseline'
 FIGURES = ('AP50', 'AP75', 'AR1', 'AR10', 'mAP')
+# Override at test: detections of any score are kept, so that barely trained models have some.
+KEEP_EVERY_DETECTION = 'model.detector.test_cfg.rcnn.score_thr=0.0'
 
 
 @dataclass(frozen=True)
@@ -20,11 +22,13 @@ class Trial:
         title: In tables.
         change: What differs from the baseline, in a few words.
         method: Folder of its configs.
+        stem: Beginning of its config's name.
         suffix: End of its config's name.
         deeper: Whether it has the deeper backbone of two.
         weights_of: A trial whose weights it tests, instead of training; '' for none.
         starts_from: A trial whose weights it starts training from; '' for what its config says.
         test_overrides: ``key=value`` changes of its config at test.
+        has_attention: Whether its model attends to other frames, of which maps can be drawn.
         published: ``FIGURES`` on YouTube-VIS as its authors published them, single runs; None for
             one that they do not tell.
     """
@@ -33,17 +37,21 @@ class Trial:
     title: str
     change: str
     method: str = 'objprop'
+    stem: str = 'objprop'
     suffix: str = ''
     deeper: bool = False
     weights_of: str = ''
     starts_from: str = ''
     test_overrides: tuple[str, ...] = ()
+    has_attention: bool = True
     published: tuple[float | None, ...] = ()
 
     def trains(self) -> bool:
         """Whether it has a training of its own."""
         return not self.weights_of
 
+
+_PLAIN = dict(method='masktrack_rcnn', stem='masktrack-rcnn', has_attention=False)
 
 # Figures: of the authors of the trials on ObjProp, and (plain MaskTrack R-CNN, which gives mAP and
 # three others there) of Yang, Fan and Xu, ICCV 2019, table 2; both YouTube-VIS 2019 validation.
@@ -58,7 +66,7 @@ TRIALS = (
         'masktrack-rcnn',
         'MaskTrack R-CNN',
         'no propagation head at all',
-        method='masktrack_rcnn',
+        **_PLAIN,
         published=(None, 0.326, 0.310, 0.355, 0.303),
     ),
     Trial(
@@ -137,13 +145,13 @@ START = Trial(
     'start',
     'Start',
     'the MaskTrack R-CNN that all trials start from',
-    method='masktrack_rcnn',
+    **_PLAIN,
 )
 DEEPER_START = Trial(
     'start-deeper',
     'Start, deeper backbone',
     'the MaskTrack R-CNN that baseline tuning 1 starts from',
-    method='masktrack_rcnn',
+    **_PLAIN,
     deeper=True,
 )
 STARTS = (START, DEEPER_START)

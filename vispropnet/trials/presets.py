@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vispropnet.trials.catalogue import DEEPER_START, START, STARTS, Trial
+from vispropnet.trials.catalogue import (
+    DEEPER_START,
+    KEEP_EVERY_DETECTION,
+    START,
+    STARTS,
+    Trial,
+)
 
 
 @dataclass(frozen=True)
@@ -71,9 +77,9 @@ class Preset:
 
     def config_of(self, trial: Trial) -> str:
         """Gives the config of a trial, as a path in the checkout."""
-        stem = {'objprop': 'objprop', 'masktrack_rcnn': 'masktrack-rcnn'}[trial.method]
         backbone = self.backbones[trial.deeper]
-        return f'configs/{trial.method}/{stem}_{backbone}_fpn_{self.config}{trial.suffix}.py'
+        name = f'{trial.stem}_{backbone}_fpn_{self.config}{trial.suffix}'
+        return f'configs/{trial.method}/{name}.py'
 
     def start_of(self, trial: Trial) -> str:
         """Gives the name of the trial whose weights a trial starts from; '' for none."""
@@ -121,7 +127,7 @@ PRESETS = {
             overrides=('default_hooks.logger.interval=2',),
             trial_overrides=_schedule(2, 8),
             start_overrides=_schedule(1, 4),
-            test_overrides=('model.detector.test_cfg.rcnn.score_thr=0.0',),
+            test_overrides=(KEEP_EVERY_DETECTION,),
         ),
         Preset(
             'cpu',
