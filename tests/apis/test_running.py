@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ from mmengine.config import Config
 
 from tests.apis.conftest import logged, quick
 from tests.models.delayed import write_config
-from vispropnet.apis.running import copy_in_the_background, train
+from vispropnet.apis.running import check_num_classes, copy_in_the_background, train
 from vispropnet.apis.running import test as run_test
 from vispropnet.config import load_config
 from vispropnet.engine.acceleration import BFloat16OptimWrapper
@@ -283,6 +284,16 @@ def test_classes_that_do_not_fit_the_data(shapes, small, tmp_path):
             tmp_path,
             overrides=quick(shapes, 'model.detector.roi_head.bbox_head.num_classes=7'),
         )
+
+
+def test_a_classifier_in_the_backbone_knows_no_categories_of_the_data(small):
+    model = MODELS.build(load_config(small).model)
+    model.detector.backbone.num_classes = 1000
+    runner = SimpleNamespace(model=model)
+    check_num_classes(runner, ['disc', 'star', 'ring', 'cross'], small)
+    wanted = r'model\.detector\.roi_head\.bbox_head has num_classes=4, .* 3 categories \(disc'
+    with pytest.raises(UserError, match=wanted):
+        check_num_classes(runner, ['disc', 'star', 'ring'], small)
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,9 @@ def test_a_linear_layer_multiplies_in_bfloat16():
             between = self.backbone(values)
             return between, [self.neck(between), None]
 
+        def float32_outputs(self):
+            return [self.neck]
+
     net = Net()
     nn.init.ones_(net.backbone.weight)
     nn.init.ones_(net.neck.weight)
@@ -109,6 +112,9 @@ def test_a_linear_layer_multiplies_in_bfloat16():
     assert net.neck.weight.grad.dtype == torch.float32
     # Outside all is as before.
     assert net(value)[1][0].item() == value.item() and not net.neck._forward_hooks
+    # The modules of a wrapped model are those of the model.
+    with layers_in_bfloat16(nn.DataParallel(net)):
+        assert net.neck._forward_hooks and not net.backbone._forward_hooks
     with pytest.raises(ZeroDivisionError), layers_in_bfloat16(net):
         _ = 1 / 0
     assert not torch.is_autocast_enabled('cpu') and not net.neck._forward_hooks

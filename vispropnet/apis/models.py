@@ -96,8 +96,7 @@ def _categories(
     model: VISDetector, names: tuple[str, ...], meta: Mapping
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Names and ids, numbered from 1 where the checkpoint does not tell them."""
-    heads = [one for name, one in model.named_modules() if name.endswith('.bbox_head')]
-    count = max((head.num_classes for head in heads), default=0)
+    count = max(model.category_counts().values(), default=0)
     if len(names) < count:
         names = tuple(f'category {number}' for number in range(1, count + 1))
     ids = meta.get('category_ids')

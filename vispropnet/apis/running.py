@@ -235,12 +235,8 @@ def check_num_classes(runner: VISRunner, classes: Sequence[str], config: str | o
         UserError: if they differ.
     """
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    for name, module in model.named_modules():
-        count = getattr(module, 'num_classes', None)
-        # The RPN tells objects from background, whatever the data's categories.
-        if not isinstance(count, int) or name.endswith('rpn_head'):
-            continue
-        if count != len(classes) and not getattr(module, 'class_agnostic', False):
+    for name, count in model.category_counts().items():
+        if count != len(classes):
             raise UserError(
                 f'config {config}: model.{name} has num_classes={count}, but the annotation file '
                 f'has {len(classes)} categories ({", ".join(classes[:6])}'

@@ -122,13 +122,8 @@ def metainfo_of_frame(size: tuple[int, int], frame: int) -> dict[str, Any]:
 
 
 def num_classes(model: VISDetector) -> int:
-    """Categories of a model's detector, the fewest that any of its heads has."""
-    counts = [
-        one.num_classes
-        for name, one in model.named_modules()
-        if isinstance(getattr(one, 'num_classes', None), int) and not name.endswith('rpn_head')
-    ]
-    return min(counts)
+    """Categories of a model, the fewest that any of its parts has; 1 if it knows none."""
+    return min(model.category_counts().values(), default=1)
 
 
 def _scene(

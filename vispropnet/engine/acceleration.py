@@ -14,13 +14,11 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
+from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from vispropnet.errors import UserError
-
-# Whose outputs become single precision: what is not a layer (RoIAlign, losses) comes after them.
-SINGLE_AFTER = ('neck', 'rpn_head', 'bbox_head', 'mask_head', 'embed_head')
 
 # Layers that autocast runs in half precision.
 _HALF_LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
@@ -166,21 +164,23 @@ def modules_in_float32(model: nn.Module) -> list[nn.Module]:
 
     Args:
         model: The model, wrapped for several ranks or not.
+
+    Returns:
+        Those that it names (``float32_outputs``); none if it names none.
     """
-    return [
-        module for name, module in model.named_modules() if name.rpartition('.')[2] in SINGLE_AFTER
-    ]
+    bare = model.module if is_model_wrapper(model) else model
+    return getattr(bare, 'float32_outputs', list)()
 
 
 @contextmanager
 def layers_in_bfloat16(model: nn.Module) -> Iterator[None]:
     """Has convolutions, linear layers and matrix products compute in bfloat16.
 
-    What neck and heads give is turned into single precision, so that RoIAlign sees it and losses
-    are computed in it.
+    Outputs of the modules that the model names (``float32_outputs``) are cast to float32, because
+    RoIAlign and the losses need it.
 
     Args:
-        model: The model, wrapped for several ranks or not.
+        model: The model, wrapped for several ranks or not. One that names none has none cast.
     """
     device = next(model.parameters()).device.type
     with ExitStack() as stack:

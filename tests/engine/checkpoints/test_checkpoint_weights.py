@@ -9,6 +9,8 @@ from vispropnet.errors import UserError
 
 
 class Model(nn.Module):
+    plain_weights = 'detector'
+
     def __init__(self, width=3):
         super().__init__()
         self.detector = nn.Sequential(nn.Linear(2, width))
@@ -83,31 +85,45 @@ def test_old_layout_says_how_to_convert(strict, prefix):
     assert torch.equal(target.head.weight, before)
 
 
-class Propagating(Model):
+class Extended(Model):
     def __init__(self):
         super().__init__()
-        self.prop_head = nn.Linear(1, 1)
+        self.extra = nn.Linear(1, 1)
+
+    def explain_missing(self, missing):
+        return 'it has no extra part' if 'extra.weight' in missing else ''
 
 
-def test_missing_propagation_head_says_what_to_do():
+def test_a_model_explains_what_is_missing():
     weights = Model().state_dict()
     with pytest.raises(UserError) as caught:
-        load_weights(Propagating(), weights, 'a.pth')
+        load_weights(Extended(), weights, 'a.pth')
     text = str(caught.value)
-    assert 'no propagation head (a MaskTrack R-CNN checkpoint?)' in text
-    assert '--cfg-options load_from=FILE' in text
-    assert 'missing in the checkpoint (2):\n    prop_head.weight\n    prop_head.bias' in text
-    report = load_weights(Propagating(), weights, 'a.pth', strict=False)
-    assert report.missing == ['prop_head.weight', 'prop_head.bias']
+    assert 'a.pth does not fit the model of this config: it has no extra part:\n' in text
+    assert 'missing in the checkpoint (2):\n    extra.weight\n    extra.bias' in text
+    report = load_weights(Extended(), weights, 'a.pth', strict=False)
+    assert report.missing == ['extra.weight', 'extra.bias']
 
 
-@pytest.mark.parametrize('lacking', ['prop_head.bias', 'head.bias'])
-def test_other_misfits_do_not_speak_of_propagation(lacking):
-    weights = Propagating().state_dict()
+@pytest.mark.parametrize('lacking', ['extra.bias', 'head.bias'])
+def test_what_a_model_does_not_explain_is_listed_alone(lacking):
+    weights = Extended().state_dict()
     del weights[lacking]
     with pytest.raises(UserError, match='does not fit the model of this config:\n') as caught:
-        load_weights(Propagating(), weights, 'a.pth')
-    assert lacking in str(caught.value) and 'propagation' not in str(caught.value)
+        load_weights(Extended(), weights, 'a.pth')
+    assert lacking in str(caught.value)
+
+
+def test_nothing_is_explained_of_a_file_of_something_else():
+    with pytest.raises(UserError, match='does not fit the model of this config:\n'):
+        load_weights(Extended(), {'x': torch.zeros(1)}, 'a.pth')
+
+
+def test_modules_that_declare_nothing_are_loaded_as_they_are():
+    source, target = nn.Linear(2, 3), nn.Linear(2, 3)
+    assert load_weights(target, source.state_dict(), 'a.pth').complete
+    with pytest.raises(UserError, match='does not fit the model of this config:\n'):
+        load_weights(nn.Sequential(target), source.state_dict(), 'a.pth')
 
 
 def test_content_without_weights_is_an_error():
@@ -119,7 +135,8 @@ def test_many_missing_tensors_are_told_by_module():
     report = LoadReport(
         missing=[f'prop_head.convs.{n}.weight' for n in range(20)]
         + [f'detector.roi_head.mask_head.convs.{n}.bias' for n in range(3)]
-        + ['attn_neck.gamma']
+        + ['attn_neck.gamma'],
+        plain='detector',
     )
     assert str(report).splitlines()[1:] == [
         '  missing in the checkpoint (24):',

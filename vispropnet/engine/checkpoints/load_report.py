@@ -15,12 +15,14 @@ class LoadReport:
         unexpected: Keys of the checkpoint that the model lacks.
         mismatched: (key, shape in the checkpoint, shape in the model).
         loaded: Number of keys that fitted.
+        plain: Name of the part that holds a plain detector, of which keys tell more; '' for none.
     """
 
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     mismatched: list[tuple[str, tuple, tuple]] = field(default_factory=list)
     loaded: int = 0
+    plain: str = ''
 
     @property
     def complete(self) -> bool:
@@ -29,9 +31,9 @@ class LoadReport:
 
     def __str__(self) -> str:
         lines = [f'{self.loaded} tensors fit']
-        lines += _section('missing in the checkpoint', self.missing)
-        lines += _section('not in the model', self.unexpected)
-        lines += _section(
+        lines += self._section('missing in the checkpoint', self.missing)
+        lines += self._section('not in the model', self.unexpected)
+        lines += self._section(
             'of another shape',
             [
                 f'{key}: {found} in the file, {wanted} wanted'
@@ -40,22 +42,20 @@ class LoadReport:
         )
         return '\n'.join(lines)
 
+    def _section(self, title: str, keys: list[str], most: int = 12) -> list[str]:
+        if not keys:
+            return []
+        total = len(keys)
+        if total > most:
+            # Counts of whole modules.
+            modules = Counter(self._module_of(key) for key in keys)
+            keys = [f'{key}.* ({count})' for key, count in modules.items()]
+        shown = [f'    {key}' for key in keys[:most]]
+        if len(keys) > most:
+            shown.append(f'    ... and {len(keys) - most} more')
+        return [f'  {title} ({total}):', *shown]
 
-def _section(title: str, keys: list[str], most: int = 12) -> list[str]:
-    if not keys:
-        return []
-    total = len(keys)
-    if total > most:
-        # Whole modules are told by their names.
-        modules = Counter(_module_of(key) for key in keys)
-        keys = [f'{key}.* ({count})' for key, count in modules.items()]
-    shown = [f'    {key}' for key in keys[:most]]
-    if len(keys) > most:
-        shown.append(f'    ... and {len(keys) - most} more')
-    return [f'  {title} ({total}):', *shown]
-
-
-def _module_of(key: str) -> str:
-    """First part of a key, or the first three within the detector."""
-    parts = key.split(':')[0].split('.')
-    return '.'.join(parts[: 3 if parts[0] == 'detector' else 1])
+    def _module_of(self, key: str) -> str:
+        """First part of a key, or the first three within the plain detector."""
+        parts = key.split(':')[0].split('.')
+        return '.'.join(parts[: 3 if parts[0] == self.plain else 1])

@@ -23,12 +23,13 @@ def load_weights(
 ) -> LoadReport:
     """Loads a checkpoint's weights into a model.
 
-    Checkpoints of a plain mmdet detector (keys ``backbone.*``, ``roi_head.*`` ...) fill the model's
-    ``detector``; a leading ``module.`` is dropped. Files of the old layout have to be converted
-    first: what fits of them would run with other conventions than it was trained with.
+    Checkpoints of a plain mmdet detector fill the part that the model names (``plain_weights``);
+    a leading ``module.`` is dropped. Files of the old layout have to be converted first: what fits
+    of them would run with other conventions than it was trained with.
 
     Args:
-        model: The model.
+        model: The model. It may have ``plain_weights`` and ``explain_missing``, as a
+            :class:`~vispropnet.models.detectors.base.VISDetector` has.
         checkpoint: A state dict, or a dict with ``state_dict``, as ``read_checkpoint`` gives it.
         source: Where it comes from, for messages.
         strict: Whether everything has to fit. Otherwise what fits is loaded.
@@ -44,11 +45,13 @@ def load_weights(
     weights = tensors_of(checkpoint)
     wanted = model.state_dict()
     refuse_legacy_layout(weights, wanted, source)
-    weights = _fill_detector(weights, wanted)
+    plain = getattr(model, 'plain_weights', '')
+    weights = _below_plain_part(weights, wanted, plain)
     _refuse_faulty(weights, wanted, source)
     report = LoadReport(
         missing=[key for key in wanted if key not in weights],
         unexpected=[key for key in weights if key not in wanted],
+        plain=plain,
     )
     fitting = {}
     for key in wanted.keys() & weights.keys():
@@ -59,7 +62,9 @@ def load_weights(
     report.mismatched.sort()
     report.loaded = len(fitting)
     if not fitting or (strict and not report.complete):
-        why = _likely(report, wanted)
+        explain = getattr(model, 'explain_missing', None)
+        reason = explain(report.missing) if fitting and explain else ''
+        why = f': {reason}' if reason else ''
         raise UserError(
             f'checkpoint {source} does not fit the model of this config{why}:\n{report}'
         )
@@ -109,20 +114,11 @@ def _is_finite(value: Tensor) -> bool:
     return bool(torch.isfinite(value).all())
 
 
-def _fill_detector(weights: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Puts the keys of a plain detector below the model's ``detector``."""
-    parts = {key.split('.')[0] for key in wanted}
-    if 'detector' in parts and not parts & {key.split('.')[0] for key in weights}:
-        weights = {f'detector.{key}': value for key, value in weights.items()}
+def _below_plain_part(
+    weights: dict[str, Tensor], wanted: Mapping[str, Tensor], plain: str
+) -> dict[str, Tensor]:
+    """Puts the keys of a plain detector's file below the part of the model that they fill."""
+    tops = [{key.split('.')[0] for key in keys} for keys in (weights, wanted)]
+    if plain and not tops[0] & tops[1]:
+        return {f'{plain}.{key}': value for key, value in weights.items()}
     return weights
-
-
-def _likely(report: LoadReport, wanted: Mapping[str, Tensor]) -> str:
-    """What is behind a checkpoint that does not fit, where that can be told."""
-    head = {key for key in wanted if key.startswith('prop_head.')}
-    if report.loaded and head and head <= set(report.missing):
-        return (
-            ': it has no propagation head (a MaskTrack R-CNN checkpoint?). Training ObjProp can '
-            'start from it with --cfg-options load_from=FILE'
-        )
-    return ''

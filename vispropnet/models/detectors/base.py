@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.model import BaseModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from vispropnet.models.frames import Answers, Frame
 from vispropnet.registry import MODELS
@@ -33,10 +33,13 @@ class VISDetector(BaseModel):
         look_ahead: By how many frames, at most, answers lag behind the frames given to
             :meth:`step`.
         state_type: Class of the model's states.
+        plain_weights: Name of the part that the weights of a plain detector, of single images,
+            fill; '' if there is none.
     """
 
     look_ahead: int = 0
     state_type: type = object
+    plain_weights: str = ''
 
     def __init__(self, data_preprocessor: dict | None = None, init_cfg: dict | None = None) -> None:
         # Built here, in our scope: mmengine's own look-up depends on a global default scope.
@@ -137,6 +140,33 @@ class VISDetector(BaseModel):
         if mode != 'loss':
             raise ValueError(f"mode must be 'loss', got {mode!r}; use step() for inference")
         return self.loss(inputs, data_samples)
+
+    def float32_outputs(self) -> list[nn.Module]:
+        """Modules whose outputs are cast to float32 under mixed precision.
+
+        Those before RoIAlign and the losses, which need float32. None by default.
+        """
+        return []
+
+    def category_counts(self) -> dict[str, int]:
+        """Number of categories of each part that tells them apart.
+
+        Returns:
+            By the part's dotted name. Parts that treat all categories alike are left out, and
+            classifiers of other things, as an encoder may carry one. Empty by default.
+        """
+        return {}
+
+    def explain_missing(self, missing: Collection[str]) -> str:
+        """Explains why a checkpoint may lack weights of this model.
+
+        Args:
+            missing: Keys of the model that the checkpoint lacks.
+
+        Returns:
+            The likely reason and what to do, for a message; '' if it is not known.
+        """
+        return ''
 
 
 def frames_of_clips(clips: Clips) -> list[tuple[DetDataSample, ...]]:

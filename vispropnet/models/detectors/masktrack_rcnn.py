@@ -17,6 +17,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from vispropnet.models.detectors.base import Clips, VISDetector, frames_of_clips, mean_of_losses
+from vispropnet.models.detectors.two_stage import category_counts, float32_outputs
 from vispropnet.models.frame_masks import FrameMasks
 from vispropnet.models.frames import Answers, Frame, FrameSize
 from vispropnet.models.necks import NeckMemory
@@ -75,6 +76,7 @@ class MaskTrackRCNN(VISDetector):
     """
 
     state_type = MaskTrackRCNNState
+    plain_weights = 'detector'
 
     def __init__(
         self,
@@ -380,6 +382,16 @@ class MaskTrackRCNN(VISDetector):
             roi_head.mask_head.class_agnostic,
         )
         return instances
+
+    # Facts for generic code
+
+    def float32_outputs(self) -> list[nn.Module]:
+        """Those of the detector, and the embeddings; see the base class."""
+        return [*float32_outputs(self.detector), self.track_head.embed_head]
+
+    def category_counts(self) -> dict[str, int]:
+        """Those of the RoI head; see the base class."""
+        return category_counts(self.detector.roi_head, 'detector.roi_head')
 
     def _with_support(self, features: Features, support: Sequence[Features]) -> Features:
         return SupportedLevels(features, support) if self.uses_support else features

@@ -12,6 +12,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from vispropnet.models.detectors.base import Clips, VISDetector, frames_of_clips
+from vispropnet.models.detectors.two_stage import category_counts, float32_outputs
 from vispropnet.models.frame_masks import FrameMasks
 from vispropnet.models.frames import Answers, Frame
 from vispropnet.models.support import check_support
@@ -115,6 +116,14 @@ class MMDetMaskTrackRCNN(VISDetector):
         finally:
             self.model.tracker = shared
         return sample.pred_track_instances
+
+    def float32_outputs(self) -> list[nn.Module]:
+        """Those of mmdet's detector, and the embeddings; see the base class."""
+        return [*float32_outputs(self.model.detector), self.model.track_head.embed_head]
+
+    def category_counts(self) -> dict[str, int]:
+        """Those of the RoI head; see the base class."""
+        return category_counts(self.model.detector.roi_head, 'model.detector.roi_head')
 
 
 def _best_of_each_id(instances: InstanceData) -> InstanceData:

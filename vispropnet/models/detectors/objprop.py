@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,6 +16,7 @@ from vispropnet.models.detectors.masktrack_rcnn import (
     MaskTrackRCNN,
     MaskTrackRCNNState,
 )
+from vispropnet.models.detectors.two_stage import category_counts
 from vispropnet.models.frame_masks import FrameMasks
 from vispropnet.models.frames import Frame
 from vispropnet.models.support import check_support
@@ -142,4 +143,17 @@ class ObjProp(MaskTrackRCNN):
             state.propagation,
             frame.metainfo,
             self.prop_head,
+        )
+
+    def category_counts(self) -> dict[str, int]:
+        """Adds those of the propagation head; see the base class."""
+        return {**super().category_counts(), **category_counts(self.prop_head, 'prop_head')}
+
+    def explain_missing(self, missing: Collection[str]) -> str:
+        """Recognises checkpoints without a propagation head; see the base class."""
+        if not {f'prop_head.{key}' for key in self.prop_head.state_dict()} <= set(missing):
+            return ''
+        return (
+            'it has no propagation head (a MaskTrack R-CNN checkpoint?). Training ObjProp can '
+            'start from it with --cfg-options load_from=FILE'
         )
