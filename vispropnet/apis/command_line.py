@@ -35,7 +35,7 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar='KEY=VALUE',
         help='change entries of the config, e.g. data_root=/data/ytvis '
-        "optim_wrapper.optimizer.lr=0.01 'model.detector.rpn_head.anchor_generator.scales=[4,8]'",
+        "optim_wrapper.optimizer.lr=0.01 'param_scheduler.1.milestones=[6,9]'",
     )
     parser.add_argument(
         '--trust-checkpoint',
