@@ -72,7 +72,7 @@ def targets_of(node, package, modules):
         above = package.split('.')[: len(package.split('.')) - node.level + 1]
         base = '.'.join([*above, *filter(None, [base])])
     named = [f'{base}.{one.name}' for one in node.names]
-    return [name if name in modules else base for name in named]
+    return list(dict.fromkeys(name if name in modules else base for name in named))
 
 
 def part_of(module):
