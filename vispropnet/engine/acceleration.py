@@ -176,11 +176,11 @@ def modules_in_float32(model: nn.Module) -> list[nn.Module]:
 def layers_in_bfloat16(model: nn.Module) -> Iterator[None]:
     """Has convolutions, linear layers and matrix products compute in bfloat16.
 
-    Outputs of the modules that the model names (``float32_outputs``) are cast to float32, because
-    RoIAlign and the losses need it.
+    Outputs of :func:`modules_in_float32` are cast to float32, because RoIAlign and the losses need
+    it.
 
     Args:
-        model: The model, wrapped for several ranks or not. One that names none has none cast.
+        model: The model, wrapped for several ranks or not.
     """
     device = next(model.parameters()).device.type
     with ExitStack() as stack:
