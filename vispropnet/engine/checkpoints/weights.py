@@ -29,7 +29,7 @@ def load_weights(
 
     Args:
         model: The model. It may have ``plain_weights`` and ``explain_missing``, as a
-            :class:`~vispropnet.models.detectors.base.VISDetector` has.
+            :class:`~vispropnet.models.base.VISDetector` has.
         checkpoint: A state dict, or a dict with ``state_dict``, as ``read_checkpoint`` gives it.
         source: Where it comes from, for messages.
         strict: Whether everything has to fit. Otherwise what fits is loaded.

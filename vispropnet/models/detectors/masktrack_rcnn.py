@@ -16,7 +16,7 @@ from mmdet.structures.bbox import bbox2roi
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from vispropnet.models.detectors.base import Clips, VISDetector, frames_of_clips, mean_of_losses
+from vispropnet.models.base import Clips, VISDetector, frames_of_clips, mean_of_losses
 from vispropnet.models.detectors.two_stage import category_counts, float32_outputs
 from vispropnet.models.frame_masks import FrameMasks
 from vispropnet.models.frames import Answers, Frame, FrameSize

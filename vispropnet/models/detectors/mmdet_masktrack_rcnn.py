@@ -11,7 +11,7 @@ from mmdet.structures import DetDataSample, TrackDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from vispropnet.models.detectors.base import Clips, VISDetector, frames_of_clips
+from vispropnet.models.base import Clips, VISDetector, frames_of_clips
 from vispropnet.models.detectors.two_stage import category_counts, float32_outputs
 from vispropnet.models.frame_masks import FrameMasks
 from vispropnet.models.frames import Answers, Frame

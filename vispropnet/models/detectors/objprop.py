@@ -10,7 +10,7 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from vispropnet.models.detectors.base import mean_of_losses
+from vispropnet.models.base import mean_of_losses
 from vispropnet.models.detectors.masktrack_rcnn import (
     Features,
     MaskTrackRCNN,
