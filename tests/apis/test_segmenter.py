@@ -320,3 +320,32 @@ def test_refuses_a_batch_of_nothing(model):
     for bad in (0, -2, 1.5):
         with pytest.raises(UserError, match=r'batch .* must be 1 or more, got'):
             list(segment_video(model, frames(1), batch=bad))
+
+
+@pytest.mark.parametrize('batch', [1, 4])
+def test_frames_before_bad_input_are_given_however_late_answers_are(bright, batch):
+    def stream():
+        yield from frames(6, (16, 24, 3))
+        raise UserError('frame 6 is damaged.')
+
+    seen = []
+    with pytest.raises(UserError, match='frame 6 is damaged'):
+        for frame in segment_video(bright, stream(), batch=batch):
+            seen.append(frame.index)
+    assert seen == list(range(6))
+
+
+def test_a_wrong_model_is_told_not_what_follows_from_it(model):
+    wrong = BrightPixels(look_ahead=3, fault='twice')
+    wrong.cfg, wrong.classes = model.cfg, ('a', 'b')
+    with pytest.raises(UserError, match='answered frame 2 twice'):
+        list(segment_video(wrong, frames(9, (16, 24, 3))))
+
+
+def test_a_refused_frame_is_not_counted(model):
+    segmenter = VideoSegmenter(model)
+    step(segmenter, frames(1)[0])
+    with pytest.raises(UserError, match='frame 1 has 80x60 pixels'):
+        segmenter.step(frames(1, (60, 80, 3))[0])
+    assert segmenter.num_frames == 1
+    step(segmenter, frames(1)[0])

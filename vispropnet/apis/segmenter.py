@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -100,7 +99,11 @@ class VideoSegmenter:
     def reset(self) -> None:
         """Forgets the video; the next frame is the first of another."""
         self._run = VideoRun(self.model)
-        self.num_frames = 0
+
+    @property
+    def num_frames(self) -> int:
+        """Number of the next frame: how many the model has taken."""
+        return self._run.num_frames
 
     def step(self, frame: np.ndarray) -> list[tuple[int, FrameInstances]]:
         """Takes the next frame of the video.
@@ -172,7 +175,6 @@ class VideoSegmenter:
         samples = [one['data_samples'] for one in prepared]
         for number, sample in enumerate(samples, self.num_frames):
             sample.set_metainfo(dict(frame_id=number))
-        self.num_frames += len(samples)
         for number, found in self._run.answers([one['inputs'] for one in prepared], samples):
             yield number, self._on_host(found)
 
@@ -302,15 +304,26 @@ class VideoSegmentation:
 
     def _segment(self) -> Iterator[SegmentedFrame]:
         with contextlib.closing(self._read):
-            for some in _batches(self._read, self._batch):
-                self._waiting.update(
-                    zip(itertools.count(self._segmenter.num_frames), (one for one, _ in some))
-                )
-                yield from self._answered(
-                    self._segmenter.step_prepared([prepared for _, prepared in some])
-                )
-                del some
+            try:
+                for some in _batches(self._read, self._batch):
+                    first = self._segmenter.num_frames
+                    self._waiting.update(enumerate((frame for frame, _ in some), first))
+                    yield from self._answered(
+                        self._segmenter.step_prepared([prepared for _, prepared in some])
+                    )
+                    del some
+            except UserError as error:
+                yield from self._before(error)
+                raise
             yield from self._answered(self._segmenter.finish())
+
+    def _before(self, error: UserError) -> Iterator[SegmentedFrame]:
+        """The frames that the model has taken before an error, if that is not the model's own."""
+        try:
+            answers = self._segmenter.finish()
+        except UserError:
+            raise error from None
+        yield from self._answered(answers)
 
     def _answered(self, answers: Iterable[tuple[int, FrameInstances]]) -> Iterator[SegmentedFrame]:
         for number, found in answers:

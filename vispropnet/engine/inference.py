@@ -69,6 +69,11 @@ class VideoRun:
         self._place = _Place(model.init_state())
         self._video: Any = None
 
+    @property
+    def num_frames(self) -> int:
+        """Number of the next frame: how many the model has taken."""
+        return 0 if self._place.last is None else self._place.last + 1
+
     @torch.no_grad()
     def answers(
         self,
