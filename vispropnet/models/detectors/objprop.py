@@ -11,15 +11,10 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from vispropnet.models.base import mean_of_losses
-from vispropnet.models.detectors.masktrack_rcnn import (
-    Features,
-    MaskTrackRCNN,
-    MaskTrackRCNNState,
-)
-from vispropnet.models.detectors.two_stage import category_counts
+from vispropnet.models.detectors.masktrack_rcnn import MaskTrackRCNN, MaskTrackRCNNState
+from vispropnet.models.detectors.two_stage import Features, category_counts
 from vispropnet.models.frame_masks import FrameMasks
 from vispropnet.models.frames import Frame
-from vispropnet.models.support import check_support
 from vispropnet.models.trackers import PropagationMemory
 from vispropnet.registry import MODELS, TASK_UTILS
 
@@ -84,8 +79,7 @@ class ObjProp(MaskTrackRCNN):
                 f'num_outs={levels}'
             )
         self.recovery = TASK_UTILS.build(recovery or dict(type='TrackRecovery', enabled=False))
-        # Again, now with all parts.
-        check_support(self, ('detector.roi_head.',), self.support is not None)
+        self.check_support()
 
     def loss_of_features(
         self, features: Sequence[Features], samples: Sequence[Sequence[DetDataSample]]

@@ -1,8 +1,257 @@
-"""Facts about mmdet's two-stage detectors, for the models that hold one."""
+"""Models that hold a two-stage detector of mmdet: its stages, in training and at test."""
 
 from __future__ import annotations
 
-from torch import nn
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmdet.models.roi_heads.mask_heads import FCNMaskHead
+from mmdet.models.task_modules.samplers import SamplingResult
+from mmdet.models.utils import unpack_gt_instances
+from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import bbox2roi
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from vispropnet.models.base import VISDetector
+from vispropnet.models.frame_masks import FrameMasks
+from vispropnet.models.support import SupportedLevels, check_support, parts_with_support
+from vispropnet.registry import MODELS, TASK_UTILS
+
+Features = Sequence[Tensor]
+
+
+class TwoStageVISDetector(VISDetector):
+    """A two-stage detector of mmdet with a mask head, as stages that training and test share.
+
+    Args:
+        detector: Config of mmdet's ``MaskRCNN`` (any two-stage detector with a standard RoI head
+            and a mask head).
+        support: Config of which frames support a frame at test, see
+            :class:`~vispropnet.models.support.SupportWindow`; in training the references do. Parts
+            below ``detector.roi_head`` that look at other frames need it.
+        data_preprocessor: Config of the preprocessing.
+        init_cfg: Initialisation, as in mmengine.
+
+    Raises:
+        ValueError: if a part needs features of other frames and would get none.
+
+    Attributes:
+        uses_support: Whether a part needs features of other frames.
+    """
+
+    plain_weights = 'detector'
+
+    def __init__(
+        self,
+        detector: dict,
+        support: dict | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        self.detector = MODELS.build(detector)
+        self.support = None if support is None else TASK_UTILS.build(support)
+        self.check_support()
+
+    def check_support(self) -> None:
+        """Checks that parts that need features of other frames get them.
+
+        Models that add parts call this again when they are built.
+
+        Raises:
+            ValueError: if one would get none.
+        """
+        check_support(self, ('detector.roi_head.',), self.support is not None)
+        self.uses_support = bool(parts_with_support(self))
+
+    def check_channels(self, name: str, channels: int) -> None:
+        """Checks that a part takes the features that the detector makes.
+
+        Args:
+            name: Of the setting, for the message.
+            channels: What the part takes.
+
+        Raises:
+            ValueError: if the detector's neck gives another number of channels.
+        """
+        expected = getattr(self.detector.neck, 'out_channels', channels)
+        if channels != expected:
+            raise ValueError(
+                f'{name}={channels}, but detector.neck gives features with out_channels={expected}'
+            )
+
+    def encode(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Runs backbone and neck: (F, 3, H, W) to one (F, C, H', W') per level."""
+        return self.detector.extract_feat(images)
+
+    def encode_clips(self, images: Tensor, num_frames: int) -> list[Features]:
+        """Features of all frames of clips from one pass.
+
+        Args:
+            images: (B * T, 3, H, W), clip by clip.
+            num_frames: T.
+
+        Returns:
+            Of each of the T positions in the clips, per level (B, C, H', W').
+        """
+        # Position by position, so that the features of one position are contiguous.
+        images = images.unflatten(0, (-1, num_frames)).transpose(0, 1).flatten(0, 1)
+        levels = [level.chunk(num_frames) for level in self.encode(images)]
+        return [list(position) for position in zip(*levels, strict=True)]
+
+    def propose_with_loss(
+        self, features: Features, samples: Sequence[DetDataSample]
+    ) -> tuple[dict[str, Tensor], list[InstanceData]]:
+        """RPN losses and the proposals to train the heads on."""
+        # The RPN's one-channel classifier takes every label but 0 for background.
+        rpn_samples = [copy.copy(sample) for sample in samples]
+        for sample in rpn_samples:
+            instances = copy.copy(sample.gt_instances)
+            instances.labels = torch.zeros_like(instances.labels)
+            sample.gt_instances = instances
+        train_cfg = self.detector.train_cfg
+        losses, proposals = self.detector.rpn_head.loss_and_predict(
+            features, rpn_samples, proposal_cfg=train_cfg.rpn_proposal
+        )
+        return {
+            name if 'rpn' in name else f'rpn_{name}': value for name, value in losses.items()
+        }, proposals
+
+    def propose(self, features: Features, metainfo: Mapping[str, Any]) -> InstanceData:
+        """RPN proposals of one frame, in pixels of the network's input."""
+        sample = DetDataSample(metainfo=metainfo)
+        return self.detector.rpn_head.predict(features, [sample], rescale=False)[0]
+
+    def sample_rois(
+        self,
+        features: Features,
+        proposals: Sequence[InstanceData],
+        samples: Sequence[DetDataSample],
+    ) -> list[SamplingResult]:
+        """Assigns proposals to ground truth and samples the RoIs that all heads are trained on."""
+        roi_head = self.detector.roi_head
+        instances, ignored, _ = unpack_gt_instances(samples)
+        results = []
+        for image, priors in enumerate(proposals):
+            priors.priors = priors.pop('bboxes')
+            assigned = roi_head.bbox_assigner.assign(priors, instances[image], ignored[image])
+            results.append(
+                roi_head.bbox_sampler.sample(
+                    assigned,
+                    priors,
+                    instances[image],
+                    feats=[level[image][None] for level in features],
+                )
+            )
+        return results
+
+    def detection_loss(
+        self,
+        features: Features,
+        sampling_results: Sequence[SamplingResult],
+        samples: Sequence[DetDataSample],
+        support: Sequence[Features] = (),
+    ) -> dict[str, Tensor]:
+        """Losses of the box and mask heads on sampled RoIs.
+
+        Args:
+            features: Per level (B, C, H, W) of the key frames.
+            sampling_results: Per image the sampled RoIs.
+            samples: Ground truth of the key frames.
+            support: The features of the clips' other frames; plain heads ignore them.
+        """
+        roi_head = self.detector.roi_head
+        features = self._with_support(features, support)
+        boxes = roi_head.bbox_loss(features, sampling_results)
+        masks = roi_head.mask_loss(
+            features,
+            sampling_results,
+            boxes['bbox_feats'],
+            [sample.gt_instances for sample in samples],
+        )
+        losses = {**boxes['loss_bbox'], **masks['loss_mask']}
+        # mmdet leaves it out without any RoI; ranks wait for the gradients of its weights.
+        losses.setdefault('loss_cls', boxes['cls_score'].sum())
+        return losses
+
+    def detect(
+        self,
+        features: Features,
+        proposals: InstanceData,
+        metainfo: Mapping[str, Any],
+        support: Sequence[Features] = (),
+    ) -> InstanceData:
+        """Boxes, labels and scores of one frame, boxes in pixels of the network's input.
+
+        Args:
+            features: Per level (1, C, H, W).
+            proposals: Of the RPN.
+            metainfo: The frame's.
+            support: The features of other frames of the video; plain heads ignore them.
+        """
+        roi_head = self.detector.roi_head
+        return roi_head.predict_bbox(
+            self._with_support(features, support),
+            [metainfo],
+            [proposals],
+            roi_head.test_cfg,
+            rescale=False,
+        )[0]
+
+    def segment(
+        self,
+        features: Features,
+        detections: InstanceData,
+        metainfo: Mapping[str, Any],
+        support: Sequence[Features] = (),
+    ) -> InstanceData:
+        """Adds masks; boxes and masks of the result are in pixels of the original frame.
+
+        Args:
+            features: Per level (1, C, H, W).
+            detections: Boxes in pixels of the network's input.
+            metainfo: The frame's.
+            support: As in :meth:`detect`.
+        """
+        roi_head = self.detector.roi_head
+        features = self._with_support(features, support)
+        size, threshold = metainfo['ori_shape'][:2], roi_head.test_cfg.mask_thr_binary
+        if not _is_plain(roi_head.mask_head) or threshold <= 0:
+            # mmdet rescales the boxes in place; the state holds the ones of before.
+            detections.bboxes = detections.bboxes.clone()
+            instances = roi_head.predict_mask(features, [metainfo], [detections], rescale=True)[0]
+            instances.masks = FrameMasks.dense(instances.masks.bool())
+            return instances
+        instances = detections.new()
+        scale = detections.bboxes.new_tensor(metainfo['scale_factor']).repeat(2)
+        instances.bboxes = detections.bboxes / scale
+        if len(detections) == 0:
+            instances.masks = FrameMasks(size)
+            return instances
+        logits = roi_head._mask_forward(features, bbox2roi([detections.bboxes]))['mask_preds']
+        instances.masks = FrameMasks.of_logits(
+            logits,
+            instances.labels,
+            instances.bboxes,
+            size,
+            threshold,
+            roi_head.mask_head.class_agnostic,
+        )
+        return instances
+
+    def float32_outputs(self) -> list[nn.Module]:
+        """Those of the detector; see the base class."""
+        return float32_outputs(self.detector)
+
+    def category_counts(self) -> dict[str, int]:
+        """Those of the RoI head; see the base class."""
+        return category_counts(self.detector.roi_head, 'detector.roi_head')
+
+    def _with_support(self, features: Features, support: Sequence[Features]) -> Features:
+        return SupportedLevels(features, support) if self.uses_support else features
 
 
 def float32_outputs(detector: nn.Module) -> list[nn.Module]:
@@ -39,3 +288,9 @@ def category_counts(head: nn.Module, name: str) -> dict[str, int]:
         if isinstance(getattr(part, 'num_classes', None), int)
         and not getattr(part, 'class_agnostic', False)
     }
+
+
+def _is_plain(mask_head: nn.Module) -> bool:
+    """Whether masks are made from logits and boxes in the way that we know to shorten."""
+    method = '_predict_by_feat_single'
+    return getattr(type(mask_head), method, None) is getattr(FCNMaskHead, method)
