@@ -30,7 +30,8 @@ def test_python_example_runs(readme, pytestconfig, tmp_path, monkeypatch, capsys
     (video,) = (tmp_path / 'data/moving_shapes/valid/JPEGImages').iterdir()
     names = dict(CONFIG=config, CHECKPOINT='weights.pth', VIDEO=video)
     exec(compile(example, 'README.md', 'exec'), names)
-    assert len(capsys.readouterr().out.splitlines()) == 3  # one for each frame
+    # One line for each frame of the video, and one for the frame that is given by itself.
+    assert len(capsys.readouterr().out.splitlines()) == 3 + 1
     assert names['frame'].index == 2 and names['masks'].shape[1:] == (64, 96)
     assert names['found'].masks.size == (64, 96) and names['segmenter'].num_frames == 0
 

@@ -5,6 +5,7 @@ from mmdet.structures import DetDataSample
 from tests.models.delayed import BrightPixels
 from vispropnet.engine.inference import GPU_BATCH, VideoRun, frames_at_once
 from vispropnet.errors import UserError
+from vispropnet.models.frame_masks import FrameMasks
 
 SIZE = (8, 12)
 
@@ -83,14 +84,17 @@ def test_interleaved_videos_do_not_mix():
 @pytest.mark.parametrize(
     ('fault', 'told'),
     [
-        ('twice', 'answered frame 2 twice of video 5'),
-        ('never', '(has not answered frame 2 after frame|answered frame 3 before frame 2)'),
-        ('another', 'answered frame 9, which it was not given of video 5'),
+        ('twice', 'answered frame 2 twice'),
+        (
+            'never',
+            r'(has not answered frame 2 after frame \d .*|answered frame 3 before frame 2)',
+        ),
+        ('another', 'answered frame 9, which it was not given'),
     ],
 )
 def test_answers_that_are_wrong_are_named(look_ahead, fault, told):
     model = BrightPixels(look_ahead, fault)
-    with pytest.raises(UserError, match=f'BrightPixels {told}'):
+    with pytest.raises(UserError, match=f'BrightPixels, video 5: it {told}. See VISDetector.step'):
         run(model, *video(7, seed=5))
 
 
@@ -107,9 +111,10 @@ def test_answers_that_are_late_missing_or_out_of_order_are_named():
             self.look_ahead = 0
             return answers, state
 
-    with pytest.raises(UserError, match='has not answered frame 0 after frame 0; its look_ahead'):
+    late = r'has not answered frame 0 after frame 0 \(its look_ahead is 0\)'
+    with pytest.raises(UserError, match=late):
         run(Late(), *video(4))
-    with pytest.raises(UserError, match='BrightPixels never answered frame 2 of video 3'):
+    with pytest.raises(UserError, match='BrightPixels, video 3: it never answered frame 2'):
         run(BrightPixels(look_ahead=3, fault='never'), *video(3, seed=3))
     with pytest.raises(UserError, match='answered frame 4 before frame 0'):
         run(BrightPixels(look_ahead=5, fault='swapped'), *video(5))
@@ -160,3 +165,82 @@ def test_frames_at_once():
     for bad in (0, -1, 1.5, True, '2'):
         with pytest.raises(UserError, match=r'batch .* must be 1 or more'):
             frames_at_once(bad, torch.device('cpu'))
+
+
+def without(name):
+    def spoil(instances):
+        del instances[name]
+
+    return spoil
+
+
+def with_masks(masks):
+    def spoil(instances):
+        instances.masks = masks
+
+    return spoil
+
+
+def float_ids(instances):
+    instances.ids = instances.ids.float()
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'told'),
+    [
+        *((without(name), f'gave no {name} for frame 0') for name in ('ids', 'bboxes', 'masks')),
+        (
+            with_masks(torch.zeros(2, 8, 12, dtype=torch.bool)),
+            r'gave masks of frame 0 as a torch.bool tensor of shape .*, expected FrameMasks',
+        ),
+        (
+            with_masks(FrameMasks.dense(torch.zeros(2, 4, 6, dtype=torch.bool))),
+            'gave masks of 6x4 pixels for frame 0, which has 12x8',
+        ),
+        (float_ids, 'gave ids of frame 0 as a torch.float32 tensor'),
+    ],
+)
+@pytest.mark.parametrize('look_ahead', [0, 3])
+def test_answers_that_lack_something_are_told(look_ahead, spoil, told):
+    class Spoilt(BrightPixels):
+        def _found(self, frame, seen):
+            instances = super()._found(frame, seen)
+            spoil(instances)
+            return instances
+
+    with pytest.raises(UserError, match=f'Spoilt, video 0: it {told}'):
+        run(Spoilt(look_ahead), *video(2))
+
+
+@pytest.mark.parametrize(
+    ('given', 'told'),
+    [
+        (lambda answers, state: answers, 'gave a list of 1 from step, expected .answers, state.'),
+        (lambda answers, state: (answers[0][1], state), 'gave a InstanceData as answers'),
+        (lambda answers, state: ([answers[0][1]], state), 'gave a list of 1 as answers, expected'),
+    ],
+)
+def test_steps_that_give_something_else_are_told(given, told):
+    class Odd(BrightPixels):
+        def step(self, frame, state):
+            return given(*super().step(frame, state))
+
+    with pytest.raises(UserError, match=f'Odd, video 0: it {told}'):
+        run(Odd(), *video(1))
+
+
+def test_features_of_another_number_of_frames_are_told():
+    class Flat(BrightPixels):
+        def encode(self, images):
+            return images.flatten(0, 1)
+
+    with pytest.raises(UserError, match=r'Flat.encode must .* expected features of 2 .* got 6'):
+        run(Flat(), *video(2), at_once=2)
+
+
+def test_a_forgotten_state_type_is_told():
+    class Forgetful(BrightPixels):
+        state_type = object
+
+    with pytest.raises(ValueError, match='Forgetful must set state_type to the class that its'):
+        run(Forgetful(), *video(1))

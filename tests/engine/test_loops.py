@@ -53,7 +53,7 @@ def test_batches_of_several_frames_are_refused():
 
 def test_wrong_answers_end_the_run_with_their_video():
     stepper = _VideoStepper(BrightPixels(look_ahead=3, fault='never'), False, 1)
-    with pytest.raises(UserError, match='BrightPixels .* frame 2.* of video 6'):
+    with pytest.raises(UserError, match='BrightPixels, video 6: it .* frame 2'):
         list(map(stepper, batches(video(4, 6))))
 
 

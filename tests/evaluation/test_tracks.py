@@ -60,7 +60,7 @@ def test_tracks_of_equal_score_go_by_id():
 
 def test_internal_errors():
     accumulator = TrackAccumulator()
-    with pytest.raises(AssertionError, match='track 2 is twice in frame 0'):
+    with pytest.raises(UserError, match='track 2 is twice in frame 0'):
         accumulator.add_frame(0, [2, 2], [0, 0], [0.5, 0.5], [RLE, RLE])
     with pytest.raises(AssertionError, match='must be equally many'):
         accumulator.add_frame(1, [2, 3], [0, 0], [0.5, 0.5], [RLE])

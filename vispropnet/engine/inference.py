@@ -13,8 +13,11 @@ from torch import Tensor
 from vispropnet.engine.acceleration import inference_precision
 from vispropnet.errors import UserError
 from vispropnet.models.detectors import VISDetector
-from vispropnet.models.frames import Answers, Frame, split_frames
+from vispropnet.models.frame_masks import FrameMasks
+from vispropnet.models.frames import Answers, Frame, FrameSize, split_frames
 
+# What an answer holds, at least.
+_FIELDS = ('ids', 'labels', 'scores', 'bboxes', 'masks')
 # Frames that a GPU encodes at once unless it is told otherwise.
 GPU_BATCH = 4
 
@@ -43,13 +46,13 @@ class _Place(NamedTuple):
 
     Args:
         state: The model's.
-        waiting: Numbers of the frames that are not yet answered.
+        waiting: Numbers and sizes of the frames that are not yet answered.
         last: Number of the last frame that the model has taken; None before the first.
         ready: Answers that were not yet handed over.
     """
 
     state: Any
-    waiting: tuple[int, ...] = ()
+    waiting: tuple[tuple[int, FrameSize], ...] = ()
     last: int | None = None
     ready: tuple[tuple[int, InstanceData], ...] = ()
 
@@ -92,17 +95,23 @@ class VideoRun:
             Answers as they are ready.
 
         Raises:
-            UserError: if the model answers a frame twice, never, late or out of order, or refuses a
-                frame; answers before the fault have been given by then.
+            UserError: if the model answers a frame twice, never, late, out of order or with
+                something else than instances, or refuses a frame; answers before the fault have
+                been given by then.
         """
         data = dict(inputs=list(inputs), data_samples=list(samples))
         batch = self.model.data_preprocessor(data, False)
         metainfos = [sample.metainfo for sample in batch['data_samples']]
         with inference_precision(self.model):
             features = self.model.encode(batch['inputs'])
-        for frame, given in zip(
-            split_frames(features, metainfos), objects or [None] * len(metainfos), strict=True
-        ):
+        try:
+            frames = split_frames(features, metainfos)
+        except ValueError as error:
+            raise UserError(
+                f'{type(self.model).__name__}.encode must give features whose first axis is the '
+                f'frames: {error}.'
+            ) from None
+        for frame, given in zip(frames, objects or [None] * len(metainfos), strict=True):
             self._step(frame if given is None else frame.with_objects(given))
             while self._place.ready:
                 yield self._place.ready[0]
@@ -124,45 +133,77 @@ class VideoRun:
             answers = self.model.finish(self._place.state)
         waiting = self._settle(self._place.waiting, answers, self._place.last)
         if waiting:
-            raise self._fault(f'never answered {_named(waiting)}')
+            numbers = ', '.join(str(number) for number, _ in waiting)
+            raise self._fault(f'never answered frame{"s" * (len(waiting) > 1)} {numbers}')
         ready, self._place = self._place.ready, self._place._replace(waiting=(), ready=())
         return [*ready, *answers]
 
     def _step(self, frame: Frame) -> None:
         self._video = frame.metainfo.get('video_id')
         with inference_precision(self.model):
-            answers, state = self.model.step(frame, self._place.state)
-        waiting = self._settle((*self._place.waiting, frame.number), answers, frame.number)
+            given = self.model.step(frame, self._place.state)
+        if not isinstance(given, tuple) or len(given) != 2:
+            raise self._fault(f'gave {_kind(given)} from step, expected (answers, state)')
+        answers, state = given
+        taken = frame.number, tuple(int(side) for side in frame.metainfo['ori_shape'][:2])
+        waiting = self._settle((*self._place.waiting, taken), answers, frame.number)
         if len(waiting) > self.model.look_ahead:
             raise self._fault(
-                f'has not answered {_named(waiting[:1])} after frame {frame.number}; its '
-                f'look_ahead is {self.model.look_ahead}'
+                f'has not answered frame {waiting[0][0]} after frame {frame.number} (its '
+                f'look_ahead is {self.model.look_ahead})'
             )
         self._place = _Place(state, waiting, frame.number, (*self._place.ready, *answers))
 
     def _settle(
-        self, waiting: tuple[int, ...], answers: Answers, last: int | None
-    ) -> tuple[int, ...]:
-        """Takes what is answered off what is waited for."""
+        self, waiting: tuple[tuple[int, FrameSize], ...], answers: Answers, last: int | None
+    ) -> tuple[tuple[int, FrameSize], ...]:
+        """Checks answers, and takes what is answered off what is waited for."""
+        sound = isinstance(answers, (list, tuple)) and all(
+            isinstance(one, tuple) and len(one) == 2 for one in answers
+        )
+        if not sound:
+            raise self._fault(
+                f'gave {_kind(answers)} as answers, expected a list of (frame number, instances)'
+            )
         due = deque(waiting)
-        for number, _ in answers:
-            if due and number == due[0]:
-                due.popleft()
-            elif number in due:
-                raise self._fault(f'answered frame {number} before frame {due[0]}')
+        for number, instances in answers:
+            if due and number == due[0][0]:
+                self._check(number, instances, due.popleft()[1])
+            elif number in dict(due):
+                raise self._fault(f'answered frame {number} before frame {due[0][0]}')
             elif last is not None and number <= last:
                 raise self._fault(f'answered frame {number} twice')
             else:
                 raise self._fault(f'answered frame {number}, which it was not given')
         return tuple(due)
 
+    def _check(self, number: int, instances: InstanceData, size: FrameSize) -> None:
+        """Checks what an answer holds, as far as a GPU need not be waited for."""
+        for name in _FIELDS:
+            if name not in instances:
+                raise self._fault(f'gave no {name} for frame {number}')
+        masks = instances.masks
+        if not isinstance(masks, FrameMasks):
+            raise self._fault(
+                f'gave masks of frame {number} as {_kind(masks)}, expected FrameMasks, such as '
+                'FrameMasks.dense(masks)'
+            )
+        if masks.size != size:
+            raise self._fault(
+                f'gave masks of {masks.size[1]}x{masks.size[0]} pixels for frame {number}, which '
+                f'has {size[1]}x{size[0]}'
+            )
+        ids = instances.ids
+        if ids.is_floating_point() or ids.ndim != 1:
+            raise self._fault(f'gave ids of frame {number} as {_kind(ids)}, expected (N,) int64')
+
     def _fault(self, what: str) -> UserError:
-        video = '' if self._video is None else f' of video {self._video}'
-        return UserError(
-            f'{type(self.model).__name__} {what}{video}. A model answers every frame once, in '
-            'order (see VISDetector.step).'
-        )
+        video = '' if self._video is None else f', video {self._video}'
+        return UserError(f'{type(self.model).__name__}{video}: it {what}. See VISDetector.step.')
 
 
-def _named(numbers: Sequence[int]) -> str:
-    return f'frame{"s" if len(numbers) > 1 else ""} {", ".join(map(str, numbers))}'
+def _kind(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f'a {value.dtype} tensor of shape {tuple(value.shape)}'
+    length = f' of {len(value)}' if isinstance(value, (tuple, list)) else ''
+    return f'a {type(value).__name__}{length}'

@@ -71,7 +71,7 @@ class TrackAccumulator(_Kept):
                 detected; None for none.
 
         Raises:
-            UserError: if there is no room for temporary files.
+            UserError: if an id is there twice, or there is no room for temporary files.
         """
         frame_id = int(frame_id)
         ids, labels, scores = _to_list(ids), _to_list(labels), _to_list(scores)
@@ -94,7 +94,10 @@ class TrackAccumulator(_Kept):
                 self._database.executemany(f'INSERT INTO masks VALUES ({"?, " * 7}?)', rows)
             except sqlite3.IntegrityError:
                 twice = [track for track in ids if ids.count(track) > 1] or ids
-                raise AssertionError(f'track {twice[0]} is twice in frame {frame_id}') from None
+                raise UserError(
+                    f'track {twice[0]} is twice in frame {frame_id}: a model must give each id '
+                    'once in a frame.'
+                ) from None
 
     def results(
         self, video_id: int, length: int, category_ids: Sequence[int]

@@ -58,7 +58,7 @@ class VISDetector(BaseModel):
             Named losses (names with ``loss`` are summed up) and other figures to log.
 
         Raises:
-            ValueError: for clips without a reference frame.
+            ValueError: if the model needs reference frames and the clips have none.
         """
 
     @abstractmethod
@@ -88,10 +88,11 @@ class VISDetector(BaseModel):
             state: What :meth:`init_state` or the step before gave.
 
         Returns:
-            Answers that are ready: numbers of frames, each with the frame's instances: ``ids``,
-            ``labels``, ``scores``, ``bboxes`` ((N, 4) in pixels of the original frame) and
-            ``masks`` (N :class:`~vispropnet.models.frame_masks.FrameMasks` of the same size), and
-            from models that propagate ``propagated`` ((N,) bool); and the state for the next frame.
+            Answers that are ready: a list of numbers of frames, each with the frame's N instances:
+            ``ids`` ((N,) int64, no two alike), ``labels`` ((N,) int64), ``scores`` ((N,) in
+            [0, 1]), ``bboxes`` ((N, 4) in pixels of the original frame) and ``masks``
+            (:class:`~vispropnet.models.frame_masks.FrameMasks` of the same size), and from models
+            that propagate ``propagated`` ((N,) bool); and the state for the next frame.
 
         Raises:
             UserError: if the frame has another size than those before it.
@@ -118,6 +119,11 @@ class VISDetector(BaseModel):
         Raises:
             ValueError: if it is not.
         """
+        if self.state_type is object:
+            raise ValueError(
+                f'{type(self).__name__} must set state_type to the class that its init_state() '
+                'makes'
+            )
         if type(state) is not self.state_type:
             raise ValueError(
                 f'step: state must be a {self.state_type.__name__}, as init_state() of '

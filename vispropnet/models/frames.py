@@ -105,7 +105,10 @@ def split_frames(features: Any, metainfos: Sequence[Mapping[str, Any]]) -> list[
 def _only(features: Any, index: int, count: int) -> Any:
     if isinstance(features, Tensor):
         if len(features) != count:
-            raise ValueError(f'expected features of {count} frames, got {len(features)}')
+            raise ValueError(
+                f'expected features of {count} frames, got {len(features)} (a tensor of shape '
+                f'{tuple(features.shape)})'
+            )
         return features[index : index + 1]
     if isinstance(features, Mapping):
         return {name: _only(one, index, count) for name, one in features.items()}
