@@ -1,4 +1,5 @@
 import copy
+import warnings
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from torch import nn
 
 from vispropnet.benchmarks.frames import build_model, draw_clips, settle_model
 from vispropnet.config import load_config
+from vispropnet.engine import acceleration
 from vispropnet.engine.acceleration import (
     Acceleration,
     BFloat16OptimWrapper,
@@ -257,6 +259,19 @@ def test_mixed_precision_for_inference(trainee):
         prepare_for_inference(copy.deepcopy(model), 'fp16')
     with pytest.raises(UserError, match="amp must be 'bf16', 'fp16' or None, got 'half'"):
         prepare_for_inference(copy.deepcopy(model), 'half')
+
+
+def test_a_cpu_without_bf16_is_told(monkeypatch):
+    monkeypatch.setattr(acceleration, '_cpu_computes_in_bf16', lambda: False)
+    with pytest.warns(UserWarning, match='this CPU has no instructions for bf16'):
+        Acceleration(amp='bf16').check('cpu')
+    monkeypatch.setattr(acceleration, '_cpu_computes_in_bf16', lambda: True)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        Acceleration(amp='bf16').check('cpu')
+        Acceleration().check('cpu')
+    # setup.py allows older versions of torch: these are there since 2.4.
+    assert isinstance(torch.cpu._is_avx512_bf16_supported(), bool)
 
 
 def test_freed_memory_is_kept(run_python):
