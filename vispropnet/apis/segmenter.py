@@ -235,18 +235,34 @@ def segment_video(
         UserError: if the source cannot be read or an argument does not fit; frames before the fault
             have been given by then.
     """
-    frames = VideoSegmentation(
-        model, source, score_threshold, every, start, end, max_size, scale, batch
-    )
-    with contextlib.closing(frames):
-        yield from frames
+    opened = None
+    if isinstance(source, (str, os.PathLike, int)):
+        source = opened = open_source(source, every, start, end, max_size)
+    elif (every, start, end, max_size) != (1, None, None, None):
+        raise UserError('every, start, end and max_size are for files, folders and cameras.')
+    try:
+        with contextlib.closing(
+            VideoSegmentation(model, source, score_threshold, scale, batch)
+        ) as frames:
+            yield from frames
+    finally:
+        if opened is not None:
+            opened.close()
 
 
 class VideoSegmentation:
     """A video that is being segmented: an iterator over its frames that can be cut short.
 
-    The arguments are those of :func:`segment_video`. Memory does not grow with the length of the
-    video: it holds the frames that are read ahead, encoded at once and not yet answered.
+    Memory does not grow with the length of the video: it holds the frames that are read ahead,
+    encoded at once and not yet answered.
+
+    Args:
+        model: As in :func:`segment_video`.
+        source: What :func:`~vispropnet.datasets.frame_sources.open_source` opened, or arrays. It
+            is not closed.
+        score_threshold: As in :func:`segment_video`.
+        scale: As there.
+        batch: As there.
 
     Raises:
         UserError: as :func:`segment_video`.
@@ -255,30 +271,19 @@ class VideoSegmentation:
     def __init__(
         self,
         model: VISDetector,
-        source: str | os.PathLike | int | FrameSource | Iterable[np.ndarray],
+        source: FrameSource | Iterable[np.ndarray],
         score_threshold: float = 0.3,
-        every: int = 1,
-        start: int | str | None = None,
-        end: int | str | None = None,
-        max_size: int | None = None,
         scale: tuple[int, int] | None = None,
         batch: int | None = None,
     ) -> None:
         self._segmenter = VideoSegmenter(model, score_threshold, scale)
-        self._opened = None
-        if isinstance(source, (str, os.PathLike, int)):
-            frames = self._opened = open_source(source, every, start, end, max_size)
-        elif (every, start, end, max_size) != (1, None, None, None):
-            raise UserError('every, start, end and max_size are for files, folders and cameras.')
-        else:
-            frames = source
         # What a camera shows should be new.
-        camera = getattr(frames, 'kind', '') == 'camera'
+        camera = getattr(source, 'kind', '') == 'camera'
         self._batch = frames_at_once(
             1 if camera and batch is None else batch, self._segmenter.device
         )
         depth = 1 if camera else max(4, self._batch)
-        self._read = read_ahead(_prepared(frames, self._segmenter), depth)
+        self._read = read_ahead(_prepared(source, self._segmenter), depth)
         # Frames that are not yet answered, by number; and the last that was handed over.
         self._waiting: dict[int, SourceFrame] = {}
         self._done = -1
@@ -297,10 +302,8 @@ class VideoSegmentation:
         yield from self._answered(self._segmenter.finish())
 
     def close(self) -> None:
-        """Lets go of the source."""
+        """Ends the reading ahead."""
         self._frames.close()
-        if self._opened is not None:
-            self._opened.close()
 
     def _segment(self) -> Iterator[SegmentedFrame]:
         with contextlib.closing(self._read):

@@ -109,7 +109,7 @@ def _segment(
     batch: int | None,
 ) -> None:
     """Runs the video through the model and what is found into the outputs."""
-    frames = VideoSegmentation(model, source, score_threshold, scale=scale, batch=batch)
+    frames = VideoSegmentation(model, source, score_threshold, scale, batch)
     # A process without a terminal may have no standard error at all.
     bar = tqdm(
         total=source.length,

@@ -130,14 +130,19 @@ class _VideoStepper:
         return sample
 
 
-@LOOPS.register_module()
-class VideoValLoop(ValLoop):
-    """Validation of a model that goes through videos frame by frame.
+class _VideoLoop:
+    """What validation and test share; comes before mmengine's loop among the bases.
 
     Args:
+        runner: As in mmengine's loops.
+        dataloader: As there; it gives one frame at a time.
+        evaluator: As there.
+        fp16: As there.
         batch: Frames of a video that are encoded at once; None for 1 on a CPU, 4 on a GPU.
-        others: As mmengine's ``ValLoop``.
     """
+
+    # As in the names of hooks.
+    stage: str
 
     def __init__(
         self,
@@ -158,47 +163,23 @@ class VideoValLoop(ValLoop):
     @torch.no_grad()
     def run_iter(self, idx: int, data_batch: dict) -> None:
         """Takes one frame, and hands on those that are answered by now."""
-        self.runner.call_hook('before_val_iter', batch_idx=idx, data_batch=data_batch)
+        at = dict(batch_idx=idx, data_batch=data_batch)
+        self.runner.call_hook(f'before_{self.stage}_iter', **at)
         outputs = self.stepper(data_batch)
         if outputs:
             self.evaluator.process(data_samples=outputs, data_batch=data_batch)
-        self.runner.call_hook(
-            'after_val_iter', batch_idx=idx, data_batch=data_batch, outputs=outputs
-        )
+        self.runner.call_hook(f'after_{self.stage}_iter', outputs=outputs, **at)
 
 
 @LOOPS.register_module()
-class VideoTestLoop(TestLoop):
-    """Test of a model that goes through videos frame by frame.
+class VideoValLoop(_VideoLoop, ValLoop):
+    """Validation of a model that goes through videos frame by frame."""
 
-    Args:
-        batch: As in :class:`VideoValLoop`.
-        others: As mmengine's ``TestLoop``.
-    """
+    stage = 'val'
 
-    def __init__(
-        self,
-        runner: Any,
-        dataloader: Any,
-        evaluator: Any,
-        fp16: bool = False,
-        batch: int | None = None,
-    ) -> None:
-        super().__init__(runner, dataloader, evaluator, fp16)
-        self.batch = batch
 
-    def run(self) -> dict:
-        """Runs all videos of this rank, then evaluates those of all ranks."""
-        self.stepper = _VideoStepper(self.runner.model, self.fp16, self.batch)
-        return super().run()
+@LOOPS.register_module()
+class VideoTestLoop(_VideoLoop, TestLoop):
+    """Test of a model that goes through videos frame by frame."""
 
-    @torch.no_grad()
-    def run_iter(self, idx: int, data_batch: dict) -> None:
-        """Takes one frame, and hands on those that are answered by now."""
-        self.runner.call_hook('before_test_iter', batch_idx=idx, data_batch=data_batch)
-        outputs = self.stepper(data_batch)
-        if outputs:
-            self.evaluator.process(data_samples=outputs, data_batch=data_batch)
-        self.runner.call_hook(
-            'after_test_iter', batch_idx=idx, data_batch=data_batch, outputs=outputs
-        )
+    stage = 'test'
