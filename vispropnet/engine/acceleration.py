@@ -207,7 +207,7 @@ def _to_single(module: nn.Module, inputs: tuple, output: Any) -> Any:
 
 
 def _cpu_computes_in_bf16() -> bool:
-    """Whether the CPU has instructions for bf16; assumed of others than x86."""
+    """Tells whether the CPU has instructions for bf16; assumed of others than x86."""
     if platform.machine().lower() not in ('x86_64', 'amd64'):
         return True
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

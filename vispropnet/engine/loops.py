@@ -131,7 +131,7 @@ class _VideoStepper:
 
 
 class _VideoLoop:
-    """What validation and test share; comes before mmengine's loop among the bases.
+    """Parts shared by validation and test; comes before mmengine's loop among the bases.
 
     Args:
         runner: As in mmengine's loops.

@@ -43,7 +43,7 @@ class SupportedLevels(tuple):
 
 @dataclass(frozen=True)
 class SupportMemory:
-    """Features that are remembered of a video to support later frames.
+    """Features of earlier frames of a video, which support later ones.
 
     Args:
         frames: Per frame, oldest first, its levels (1, C, H, W).
@@ -54,7 +54,9 @@ class SupportMemory:
 
 @TASK_UTILS.register_module()
 class SupportWindow:
-    """Has the last frames of a video support the current one. In training the references do.
+    """Window of the last frames of a video, which support the current one.
+
+    In training the reference frames do.
 
     Args:
         num_frames: Frames, at most; the first frame of a video has none.

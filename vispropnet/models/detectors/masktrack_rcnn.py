@@ -22,7 +22,7 @@ from vispropnet.registry import MODELS, TASK_UTILS
 
 @dataclass(frozen=True)
 class MaskTrackRCNNState:
-    """What a MaskTrack R-CNN remembers of a video; never changed, each frame makes a new one.
+    """State of a video in a MaskTrack R-CNN; never changed, each frame makes a new one.
 
     Args:
         tracks: What association remembers.

@@ -21,7 +21,7 @@ from vispropnet.registry import MODELS
 
 @dataclass(frozen=True)
 class MMDetState:
-    """What mmdet's class remembers of a video.
+    """State of a video in mmdet's class.
 
     Args:
         tracker: mmdet's, for this video alone.

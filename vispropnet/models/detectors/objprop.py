@@ -21,7 +21,7 @@ from vispropnet.registry import MODELS, TASK_UTILS
 
 @dataclass(frozen=True)
 class ObjPropState(MaskTrackRCNNState):
-    """What an ObjProp remembers of a video.
+    """State of a video in an ObjProp.
 
     Args:
         propagation: What propagation remembers; None if tracks are not recovered.

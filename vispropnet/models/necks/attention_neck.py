@@ -15,7 +15,7 @@ from vispropnet.registry import MODELS
 
 @dataclass(frozen=True)
 class NeckMemory:
-    """What an attention neck remembers of a video.
+    """Memory of an attention neck in a video.
 
     Args:
         previous: Per level (1, C, H, W) features of the frame before; None before the first.

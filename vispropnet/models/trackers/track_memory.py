@@ -1,4 +1,4 @@
-"""What association remembers of a video."""
+"""Memory of association."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class TrackMemory:
-    """The latest of every track.
+    """Latest embedding, box and label of every track of a video.
 
     A memory is never changed; each frame makes a new one. A track's position in the tensors may
     change from frame to frame, its id never does.

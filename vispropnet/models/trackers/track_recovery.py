@@ -19,7 +19,7 @@ from vispropnet.registry import TASK_UTILS
 
 @dataclass(frozen=True)
 class HistoryFrame:
-    """What propagation needs of an earlier frame: its features and the objects it showed.
+    """Features of an earlier frame and the objects it showed, to propagate from.
 
     Args:
         features: (C, h, w) features of the propagation head.
@@ -38,7 +38,7 @@ class HistoryFrame:
 
 @dataclass(frozen=True)
 class PropagationMemory:
-    """What propagation remembers of a video; never changed, each frame makes a new one.
+    """Memory of propagation in a video; never changed, each frame makes a new one.
 
     Args:
         history: The last frames, oldest first.
