@@ -9,7 +9,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 
-from tests.ranks import join_two
+from tests.ranks import join_two, leave
 from vispropnet.errors import UserError
 from vispropnet.evaluation.result_file import read_results
 from vispropnet.evaluation.ytvis_metric import YouTubeVISMetric
@@ -208,7 +208,7 @@ def on_rank(rank, folder, sharing):
             seen.append([track['video_id'] for track in tracks])
     with open(f'{folder}/seen{rank}.json', 'w') as stream:
         json.dump(seen, stream)
-    torch.distributed.destroy_process_group()
+    leave()
 
 
 def test_two_ranks_with_unequal_shares(tmp_path):
