@@ -8,7 +8,7 @@ import torch
 
 from tests.models.delayed import BrightPixels
 from vispropnet.apis import VideoSegmenter, init_model, segment_video
-from vispropnet.apis.segmenter import VideoSegmentation
+from vispropnet.apis.segmentation import VideoSegmentation
 from vispropnet.errors import UserError
 
 OBJPROP = 'configs/objprop/objprop_r18_fpn_2e_moving-shapes.py'

@@ -12,9 +12,9 @@ from typing import Any
 _HOMES = {
     'init_model': 'models',
     'FrameInstances': 'segmenter',
-    'SegmentedFrame': 'segmenter',
+    'SegmentedFrame': 'segmentation',
     'VideoSegmenter': 'segmenter',
-    'segment_video': 'segmenter',
+    'segment_video': 'segmentation',
 }
 __all__ = list(_HOMES)
 

@@ -1,12 +1,10 @@
-"""Segmenting videos frame by frame, in constant memory."""
+"""Segmenting the frames of one video as they come, in constant memory."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,9 +12,7 @@ import torch
 from mmcv.transforms import Compose
 from mmengine.structures import InstanceData
 
-from vispropnet.datasets.frame_sources import FrameSource, SourceFrame, open_source
-from vispropnet.datasets.reading_ahead import read_ahead
-from vispropnet.engine.inference import VideoRun, frames_at_once
+from vispropnet.engine.inference import VideoRun
 from vispropnet.engine.quiet import quiet
 from vispropnet.errors import UserError
 from vispropnet.models.detectors import VISDetector
@@ -48,22 +44,6 @@ class FrameInstances:
 
     def __len__(self) -> int:
         return len(self.ids)
-
-
-class SegmentedFrame(NamedTuple):
-    """A frame with what was found in it.
-
-    Args:
-        image: (H, W, 3) uint8, BGR.
-        index: Position in the source, from 0.
-        name: File name, or number as text.
-        instances: What was found.
-    """
-
-    image: np.ndarray
-    index: int
-    name: str
-    instances: FrameInstances
 
 
 class VideoSegmenter:
@@ -200,178 +180,6 @@ class VideoSegmenter:
             masks=instances.masks[kept],
             propagated=table[:, 3].astype(bool),
         )
-
-
-def segment_video(
-    model: VISDetector,
-    source: str | os.PathLike | int | FrameSource | Iterable[np.ndarray],
-    score_threshold: float = 0.3,
-    every: int = 1,
-    start: int | str | None = None,
-    end: int | str | None = None,
-    max_size: int | None = None,
-    scale: tuple[int, int] | None = None,
-    batch: int | None = None,
-) -> Iterator[SegmentedFrame]:
-    """Segments a video, frame by frame; the next frames are read and prepared in the background.
-
-    Args:
-        model: What :func:`~vispropnet.apis.models.init_model` gave.
-        source: Video file, folder of frames, number of a camera, what
-            :func:`~vispropnet.datasets.frame_sources.open_source` opened, or (H, W, 3) uint8 BGR
-            arrays.
-        score_threshold: Instances that score less are left out.
-        every: Only every so many-th frame.
-        start: First frame, from 0, or seconds as ``'12.5s'``.
-        end: Frame behind the last, or seconds.
-        max_size: Longest side in pixels; larger frames are scaled down.
-        scale: As in :class:`VideoSegmenter`.
-        batch: Frames that are encoded at once; None for 1 on a CPU and for a camera, 4 on a GPU.
-
-    Yields:
-        The frames with what was found in them, in order.
-
-    Raises:
-        UserError: if the source cannot be read or an argument does not fit; frames before the fault
-            have been given by then.
-    """
-    opened = None
-    if isinstance(source, (str, os.PathLike, int)):
-        source = opened = open_source(source, every, start, end, max_size)
-    elif (every, start, end, max_size) != (1, None, None, None):
-        raise UserError('every, start, end and max_size are for files, folders and cameras.')
-    try:
-        with contextlib.closing(
-            VideoSegmentation(model, source, score_threshold, scale, batch)
-        ) as frames:
-            yield from frames
-    finally:
-        if opened is not None:
-            opened.close()
-
-
-class VideoSegmentation:
-    """A video that is being segmented: an iterator over its frames that can be cut short.
-
-    Memory does not grow with the length of the video: it holds the frames that are read ahead,
-    encoded at once and not yet answered.
-
-    Args:
-        model: As in :func:`segment_video`.
-        source: What :func:`~vispropnet.datasets.frame_sources.open_source` opened, or arrays. It
-            is not closed.
-        score_threshold: As in :func:`segment_video`.
-        scale: As there.
-        batch: As there.
-
-    Raises:
-        UserError: as :func:`segment_video`.
-    """
-
-    def __init__(
-        self,
-        model: VISDetector,
-        source: FrameSource | Iterable[np.ndarray],
-        score_threshold: float = 0.3,
-        scale: tuple[int, int] | None = None,
-        batch: int | None = None,
-    ) -> None:
-        self._segmenter = VideoSegmenter(model, score_threshold, scale)
-        # What a camera shows should be new.
-        camera = getattr(source, 'kind', '') == 'camera'
-        self._batch = frames_at_once(
-            1 if camera and batch is None else batch, self._segmenter.device
-        )
-        depth = 1 if camera else max(4, self._batch)
-        self._read = read_ahead(_prepared(source, self._segmenter), depth)
-        # Frames that are not yet answered, by number; and the last that was handed over.
-        self._waiting: dict[int, SourceFrame] = {}
-        self._done = -1
-        self._frames = self._segment()
-
-    def __iter__(self) -> Iterator[SegmentedFrame]:
-        return self._frames
-
-    def rest(self) -> Iterator[SegmentedFrame]:
-        """Ends the video before its end, also when an exception has ended the iteration.
-
-        Yields:
-            The frames that the model has taken and that were not yet handed over.
-        """
-        self._frames.close()
-        yield from self._answered(self._segmenter.finish())
-
-    def close(self) -> None:
-        """Ends the reading ahead."""
-        self._frames.close()
-
-    def _segment(self) -> Iterator[SegmentedFrame]:
-        with contextlib.closing(self._read):
-            try:
-                for some in _batches(self._read, self._batch):
-                    first = self._segmenter.num_frames
-                    self._waiting.update(enumerate((frame for frame, _ in some), first))
-                    yield from self._answered(
-                        self._segmenter.step_prepared([prepared for _, prepared in some])
-                    )
-                    del some
-            except UserError as error:
-                yield from self._before(error)
-                raise
-            yield from self._answered(self._segmenter.finish())
-
-    def _before(self, error: UserError) -> Iterator[SegmentedFrame]:
-        """The frames that the model has taken before an error, if that is not the model's own."""
-        try:
-            answers = self._segmenter.finish()
-        except UserError:
-            raise error from None
-        yield from self._answered(answers)
-
-    def _answered(self, answers: Iterable[tuple[int, FrameInstances]]) -> Iterator[SegmentedFrame]:
-        for number, found in answers:
-            if number <= self._done:
-                continue
-            frame = self._waiting.pop(number)
-            self._done = number
-            yield SegmentedFrame(frame.image, frame.index, frame.name, found)
-
-
-def _batches(
-    frames: Iterable[tuple[SourceFrame, dict]], count: int
-) -> Iterator[list[tuple[SourceFrame, dict]]]:
-    """Groups frames of one size, in order; the last group may be smaller.
-
-    What comes before an error of the frames is given first.
-    """
-    some: list[tuple[SourceFrame, dict]] = []
-    frames = iter(frames)
-    while True:
-        try:
-            one = next(frames, None)
-        except Exception:
-            if some:
-                yield some
-            raise
-        if some and (one is None or one[0].image.shape[:2] != some[0][0].image.shape[:2]):
-            yield some
-            some = []
-        if one is None:
-            return
-        some.append(one)
-        del one
-        if len(some) == count:
-            yield some
-            some = []
-
-
-def _prepared(
-    frames: Iterable[SourceFrame | np.ndarray], segmenter: VideoSegmenter
-) -> Iterator[tuple[SourceFrame, dict]]:
-    for index, frame in enumerate(frames):
-        if not isinstance(frame, SourceFrame):
-            frame = SourceFrame(frame, index, f'{index:08d}')
-        yield frame, segmenter.prepare(frame.image)
 
 
 def _bgr(frame: np.ndarray) -> np.ndarray:

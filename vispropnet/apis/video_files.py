@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from vispropnet.apis.segmenter import SegmentedFrame, VideoSegmentation
+from vispropnet.apis.segmentation import SegmentedFrame, VideoSegmentation
 from vispropnet.apis.video_outputs import MaskOutput, ResultOutput, VideoOutput
 from vispropnet.datasets.frame_sources import FrameSource
 from vispropnet.engine.processes import hold_interrupts
@@ -74,7 +74,7 @@ def segment_to_files(
         fps: Frames a second of the video; by default the source's.
         codec: As in :class:`~vispropnet.visualization.video_writer.VideoWriter`.
         batch: Frames that are encoded at once, as in
-            :func:`~vispropnet.apis.segmenter.segment_video`.
+            :func:`~vispropnet.apis.segmentation.segment_video`.
 
     Returns:
         What came of it, also when bad input or a full disk ended it early.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vispropnet.apis.segmenter import SegmentedFrame
+from vispropnet.apis.segmentation import SegmentedFrame
 from vispropnet.datasets.rle import RLE
 from vispropnet.errors import UserError
 from vispropnet.evaluation.result_file import check_folder, write_results
