@@ -8,6 +8,8 @@ roi_extractor = dict(roi_layer=dict(aligned=False, sampling_ratio=2))
 bbox_coder = dict(type='LegacyDeltaXYWHBBoxCoder')
 
 model = dict(
+    # The original drops a detection whose best track goes to a better one.
+    tracker=dict(on_conflict='drop'),
     detector=dict(
         rpn_head=dict(
             anchor_generator=dict(type='LegacyAnchorGenerator', center_offset=0.5),

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -6,7 +7,7 @@ import torch
 from vispropnet.models.trackers import (
     MatchingTracker,
     TrackMemory,
-    assign_one_to_one,
+    assign,
     matching_scores,
 )
 
@@ -65,20 +66,63 @@ def slow_assignment(matrix):
 def test_assignment_equals_walking_all_pairs_from_the_best(seed):
     torch.manual_seed(seed)
     matrix = torch.randn(int(torch.randint(1, 8, ())), int(torch.randint(1, 8, ())))
-    assert assign_one_to_one(matrix).tolist() == slow_assignment(matrix.tolist())
+    assert assign(matrix, 'next').tolist() == slow_assignment(matrix.tolist())
 
 
 def test_loser_takes_its_next_best_or_becomes_new():
     # Both want track 1; the second is surer of it. The first prefers track 2 over being new.
-    assert assign_one_to_one(torch.tensor([[0.0, 5, 1], [0, 6, 2]])).tolist() == [2, 1]
-    assert assign_one_to_one(torch.tensor([[2.0, 5, 1], [0, 6, 2]])).tolist() == [0, 1]
-    assert assign_one_to_one(torch.zeros(0, 3)).tolist() == []
+    wanted = torch.tensor([[0.0, 5, 1], [0, 6, 2]])
+    assert assign(wanted, 'next').tolist() == [2, 1]
+    assert assign(wanted, 'next', 0.9).tolist() == [2, 1]
+    assert assign(wanted, 'next', 1.1).tolist() == [0, 1]
+    assert assign(torch.tensor([[2.0, 5, 1], [0, 6, 2]]), 'next').tolist() == [0, 1]
+    # The margin is for losers alone: the second has its first choice.
+    assert assign(torch.tensor([[0.0, 5, 1], [5.5, 6, 2]]), 'next', 9).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize('on_conflict', ['new', 'drop', 'next', 'hungarian'])
+def test_without_conflict_all_rules_agree(on_conflict):
+    wanted = torch.tensor([[0.0, 1, 5], [3, 1, 2], [0, 4, 1]])
+    assert assign(wanted, on_conflict).tolist() == [2, 0, 1]
+    assert assign(torch.zeros(0, 3), on_conflict).tolist() == []
+    assert assign(torch.tensor([[0.5], [0.1]]), on_conflict).tolist() == [0, 0]
+
+
+def test_losers_are_new_or_dropped():
+    # Three want track 1, the third most; the fourth wants to be new, the fifth has track 2.
+    wanted = torch.tensor([[0.0, 5, 1], [0, 6, 2], [0, 7, 3], [9, 8, 0], [0, 1, 2]])
+    assert assign(wanted, 'new').tolist() == [0, 0, 1, 0, 2]
+    assert assign(wanted, 'drop').tolist() == [-1, -1, 1, 0, 2]
+    # Of equals the first.
+    assert assign(torch.tensor([[0.0, 5], [0, 5]]), 'drop').tolist() == [1, -1]
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_largest_sum_equals_trying_all(seed):
+    torch.manual_seed(seed)
+    rows, tracks = int(torch.randint(1, 5, ())), int(torch.randint(0, 4, ()))
+    matrix = torch.randn(rows, 1 + tracks, dtype=torch.float64)
+    best = max(
+        (
+            sum(matrix[row, column].item() for row, column in enumerate(columns))
+            for columns in itertools.product(range(1 + tracks), repeat=rows)
+            if all(columns.count(one) < 2 for one in range(1, 1 + tracks))
+        ),
+    )
+    found = assign(matrix, 'hungarian').tolist()
+    assert all(found.count(one) < 2 for one in range(1, 1 + tracks))
+    assert sum(matrix[row, column].item() for row, column in enumerate(found)) == pytest.approx(
+        best
+    )
+    # The score of a detection, which adds to all of its row, changes nothing.
+    assert assign(matrix + torch.randn(rows, 1), 'hungarian').tolist() == found
 
 
 def test_hopeless_detections_are_assigned_too():
     hopeless = float('-inf')
     scores = torch.tensor([[1.0, 3], [hopeless, hopeless], [float('nan')] * 2])
-    assert assign_one_to_one(scores).tolist() == [1, 0, 0]
+    for on_conflict in ('new', 'drop', 'next', 'hungarian'):
+        assert assign(scores, on_conflict).tolist() == [1, 0, 0]
 
 
 def step(tracker, state, boxes, labels, embeddings, scores=None):
@@ -182,3 +226,22 @@ def test_memory_is_bounded():
 def test_refuses_other_numbers_of_frames(value):
     with pytest.raises(ValueError, match='num_frames_retain must be a positive integer or None'):
         MatchingTracker(num_frames_retain=value)
+
+
+def test_dropped_detections_leave_no_trace():
+    tracker, memory = MatchingTracker(on_conflict='drop'), TrackMemory.empty()
+    near = [0, 0, 4, 4]
+    _, memory = step(tracker, memory, [near], [1], [[5, 0]])
+    ids, after = step(
+        tracker, memory, [near, near, [9, 9, 12, 12]], [1, 1, 2], [[0.1, 0], [5, 0], [-1, 3]]
+    )
+    assert ids.tolist() == [-1, 0, 1]
+    assert after.ids.tolist() == [0, 1] and after.next_id == 2
+    assert after.embeddings.tolist() == [[5, 0], [-1, 3]]
+
+
+def test_bad_rules_are_refused():
+    with pytest.raises(ValueError, match="on_conflict must be one of new, drop, .* got 'first'"):
+        MatchingTracker(on_conflict='first')
+    with pytest.raises(ValueError, match=r"conflict_margin is for on_conflict='next', got 0.5"):
+        MatchingTracker(conflict_margin=0.5)

@@ -1,6 +1,6 @@
 """Association of objects from frame to frame, and what is remembered between frames."""
 
-from vispropnet.models.trackers.association import assign_one_to_one, matching_scores
+from vispropnet.models.trackers.association import assign, matching_scores
 from vispropnet.models.trackers.matching_tracker import MatchingTracker
 from vispropnet.models.trackers.track_memory import TrackMemory
 from vispropnet.models.trackers.track_recovery import (
@@ -15,6 +15,6 @@ __all__ = [
     'PropagationMemory',
     'TrackMemory',
     'TrackRecovery',
-    'assign_one_to_one',
+    'assign',
     'matching_scores',
 ]

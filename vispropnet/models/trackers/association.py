@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from mmdet.structures.bbox import bbox_overlaps
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional
 
@@ -51,27 +52,73 @@ def matching_scores(
     return total + label_weight * functional.pad(same, (1, 0), value=1.0)
 
 
-def assign_one_to_one(scores: Tensor) -> Tensor:
+def assign(scores: Tensor, on_conflict: str = 'new', margin: float = 0.0) -> Tensor:
     """Gives each detection a track of its own, or none.
 
-    The best entry of the matrix is settled first, then the best of what is left, and so on. A track
-    is given once; a detection that lost it takes its next best or becomes new.
+    Several detections may score best with the same track. The one that scores most with it gets
+    it; ``on_conflict`` says what becomes of the others.
 
     Args:
         scores: (D, 1 + M), column 0 for "new".
+        on_conflict: ``'new'``: they become new tracks. ``'drop'``: they are dropped, as the code of
+            the authors of MaskTrack R-CNN does. ``'next'``: they take their next best track that is
+            left, if it scores better than "new" by a margin, or else become new. ``'hungarian'``:
+            no conflict arises, since the sum of the scores of all detections is made largest; the
+            scores of detections themselves play no part in that.
+        margin: For ``'next'``.
 
     Returns:
-        (D,) int64 on the CPU: column of each detection.
+        (D,) int64 on the CPU: column of each detection, -1 for one that is dropped.
     """
-    # One copy to the host; the loop runs over detections, at most 100 or so.
-    remaining = scores.detach().cpu().numpy().astype(np.float64)
-    # What is settled becomes -inf; a score of 0 (log: -inf) or NaN must not look like that.
-    remaining = np.nan_to_num(remaining, nan=-1e30, neginf=-1e30)
-    columns = np.zeros(len(remaining), dtype=np.int64)
-    for _ in range(len(remaining)):
+    # One copy to the host; the loops run over detections, at most 100 or so.
+    table = scores.detach().cpu().numpy().astype(np.float64)
+    # A score of 0 (log: -inf) or NaN is still a number that can be compared.
+    table = np.nan_to_num(table, nan=-1e30, neginf=-1e30)
+    if on_conflict == 'hungarian':
+        columns = _largest_sum(table)
+    elif on_conflict == 'next':
+        columns = _next_best(table, margin)
+    else:
+        columns = _first_choice(table, -1 if on_conflict == 'drop' else 0)
+    return torch.from_numpy(columns)
+
+
+def _first_choice(table: np.ndarray, otherwise: int) -> np.ndarray:
+    """Each detection's best column; ``otherwise`` where a better detection has it."""
+    wanted = table.argmax(axis=1)
+    # From the best detection on, the first that wants a track gets it.
+    order = np.argsort(-table.max(axis=1), kind='stable')
+    _, first = np.unique(wanted[order], return_index=True)
+    columns = np.full(len(table), otherwise, dtype=np.int64)
+    winners = order[first]
+    columns[winners] = wanted[winners]
+    columns[wanted == 0] = 0
+    return columns
+
+
+def _next_best(table: np.ndarray, margin: float) -> np.ndarray:
+    """Settles the best entry of the table, then the best of what is left, and so on."""
+    remaining = table.copy()
+    columns = np.zeros(len(table), dtype=np.int64)
+    wanted = table.argmax(axis=1)
+    for _ in range(len(table)):
         row, column = np.unravel_index(np.argmax(remaining), remaining.shape)
         columns[row] = column
         remaining[row] = -np.inf
         if column > 0:
             remaining[:, column] = -np.inf
-    return torch.from_numpy(columns)
+            # Those that lose it, and are not settled.
+            remaining[wanted == column, 0] += margin
+    return columns
+
+
+def _largest_sum(table: np.ndarray) -> np.ndarray:
+    """The assignment with the largest sum, in which any number may be new."""
+    count = len(table)
+    new = np.full((count, count), -1e30)
+    np.fill_diagonal(new, table[:, 0])
+    # What adds to all entries of a row, as the score of its detection, changes no assignment.
+    rows, chosen = linear_sum_assignment(np.hstack([table[:, 1:], new]), maximize=True)
+    columns = np.zeros(count, dtype=np.int64)
+    columns[rows] = np.where(chosen < table.shape[1] - 1, chosen + 1, 0)
+    return columns

@@ -8,9 +8,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from vispropnet.models.trackers.association import assign_one_to_one, matching_scores
+from vispropnet.models.trackers.association import assign, matching_scores
 from vispropnet.models.trackers.track_memory import TrackMemory
 from vispropnet.registry import TASK_UTILS
+
+ON_CONFLICT = ('new', 'drop', 'next', 'hungarian')
 
 
 @TASK_UTILS.register_module()
@@ -24,9 +26,14 @@ class MatchingTracker:
         num_frames_retain: A track that has not been seen for this many frames is forgotten, so that
             memory stays bounded however long the video is; None for never. No video of YouTube-VIS
             is that long by default.
+        on_conflict: What becomes of a detection whose best track goes to a better one, see
+            :func:`~vispropnet.models.trackers.association.assign`: ``'new'``, ``'drop'``,
+            ``'next'`` or ``'hungarian'``.
+        conflict_margin: For ``'next'``: how much better than "new" the next best track must score.
 
     Raises:
-        ValueError: if ``num_frames_retain`` is neither None nor a positive integer.
+        ValueError: if ``num_frames_retain`` is neither None nor a positive integer, for another
+            ``on_conflict``, or a margin that plays no part.
     """
 
     def __init__(
@@ -35,7 +42,18 @@ class MatchingTracker:
         iou_weight: float = 2.0,
         label_weight: float = 10.0,
         num_frames_retain: int | None = 300,
+        on_conflict: str = 'new',
+        conflict_margin: float = 0.0,
     ) -> None:
+        if on_conflict not in ON_CONFLICT:
+            raise ValueError(
+                f'tracker: on_conflict must be one of {", ".join(ON_CONFLICT)}, got {on_conflict!r}'
+            )
+        if conflict_margin and on_conflict != 'next':
+            raise ValueError(
+                f"tracker: conflict_margin is for on_conflict='next', got {conflict_margin!r} with "
+                f'on_conflict={on_conflict!r}'
+            )
         if num_frames_retain is not None and (
             isinstance(num_frames_retain, bool)
             or not isinstance(num_frames_retain, int)
@@ -49,6 +67,8 @@ class MatchingTracker:
         self.iou_weight = iou_weight
         self.label_weight = label_weight
         self.num_frames_retain = num_frames_retain
+        self.on_conflict = on_conflict
+        self.conflict_margin = conflict_margin
 
     def init_memory(self, device: torch.device | str = 'cpu') -> TrackMemory:
         """Makes the memory before the first frame of a video.
@@ -78,7 +98,8 @@ class MatchingTracker:
             match: Gives (D, 1 + M) matching logits of embeddings and the memory's embeddings.
 
         Returns:
-            (D,) int64 ids, all different, and the memory after this frame.
+            (D,) int64 ids, all different but for -1 of those that are dropped, and the memory after
+            this frame.
         """
         memory = self._forget(replace(memory, num_frames=memory.num_frames + 1))
         if len(boxes) == 0:
@@ -86,7 +107,7 @@ class MatchingTracker:
         if len(memory.ids) == 0:
             columns = torch.zeros(len(boxes), dtype=torch.long)
         else:
-            columns = assign_one_to_one(
+            columns = assign(
                 matching_scores(
                     match(embeddings, memory.embeddings),
                     scores,
@@ -97,8 +118,29 @@ class MatchingTracker:
                     self.score_weight,
                     self.iou_weight,
                     self.label_weight,
-                )
+                ),
+                self.on_conflict,
+                self.conflict_margin,
             )
+        kept = columns >= 0
+        if not kept.all():
+            ids, memory = self._take_in(
+                columns[kept], *_chosen(kept, embeddings, boxes, labels), memory
+            )
+            everything = ids.new_full((len(columns),), -1)
+            everything[kept.to(ids.device)] = ids
+            return everything, memory
+        return self._take_in(columns, embeddings, boxes, labels, memory)
+
+    def _take_in(
+        self,
+        columns: Tensor,
+        embeddings: Tensor,
+        boxes: Tensor,
+        labels: Tensor,
+        memory: TrackMemory,
+    ) -> tuple[Tensor, TrackMemory]:
+        """Gives the detections of a frame their ids, and remembers them."""
         new = columns == 0
         num_new, device = int(new.sum()), memory.ids.device
         rows = columns - 1
@@ -136,6 +178,10 @@ class MatchingTracker:
             labels=memory.labels[kept],
             last_seen=last_seen,
         )
+
+
+def _chosen(kept: Tensor, *tensors: Tensor) -> list[Tensor]:
+    return [one[kept.to(one.device)] for one in tensors]
 
 
 def _update(memory: Tensor, rows: Tensor, values: Tensor, length: int) -> Tensor:
