@@ -244,4 +244,6 @@ def test_bad_rules_are_refused():
     with pytest.raises(ValueError, match="on_conflict must be one of new, drop, .* got 'first'"):
         MatchingTracker(on_conflict='first')
     with pytest.raises(ValueError, match=r"conflict_margin is for on_conflict='next', got 0.5"):
-        MatchingTracker(conflict_margin=0.5)
+        MatchingTracker(on_conflict='new', conflict_margin=0.5)
+    with pytest.raises(ValueError, match="conflict_margin must be a number, got '1'"):
+        MatchingTracker(on_conflict='next', conflict_margin='1')

@@ -6,7 +6,7 @@ from mmengine.config import Config
 
 from tests.models.conftest import SIZE, frame_metainfo, frame_sample, step
 from vispropnet.models.frames import split_frames
-from vispropnet.registry import MODELS
+from vispropnet.registry import MODELS, TASK_UTILS
 
 BOXES = [[10, 10, 30, 30], [40, 20, 70, 50]]
 
@@ -373,3 +373,20 @@ def test_zoo_layout_loads_strictly_and_matches_alike(pytestconfig):
     embedded = model.track_head.embed_head(features)
     (expected,) = theirs.track_head.embed_head.extract_feat(features, [3])
     torch.testing.assert_close(embedded, expected)
+
+
+def test_dropped_detections_are_in_no_answer(eager_model):
+    """Two boxes alike match alike: the better one has the track, the other is dropped."""
+    eager_model.tracker = TASK_UTILS.build(dict(type='MatchingTracker', on_conflict='drop'))
+    detect, image = eager_model.detect, torch.randn(3, *SIZE)
+
+    def twice(*arguments):
+        found = detect(*arguments)
+        return found[torch.tensor([0, 0, 1])]
+
+    first, state = step(eager_model, image, frame_metainfo(), eager_model.init_state())
+    eager_model.detect = twice
+    second, state = step(eager_model, image, frame_metainfo(frame_id=1), state)
+    ids = second.ids.tolist()
+    assert len(ids) == len(set(ids)) == len(second.scores) == len(second.masks) <= 2
+    assert -1 not in ids and set(ids) <= set(state.tracks.ids.tolist())

@@ -142,7 +142,7 @@ class MaskTrackRCNN(TwoStageVISDetector):
         proposals = self.propose(self.attend(features, reference), frame.metainfo)
         detections = self.detect(features, proposals, frame.metainfo, support)
         detections.ids, tracks = self.associate(features, detections, state.tracks)
-        if self.tracker.on_conflict == 'drop':
+        if getattr(self.tracker, 'drops', False):
             detections = detections[detections.ids >= 0]
         state = replace(state, frame_size=size, tracks=tracks, neck=neck, support=supporting)
         instances, state = self.instances_of_frame(frame, detections, state, support)

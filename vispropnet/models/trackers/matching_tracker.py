@@ -49,6 +49,8 @@ class MatchingTracker:
             raise ValueError(
                 f'tracker: on_conflict must be one of {", ".join(ON_CONFLICT)}, got {on_conflict!r}'
             )
+        if isinstance(conflict_margin, bool) or not isinstance(conflict_margin, (int, float)):
+            raise ValueError(f'tracker: conflict_margin must be a number, got {conflict_margin!r}')
         if conflict_margin and on_conflict != 'next':
             raise ValueError(
                 f"tracker: conflict_margin is for on_conflict='next', got {conflict_margin!r} with "
@@ -69,6 +71,8 @@ class MatchingTracker:
         self.num_frames_retain = num_frames_retain
         self.on_conflict = on_conflict
         self.conflict_margin = conflict_margin
+        # Whether some detections get no id.
+        self.drops = on_conflict == 'drop'
 
     def init_memory(self, device: torch.device | str = 'cpu') -> TrackMemory:
         """Makes the memory before the first frame of a video.
