@@ -241,7 +241,7 @@ def test_dropped_detections_leave_no_trace():
 
 
 def test_bad_rules_are_refused():
-    with pytest.raises(ValueError, match="on_conflict must be one of new, drop, .* got 'first'"):
+    with pytest.raises(ValueError, match="on_conflict must be one of next, drop, .* got 'first'"):
         MatchingTracker(on_conflict='first')
     with pytest.raises(ValueError, match=r"conflict_margin is for on_conflict='next', got 0.5"):
         MatchingTracker(on_conflict='new', conflict_margin=0.5)

@@ -52,7 +52,7 @@ def matching_scores(
     return total + label_weight * functional.pad(same, (1, 0), value=1.0)
 
 
-def assign(scores: Tensor, on_conflict: str = 'new', margin: float = 0.0) -> Tensor:
+def assign(scores: Tensor, on_conflict: str, margin: float = 0.0) -> Tensor:
     """Gives each detection a track of its own, or none.
 
     Several detections may score best with the same track. The one that scores most with it gets
