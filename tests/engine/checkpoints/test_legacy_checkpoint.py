@@ -15,6 +15,7 @@ from vispropnet.engine.checkpoints.weights import load_weights
 from vispropnet.errors import UserError
 from vispropnet.models.necks import AttentionNeck
 from vispropnet.models.track_heads import matching_logits
+from vispropnet.models.trackers import MatchingTracker
 from vispropnet.registry import MODELS, TASK_UTILS
 
 OBJPROP = 'configs/objprop/objprop_r50_fpn_1x_ytvis2019_legacy.py'
@@ -395,7 +396,11 @@ def test_settings_of_the_published_runs(pytestconfig, name):
     assert config.load_from is None
 
 
-def test_frames_of_a_video_run(model, monkeypatch):
+@pytest.mark.parametrize(('on_conflict', 'detected'), [('next', (8, 3)), ('drop', (8, 2))])
+def test_frames_of_a_video_run(model, monkeypatch, on_conflict, detected):
+    """By the rule of the original, one of the three detections loses its track and is dropped."""
+    assert model.tracker.on_conflict == 'drop'
+    monkeypatch.setattr(model, 'tracker', MatchingTracker(on_conflict=on_conflict))
     metainfo = dict(
         img_shape=(64, 96),
         ori_shape=(64, 96),
@@ -408,7 +413,7 @@ def test_frames_of_a_video_run(model, monkeypatch):
         monkeypatch.setitem(model.detector.roi_head.test_cfg, 'max_per_img', detections)
         metainfo['frame_id'] = frame
         instances, state = step(model, torch.randn(3, 64, 96), metainfo, state)
-        assert (~instances.propagated).sum() == detections
+        assert (~instances.propagated).sum() == detected[frame]
         assert instances.masks.shape == (len(instances), 64, 96)
         assert len(instances.ids.unique()) == len(instances)
         assert torch.isfinite(instances.scores).all()
