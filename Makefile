@@ -31,7 +31,7 @@ demo: environment checkout ## segment generated videos; RETRAIN=1 trains the mod
 	@$(RUN) tools/demo.py $(if $(filter-out 0,$(RETRAIN)),--retrain) $(ARGS)
 
 test: environment checkout ## run the tests, without the slow ones unless ARGS="-m slow"
-	@$(RUN) -m pytest -m "not slow" $(ARGS)
+	@$(RUN) -m pytest -n 2 --dist loadgroup -m "not slow" $(ARGS)
 
 lint: environment checkout ## check style and formatting
 	@$(RUN) -m ruff check .

@@ -39,6 +39,11 @@ setup(
         'tensorboard>=2.14',
         'matplotlib>=3.8',
         'tqdm>=4.66',
+        'av>=12',
+        'jinja2>=3.1',
+        'ijson>=3.2',
     ],
-    extras_require={'dev': ['pytest>=8', 'ruff>=0.6']},
+    extras_require={
+        'dev': ['pytest>=8', 'pytest-xdist>=3.6', 'ruff>=0.6', 'mkdocs-material>=9.5'],
+    },
 )

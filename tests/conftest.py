@@ -1,5 +1,6 @@
 """Fixtures and marks for all tests."""
 
+import os
 import random
 import subprocess
 import sys
@@ -7,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
-import vispropnet  # noqa: F401  (first of all: test modules may import mmdet before it)
+# Before torch is imported, also in processes that tests start: several threads add up in another
+# order now and then, and workers of pytest-xdist that share the cores only slow each other down.
+os.environ['OMP_NUM_THREADS'] = '1'
+
+import vispropnet  # noqa: E402, F401  (first of all: test modules may import mmdet before it)
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -11,7 +11,6 @@ def join_two(rank, folder):
     """Makes this process one of two ranks, which meet in a folder."""
     if 'lo' in [name for _, name in socket.if_nameindex()]:
         os.environ['GLOO_SOCKET_IFNAME'] = 'lo'
-    torch.set_num_threads(1)
     torch.distributed.init_process_group(
         'gloo',
         init_method=f'file://{folder}/meeting',

@@ -11,7 +11,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from tests.apis.conftest import logged, quick
+from tests.apis.small_runs import logged, quick
 from tests.models.delayed import write_config
 from vispropnet.apis.running import check_num_classes, copy_in_the_background, train
 from vispropnet.apis.running import test as run_test
@@ -334,7 +334,7 @@ def run_tool(pytestconfig, *command, ranks=0):
         launcher += ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={ranks}']
         command = [*command[:2], '--launcher', 'pytorch', *command[2:]]
     root = pytestconfig.rootpath
-    env = dict(os.environ, PYTHONPATH=str(root), OMP_NUM_THREADS='1')
+    env = dict(os.environ, PYTHONPATH=str(root))
     return subprocess.run(
         [*launcher, *command],
         cwd=root,

@@ -7,12 +7,11 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
 import torch
 from mmengine.hooks import Hook
 
-from tests.apis.conftest import logged, quick
+from tests.apis.small_runs import logged, quick
 from vispropnet.apis.running import train
 from vispropnet.datasets.moving_shapes import write_moving_shapes
 from vispropnet.engine.checkpoints.resuming import find_resumable
@@ -40,15 +39,6 @@ class SignalAt(Hook):
 
     def before_val_iter(self, runner, batch_idx, data_batch=None):
         self._send('val', batch_idx)
-
-
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    """Several add up in another order now and then."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope='module')
@@ -349,5 +339,4 @@ def test_the_tool_says_where_the_state_is_and_goes_on(unbroken, shapes, root, tm
     assert '--resume goes on from there' in text and 'Traceback' not in text
     done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    ours, theirs = weights(tmp_path), weights(unbroken)
-    assert all(np.allclose(ours[name], theirs[name], atol=1e-5) for name in theirs)
+    assert_same_weights(tmp_path, unbroken)

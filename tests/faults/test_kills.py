@@ -13,7 +13,7 @@ import time
 import pytest
 import torch
 
-from tests.apis.conftest import quick
+from tests.apis.small_runs import quick
 from vispropnet.datasets.moving_shapes import write_moving_shapes
 
 SMALL = 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
@@ -35,7 +35,7 @@ def run(root, work_dir, data, epochs, kill=None):
         command(work_dir, data, epochs),
         cwd=root,
         # Several threads add up in another order now and then.
-        env=dict(os.environ, PYTHONPATH=str(root), OMP_NUM_THREADS='1'),
+        env=dict(os.environ, PYTHONPATH=str(root)),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from tests.apis.conftest import quick
+from tests.apis.small_runs import quick
 from vispropnet.datasets.moving_shapes import write_moving_shapes
 
 SMALL = 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
@@ -32,7 +32,7 @@ def start(root, ranks, tool, *arguments):
     return subprocess.Popen(
         command,
         cwd=root,
-        env=dict(os.environ, PYTHONPATH=str(root), OMP_NUM_THREADS='1'),
+        env=dict(os.environ, PYTHONPATH=str(root)),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -2,7 +2,7 @@ import pytest
 import torch
 from mmdet.structures.bbox import HorizontalBoxes
 
-from tests.models.conftest import SIZE, frame_sample
+from tests.models.small_models import SIZE, frame_sample
 from vispropnet.models.data_preprocessor import VISDataPreprocessor, holds_clips
 
 BOX = [2, 3, 12, 23]

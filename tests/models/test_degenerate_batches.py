@@ -8,7 +8,7 @@ from mmdet.structures.bbox import HorizontalBoxes
 from mmengine.config import Config
 from mmengine.structures import InstanceData
 
-from tests.models.conftest import SIZE, SMALL, SMALL_OBJPROP, frame_sample
+from tests.models.small_models import SIZE, SMALL, SMALL_OBJPROP, frame_sample
 from vispropnet.engine.acceleration import layers_in_bfloat16
 from vispropnet.registry import MODELS
 

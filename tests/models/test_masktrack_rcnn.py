@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from tests.models.conftest import SIZE, frame_metainfo, frame_sample, step
+from tests.models.small_models import SIZE, frame_metainfo, frame_sample, step
 from vispropnet.models.frames import split_frames
 from vispropnet.registry import MODELS, TASK_UTILS
 

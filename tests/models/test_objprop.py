@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.models.conftest import SIZE, frame_metainfo, step
+from tests.models.small_models import SIZE, frame_metainfo, step
 from tests.models.test_masktrack_rcnn import clips_of, run
 from vispropnet.errors import UserError
 from vispropnet.registry import MODELS

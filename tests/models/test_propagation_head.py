@@ -7,7 +7,7 @@ import torch
 from mmdet.structures.mask import BitmapMasks
 from torch.nn import functional
 
-from tests.models.conftest import SIZE, frame_sample
+from tests.models.small_models import SIZE, frame_sample
 from vispropnet.models.prop_heads import PropagationHead
 from vispropnet.models.prop_heads.boxes import box_maps
 from vispropnet.ops.affinity import affinity as dense_affinity

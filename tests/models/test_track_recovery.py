@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.structures import InstanceData
 
-from tests.models.conftest import frame_metainfo
+from tests.models.small_models import frame_metainfo
 from vispropnet.models.prop_heads import PropagationHead
 from vispropnet.models.trackers import HistoryFrame, PropagationMemory, TrackRecovery
 

@@ -15,7 +15,7 @@ QUICK += [f'{part}_dataloader.persistent_workers=False' for part in ('train', 'v
 
 def run_demo(pytestconfig, work_dir, *more):
     root = pytestconfig.rootpath
-    env = dict(os.environ, PYTHONPATH=str(root), OMP_NUM_THREADS='1')
+    env = dict(os.environ, PYTHONPATH=str(root))
     command = [sys.executable, 'tools/demo.py', '--work-dir', str(work_dir), *more, *QUICK]
     return subprocess.run(
         command, cwd=root, env=env, capture_output=True, text=True, check=False, timeout=300

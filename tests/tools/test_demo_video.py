@@ -182,7 +182,7 @@ def test_ctrl_c_leaves_what_was_done(checkpoint, tmp_path, tmp_path_factory, num
     process = subprocess.Popen(
         list(map(str, command)),
         cwd=ROOT,
-        env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -7,7 +7,7 @@ import torch
 from mmcv.ops import batched_nms
 from torch.nn import functional
 
-from tests.models.conftest import step
+from tests.models.small_models import step
 from vispropnet.config import load_config
 from vispropnet.engine.checkpoints.legacy import convert_file, convert_weights, other_conventions
 from vispropnet.engine.checkpoints.reading import read_checkpoint

@@ -1,0 +1,50 @@
+"""The small models, and frames for them."""
+
+import torch
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
+from mmengine.structures import InstanceData
+
+from vispropnet.models.frames import Frame
+
+SMALL = 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
+SMALL_OBJPROP = 'configs/objprop/objprop_r18_fpn_2e_moving-shapes.py'
+SIZE = (64, 96)
+
+
+def frame_sample(boxes=(), labels=(), ids=(), **metainfo):
+    """Ground truth of one frame; the masks fill the boxes."""
+    height, width = SIZE
+    instances = InstanceData()
+    instances.bboxes = torch.tensor(boxes, dtype=torch.float).reshape(-1, 4)
+    instances.labels = torch.tensor(labels, dtype=torch.long)
+    instances.instances_ids = torch.tensor(ids, dtype=torch.long)
+    masks = torch.zeros(len(boxes), height, width, dtype=torch.uint8)
+    for mask, box in zip(masks, boxes, strict=True):
+        left, top, right, bottom = (int(side) for side in box)
+        mask[top:bottom, left:right] = 1
+    instances.masks = BitmapMasks(masks.numpy(), height, width)
+    sample = DetDataSample(metainfo=frame_metainfo(**metainfo), gt_instances=instances)
+    sample.ignored_instances = InstanceData(bboxes=torch.zeros(0, 4))
+    return sample
+
+
+def frame_metainfo(**metainfo):
+    height, width = SIZE
+    return {
+        'img_shape': (height, width),
+        'ori_shape': (height, width),
+        'pad_shape': (height, width),
+        'batch_input_shape': (height, width),
+        'scale_factor': (1.0, 1.0),
+        'frame_id': 0,
+        **metainfo,
+    }
+
+
+def step(model, image, metainfo, state):
+    """Encodes a frame and steps through it, of a model that answers at once."""
+    frame = Frame(model.encode(image[None]), metainfo)
+    ((number, instances),), state = model.step(frame, state)
+    assert number == metainfo['frame_id']
+    return instances, state
