@@ -138,7 +138,7 @@ def step(tracker, state, boxes, labels, embeddings, scores=None):
 
 
 def test_ids_follow_embeddings_and_are_never_given_twice():
-    tracker, state = MatchingTracker(), TrackMemory.empty()
+    tracker, state = MatchingTracker(on_conflict='new'), TrackMemory.empty()
     near, far = [0, 0, 4, 4], [20, 20, 24, 24]
     ids, state = step(tracker, state, [near, far], [1, 1], [[5, 0], [0, 5]])
     assert ids.tolist() == [0, 1]
@@ -229,7 +229,7 @@ def test_refuses_other_numbers_of_frames(value):
 
 
 def test_dropped_detections_leave_no_trace():
-    tracker, memory = MatchingTracker(on_conflict='drop'), TrackMemory.empty()
+    tracker, memory = MatchingTracker(), TrackMemory.empty()
     near = [0, 0, 4, 4]
     _, memory = step(tracker, memory, [near], [1], [[5, 0]])
     ids, after = step(
@@ -241,7 +241,7 @@ def test_dropped_detections_leave_no_trace():
 
 
 def test_bad_rules_are_refused():
-    with pytest.raises(ValueError, match="on_conflict must be one of next, drop, .* got 'first'"):
+    with pytest.raises(ValueError, match="on_conflict must be one of drop, next, .* got 'first'"):
         MatchingTracker(on_conflict='first')
     with pytest.raises(ValueError, match=r"conflict_margin is for on_conflict='next', got 0.5"):
         MatchingTracker(on_conflict='new', conflict_margin=0.5)

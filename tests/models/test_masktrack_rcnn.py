@@ -6,7 +6,8 @@ from mmengine.config import Config
 
 from tests.models.small_models import SIZE, frame_metainfo, frame_sample, step
 from vispropnet.models.frames import split_frames
-from vispropnet.registry import MODELS, TASK_UTILS
+from vispropnet.models.trackers import MatchingTracker
+from vispropnet.registry import MODELS
 
 BOXES = [[10, 10, 30, 30], [40, 20, 70, 50]]
 
@@ -210,6 +211,7 @@ def eager_model(small_model):
 
 def test_step_gives_unique_ids_and_masks_of_the_original_size(eager_model):
     torch.manual_seed(0)
+    eager_model.tracker = MatchingTracker(on_conflict='next')  # every detection gets an id
     half = frame_metainfo(ori_shape=(32, 48), scale_factor=(2.0, 2.0))
     frames = run(eager_model, torch.randn(3, 3, *SIZE), [half] * 3)
     for instances in frames:
@@ -377,7 +379,7 @@ def test_zoo_layout_loads_strictly_and_matches_alike(pytestconfig):
 
 def test_dropped_detections_are_in_no_answer(eager_model):
     """Two boxes alike match alike: the better one has the track, the other is dropped."""
-    eager_model.tracker = TASK_UTILS.build(dict(type='MatchingTracker', on_conflict='drop'))
+    eager_model.tracker = MatchingTracker(on_conflict='drop')
     detect, image = eager_model.detect, torch.randn(3, *SIZE)
 
     def twice(*arguments):

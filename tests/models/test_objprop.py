@@ -125,7 +125,7 @@ def test_propagation_losses_are_means_over_the_references(build, variant, batch_
 
 
 def test_recovered_masks_come_after_the_detected(eager):
-    model = eager()
+    model = eager(**{'tracker.on_conflict': 'next'})  # every detection gets an id
     half = dict(ori_shape=(32, 48), scale_factor=(2.0, 2.0))
     found, state = run_missing(model, frames(4), half)
     assert not found[0].propagated.any()

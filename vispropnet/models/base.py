@@ -1,4 +1,4 @@
-"""What every video instance segmentation detector offers."""
+"""Contract of every video instance segmentation detector."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class VISDetector(BaseModel):
             clips: Ground truth: B clips of T samples each.
 
         Returns:
-            Named losses (names with ``loss`` are summed up) and other figures to log.
+            Named losses (names with ``loss`` are summed up) and other values to log.
 
         Raises:
             ValueError: if the model needs reference frames and the clips have none.

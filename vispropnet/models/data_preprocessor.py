@@ -49,7 +49,7 @@ class VISDataPreprocessor(DetDataPreprocessor):
 
 
 def holds_clips(batch: Any) -> bool:
-    """Tells a batch of clips from one of single frames.
+    """Distinguishes a batch of clips from one of single frames.
 
     Args:
         batch: ``inputs`` or ``data_samples`` as a data loader gives them.

@@ -257,7 +257,7 @@ def _at_least_single(tensor: Tensor) -> Tensor:
 
 
 def _has_fused_kernel(query: Tensor, key: Tensor, value: Tensor) -> bool:
-    """Whether attention runs without a P x Q tensor for these arguments."""
+    """Checks that attention runs without a P x Q tensor for these arguments."""
     if min(query.numel(), key.numel(), value.numel()) == 0:
         return False
     if query.device.type == 'cpu':

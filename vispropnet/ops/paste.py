@@ -94,7 +94,7 @@ def _spans(sides: Tensor, cells: int, limit: int, threshold: float) -> tuple[Ten
 def _places(
     sides: Tensor, spans: list[list[int]], axis: int, cells: int, extra: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Where the pixels of all windows lie between the cells of their masks.
+    """Positions of the pixels of all windows between the cells of their masks.
 
     Args:
         sides: (N, 2) low and high side of the boxes.

@@ -39,7 +39,7 @@ class MaskTrackRCNNState:
 
 @MODELS.register_module()
 class MaskTrackRCNN(TwoStageVISDetector):
-    """Mask R-CNN with a head that tells objects apart.
+    """Mask R-CNN with a head that identifies objects across frames.
 
     The stages (encode, attend, propose, detect, associate, segment) are methods that training and
     inference share.
@@ -171,7 +171,7 @@ class MaskTrackRCNN(TwoStageVISDetector):
     # Stages
 
     def attend(self, features: Features, reference: Features) -> Features:
-        """What the RPN sees: the features, attended by the neck if there is one.
+        """Features that the RPN sees: attended by the neck if there is one.
 
         Args:
             features: Per level (B, C, H, W).

@@ -291,6 +291,6 @@ def category_counts(head: nn.Module, name: str) -> dict[str, int]:
 
 
 def _is_plain(mask_head: nn.Module) -> bool:
-    """Tells whether masks are made from logits and boxes in the way that we know to shorten."""
+    """Checks that masks are made from logits and boxes in the way that we know to shorten."""
     method = '_predict_by_feat_single'
     return getattr(type(mask_head), method, None) is getattr(FCNMaskHead, method)

@@ -128,7 +128,7 @@ class AttentionNeck(BaseModule):
         return range(self.start_level, end)
 
     def correlation(self, current: Tensor, reference: Tensor, positions: Tensor) -> Tensor:
-        """Where some current positions of one level attend to, to be looked at.
+        """Attention of some current positions of one level, for analysis.
 
         Args:
             current: (B, C, H, W).

@@ -1,4 +1,4 @@
-"""How alike two positions of two frames are: the learnable part of the inter-frame affinity.
+"""Learnable part of the inter-frame affinity: the similarity of positions of two frames.
 
 An affinity is ``rᵀ W x`` of reference features r and current features x, see
 :mod:`vispropnet.ops.affinity`. The classes here hold W, of one kind or another, and give ``W x``.

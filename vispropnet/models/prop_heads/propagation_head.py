@@ -148,7 +148,7 @@ class PropagationHead(BaseModule):
         labels: Tensor,
         sigma: float | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Where objects of the reference frame are in the current one.
+        """Attention in the current frame to objects of the reference frame.
 
         Args:
             reference: (C, h', w') features.
@@ -187,7 +187,7 @@ class PropagationHead(BaseModule):
         labels: Tensor,
         sigma: float | None = None,
     ) -> Tensor:
-        """What some current positions take from each reference position, to be looked at.
+        """Share that some current positions take from each reference position, for analysis.
 
         Args:
             reference: (C, h', w') features.

@@ -15,7 +15,7 @@ from vispropnet.registry import MODELS
 
 @MODELS.register_module()
 class TrackHead(BaseModule):
-    """Tells objects apart by the features inside their boxes (MaskTrack R-CNN, section 4.2).
+    """Identifies objects by the features inside their boxes (MaskTrack R-CNN, section 4.2).
 
     Args:
         roi_extractor: Config of mmdet's RoI extractor.

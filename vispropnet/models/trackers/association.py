@@ -25,7 +25,7 @@ def matching_scores(
     iou_weight: float,
     label_weight: float,
 ) -> Tensor:
-    """How well each detection goes with each track.
+    """Scores of the match of each detection with each track.
 
     ``log softmax(logits) + score_weight · log(score) + iou_weight · IoU + label_weight · [same
     label]``, where "new" has IoU 0 and the label term 1.
