@@ -45,7 +45,7 @@ def parse_args() -> argparse.Namespace:
     # A config may follow --amp, as it could when the option took no value.
     arguments = [
         '--amp=fp16' if one == '--amp' and following not in ('bf16', 'fp16') else one
-        for one, following in zip(sys.argv[1:], [*sys.argv[2:], None], strict=True)
+        for one, following in zip(sys.argv[1:], [*sys.argv[2:], None], strict=False)
     ]
     return parser.parse_args(arguments)
 
