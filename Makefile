@@ -17,7 +17,7 @@ SUPPORTED = import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
 IMPORTS = import cv2, matplotlib, mmcv, mmengine, pycocotools.mask, scipy, torch, torchvision
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format clean environment checkout
+.PHONY: help setup demo test lint format docs clean environment checkout
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -41,8 +41,13 @@ format: environment checkout ## mend what of style and formatting can be mended
 	@$(RUN) -m ruff check --fix .
 	@$(RUN) -m ruff format .
 
+# Material tells of its successor at each build unless it is asked not to.
+docs: environment checkout ## build the pages of docs/ into site/, and check their links
+	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
+	@echo 'The pages are in site/: open site/index.html'
+
 clean: ## remove caches and build products; keeps environments, data and work_dirs
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf build dist site *.egg-info .pytest_cache .ruff_cache
 	find configs tests tools vispropnet -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment with the pinned packages. Its stamp is a copy of the pins, written last: an interrupted

@@ -7,7 +7,7 @@ data_root = 'data/youtube_vis_2019/'
 hint = (
     'YouTube-VIS 2019 has to be downloaded by hand, after registration, from '
     'https://youtube-vos.org/dataset/vis/; unpack it into data/youtube_vis_2019 or set data_root '
-    '(README, "Train on YouTube-VIS").'
+    '(docs/data.md, "YouTube-VIS").'
 )
 
 train_dataloader = dict(

@@ -7,7 +7,7 @@ data_root = 'data/youtube_vis_2021/'
 hint = (
     'YouTube-VIS 2021 has to be downloaded by hand, after registration, from '
     'https://youtube-vos.org/dataset/vis/; unpack it into data/youtube_vis_2021 or set data_root '
-    '(README, "Train on YouTube-VIS").'
+    '(docs/data.md, "YouTube-VIS").'
 )
 
 train_dataloader = dict(
