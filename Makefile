@@ -17,10 +17,10 @@ SUPPORTED = import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
 IMPORTS = import cv2, matplotlib, mmcv, mmengine, pycocotools.mask, scipy, torch, torchvision
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format docs clean environment checkout
+.PHONY: help setup demo test test-all lint format docs clean environment checkout
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo '  Variables: VENV=.venv (the environment), PYTHON=python3 (makes it), ARGS="..." (demo, test).'
 
 setup: TAKE_OVER = yes
@@ -30,8 +30,13 @@ setup: environment checkout ## install everything into $(VENV), and this checkou
 demo: environment checkout ## segment generated videos; RETRAIN=1 trains the model anew first
 	@$(RUN) tools/demo.py $(if $(filter-out 0,$(RETRAIN)),--retrain) $(ARGS)
 
+# Two workers; a file's tests, or those of a group, go to one of them.
+PYTEST = $(RUN) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 test: environment checkout ## run the tests, without the slow ones unless ARGS="-m slow"
-	@$(RUN) -m pytest -n 2 --dist loadgroup -m "not slow" $(ARGS)
+	@$(PYTEST) -m "not slow" $(ARGS)
+
+test-all: environment checkout ## run all tests, the slow ones too
+	@$(PYTEST) $(ARGS)
 
 lint: environment checkout ## check style and formatting
 	@$(RUN) -m ruff check .

@@ -17,7 +17,16 @@ import vispropnet  # noqa: E402, F401  (first of all: test modules may import mm
 ROOT = Path(__file__).resolve().parent.parent
 
 
+# Their files start processes and take longest: first, so that none is left for the end.
+LONG = ('faults', 'engine', 'apis', 'tools')
+
+
 def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.relative_to(ROOT).parts[1] not in LONG)
+    for item in items:
+        # A file stays on one worker of pytest-xdist, so that its fixtures are made once.
+        if not item.get_closest_marker('xdist_group'):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     marked = [item for item in items if item.get_closest_marker('gpu')]
     if not marked:
         return
