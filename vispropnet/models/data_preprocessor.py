@@ -18,6 +18,11 @@ class VISDataPreprocessor(DetDataPreprocessor):
     The arguments are those of mmdet's ``DetDataPreprocessor``.
     """
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # mmengine turns BGR into RGB by an index, which is copied to a GPU and waited for.
+        self._turns_channels, self._channel_conversion = self._channel_conversion, False
+
     def forward(self, data: dict, training: bool = False) -> dict:
         """Normalises and pads a batch.
 
@@ -33,18 +38,26 @@ class VISDataPreprocessor(DetDataPreprocessor):
             ``pad_shape`` and ``batch_input_shape`` added.
         """
         if not holds_clips(data['inputs']):
-            return super().forward(data, training)
+            return super().forward(self._turned(data), training)
         num_frames = len(data['inputs'])
         samples = [sample for clip in zip(*data['data_samples'], strict=True) for sample in clip]
         if training:
             # Here, where ground truth is still on the CPU, nobody has to wait for a GPU.
             samples = [_with_area(sample) for sample in samples]
         images = [image for clip in zip(*data['inputs'], strict=True) for image in clip]
-        data = super().forward(dict(inputs=images, data_samples=samples), training)
+        data = self._turned(dict(inputs=images, data_samples=samples))
+        data = super().forward(data, training)
         samples = data['data_samples']
         data['data_samples'] = [
             samples[start : start + num_frames] for start in range(0, len(samples), num_frames)
         ]
+        return data
+
+    def _turned(self, data: dict) -> dict:
+        """Moves a batch to the device and turns BGR into RGB, or RGB into BGR, if so configured."""
+        data = self.cast_data(data)
+        if self._turns_channels:
+            data = {**data, 'inputs': [image.flip(0) for image in data['inputs']]}
         return data
 
 

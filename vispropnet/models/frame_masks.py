@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vispropnet.models.prop_heads.boxes import mask_boxes
-from vispropnet.ops.mask_rle import RLE, encode_windows
+from vispropnet.ops.mask_rle import RLE, bits_on_host, encode_windows
 from vispropnet.ops.paste import Window, paste
 
 
@@ -153,10 +153,12 @@ class FrameMasks:
     def to_tensor(self) -> Tensor:
         """Draws the masks at the frame's size: (N, H, W) bool, on the CPU."""
         drawn = torch.zeros(self.shape, dtype=torch.bool)
-        for full, window in zip(drawn, self.windows(), strict=True):
+        windows = self.windows()
+        for full, window, bits in zip(drawn, windows, bits_on_host(windows), strict=True):
             rows = slice(window.top, window.top + window.height)
             columns = slice(window.left, window.left + window.width)
-            full[rows, columns] = window.bits[:, :-1].t()
+            bits = torch.from_numpy(bits).view(window.width, window.height + 1)
+            full[rows, columns] = bits[:, :-1].t()
         return drawn
 
     def numpy(self) -> np.ndarray:

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
 from vispropnet.errors import UserError
+from vispropnet.ops.transfer import to_device
 
 # Instances of frames, each with its frame's number.
 Answers = list[tuple[int, InstanceData]]
@@ -113,3 +115,17 @@ def _only(features: Any, index: int, count: int) -> Any:
     if isinstance(features, Mapping):
         return {name: _only(one, index, count) for name, one in features.items()}
     return tuple(_only(one, index, count) for one in features)
+
+
+def box_scale(metainfo: Mapping[str, Any], boxes: Tensor) -> Tensor:
+    """Factors from pixels of the original frame to those of the network's input.
+
+    Args:
+        metainfo: ``scale_factor`` of the frame, (x, y).
+        boxes: Boxes to be scaled, for their type and device.
+
+    Returns:
+        (4,) for x1, y1, x2, y2.
+    """
+    scale = torch.tensor(metainfo['scale_factor'], dtype=boxes.dtype).repeat(2)
+    return to_device(scale, boxes.device)

@@ -30,7 +30,7 @@ def encode_windows(windows: Sequence[Window], size: tuple[int, int]) -> list[RLE
     if not windows:
         return []
     height, width = int(size[0]), int(size[1])
-    starts, ends, masks = _runs(_on_host(windows), windows, height)
+    starts, ends, masks = _runs(bits_on_host(windows), windows, height)
     counts, first = _counts(starts, ends, masks, len(windows), height * width)
     return [{'size': [height, width], 'counts': text} for text in compress_counts(counts, first)]
 
@@ -70,8 +70,10 @@ def compress_counts(counts: np.ndarray, first: np.ndarray) -> list[str]:
     return [text[begin:end] for begin, end in zip(borders, borders[1:], strict=False)]
 
 
-def _on_host(windows: Sequence[Window]) -> list[np.ndarray]:
+def bits_on_host(windows: Sequence[Window]) -> list[np.ndarray]:
     """The bits of each window (P,) bool."""
+    if not windows:
+        return []
     bits = [window.bits.reshape(-1) for window in windows]
     if bits[0].device.type != 'cpu':
         # One copy for all.

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vispropnet.ops.transfer import to_device
+
 
 @dataclass(frozen=True)
 class Window:
@@ -118,7 +120,7 @@ def _places(
     inside = torch.ones(total, dtype=torch.bool)
     if extra:
         inside[ends - 1] = False
-    mask, pixel, inside = (one.to(device) for one in (mask, pixel, inside))
+    mask, pixel, inside = (to_device(one, device) for one in (mask, pixel, inside))
     low, high = sides[mask].unbind(dim=1)
     # In the order of operations of mmdet and grid_sample, so that rounding is the same.
     grid = (pixel.float() + 0.5 - low) / (high - low) * 2 - 1

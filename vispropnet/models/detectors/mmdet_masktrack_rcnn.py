@@ -129,6 +129,8 @@ class MMDetMaskTrackRCNN(VISDetector):
 def _best_of_each_id(instances: InstanceData) -> InstanceData:
     """Keeps the best scored instance of each id, in the given order."""
     by_score = instances.scores.argsort(descending=True, stable=True)
+    # mmdet's tracker makes those of a video's first frame on the CPU.
+    instances.instances_id = instances.instances_id.to(by_score.device)
     ids = instances.instances_id[by_score]
     # An instance goes when a better scored one, a column to the left of the diagonal, has its id.
     beaten = (ids[:, None] == ids[None, :]).tril(diagonal=-1).any(dim=1)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from vispropnet.models.base import VISDetector
 from vispropnet.models.frame_masks import FrameMasks
+from vispropnet.models.frames import box_scale
 from vispropnet.models.support import SupportedLevels, check_support, parts_with_support
 from vispropnet.registry import MODELS, TASK_UTILS
 
@@ -226,8 +227,7 @@ class TwoStageVISDetector(VISDetector):
             instances.masks = FrameMasks.dense(instances.masks.bool())
             return instances
         instances = detections.new()
-        scale = detections.bboxes.new_tensor(metainfo['scale_factor']).repeat(2)
-        instances.bboxes = detections.bboxes / scale
+        instances.bboxes = detections.bboxes / box_scale(metainfo, detections.bboxes)
         if len(detections) == 0:
             instances.masks = FrameMasks(size)
             return instances

@@ -20,6 +20,7 @@ from torch.nn import functional
 from vispropnet.models.prop_heads.boxes import box_maps
 from vispropnet.ops.affinity import affinity as affinity_matrix
 from vispropnet.ops.affinity import carry, gaussian_factors
+from vispropnet.ops.transfer import to_device
 from vispropnet.registry import MODELS
 
 
@@ -271,6 +272,10 @@ class PropagationHead(BaseModule):
         ):
             current, reference = key_features[image], ref_features[image]
             known, found = ref.gt_instances, key.gt_instances
+            masks = torch.from_numpy(found.masks[position.numpy()].masks)
+            present, position, masks = (
+                to_device(one, current.device) for one in (present, position, masks)
+            )
             size = key.metainfo['batch_input_shape']
             foreground, background = self.attention(
                 reference, current, known.bboxes, known.labels, self.train_sigma
@@ -282,9 +287,7 @@ class PropagationHead(BaseModule):
             attention.append(self.attend(foreground, background)[present])
             images.append(torch.full_like(present, image))
             labels.append(known.labels[present])
-            mask_targets.append(
-                found.masks[position.numpy()].to_tensor(torch.float, current.device)
-            )
+            mask_targets.append(masks.float())
         # All images at once, so that normalisation in the mask branch sees the whole batch.
         masks = self.segment(
             key_features[torch.cat(images)], torch.cat(attention), torch.cat(labels)

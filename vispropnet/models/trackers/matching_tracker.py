@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vispropnet.models.trackers.association import assign, matching_scores
 from vispropnet.models.trackers.track_memory import TrackMemory
+from vispropnet.ops.transfer import to_device
 from vispropnet.registry import TASK_UTILS
 
 ON_CONFLICT = ('drop', 'next', 'new', 'hungarian')
@@ -127,13 +128,14 @@ class MatchingTracker:
                 self.on_conflict,
                 self.conflict_margin,
             )
-        kept = columns >= 0
-        if not kept.all():
+        kept = (columns >= 0).nonzero().flatten()
+        if len(kept) < len(columns):
+            there = to_device(kept, embeddings.device)
             ids, memory = self._take_in(
-                columns[kept], *_chosen(kept, embeddings, boxes, labels), memory
+                columns[kept], embeddings[there], boxes[there], labels[there], memory
             )
             everything = ids.new_full((len(columns),), -1)
-            everything[kept.to(ids.device)] = ids
+            everything[there] = ids
             return everything, memory
         return self._take_in(columns, embeddings, boxes, labels, memory)
 
@@ -152,7 +154,7 @@ class MatchingTracker:
         rows[new] = len(memory.ids) + torch.arange(num_new)
         last_seen = torch.cat([memory.last_seen, memory.last_seen.new_zeros(num_new)])
         last_seen[rows] = memory.num_frames
-        rows = rows.to(device)
+        rows = to_device(rows, device)
         new_ids = torch.arange(memory.next_id, memory.next_id + num_new, device=device)
         ids = torch.cat([memory.ids, new_ids])
         memory = replace(
@@ -174,7 +176,7 @@ class MatchingTracker:
         kept = (unseen < self.num_frames_retain).nonzero().flatten()
         if len(kept) == len(unseen):
             return memory
-        last_seen, kept = memory.last_seen[kept], kept.to(memory.ids.device)
+        last_seen, kept = memory.last_seen[kept], to_device(kept, memory.ids.device)
         return replace(
             memory,
             ids=memory.ids[kept],
@@ -183,10 +185,6 @@ class MatchingTracker:
             labels=memory.labels[kept],
             last_seen=last_seen,
         )
-
-
-def _chosen(kept: Tensor, *tensors: Tensor) -> list[Tensor]:
-    return [one[kept.to(one.device)] for one in tensors]
 
 
 def _update(memory: Tensor, rows: Tensor, values: Tensor, length: int) -> Tensor:

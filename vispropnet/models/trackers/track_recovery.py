@@ -12,8 +12,10 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.nn import functional
 
+from vispropnet.models.frames import box_scale
 from vispropnet.models.prop_heads.boxes import mask_boxes
 from vispropnet.models.prop_heads.propagation_head import PropagationHead
+from vispropnet.ops.transfer import to_device
 from vispropnet.registry import TASK_UTILS
 
 
@@ -161,14 +163,13 @@ class TrackRecovery:
         ids, labels, scores, known_ids = host.split([len(part) for part in parts])
         ids, labels, scores = ids.long(), labels.long(), scores.float()
         missing = self.find_missing(memory.history, ids, known_ids.long())
-        recovered = self._segment(features, missing, memory.history, metainfo, head)
+        recovered, values = self._segment(features, missing, memory.history, metainfo, head)
         boxes = detections.bboxes.float()
         if self.remember_recovered and len(recovered):
-            scale = boxes.new_tensor(metainfo['scale_factor']).repeat(2)
-            boxes = torch.cat([boxes, recovered.bboxes * scale])
-            ids = torch.cat([ids, recovered.ids.cpu()])
-            labels = torch.cat([labels, recovered.labels.cpu()])
-            scores = torch.cat([scores, recovered.scores.cpu()])
+            boxes = torch.cat([boxes, recovered.bboxes * box_scale(metainfo, boxes)])
+            ids, labels, scores = (
+                torch.cat(pair) for pair in zip((ids, labels, scores), values, strict=True)
+            )
         frame = HistoryFrame(features, boxes, ids, labels, scores)
         history = (*memory.history, frame)[-self.history_length :]
         return recovered, PropagationMemory(history)
@@ -230,8 +231,10 @@ class TrackRecovery:
         # By track: then a batch adds to neighbouring rows only, in the same order each time.
         order = tracks.argsort(stable=True)
         tracks, labels = tracks[order], labels[order]
-        attention = attention[order.to(attention.device)]
-        counts = torch.bincount(tracks, minlength=len(missing.ids)).to(attention)[:, None, None]
+        device = attention.device
+        attention = attention[to_device(order, device)]
+        counts = torch.bincount(tracks, minlength=len(missing.ids)).to(attention.dtype)
+        counts = to_device(counts, device)[:, None, None]
         if self.fusion == 'attention':
             attention = _sums(attention, tracks, len(missing.ids)) / counts
             tracks, labels = torch.arange(len(missing.ids)), torch.tensor(missing.labels)
@@ -242,7 +245,7 @@ class TrackRecovery:
         for some, which, label in zip(
             attention.split(at_once), tracks.split(at_once), labels.split(at_once), strict=True
         ):
-            logits = head.segment(features[None], some, label.to(features.device))
+            logits = head.segment(features[None], some, to_device(label, device))
             first, count = int(which[0]), int(which[-1] - which[0]) + 1
             total[first : first + count] += _sums(logits.float().sigmoid(), which - first, count)
         return total.div_(counts)
@@ -273,8 +276,8 @@ class TrackRecovery:
             arrived = head.attention(
                 frame.features,
                 features,
-                frame.boxes[rows.to(frame.boxes.device)],
-                labels[-1].to(features.device),
+                frame.boxes[to_device(rows, frame.boxes.device)],
+                to_device(labels[-1], features.device),
                 head.test_sigma,
             )
             attention.append(head.attend(*arrived))
@@ -287,10 +290,12 @@ class TrackRecovery:
         history: tuple[HistoryFrame, ...],
         metainfo: Mapping[str, Any],
         head: PropagationHead,
-    ) -> InstanceData:
+    ) -> tuple[InstanceData, tuple[Tensor, Tensor, Tensor]]:
+        """Recovered instances, and their ids, labels and scores on the CPU."""
         height, width = (int(side) for side in metainfo['ori_shape'][:2])
         if not missing.ids:
-            return _no_instances(height, width, features.device)
+            none = torch.zeros(0, dtype=torch.long)
+            return _no_instances(height, width, features.device), (none, none, torch.zeros(0))
         masks = self.probabilities(features, missing, history, head)
         inner = [int(side) for side in metainfo['img_shape'][:2]]
         masks = masks[:, : inner[0], : inner[1]]
@@ -299,17 +304,19 @@ class TrackRecovery:
             masks = torch.cat([self._resized(one, (height, width)) for one in masks])
         else:
             masks = masks > self.mask_threshold
-        kept = (masks.sum(dim=(1, 2)) >= max(self.min_area, 1)).nonzero().flatten()
-        masks = masks[kept]
-        values = torch.tensor([missing.ids, missing.labels, missing.scores], dtype=torch.float64)
-        values = values.to(features.device)[:, kept]
-        return InstanceData(
-            ids=values[0].long(),
-            labels=values[1].long(),
-            scores=values[2].float(),
-            bboxes=mask_boxes(masks),
-            masks=masks,
+        # The one wait for a GPU.
+        kept = (masks.sum(dim=(1, 2)) >= max(self.min_area, 1)).cpu().nonzero().flatten()
+        masks = masks[to_device(kept, masks.device)]
+        values = (
+            torch.tensor(missing.ids)[kept],
+            torch.tensor(missing.labels)[kept],
+            torch.tensor(missing.scores)[kept],
         )
+        ids, labels, scores = (to_device(value, features.device) for value in values)
+        recovered = InstanceData(
+            ids=ids, labels=labels, scores=scores, bboxes=mask_boxes(masks), masks=masks
+        )
+        return recovered, values
 
     def _resized(self, mask: Tensor, size: tuple[int, int]) -> Tensor:
         resized = functional.interpolate(
@@ -320,7 +327,7 @@ class TrackRecovery:
 
 def _sums(values: Tensor, rows: Tensor, count: int) -> Tensor:
     """Sums values (E, ...) into rows (E,): (count, ...), with the same bits each time on a GPU."""
-    weights = functional.one_hot(rows, count).to(values)
+    weights = to_device(functional.one_hot(rows, count).to(values.dtype), values.device)
     return (weights.t() @ values.flatten(1)).view(count, *values.shape[1:])
 
 
