@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 
 _SHUTTER_MOMENTS = 5  # Exposures that make up a blurred frame.
 _WALL_SHARPNESS = 0.96  # Below 1: the turn at a wall is rounded.
-
-
-class Path(Protocol):
-    """Where a body's centre is."""
-
-    def position(self, times: np.ndarray) -> np.ndarray:
-        """Gives the centre, shape (..., 2), at times of shape (...)."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +79,7 @@ class Body:
 
     category: int | None
     outline: np.ndarray
-    path: Path
+    path: LinearPath | BouncingPath
     texture: np.ndarray
     texel: float
     angle: float = 0.0

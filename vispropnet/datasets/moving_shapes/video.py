@@ -60,10 +60,8 @@ def _streams(
     key = [spec.seed, list(PRESETS).index(spec.preset), SPLITS.index(split), index]
     # The layout stays, so that no category is dropped more often than others.
     return {
-        'layout': np.random.default_rng([*key, 0, 0]),
-        'motion': np.random.default_rng([*key, 1, attempt]),
-        'looks': np.random.default_rng([*key, 2, attempt]),
-        'camera': np.random.default_rng([*key, 3, attempt]),
+        name: np.random.default_rng([*key, number, attempt if number else 0])
+        for number, name in enumerate(('layout', 'motion', 'looks', 'camera'))
     }
 
 
