@@ -30,11 +30,7 @@ def average_precisions(matches: Matches, weights: np.ndarray, bin_index: int = 0
     Returns:
         (B, K, T) float64 for K categories and T thresholds; NaN where a category has no object.
     """
-
-    def of_category(curves: _Curves, block: np.ndarray) -> np.ndarray:
-        return curves.average_precisions(block)
-
-    return _by_category(matches, weights, bin_index, of_category)
+    return _by_category(matches, weights, bin_index, _Curves.average_precisions)
 
 
 def recalls(
@@ -51,11 +47,9 @@ def recalls(
     Returns:
         (B, K, T) float64; NaN where a category has no object.
     """
-
-    def of_category(curves: _Curves, block: np.ndarray) -> np.ndarray:
-        return curves.recalls(block, limit)
-
-    return _by_category(matches, weights, bin_index, of_category)
+    return _by_category(
+        matches, weights, bin_index, lambda curves, block: curves.recalls(block, limit)
+    )
 
 
 def _by_category(
@@ -76,25 +70,16 @@ def _by_category(
 
 
 class _Curves:
-    """Tracks of one category by falling score, D of them, and how many objects each video has.
-
-    Args:
-        matches: The matches.
-        bin_index: The bin.
-        category: Position of the category.
-    """
+    """Tracks of one category by falling score, D of them, and how many objects each video has."""
 
     def __init__(self, matches: Matches, bin_index: int, category: int) -> None:
         tracks, truth = matches.tracks, matches.tracks.truth
         members = matches.order[tracks.category[matches.order] == category]
+        true, false = matches.true[bin_index], matches.false[bin_index]
         # The others neither find anything nor count as false.
-        members = members[
-            (matches.true[bin_index] | matches.false[bin_index])[:, members].any(axis=0)
-        ]
-        self.video = tracks.video[members]
-        self.rank = matches.rank[members]
-        self.true = matches.true[bin_index][:, members]
-        self.false = matches.false[bin_index][:, members]
+        members = members[(true | false)[:, members].any(axis=0)]
+        self.video, self.rank = tracks.video[members], matches.rank[members]
+        self.true, self.false = true[:, members], false[:, members]
         own = matches.counted[bin_index] & (truth.category == category)
         self.objects = np.bincount(truth.video[own], minlength=len(truth.videos))
 

@@ -106,25 +106,20 @@ def write_results(
         ValueError: if a track holds what JSON cannot (bytes, arrays, NaN).
     """
     with contextlib.ExitStack() as stack:
-        entry = None
         if archive:
-            temporary = stack.enter_context(atomic_path(archive_path(path)))
+            packed = stack.enter_context(atomic_path(archive_path(path)))
         plain = stack.enter_context(atomic_path(path))
-        stream = stack.enter_context(plain.open('w', encoding='utf-8', newline='\n'))
-        streams = [stream]
+        streams = [stack.enter_context(plain.open('w', encoding='utf-8', newline='\n'))]
         if archive:
-            entry = stack.enter_context(_archive_entry(temporary))
-            streams.append(entry)
-        for one in streams:
-            one.write('[')
+            streams.append(stack.enter_context(_archive_entry(packed)))
+        separator = '[\n'
         for index, result in enumerate(results):
-            separator = ',\n' if index else '\n'
-            stream.write(separator + _entry_text(index, result))
-            if entry is not None:
-                official = {key: result[key] for key in RESULT_KEYS if key in result}
-                entry.write(separator + _entry_text(index, official))
-        for one in streams:
-            one.write('\n]\n')
+            official = {key: result[key] for key in RESULT_KEYS if key in result}
+            for stream, content in zip(streams, (result, official), strict=False):
+                stream.write(separator + _entry_text(index, content))
+            separator = ',\n'
+        for stream in streams:
+            stream.write('[\n]\n' if separator == '[\n' else '\n]\n')
 
 
 def read_results(path: str | os.PathLike) -> list[dict[str, Any]]:
