@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from tests.evaluation.strips import data_set, matched, random_case, shown, strip, track
+from tests.evaluation.content import matched, track
+from tests.evaluation.strips import data_set, random_case, shown, strip
 from vispropnet.evaluation.average_precision import evaluate_tracks
 from vispropnet.evaluation.breakdown import break_down
 

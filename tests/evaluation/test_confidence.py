@@ -3,7 +3,8 @@ import warnings
 import numpy as np
 import pytest
 
-from tests.evaluation.strips import data_set, matched, random_case, shown, strip, track
+from tests.evaluation.content import matched, repeated_figures, track
+from tests.evaluation.strips import data_set, random_case, shown, strip
 from vispropnet.evaluation.average_precision import (
     FIGURES,
     evaluate_tracks,
@@ -22,25 +23,6 @@ from vispropnet.evaluation.matching import area_bins, match_tracks
 from vispropnet.evaluation.overlaps import Tracks
 
 # --- a slow bootstrap -----------------------------------------------------------------------------
-
-
-def resampled_figures(content, results, times):
-    """The figures of a data set in which the videos stand so many times, side by side."""
-    copies = {
-        video['id']: [10 * video['id'] + copy for copy in range(int(count))]
-        for video, count in zip(content['videos'], times, strict=True)
-    }
-
-    def repeated(entries, key):
-        return [{**entry, key: copy} for entry in entries for copy in copies[entry[key]]]
-
-    again = {
-        **content,
-        'videos': repeated(content['videos'], 'id'),
-        'annotations': repeated(content['annotations'], 'video_id'),
-    }
-    figures = evaluate_tracks(again, repeated(results, 'video_id'))
-    return [figures[name] for name in FIGURES]
 
 
 def percentile(values, share):
@@ -91,24 +73,17 @@ def test_a_seed_gives_the_same_data_sets():
 def test_intervals_are_those_of_repeated_videos(seed):
     content, results = random_case(seed)
     weights = resample_videos(5, 15, seed)
-    # Without an object there is nothing to evaluate, and no figure.
-    drawn = [row for row in weights if resampled_objects(content, row)]
-    values = np.array([resampled_figures(content, results, row) for row in drawn])
+    values = [repeated_figures(content, results, row) for row in weights]
     figures = evaluate_tracks(content, results)
     intervals = confidence_intervals(matched(content, results), weights)
     assert list(intervals) == list(FIGURES)
-    for name, column in zip(FIGURES, values.T, strict=True):
-        present = [value for value in column if value >= 0]
+    for name in FIGURES:
+        present = [one[name] for one in values if one[name] >= 0]
         if figures[name] < 0:
             assert intervals[name] is None
             continue
         low, high = ends_around(figures[name], present)
         assert intervals[name] == pytest.approx((max(low, 0), min(high, 1)), abs=1e-9)
-
-
-def resampled_objects(content, times):
-    times = dict(zip((video['id'] for video in content['videos']), times, strict=True))
-    return sum(times[truth['video_id']] for truth in content['annotations'])
 
 
 def test_the_random_cases_have_what_is_to_be_tested():
@@ -238,18 +213,17 @@ def test_differences_are_those_of_repeated_videos():
     _, more = random_case(101)
     other = results[::2] + [entry for entry in more if entry['video_id'] != 4][:3]
     weights = resample_videos(5, 15, seed=1)
-    drawn = [row for row in weights if resampled_objects(content, row)]
     values = [
-        np.array([resampled_figures(content, one, row) for row in drawn])
-        for one in (results, other)
+        (repeated_figures(content, results, row), repeated_figures(content, other, row))
+        for row in weights
     ]
     figures = [evaluate_tracks(content, one) for one in (results, other)]
     differences = paired_differences(matched(content, results), matched(content, other), weights)
-    for name, ours, theirs in zip(FIGURES, values[0].T, values[1].T, strict=True):
+    for name in FIGURES:
         if figures[0][name] < 0:
             assert differences[name] is None
             continue
-        apart = [a - b for a, b in zip(ours, theirs, strict=True) if a >= 0]
+        apart = [ours[name] - theirs[name] for ours, theirs in values if ours[name] >= 0]
         value = figures[0][name] - figures[1][name]
         shift = value - sum(apart) / len(apart)
         one = differences[name]

@@ -12,9 +12,6 @@ from vispropnet.errors import UserError
 from vispropnet.evaluation.ground_truth import ground_truth
 from vispropnet.evaluation.overlaps import measure_tracks
 
-# Comes from inside pycocotools at each call of decode.
-pytestmark = pytest.mark.filterwarnings('ignore:__array__ implementation:DeprecationWarning')
-
 # Height, width and frames of each video; none is given in the order of its id.
 VIDEOS = {9: (12, 17, 3), 2: (1, 30, 2), 5: (30, 1, 2), 3: (25, 20, 1), 7: (16, 16, 5)}
 CATEGORIES = (4, 1, 6)

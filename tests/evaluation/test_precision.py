@@ -3,61 +3,15 @@
 import numpy as np
 import pytest
 
+from tests.evaluation.content import matched, repeated_figures
 from tests.evaluation.scenes import annotation_file, box, random_case, track, truth
-from vispropnet.errors import UserError
-from vispropnet.evaluation.average_precision import (
-    FIGURES,
-    evaluate_tracks,
-    plain_figures,
-    weighted_figures,
-)
-from vispropnet.evaluation.ground_truth import ground_truth
-from vispropnet.evaluation.matching import area_bins, match_tracks
-from vispropnet.evaluation.overlaps import measure_tracks
+from vispropnet.evaluation.average_precision import FIGURES, plain_figures, weighted_figures
 from vispropnet.evaluation.precision import (
     RECALLS,
     average_precisions,
     interpolated_precision,
     recalls,
 )
-
-# Comes from inside pycocotools at each call of decode.
-pytestmark = pytest.mark.filterwarnings('ignore:__array__ implementation:DeprecationWarning')
-
-
-def matched(content, results):
-    tracks = measure_tracks(ground_truth(content), results)
-    return match_tracks(tracks, area_bins(tracks))
-
-
-def repeated(content, results, weights):
-    """Each video as often as its weight says, the copies side by side in the order of the ids."""
-    copies = {
-        video['id']: [10 * video['id'] + copy for copy in range(weight)]
-        for video, weight in zip(
-            sorted(content['videos'], key=lambda video: video['id']), weights, strict=True
-        )
-    }
-
-    def multiplied(entries, key):
-        return [{**entry, key: copy} for entry in entries for copy in copies[entry[key]]]
-
-    parts = {
-        **content,
-        'videos': multiplied(content['videos'], 'id'),
-        'annotations': multiplied(content['annotations'], 'video_id'),
-    }
-    return parts, multiplied(results, 'video_id')
-
-
-def figures_of_repeated(content, results, weights):
-    """NaN where there is nothing to find, also at all."""
-    try:
-        figures = evaluate_tracks(*repeated(content, results, weights))
-    except UserError as error:
-        assert 'no annotated objects' in str(error)
-        return dict.fromkeys(FIGURES, np.nan)
-    return {name: figures[name] if figures[name] != -1 else np.nan for name in FIGURES}
 
 
 def without_ties_in_videos(results):
@@ -91,7 +45,7 @@ def test_a_weight_repeats_the_video(seed):
     )
     values = weighted_figures(matched(content, results), weights.astype(float))
     assert list(values) == list(FIGURES)
-    wanted = [figures_of_repeated(content, results, row.tolist()) for row in weights]
+    wanted = [repeated_figures(content, results, row) for row in weights]
     for name in FIGURES:
         assert values[name] == pytest.approx([row[name] for row in wanted], nan_ok=True, abs=1e-12)
         assert np.isnan(values[name][-1])
@@ -153,18 +107,15 @@ def test_many_weightings_at_once_are_those_one_by_one(seed, monkeypatch):
     content, results = random_case(seed)
     matches = matched(content, results)
     weights = np.random.default_rng(seed).integers(0, 3, (40, len(content['videos']))) * 1.0
-    at_once = weighted_figures(matches, weights)
+    tables = [weighted_figures(matches, weights)]
     # Only the proportions matter.
-    many = weighted_figures(matches, 1000 * weights)
-    few = weighted_figures(matches, weights / 1024)
+    tables += [weighted_figures(matches, weights * factor) for factor in (1000, 1 / 1024)]
     monkeypatch.setattr('vispropnet.evaluation.precision._BLOCK', 7)
-    in_blocks = weighted_figures(matches, weights)
+    tables.append(weighted_figures(matches, weights))
     for name in FIGURES:
         one_by_one = [weighted_figures(matches, row[None], (name,))[name][0] for row in weights]
-        assert at_once[name] == pytest.approx(one_by_one, nan_ok=True, abs=1e-12)
-        assert in_blocks[name] == pytest.approx(one_by_one, nan_ok=True, abs=1e-12)
-        assert many[name] == pytest.approx(one_by_one, nan_ok=True, abs=1e-12)
-        assert few[name] == pytest.approx(one_by_one, nan_ok=True, abs=1e-9)
+        for table in tables:
+            assert table[name] == pytest.approx(one_by_one, nan_ok=True, abs=1e-9)
 
 
 # --- precision ------------------------------------------------------------------------------------

@@ -9,9 +9,6 @@ from tests.evaluation.scenes import annotation_file, box, decode, random_case, t
 from tests.evaluation.slow_evaluator import mean_of_present, port_figures, slow_figures
 from vispropnet.evaluation.average_precision import FIGURES, evaluate_tracks
 
-# Comes from inside pycocotools at each call of decode.
-pytestmark = pytest.mark.filterwarnings('ignore:__array__ implementation:DeprecationWarning')
-
 SEEDS = range(12)
 
 
