@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from pycocotools import mask as mask_utils
 
+from tests.evaluation.content import annotation_file, encode, matched
+from tests.evaluation.content import track as track_of
 from vispropnet.evaluation.average_precision import evaluate_tracks
 from vispropnet.evaluation.error_kinds import (
     KINDS,
@@ -12,20 +13,15 @@ from vispropnet.evaluation.error_kinds import (
     tell_errors,
     worst_videos,
 )
-from vispropnet.evaluation.ground_truth import ground_truth
-from vispropnet.evaluation.matching import area_bins, match_tracks
-from vispropnet.evaluation.overlaps import measure_tracks
 
 HEIGHT, WIDTH, FRAMES = 24, 60, 10
 LEFT, MIDDLE, RIGHT = 0, 20, 40
-CATEGORIES = (1, 2)
 
 
 def box(left, width=10, top=5, height=10):
-    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
-    mask[top : top + height, left : left + width] = 1
-    rle = mask_utils.encode(np.asfortranarray(mask))
-    return {'size': [HEIGHT, WIDTH], 'counts': rle['counts'].decode()}
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[top : top + height, left : left + width] = True
+    return encode(mask)
 
 
 def always(left, **shape):
@@ -33,34 +29,12 @@ def always(left, **shape):
 
 
 def track(masks, score, category=1, video=1):
-    return dict(video_id=video, category_id=category, score=score, segmentations=masks)
+    return track_of(video, category, score, masks)
 
 
 def scene(*objects, videos=(1,)):
     """An annotation file; each object is (video, category, masks) or (..., masks, iscrowd)."""
-    return dict(
-        videos=[
-            dict(
-                id=video,
-                height=HEIGHT,
-                width=WIDTH,
-                length=FRAMES,
-                file_names=[f'v{video}/{frame}.jpg' for frame in range(FRAMES)],
-            )
-            for video in videos
-        ],
-        categories=[dict(id=category, name=str(category)) for category in CATEGORIES],
-        annotations=[
-            dict(
-                id=number,
-                video_id=video,
-                category_id=category,
-                segmentations=masks,
-                iscrowd=int(bool(crowd)),
-            )
-            for number, (video, category, masks, *crowd) in enumerate(objects, start=1)
-        ],
-    )
+    return annotation_file(dict.fromkeys(videos, FRAMES), objects, (1, 2), (HEIGHT, WIDTH))
 
 
 TWO = scene((1, 1, always(LEFT)), (1, 1, always(RIGHT)))
@@ -68,8 +42,7 @@ BOTH_FOUND = [track(always(LEFT), 0.9), track(always(RIGHT), 0.6)]
 
 
 def analysed(content, results):
-    tracks = measure_tracks(ground_truth(content), results, frame_by_frame=True)
-    matches = match_tracks(tracks, area_bins(tracks))
+    matches = matched(content, results, frame_by_frame=True)
     errors = tell_errors(matches)
     return matches, errors, error_gains(matches, errors)
 

@@ -6,8 +6,8 @@ import weakref
 
 import numpy as np
 import pytest
-from pycocotools import mask as mask_utils
 
+from tests.evaluation.content import encode
 from vispropnet.errors import UserError
 from vispropnet.evaluation.ground_truth import ground_truth
 from vispropnet.evaluation.overlaps import measure_tracks
@@ -15,16 +15,6 @@ from vispropnet.evaluation.overlaps import measure_tracks
 # Height, width and frames of each video; none is given in the order of its id.
 VIDEOS = {9: (12, 17, 3), 2: (1, 30, 2), 5: (30, 1, 2), 3: (25, 20, 1), 7: (16, 16, 5)}
 CATEGORIES = (4, 1, 6)
-
-
-def encode(mask, form):
-    """As 'text', 'bytes' or a list of 'runs'."""
-    size = list(mask.shape)
-    if form == 'runs':
-        pixels = [0, *mask.T.ravel().astype(int), 2]
-        return {'size': size, 'counts': np.diff([0, *np.flatnonzero(np.diff(pixels))]).tolist()}
-    counts = mask_utils.encode(np.asfortranarray(mask.astype(np.uint8)))['counts']
-    return {'size': size, 'counts': counts if form == 'bytes' else counts.decode()}
 
 
 def random_masks(rng, video_id):

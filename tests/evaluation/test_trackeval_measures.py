@@ -3,8 +3,8 @@ import sys
 
 import numpy as np
 import pytest
-from pycocotools import mask as mask_utils
 
+from tests.evaluation.content import annotation_file, encode
 from vispropnet.errors import UserError
 from vispropnet.evaluation.ground_truth import ground_truth
 from vispropnet.evaluation.overlaps import measure_tracks
@@ -37,30 +37,22 @@ def rows(*counts, offset=0):
     return masks
 
 
-def encode(masks):
-    return [
-        mask_utils.encode(np.asfortranarray(mask.astype(np.uint8))) if mask.any() else None
-        for mask in masks
-    ]
+def entry(masks, video_id, category_id, **more):
+    rles = [encode(mask) if mask.any() else None for mask in masks]
+    return dict(video_id=video_id, category_id=category_id, segmentations=rles, **more)
 
 
 def truth(masks, video_id=1, category_id=5, iscrowd=0):
-    return dict(
-        video_id=video_id, category_id=category_id, segmentations=encode(masks), iscrowd=iscrowd
-    )
+    return entry(masks, video_id, category_id, iscrowd=iscrowd)
 
 
 def track(masks, video_id=1, category_id=5, score=0.9):
-    return dict(
-        video_id=video_id, category_id=category_id, segmentations=encode(masks), score=score
-    )
+    return entry(masks, video_id, category_id, score=score)
 
 
 def measured(truths, results, frame_by_frame=True):
-    videos = [dict(id=video, width=WIDTH, height=HEIGHT, length=LENGTH) for video in (1, 2, 3)]
-    content = dict(
-        videos=videos, categories=[dict(id=one) for one in CATEGORIES], annotations=truths
-    )
+    lengths = dict.fromkeys((1, 2, 3), LENGTH)
+    content = annotation_file(lengths, truths, CATEGORIES, (HEIGHT, WIDTH))
     return measure_tracks(ground_truth(content), results, frame_by_frame)
 
 
