@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vispropnet.evaluation.ground_truth import check_annotations, ground_truth, read_annotations
+from vispropnet.evaluation.ground_truth import ground_truth, read_annotations
 from vispropnet.evaluation.matching import TRACK_LIMIT, Matches, area_bins, match_tracks
 from vispropnet.evaluation.overlaps import IOU_THRESHOLDS, measure_tracks
 from vispropnet.evaluation.precision import average_precisions, recalls
@@ -46,9 +46,7 @@ def evaluate_tracks(
     Raises:
         UserError: if there is nothing to score against, or a track does not fit its video.
     """
-    if isinstance(annotations, dict):
-        check_annotations(annotations)
-    else:
+    if not isinstance(annotations, dict):
         annotations = read_annotations(annotations)
     tracks = measure_tracks(ground_truth(annotations), results)
     figures = plain_figures(match_tracks(tracks, area_bins(tracks)))
@@ -90,15 +88,13 @@ def weighted_figures(
         bin_index = same['sml'.find(suffix) + 1 if suffix else 0]
         if name.startswith('AR'):
             limit = int(suffix) if suffix.isdigit() else TRACK_LIMIT
-            key = (bin_index, limit)
-            if key not in cache:
-                cache[key] = _mean(recalls(matches, weights, bin_index, limit))
-            values[name] = cache[key]
-            continue
-        if bin_index not in cache:
-            cache[bin_index] = average_precisions(matches, weights, bin_index)
-        of_name = cache[bin_index]
-        if suffix in ('50', '75'):
+            key, compute, arguments = (bin_index, limit), recalls, (bin_index, limit)
+        else:
+            key, compute, arguments = (bin_index,), average_precisions, (bin_index,)
+        if key not in cache:
+            cache[key] = compute(matches, weights, *arguments)
+        of_name = cache[key]
+        if name in ('AP50', 'AP75'):
             of_name = of_name[..., np.isclose(IOU_THRESHOLDS, int(suffix) / 100)]
         values[name] = _mean(of_name)
     return values

@@ -71,14 +71,8 @@ def confidence_intervals(
         with an object to find.
     """
     figures, resampled = _means(matches, weights, names)
-    intervals: dict[str, tuple[float, float] | None] = {}
-    for name in names:
-        intervals[name] = None
-        moved = _moved(resampled[name], figures[name])
-        if weights.shape[1] > 1 and len(moved):
-            low, high = _ends(moved, figures[name])
-            intervals[name] = (max(low, 0.0), min(high, 1.0))
-    return intervals
+    ends = {name: _ends(resampled[name], figures[name]) for name in names}
+    return {name: one and (max(one[0], 0.0), min(one[1], 1.0)) for name, one in ends.items()}
 
 
 def paired_differences(
@@ -105,10 +99,9 @@ def paired_differences(
     for name in names:
         differences[name] = None
         value = figures[0][name] - figures[1][name]
-        moved = _moved(resampled[0][name] - resampled[1][name], value)
-        if weights.shape[1] > 1 and len(moved):
-            above = float(np.mean(moved > 0))
-            differences[name] = Difference(value, *_ends(moved, value), above)
+        ends = _ends(resampled[0][name] - resampled[1][name], value)
+        if ends is not None:
+            differences[name] = Difference(value, *ends)
     return differences
 
 
@@ -130,23 +123,26 @@ def as_json(differences: Mapping[str, Difference | None]) -> dict[str, dict | No
 def _means(
     matches: Matches | Sequence[Matches], weights: np.ndarray, names: Sequence[str]
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Figures and (B,) resampled figures by name, averaged over several results."""
+    """Figures and (B,) resampled figures by name, averaged over several results.
+
+    Resampled figures are NaN where there are none, also if there is one video only.
+    """
     several = [matches] if isinstance(matches, Matches) else list(matches)
     figures = [plain_figures(one) for one in several]
     resampled = [weighted_figures(one, weights, names) for one in several]
+    known = 1.0 if weights.shape[1] > 1 else np.nan
     return (
         {name: float(np.mean([one[name] for one in figures])) for name in names},
-        {name: np.mean([one[name] for one in resampled], axis=0) for name in names},
+        {name: np.mean([one[name] for one in resampled], axis=0) * known for name in names},
     )
 
 
-def _moved(values: np.ndarray, figure: float) -> np.ndarray:
-    """Those of the values that exist, with the figure as their mean."""
+def _ends(values: np.ndarray, figure: float) -> tuple[float, float, float] | None:
+    """Ends of the interval of values that are moved onto their figure, and their share above 0."""
     values = values[~np.isnan(values)]
-    return values - values.mean() + figure if len(values) else values
-
-
-def _ends(values: np.ndarray, figure: float) -> tuple[float, float]:
+    if not len(values):
+        return None
+    moved = values - values.mean() + figure
     tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(values, [tail, 100 - tail])
-    return min(float(low), figure), max(float(high), figure)
+    low, high = np.percentile(moved, [tail, 100 - tail])
+    return min(float(low), figure), max(float(high), figure), float(np.mean(moved > 0))

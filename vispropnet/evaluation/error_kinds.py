@@ -177,37 +177,28 @@ def _errors_of_track(
         Kinds (T,) int8 and columns (T,) int64, -1 for none.
     """
     video = tracks.truth.videos[tracks.video[track]]
-    levels = len(IOU_THRESHOLDS)
-    kinds = np.full(levels, _BACKGROUND, np.int8)
-    columns = np.full(levels, -1, np.int64)
+    kinds = np.full(len(IOU_THRESHOLDS), _BACKGROUND, np.int8)
+    columns = np.full(len(IOU_THRESHOLDS), -1, np.int64)
     if not proper.any():
         return kinds, columns
     same = proper & (tracks.truth.category[video.objects] == tracks.category[track])
     ious = np.where(proper, tracks.ious[track], 0.0)
     on, masks_mended, links_mended = _mended_ious(*tracks.frames[track], video.areas, proper, ious)
-
-    def best(of: np.ndarray) -> int:
-        return int(np.where(of, ious, -1.0).argmax()) if of.any() else -1
-
-    own, other = best(same & on), best(~same & on)
-    own_iou, other_iou = (ious[column] if column >= 0 else 0.0 for column in (own, other))
-    for level, threshold in enumerate(IOU_THRESHOLDS):
-        if own_iou >= threshold:
-            kinds[level], columns[level] = _DUPLICATE, own
-        elif other_iou >= threshold:
-            kinds[level], columns[level] = _CATEGORY, other
-        elif own >= 0:
-            enough = masks_mended[own] >= threshold, links_mended[own] >= threshold
-            columns[level] = own
-            if not any(enough):
-                kinds[level] = _BOTH
-            elif all(enough):
-                better = masks_mended[own] >= links_mended[own]
-                kinds[level] = _MASKS if better else _LINKING
-            else:
-                kinds[level] = _MASKS if enough[0] else _LINKING
-        elif other >= 0:
-            kinds[level], columns[level] = _CATEGORY_AND_OVERLAP, other
+    own, other = (
+        int(np.where(of, ious, -1.0).argmax()) if of.any() else -1 for of in (same & on, ~same & on)
+    )
+    # What comes later goes before what came earlier.
+    if other >= 0:
+        kinds[:], columns[:] = _CATEGORY_AND_OVERLAP, other
+    if own >= 0:
+        masks, links = masks_mended[own], links_mended[own]
+        better = _MASKS if masks >= links else _LINKING
+        kinds[:] = np.where(max(masks, links) >= IOU_THRESHOLDS, better, _BOTH)
+        columns[:] = own
+    for column, kind in ((other, _CATEGORY), (own, _DUPLICATE)):
+        if column >= 0:
+            reached = ious[column] >= IOU_THRESHOLDS
+            kinds[reached], columns[reached] = kind, column
     return kinds, columns
 
 

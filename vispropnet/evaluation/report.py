@@ -24,7 +24,7 @@ from vispropnet.evaluation.error_kinds import LABELS, error_gains, tell_errors, 
 from vispropnet.evaluation.ground_truth import GroundTruth, ground_truth, read_annotations
 from vispropnet.evaluation.matching import Matches, area_bins, match_tracks
 from vispropnet.evaluation.overlaps import measure_tracks
-from vispropnet.evaluation.result_file import iter_results, key_fault
+from vispropnet.evaluation.result_file import iter_sound_results
 
 PARTS = {
     'categories': 'category',
@@ -224,10 +224,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def _sound_entries(path: str | os.PathLike) -> Iterator[dict[str, Any]]:
-    for index, entry in enumerate(iter_results(path, progress=True)):
-        fault = key_fault(entry)
-        if fault is not None:
-            raise UserError(f'entry {index}{fault}')
+    for index, entry in enumerate(iter_sound_results(path, progress=True)):
         if not 0 <= entry['score'] <= 1:
             raise UserError(
                 f'video {entry["video_id"]}, result entry {index}: score must be within [0, 1], '

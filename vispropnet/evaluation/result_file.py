@@ -134,13 +134,16 @@ def read_results(path: str | os.PathLike) -> list[dict[str, Any]]:
     Raises:
         UserError: naming the file, the entry and the key, if it is not a list of such tracks.
     """
-    results = []
-    for index, result in enumerate(iter_results(path)):
+    return list(iter_sound_results(path))
+
+
+def iter_sound_results(path: str | os.PathLike, progress: bool = False) -> Iterator[dict[str, Any]]:
+    """Reads the tracks one by one; see :func:`read_results` and :func:`iter_results`."""
+    for index, result in enumerate(iter_results(path, progress)):
         fault = key_fault(result)
         if fault is not None:
             raise UserError(f'result file {path}: entry {index}{fault}')
-        results.append(result)
-    return results
+        yield result
 
 
 def iter_results(path: str | os.PathLike, progress: bool = False) -> Iterator[Any]:

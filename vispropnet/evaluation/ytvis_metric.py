@@ -66,7 +66,8 @@ class YouTubeVISMetric(BaseMetric):
             check_writable(self.outfile)
         if self.scores_tracks:
             read_annotations(self.ann_file)  # now, not after hours; read again when it is needed
-        self._open: dict[int, _OpenVideo] = {}
+        self._open: dict[int, TrackAccumulator] = {}
+        self._frames: Counter[int] = Counter()  # of open videos, those that came
         self._tracks = TrackStore()
         self._finished: list[int] = []
 
@@ -87,16 +88,16 @@ class YouTubeVISMetric(BaseMetric):
         for sample in data_samples:
             video_id, frame_id = sample['video_id'], int(sample['frame_id'])
             length = int(sample['video_length'])
-            video = self._open.setdefault(video_id, _OpenVideo())
-            assert frame_id == video.frames, (
-                f'video {video_id}: frames must come in order, expected {video.frames} of '
-                f'{length}, got {frame_id}'
+            tracks = self._open.setdefault(video_id, TrackAccumulator())
+            assert frame_id == self._frames[video_id], (
+                f'video {video_id}: frames must come in order, expected {self._frames[video_id]} '
+                f'of {length}, got {frame_id}'
             )
             instances = sample['pred_instances']
             masks = instances['masks']
             if not isinstance(masks, FrameMasks):
                 masks = FrameMasks.dense(masks)
-            video.tracks.add_frame(
+            tracks.add_frame(
                 frame_id,
                 instances['ids'],
                 instances['labels'],
@@ -104,11 +105,11 @@ class YouTubeVISMetric(BaseMetric):
                 masks.rles(),
                 instances.get('propagated'),
             )
-            video.frames += 1
-            if video.frames == length:
-                del self._open[video_id]
+            self._frames[video_id] += 1
+            if self._frames[video_id] == length:
+                del self._open[video_id], self._frames[video_id]
                 self._finished.append(video_id)
-                self._tracks.extend(video.tracks.results(video_id, length, sample['category_ids']))
+                self._tracks.extend(tracks.results(video_id, length, sample['category_ids']))
 
     def evaluate(self, size: int = 0) -> dict[str, float]:
         """Gathers the tracks of all ranks, writes and scores them, and starts afresh.
@@ -124,7 +125,7 @@ class YouTubeVISMetric(BaseMetric):
             RuntimeError: on all ranks, if a video was left unfinished or came twice; on the other
                 ranks, if the main rank met an error.
         """
-        part = (self._finished, {key: video.frames for key, video in self._open.items()})
+        part = (self._finished, dict(self._frames))
         try:
             parts = all_gather_object(part)
             _check_videos([part[0] for part in parts], [part[1] for part in parts])
@@ -134,7 +135,8 @@ class YouTubeVISMetric(BaseMetric):
         finally:
             self._tracks = TrackStore()
             self._finished = []
-            self._open = {}
+            self._open.clear()
+            self._frames.clear()
 
     def compute_metrics(self, results: TrackStore) -> dict[str, float]:
         """Writes the result file and scores the tracks of all ranks.
@@ -191,14 +193,6 @@ class YouTubeVISMetric(BaseMetric):
                 raise UserError(outcome[0]['error'])
             raise RuntimeError(f'evaluation failed on the main rank: {outcome[0]["error"]}')
         return outcome[0]['metrics']
-
-
-class _OpenVideo:
-    """A video of which frames are still to come: its tracks, and how many frames there were."""
-
-    def __init__(self) -> None:
-        self.frames = 0
-        self.tracks = TrackAccumulator()
 
 
 def gather_tracks(tracks: TrackStore) -> TrackStore:
