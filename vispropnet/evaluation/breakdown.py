@@ -1,4 +1,4 @@
-"""Where a score comes from: figures by category, track length, crowding and visibility."""
+"""Parts of a score: figures by category, track length, objects in a video and visibility."""
 
 from __future__ import annotations
 

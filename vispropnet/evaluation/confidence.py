@@ -1,4 +1,4 @@
-"""How sure a figure is: resampling videos (the bootstrap), without matching anew."""
+"""Confidence intervals of figures: resamples videos (the bootstrap) without matching anew."""
 
 from __future__ import annotations
 

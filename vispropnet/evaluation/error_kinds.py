@@ -1,4 +1,4 @@
-"""What kinds of error cost how much, in the spirit of TIDE (images) and TIVE (videos).
+"""Kinds of errors and what each costs, in the spirit of TIDE (images) and TIVE (videos).
 
 Each track that counts as false is put down to one kind of error, and what mAP would be gained is
 computed by mending all errors of one kind and scoring again. Sources: Bolya et al., TIDE: A General
@@ -151,7 +151,7 @@ def worst_videos(matches: Matches, errors: TrackErrors) -> list[dict[str, Any]]:
 
 
 def _gains_without(matches: Matches) -> np.ndarray:
-    """What mAP would gain (V,) without each video; 0 where nothing would be left to find."""
+    """Gains in mAP (V,) without each video; 0 where nothing would be left to find."""
     total = len(matches.tracks.truth.videos)
     plain = weighted_figures(matches, np.ones((1, total)), ['AP'])['AP']
     gains = np.zeros(total)
@@ -166,15 +166,10 @@ def _gains_without(matches: Matches) -> np.ndarray:
 def _errors_of_track(
     tracks: Tracks, track: int, proper: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What is wrong with a false track at each threshold, and the column of the object meant.
+    """Finds what is wrong with a false track at each threshold, and the object that it means.
 
-    Args:
-        tracks: Measured frame by frame.
-        track: Which one.
-        proper: (G,) bool, the objects of its video that are no crowds.
-
-    Returns:
-        Kinds (T,) int8 and columns (T,) int64, -1 for none.
+    Takes which objects (G,) of its video are no crowds. Returns kinds (T,) int8 and columns (T,)
+    int64, -1 for none.
     """
     video = tracks.truth.videos[tracks.video[track]]
     kinds = np.full(len(IOU_THRESHOLDS), _BACKGROUND, np.int8)
@@ -209,17 +204,11 @@ def _mended_ious(
     proper: np.ndarray,
     ious: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What the IoUs of a track would be with its masks, or its linking, mended.
+    """Computes the IoUs of a track with its masks, or its linking, mended.
 
     A track is linked to an object in the frames where it overlaps it by ``BACKGROUND_IOU`` and no
-    other more.
-
-    Args:
-        common: (G, T) pixels in common.
-        areas: (T,) pixels of the track.
-        truth_areas: (G, T) pixels of the objects.
-        proper: (G,) bool, objects that are no crowds.
-        ious: (G,) IoUs of the tracks.
+    other more. Takes pixels in common (G, T), of the track (T,) and of the objects (G, T), which
+    objects (G,) are no crowds, and the IoUs (G,).
 
     Returns:
         ``on`` (G,) bool, objects that the track has to do with: by IoU, or linked in half of its

@@ -26,7 +26,7 @@ _BATCH_MASKS = 16_000
 
 @dataclass(frozen=True)
 class Tracks:
-    """What scoring needs to know of predicted tracks, N of them; their masks are gone.
+    """Predicted tracks as scoring needs them, N of them, without their masks.
 
     Attributes:
         truth: What they were held against.

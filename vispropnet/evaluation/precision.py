@@ -148,7 +148,7 @@ def interpolated_precision(
 
 
 def _reached(recall: np.ndarray) -> np.ndarray:
-    """How many of the 101 recalls each recall reaches: ``searchsorted(..., 'right')``, but fast."""
+    """Counts the recalls of the 101 that each reaches: ``searchsorted(..., 'right')``, but fast."""
     # In steps of 0.01 the guess is off by one at most.
     count = (recall * 100).astype(np.int64) + 1
     count -= RECALLS[count - 1] > recall

@@ -1,4 +1,4 @@
-"""The official result file: what the evaluation server takes, written and read."""
+"""Writes and reads the official result file, which the evaluation server takes."""
 
 from __future__ import annotations
 

@@ -206,26 +206,23 @@ def gather_tracks(tracks: TrackStore) -> TrackStore:
     """
     if get_world_size() == 1:
         return tracks
-    gathered = TrackStore()
-    entries = iter(tracks)
-    while True:
-        some = _some(entries)
-        parts = all_gather_object(some)
+    gathered, batches = TrackStore(), _batches(tracks)
+    while any(parts := all_gather_object(next(batches, []))):
         if is_main_process():
             gathered.extend(entry for part in parts for entry in part)
-        if not any(parts):
-            return gathered
+    return gathered
 
 
-def _some(entries: Iterator[dict]) -> list[dict]:
-    """The next entries, of about 10,000 frames."""
-    taken, frames = [], 0
-    for entry in entries:
-        taken.append(entry)
+def _batches(tracks: TrackStore) -> Iterator[list[dict]]:
+    """The entries by about 10,000 frames; the last list may be empty."""
+    batch, frames = [], 0
+    for entry in tracks:
+        batch.append(entry)
         frames += len(entry['segmentations'])
         if frames >= 10_000:
-            break
-    return taken
+            yield batch
+            batch, frames = [], 0
+    yield batch
 
 
 def _check_videos(finished: list[list[int]], unfinished: list[dict[int, int]]) -> None:
