@@ -140,19 +140,6 @@ def test_numbers_are_not_cut_by_the_window(number, tmp_path, monkeypatch):
                 assert repr(entries_of(path)) == repr(json.loads(text))
 
 
-def test_literals_that_only_python_knows(chunk, tmp_path):
-    path = tmp_path / 'a.json'
-    path.write_text('[NaN, Infinity, -Infinity, {"score": NaN}]')
-    assert str(entries_of(path)) == "[nan, inf, -inf, {'score': nan}]"
-
-
-def test_an_empty_list(chunk, tmp_path):
-    path = tmp_path / 'a.json'
-    for text in ('[]', ' [ ] ', '\n[\n\n]\n', '[' + 100 * ' ' + ']' + 100 * '\n'):
-        path.write_text(text)
-        assert entries_of(path) == []
-
-
 def test_entries_before_the_damage_are_given_and_the_rest_is_not_read(tmp_path, monkeypatch):
     path = tmp_path / 'a.json'
     path.write_text('[{"a": 1}, [2], 3' + 100 * ' ' + ', oh]')

@@ -15,8 +15,9 @@ def encode(mask, form='text'):
         return None
     size = list(mask.shape)
     if form == 'runs':
-        pixels = [0, *mask.T.ravel().astype(int), 2]
-        return {'size': size, 'counts': np.diff([0, *np.flatnonzero(np.diff(pixels))]).tolist()}
+        pixels = np.concatenate([[0], mask.T.ravel().astype(int), [2]])
+        ends = np.flatnonzero(np.diff(pixels))
+        return {'size': size, 'counts': np.diff(ends, prepend=0).tolist()}
     counts = mask_utils.encode(np.asfortranarray(mask.astype(np.uint8)))['counts']
     return {'size': size, 'counts': counts if form == 'bytes' else counts.decode()}
 
