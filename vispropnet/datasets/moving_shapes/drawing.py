@@ -11,31 +11,25 @@ from vispropnet.datasets.moving_shapes.scene import Body, Scene
 
 
 def draw_frames(
-    scene: Scene,
-    patches: list[list[Patch | None]],
-    palette: np.ndarray,
-    rng: np.random.Generator,
-    size: tuple[int, int],
+    scene: Scene, patches: list[list[Patch | None]], rng: np.random.Generator
 ) -> np.ndarray:
     """Draws a video: panning background, bodies, brightness and contrast, sensor noise.
 
     Args:
         scene: The scene.
         patches: From :func:`cover_scene`.
-        palette: BGR of the background, shape (3, 3).
         rng: Source of the background and of the camera's settings and noise.
-        size: Width and height of a frame.
 
     Returns:
         BGR, shape (frames, height, width, 3), uint8.
     """
-    (width, height), count = size, len(patches[0])
-    heading, pace = rng.uniform(0, 2 * np.pi), rng.uniform(*scene.pan) * scene.unit
+    (width, height), count, unit = scene.spec.size, scene.spec.frames, scene.spec.unit
+    heading, pace = rng.uniform(0, 2 * np.pi), rng.uniform(*scene.pan) * unit
     pan = pace * np.array([np.cos(heading), np.sin(heading)])
     margin = np.ceil(np.abs(pan) * (count + 1)).astype(int) + 2
     start = np.where(pan < 0, margin - 1, 1)
     canvas_size = (width + int(margin[0]), height + int(margin[1]))
-    canvas = _paint_background(rng, palette, canvas_size, scene.unit)
+    canvas = _paint_background(rng, scene.palette, canvas_size, unit)
     gain, offset, noise = rng.uniform(0.85, 1.15), rng.uniform(-14, 14), rng.uniform(2, 6)
     frames = np.empty((count, height, width, 3), np.uint8)
     for frame in range(count):
