@@ -3,7 +3,7 @@
 import numpy as np
 from pycocotools import mask as mask_utils
 
-from vispropnet.evaluation.average_precision import FIGURES, evaluate_tracks
+from vispropnet.evaluation.average_precision import ALL_METRICS, evaluate_tracks
 from vispropnet.evaluation.ground_truth import ground_truth
 from vispropnet.evaluation.matching import area_bins, match_tracks
 from vispropnet.evaluation.overlaps import measure_tracks
@@ -69,8 +69,8 @@ def matched(content, results, frame_by_frame=False):
     return match_tracks(tracks, area_bins(tracks))
 
 
-def repeated_figures(content, results, times):
-    """Figures of a data set with each video so many times, side by side in the order of the ids.
+def repeated_metrics(content, results, times):
+    """Metrics of a data set with each video so many times, side by side in the order of the ids.
 
     NaN where there is nothing to find.
     """
@@ -85,7 +85,7 @@ def repeated_figures(content, results, times):
 
     truths = repeated(content['annotations'], 'video_id')
     if not any(not truth['iscrowd'] for truth in truths):
-        return dict.fromkeys(FIGURES, np.nan)
+        return dict.fromkeys(ALL_METRICS, np.nan)
     again = {**content, 'videos': repeated(content['videos'], 'id'), 'annotations': truths}
-    figures = evaluate_tracks(again, repeated(results, 'video_id'))
-    return {name: figures[name] if figures[name] != -1 else np.nan for name in FIGURES}
+    metrics = evaluate_tracks(again, repeated(results, 'video_id'))
+    return {name: metrics[name] if metrics[name] != -1 else np.nan for name in ALL_METRICS}

@@ -10,8 +10,8 @@ from tests.evaluation.content import encode, track
 from tests.evaluation.strips import HEIGHT, WIDTH, data_set, random_case, shown
 from vispropnet.errors import UserError
 from vispropnet.evaluation.average_precision import (
-    FIGURES,
-    METRIC_NAMES,
+    ALL_METRICS,
+    MAIN_METRICS,
     evaluate_tracks,
     format_table,
 )
@@ -33,12 +33,12 @@ def annotation_file(*truths):
 def headline(content, results):
     """The five metrics that papers report, of objects that are all small."""
     metrics = evaluate_tracks(content, results)
-    assert set(metrics) == {'mAP', *FIGURES}
+    assert set(metrics) == {'mAP', *ALL_METRICS}
     assert metrics['AP'] == metrics['APs'] == metrics['mAP']
     assert metrics['AR100'] == metrics['ARs']
     assert metrics['AR10'] <= metrics['AR100']
     assert [metrics[name] for name in ('APm', 'APl', 'ARm', 'ARl')] == [-1] * 4
-    return {name: metrics[name] for name in METRIC_NAMES}
+    return {name: metrics[name] for name in MAIN_METRICS}
 
 
 def test_perfect_results():
@@ -46,7 +46,7 @@ def test_perfect_results():
     truths = [(1, 1, rows(20, 30, 0)), (1, 3, rows(0, 7, 9)), (2, 1, rows(40, 0, 1))]
     results = [track(video, category, 0.3, masks) for video, category, masks in truths]
     metrics = headline(annotation_file(*truths), results)
-    assert metrics == pytest.approx(dict.fromkeys(METRIC_NAMES, 1.0))
+    assert metrics == pytest.approx(dict.fromkeys(MAIN_METRICS, 1.0))
 
 
 def test_two_videos_by_hand():
@@ -98,7 +98,7 @@ def test_crowds_are_neither_missed_nor_false():
     on_crowd = [track(1, 1, 0.9, crowd[2]), track(1, 1, 0.8, rows(41, 40, 40, inverse=True))]
     results = [*on_crowd, track(1, 1, 0.5, rows(8, 8, 0))]
     metrics = headline(annotation_file(crowd, (1, 1, rows(8, 8, 0))), results)
-    assert metrics == pytest.approx({**dict.fromkeys(METRIC_NAMES, 1.0), 'AR1': 0.0})
+    assert metrics == pytest.approx({**dict.fromkeys(MAIN_METRICS, 1.0), 'AR1': 0.0})
     # The same tracks are false where the crowd is not annotated.
     metrics = evaluate_tracks(annotation_file((1, 1, rows(8, 8, 0))), results)
     assert metrics['AP50'] == pytest.approx(1 / 3)

@@ -7,8 +7,8 @@ from tests.evaluation.strips import data_set, random_case, shown, strip
 from vispropnet.evaluation.average_precision import evaluate_tracks
 from vispropnet.evaluation.breakdown import break_down
 
-FIGURES = ('AP', 'AP50', 'AP75', 'AR1', 'AR10')
-NONE = dict.fromkeys(FIGURES)
+ALL_METRICS = ('AP', 'AP50', 'AP75', 'AR1', 'AR10')
+NONE = dict.fromkeys(ALL_METRICS)
 
 
 def parts(content, results, key):
@@ -16,20 +16,20 @@ def parts(content, results, key):
     return {part['name']: part for part in break_down(matched(content, results))[key]}
 
 
-def figures_of(part):
-    return {name: part[name] for name in FIGURES}
+def metrics_of(part):
+    return {name: part[name] for name in ALL_METRICS}
 
 
 def wanted(*values):
     """AP, AP50, AP75, AR1 and AR10; one value for all of them."""
     values = values * 5 if len(values) == 1 else values
-    return pytest.approx(dict(zip(FIGURES, values, strict=True)))
+    return pytest.approx(dict(zip(ALL_METRICS, values, strict=True)))
 
 
 def assert_scored_as(part, content, results):
     """A part has the metrics of a data set that holds nothing else."""
     expected = evaluate_tracks(content, results)
-    assert figures_of(part) == pytest.approx({name: expected[name] for name in FIGURES})
+    assert metrics_of(part) == pytest.approx({name: expected[name] for name in ALL_METRICS})
 
 
 # --- categories -----------------------------------------------------------------------------------
@@ -65,7 +65,7 @@ def test_categories_by_hand():
     loose, strict = (51 + 50 * 2 / 3) / 101, 51 / 101
     # The best track of video 2 is the false one.
     of_5 = (6 * loose + 4 * strict) / 10, loose, loose, 0.5, (6 * 1 + 4 * 0.5) / 10
-    assert [figures_of(one) for one in categories] == [wanted(0), wanted(*of_5), NONE]
+    assert [metrics_of(one) for one in categories] == [wanted(0), wanted(*of_5), NONE]
 
 
 @pytest.mark.parametrize('seed', range(6))
@@ -87,7 +87,7 @@ def test_the_mean_over_categories_is_the_whole():
     content, results = random_case(3)
     categories = break_down(matched(content, results))['categories']
     whole = evaluate_tracks(content, results)
-    for name in FIGURES:
+    for name in ALL_METRICS:
         mean = sum(part[name] for part in categories) / len(categories)
         assert mean == pytest.approx(whole[name])
 
@@ -136,15 +136,15 @@ def test_track_lengths_by_hand():
     assert list(by_length) == ['1', '2-8', '9-16', '17-32', '33 or more']
     # That of one frame is a crowd.
     assert [part['objects'] for part in by_length.values()] == [0, 1, 1, 1, 1]
-    assert figures_of(by_length['1']) == NONE
+    assert metrics_of(by_length['1']) == NONE
     # The best track of the video is the one of the object of 17 frames. A false track before each
     # of the two others.
-    assert figures_of(by_length['2-8']) == wanted(0.5, 0.5, 0.5, 0, 1)
+    assert metrics_of(by_length['2-8']) == wanted(0.5, 0.5, 0.5, 0, 1)
     # From a threshold of 0.95 on it finds nothing, and is false among its own length; behind it,
     # and the other one, the found one is third.
-    assert figures_of(by_length['9-16']) == wanted((9 / 2 + 1 / 3) / 10, 0.5, 0.5, 0, 1)
-    assert figures_of(by_length['17-32']) == wanted(0.9, 1, 1, 0.9, 0.9)
-    assert figures_of(by_length['33 or more']) == wanted(0)
+    assert metrics_of(by_length['9-16']) == wanted((9 / 2 + 1 / 3) / 10, 0.5, 0.5, 0, 1)
+    assert metrics_of(by_length['17-32']) == wanted(0.9, 1, 1, 0.9, 0.9)
+    assert metrics_of(by_length['33 or more']) == wanted(0)
 
 
 # --- objects in a video ---------------------------------------------------------------------------
@@ -186,14 +186,14 @@ def test_objects_in_a_video_by_hand():
     ]
     by_count = parts(content, results, 'objects_per_video')
     # Of category 2 there is no object in video 1.
-    assert figures_of(by_count['1']) == wanted(1, 1, 1, 0, 1)
+    assert metrics_of(by_count['1']) == wanted(1, 1, 1, 0, 1)
     # Category 1: the false one comes first; category 2: found.
-    assert figures_of(by_count['2']) == wanted(0.75, 0.75, 0.75, 0.5, 1)
+    assert metrics_of(by_count['2']) == wanted(0.75, 0.75, 0.75, 0.5, 1)
     # Category 1: two of four objects found, recalls 0.00 to 0.50, and one as the best of its
     # video; category 2: none of three.
     half = 51 / 101 / 2
-    assert figures_of(by_count['3-4']) == wanted(half, half, half, 0.125, 0.25)
-    assert figures_of(by_count['5 or more']) == wanted(0)
+    assert metrics_of(by_count['3-4']) == wanted(half, half, half, 0.125, 0.25)
+    assert metrics_of(by_count['5 or more']) == wanted(0)
 
 
 @pytest.mark.parametrize('seed', range(6))
@@ -209,7 +209,7 @@ def test_a_part_is_scored_as_if_there_were_no_other_videos(seed):
         assert by_count[name]['videos'] == len(ids)
         assert by_count[name]['objects'] == sum(objects[video] for video in ids)
         if not ids:
-            assert figures_of(by_count[name]) == NONE
+            assert metrics_of(by_count[name]) == NONE
             continue
         only = {
             **content,
@@ -243,7 +243,7 @@ def test_share_of_frames_hidden(frames, name):
     objects = {key: part['objects'] for key, part in hidden.items()}
     assert objects == {'never': 0, 'up to 25 %': 0, 'over 25 %': 0, name: 1}
     for key, part in hidden.items():
-        assert figures_of(part) == (wanted(1) if key == name else NONE)
+        assert metrics_of(part) == (wanted(1) if key == name else NONE)
 
 
 def test_hidden_by_hand():
@@ -268,9 +268,9 @@ def test_hidden_by_hand():
     # Found, false, found; the tracks of the other parts are neither. In video 2 the best track is
     # that of the crowd.
     two_of_three = (51 + 50 * 2 / 3) / 101
-    assert figures_of(hidden['never']) == wanted(*[two_of_three] * 3, 0.5, 1)
-    assert figures_of(hidden['up to 25 %']) == NONE
-    assert figures_of(hidden['over 25 %']) == wanted(0.5, 0.5, 0.5, 0, 1)
+    assert metrics_of(hidden['never']) == wanted(*[two_of_three] * 3, 0.5, 1)
+    assert metrics_of(hidden['up to 25 %']) == NONE
+    assert metrics_of(hidden['over 25 %']) == wanted(0.5, 0.5, 0.5, 0, 1)
 
 
 # --- all of it ------------------------------------------------------------------------------------
@@ -281,7 +281,7 @@ def test_without_tracks_parts_with_objects_are_0_and_others_none():
     told = break_down(matched(content, []))
     assert list(told) == ['categories', 'track_length', 'objects_per_video', 'hidden']
     for part in (part for some in told.values() for part in some):
-        assert figures_of(part) == (dict.fromkeys(FIGURES, 0.0) if part['objects'] else NONE)
+        assert metrics_of(part) == (dict.fromkeys(ALL_METRICS, 0.0) if part['objects'] else NONE)
 
 
 @pytest.mark.parametrize('seed', range(4))

@@ -9,8 +9,8 @@ from vispropnet.evaluation.average_precision import evaluate_tracks
 from vispropnet.evaluation.error_kinds import (
     KINDS,
     _precisions,
+    classify_errors,
     error_gains,
-    tell_errors,
     worst_videos,
 )
 
@@ -43,7 +43,7 @@ BOTH_FOUND = [track(always(LEFT), 0.9), track(always(RIGHT), 0.6)]
 
 def analysed(content, results):
     matches = matched(content, results, frame_by_frame=True)
-    errors = tell_errors(matches)
+    errors = classify_errors(matches)
     return matches, errors, error_gains(matches, errors)
 
 
@@ -212,7 +212,7 @@ def test_crowds_are_no_errors():
     assert errors.kind[:, 3].tolist() == [-1] * 4 + [KINDS.index('background')] * 6
 
 
-def test_figures_agree_with_the_evaluator():
+def test_metrics_agree_with_the_evaluator():
     rng = np.random.default_rng(0)
     for _ in range(10):
         lefts = rng.integers(0, 50, 4)
@@ -231,10 +231,10 @@ def test_figures_agree_with_the_evaluator():
             for video, left in zip((1, 1, 2, 2, 1, 2), [*lefts, *lefts[:2]], strict=True)
         ]
         matches, errors, gains = analysed(content, results)
-        figures = evaluate_tracks(content, results)
+        metrics = evaluate_tracks(content, results)
         # Without mending the same AP as the evaluator's, and no kind can lift it above 1.
-        assert _precisions(matches, errors, None).mean() == pytest.approx(figures['AP'])
-        assert all(figures['AP'] + gain['AP'] <= 1 + 1e-9 for gain in gains.values())
+        assert _precisions(matches, errors, None).mean() == pytest.approx(metrics['AP'])
+        assert all(metrics['AP'] + gain['AP'] <= 1 + 1e-9 for gain in gains.values())
         # Every false track is of one kind, every object is found, meant or missed.
         assert ((errors.kind >= 0) == matches.false[0]).all()
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from tests.evaluation.content import matched, repeated_figures
+from tests.evaluation.content import matched, repeated_metrics
 from tests.evaluation.scenes import annotation_file, box, random_case, track, truth
-from vispropnet.evaluation.average_precision import FIGURES, plain_figures, weighted_figures
+from vispropnet.evaluation.average_precision import ALL_METRICS, plain_metrics, weighted_metrics
 from vispropnet.evaluation.precision import (
     RECALLS,
     average_precisions,
@@ -43,10 +43,10 @@ def test_a_weight_repeats_the_video(seed):
             np.zeros((1, videos), int),
         ]
     )
-    values = weighted_figures(matched(content, results), weights.astype(float))
-    assert list(values) == list(FIGURES)
-    wanted = [repeated_figures(content, results, row) for row in weights]
-    for name in FIGURES:
+    values = weighted_metrics(matched(content, results), weights.astype(float))
+    assert list(values) == list(ALL_METRICS)
+    wanted = [repeated_metrics(content, results, row) for row in weights]
+    for name in ALL_METRICS:
         assert values[name] == pytest.approx([row[name] for row in wanted], nan_ok=True, abs=1e-12)
         assert np.isnan(values[name][-1])
 
@@ -64,11 +64,11 @@ def test_categories_that_vanish_are_left_out():
         'AR1': [1 / 2, 1, 0, 1 / 2, 1 / 2, np.nan],
         'APm': [np.nan] * 6,
     }
-    values = weighted_figures(matches, weights, tuple(wanted))
+    values = weighted_metrics(matches, weights, tuple(wanted))
     assert list(values) == list(wanted)
     for name, numbers in wanted.items():
         assert values[name] == pytest.approx(numbers, nan_ok=True), name
-    plain = plain_figures(matches)
+    plain = plain_metrics(matches)
     assert (plain['AP'], plain['AR1'], plain['APm']) == (pytest.approx(1 / 4), 1 / 2, -1)
 
 
@@ -98,8 +98,8 @@ def test_of_equal_scores_in_one_video_the_copies_of_the_first_track_come_first()
     right, false = track(1, 1, 0.5, [mask]), track(1, 1, 0.5, [box(50, 0, 9, 9)])
     weights = np.array([[1], [2], [3.0]])
     # Copies of the video would alternate: found, false, found, false.
-    assert weighted_figures(matched(content, [right, false]), weights)['AP'] == pytest.approx(1)
-    assert weighted_figures(matched(content, [false, right]), weights)['AP'] == pytest.approx(1 / 2)
+    assert weighted_metrics(matched(content, [right, false]), weights)['AP'] == pytest.approx(1)
+    assert weighted_metrics(matched(content, [false, right]), weights)['AP'] == pytest.approx(1 / 2)
 
 
 @pytest.mark.parametrize('seed', range(2))
@@ -107,13 +107,13 @@ def test_many_weightings_at_once_are_those_one_by_one(seed, monkeypatch):
     content, results = random_case(seed)
     matches = matched(content, results)
     weights = np.random.default_rng(seed).integers(0, 3, (40, len(content['videos']))) * 1.0
-    tables = [weighted_figures(matches, weights)]
+    tables = [weighted_metrics(matches, weights)]
     # Only the proportions matter.
-    tables += [weighted_figures(matches, weights * factor) for factor in (1000, 1 / 1024)]
+    tables += [weighted_metrics(matches, weights * factor) for factor in (1000, 1 / 1024)]
     monkeypatch.setattr('vispropnet.evaluation.precision._BLOCK', 7)
-    tables.append(weighted_figures(matches, weights))
-    for name in FIGURES:
-        one_by_one = [weighted_figures(matches, row[None], (name,))[name][0] for row in weights]
+    tables.append(weighted_metrics(matches, weights))
+    for name in ALL_METRICS:
+        one_by_one = [weighted_metrics(matches, row[None], (name,))[name][0] for row in weights]
         for table in tables:
             assert table[name] == pytest.approx(one_by_one, nan_ok=True, abs=1e-9)
 

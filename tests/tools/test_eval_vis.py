@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation.strips import data_set, random_case, shown, track
-from vispropnet.evaluation.average_precision import FIGURES, evaluate_tracks
+from vispropnet.evaluation.average_precision import ALL_METRICS, evaluate_tracks
 from vispropnet.evaluation.error_kinds import KINDS
 from vispropnet.visualization.curves import COLORS
 
@@ -76,8 +76,8 @@ def all_files(folder):
     return {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()}
 
 
-def figures_of(report):
-    return {name: report[name] for name in FIGURES}
+def metrics_of(report):
+    return {name: report[name] for name in ALL_METRICS}
 
 
 # --- what it tells --------------------------------------------------------------------------------
@@ -92,9 +92,9 @@ def test_tables(score, files, case):
         f'{files[1]}: {len(results)} tracks in 5 videos, against {len(content["annotations"])} '
         'objects in 5 videos'
     )
-    figures = evaluate_tracks(content, results)
-    for name in FIGURES:
-        shown_as = '-' if figures[name] < 0 else f'{figures[name]:.4f}'
+    metrics = evaluate_tracks(content, results)
+    for name in ALL_METRICS:
+        shown_as = '-' if metrics[name] < 0 else f'{metrics[name]:.4f}'
         assert [name, shown_as] in [line.split() for line in lines]
     titles = [line for line in lines if ' objects ' in line and line.endswith('AR10')]
     assert [' '.join(line.split()[:-5]) for line in titles] == [
@@ -110,13 +110,13 @@ def test_tables(score, files, case):
     assert 'are few' not in out  # of intervals alone
 
 
-def test_json_holds_the_figures_unrounded(score, files, case, tmp_path):
-    out = tmp_path / 'new' / 'figures.json'
+def test_json_holds_the_metrics_unrounded(score, files, case, tmp_path):
+    out = tmp_path / 'new' / 'metrics.json'
     status, printed, _ = score(*files[:2], '--json', out)
     assert status == 0
-    assert printed.endswith(f'all figures: {out}\n')
+    assert printed.endswith(f'all metrics: {out}\n')
     report = json.loads(out.read_text())
-    assert figures_of(report) == figures_of(evaluate_tracks(*case[:2]))
+    assert metrics_of(report) == metrics_of(evaluate_tracks(*case[:2]))
     assert set(report['detail']) == {'categories', 'track_length', 'objects_per_video', 'hidden'}
     assert (report['ground_truth'], report['results']) == (str(files[0]), str(files[1]))
     assert not {'ci', 'baseline', 'errors', 'worst_videos'} & set(report)
@@ -130,7 +130,7 @@ def test_everything_at_once(report, files, case, tmp_path):
     assert '5 videos are few' in printed
     ours, other = evaluate_tracks(*case[:2]), evaluate_tracks(case[0], case[2])
     assert scores['bootstrap'] == {'resamples': 20, 'seed': 3, 'level': 0.95}
-    for name in FIGURES:
+    for name in ALL_METRICS:
         interval, difference = scores['ci'][name], scores['baseline']['difference'][name]
         assert scores['baseline'][name] == other[name]
         if ours[name] < 0:
@@ -154,7 +154,7 @@ def test_everything_at_once(report, files, case, tmp_path):
 
 def test_a_seed_gives_the_same_output(score, files, tmp_path):
     def told(seed):
-        out = tmp_path / 'figures.json'
+        out = tmp_path / 'metrics.json'
         options = ['--bootstrap', 30, '--seed', seed, '--json', out]
         _, printed, _ = score(*files[:2], '--baseline', files[2], *options)
         return printed, out.read_bytes()
@@ -262,7 +262,7 @@ def perfect(case, tmp_path):
 def test_perfect_results_score_1(report, files, perfect):
     scores, _ = report(files[0], perfect, '--bootstrap', 10, '--errors')
     # AR1 takes one track of each video and category only.
-    for name in set(FIGURES) - {'AR1'}:
+    for name in set(ALL_METRICS) - {'AR1'}:
         assert scores[name] == pytest.approx(1)
         assert scores['ci'][name] == pytest.approx([1, 1])
     assert all(gain['AP'] == gain['count'] == 0 for gain in scores['errors'].values())
@@ -274,7 +274,7 @@ def test_one_video(report, tmp_path):
     path = written(tmp_path / 'a.json', [track(1, 1, 0.5, shown(0, '11'))])
     scores, printed = report(truth, path, '--baseline', path, '--bootstrap', 10, '--errors')
     assert printed.splitlines()[3].split() == ['AP', '1.0000', '-', '1.0000', '+0.0000', '-', '-']
-    assert scores['ci'] == scores['baseline']['difference'] == dict.fromkeys(FIGURES)
+    assert scores['ci'] == scores['baseline']['difference'] == dict.fromkeys(ALL_METRICS)
 
 
 def test_many_videos_without_objects(report, tmp_path):
@@ -296,7 +296,7 @@ def test_names_and_lengths_are_not_needed(report, case, files, tmp_path):
     for category in content['categories']:
         del category['name']
     scores, _ = report(written(tmp_path / 'bare.json', content), files[1], '--errors')
-    assert figures_of(scores) == figures_of(evaluate_tracks(*case[:2]))
+    assert metrics_of(scores) == metrics_of(evaluate_tracks(*case[:2]))
 
 
 # --- HOTA -----------------------------------------------------------------------------------------

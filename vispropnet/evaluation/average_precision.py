@@ -1,4 +1,4 @@
-"""The figures of YouTube-VIS, as its reference evaluator defines them."""
+"""The metrics of YouTube-VIS, as its reference evaluator defines them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from vispropnet.evaluation.overlaps import IOU_THRESHOLDS, measure_tracks
 from vispropnet.evaluation.precision import average_precisions, recalls
 
 # What papers report, in training and test; all that the reference evaluator prints.
-METRIC_NAMES = ('mAP', 'AP50', 'AP75', 'AR1', 'AR10')
-FIGURES = (
+MAIN_METRICS = ('mAP', 'AP50', 'AP75', 'AR1', 'AR10')
+ALL_METRICS = (
     *('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl'),
     *('AR1', 'AR10', 'AR100', 'ARs', 'ARm', 'ARl'),
 )
@@ -49,12 +49,12 @@ def evaluate_tracks(
     if not isinstance(annotations, dict):
         annotations = read_annotations(annotations)
     tracks = measure_tracks(ground_truth(annotations), results)
-    figures = plain_figures(match_tracks(tracks, area_bins(tracks)))
-    return {'mAP': figures['AP'], **figures}
+    metrics = plain_metrics(match_tracks(tracks, area_bins(tracks)))
+    return {'mAP': metrics['AP'], **metrics}
 
 
-def plain_figures(matches: Matches) -> dict[str, float]:
-    """Computes the twelve figures, each video counting once.
+def plain_metrics(matches: Matches) -> dict[str, float]:
+    """Computes the twelve metrics, each video counting once.
 
     Args:
         matches: Of the four bins of :func:`~vispropnet.evaluation.matching.area_bins`.
@@ -63,19 +63,19 @@ def plain_figures(matches: Matches) -> dict[str, float]:
         As from :func:`evaluate_tracks`, without ``mAP``.
     """
     ones = np.ones((1, len(matches.tracks.truth.videos)))
-    values = weighted_figures(matches, ones)
+    values = weighted_metrics(matches, ones)
     return {name: -1.0 if np.isnan(value[0]) else float(value[0]) for name, value in values.items()}
 
 
-def weighted_figures(
-    matches: Matches, weights: np.ndarray, names: Sequence[str] = FIGURES
+def weighted_metrics(
+    matches: Matches, weights: np.ndarray, names: Sequence[str] = ALL_METRICS
 ) -> dict[str, np.ndarray]:
-    """Computes figures for many weightings of the videos at once.
+    """Computes metrics for many weightings of the videos at once.
 
     Args:
         matches: Of the four bins of :func:`~vispropnet.evaluation.matching.area_bins`, in order.
         weights: (B, V) float64, how often each video counts.
-        names: Which of ``FIGURES``.
+        names: Which of ``ALL_METRICS``.
 
     Returns:
         (B,) float64 by name; NaN where there is no object to find.
@@ -101,7 +101,7 @@ def weighted_figures(
 
 
 def _first_equal_bins(matches: Matches) -> list[int]:
-    """For each bin the first one with the same figures: often, all objects are of one size."""
+    """Finds the first bin with the same matches as each: often, all objects are of one size."""
     parts = [
         (counted.tobytes(), true.tobytes(), false.tobytes())
         for counted, true, false in zip(matches.counted, matches.true, matches.false, strict=True)
@@ -109,11 +109,11 @@ def _first_equal_bins(matches: Matches) -> list[int]:
     return [parts.index(part) for part in parts]
 
 
-def format_table(metrics: Mapping[str, float], names: Sequence[str] = METRIC_NAMES) -> str:
-    """Lays out figures for a terminal.
+def format_table(metrics: Mapping[str, float], names: Sequence[str] = MAIN_METRICS) -> str:
+    """Lays out metrics for a terminal.
 
     Args:
-        metrics: Figures by name.
+        metrics: Metrics by name.
         names: Which, and in which order.
 
     Returns:

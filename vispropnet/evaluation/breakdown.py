@@ -1,4 +1,4 @@
-"""Parts of a score: figures by category, track length, objects in a video and visibility."""
+"""Parts of a score: metrics by category, track length, objects in a video and visibility."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ HIDDEN = {'never': (-1.0, 0.0), 'up to 25 %': (0.0, 0.25), 'over 25 %': (0.25, 1
 
 
 def break_down(matches: Matches) -> dict[str, list[dict[str, Any]]]:
-    """Computes figures for parts of the ground truth.
+    """Computes metrics for parts of the ground truth.
 
     By track length, tracks that find nothing count as false in the part of their own length, as the
     reference evaluator has it for areas. By share of frames hidden they count as false in every
-    part, so those figures are comparable with each other, not with the whole.
+    part, so those metrics are comparable with each other, not with the whole.
 
     Args:
         matches: With the bin of all objects first.

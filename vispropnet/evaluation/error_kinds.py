@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from vispropnet.evaluation.average_precision import weighted_figures
+from vispropnet.evaluation.average_precision import weighted_metrics
 from vispropnet.evaluation.matching import Matches
 from vispropnet.evaluation.overlaps import IOU_THRESHOLDS, Tracks
 from vispropnet.evaluation.precision import interpolated_precision
@@ -58,7 +58,7 @@ class TrackErrors:
     missed: np.ndarray
 
 
-def tell_errors(matches: Matches) -> TrackErrors:
+def classify_errors(matches: Matches) -> TrackErrors:
     """Puts each false track down to one kind of error.
 
     Args:
@@ -95,8 +95,8 @@ def error_gains(matches: Matches, errors: TrackErrors) -> dict[str, dict[str, fl
     add up: mending one kind changes what the others cost.
 
     Args:
-        matches: As for :func:`tell_errors`.
-        errors: From :func:`tell_errors`.
+        matches: As for :func:`classify_errors`.
+        errors: From :func:`classify_errors`.
 
     Returns:
         By kind ``AP`` and ``AP50``, what they would gain, and ``count``, how many tracks (for
@@ -115,8 +115,8 @@ def worst_videos(matches: Matches, errors: TrackErrors) -> list[dict[str, Any]]:
     """Ranks videos by how much mAP would be gained without them.
 
     Args:
-        matches: As for :func:`tell_errors`.
-        errors: From :func:`tell_errors`.
+        matches: As for :func:`classify_errors`.
+        errors: From :func:`classify_errors`.
 
     Returns:
         The worst first: ``video_id``, ``name`` (the folder of its frames), ``gain`` in mAP without
@@ -153,13 +153,13 @@ def worst_videos(matches: Matches, errors: TrackErrors) -> list[dict[str, Any]]:
 def _gains_without(matches: Matches) -> np.ndarray:
     """Gains in mAP (V,) without each video; 0 where nothing would be left to find."""
     total = len(matches.tracks.truth.videos)
-    plain = weighted_figures(matches, np.ones((1, total)), ['AP'])['AP']
+    plain = weighted_metrics(matches, np.ones((1, total)), ['AP'])['AP']
     gains = np.zeros(total)
     for begin in range(0, total, _VIDEOS_AT_ONCE):
         left_out = np.arange(begin, min(begin + _VIDEOS_AT_ONCE, total))
         weights = np.ones((len(left_out), total))
         weights[np.arange(len(left_out)), left_out] = 0
-        gains[left_out] = weighted_figures(matches, weights, ['AP'])['AP'] - plain
+        gains[left_out] = weighted_metrics(matches, weights, ['AP'])['AP'] - plain
     return np.nan_to_num(gains)
 
 

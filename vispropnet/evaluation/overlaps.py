@@ -66,7 +66,7 @@ def measure_tracks(
         results: Tracks ``{video_id, category_id, score, segmentations}`` with one RLE or None per
             frame, at the size of the video. Not changed.
         frame_by_frame: Whether to measure all objects of the video, whatever their category, and to
-            keep the figures of every frame. Slower, and needed to tell kinds of errors apart.
+            keep the pixels of every frame. Slower, and needed for kinds of errors.
 
     Returns:
         The tracks, in the order given.

@@ -19,7 +19,7 @@ def average_precisions(matches: Matches, weights: np.ndarray, bin_index: int = 0
     """Averages the interpolated precision over 101 recalls.
 
     A weight of 2 counts as a video that is there twice, side by side in the order of the videos; so
-    resampling videos needs no new matching, and a row of ones gives the plain figure. (Of equal
+    resampling videos needs no new matching, and a row of ones gives the plain average. (Of equal
     scores within a video, though, all copies of one track come before those of the next.)
 
     Args:

@@ -18,7 +18,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
 from vispropnet.errors import UserError
-from vispropnet.evaluation.average_precision import METRIC_NAMES, evaluate_tracks
+from vispropnet.evaluation.average_precision import MAIN_METRICS, evaluate_tracks
 from vispropnet.evaluation.ground_truth import read_annotations
 from vispropnet.evaluation.result_file import check_writable, write_results
 from vispropnet.evaluation.tracks import TrackAccumulator, TrackStore
@@ -82,8 +82,8 @@ class YouTubeVISMetric(BaseMetric):
                 from 0), ``video_length``, ``category_ids`` (category id of each label index) and
                 ``pred_instances``: ``ids`` (N,), ``labels`` (N,), ``scores`` (N,) and ``masks`` (N
                 :class:`~vispropnet.models.frame_masks.FrameMasks` or (N, H, W) bool) at the
-                original size of the frame; ``propagated`` (N,) bool if the model tells detected
-                from propagated masks.
+                original size of the frame; ``propagated`` (N,) bool if the model
+                carries masks over from other frames.
         """
         for sample in data_samples:
             video_id, frame_id = sample['video_id'], int(sample['frame_id'])
@@ -169,8 +169,8 @@ class YouTubeVISMetric(BaseMetric):
                 logger='current',
                 level=logging.WARNING,
             )
-        figures = evaluate_tracks(annotations, results)
-        return {name: figures[name] for name in METRIC_NAMES}
+        metrics = evaluate_tracks(annotations, results)
+        return {name: metrics[name] for name in MAIN_METRICS}
 
     def _evaluate_on_main_rank(self) -> dict[str, float]:
         """Scores on the main rank; every rank gets its metrics or its error, so that none hangs."""
