@@ -222,7 +222,7 @@ def test_two_ranks_with_unequal_shares(tmp_path):
         ([1], [8]),  # a video that the truth does not have: only the main rank can know
         ([5, 2, 1], []),
     ]
-    # Forked, since importing everything anew takes most of the time; nothing of this process is used.
+    # Forked: importing everything anew takes most of the time, and nothing of this process is used.
     torch.multiprocessing.start_processes(
         on_rank, (str(tmp_path), sharing), nprocs=2, start_method='fork'
     )
