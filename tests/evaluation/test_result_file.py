@@ -5,7 +5,6 @@ import pytest
 
 from vispropnet.errors import UserError
 from vispropnet.evaluation.result_file import (
-    archive_path,
     check_writable,
     iter_results,
     key_fault,
@@ -74,15 +73,18 @@ def test_a_track_that_is_no_json_leaves_the_old_files(tmp_path):
 
 
 def test_unusable_names(tmp_path):
-    with pytest.raises(UserError, match=r'must be named \.json'):
-        archive_path(tmp_path / 'out.zip')
-    with pytest.raises(UserError, match='is a folder'):
-        check_writable(tmp_path)
+    for name in ('out.zip', 'out', ''):
+        for use in (check_writable, lambda path: write_results(path, [])):
+            with pytest.raises(UserError, match=r'must be named \.json and be no folder'):
+                use(tmp_path / name)
+    (tmp_path / 'a.json').mkdir()
+    with pytest.raises(UserError, match=r'must be named \.json and be no folder'):
+        check_writable(tmp_path / 'a.json')
     (tmp_path / 'file').write_text('')
     with pytest.raises(UserError, match='cannot make the folder'):
         check_writable(tmp_path / 'file' / 'out.json')
     check_writable(tmp_path / 'made' / 'out.json')
-    assert (tmp_path / 'made').is_dir()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['a.json', 'file', 'made']
 
 
 @pytest.mark.parametrize(

@@ -26,29 +26,6 @@ _KEY_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
 RESULT_KEYS = tuple(_KEY_TYPES)
 
 
-def archive_path(path: str | os.PathLike) -> Path:
-    """Names the archive that :func:`write_results` puts beside a result file.
-
-    Args:
-        path: The result file.
-
-    Returns:
-        The same folder and stem with the suffix ``.zip``.
-
-    Raises:
-        UserError: if ``path`` itself ends in ``.zip`` or is a folder.
-    """
-    path = Path(path)
-    if path.suffix.lower() == '.zip':
-        raise UserError(
-            f'result file {path} must be named .json: the archive of the same stem that ends in '
-            '.zip is written beside it.'
-        )
-    if path.is_dir():
-        raise UserError(f'result file {path} is a folder; give the name of a file.')
-    return path.with_suffix('.zip')
-
-
 def check_writable(path: str | os.PathLike) -> None:
     """Finds out before a long run whether the result file can be written after it.
 
@@ -60,9 +37,7 @@ def check_writable(path: str | os.PathLike) -> None:
     Raises:
         UserError: if it is not named ``*.json``, or its folder cannot be made or written to.
     """
-    archive_path(path)
-    if Path(path).suffix != '.json':
-        raise UserError(f'result file {path} must be named .json.')
+    _check_name(path)
     check_folder(path)
 
 
@@ -102,12 +77,14 @@ def write_results(
         archive: Whether to write the archive.
 
     Raises:
-        UserError: if the folder cannot be written to.
+        UserError: if the folder cannot be written to, or ``path`` is not named ``*.json`` and an
+            archive is to be written.
         ValueError: if a track holds what JSON cannot (bytes, arrays, NaN).
     """
     with contextlib.ExitStack() as stack:
         if archive:
-            packed = stack.enter_context(atomic_path(archive_path(path)))
+            _check_name(path)
+            packed = stack.enter_context(atomic_path(Path(path).with_suffix('.zip')))
         plain = stack.enter_context(atomic_path(path))
         streams = [stack.enter_context(plain.open('w', encoding='utf-8', newline='\n'))]
         if archive:
@@ -180,6 +157,14 @@ def key_fault(result: Any) -> str | None:
         if not isinstance(value, types) or isinstance(value, bool):
             return f": '{key}' must be {wanted}, not {_kind(value)}."
     return None
+
+
+def _check_name(path: str | os.PathLike) -> None:
+    if Path(path).suffix != '.json' or Path(path).is_dir():
+        raise UserError(
+            f'result file {path} must be named .json and be no folder: the archive to upload is '
+            'written beside it, as .zip.'
+        )
 
 
 def _entry_text(index: int, result: dict[str, Any]) -> str:
