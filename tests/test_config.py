@@ -34,6 +34,11 @@ def test_texts_keep_their_spaces(small):
     assert config.model.detector.rpn_head.anchor_generator.scales == [4, 8]
 
 
+def test_a_group_of_keys_may_be_dropped(small):
+    config = load_config(small, ['optim_wrapper.clip_grad=None', 'visualizer=None'])
+    assert config.optim_wrapper.clip_grad is config.visualizer is None
+
+
 def test_evaluators_score_against_their_data_sets_file(small):
     config = load_config(small, ['data_root=/there'])
     assert config.val_evaluator.ann_file == '/there/valid/instances.json'
