@@ -8,24 +8,22 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from vispropnet.errors import UserError, report_user_errors
+from vispropnet.errors import Stopped, UserError, report_user_errors
 
 TWO_LINES = 'annotation file a.json: video 3 has no frames.\nExpected: a list "file_names".'
 
 
-def test_the_message_is_kept_but_for_blanks_around_it():
-    assert str(UserError(f'\n {TWO_LINES}\n')) == TWO_LINES
-
-
-def test_a_message_that_names_the_class_is_kept_whole():
-    text = 'hook failed.\nvispropnet.errors.UserError: quoted'
-    assert str(UserError(text)) == text
-
-
-def test_it_survives_pickling():
-    error = pickle.loads(pickle.dumps(UserError(TWO_LINES)))
-    assert type(error) is UserError
-    assert str(error) == TWO_LINES
+@pytest.mark.parametrize(
+    ('message', 'kept'),
+    [
+        (f'\n {TWO_LINES}\n', TWO_LINES),
+        ('hook failed.\nvispropnet.errors.UserError: quoted',) * 2,  # no text of a worker
+    ],
+)
+def test_the_message_is_kept_but_for_blanks_around_it(message, kept):
+    assert str(UserError(message)) == kept
+    again = pickle.loads(pickle.dumps(UserError(message)))
+    assert type(again) is UserError and str(again) == kept
 
 
 class Broken(Dataset):
@@ -69,20 +67,19 @@ def test_from_a_data_loading_worker_only_its_own_message_is_left(dataset):
     assert message == dataset.message
 
 
-def test_tools_print_a_user_error_and_exit_with_2(capsys):
+@pytest.mark.parametrize(
+    ('error', 'status', 'printed'),
+    [
+        (UserError(TWO_LINES), 2, f'error: {TWO_LINES}\n'),
+        (Stopped('stopped by SIGTERM.', 143), 143, 'stopped by SIGTERM.\n'),
+        (KeyboardInterrupt(), 130, 'interrupted\n'),
+    ],
+)
+def test_tools_print_a_line_and_exit_with_a_status(capsys, error, status, printed):
     with pytest.raises(SystemExit) as exit, report_user_errors():
-        raise UserError(TWO_LINES)
-    assert exit.value.code == 2
-    captured = capsys.readouterr()
-    assert captured.err == f'error: {TWO_LINES}\n'
-    assert captured.out == ''
-
-
-def test_tools_exit_with_130_when_interrupted(capsys):
-    with pytest.raises(SystemExit) as exit, report_user_errors():
-        raise KeyboardInterrupt
-    assert exit.value.code == 130
-    assert capsys.readouterr().err == 'interrupted\n'
+        raise error
+    assert exit.value.code == status
+    assert capsys.readouterr() == ('', printed)
 
 
 def test_other_errors_and_no_error_pass_through(capsys):

@@ -14,9 +14,9 @@ from vispropnet.errors import UserError
 from vispropnet.fileio import NotAListError, atomic_path, iter_json_list, read_json, write_json
 
 
-def message_of(path, **arguments):
+def message_of(path, read=read_json, **arguments):
     with pytest.raises(UserError) as caught:
-        read_json(path, **arguments)
+        read(path, **arguments)
     return str(caught.value)
 
 
@@ -37,20 +37,17 @@ def test_a_missing_file_is_named_with_the_hint(tmp_path):
     assert text == f'annotation file not found: {path}. Make it with tools/x.py.'
 
 
-def test_an_empty_file_is_called_empty(tmp_path):
-    path = tmp_path / 'a.json'
-    path.touch()
-    text = message_of(path, what='result file')
-    assert text.startswith(f'result file {path} is empty: ')
-    assert 'of a file of 0 bytes' in text
-
-
 def test_a_truncated_file_says_where_it_ends(tmp_path):
     path = tmp_path / 'a.json'
     path.write_text('{"videos": [1,\n2, 3')
-    text = message_of(path)
-    assert f'{path} is not valid JSON (truncated or damaged?)' in text
-    assert 'line 2, column 5, character 19 of a file of 19 bytes' in text
+    assert message_of(path, what='result file') == (
+        f"result file {path} is not valid JSON (truncated or damaged?): Expecting ',' delimiter at "
+        'line 2, column 5, character 19 of a file of 19 bytes.'
+    )
+    path.write_text('')
+    text = message_of(path, what='result file')
+    assert text.startswith(f'result file {path} is empty: Expecting value at line 1')
+    assert text.endswith('of a file of 0 bytes.')
 
 
 @pytest.mark.parametrize('content', [b'\x80\x02}q\x00.', b'PK\x03\x04\xff', b'\xff\xd8\xff\xe0'])
@@ -101,16 +98,18 @@ def layouts(content):
         yield text
 
 
-def entries_of(path, chunk=None, monkeypatch=None, **arguments):
-    if chunk is not None:
-        monkeypatch.setattr('vispropnet.fileio._CHUNK_CHARACTERS', chunk)
+def entries_of(path, **arguments):
     return list(iter_json_list(path, **arguments))
 
 
-def list_message_of(path, *arguments, **more):
-    with pytest.raises(UserError) as caught:
-        entries_of(path, *arguments, **more)
-    return str(caught.value)
+def list_message_of(path, **arguments):
+    return message_of(path, entries_of, **arguments)
+
+
+@pytest.fixture(params=CHUNKS)
+def chunk(request, monkeypatch):
+    """So many characters are read at once."""
+    monkeypatch.setattr('vispropnet.fileio._CHUNK_CHARACTERS', request.param)
 
 
 @pytest.mark.parametrize('seed', range(10))
@@ -121,9 +120,10 @@ def test_entries_are_those_of_the_whole_file(seed, tmp_path, monkeypatch):
         content = [random_value(rng) for _ in range(rng.randint(0, 6))]
         for text in layouts(content):
             path.write_text(text, encoding='utf-8')
-            for chunk in CHUNKS:
+            for characters in CHUNKS:
+                monkeypatch.setattr('vispropnet.fileio._CHUNK_CHARACTERS', characters)
                 # Also -0.0 and the kinds of numbers.
-                assert repr(entries_of(path, chunk, monkeypatch)) == repr(content)
+                assert repr(entries_of(path)) == repr(content)
 
 
 NUMBERS = '0 -0 -1 10 1.5 -0.25 100.125 1e5 2E-7 1.5e+30 -1e-300 12345678901234567890123 1e999'
@@ -135,24 +135,9 @@ def test_numbers_are_not_cut_by_the_window(number, tmp_path, monkeypatch):
     for before in range(20):
         for text in (f'[{before * " "}{number}, 7]', f'[{before * " "}{number}]'):
             path.write_text(text)
-            for chunk in range(1, len(text) + 1):
-                assert repr(entries_of(path, chunk, monkeypatch)) == repr(json.loads(text))
-
-
-def test_literals_that_only_python_knows(tmp_path, monkeypatch):
-    path = tmp_path / 'a.json'
-    path.write_text('[NaN, Infinity, -Infinity, {"score": NaN}]')
-    for chunk in CHUNKS:
-        entries = entries_of(path, chunk, monkeypatch)
-        assert str(entries) == "[nan, inf, -inf, {'score': nan}]"
-
-
-@pytest.mark.parametrize('text', ['[]', ' [ ] ', '\n[\n\n]\n', '[' + 100 * ' ' + ']' + 100 * '\n'])
-@pytest.mark.parametrize('chunk', CHUNKS)
-def test_an_empty_list(text, chunk, tmp_path, monkeypatch):
-    path = tmp_path / 'a.json'
-    path.write_text(text)
-    assert entries_of(path, chunk, monkeypatch) == []
+            for characters in range(1, len(text) + 1):
+                monkeypatch.setattr('vispropnet.fileio._CHUNK_CHARACTERS', characters)
+                assert repr(entries_of(path)) == repr(json.loads(text))
 
 
 def test_entries_before_the_damage_are_given_and_the_rest_is_not_read(tmp_path, monkeypatch):
@@ -175,15 +160,14 @@ SAMPLE = r"""
 """
 
 
-@pytest.mark.parametrize('chunk', CHUNKS)
-def test_a_file_cut_anywhere_is_an_error_that_says_where(chunk, tmp_path, monkeypatch):
+def test_a_file_cut_anywhere_is_an_error_that_says_where(chunk, tmp_path):
     path = tmp_path / 'a.json'
     whole = SAMPLE.encode()
     path.write_bytes(whole)
-    assert repr(entries_of(path, chunk, monkeypatch)) == repr(json.loads(SAMPLE))
+    assert repr(entries_of(path)) == repr(json.loads(SAMPLE))
     for size in range(whole.rindex(b']') + 1):
         path.write_bytes(whole[:size])
-        text = list_message_of(path, chunk, monkeypatch, what='result file')
+        text = list_message_of(path, what='result file')
         try:
             json.loads(whole[:size].decode())
         except UnicodeDecodeError:
@@ -192,10 +176,10 @@ def test_a_file_cut_anywhere_is_an_error_that_says_where(chunk, tmp_path, monkey
             )
         except json.JSONDecodeError as error:
             state = 'is not valid JSON (truncated or damaged?)' if size else 'is empty'
+            said = error.msg.removesuffix(' at')
             assert text == (
-                f'result file {path} {state}: {error.msg.removesuffix(" at")} at character '
-                f'{error.pos} of a file of '
-                f'{size} bytes.'
+                f'result file {path} {state}: {said} at character {error.pos} of a file of {size} '
+                'bytes.'
             )
 
 
@@ -210,47 +194,39 @@ def test_damage_anywhere_is_found_where_the_whole_file_has_it(seed, tmp_path, mo
             SAMPLE[:at] + rng.choice('[]{},:"\\ 1e.-tnNI\n\x01') + SAMPLE[at + rng.randint(0, 1) :]
         )
         path.write_text(text, encoding='utf-8')
-        chunk = rng.choice(CHUNKS)
+        monkeypatch.setattr('vispropnet.fileio._CHUNK_CHARACTERS', rng.choice(CHUNKS))
         try:
             content = json.loads(text)
         except json.JSONDecodeError as error:
             found += 1
-            message = list_message_of(path, chunk, monkeypatch)
+            message = list_message_of(path)
             # Python 3.13 names the comma of '[1, ]', as long as it sees the whole list.
             if not error.msg.startswith('Illegal trailing comma'):
                 said = error.msg.removesuffix(' at')
                 assert f': {said} at character {error.pos} of a file' in message
         else:
             assert isinstance(content, list)
-            assert repr(entries_of(path, chunk, monkeypatch)) == repr(content)
+            assert repr(entries_of(path)) == repr(content)
     assert found > 50
 
 
 @pytest.mark.parametrize('tail', ['x', ']', ',', '[]', ' \n\n 1', '{}', '\0'])
-@pytest.mark.parametrize('chunk', CHUNKS)
-def test_data_behind_the_list(tail, chunk, tmp_path, monkeypatch):
+def test_data_behind_the_list(tail, chunk, tmp_path):
     path = tmp_path / 'a.json'
     for text in ('[]', '[1, {"a": "b"}]'):
         path.write_text(text + tail)
         position = len(text + tail) - len(tail.lstrip())
-        message = list_message_of(path, chunk, monkeypatch)
-        assert f'Extra data at character {position} of a file of' in message
+        assert f'Extra data at character {position} of a file of' in list_message_of(path)
 
 
-@pytest.mark.parametrize(
-    ('text', 'kind'),
-    [
-        *(('{"a": []}', 'an object'), (' "[]"', 'a string'), ('null', 'null'), ('true', 'true')),
-        *(('false', 'false'), ('-1.5', 'a number'), ('\n7', 'a number')),
-    ],
-)
-@pytest.mark.parametrize('chunk', CHUNKS)
-def test_what_is_no_list(text, kind, chunk, tmp_path, monkeypatch):
+def test_what_is_no_list(chunk, tmp_path):
     path = tmp_path / 'a.json'
-    path.write_text(text)
-    with pytest.raises(NotAListError) as caught:
-        entries_of(path, chunk, monkeypatch, what='result file', entries='tracks')
-    assert str(caught.value) == f'result file {path} must hold a list of tracks, not {kind}.'
+    kinds = {'{"a": []}': 'an object', ' "[]"': 'a string', '-1.5': 'a number', '\n7': 'a number'}
+    for text, kind in {**kinds, 'null': 'null', 'true': 'true', 'false': 'false'}.items():
+        path.write_text(text)
+        with pytest.raises(NotAListError) as caught:
+            entries_of(path, what='result file', entries='tracks')
+        assert str(caught.value) == f'result file {path} must hold a list of tracks, not {kind}.'
 
 
 @pytest.mark.parametrize('content', ['', ' \n ', '<html>', 'video_id,score', ']', ',', ':', '\0\0'])
@@ -264,23 +240,17 @@ def test_what_is_no_json_at_all(content, tmp_path):
     assert f': Expecting value at character {position} of a file of {len(content)} by' in message
 
 
-@pytest.mark.parametrize(
-    'content',
-    [
-        *(
-            '["é"]'.encode('latin-1'),
-            '[1]'.encode('utf-16'),
-            b'[1, 2, "\xff"]',
-            b'\xff\xd8\xff\xe0',
-        ),
-        *(b'[' + b'1,' * 10_000 + b'\x80]', b'["a", "\xc3', b'PK\x03\x04\xff'),
-    ],
-)
-@pytest.mark.parametrize('chunk', CHUNKS)
-def test_a_list_that_is_not_utf_8(content, chunk, tmp_path, monkeypatch):
+def test_a_list_that_is_not_utf_8(chunk, tmp_path):
     path = tmp_path / 'a.json'
-    path.write_bytes(content)
-    assert f'{path} is not a text file in UTF-8' in list_message_of(path, chunk, monkeypatch)
+    contents = [
+        '["é"]'.encode('latin-1'),
+        '[1]'.encode('utf-16'),
+        b'[1, 2, "\xff"]',
+        b'["a", "\xc3',
+    ]
+    for content in [*contents, b'\xff\xd8\xff\xe0', b'[' + b'1,' * 10_000 + b'\x80]']:
+        path.write_bytes(content)
+        assert f'{path} is not a text file in UTF-8' in list_message_of(path)
 
 
 @pytest.mark.parametrize('text', ['[' * 100_000, '[' + '{"a":' * 100_000, '[0,' + '9' * 5000 + ']'])
@@ -309,11 +279,10 @@ def write_archive(path, files, compression=zipfile.ZIP_DEFLATED):
             archive.writestr(name, text)
 
 
-@pytest.mark.parametrize('chunk', CHUNKS)
-def test_the_json_file_in_an_archive_is_read(chunk, tmp_path, monkeypatch):
+def test_the_json_file_in_an_archive_is_read(chunk, tmp_path):
     path = tmp_path / 'a.ZIP'
     write_archive(path, {'read.me': '!', 'sub/any.json': SAMPLE, '__MACOSX/sub/._any.json': '\0'})
-    assert repr(entries_of(path, chunk, monkeypatch)) == repr(json.loads(SAMPLE))
+    assert repr(entries_of(path)) == repr(json.loads(SAMPLE))
 
 
 def test_an_archive_without_the_one_json_file(tmp_path):
@@ -352,11 +321,11 @@ def test_broken_archives(compression, tmp_path):
     write_archive(path, {'a.json': json.dumps(content)}, compression)
     assert entries_of(path) == content
     whole = path.read_bytes()
-    for size in {*range(0, len(whole), 7), len(whole) - 1}:
+    for size in {*range(0, len(whole), 20), len(whole) - 1}:
         path.write_bytes(whole[:size])
         assert f'{path} is no sound archive: ' in list_message_of(path)
     errors = 0
-    for _ in range(500):
+    for _ in range(150):
         damaged = bytearray(whole)
         damaged[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
         path.write_bytes(damaged)
@@ -366,7 +335,7 @@ def test_broken_archives(compression, tmp_path):
         except UserError as error:
             errors += 1
             assert str(path) in str(error)
-    assert errors > 200
+    assert errors > 50
 
 
 def test_a_locked_archive(tmp_path):
@@ -386,7 +355,7 @@ def test_a_locked_archive(tmp_path):
 def test_a_large_file_is_never_held_whole(suffix, tmp_path):
     path = tmp_path / f'a{suffix}'
     entry = json.dumps({'score': 0.5, 'segmentations': [{'counts': 'k' * 2000}] * 100})
-    count = 60_000_000 // len(entry)
+    count = 30_000_000 // len(entry)
     text = '[' + ',\n'.join([entry] * count) + ']'
     if suffix == '.zip':
         write_archive(path, {'a.json': text})
@@ -401,9 +370,9 @@ def test_a_large_file_is_never_held_whole(suffix, tmp_path):
     finally:
         tracemalloc.stop()
     assert seen == 100 * count
-    assert size > 59_000_000
+    assert size > 29_000_000
     # A few windows of text, whatever the size.
-    assert peak < 25_000_000
+    assert peak < 15_000_000
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -471,16 +440,15 @@ def test_writers_at_the_same_time_leave_one_whole_file(tmp_path):
     assert os.listdir(tmp_path) == ['a.json']
 
 
-def test_a_folder_is_not_a_file_to_write(tmp_path):
-    with pytest.raises(UserError, match='it is a folder'), atomic_path(tmp_path):
-        raise AssertionError('not reached')
-
-
-def test_a_parent_that_is_a_file_is_an_error_of_the_user(tmp_path):
-    (tmp_path / 'a').touch()
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [('', 'it is a folder'), ('file/b.json', '(File exists|Not a directory)')],
+)
+def test_a_path_that_can_be_no_file(tmp_path, name, message):
+    (tmp_path / 'file').touch()
     with (
-        pytest.raises(UserError, match='cannot write .*b.json: '),
-        atomic_path(tmp_path / 'a' / 'b.json'),
+        pytest.raises(UserError, match=f'cannot write {tmp_path / name}: {message}'),
+        atomic_path(tmp_path / name),
     ):
         raise AssertionError('not reached')
 

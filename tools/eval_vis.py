@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vispropnet.errors import UserError, report_user_errors
 
-# Far more than intervals need; what all videos of them take in memory is a few hundred MB.
+# Far more than intervals need; their weights take a few hundred MB.
 MOST_RESAMPLES = 100_000
 
 
@@ -23,20 +23,20 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         type=int,
         default=0,
         metavar='N',
-        help='resample the videos N times and tell each figure with its 95 %% interval',
+        help='resample the videos N times and report each metric with its 95 %% interval',
     )
     parser.add_argument('--seed', type=int, default=0, help='seed of the resampling (0)')
     parser.add_argument(
         '--baseline',
         metavar='OTHER.json',
-        help='another result file for the same annotations: tells the differences; with '
+        help='another result file for the same annotations: reports the differences; with '
         '--bootstrap, their intervals too, both results on the same resampled videos',
     )
     parser.add_argument('--per-class', action='store_true', help='a table by category as well')
     parser.add_argument(
         '--errors',
         action='store_true',
-        help='tell what each kind of error costs; draws a chart and lists the worst videos',
+        help='report what each kind of error costs; draw a chart and list the worst videos',
     )
     parser.add_argument(
         '--errors-dir',

@@ -8,7 +8,7 @@ import difflib
 import inspect
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from mmengine.config import Config, DictAction
 from mmengine.registry import Registry
@@ -111,11 +111,11 @@ def explain_config_errors(path: str | os.PathLike) -> Iterator[None]:
     except KeyError as error:
         if ' is not in the ' not in str(error):
             raise
-        name = _text(error).split(' is not in the ')[0]
-        registry = _text(error).split(' is not in the ')[1].split(' registry')[0]
+        name, _, rest = _text(error).partition(' is not in the ')
+        registry = rest.partition(' registry')[0]
+        similar = _did_you_mean(name, _known_types(registry))
         raise UserError(
-            f'config {path}: unknown type {name!r} (looked for in {registry}).'
-            f'{_similar(name, registry)}'
+            f'config {path}: unknown type {name!r} (looked for in {registry}).{similar}'
         ) from None
     except TypeError as error:
         if 'argument' not in str(error):
@@ -149,8 +149,7 @@ def _check_top_level(options: dict, config: Config, path: str) -> None:
     for key in options:
         top = key.split('.')[0]
         if top not in known:
-            close = difflib.get_close_matches(top, known, n=1)
-            hint = f' Did you mean {close[0]!r}?' if close else ''
+            hint = _did_you_mean(top, known)
             raise UserError(f'--cfg-options: config {path} has no key {top!r}.{hint}')
 
 
@@ -173,7 +172,7 @@ def _check_kind(key: str, value: object, config: Config) -> None:
         elif isinstance(present, (dict, Config)) and part in present:
             present = present[part]
         else:
-            return  # a new key: the part that takes it will tell
+            return  # a new key: the part that takes it checks it
     wanted = None
     if isinstance(present, bool):
         wanted = None if isinstance(value, (bool, int)) or value is None else 'True or False'
@@ -208,17 +207,20 @@ def _name_annotation_files(config: Config) -> None:
             evaluator.ann_file = os.path.join(dataset.get('data_root') or '', dataset.ann_file)
 
 
-def _similar(name: str, registry: str) -> str:
-    kind = registry.split('::')[-1]
+def _known_types(registry: str) -> list[str]:
+    """Names in one of our registries and in its parents."""
+    known: list[str] = []
     for one in vars(registries).values():
-        if isinstance(one, Registry) and one.name == kind:
-            known: list[str] = []
+        if isinstance(one, Registry) and one.name == registry.split('::')[-1]:
             while one is not None:
-                known += list(one.module_dict)
+                known += one.module_dict
                 one = one.parent
-            close = difflib.get_close_matches(name, known, n=1)
-            return f' Did you mean {close[0]!r}?' if close else ''
-    return ''
+    return known
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f' Did you mean {close[0]!r}?' if close else ''
 
 
 def _text(error: BaseException) -> str:

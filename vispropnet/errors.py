@@ -1,4 +1,4 @@
-"""The one error that is the user's to mend, and how tools report it."""
+"""The error that a user can mend, and the report that tools make of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-# What the disk says no to, and what helps.
+# Faults of a disk, and what helps.
 _DISK_FAULTS = {
     errno.ENOSPC: 'Free some space, or write to another disk.',
     errno.EDQUOT: 'Free some space, have the quota raised, or write to another disk.',
@@ -38,10 +38,10 @@ class UserError(Exception):
 
 
 class Stopped(UserError):
-    """Work was ended, by all ranks alike, and can be gone on with.
+    """Work was ended, by all ranks alike, and can be resumed.
 
     Args:
-        message: What ended it, where it was, and how to go on.
+        message: What ended it, where it was, and how to resume it.
         status: Exit status; for a signal, 128 plus its number.
     """
 

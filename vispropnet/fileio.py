@@ -63,31 +63,31 @@ def iter_json_list(
     """
     with _explain_read_errors(path, what), _open_text(Path(path), what, progress) as stream:
         text = _Text(stream)
-        opening = text.next_sign()
-        if opening != '[':
-            text.expect(opening and opening in '{"tfn-0123456789', 'Expecting value')
-            found = _KINDS.get(opening, 'a number')
+        found = _KINDS.get(text.next_sign())
+        if found is not None:
             raise NotAListError(f'{what} {path} must hold a list of {entries}, not {found}.')
-        text.advance(1)
-        if text.next_sign() == ']':
-            text.advance(1)
-        else:
-            while True:
-                yield text.next_value()
-                separator = text.next_sign()
-                text.expect(separator in (',', ']'), "Expecting ',' delimiter")
-                text.advance(1)
-                if separator == ']':
-                    break
-        text.expect(text.next_sign() == '', 'Extra data')
+        text.take('[', 'Expecting value')
+        separator = text.take(']', '') if text.next_sign() == ']' else ','
+        while separator == ',':
+            yield text.next_value()
+            separator = text.take(',]', "Expecting ',' delimiter")
+        if text.next_sign():
+            raise text.error('Extra data')
 
 
 _CHUNK_CHARACTERS = 1 << 20
+# More characters than decide whether a literal, an escape or a number ends here ('-Infinity').
+_MARGIN = 16
+_SPACE = re.compile(r'[ \t\n\r]*')
 _KINDS = {'{': 'an object', '"': 'a string', 'n': 'null', 't': 'true', 'f': 'false'}
+_KINDS |= dict.fromkeys('-0123456789', 'a number')
 
 
 class _Text:
     """A window on a long JSON text that moves on with what was read.
+
+    Not ijson: it is slower, says no position, takes ``\\ud800`` for a question mark, refuses NaN
+    and large integers, and fills the memory with lists nested in lists.
 
     Args:
         stream: The text.
@@ -101,19 +101,21 @@ class _Text:
         self._decoder = json.JSONDecoder()
 
     def next_sign(self) -> str:
-        """The next character that is no white space, not taken; '' at the end."""
+        """Gives the next character that is no white space, without taking it; '' at the end."""
         while True:
-            match = _NOT_SPACE.search(self._window, self._at)
-            if match:
-                self._at = match.start()
-                return match.group()
-            self._at = len(self._window)
+            self._at = _SPACE.match(self._window, self._at).end()
+            if self._at < len(self._window):
+                return self._window[self._at]
             if not self._grow():
                 return ''
 
-    def advance(self, characters: int) -> None:
-        """Takes characters."""
-        self._at += characters
+    def take(self, signs: str, message: str) -> str:
+        """Takes the next character, which must be one of ``signs``."""
+        sign = self.next_sign()
+        if not sign or sign not in signs:
+            raise self.error(message)
+        self._at += 1
+        return sign
 
     def next_value(self) -> Any:
         """Takes the next value."""
@@ -122,7 +124,7 @@ class _Text:
             try:
                 value, end = self._decoder.raw_decode(self._window, self._at)
             except json.JSONDecodeError as error:
-                fault = self._error(error.msg, error.pos)
+                fault = self.error(error.msg, error.pos)
                 # The window may end inside the value; damage further ahead is no matter of that.
                 cut_off = error.msg.startswith('Unterminated string')
                 if not (cut_off or len(self._window) - error.pos < _MARGIN) or not self._grow():
@@ -134,10 +136,10 @@ class _Text:
                     self._at += taken
                     return value
 
-    def expect(self, met: Any, message: str) -> None:
-        """Raises an error for the next character unless ``met``."""
-        if not met:
-            raise self._error(message, self._at)
+    def error(self, message: str, position: int | None = None) -> ValueError:
+        """Makes the error of damage at a position of the window, by default the next character."""
+        place = self._before + (self._at if position is None else position)
+        return ValueError(f'{_without_at(message)} at character {place}')
 
     def _grow(self) -> bool:
         # At least doubled, so that a long value is not parsed anew too often.
@@ -147,55 +149,35 @@ class _Text:
         self._window, self._at = rest + more, 0
         return bool(more)
 
-    def _error(self, message: str, position: int) -> _DamagedJSON:
-        return _DamagedJSON(f'{_said(message)} at character {self._before + position}')
 
-
-_NOT_SPACE = re.compile(r'[^ \t\n\r]')
-# More characters than decide whether a literal, an escape or a number ends here ('-Infinity').
-_MARGIN = 16
-
-
-def _said(message: str) -> str:
-    """What json found, to be followed by 'at': some of its messages end so."""
+def _without_at(message: str) -> str:
+    """A message of json without the 'at' that ends some of them."""
     return message.removesuffix(' at')
-
-
-class _DamagedJSON(ValueError):
-    """The text is no JSON; says where."""
-
-
-# RuntimeError: encrypted, or packed in a way that Python does not know.
-_ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
 
 
 @contextlib.contextmanager
 def _open_text(path: Path, what: str, progress: bool) -> Iterator[TextIO]:
-    # The bar shows itself in a terminal only.
-    bar = dict(desc=f'reading {path.name}', leave=False, disable=None if progress else True)
-    if path.suffix.lower() != '.zip':
-        with (
-            path.open(encoding='utf-8') as stream,
-            tqdm.wrapattr(stream, 'read', total=path.stat().st_size, **bar) as watched,
-        ):
-            yield watched
-        return
-    with zipfile.ZipFile(path) as archive:
-        # Archives made by macOS hold a shadow of each file.
-        names = [
-            name
-            for name in archive.namelist()
-            if name.endswith('.json') and not name.startswith('__MACOSX/')
-        ]
-        if len(names) != 1:
-            raise UserError(f'{what} {path} must hold one JSON file, found {len(names)}.')
-        size = archive.getinfo(names[0]).file_size
-        with (
-            archive.open(names[0]) as binary,
-            io.TextIOWrapper(binary, 'utf-8') as stream,
-            tqdm.wrapattr(stream, 'read', total=size, **bar) as watched,
-        ):
-            yield watched
+    with contextlib.ExitStack() as stack:
+        if path.suffix.lower() == '.zip':
+            archive = stack.enter_context(zipfile.ZipFile(path))
+            names = [name for name in archive.namelist() if name.endswith('.json')]
+            # Archives made by macOS hold a shadow of each file.
+            names = [name for name in names if not name.startswith('__MACOSX/')]
+            if len(names) != 1:
+                raise UserError(f'{what} {path} must hold one JSON file, found {len(names)}.')
+            size = archive.getinfo(names[0]).file_size
+            binary = stack.enter_context(archive.open(names[0]))
+        else:
+            size = path.stat().st_size
+            binary = stack.enter_context(path.open('rb'))
+        stream = stack.enter_context(io.TextIOWrapper(binary, 'utf-8'))
+        # The bar shows itself in a terminal only.
+        bar = dict(desc=f'reading {path.name}', leave=False, disable=None if progress else True)
+        yield stack.enter_context(tqdm.wrapattr(stream, 'read', total=size, **bar))
+
+
+# RuntimeError: encrypted, or packed in a way that Python does not know.
+_ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
 
 
 @contextlib.contextmanager
@@ -209,9 +191,7 @@ def _explain_read_errors(path: str | os.PathLike, what: str, hint: str = '') -> 
         raise UserError(f'{what} not found: {path}.{tail}') from None
     except json.JSONDecodeError as error:
         place = f'line {error.lineno}, column {error.colno}, character {error.pos}'
-        damage = f'{_said(error.msg)} at {place}'
-    except _DamagedJSON as error:
-        damage = str(error)
+        damage = f'{_without_at(error.msg)} at {place}'
     except RecursionError:
         damage = 'lists or objects nested too deep'
     except _ARCHIVE_ERRORS as error:
@@ -221,7 +201,7 @@ def _explain_read_errors(path: str | os.PathLike, what: str, hint: str = '') -> 
         raise UserError(f'{what} {path} is not a text file in UTF-8: {error.reason}.') from None
     except OSError as error:
         raise UserError(f'{what} {path} cannot be read: {error.strerror or error}.') from None
-    except ValueError as error:  # a number with thousands of digits
+    except ValueError as error:  # of iter_json_list, or a number with thousands of digits
         damage = str(error)
     if damage is not None:
         size = path.stat().st_size
@@ -267,7 +247,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())
+        os.umask(mask := os.umask(0))
+        os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, final)
     finally:
         temporary.unlink(missing_ok=True)
@@ -283,9 +264,3 @@ def write_json(path: str | os.PathLike, content: Any, indent: int | None = None)
     """
     with atomic_path(path) as temporary, temporary.open('w', encoding='utf-8') as stream:
         json.dump(content, stream, indent=indent)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -18,7 +18,7 @@ from vispropnet.apis.running import test as run_test
 from vispropnet.config import load_config
 from vispropnet.engine.acceleration import BFloat16OptimWrapper
 from vispropnet.errors import UserError
-from vispropnet.evaluation.average_precision import METRIC_NAMES, evaluate_tracks
+from vispropnet.evaluation.average_precision import MAIN_METRICS, evaluate_tracks
 from vispropnet.evaluation.result_file import read_results
 from vispropnet.registry import MODELS
 
@@ -68,7 +68,7 @@ def test_test_writes_results_archive_figures_and_drawings(trained, shapes, small
         assert archive.read('results.json') == out.read_bytes()
     assert json.loads((tmp_path / 'metrics.json').read_text()) == metrics
     figures = evaluate_tracks(shapes / 'valid/instances.json', results)
-    assert metrics == {name: figures[name] for name in METRIC_NAMES}
+    assert metrics == {name: figures[name] for name in MAIN_METRICS}
     # The last validation of the training saw the same weights.
     assert metrics['mAP'] == pytest.approx(logged(trained, 'ytvis/mAP')[-1], abs=1e-4)
     assert 'AP75' in capsys.readouterr().out

@@ -18,7 +18,7 @@ from vispropnet.benchmarks.evaluate import (
 )
 from vispropnet.benchmarks.tracks_inputs import draw_track_set
 from vispropnet.errors import UserError
-from vispropnet.evaluation.average_precision import FIGURES
+from vispropnet.evaluation.average_precision import ALL_METRICS
 
 # Comes from inside pycocotools at each call of decode.
 pytestmark = pytest.mark.filterwarnings('ignore:__array__ implementation:DeprecationWarning')
@@ -113,7 +113,7 @@ def test_both_give_the_same_figures_each_time(change):
     # Neither nothing nor everything is found.
     assert 0.05 < expected['AR100'] < 0.95
     if settings.size == (1280, 720):
-        assert all(expected[name] > 0 for name in FIGURES)
+        assert all(expected[name] > 0 for name in ALL_METRICS)
 
 
 def test_the_last_line_is_json(capsys):
@@ -132,7 +132,7 @@ def test_the_last_line_is_json(capsys):
     assert 0 < parts <= 1.001 * max(row['baseline_times_s'])
     wanted = row['matching_s'] / row['bootstrap_s']
     assert row['bootstrap_ratio'] == pytest.approx(wanted, rel=1e-3)
-    assert set(row['figures']) == set(FIGURES)
+    assert set(row['figures']) == set(ALL_METRICS)
     found = track_set(settings)
     assert row['objects'] == len(found.annotations['annotations'])
     assert (row['videos'], row['tracks']) == (4, len(found.results))
@@ -176,7 +176,7 @@ def test_unequal_figures_are_an_error(monkeypatch, capsys, wrong):
 
 
 def test_the_largest_difference_by_hand():
-    ours = dict.fromkeys(FIGURES, 0.5)
+    ours = dict.fromkeys(ALL_METRICS, 0.5)
     assert figure_difference(ours, ours) == 0
     baseline = {**ours, 'AP': 0.5 + 2**-40, 'ARl': 0.5 - 2**-39}
     assert figure_difference(ours, baseline) == 2**-39

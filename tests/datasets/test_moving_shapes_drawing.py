@@ -3,6 +3,7 @@ import numpy as np
 from vispropnet.datasets.moving_shapes.coverage import cover, cover_scene, visible_masks
 from vispropnet.datasets.moving_shapes.drawing import composite, draw_frames
 from vispropnet.datasets.moving_shapes.scene import Body, LinearPath, Scene
+from vispropnet.datasets.moving_shapes.spec import MovingShapesSpec
 
 
 def square_body(velocity=(0.0, 0.0), drift=(0.0, 0.0, 0.0)):
@@ -51,14 +52,15 @@ def test_drift_changes_the_colour_over_the_video():
 def test_drawn_frames_show_drift_pan_and_the_front_body_only():
     behind = square_body(drift=(60.0, 0.0, -60.0))
     front = square_body(velocity=(0.0, 4.0))
-    scene = Scene([behind, front], [1, 0], 0.0, pan=(2.0, 2.0), unit=1.0)
-    patches = cover_scene(scene, 4, (48, 48))
-    front_masks, behind_masks = visible_masks(scene, patches, (48, 48), 8)
+    palette = np.array([[60.0, 70, 80], [90, 100, 110], [120, 130, 140]])
+    spec = MovingShapesSpec(frames=4, size=(48, 48))
+    scene = Scene(spec, [behind, front], [1, 0], palette, shutter=0.0, pan=(4.0, 4.0))
+    patches = cover_scene(scene)
+    front_masks, behind_masks = visible_masks(scene, patches)
     # The front square uncovers the other by 4 rows a frame.
     assert front_masks.sum((1, 2)).tolist() == [100, 100, 100, 100]
     assert behind_masks.sum((1, 2)).tolist() == [0, 40, 80, 100]
-    palette = np.array([[60.0, 70, 80], [90, 100, 110], [120, 130, 140]])
-    frames = draw_frames(scene, patches, palette, np.random.default_rng(0), (48, 48)).astype(float)
+    frames = draw_frames(scene, patches, np.random.default_rng(0)).astype(float)
     gaps = [frames[t][behind_masks[t]].mean(0) - frames[t][front_masks[t]].mean(0) for t in (1, 3)]
     gain = gaps[1][0] / 60
     assert 0.8 < gain < 1.2

@@ -2,10 +2,11 @@ import cv2
 import numpy as np
 import pytest
 
-from vispropnet.datasets.moving_shapes import MovingShapesSpec, sample_scene
+from vispropnet.datasets.moving_shapes import MovingShapesSpec
 from vispropnet.datasets.moving_shapes.coverage import cover
 from vispropnet.datasets.moving_shapes.looks import pick_colours
 from vispropnet.datasets.moving_shapes.outlines import CATEGORIES, outline_of
+from vispropnet.datasets.moving_shapes.sampling import sample_scene
 from vispropnet.datasets.moving_shapes.scene import Body, BouncingPath, LinearPath
 
 # ---- the category shows in the shape only
@@ -17,8 +18,7 @@ def scene_for(layout_seed):
         'motion': np.random.default_rng(1),
         'looks': np.random.default_rng(2),
     }
-    palette = np.array([[60.0, 70, 80], [90, 100, 110], [120, 130, 140]])
-    return sample_scene(MovingShapesSpec(), streams, palette)
+    return sample_scene(MovingShapesSpec(), streams)
 
 
 def test_looks_and_motion_are_drawn_without_knowledge_of_the_category():
@@ -91,7 +91,6 @@ def test_shapes_can_be_named_from_their_masks_at_every_size_and_angle():
 
 
 def test_presets_differ_in_drift_shutter_and_occluders():
-    palette = np.array([[60.0, 70, 80], [90, 100, 110], [120, 130, 140]])
     for preset in ('easy', 'occlusion'):
         spec = MovingShapesSpec(preset)
         for seed in range(5):
@@ -99,7 +98,7 @@ def test_presets_differ_in_drift_shutter_and_occluders():
                 name: np.random.default_rng([seed, number])
                 for number, name in enumerate(('layout', 'motion', 'looks'))
             }
-            scene = sample_scene(spec, streams, palette)
+            scene = sample_scene(spec, streams)
             objects = [body for body in scene.bodies if body.category is not None]
             occluders = scene.bodies[len(objects) :]
             assert all(body.category is None for body in occluders)

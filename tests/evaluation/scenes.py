@@ -3,7 +3,9 @@
 import functools
 
 import numpy as np
-from pycocotools import mask as mask_utils
+
+from tests.evaluation import content
+from tests.evaluation.content import encode
 
 HEIGHT, WIDTH = 300, 320
 # The frames of each video of the random cases.
@@ -20,36 +22,12 @@ def box(top, left, height, width):
     return mask
 
 
-def encode(mask, plain=False):
-    """An RLE, compressed or not; None stays None."""
-    if mask is None:
-        return None
-    if plain:
-        pixels = [0, *mask.T.ravel().astype(int), 2]
-        runs = np.diff([0, *np.flatnonzero(np.diff(pixels))]).tolist()
-        return {'size': [HEIGHT, WIDTH], 'counts': runs}
-    counts = mask_utils.encode(np.asfortranarray(mask.astype(np.uint8)))['counts']
-    return {'size': [HEIGHT, WIDTH], 'counts': counts.decode()}
-
-
 def decode(rle):
-    if rle is None:
-        return np.zeros((HEIGHT, WIDTH), bool)
-    if isinstance(rle['counts'], list):
-        values = np.arange(len(rle['counts'])) % 2
-        return np.repeat(values, rle['counts']).reshape(WIDTH, HEIGHT).T.astype(bool)
-    return mask_utils.decode(rle).astype(bool)
+    return np.zeros((HEIGHT, WIDTH), bool) if rle is None else content.decode(rle)
 
 
 def annotation_file(lengths, categories, truths):
-    return {
-        'videos': [
-            {'id': video, 'width': WIDTH, 'height': HEIGHT, 'length': length}
-            for video, length in lengths.items()
-        ],
-        'categories': [{'id': category, 'name': str(category)} for category in categories],
-        'annotations': [{**entry, 'id': number} for number, entry in enumerate(truths, start=1)],
-    }
+    return content.annotation_file(lengths, truths, categories, (HEIGHT, WIDTH))
 
 
 def truth(video_id, category_id, masks, **more):
@@ -64,12 +42,7 @@ def truth(video_id, category_id, masks, **more):
 
 
 def track(video_id, category_id, score, masks):
-    return {
-        'video_id': video_id,
-        'category_id': category_id,
-        'score': score,
-        'segmentations': [encode(mask) for mask in masks],
-    }
+    return content.track(video_id, category_id, score, [encode(mask) for mask in masks])
 
 
 def random_shape(rng):
@@ -193,14 +166,10 @@ def random_case(seed, plain=False):
     # At least one object counts.
     truths.append(truth(12, 9, random_object(rng, 4)))
     order = rng.permutation(len(truths))
-    for index in np.flatnonzero(rng.random(len(truths)) < 0.3).tolist():
-        masks = [decode(rle) if rle else None for rle in truths[index]['segmentations']]
-        truths[index]['segmentations'] = [encode(mask, plain=True) for mask in masks]
-    for index in np.flatnonzero(rng.random(len(results)) < 0.2 * plain).tolist():
-        masks = [decode(rle) if rle else None for rle in results[index]['segmentations']]
-        results[index] = {
-            **results[index],
-            'segmentations': [encode(mask, plain=True) for mask in masks],
-        }
+    for entries, share in ((truths, 0.3), (results, 0.2 * plain)):
+        for index in np.flatnonzero(rng.random(len(entries)) < share).tolist():
+            rles = entries[index]['segmentations']
+            runs = [rle and encode(decode(rle), 'runs') for rle in rles]
+            entries[index] = {**entries[index], 'segmentations': runs}
     rng.shuffle(results)
     return annotation_file(LENGTHS, CATEGORIES, [truths[index] for index in order]), results

@@ -1,4 +1,4 @@
-"""The twelve figures of YouTube-VIS, in plain loops and from mmdet's port of the reference.
+"""The twelve metrics of YouTube-VIS, in plain loops and from mmdet's port of the reference.
 
 The loops follow the definition on decoded masks; the port is, but for names, line for line the
 reference evaluator (youtubevos/cocoapi).
@@ -12,7 +12,7 @@ import numpy as np
 from mmdet.evaluation.functional import YTVIS, YTVISeval
 
 from tests.evaluation.scenes import decode
-from vispropnet.evaluation.average_precision import FIGURES
+from vispropnet.evaluation.average_precision import ALL_METRICS
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
@@ -88,8 +88,8 @@ def average_precision_of(scored, count):
     return sum(highest) / len(highest)
 
 
-def slow_figures(content, results):
-    """All twelve figures; -1 where there is nothing to find."""
+def slow_metrics(content, results):
+    """All twelve metrics; -1 where there is nothing to find."""
     videos = {}
     for video in sorted(video['id'] for video in content['videos']):
         for category in [entry['id'] for entry in content['categories']]:
@@ -120,16 +120,16 @@ def slow_figures(content, results):
         return sum(row[column] for row in rows) / len(rows) if rows else -1
 
     of_bin = {name: [row for row in table if row['bin'] == name] for name in BINS}
-    figures = {'AP': mean('AP', of_bin[''])}
+    metrics = {'AP': mean('AP', of_bin[''])}
     for percent in (50, 75):
         rows = [row for row in of_bin[''] if round(100 * row['threshold']) == percent]
-        figures[f'AP{percent}'] = mean('AP', rows)
+        metrics[f'AP{percent}'] = mean('AP', rows)
     for limit in (1, 10, 100):
-        figures[f'AR{limit}'] = mean(limit, of_bin[''])
+        metrics[f'AR{limit}'] = mean(limit, of_bin[''])
     for name in 'sml':
-        figures[f'AP{name}'] = mean('AP', of_bin[name])
-        figures[f'AR{name}'] = mean(100, of_bin[name])
-    return figures
+        metrics[f'AP{name}'] = mean('AP', of_bin[name])
+        metrics[f'AR{name}'] = mean(100, of_bin[name])
+    return metrics
 
 
 def slow_rows(videos, name, low, high, category):
@@ -159,7 +159,7 @@ def slow_rows(videos, name, low, high, category):
     return table
 
 
-def port_figures(content, results):
+def port_metrics(content, results):
     """From mmdet's port. It cannot read uncompressed results, and needs at least one."""
     content, results = copy.deepcopy((content, results))
     with contextlib.redirect_stdout(io.StringIO()):
@@ -168,4 +168,4 @@ def port_figures(content, results):
         evaluator.evaluate()
         evaluator.accumulate()
         evaluator.summarize()
-    return dict(zip(FIGURES, evaluator.stats.tolist(), strict=True))
+    return dict(zip(ALL_METRICS, evaluator.stats.tolist(), strict=True))

@@ -1,23 +1,17 @@
 """Ground truth and results to score, of masks that are strips of a few pixels."""
 
 import numpy as np
-from pycocotools import mask as mask_utils
 
-from vispropnet.evaluation.ground_truth import ground_truth
-from vispropnet.evaluation.matching import area_bins, match_tracks
-from vispropnet.evaluation.overlaps import measure_tracks
+from tests.evaluation.content import annotation_file, encode, track
 
 HEIGHT, WIDTH = 8, 10
 
 
 def strip(row, pixels=WIDTH):
     """A mask of so many pixels in one row, None for none."""
-    if not pixels:
-        return None
-    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
-    mask[row, :pixels] = 1
-    counts = mask_utils.encode(np.asfortranarray(mask))['counts']
-    return {'size': [HEIGHT, WIDTH], 'counts': counts.decode()}
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[row, :pixels] = True
+    return encode(mask) if pixels else None
 
 
 def shown(row, frames):
@@ -26,41 +20,8 @@ def shown(row, frames):
 
 
 def data_set(lengths, truths, categories=(1, 2)):
-    """An annotation file.
-
-    Lengths are those of the videos by id, truths are dicts or (video, category, masks).
-    """
-    truths = [
-        one
-        if isinstance(one, dict)
-        else dict(zip(('video_id', 'category_id', 'segmentations'), one, strict=True))
-        for one in truths
-    ]
-    return {
-        'videos': [
-            {
-                'id': video,
-                'width': WIDTH,
-                'height': HEIGHT,
-                'length': length,
-                'file_names': [f'v{video}/{frame:02d}.jpg' for frame in range(length)],
-            }
-            for video, length in lengths.items()
-        ],
-        'categories': [{'id': category, 'name': f'kind {category}'} for category in categories],
-        'annotations': [
-            {'id': number, 'iscrowd': 0, **truth} for number, truth in enumerate(truths, start=1)
-        ],
-    }
-
-
-def track(video, category, score, masks):
-    return {'video_id': video, 'category_id': category, 'score': score, 'segmentations': masks}
-
-
-def matched(content, results, frame_by_frame=False):
-    tracks = measure_tracks(ground_truth(content), results, frame_by_frame)
-    return match_tracks(tracks, area_bins(tracks))
+    """An annotation file of videos 8 pixels high and 10 wide."""
+    return annotation_file(lengths, truths, categories, (HEIGHT, WIDTH))
 
 
 def random_case(seed):

@@ -2,12 +2,13 @@ import json
 
 import pytest
 
-from tests.evaluation.strips import data_set, matched, random_case, shown, strip, track
+from tests.evaluation.content import matched, track
+from tests.evaluation.strips import data_set, random_case, shown, strip
 from vispropnet.evaluation.average_precision import evaluate_tracks
 from vispropnet.evaluation.breakdown import break_down
 
-FIGURES = ('AP', 'AP50', 'AP75', 'AR1', 'AR10')
-NONE = dict.fromkeys(FIGURES)
+ALL_METRICS = ('AP', 'AP50', 'AP75', 'AR1', 'AR10')
+NONE = dict.fromkeys(ALL_METRICS)
 
 
 def parts(content, results, key):
@@ -15,13 +16,20 @@ def parts(content, results, key):
     return {part['name']: part for part in break_down(matched(content, results))[key]}
 
 
-def figures_of(part):
-    return {name: part[name] for name in FIGURES}
+def metrics_of(part):
+    return {name: part[name] for name in ALL_METRICS}
 
 
-def all_equal(value):
-    """The figures of a part where all tracks that find something overlap it fully."""
-    return pytest.approx(dict.fromkeys(FIGURES, value))
+def wanted(*values):
+    """AP, AP50, AP75, AR1 and AR10; one value for all of them."""
+    values = values * 5 if len(values) == 1 else values
+    return pytest.approx(dict(zip(ALL_METRICS, values, strict=True)))
+
+
+def assert_scored_as(part, content, results):
+    """A part has the metrics of a data set that holds nothing else."""
+    expected = evaluate_tracks(content, results)
+    assert metrics_of(part) == pytest.approx({name: expected[name] for name in ALL_METRICS})
 
 
 # --- categories -----------------------------------------------------------------------------------
@@ -34,7 +42,7 @@ def test_categories_by_hand():
             (1, 5, [strip(0, 9)]),
             (2, 5, [strip(0, 9)]),
             (1, 2, [strip(3)]),
-            dict(video_id=2, category_id=2, segmentations=[strip(3)], iscrowd=1),
+            (2, 2, [strip(3)], True),
         ],
         categories=(5, 2, 8),
     )
@@ -47,23 +55,17 @@ def test_categories_by_hand():
         track(1, 8, 0.6, [strip(1)]),
     ]
     categories = break_down(matched(content, results))['categories']
+    counts = [{key: one[key] for key in ('id', 'name', 'objects', 'tracks')} for one in categories]
+    assert counts == [
+        {'id': 2, 'name': 'kind 2', 'objects': 1, 'tracks': 1},
+        {'id': 5, 'name': 'kind 5', 'objects': 2, 'tracks': 3},
+        {'id': 8, 'name': 'kind 8', 'objects': 0, 'tracks': 2},
+    ]
     # Found, false, found: recall 1/2 at precision 1 (the recalls 0.00 to 0.50), 1 at 2/3.
     loose, strict = (51 + 50 * 2 / 3) / 101, 51 / 101
-    assert categories == [
-        {'id': 2, 'name': 'kind 2', 'objects': 1, 'tracks': 1, **dict.fromkeys(FIGURES, 0.0)},
-        {
-            'id': 5,
-            'name': 'kind 5',
-            'objects': 2,
-            'tracks': 3,
-            'AP': pytest.approx((6 * loose + 4 * strict) / 10),
-            'AP50': pytest.approx(loose),
-            'AP75': pytest.approx(loose),
-            'AR1': 0.5,  # the best track of video 2 is the false one
-            'AR10': pytest.approx((6 * 1 + 4 * 0.5) / 10),
-        },
-        {'id': 8, 'name': 'kind 8', 'objects': 0, 'tracks': 2, **NONE},
-    ]
+    # The best track of video 2 is the false one.
+    of_5 = (6 * loose + 4 * strict) / 10, loose, loose, 0.5, (6 * 1 + 4 * 0.5) / 10
+    assert [metrics_of(one) for one in categories] == [wanted(0), wanted(*of_5), NONE]
 
 
 @pytest.mark.parametrize('seed', range(6))
@@ -77,8 +79,7 @@ def test_a_category_is_scored_as_if_it_were_the_only_one(seed):
             ],
         }
         own = [entry for entry in results if entry['category_id'] == part['id']]
-        expected = evaluate_tracks(only, own)
-        assert figures_of(part) == pytest.approx({name: expected[name] for name in FIGURES})
+        assert_scored_as(part, only, own)
         assert (part['objects'], part['tracks']) == (len(only['annotations']), len(own))
 
 
@@ -86,7 +87,7 @@ def test_the_mean_over_categories_is_the_whole():
     content, results = random_case(3)
     categories = break_down(matched(content, results))['categories']
     whole = evaluate_tracks(content, results)
-    for name in FIGURES:
+    for name in ALL_METRICS:
         mean = sum(part[name] for part in categories) / len(categories)
         assert mean == pytest.approx(whole[name])
 
@@ -94,21 +95,18 @@ def test_the_mean_over_categories_is_the_whole():
 # --- track length ---------------------------------------------------------------------------------
 
 
-def test_edges_of_the_length_bins():
-    lengths = {1: '1', 2: '2-8', 8: '2-8', 9: '9-16', 16: '9-16', 17: '17-32', 32: '17-32'}
-    lengths[33] = '33 or more'
-    for length, name in lengths.items():
-        content = data_set({1: 40}, [(1, 1, shown(0, '1' * length + '0' * (40 - length)))])
-        objects = {key: part['objects'] for key, part in parts(content, [], 'track_length').items()}
-        assert objects == {
-            **dict.fromkeys(('1', '2-8', '9-16', '17-32', '33 or more'), 0),
-            name: 1,
-        }
-
-
-def test_frames_where_an_object_shows_count_not_those_it_spans():
-    content = data_set({1: 40}, [(1, 1, shown(0, '1' + '0' * 38 + '1'))])
-    assert parts(content, [], 'track_length')['2-8']['objects'] == 1
+@pytest.mark.parametrize(
+    ('frames', 'name'),
+    [
+        *(('1', '1'), ('11', '2-8'), ('1' * 8, '2-8'), ('1' * 9, '9-16'), ('1' * 16, '9-16')),
+        *(('1' * 17, '17-32'), ('1' * 32, '17-32'), ('1' * 33, '33 or more')),
+        ('1' + '0' * 38 + '1', '2-8'),  # frames where it shows count, not those it spans
+    ],
+)
+def test_edges_of_the_length_bins(frames, name):
+    content = data_set({1: 40}, [(1, 1, shown(0, frames.ljust(40, '0')))])
+    objects = {key: part['objects'] for key, part in parts(content, [], 'track_length').items()}
+    assert objects == {**dict.fromkeys(('1', '2-8', '9-16', '17-32', '33 or more'), 0), name: 1}
 
 
 def test_track_lengths_by_hand():
@@ -122,7 +120,7 @@ def test_track_lengths_by_hand():
             (1, 1, frames(1, 9)),
             (1, 1, frames(2, 17)),
             (1, 1, frames(3, 33)),
-            dict(video_id=1, category_id=1, segmentations=frames(5, 1), iscrowd=1),
+            (1, 1, frames(5, 1), True),
         ],
     )
     results = [
@@ -136,26 +134,17 @@ def test_track_lengths_by_hand():
     ]
     by_length = parts(content, results, 'track_length')
     assert list(by_length) == ['1', '2-8', '9-16', '17-32', '33 or more']
-    assert {name: part['objects'] for name, part in by_length.items()} == {
-        '1': 0,  # a crowd
-        '2-8': 1,
-        '9-16': 1,
-        '17-32': 1,
-        '33 or more': 1,
-    }
+    # That of one frame is a crowd.
+    assert [part['objects'] for part in by_length.values()] == [0, 1, 1, 1, 1]
+    assert metrics_of(by_length['1']) == NONE
     # The best track of the video is the one of the object of 17 frames. A false track before each
     # of the two others.
-    false_first = {'AP': 0.5, 'AP50': 0.5, 'AP75': 0.5, 'AR1': 0, 'AR10': 1}
+    assert metrics_of(by_length['2-8']) == wanted(0.5, 0.5, 0.5, 0, 1)
     # From a threshold of 0.95 on it finds nothing, and is false among its own length; behind it,
     # and the other one, the found one is third.
-    third = {**false_first, 'AP': (9 / 2 + 1 / 3) / 10}
-    assert figures_of(by_length['1']) == NONE
-    assert figures_of(by_length['2-8']) == pytest.approx(false_first)
-    assert figures_of(by_length['9-16']) == pytest.approx(third)
-    assert figures_of(by_length['17-32']) == pytest.approx(
-        {'AP': 0.9, 'AP50': 1, 'AP75': 1, 'AR1': 0.9, 'AR10': 0.9}
-    )
-    assert figures_of(by_length['33 or more']) == all_equal(0)
+    assert metrics_of(by_length['9-16']) == wanted((9 / 2 + 1 / 3) / 10, 0.5, 0.5, 0, 1)
+    assert metrics_of(by_length['17-32']) == wanted(0.9, 1, 1, 0.9, 0.9)
+    assert metrics_of(by_length['33 or more']) == wanted(0)
 
 
 # --- objects in a video ---------------------------------------------------------------------------
@@ -169,7 +158,7 @@ def crowded():
         for video, count in counts.items()
         for row in range(count)
     ]
-    truths.append(dict(video_id=1, category_id=1, segmentations=[strip(7)], iscrowd=1))
+    truths.append((1, 1, [strip(7)], True))
     return data_set(dict.fromkeys(counts, 1), truths)
 
 
@@ -197,20 +186,14 @@ def test_objects_in_a_video_by_hand():
     ]
     by_count = parts(content, results, 'objects_per_video')
     # Of category 2 there is no object in video 1.
-    assert figures_of(by_count['1']) == pytest.approx(
-        {'AP': 1, 'AP50': 1, 'AP75': 1, 'AR1': 0, 'AR10': 1}
-    )
+    assert metrics_of(by_count['1']) == wanted(1, 1, 1, 0, 1)
     # Category 1: the false one comes first; category 2: found.
-    assert figures_of(by_count['2']) == pytest.approx(
-        {'AP': 0.75, 'AP50': 0.75, 'AP75': 0.75, 'AR1': 0.5, 'AR10': 1}
-    )
+    assert metrics_of(by_count['2']) == wanted(0.75, 0.75, 0.75, 0.5, 1)
     # Category 1: two of four objects found, recalls 0.00 to 0.50, and one as the best of its
     # video; category 2: none of three.
     half = 51 / 101 / 2
-    assert figures_of(by_count['3-4']) == pytest.approx(
-        {'AP': half, 'AP50': half, 'AP75': half, 'AR1': 0.125, 'AR10': 0.25}
-    )
-    assert figures_of(by_count['5 or more']) == all_equal(0)
+    assert metrics_of(by_count['3-4']) == wanted(half, half, half, 0.125, 0.25)
+    assert metrics_of(by_count['5 or more']) == wanted(0)
 
 
 @pytest.mark.parametrize('seed', range(6))
@@ -226,17 +209,15 @@ def test_a_part_is_scored_as_if_there_were_no_other_videos(seed):
         assert by_count[name]['videos'] == len(ids)
         assert by_count[name]['objects'] == sum(objects[video] for video in ids)
         if not ids:
-            assert figures_of(by_count[name]) == NONE
+            assert metrics_of(by_count[name]) == NONE
             continue
         only = {
             **content,
             'videos': [video for video in content['videos'] if video['id'] in ids],
             'annotations': [one for one in content['annotations'] if one['video_id'] in ids],
         }
-        expected = evaluate_tracks(only, [one for one in results if one['video_id'] in ids])
-        assert figures_of(by_count[name]) == pytest.approx(
-            {name: expected[name] for name in FIGURES}
-        )
+        own = [one for one in results if one['video_id'] in ids]
+        assert_scored_as(by_count[name], only, own)
 
 
 # --- frames hidden --------------------------------------------------------------------------------
@@ -262,7 +243,7 @@ def test_share_of_frames_hidden(frames, name):
     objects = {key: part['objects'] for key, part in hidden.items()}
     assert objects == {'never': 0, 'up to 25 %': 0, 'over 25 %': 0, name: 1}
     for key, part in hidden.items():
-        assert figures_of(part) == (all_equal(1) if key == name else NONE)
+        assert metrics_of(part) == (wanted(1) if key == name else NONE)
 
 
 def test_hidden_by_hand():
@@ -272,7 +253,7 @@ def test_hidden_by_hand():
             (1, 1, shown(0, '1111111111')),
             (1, 1, shown(1, '1110000111')),
             (2, 1, shown(0, '1111111110')),
-            dict(video_id=2, category_id=1, segmentations=shown(3, '1000000001'), iscrowd=1),
+            (2, 1, shown(3, '1000000001'), True),
         ],
     )
     results = [
@@ -287,13 +268,9 @@ def test_hidden_by_hand():
     # Found, false, found; the tracks of the other parts are neither. In video 2 the best track is
     # that of the crowd.
     two_of_three = (51 + 50 * 2 / 3) / 101
-    assert figures_of(hidden['never']) == pytest.approx(
-        {**dict.fromkeys(('AP', 'AP50', 'AP75'), two_of_three), 'AR1': 0.5, 'AR10': 1}
-    )
-    assert figures_of(hidden['up to 25 %']) == NONE
-    assert figures_of(hidden['over 25 %']) == pytest.approx(
-        {**dict.fromkeys(('AP', 'AP50', 'AP75'), 0.5), 'AR1': 0, 'AR10': 1}
-    )
+    assert metrics_of(hidden['never']) == wanted(*[two_of_three] * 3, 0.5, 1)
+    assert metrics_of(hidden['up to 25 %']) == NONE
+    assert metrics_of(hidden['over 25 %']) == wanted(0.5, 0.5, 0.5, 0, 1)
 
 
 # --- all of it ------------------------------------------------------------------------------------
@@ -304,17 +281,13 @@ def test_without_tracks_parts_with_objects_are_0_and_others_none():
     told = break_down(matched(content, []))
     assert list(told) == ['categories', 'track_length', 'objects_per_video', 'hidden']
     for part in (part for some in told.values() for part in some):
-        assert figures_of(part) == (dict.fromkeys(FIGURES, 0.0) if part['objects'] else NONE)
+        assert metrics_of(part) == (dict.fromkeys(ALL_METRICS, 0.0) if part['objects'] else NONE)
 
 
 @pytest.mark.parametrize('seed', range(4))
-def test_fit_for_json(seed):
-    told = break_down(matched(*random_case(seed)))
+def test_every_object_is_of_one_part_of_each_kind_and_all_fit_for_json(seed):
+    content, results = random_case(seed)
+    told = break_down(matched(content, results))
     assert json.loads(json.dumps(told, allow_nan=False)) == told
-
-
-def test_every_object_is_of_one_part_of_each_kind():
-    content, results = random_case(5)
-    total = len(content['annotations'])
-    for some in break_down(matched(content, results)).values():
-        assert sum(part['objects'] for part in some) == total
+    for some in told.values():
+        assert sum(part['objects'] for part in some) == len(content['annotations'])

@@ -3,12 +3,13 @@ import warnings
 import numpy as np
 import pytest
 
-from tests.evaluation.strips import data_set, matched, random_case, shown, strip, track
+from tests.evaluation.content import matched, repeated_metrics, track
+from tests.evaluation.strips import data_set, random_case, shown, strip
 from vispropnet.evaluation.average_precision import (
-    FIGURES,
+    ALL_METRICS,
     evaluate_tracks,
-    plain_figures,
-    weighted_figures,
+    plain_metrics,
+    weighted_metrics,
 )
 from vispropnet.evaluation.confidence import (
     Difference,
@@ -24,25 +25,6 @@ from vispropnet.evaluation.overlaps import Tracks
 # --- a slow bootstrap -----------------------------------------------------------------------------
 
 
-def resampled_figures(content, results, times):
-    """The figures of a data set in which the videos stand so many times, side by side."""
-    copies = {
-        video['id']: [10 * video['id'] + copy for copy in range(int(count))]
-        for video, count in zip(content['videos'], times, strict=True)
-    }
-
-    def repeated(entries, key):
-        return [{**entry, key: copy} for entry in entries for copy in copies[entry[key]]]
-
-    again = {
-        **content,
-        'videos': repeated(content['videos'], 'id'),
-        'annotations': repeated(content['annotations'], 'video_id'),
-    }
-    figures = evaluate_tracks(again, repeated(results, 'video_id'))
-    return [figures[name] for name in FIGURES]
-
-
 def percentile(values, share):
     """Between the two values next to that place in the order, in proportion."""
     values = sorted(values)
@@ -52,11 +34,11 @@ def percentile(values, share):
     return values[low] + (place - low) * (values[high] - values[low])
 
 
-def ends_around(figure, values):
-    """2.5 and 97.5 % of the values, moved so that their mean is the figure, around the figure."""
-    shift = figure - sum(values) / len(values)
+def ends_around(metric, values):
+    """2.5 and 97.5 % of the values, moved so that their mean is the metric, around the metric."""
+    shift = metric - sum(values) / len(values)
     low, high = percentile(values, 0.025) + shift, percentile(values, 0.975) + shift
-    return min(low, figure), max(high, figure)
+    return min(low, metric), max(high, metric)
 
 
 # --- resampling -----------------------------------------------------------------------------------
@@ -91,54 +73,30 @@ def test_a_seed_gives_the_same_data_sets():
 def test_intervals_are_those_of_repeated_videos(seed):
     content, results = random_case(seed)
     weights = resample_videos(5, 15, seed)
-    # Without an object there is nothing to evaluate, and no figure.
-    drawn = [row for row in weights if resampled_objects(content, row)]
-    values = np.array([resampled_figures(content, results, row) for row in drawn])
-    figures = evaluate_tracks(content, results)
+    values = [repeated_metrics(content, results, row) for row in weights]
+    metrics = evaluate_tracks(content, results)
     intervals = confidence_intervals(matched(content, results), weights)
-    assert list(intervals) == list(FIGURES)
-    for name, column in zip(FIGURES, values.T, strict=True):
-        present = [value for value in column if value >= 0]
-        if figures[name] < 0:
+    assert list(intervals) == list(ALL_METRICS)
+    for name in ALL_METRICS:
+        present = [one[name] for one in values if one[name] >= 0]
+        if metrics[name] < 0:
             assert intervals[name] is None
             continue
-        low, high = ends_around(figures[name], present)
+        low, high = ends_around(metrics[name], present)
         assert intervals[name] == pytest.approx((max(low, 0), min(high, 1)), abs=1e-9)
 
 
-def resampled_objects(content, times):
-    times = dict(zip((video['id'] for video in content['videos']), times, strict=True))
-    return sum(times[truth['video_id']] for truth in content['annotations'])
-
-
-def test_the_random_cases_have_what_is_to_be_tested():
-    absent = lacking = clipped = 0
-    for seed in range(4):
-        matches = matched(*random_case(seed))
-        weights = resample_videos(5, 15, seed)
-        figures, values = plain_figures(matches), weighted_figures(matches, weights)
-        absent += sum(figure < 0 for figure in figures.values())
-        lacking += sum(0 < np.isnan(column).sum() < 15 for column in values.values())
-        clipped += sum(
-            ends is not None and (ends[0] == 0 < figures[name] or ends[1] == 1 > figures[name])
-            for name, ends in confidence_intervals(matches, weights).items()
-        )
-    assert absent > 0
-    assert lacking > 0
-    assert clipped > 0
-
-
 @pytest.mark.parametrize('seed', range(20))
-def test_a_figure_lies_in_its_interval_and_that_in_0_to_1(seed):
+def test_a_metric_lies_in_its_interval_and_that_in_0_to_1(seed):
     matches = matched(*random_case(seed))
-    figures = plain_figures(matches)
+    metrics = plain_metrics(matches)
     for resamples in (1, 2, 3, 40):
         for name, ends in confidence_intervals(matches, resample_videos(5, resamples)).items():
-            assert (ends is None) == (figures[name] < 0) or resamples < 40
-            assert ends is None or 0 <= ends[0] <= figures[name] <= ends[1] <= 1
+            assert (ends is None) == (metrics[name] < 0) or resamples < 40
+            assert ends is None or 0 <= ends[0] <= metrics[name] <= ends[1] <= 1
 
 
-def test_a_rare_resample_cannot_push_the_interval_off_its_figure():
+def test_a_rare_resample_cannot_push_the_interval_off_its_metric():
     # Video 1: an object, found. Video 2: a false track with a higher score. AP is 1/2 with both
     # videos and 1 with the first alone: the case of one resample in 100, whose mean is 0.505.
     content = data_set({1: 2, 2: 2}, [(1, 1, shown(0, '11'))])
@@ -149,7 +107,7 @@ def test_a_rare_resample_cannot_push_the_interval_off_its_figure():
     assert interval[0] <= 0.5 <= interval[1]
 
 
-def test_interval_by_hand_is_moved_onto_its_figure():
+def test_interval_by_hand_is_moved_onto_its_metric():
     # One object in each of two videos, of which the first is found: AR100 is 1/2. The resamples
     # have 1 or 0 or 1/2, in mean 0.7; moved by -0.2.
     content = data_set({1: 2, 2: 2}, [(video, 1, shown(0, '11')) for video in (1, 2)])
@@ -172,11 +130,11 @@ def test_one_video_tells_nothing():
     content = data_set({1: 2}, [(1, 1, shown(0, '11'))])
     matches = matched(content, [track(1, 1, 0.5, shown(0, '11'))])
     weights = resample_videos(1, 10)
-    assert confidence_intervals(matches, weights) == dict.fromkeys(FIGURES)
-    assert paired_differences(matches, matches, weights) == dict.fromkeys(FIGURES)
+    assert confidence_intervals(matches, weights) == dict.fromkeys(ALL_METRICS)
+    assert paired_differences(matches, matches, weights) == dict.fromkeys(ALL_METRICS)
 
 
-def test_no_interval_where_no_resample_has_the_figure():
+def test_no_interval_where_no_resample_has_the_metric():
     # Only video 1 has an object; it was never drawn.
     content = data_set({1: 2, 2: 2}, [(1, 1, shown(0, '11'))])
     matches = matched(content, [track(1, 1, 0.5, shown(0, '11'))])
@@ -238,19 +196,18 @@ def test_differences_are_those_of_repeated_videos():
     _, more = random_case(101)
     other = results[::2] + [entry for entry in more if entry['video_id'] != 4][:3]
     weights = resample_videos(5, 15, seed=1)
-    drawn = [row for row in weights if resampled_objects(content, row)]
     values = [
-        np.array([resampled_figures(content, one, row) for row in drawn])
-        for one in (results, other)
+        (repeated_metrics(content, results, row), repeated_metrics(content, other, row))
+        for row in weights
     ]
-    figures = [evaluate_tracks(content, one) for one in (results, other)]
+    metrics = [evaluate_tracks(content, one) for one in (results, other)]
     differences = paired_differences(matched(content, results), matched(content, other), weights)
-    for name, ours, theirs in zip(FIGURES, values[0].T, values[1].T, strict=True):
-        if figures[0][name] < 0:
+    for name in ALL_METRICS:
+        if metrics[0][name] < 0:
             assert differences[name] is None
             continue
-        apart = [a - b for a, b in zip(ours, theirs, strict=True) if a >= 0]
-        value = figures[0][name] - figures[1][name]
+        apart = [ours[name] - theirs[name] for ours, theirs in values if ours[name] >= 0]
+        value = metrics[0][name] - metrics[1][name]
         shift = value - sum(apart) / len(apart)
         one = differences[name]
         assert one.value == pytest.approx(value)
@@ -268,12 +225,12 @@ def test_pairing_makes_differences_surer(thirty):
     weights = resample_videos(30, 400, seed=0), resample_videos(30, 400, seed=1)
     paired = paired_differences(*matches, weights[0], ['AR1'])['AR1']
     alone = [
-        weighted_figures(one, own, ['AR1'])['AR1']
+        weighted_metrics(one, own, ['AR1'])['AR1']
         for one, own in zip(matches, weights, strict=True)
     ]
     apart = alone[0] - alone[1]
     width = np.percentile(apart, 97.5) - np.percentile(apart, 2.5)
-    # A video more in 15: its draws vary by sqrt(2) / 30, that of both figures by sqrt(2 / 4 / 30).
+    # A video more in 15: its draws vary by sqrt(2) / 30, that of both metrics by sqrt(2 / 4 / 30).
     assert paired.value == pytest.approx(2 / 30)
     assert paired.high - paired.low < 0.5 * width
     assert paired.above_zero > 0.8
@@ -339,22 +296,22 @@ def simulated_tracks(rng, videos, categories):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(('videos', 'categories', 'sets'), [(100, 20, 500), (300, 40, 150)])
-def test_intervals_hold_the_figure_of_other_videos(videos, categories, sets):
+def test_intervals_hold_the_metric_of_other_videos(videos, categories, sets):
     names = ('AP', 'AP50', 'AR10')
     rng = np.random.default_rng(0)
-    figures, moved, unmoved = [], [], []
+    metrics, moved, unmoved = [], [], []
     for number in range(sets):
         tracks = simulated_tracks(rng, videos, categories)
         matches = match_tracks(tracks, area_bins(tracks))
         weights = resample_videos(videos, 200, seed=number)
-        all_figures = plain_figures(matches)
-        figures.append([all_figures[name] for name in names])
+        all_metrics = plain_metrics(matches)
+        metrics.append([all_metrics[name] for name in names])
         intervals = confidence_intervals(matches, weights, names)
         moved.append([intervals[name] for name in names])
-        values = weighted_figures(matches, weights, names)
+        values = weighted_metrics(matches, weights, names)
         unmoved.append([np.percentile(values[name], [2.5, 97.5]) for name in names])
-    figures, moved, unmoved = np.array(figures), np.array(moved), np.array(unmoved)
-    mean = figures.mean(axis=0)
+    metrics, moved, unmoved = np.array(metrics), np.array(moved), np.array(unmoved)
+    mean = metrics.mean(axis=0)
 
     def shares_holding(ends, values):
         return ((ends[..., 0] <= values) & (values <= ends[..., 1])).mean(axis=0)
@@ -362,7 +319,7 @@ def test_intervals_hold_the_figure_of_other_videos(videos, categories, sets):
     covered, before = shares_holding(moved, mean), shares_holding(unmoved, mean)
     print(f'{names}, mean {mean}: the moved intervals hold it in {covered}, others in {before}')
     assert (covered >= 0.88).all()
-    assert (shares_holding(moved, figures) == 1).all()
+    assert (shares_holding(moved, metrics) == 1).all()
     # Repeated videos help AP; recall they do not.
     assert covered[0] - before[0] > 0.01
     assert covered[1] >= before[1]

@@ -2,30 +2,26 @@
 
 import numpy as np
 import pytest
-from pycocotools import mask as mask_utils
 
+from tests.evaluation.content import annotation_file, encode, matched
+from tests.evaluation.content import track as track_of
 from vispropnet.evaluation.average_precision import evaluate_tracks
 from vispropnet.evaluation.error_kinds import (
     KINDS,
     _precisions,
+    classify_errors,
     error_gains,
-    tell_errors,
     worst_videos,
 )
-from vispropnet.evaluation.ground_truth import ground_truth
-from vispropnet.evaluation.matching import area_bins, match_tracks
-from vispropnet.evaluation.overlaps import measure_tracks
 
 HEIGHT, WIDTH, FRAMES = 24, 60, 10
 LEFT, MIDDLE, RIGHT = 0, 20, 40
-CATEGORIES = (1, 2)
 
 
 def box(left, width=10, top=5, height=10):
-    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
-    mask[top : top + height, left : left + width] = 1
-    rle = mask_utils.encode(np.asfortranarray(mask))
-    return {'size': [HEIGHT, WIDTH], 'counts': rle['counts'].decode()}
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[top : top + height, left : left + width] = True
+    return encode(mask)
 
 
 def always(left, **shape):
@@ -33,34 +29,12 @@ def always(left, **shape):
 
 
 def track(masks, score, category=1, video=1):
-    return dict(video_id=video, category_id=category, score=score, segmentations=masks)
+    return track_of(video, category, score, masks)
 
 
 def scene(*objects, videos=(1,)):
     """An annotation file; each object is (video, category, masks) or (..., masks, iscrowd)."""
-    return dict(
-        videos=[
-            dict(
-                id=video,
-                height=HEIGHT,
-                width=WIDTH,
-                length=FRAMES,
-                file_names=[f'v{video}/{frame}.jpg' for frame in range(FRAMES)],
-            )
-            for video in videos
-        ],
-        categories=[dict(id=category, name=str(category)) for category in CATEGORIES],
-        annotations=[
-            dict(
-                id=number,
-                video_id=video,
-                category_id=category,
-                segmentations=masks,
-                iscrowd=int(bool(crowd)),
-            )
-            for number, (video, category, masks, *crowd) in enumerate(objects, start=1)
-        ],
-    )
+    return annotation_file(dict.fromkeys(videos, FRAMES), objects, (1, 2), (HEIGHT, WIDTH))
 
 
 TWO = scene((1, 1, always(LEFT)), (1, 1, always(RIGHT)))
@@ -68,9 +42,8 @@ BOTH_FOUND = [track(always(LEFT), 0.9), track(always(RIGHT), 0.6)]
 
 
 def analysed(content, results):
-    tracks = measure_tracks(ground_truth(content), results, frame_by_frame=True)
-    matches = match_tracks(tracks, area_bins(tracks))
-    errors = tell_errors(matches)
+    matches = matched(content, results, frame_by_frame=True)
+    errors = classify_errors(matches)
     return matches, errors, error_gains(matches, errors)
 
 
@@ -239,7 +212,7 @@ def test_crowds_are_no_errors():
     assert errors.kind[:, 3].tolist() == [-1] * 4 + [KINDS.index('background')] * 6
 
 
-def test_figures_agree_with_the_evaluator():
+def test_metrics_agree_with_the_evaluator():
     rng = np.random.default_rng(0)
     for _ in range(10):
         lefts = rng.integers(0, 50, 4)
@@ -258,10 +231,10 @@ def test_figures_agree_with_the_evaluator():
             for video, left in zip((1, 1, 2, 2, 1, 2), [*lefts, *lefts[:2]], strict=True)
         ]
         matches, errors, gains = analysed(content, results)
-        figures = evaluate_tracks(content, results)
+        metrics = evaluate_tracks(content, results)
         # Without mending the same AP as the evaluator's, and no kind can lift it above 1.
-        assert _precisions(matches, errors, None).mean() == pytest.approx(figures['AP'])
-        assert all(figures['AP'] + gain['AP'] <= 1 + 1e-9 for gain in gains.values())
+        assert _precisions(matches, errors, None).mean() == pytest.approx(metrics['AP'])
+        assert all(metrics['AP'] + gain['AP'] <= 1 + 1e-9 for gain in gains.values())
         # Every false track is of one kind, every object is found, meant or missed.
         assert ((errors.kind >= 0) == matches.false[0]).all()
 

@@ -6,28 +6,15 @@ import weakref
 
 import numpy as np
 import pytest
-from pycocotools import mask as mask_utils
 
+from tests.evaluation.content import encode
 from vispropnet.errors import UserError
 from vispropnet.evaluation.ground_truth import ground_truth
 from vispropnet.evaluation.overlaps import measure_tracks
 
-# Comes from inside pycocotools at each call of decode.
-pytestmark = pytest.mark.filterwarnings('ignore:__array__ implementation:DeprecationWarning')
-
 # Height, width and frames of each video; none is given in the order of its id.
 VIDEOS = {9: (12, 17, 3), 2: (1, 30, 2), 5: (30, 1, 2), 3: (25, 20, 1), 7: (16, 16, 5)}
 CATEGORIES = (4, 1, 6)
-
-
-def encode(mask, form):
-    """As 'text', 'bytes' or a list of 'runs'."""
-    size = list(mask.shape)
-    if form == 'runs':
-        pixels = [0, *mask.T.ravel().astype(int), 2]
-        return {'size': size, 'counts': np.diff([0, *np.flatnonzero(np.diff(pixels))]).tolist()}
-    counts = mask_utils.encode(np.asfortranarray(mask.astype(np.uint8)))['counts']
-    return {'size': size, 'counts': counts if form == 'bytes' else counts.decode()}
 
 
 def random_masks(rng, video_id):
@@ -76,15 +63,27 @@ def coded(rng, masks, forms):
     return [None if mask is None else encode(mask, rng.choice(forms)) for mask in masks]
 
 
-def annotation_file(truths, **more):
+def annotation_file(truths):
     return {
         'videos': [
-            {'id': video_id, 'height': height, 'width': width, 'length': length, **more}
+            {'id': video_id, 'height': height, 'width': width, 'length': length}
             for video_id, (height, width, length) in VIDEOS.items()
         ],
         'categories': [{'id': category, 'name': f'n{category}'} for category in (*CATEGORIES, 8)],
         'annotations': truths,
     }
+
+
+def one_pair(object_rle, track_rle):
+    """A file with one object in one frame, and a track."""
+    entry = {'video_id': 1, 'category_id': 1}
+    height, width = object_rle['size']
+    content = {
+        'videos': [{'id': 1, 'height': height, 'width': width, 'length': 1}],
+        'categories': [{'id': 1}],
+        'annotations': [{**entry, 'segmentations': [object_rle]}],
+    }
+    return ground_truth(content), [{**entry, 'score': 1, 'segmentations': [track_rle]}]
 
 
 def pixels(one, other=None):
@@ -202,31 +201,19 @@ def test_pairs_on_the_edge_of_what_is_left_out(pixels_of):
     masks[0, :one] = True
     masks[1, one - common : one - common + other] = True
     masks = masks.reshape(2, 16, 32)
-    rles = [encode(mask, 'text') for mask in masks]
-    content = {
-        'videos': [{'id': 1, 'height': 16, 'width': 32, 'length': 1}],
-        'categories': [{'id': 1}],
-        'annotations': [{'video_id': 1, 'category_id': 1, 'segmentations': rles[:1]}],
-    }
-    track = {'video_id': 1, 'category_id': 1, 'score': 1, 'segmentations': rles[1:]}
+    pair = one_pair(*(encode(mask) for mask in masks))
     iou = common / (one + other - common)
-    assert measure_tracks(ground_truth(content), [track], True).ious[0].tolist() == [iou]
-    fast = measure_tracks(ground_truth(content), [track]).ious[0].tolist()
+    assert measure_tracks(*pair, True).ious[0].tolist() == [iou]
+    fast = measure_tracks(*pair).ious[0].tolist()
     assert fast == [iou] or (fast == [0] and iou < 0.5)
 
 
 def test_an_iou_of_exactly_one_half_is_not_left_out():
     # The smaller mask lies in the larger one: as much overlap as can be.
     for size in range(1, 450):
-        runs = [[0, 2 * size, 1000 - 2 * size], [0, size, 1000 - size]]
-        larger, smaller = ([{'size': [10, 100], 'counts': counts}] for counts in runs)
-        content = {
-            'videos': [{'id': 1, 'height': 10, 'width': 100, 'length': 1}],
-            'categories': [{'id': 1}],
-            'annotations': [{'video_id': 1, 'category_id': 1, 'segmentations': larger}],
-        }
-        track = {'video_id': 1, 'category_id': 1, 'score': 1, 'segmentations': smaller}
-        assert measure_tracks(ground_truth(content), [track]).ious[0].tolist() == [0.5]
+        runs = [0, 2 * size, 1000 - 2 * size], [0, size, 1000 - size]
+        pair = one_pair(*({'size': [10, 100], 'counts': counts} for counts in runs))
+        assert measure_tracks(*pair).ious[0].tolist() == [0.5]
 
 
 class Masks(list):
@@ -261,8 +248,13 @@ GOOD = {
 }
 
 
-def small_file(**more):
-    return annotation_file([{key: GOOD[key] for key in GOOD if key != 'score'}], **more)
+def small_file():
+    return annotation_file([{key: GOOD[key] for key in GOOD if key != 'score'}])
+
+
+def cut_short(mask):
+    rle = encode(mask)
+    return {**rle, 'counts': rle['counts'][:-1]}
 
 
 def with_mask(mask):
@@ -273,41 +265,22 @@ def with_mask(mask):
     ('change', 'message'),
     [
         ({'video_id': 8}, r'result entry 2: video_id 8 is not in the annotations\.'),
-        (
-            {'category_id': 5},
-            r'video 9, result entry 2: category_id 5 is not .* which have 1, 4, 6, 8\.',
-        ),
+        ({'category_id': 5}, r'video 9, result entry 2: category_id 5 is not .* have 1, 4, 6, 8\.'),
         ({'score': float('nan')}, 'video 9, result entry 2: score must be a finite .* got nan'),
         ({'score': float('-inf')}, 'video 9, result entry 2: score must be a finite .* got -inf'),
-        (
-            {'segmentations': [None] * 4},
-            "video 9, result entry 2: 'segmentations' has 4 entries, but video 9 has 3 frames",
-        ),
+        ({'segmentations': [None] * 4}, 'video 9, result entry 2: .*4 entries, but video 9 has 3'),
         ({'segmentations': None}, "video 9, result entry 2: 'segmentations' must be a list"),
         ({'video_id': 7}, 'video 7, result entry 2: .* has 3 entries, but video 7 has 5 frames'),
-        (
-            with_mask({'size': [17, 12], 'counts': [200, 4]}),
-            r'video 9, result entry 2, frame 2 \(9/c.jpg\): the mask is 12x17 pixels .* is 17x12',
-        ),
-        (
-            with_mask({'size': [12, 17], 'counts': [200, 5]}),
-            r"video 9, result entry 2, frame 2 \(9/c.jpg\): 'counts' .* cover 204 .* cover 205",
-        ),
-        (
-            with_mask({'size': [12, 17], 'counts': '0'}),
-            r"video 9, result entry 2, frame 2 \(9/c.jpg\): 'counts' of the RLE are damaged",
-        ),
-        (
-            with_mask({'size': [12, 17], 'counts': encode(np.eye(12, 17), 'text')['counts'][:-1]}),
-            r"video 9, result entry 2, frame 2 \(9/c.jpg\): 'counts' of the RLE are damaged",
-        ),
-        (
-            with_mask([[0, 0, 5, 0, 5, 5]]),
-            r'video 9, result entry 2, frame 2 \(9/c.jpg\): a mask must be null or an RLE',
-        ),
-        (
-            with_mask({'size': [12], 'counts': '0'}),
-            r"video 9, result entry 2, frame 2 \(9/c.jpg\): 'size' of an RLE must be",
+        *(
+            (with_mask(mask), rf'video 9, result entry 2, frame 2 \(9/c.jpg\): {fault}')
+            for mask, fault in [
+                ({'size': [17, 12], 'counts': [200, 4]}, 'the mask is 12x17 pixels .* is 17x12'),
+                ({'size': [12, 17], 'counts': [200, 5]}, "'counts' .* cover 204 .* cover 205"),
+                ({'size': [12, 17], 'counts': '0'}, "'counts' of the RLE are damaged"),
+                (cut_short(np.eye(12, 17)), "'counts' of the RLE are damaged"),
+                ([[0, 0, 5, 0, 5, 5]], 'a mask must be null or an RLE'),
+                ({'size': [12], 'counts': '0'}, "'size' of an RLE must be"),
+            ]
         ),
     ],
 )

@@ -3,61 +3,15 @@
 import numpy as np
 import pytest
 
+from tests.evaluation.content import matched, repeated_metrics
 from tests.evaluation.scenes import annotation_file, box, random_case, track, truth
-from vispropnet.errors import UserError
-from vispropnet.evaluation.average_precision import (
-    FIGURES,
-    evaluate_tracks,
-    plain_figures,
-    weighted_figures,
-)
-from vispropnet.evaluation.ground_truth import ground_truth
-from vispropnet.evaluation.matching import area_bins, match_tracks
-from vispropnet.evaluation.overlaps import measure_tracks
+from vispropnet.evaluation.average_precision import ALL_METRICS, plain_metrics, weighted_metrics
 from vispropnet.evaluation.precision import (
     RECALLS,
     average_precisions,
     interpolated_precision,
     recalls,
 )
-
-# Comes from inside pycocotools at each call of decode.
-pytestmark = pytest.mark.filterwarnings('ignore:__array__ implementation:DeprecationWarning')
-
-
-def matched(content, results):
-    tracks = measure_tracks(ground_truth(content), results)
-    return match_tracks(tracks, area_bins(tracks))
-
-
-def repeated(content, results, weights):
-    """Each video as often as its weight says, the copies side by side in the order of the ids."""
-    copies = {
-        video['id']: [10 * video['id'] + copy for copy in range(weight)]
-        for video, weight in zip(
-            sorted(content['videos'], key=lambda video: video['id']), weights, strict=True
-        )
-    }
-
-    def multiplied(entries, key):
-        return [{**entry, key: copy} for entry in entries for copy in copies[entry[key]]]
-
-    parts = {
-        **content,
-        'videos': multiplied(content['videos'], 'id'),
-        'annotations': multiplied(content['annotations'], 'video_id'),
-    }
-    return parts, multiplied(results, 'video_id')
-
-
-def figures_of_repeated(content, results, weights):
-    """NaN where there is nothing to find, also at all."""
-    try:
-        figures = evaluate_tracks(*repeated(content, results, weights))
-    except UserError as error:
-        assert 'no annotated objects' in str(error)
-        return dict.fromkeys(FIGURES, np.nan)
-    return {name: figures[name] if figures[name] != -1 else np.nan for name in FIGURES}
 
 
 def without_ties_in_videos(results):
@@ -89,10 +43,10 @@ def test_a_weight_repeats_the_video(seed):
             np.zeros((1, videos), int),
         ]
     )
-    values = weighted_figures(matched(content, results), weights.astype(float))
-    assert list(values) == list(FIGURES)
-    wanted = [figures_of_repeated(content, results, row.tolist()) for row in weights]
-    for name in FIGURES:
+    values = weighted_metrics(matched(content, results), weights.astype(float))
+    assert list(values) == list(ALL_METRICS)
+    wanted = [repeated_metrics(content, results, row) for row in weights]
+    for name in ALL_METRICS:
         assert values[name] == pytest.approx([row[name] for row in wanted], nan_ok=True, abs=1e-12)
         assert np.isnan(values[name][-1])
 
@@ -110,11 +64,11 @@ def test_categories_that_vanish_are_left_out():
         'AR1': [1 / 2, 1, 0, 1 / 2, 1 / 2, np.nan],
         'APm': [np.nan] * 6,
     }
-    values = weighted_figures(matches, weights, tuple(wanted))
+    values = weighted_metrics(matches, weights, tuple(wanted))
     assert list(values) == list(wanted)
     for name, numbers in wanted.items():
         assert values[name] == pytest.approx(numbers, nan_ok=True), name
-    plain = plain_figures(matches)
+    plain = plain_metrics(matches)
     assert (plain['AP'], plain['AR1'], plain['APm']) == (pytest.approx(1 / 4), 1 / 2, -1)
 
 
@@ -144,8 +98,8 @@ def test_of_equal_scores_in_one_video_the_copies_of_the_first_track_come_first()
     right, false = track(1, 1, 0.5, [mask]), track(1, 1, 0.5, [box(50, 0, 9, 9)])
     weights = np.array([[1], [2], [3.0]])
     # Copies of the video would alternate: found, false, found, false.
-    assert weighted_figures(matched(content, [right, false]), weights)['AP'] == pytest.approx(1)
-    assert weighted_figures(matched(content, [false, right]), weights)['AP'] == pytest.approx(1 / 2)
+    assert weighted_metrics(matched(content, [right, false]), weights)['AP'] == pytest.approx(1)
+    assert weighted_metrics(matched(content, [false, right]), weights)['AP'] == pytest.approx(1 / 2)
 
 
 @pytest.mark.parametrize('seed', range(2))
@@ -153,18 +107,15 @@ def test_many_weightings_at_once_are_those_one_by_one(seed, monkeypatch):
     content, results = random_case(seed)
     matches = matched(content, results)
     weights = np.random.default_rng(seed).integers(0, 3, (40, len(content['videos']))) * 1.0
-    at_once = weighted_figures(matches, weights)
+    tables = [weighted_metrics(matches, weights)]
     # Only the proportions matter.
-    many = weighted_figures(matches, 1000 * weights)
-    few = weighted_figures(matches, weights / 1024)
+    tables += [weighted_metrics(matches, weights * factor) for factor in (1000, 1 / 1024)]
     monkeypatch.setattr('vispropnet.evaluation.precision._BLOCK', 7)
-    in_blocks = weighted_figures(matches, weights)
-    for name in FIGURES:
-        one_by_one = [weighted_figures(matches, row[None], (name,))[name][0] for row in weights]
-        assert at_once[name] == pytest.approx(one_by_one, nan_ok=True, abs=1e-12)
-        assert in_blocks[name] == pytest.approx(one_by_one, nan_ok=True, abs=1e-12)
-        assert many[name] == pytest.approx(one_by_one, nan_ok=True, abs=1e-12)
-        assert few[name] == pytest.approx(one_by_one, nan_ok=True, abs=1e-9)
+    tables.append(weighted_metrics(matches, weights))
+    for name in ALL_METRICS:
+        one_by_one = [weighted_metrics(matches, row[None], (name,))[name][0] for row in weights]
+        for table in tables:
+            assert table[name] == pytest.approx(one_by_one, nan_ok=True, abs=1e-9)
 
 
 # --- precision ------------------------------------------------------------------------------------

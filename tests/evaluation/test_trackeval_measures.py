@@ -3,8 +3,8 @@ import sys
 
 import numpy as np
 import pytest
-from pycocotools import mask as mask_utils
 
+from tests.evaluation.content import annotation_file, encode
 from vispropnet.errors import UserError
 from vispropnet.evaluation.ground_truth import ground_truth
 from vispropnet.evaluation.overlaps import measure_tracks
@@ -37,34 +37,26 @@ def rows(*counts, offset=0):
     return masks
 
 
-def encode(masks):
-    return [
-        mask_utils.encode(np.asfortranarray(mask.astype(np.uint8))) if mask.any() else None
-        for mask in masks
-    ]
+def entry(masks, video_id, category_id, **more):
+    rles = [encode(mask) if mask.any() else None for mask in masks]
+    return dict(video_id=video_id, category_id=category_id, segmentations=rles, **more)
 
 
 def truth(masks, video_id=1, category_id=5, iscrowd=0):
-    return dict(
-        video_id=video_id, category_id=category_id, segmentations=encode(masks), iscrowd=iscrowd
-    )
+    return entry(masks, video_id, category_id, iscrowd=iscrowd)
 
 
 def track(masks, video_id=1, category_id=5, score=0.9):
-    return dict(
-        video_id=video_id, category_id=category_id, segmentations=encode(masks), score=score
-    )
+    return entry(masks, video_id, category_id, score=score)
 
 
 def measured(truths, results, frame_by_frame=True):
-    videos = [dict(id=video, width=WIDTH, height=HEIGHT, length=LENGTH) for video in (1, 2, 3)]
-    content = dict(
-        videos=videos, categories=[dict(id=one) for one in CATEGORIES], annotations=truths
-    )
+    lengths = dict.fromkeys((1, 2, 3), LENGTH)
+    content = annotation_file(lengths, truths, CATEGORIES, (HEIGHT, WIDTH))
     return measure_tracks(ground_truth(content), results, frame_by_frame)
 
 
-def figures(truths, results, *threshold):
+def metrics(truths, results, *threshold):
     return tracking_measures(measured(truths, results), *threshold)
 
 
@@ -187,7 +179,7 @@ def test_perfect_tracks():
     places = [(1, 5), (1, 5), (3, 9)]
     truths = [truth(m, *place) for m, place in zip(masks, places, strict=True)]
     results = [track(m, *place) for m, place in zip(masks, places, strict=True)]
-    values = figures(truths, results[::-1])
+    values = metrics(truths, results[::-1])
     assert values == pytest.approx(dict.fromkeys(ALL_NAMES, 1.0))
     assert tuple(values) == ALL_NAMES
 
@@ -195,7 +187,7 @@ def test_perfect_tracks():
 @needs_trackeval
 def test_identity_switch():
     # Two of four frames each. Per mask: 2 with this pair of identities, 2 more of the object.
-    values = figures([truth(rows(9, 9, 9, 9))], [track(rows(9, 9, 0, 0)), track(rows(0, 0, 9, 9))])
+    values = metrics([truth(rows(9, 9, 9, 9))], [track(rows(9, 9, 0, 0)), track(rows(0, 0, 9, 9))])
     check(values, HOTA=np.sqrt(0.5), DetA=1, AssA=0.5, DetRe=1, DetPr=1, AssRe=0.5, AssPr=1)
     check(values, IDF1=0.5, IDP=0.5, IDR=0.5)
 
@@ -205,7 +197,7 @@ def test_objects_that_swap():
     # Per mask: 2 with this pair of identities, 2 more of the object, 2 more of the track.
     one, other = rows(9, 9, 9, 9), rows(9, 9, 9, 9, offset=40)
     swapped = [np.concatenate([one[:2], other[2:]]), np.concatenate([other[:2], one[2:]])]
-    values = figures([truth(one), truth(other)], [track(masks) for masks in swapped])
+    values = metrics([truth(one), truth(other)], [track(masks) for masks in swapped])
     check(values, HOTA=np.sqrt(1 / 3), DetA=1, AssA=1 / 3, AssRe=0.5, AssPr=0.5, IDF1=0.5)
 
 
@@ -215,7 +207,7 @@ def test_objects_that_swap():
 )
 def test_iou(pixels, thresholds, idf1):
     # The object has 10 pixels. A threshold that is just reached counts.
-    values = figures([truth(rows(10, 10, 10, 10))], [track(rows(*[pixels] * 4))])
+    values = metrics([truth(rows(10, 10, 10, 10))], [track(rows(*[pixels] * 4))])
     share = thresholds / 19
     check(values, HOTA=share, DetA=share, AssA=share, IDF1=idf1)
 
@@ -225,7 +217,7 @@ def test_videos_count_together():
     # 3 masks found in video 1, 1 missed in video 2, 2 false ones in video 3.
     truths = [truth(rows(9, 9, 9, 0)), truth(rows(0, 9, 0, 0), video_id=2)]
     results = [track(rows(9, 9, 9, 0)), track(rows(9, 9, 0, 0), video_id=3)]
-    values = figures(truths, results)
+    values = metrics(truths, results)
     check(values, HOTA=np.sqrt(0.5), DetA=0.5, AssA=1, DetRe=3 / 4, DetPr=3 / 5)
     check(values, IDF1=2 / 3, IDP=3 / 5, IDR=3 / 4)
     # Of a single category, the same when pooled.
@@ -237,7 +229,7 @@ def test_categories_are_averaged():
     # Category 5: 3 masks, found. Category 6: 1 mask, taken for category 9, of which there is none.
     truths = [truth(rows(9, 9, 9, 0)), truth(rows(0, 0, 0, 9), category_id=6)]
     results = [track(rows(9, 9, 9, 0)), track(rows(0, 0, 0, 9), category_id=9)]
-    values = figures(truths, results)
+    values = metrics(truths, results)
     check(values, **dict.fromkeys(NAMES, 0.5))
     check(values, HOTA_pooled=np.sqrt(0.75), DetA_pooled=0.75, AssA_pooled=1)
     check(values, IDF1_pooled=3 / 3.5, IDP_pooled=1, IDR_pooled=0.75)
@@ -256,10 +248,10 @@ def test_score_threshold():
 @needs_trackeval
 def test_nothing_to_score():
     masks = rows(9, 9, 9, 9)
-    assert figures([truth(masks)], []) == dict.fromkeys(ALL_NAMES, 0)
-    assert figures([truth(masks)], [track(rows(0, 0, 0, 0))]) == dict.fromkeys(ALL_NAMES, 0)
+    assert metrics([truth(masks)], []) == dict.fromkeys(ALL_NAMES, 0)
+    assert metrics([truth(masks)], [track(rows(0, 0, 0, 0))]) == dict.fromkeys(ALL_NAMES, 0)
     # No object shows, so there is nothing to find.
-    assert figures([truth(rows(0, 0, 0, 0))], [track(masks)]) == dict.fromkeys(ALL_NAMES, -1)
+    assert metrics([truth(rows(0, 0, 0, 0))], [track(masks)]) == dict.fromkeys(ALL_NAMES, -1)
 
 
 @needs_trackeval
@@ -267,9 +259,9 @@ def test_crowd():
     # The crowd is neither found nor missed, and what lies on it is not false.
     masks, crowd = rows(9, 9, 9, 9), rows(*[30] * 4, offset=40)
     results = [track(masks), track(crowd), track(rows(*[9] * 4, offset=45))]
-    values = figures([truth(masks), truth(crowd, iscrowd=1)], results)
+    values = metrics([truth(masks), truth(crowd, iscrowd=1)], results)
     check(values, **dict.fromkeys(ALL_NAMES, 1))
-    check(figures([truth(masks), truth(crowd)], results), DetRe=1, DetPr=8 / 12, IDP=8 / 12)
+    check(metrics([truth(masks), truth(crowd)], results), DetRe=1, DetPr=8 / 12, IDP=8 / 12)
 
 
 @needs_trackeval
@@ -280,7 +272,7 @@ def test_it_is_quiet_without_tabulate(monkeypatch, capsys):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, 'tabulate', None)
     masks = rows(9, 0, 9, 9)
-    assert figures([truth(masks), truth(rows(0, 0, 0, 0))], [track(masks)])['HOTA'] == 1
+    assert metrics([truth(masks), truth(rows(0, 0, 0, 0))], [track(masks)])['HOTA'] == 1
     assert capsys.readouterr() == ('', '')
 
 
@@ -288,7 +280,7 @@ def test_trackeval_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, 'trackeval', None)
     monkeypatch.setitem(sys.modules, 'trackeval.metrics', None)
     with pytest.raises(UserError, match='computed by TrackEval') as caught:
-        figures([truth(rows(9, 9, 9, 9))], [])
+        metrics([truth(rows(9, 9, 9, 9))], [])
     assert 'pip install --no-deps trackeval==1.3.0 tabulate==0.10.0' in str(caught.value)
 
 

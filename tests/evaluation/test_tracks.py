@@ -4,9 +4,6 @@ import torch
 from vispropnet.errors import UserError
 from vispropnet.evaluation.tracks import TrackAccumulator, TrackStore
 
-# Comes from inside pycocotools at each call of decode.
-pytestmark = pytest.mark.filterwarnings('ignore:__array__ implementation:DeprecationWarning')
-
 VIDEO = {'id': 5, 'height': 3, 'width': 4, 'length': 2}
 RLE = {'size': [3, 4], 'counts': '066'}  # the two left columns
 

@@ -222,7 +222,10 @@ def test_two_ranks_with_unequal_shares(tmp_path):
         ([1], [8]),  # a video that the truth does not have: only the main rank can know
         ([5, 2, 1], []),
     ]
-    torch.multiprocessing.spawn(on_rank, (str(tmp_path), sharing), nprocs=2)
+    # Forked: importing everything anew takes most of the time, and nothing of this process is used.
+    torch.multiprocessing.start_processes(
+        on_rank, (str(tmp_path), sharing), nprocs=2, start_method='fork'
+    )
     main, other = (json.loads((tmp_path / f'seen{rank}.json').read_text()) for rank in (0, 1))
     metrics, videos = main[::2], main[1::2]
     assert metrics == other

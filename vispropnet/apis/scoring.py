@@ -12,8 +12,8 @@ from vispropnet.evaluation.average_precision import format_table
 from vispropnet.evaluation.report import (
     PARTS,
     error_lines,
-    figure_lines,
     full_report,
+    metric_lines,
     part_lines,
     read_ground_truth,
     score_file,
@@ -76,7 +76,7 @@ def print_scores(
     if chart is not None:
         print(f'\nchart: {chart}\nworst videos first: {worst}')
     if json_out is not None:
-        print(f'all figures: {json_out}')
+        print(f'all metrics: {json_out}')
     return report
 
 
@@ -139,7 +139,7 @@ def _print_report(report: dict[str, Any], per_class: bool) -> None:
             'which.'
         )
     print()
-    print('\n'.join(figure_lines(report)))
+    print('\n'.join(metric_lines(report)))
     if 'bootstrap' in report:
         print(f'\nintervals: {report["bootstrap"]["resamples"]} resamples of the videos')
         if report['videos'] < _FEW_VIDEOS:

@@ -18,7 +18,7 @@ from vispropnet.benchmarks.measure import Variant, circumstances, compare, repor
 from vispropnet.benchmarks.tracks_inputs import TrackSet, draw_track_set
 from vispropnet.engine.quiet import quiet
 from vispropnet.errors import UserError
-from vispropnet.evaluation.average_precision import FIGURES, evaluate_tracks
+from vispropnet.evaluation.average_precision import ALL_METRICS, evaluate_tracks
 from vispropnet.evaluation.confidence import confidence_intervals, resample_videos
 from vispropnet.evaluation.ground_truth import ground_truth
 from vispropnet.evaluation.matching import Matches, area_bins, match_tracks
@@ -111,7 +111,7 @@ def benchmark(settings: Settings, repeats: int, memory: bool = True) -> dict[str
         'bootstrap_ratio': medians['matching_s'] / max(medians['bootstrap_s'], 1e-12),
         **{name: getattr(settings, name) for name in ('resamples', 'size', 'categories')},
         **describe(track_set(settings)),
-        'figures': {name: result.outputs['ours'][name] for name in FIGURES},
+        'figures': {name: result.outputs['ours'][name] for name in ALL_METRICS},
         **circumstances('cpu', repeats, settings.seed),
         'dtype': 'float64',
         'numpy': np.__version__,
@@ -154,7 +154,7 @@ def figure_difference(ours: dict[str, float], baseline: dict[str, float]) -> flo
     Raises:
         UserError: if it is more than the order of sums explains.
     """
-    differences = {name: abs(ours[name] - baseline[name]) for name in FIGURES}
+    differences = {name: abs(ours[name] - baseline[name]) for name in ALL_METRICS}
     for name, difference in differences.items():
         # Said so that NaN is an error too.
         if not difference < TOLERANCE:
@@ -245,7 +245,7 @@ def _run_baseline(inputs: TrackSet, parts: dict[str, list[float]]) -> dict[str, 
         evaluated = time.perf_counter()
     parts.setdefault('baseline_load_s', []).append(loaded - start)
     parts.setdefault('baseline_evaluate_s', []).append(evaluated - loaded)
-    return dict(zip(FIGURES, evaluator.stats.tolist(), strict=True))
+    return dict(zip(ALL_METRICS, evaluator.stats.tolist(), strict=True))
 
 
 def _match(inputs: TrackSet) -> Matches:

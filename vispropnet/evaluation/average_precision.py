@@ -1,4 +1,4 @@
-"""The figures of YouTube-VIS, as its reference evaluator defines them."""
+"""The metrics of YouTube-VIS, as its reference evaluator defines them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from vispropnet.evaluation.ground_truth import check_annotations, ground_truth, read_annotations
+from vispropnet.evaluation.ground_truth import ground_truth, read_annotations
 from vispropnet.evaluation.matching import TRACK_LIMIT, Matches, area_bins, match_tracks
 from vispropnet.evaluation.overlaps import IOU_THRESHOLDS, measure_tracks
 from vispropnet.evaluation.precision import average_precisions, recalls
 
 # What papers report, in training and test; all that the reference evaluator prints.
-METRIC_NAMES = ('mAP', 'AP50', 'AP75', 'AR1', 'AR10')
-FIGURES = (
+MAIN_METRICS = ('mAP', 'AP50', 'AP75', 'AR1', 'AR10')
+ALL_METRICS = (
     *('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl'),
     *('AR1', 'AR10', 'AR100', 'ARs', 'ARm', 'ARl'),
 )
@@ -46,17 +46,15 @@ def evaluate_tracks(
     Raises:
         UserError: if there is nothing to score against, or a track does not fit its video.
     """
-    if isinstance(annotations, dict):
-        check_annotations(annotations)
-    else:
+    if not isinstance(annotations, dict):
         annotations = read_annotations(annotations)
     tracks = measure_tracks(ground_truth(annotations), results)
-    figures = plain_figures(match_tracks(tracks, area_bins(tracks)))
-    return {'mAP': figures['AP'], **figures}
+    metrics = plain_metrics(match_tracks(tracks, area_bins(tracks)))
+    return {'mAP': metrics['AP'], **metrics}
 
 
-def plain_figures(matches: Matches) -> dict[str, float]:
-    """Computes the twelve figures, each video counting once.
+def plain_metrics(matches: Matches) -> dict[str, float]:
+    """Computes the twelve metrics, each video counting once.
 
     Args:
         matches: Of the four bins of :func:`~vispropnet.evaluation.matching.area_bins`.
@@ -65,19 +63,19 @@ def plain_figures(matches: Matches) -> dict[str, float]:
         As from :func:`evaluate_tracks`, without ``mAP``.
     """
     ones = np.ones((1, len(matches.tracks.truth.videos)))
-    values = weighted_figures(matches, ones)
+    values = weighted_metrics(matches, ones)
     return {name: -1.0 if np.isnan(value[0]) else float(value[0]) for name, value in values.items()}
 
 
-def weighted_figures(
-    matches: Matches, weights: np.ndarray, names: Sequence[str] = FIGURES
+def weighted_metrics(
+    matches: Matches, weights: np.ndarray, names: Sequence[str] = ALL_METRICS
 ) -> dict[str, np.ndarray]:
-    """Computes figures for many weightings of the videos at once.
+    """Computes metrics for many weightings of the videos at once.
 
     Args:
         matches: Of the four bins of :func:`~vispropnet.evaluation.matching.area_bins`, in order.
         weights: (B, V) float64, how often each video counts.
-        names: Which of ``FIGURES``.
+        names: Which of ``ALL_METRICS``.
 
     Returns:
         (B,) float64 by name; NaN where there is no object to find.
@@ -90,22 +88,20 @@ def weighted_figures(
         bin_index = same['sml'.find(suffix) + 1 if suffix else 0]
         if name.startswith('AR'):
             limit = int(suffix) if suffix.isdigit() else TRACK_LIMIT
-            key = (bin_index, limit)
-            if key not in cache:
-                cache[key] = _mean(recalls(matches, weights, bin_index, limit))
-            values[name] = cache[key]
-            continue
-        if bin_index not in cache:
-            cache[bin_index] = average_precisions(matches, weights, bin_index)
-        of_name = cache[bin_index]
-        if suffix in ('50', '75'):
+            key, compute, arguments = (bin_index, limit), recalls, (bin_index, limit)
+        else:
+            key, compute, arguments = (bin_index,), average_precisions, (bin_index,)
+        if key not in cache:
+            cache[key] = compute(matches, weights, *arguments)
+        of_name = cache[key]
+        if name in ('AP50', 'AP75'):
             of_name = of_name[..., np.isclose(IOU_THRESHOLDS, int(suffix) / 100)]
         values[name] = _mean(of_name)
     return values
 
 
 def _first_equal_bins(matches: Matches) -> list[int]:
-    """For each bin the first one with the same figures: often, all objects are of one size."""
+    """Finds the first bin with the same matches as each: often, all objects are of one size."""
     parts = [
         (counted.tobytes(), true.tobytes(), false.tobytes())
         for counted, true, false in zip(matches.counted, matches.true, matches.false, strict=True)
@@ -113,11 +109,11 @@ def _first_equal_bins(matches: Matches) -> list[int]:
     return [parts.index(part) for part in parts]
 
 
-def format_table(metrics: Mapping[str, float], names: Sequence[str] = METRIC_NAMES) -> str:
-    """Lays out figures for a terminal.
+def format_table(metrics: Mapping[str, float], names: Sequence[str] = MAIN_METRICS) -> str:
+    """Lays out metrics for a terminal.
 
     Args:
-        metrics: Figures by name.
+        metrics: Metrics by name.
         names: Which, and in which order.
 
     Returns:

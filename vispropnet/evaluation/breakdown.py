@@ -1,4 +1,4 @@
-"""Where a score comes from: figures by category, track length, crowding and visibility."""
+"""Parts of a score: metrics by category, track length, objects in a video and visibility."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ HIDDEN = {'never': (-1.0, 0.0), 'up to 25 %': (0.0, 0.25), 'over 25 %': (0.25, 1
 
 
 def break_down(matches: Matches) -> dict[str, list[dict[str, Any]]]:
-    """Computes figures for parts of the ground truth.
+    """Computes metrics for parts of the ground truth.
 
     By track length, tracks that find nothing count as false in the part of their own length, as the
     reference evaluator has it for areas. By share of frames hidden they count as false in every
-    part, so those figures are comparable with each other, not with the whole.
+    part, so those metrics are comparable with each other, not with the whole.
 
     Args:
         matches: With the bin of all objects first.
@@ -43,18 +43,16 @@ def break_down(matches: Matches) -> dict[str, list[dict[str, Any]]]:
 
 def _categories(matches: Matches) -> list[dict[str, Any]]:
     truth = matches.tracks.truth
-    ones = np.ones((1, len(truth.videos)))
-    precision = average_precisions(matches, ones)[0]
-    recall = {limit: recalls(matches, ones, 0, limit)[0] for limit in (1, 10)}
     objects = np.bincount(truth.category[matches.counted[0]], minlength=len(truth.category_ids))
     tracks = np.bincount(matches.tracks.category, minlength=len(truth.category_ids))
+    metrics = _by_category(matches)
     return [
         dict(
             id=category_id,
             name=truth.category_names[index],
             objects=int(objects[index]),
             tracks=int(tracks[index]),
-            **_figures(precision[[index]], {key: value[[index]] for key, value in recall.items()}),
+            **_means({name: values[[index]] for name, values in metrics.items()}),
         )
         for index, category_id in enumerate(truth.category_ids)
     ]
@@ -64,45 +62,29 @@ def _object_counts(matches: Matches) -> list[dict[str, Any]]:
     truth = matches.tracks.truth
     objects = np.bincount(truth.video[matches.counted[0]], minlength=len(truth.videos))
     parts = []
-    for name, (low, high) in OBJECTS.items():
-        within = (objects >= low) & (objects <= (high or np.inf))
-        weights = within[None].astype(np.float64)
-        parts.append(
-            dict(
-                name=name,
-                videos=int(within.sum()),
-                objects=int(objects[within].sum()),
-                **_figures(
-                    average_precisions(matches, weights)[0],
-                    {limit: recalls(matches, weights, 0, limit)[0] for limit in (1, 10)},
-                ),
-            )
-        )
+    for name, ends in OBJECTS.items():
+        within = _within(objects, *ends)
+        metrics = _by_category(matches, weights=within.astype(np.float64))
+        counts = dict(videos=int(within.sum()), objects=int(objects[within].sum()))
+        parts.append(dict(name=name, **counts, **_means(metrics)))
     return parts
 
 
 def _bins(tracks: Tracks, bins: list[Bin]) -> list[dict[str, Any]]:
     matches = match_tracks(tracks, bins)
-    ones = np.ones((1, len(tracks.truth.videos)))
     return [
         dict(
             name=one.name,
             objects=int(matches.counted[index].sum()),
-            **_figures(
-                average_precisions(matches, ones, index)[0],
-                {limit: recalls(matches, ones, index, limit)[0] for limit in (1, 10)},
-            ),
+            **_means(_by_category(matches, index)),
         )
         for index, one in enumerate(bins)
     ]
 
 
 def _length_bins(tracks: Tracks) -> list[Bin]:
-    def within(length: np.ndarray, low: int, high: int | None) -> np.ndarray:
-        return (length >= low) & (length <= (high or np.inf))
-
     return [
-        Bin(name, within(tracks.truth.length, *ends), within(tracks.length, *ends))
+        Bin(name, _within(tracks.truth.length, *ends), _within(tracks.length, *ends))
         for name, ends in LENGTHS.items()
     ]
 
@@ -115,16 +97,30 @@ def _hidden_bins(tracks: Tracks) -> list[Bin]:
     ]
 
 
-def _figures(precision: np.ndarray, recall: dict[int, np.ndarray]) -> dict[str, float | None]:
-    """Means over the categories with objects, of (K, T)."""
-    present = ~np.isnan(precision[:, 0])
+def _within(values: np.ndarray, low: int, high: int | None) -> np.ndarray:
+    return (values >= low) & (values <= (high or np.inf))
 
-    def mean(values: np.ndarray) -> float | None:
-        return float(values[present].mean()) if present.any() else None
 
+def _by_category(
+    matches: Matches, index: int = 0, weights: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """AP, AP50, AP75, AR1 and AR10 of a bin, each (K, up to T), for weights (V,), by default 1."""
+    weights = np.ones(len(matches.tracks.truth.videos)) if weights is None else weights
+    precision = average_precisions(matches, weights[None], index)[0]
     return dict(
-        AP=mean(precision),
-        AP50=mean(precision[:, np.isclose(IOU_THRESHOLDS, 0.5)]),
-        AP75=mean(precision[:, np.isclose(IOU_THRESHOLDS, 0.75)]),
-        **{f'AR{limit}': mean(values) for limit, values in recall.items()},
+        AP=precision,
+        AP50=precision[:, np.isclose(IOU_THRESHOLDS, 0.5)],
+        AP75=precision[:, np.isclose(IOU_THRESHOLDS, 0.75)],
+        AR1=recalls(matches, weights[None], index, 1)[0],
+        AR10=recalls(matches, weights[None], index, 10)[0],
     )
+
+
+def _means(metrics: dict[str, np.ndarray]) -> dict[str, float | None]:
+    return {name: _mean(values) for name, values in metrics.items()}
+
+
+def _mean(values: np.ndarray) -> float | None:
+    """Mean of (K, T) over the categories with objects; None if there is none."""
+    present = ~np.isnan(values[:, 0])
+    return float(values[present].mean()) if present.any() else None

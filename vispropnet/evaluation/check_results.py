@@ -1,4 +1,4 @@
-"""What is wrong with a result file, all of it and not only the first thing."""
+"""Finds all that is wrong with a result file, not only the first fault."""
 
 from __future__ import annotations
 

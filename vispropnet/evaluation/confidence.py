@@ -1,4 +1,4 @@
-"""How sure a figure is: resampling videos (the bootstrap), without matching anew."""
+"""Confidence intervals of metrics: resamples videos (the bootstrap) without matching anew."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vispropnet.evaluation.average_precision import FIGURES, plain_figures, weighted_figures
+from vispropnet.evaluation.average_precision import ALL_METRICS, plain_metrics, weighted_metrics
 from vispropnet.evaluation.matching import Matches
 
-# Share of intervals that are to hold the figure of other videos of the same kind.
+# Share of intervals that are to hold the metric of other videos of the same kind.
 LEVEL = 0.95
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A figure's difference between two results on the same videos.
+    """A metric's difference between two results on the same videos.
 
     Attributes:
-        value: The one's figure minus the other's.
+        value: The one's metric minus the other's.
         low: Lower end of its interval.
         high: Upper end.
         above_zero: Share of the resamples in which it is above 0.
@@ -50,65 +50,58 @@ def resample_videos(videos: int, resamples: int, seed: int = 0) -> np.ndarray:
 def confidence_intervals(
     matches: Matches | Sequence[Matches],
     weights: np.ndarray,
-    names: Sequence[str] = FIGURES,
+    names: Sequence[str] = ALL_METRICS,
 ) -> dict[str, tuple[float, float] | None]:
-    """Computes a 95 % interval for each figure.
+    """Computes a 95 % interval for each metric.
 
-    The interval is that of the resamples, moved so that their mean falls on the figure: a data set
+    The interval is that of the resamples, moved so that their mean falls on the metric: a data set
     with repeated videos gives slightly higher AP than one of as many different ones, more so with
-    many categories, and an interval that is not moved can miss its own figure. Where that is not
-    enough, because few resamples lie far off, it is widened up to its figure. Source: Efron and
+    many categories, and an interval that is not moved can miss its own metric. Where that is not
+    enough, because few resamples lie far off, it is widened up to its metric. Source: Efron and
     Tibshirani, An Introduction to the Bootstrap, 1993, chapters 10 and 13.
 
     Args:
         matches: The matches of :func:`~vispropnet.evaluation.matching.area_bins`; of several
             results on the same ground truth (runs from other seeds), it is their mean's interval.
         weights: From :func:`resample_videos`.
-        names: Which figures.
+        names: Which metrics.
 
     Returns:
-        Lower and upper end by name; None where there is no figure, only one video, or no resample
+        Lower and upper end by name; None where there is no metric, only one video, or no resample
         with an object to find.
     """
-    figures, resampled = _means(matches, weights, names)
-    intervals: dict[str, tuple[float, float] | None] = {}
-    for name in names:
-        intervals[name] = None
-        moved = _moved(resampled[name], figures[name])
-        if weights.shape[1] > 1 and len(moved):
-            low, high = _ends(moved, figures[name])
-            intervals[name] = (max(low, 0.0), min(high, 1.0))
-    return intervals
+    metrics, resampled = _means(matches, weights, names)
+    ends = {name: _ends(resampled[name], metrics[name]) for name in names}
+    return {name: one and (max(one[0], 0.0), min(one[1], 1.0)) for name, one in ends.items()}
 
 
 def paired_differences(
     ours: Matches | Sequence[Matches],
     other: Matches | Sequence[Matches],
     weights: np.ndarray,
-    names: Sequence[str] = FIGURES,
+    names: Sequence[str] = ALL_METRICS,
 ) -> dict[str, Difference | None]:
     """Computes the differences of two results, both on the same resampled videos.
 
-    What makes some videos hard makes them hard for both, so a difference is surer than the figures.
+    What makes some videos hard makes them hard for both, so a difference is surer than the metrics.
 
     Args:
         ours: Matches of the one result; of several, their mean is taken.
         other: Matches of the other or others, with the same ground truth.
         weights: From :func:`resample_videos`.
-        names: Which figures.
+        names: Which metrics.
 
     Returns:
         Ours minus the other's by name; None as in :func:`confidence_intervals`.
     """
-    figures, resampled = zip(*(_means(one, weights, names) for one in (ours, other)), strict=True)
+    metrics, resampled = zip(*(_means(one, weights, names) for one in (ours, other)), strict=True)
     differences: dict[str, Difference | None] = {}
     for name in names:
         differences[name] = None
-        value = figures[0][name] - figures[1][name]
-        moved = _moved(resampled[0][name] - resampled[1][name], value)
-        if weights.shape[1] > 1 and len(moved):
-            above = float(np.mean(moved > 0))
-            differences[name] = Difference(value, *_ends(moved, value), above)
+        value = metrics[0][name] - metrics[1][name]
+        ends = _ends(resampled[0][name] - resampled[1][name], value)
+        if ends is not None:
+            differences[name] = Difference(value, *ends)
     return differences
 
 
@@ -130,23 +123,26 @@ def as_json(differences: Mapping[str, Difference | None]) -> dict[str, dict | No
 def _means(
     matches: Matches | Sequence[Matches], weights: np.ndarray, names: Sequence[str]
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Figures and (B,) resampled figures by name, averaged over several results."""
+    """Metrics and (B,) resampled metrics by name, averaged over several results.
+
+    Resampled metrics are NaN where there are none, also if there is one video only.
+    """
     several = [matches] if isinstance(matches, Matches) else list(matches)
-    figures = [plain_figures(one) for one in several]
-    resampled = [weighted_figures(one, weights, names) for one in several]
+    metrics = [plain_metrics(one) for one in several]
+    resampled = [weighted_metrics(one, weights, names) for one in several]
+    known = 1.0 if weights.shape[1] > 1 else np.nan
     return (
-        {name: float(np.mean([one[name] for one in figures])) for name in names},
-        {name: np.mean([one[name] for one in resampled], axis=0) for name in names},
+        {name: float(np.mean([one[name] for one in metrics])) for name in names},
+        {name: np.mean([one[name] for one in resampled], axis=0) * known for name in names},
     )
 
 
-def _moved(values: np.ndarray, figure: float) -> np.ndarray:
-    """Those of the values that exist, with the figure as their mean."""
+def _ends(values: np.ndarray, metric: float) -> tuple[float, float, float] | None:
+    """Ends of the interval of values that are moved onto their metric, and their share above 0."""
     values = values[~np.isnan(values)]
-    return values - values.mean() + figure if len(values) else values
-
-
-def _ends(values: np.ndarray, figure: float) -> tuple[float, float]:
+    if not len(values):
+        return None
+    moved = values - values.mean() + metric
     tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(values, [tail, 100 - tail])
-    return min(float(low), figure), max(float(high), figure)
+    low, high = np.percentile(moved, [tail, 100 - tail])
+    return min(float(low), metric), max(float(high), metric), float(np.mean(moved > 0))

@@ -1,4 +1,4 @@
-"""What kinds of error cost how much, in the spirit of TIDE (images) and TIVE (videos).
+"""Kinds of errors and what each costs, in the spirit of TIDE (images) and TIVE (videos).
 
 Each track that counts as false is put down to one kind of error, and what mAP would be gained is
 computed by mending all errors of one kind and scoring again. Sources: Bolya et al., TIDE: A General
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from vispropnet.evaluation.average_precision import weighted_figures
+from vispropnet.evaluation.average_precision import weighted_metrics
 from vispropnet.evaluation.matching import Matches
 from vispropnet.evaluation.overlaps import IOU_THRESHOLDS, Tracks
 from vispropnet.evaluation.precision import interpolated_precision
@@ -58,7 +58,7 @@ class TrackErrors:
     missed: np.ndarray
 
 
-def tell_errors(matches: Matches) -> TrackErrors:
+def classify_errors(matches: Matches) -> TrackErrors:
     """Puts each false track down to one kind of error.
 
     Args:
@@ -95,8 +95,8 @@ def error_gains(matches: Matches, errors: TrackErrors) -> dict[str, dict[str, fl
     add up: mending one kind changes what the others cost.
 
     Args:
-        matches: As for :func:`tell_errors`.
-        errors: From :func:`tell_errors`.
+        matches: As for :func:`classify_errors`.
+        errors: From :func:`classify_errors`.
 
     Returns:
         By kind ``AP`` and ``AP50``, what they would gain, and ``count``, how many tracks (for
@@ -115,8 +115,8 @@ def worst_videos(matches: Matches, errors: TrackErrors) -> list[dict[str, Any]]:
     """Ranks videos by how much mAP would be gained without them.
 
     Args:
-        matches: As for :func:`tell_errors`.
-        errors: From :func:`tell_errors`.
+        matches: As for :func:`classify_errors`.
+        errors: From :func:`classify_errors`.
 
     Returns:
         The worst first: ``video_id``, ``name`` (the folder of its frames), ``gain`` in mAP without
@@ -151,63 +151,49 @@ def worst_videos(matches: Matches, errors: TrackErrors) -> list[dict[str, Any]]:
 
 
 def _gains_without(matches: Matches) -> np.ndarray:
-    """What mAP would gain (V,) without each video; 0 where nothing would be left to find."""
+    """Gains in mAP (V,) without each video; 0 where nothing would be left to find."""
     total = len(matches.tracks.truth.videos)
-    plain = weighted_figures(matches, np.ones((1, total)), ['AP'])['AP']
+    plain = weighted_metrics(matches, np.ones((1, total)), ['AP'])['AP']
     gains = np.zeros(total)
     for begin in range(0, total, _VIDEOS_AT_ONCE):
         left_out = np.arange(begin, min(begin + _VIDEOS_AT_ONCE, total))
         weights = np.ones((len(left_out), total))
         weights[np.arange(len(left_out)), left_out] = 0
-        gains[left_out] = weighted_figures(matches, weights, ['AP'])['AP'] - plain
+        gains[left_out] = weighted_metrics(matches, weights, ['AP'])['AP'] - plain
     return np.nan_to_num(gains)
 
 
 def _errors_of_track(
     tracks: Tracks, track: int, proper: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What is wrong with a false track at each threshold, and the column of the object meant.
+    """Finds what is wrong with a false track at each threshold, and the object that it means.
 
-    Args:
-        tracks: Measured frame by frame.
-        track: Which one.
-        proper: (G,) bool, the objects of its video that are no crowds.
-
-    Returns:
-        Kinds (T,) int8 and columns (T,) int64, -1 for none.
+    Takes which objects (G,) of its video are no crowds. Returns kinds (T,) int8 and columns (T,)
+    int64, -1 for none.
     """
     video = tracks.truth.videos[tracks.video[track]]
-    levels = len(IOU_THRESHOLDS)
-    kinds = np.full(levels, _BACKGROUND, np.int8)
-    columns = np.full(levels, -1, np.int64)
+    kinds = np.full(len(IOU_THRESHOLDS), _BACKGROUND, np.int8)
+    columns = np.full(len(IOU_THRESHOLDS), -1, np.int64)
     if not proper.any():
         return kinds, columns
     same = proper & (tracks.truth.category[video.objects] == tracks.category[track])
     ious = np.where(proper, tracks.ious[track], 0.0)
     on, masks_mended, links_mended = _mended_ious(*tracks.frames[track], video.areas, proper, ious)
-
-    def best(of: np.ndarray) -> int:
-        return int(np.where(of, ious, -1.0).argmax()) if of.any() else -1
-
-    own, other = best(same & on), best(~same & on)
-    own_iou, other_iou = (ious[column] if column >= 0 else 0.0 for column in (own, other))
-    for level, threshold in enumerate(IOU_THRESHOLDS):
-        if own_iou >= threshold:
-            kinds[level], columns[level] = _DUPLICATE, own
-        elif other_iou >= threshold:
-            kinds[level], columns[level] = _CATEGORY, other
-        elif own >= 0:
-            enough = masks_mended[own] >= threshold, links_mended[own] >= threshold
-            columns[level] = own
-            if not any(enough):
-                kinds[level] = _BOTH
-            elif all(enough):
-                better = masks_mended[own] >= links_mended[own]
-                kinds[level] = _MASKS if better else _LINKING
-            else:
-                kinds[level] = _MASKS if enough[0] else _LINKING
-        elif other >= 0:
-            kinds[level], columns[level] = _CATEGORY_AND_OVERLAP, other
+    own, other = (
+        int(np.where(of, ious, -1.0).argmax()) if of.any() else -1 for of in (same & on, ~same & on)
+    )
+    # What comes later goes before what came earlier.
+    if other >= 0:
+        kinds[:], columns[:] = _CATEGORY_AND_OVERLAP, other
+    if own >= 0:
+        masks, links = masks_mended[own], links_mended[own]
+        better = _MASKS if masks >= links else _LINKING
+        kinds[:] = np.where(max(masks, links) >= IOU_THRESHOLDS, better, _BOTH)
+        columns[:] = own
+    for column, kind in ((other, _CATEGORY), (own, _DUPLICATE)):
+        if column >= 0:
+            reached = ious[column] >= IOU_THRESHOLDS
+            kinds[reached], columns[reached] = kind, column
     return kinds, columns
 
 
@@ -218,17 +204,11 @@ def _mended_ious(
     proper: np.ndarray,
     ious: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What the IoUs of a track would be with its masks, or its linking, mended.
+    """Computes the IoUs of a track with its masks, or its linking, mended.
 
     A track is linked to an object in the frames where it overlaps it by ``BACKGROUND_IOU`` and no
-    other more.
-
-    Args:
-        common: (G, T) pixels in common.
-        areas: (T,) pixels of the track.
-        truth_areas: (G, T) pixels of the objects.
-        proper: (G,) bool, objects that are no crowds.
-        ious: (G,) IoUs of the tracks.
+    other more. Takes pixels in common (G, T), of the track (T,) and of the objects (G, T), which
+    objects (G,) are no crowds, and the IoUs (G,).
 
     Returns:
         ``on`` (G,) bool, objects that the track has to do with: by IoU, or linked in half of its

@@ -1,4 +1,4 @@
-"""Which predicted tracks find which annotated objects."""
+"""Matches predicted tracks with annotated objects."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Matches:
-    """Which tracks find objects, for A bins, T IoU thresholds and N tracks.
+    """Tracks and the objects they find, for A bins, T IoU thresholds and N tracks.
 
     Attributes:
         tracks: The tracks that were matched.
@@ -152,15 +152,9 @@ def _match_group(
     truth: GroundTruth,
     found: np.ndarray,
 ) -> None:
-    """Matches the tracks of one video and category, best first, and writes into ``found``.
+    """Matches the tracks ``members`` (D,) of one video and category, best first, with its objects.
 
-    Args:
-        members: (D,) the tracks.
-        ious: (D, G).
-        objects: (G,) the objects.
-        counted: (A, G) bool.
-        truth: Tells crowds.
-        found: (A, T, N), written to.
+    Takes their IoUs (D, G) and the objects that count (A, G); writes into ``found`` (A, T, N).
     """
     # Backwards, since of equal IoUs the last object is taken and argmax gives the first.
     ious, objects, counted = ious[:, ::-1], objects[::-1], counted[:, ::-1]

@@ -26,7 +26,7 @@ _BATCH_MASKS = 16_000
 
 @dataclass(frozen=True)
 class Tracks:
-    """What scoring needs to know of predicted tracks, N of them; their masks are gone.
+    """Predicted tracks as scoring needs them, N of them, without their masks.
 
     Attributes:
         truth: What they were held against.
@@ -66,7 +66,7 @@ def measure_tracks(
         results: Tracks ``{video_id, category_id, score, segmentations}`` with one RLE or None per
             frame, at the size of the video. Not changed.
         frame_by_frame: Whether to measure all objects of the video, whatever their category, and to
-            keep the figures of every frame. Slower, and needed to tell kinds of errors apart.
+            keep the pixels of every frame. Slower, and needed for kinds of errors.
 
     Returns:
         The tracks, in the order given.
@@ -76,42 +76,44 @@ def measure_tracks(
     """
     label = {category_id: index for index, category_id in enumerate(truth.category_ids)}
     batch = _Batch(truth, frame_by_frame)
-    video, category, score = [], [], []
+    score = []
     for index, result in enumerate(results):
         _check_entry(result, f'result entry {index}', truth, label)
-        video.append(truth.video_index[result['video_id']])
-        category.append(label[result['category_id']])
         score.append(float(result['score']))
-        batch.add(index, video[-1], category[-1], result['segmentations'])
+        video = truth.video_index[result['video_id']]
+        batch.add(video, label[result['category_id']], result['segmentations'])
     batch.measure()
-    order = range(len(score))
     return Tracks(
         truth=truth,
-        video=np.array(video, np.int64),
-        category=np.array(category, np.int64),
+        video=np.array(batch.video, np.int64),
+        category=np.array(batch.category, np.int64),
         score=np.array(score, np.float64),
-        area=np.array([batch.area[index] for index in order], np.float64),
-        length=np.array([batch.length[index] for index in order], np.int64),
-        ious=[batch.ious[index] for index in order],
-        frames=[batch.frames[index] for index in order] if frame_by_frame else None,
+        area=np.array(batch.area, np.float64),
+        length=np.array(batch.length, np.int64),
+        ious=batch.ious,
+        frames=batch.frames if frame_by_frame else None,
     )
 
 
 @dataclass
 class _Batch:
-    """Tracks whose masks are at hand, and what was measured of all tracks so far."""
+    """Tracks whose masks are at hand, and what was measured of all tracks so far, in order."""
 
     truth: GroundTruth
     frame_by_frame: bool
-    area: dict[int, float] = field(default_factory=dict)
-    length: dict[int, int] = field(default_factory=dict)
-    ious: dict[int, np.ndarray] = field(default_factory=dict)
-    frames: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
-    _waiting: list[tuple[int, int, int, list]] = field(default_factory=list)
+    video: list[int] = field(default_factory=list)
+    category: list[int] = field(default_factory=list)
+    area: list[float] = field(default_factory=list)
+    length: list[int] = field(default_factory=list)
+    ious: list[np.ndarray] = field(default_factory=list)
+    frames: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    _waiting: list[list[RLE | None]] = field(default_factory=list)  # masks of the last tracks
     _masks: int = 0
 
-    def add(self, index: int, video: int, category: int, masks: list[RLE | None]) -> None:
-        self._waiting.append((index, video, category, masks))
+    def add(self, video: int, category: int, masks: list[RLE | None]) -> None:
+        self.video.append(video)
+        self.category.append(category)
+        self._waiting.append(masks)
         self._masks += len(masks)
         if self._masks >= _BATCH_MASKS:
             self.measure()
@@ -119,12 +121,14 @@ class _Batch:
     def measure(self) -> None:
         """Measures the waiting tracks and lets go of their masks."""
         groups = defaultdict(list)
-        for (index, video, category, _), (rles, areas) in zip(
-            self._waiting, self._checked(), strict=True
-        ):
-            self.length[index] = shown = int(np.count_nonzero(areas))
-            self.area[index] = int(areas.sum()) / max(shown, 1)
-            self.ious[index] = np.zeros(len(self.truth.videos[video].objects))
+        for index, (rles, areas) in enumerate(self._checked(), start=len(self.area)):
+            video, category = self.video[index], self.category[index]
+            objects = len(self.truth.videos[video].objects)
+            self.length.append(int(np.count_nonzero(areas)))
+            self.area.append(int(areas.sum()) / max(self.length[-1], 1))
+            self.ious.append(np.zeros(objects))
+            if self.frame_by_frame:
+                self.frames.append((np.zeros((objects, len(areas)), np.int32), areas.copy()))
             # Measured frame by frame, tracks are held against objects of all categories.
             groups[video, None if self.frame_by_frame else category].append((index, rles, areas))
         for (video, category), tracks in groups.items():
@@ -133,31 +137,26 @@ class _Batch:
                 own = own[self.truth.category[self.truth.videos[video].objects] == category]
             if len(own):
                 self._measure_group(self.truth.videos[video], own, tracks)
-            elif self.frame_by_frame:
-                for index, _, areas in tracks:
-                    self.frames[index] = (np.zeros((0, len(areas)), np.int32), areas.copy())
         self._waiting, self._masks = [], 0
 
     def _checked(self) -> Iterator[tuple[list[RLE | None], np.ndarray]]:
         """Compressed masks and their areas (T,) of each waiting track."""
-        flat = list(itertools.chain.from_iterable(masks for _, _, _, masks in self._waiting))
-        entries = [self.truth.videos[video].entry for _, video, _, _ in self._waiting]
+        flat = list(itertools.chain.from_iterable(self._waiting))
+        first = len(self.area)
+        entries = [self.truth.videos[video].entry for video in self.video[first:]]
+        of_mask = [
+            entry for entry, masks in zip(entries, self._waiting, strict=True) for _ in masks
+        ]
         present = [position for position, mask in enumerate(flat) if mask]
         rles, pixels, faults = examine_rles(
-            [mask for mask in flat if mask],
-            [
-                entry
-                for entry, (_, _, _, masks) in zip(entries, self._waiting, strict=True)
-                for mask in masks
-                if mask
-            ],
+            [flat[position] for position in present], [of_mask[position] for position in present]
         )
-        ends = np.cumsum([len(masks) for _, _, _, masks in self._waiting]).tolist()
+        ends = np.cumsum([len(masks) for masks in self._waiting]).tolist()
         for at, fault in faults.items():
             track = bisect.bisect_right(ends, present[at])
             frame = present[at] - ([0, *ends])[track]
             raise UserError(
-                f'video {entries[track]["id"]}, result entry {self._waiting[track][0]}, '
+                f'video {entries[track]["id"]}, result entry {first + track}, '
                 f'{frame_place(entries[track], frame)}: {fault}'
             )
         areas = np.zeros(len(flat), np.int64)
@@ -182,10 +181,10 @@ class _Batch:
         intersections = common.sum(axis=-1)
         unions = areas.sum(axis=-1)[:, None] + video.areas[own].sum(axis=-1) - intersections
         ious = intersections / np.maximum(unions, 1)
-        for row, (index, _, track_areas) in enumerate(tracks):
+        for row, (index, _, _) in enumerate(tracks):
             self.ious[index][own] = ious[row]
             if self.frame_by_frame:
-                self.frames[index] = (common[row].astype(np.int32), track_areas.copy())
+                self.frames[index][0][own] = common[row]
 
 
 def _check_entry(result: Mapping, where: str, truth: GroundTruth, label: dict) -> None:

@@ -19,7 +19,7 @@ def average_precisions(matches: Matches, weights: np.ndarray, bin_index: int = 0
     """Averages the interpolated precision over 101 recalls.
 
     A weight of 2 counts as a video that is there twice, side by side in the order of the videos; so
-    resampling videos needs no new matching, and a row of ones gives the plain figure. (Of equal
+    resampling videos needs no new matching, and a row of ones gives the plain average. (Of equal
     scores within a video, though, all copies of one track come before those of the next.)
 
     Args:
@@ -30,11 +30,7 @@ def average_precisions(matches: Matches, weights: np.ndarray, bin_index: int = 0
     Returns:
         (B, K, T) float64 for K categories and T thresholds; NaN where a category has no object.
     """
-
-    def of_category(curves: _Curves, block: np.ndarray) -> np.ndarray:
-        return curves.average_precisions(block)
-
-    return _by_category(matches, weights, bin_index, of_category)
+    return _by_category(matches, weights, bin_index, _Curves.average_precisions)
 
 
 def recalls(
@@ -51,11 +47,9 @@ def recalls(
     Returns:
         (B, K, T) float64; NaN where a category has no object.
     """
-
-    def of_category(curves: _Curves, block: np.ndarray) -> np.ndarray:
-        return curves.recalls(block, limit)
-
-    return _by_category(matches, weights, bin_index, of_category)
+    return _by_category(
+        matches, weights, bin_index, lambda curves, block: curves.recalls(block, limit)
+    )
 
 
 def _by_category(
@@ -76,25 +70,16 @@ def _by_category(
 
 
 class _Curves:
-    """Tracks of one category by falling score, D of them, and how many objects each video has.
-
-    Args:
-        matches: The matches.
-        bin_index: The bin.
-        category: Position of the category.
-    """
+    """Tracks of one category by falling score, D of them, and how many objects each video has."""
 
     def __init__(self, matches: Matches, bin_index: int, category: int) -> None:
         tracks, truth = matches.tracks, matches.tracks.truth
         members = matches.order[tracks.category[matches.order] == category]
+        true, false = matches.true[bin_index], matches.false[bin_index]
         # The others neither find anything nor count as false.
-        members = members[
-            (matches.true[bin_index] | matches.false[bin_index])[:, members].any(axis=0)
-        ]
-        self.video = tracks.video[members]
-        self.rank = matches.rank[members]
-        self.true = matches.true[bin_index][:, members]
-        self.false = matches.false[bin_index][:, members]
+        members = members[(true | false)[:, members].any(axis=0)]
+        self.video, self.rank = tracks.video[members], matches.rank[members]
+        self.true, self.false = true[:, members], false[:, members]
         own = matches.counted[bin_index] & (truth.category == category)
         self.objects = np.bincount(truth.video[own], minlength=len(truth.videos))
 
@@ -163,7 +148,7 @@ def interpolated_precision(
 
 
 def _reached(recall: np.ndarray) -> np.ndarray:
-    """How many of the 101 recalls each recall reaches: ``searchsorted(..., 'right')``, but fast."""
+    """Counts the recalls of the 101 that each reaches: ``searchsorted(..., 'right')``, but fast."""
     # In steps of 0.01 the guess is off by one at most.
     count = (recall * 100).astype(np.int64) + 1
     count -= RECALLS[count - 1] > recall

@@ -1,4 +1,4 @@
-"""Scores a result file in all the ways there are, and lays the figures out for a terminal."""
+"""Scores a result file in all the ways there are, and lays the metrics out for a terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vispropnet.errors import UserError
-from vispropnet.evaluation.average_precision import FIGURES, plain_figures
+from vispropnet.evaluation.average_precision import ALL_METRICS, plain_metrics
 from vispropnet.evaluation.breakdown import break_down
 from vispropnet.evaluation.confidence import (
     LEVEL,
@@ -20,11 +20,11 @@ from vispropnet.evaluation.confidence import (
     paired_differences,
     resample_videos,
 )
-from vispropnet.evaluation.error_kinds import LABELS, error_gains, tell_errors, worst_videos
+from vispropnet.evaluation.error_kinds import LABELS, classify_errors, error_gains, worst_videos
 from vispropnet.evaluation.ground_truth import GroundTruth, ground_truth, read_annotations
 from vispropnet.evaluation.matching import Matches, area_bins, match_tracks
 from vispropnet.evaluation.overlaps import measure_tracks
-from vispropnet.evaluation.result_file import iter_results, key_fault
+from vispropnet.evaluation.result_file import iter_sound_results
 
 PARTS = {
     'categories': 'category',
@@ -40,11 +40,11 @@ class Scored:
 
     Attributes:
         matches: Which of its tracks find what.
-        figures: The twelve figures.
+        metrics: The twelve metrics.
     """
 
     matches: Matches
-    figures: dict[str, float]
+    metrics: dict[str, float]
 
 
 def read_ground_truth(path: str | os.PathLike) -> GroundTruth:
@@ -74,7 +74,7 @@ def score_file(truth: GroundTruth, path: str | os.PathLike, frame_by_frame: bool
             kinds of errors and for the measures of other trackers.
 
     Returns:
-        Its matches and figures.
+        Its matches and metrics.
 
     Raises:
         UserError: naming file, video, track and frame, if something does not fit.
@@ -82,7 +82,7 @@ def score_file(truth: GroundTruth, path: str | os.PathLike, frame_by_frame: bool
     with _naming(f'result file {path}'):
         tracks = measure_tracks(truth, _sound_entries(path), frame_by_frame)
     matches = match_tracks(tracks, area_bins(tracks))
-    return Scored(matches, plain_figures(matches))
+    return Scored(matches, plain_metrics(matches))
 
 
 def full_report(
@@ -102,12 +102,12 @@ def full_report(
         errors: Whether to tell kinds of errors; needs tracks measured frame by frame.
 
     Returns:
-        The twelve figures under their names; ``detail``; with resamples ``ci`` (``[low, high]`` or
-        None by figure) and ``bootstrap``; with another result ``baseline`` (its figures and the
+        The twelve metrics under their names; ``detail``; with resamples ``ci`` (``[low, high]`` or
+        None by metric) and ``bootstrap``; with another result ``baseline`` (its metrics and the
         differences); with errors ``errors`` and ``worst_videos``. Fit for JSON.
     """
     truth = ours.matches.tracks.truth
-    report: dict[str, Any] = dict(ours.figures)
+    report: dict[str, Any] = dict(ours.metrics)
     report.update(
         videos=len(truth.videos),
         objects=int(ours.matches.counted[0].sum()),
@@ -122,21 +122,23 @@ def full_report(
         report['ci'] = {name: ends and list(ends) for name, ends in intervals.items()}
         report['bootstrap'] = dict(resamples=resamples, seed=seed, level=LEVEL)
     if other is not None:
-        report['baseline'] = dict(other.figures, detail=break_down(other.matches))
+        report['baseline'] = dict(other.metrics, detail=break_down(other.matches))
         if weights is not None:
             differences = paired_differences(ours.matches, other.matches, weights)
             report['baseline']['difference'] = as_json(differences)
     if errors:
-        told = tell_errors(ours.matches)
-        report['errors'] = error_gains(ours.matches, told)
-        report['worst_videos'] = worst_videos(ours.matches, told)
+        kinds = classify_errors(ours.matches)
+        report['errors'] = error_gains(ours.matches, kinds)
+        report['worst_videos'] = worst_videos(ours.matches, kinds)
         if other is not None:
-            report['baseline']['errors'] = error_gains(other.matches, tell_errors(other.matches))
+            report['baseline']['errors'] = error_gains(
+                other.matches, classify_errors(other.matches)
+            )
     return report
 
 
-def figure_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """Lays out the twelve figures, with intervals and differences where there are any.
+def metric_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """Lays out the twelve metrics, with intervals and differences where there are any.
 
     Args:
         report: From :func:`full_report`.
@@ -146,12 +148,12 @@ def figure_lines(report: Mapping[str, Any]) -> Iterator[str]:
     """
     intervals, baseline = report.get('ci'), report.get('baseline')
     difference = (baseline or {}).get('difference')
-    header = ['figure', 'value']
+    header = ['metric', 'value']
     header += ['95 % interval'] if intervals else []
     header += ['baseline', 'difference'] if baseline else []
     header += ['95 % interval', 'above 0'] if difference else []
     rows = [header]
-    for name in FIGURES:
+    for name in ALL_METRICS:
         row = [name, _number(report[name])]
         if intervals:
             row.append(_interval(intervals[name]))
@@ -170,11 +172,11 @@ def figure_lines(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def part_lines(parts: Sequence[Mapping[str, Any]], title: str) -> Iterator[str]:
-    """Lays out figures of parts of the ground truth.
+    """Lays out metrics of parts of the ground truth.
 
     Args:
         parts: A list of :func:`~vispropnet.evaluation.breakdown.break_down`.
-        title: What the parts are told apart by.
+        title: What the parts are kinds apart by.
 
     Yields:
         Lines.
@@ -183,8 +185,8 @@ def part_lines(parts: Sequence[Mapping[str, Any]], title: str) -> Iterator[str]:
     counts = [key for key in ('videos', 'objects', 'tracks') if parts and key in parts[0]]
     rows = [[title, *counts, *names]]
     for part in parts:
-        figures = ['-' if part[name] is None else f'{part[name]:.4f}' for name in names]
-        rows.append([str(part['name']), *(str(part[key]) for key in counts), *figures])
+        metrics = ['-' if part[name] is None else f'{part[name]:.4f}' for name in names]
+        rows.append([str(part['name']), *(str(part[key]) for key in counts), *metrics])
     yield from aligned(rows)
 
 
@@ -224,10 +226,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def _sound_entries(path: str | os.PathLike) -> Iterator[dict[str, Any]]:
-    for index, entry in enumerate(iter_results(path, progress=True)):
-        fault = key_fault(entry)
-        if fault is not None:
-            raise UserError(f'entry {index}{fault}')
+    for index, entry in enumerate(iter_sound_results(path, progress=True)):
         if not 0 <= entry['score'] <= 1:
             raise UserError(
                 f'video {entry["video_id"]}, result entry {index}: score must be within [0, 1], '

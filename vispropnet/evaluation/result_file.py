@@ -1,4 +1,4 @@
-"""The official result file: what the evaluation server takes, written and read."""
+"""Writes and reads the official result file, which the evaluation server takes."""
 
 from __future__ import annotations
 
@@ -26,29 +26,6 @@ _KEY_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
 RESULT_KEYS = tuple(_KEY_TYPES)
 
 
-def archive_path(path: str | os.PathLike) -> Path:
-    """Names the archive that :func:`write_results` puts beside a result file.
-
-    Args:
-        path: The result file.
-
-    Returns:
-        The same folder and stem with the suffix ``.zip``.
-
-    Raises:
-        UserError: if ``path`` itself ends in ``.zip`` or is a folder.
-    """
-    path = Path(path)
-    if path.suffix.lower() == '.zip':
-        raise UserError(
-            f'result file {path} must be named .json: the archive of the same stem that ends in '
-            '.zip is written beside it.'
-        )
-    if path.is_dir():
-        raise UserError(f'result file {path} is a folder; give the name of a file.')
-    return path.with_suffix('.zip')
-
-
 def check_writable(path: str | os.PathLike) -> None:
     """Finds out before a long run whether the result file can be written after it.
 
@@ -60,9 +37,7 @@ def check_writable(path: str | os.PathLike) -> None:
     Raises:
         UserError: if it is not named ``*.json``, or its folder cannot be made or written to.
     """
-    archive_path(path)
-    if Path(path).suffix != '.json':
-        raise UserError(f'result file {path} must be named .json.')
+    _check_name(path)
     check_folder(path)
 
 
@@ -102,29 +77,26 @@ def write_results(
         archive: Whether to write the archive.
 
     Raises:
-        UserError: if the folder cannot be written to.
+        UserError: if the folder cannot be written to, or ``path`` is not named ``*.json`` and an
+            archive is to be written.
         ValueError: if a track holds what JSON cannot (bytes, arrays, NaN).
     """
     with contextlib.ExitStack() as stack:
-        entry = None
         if archive:
-            temporary = stack.enter_context(atomic_path(archive_path(path)))
+            _check_name(path)
+            packed = stack.enter_context(atomic_path(Path(path).with_suffix('.zip')))
         plain = stack.enter_context(atomic_path(path))
-        stream = stack.enter_context(plain.open('w', encoding='utf-8', newline='\n'))
-        streams = [stream]
+        streams = [stack.enter_context(plain.open('w', encoding='utf-8', newline='\n'))]
         if archive:
-            entry = stack.enter_context(_archive_entry(temporary))
-            streams.append(entry)
-        for one in streams:
-            one.write('[')
+            streams.append(stack.enter_context(_archive_entry(packed)))
+        separator = '[\n'
         for index, result in enumerate(results):
-            separator = ',\n' if index else '\n'
-            stream.write(separator + _entry_text(index, result))
-            if entry is not None:
-                official = {key: result[key] for key in RESULT_KEYS if key in result}
-                entry.write(separator + _entry_text(index, official))
-        for one in streams:
-            one.write('\n]\n')
+            official = {key: result[key] for key in RESULT_KEYS if key in result}
+            for stream, content in zip(streams, (result, official), strict=False):
+                stream.write(separator + _entry_text(index, content))
+            separator = ',\n'
+        for stream in streams:
+            stream.write('[\n]\n' if separator == '[\n' else '\n]\n')
 
 
 def read_results(path: str | os.PathLike) -> list[dict[str, Any]]:
@@ -139,13 +111,16 @@ def read_results(path: str | os.PathLike) -> list[dict[str, Any]]:
     Raises:
         UserError: naming the file, the entry and the key, if it is not a list of such tracks.
     """
-    results = []
-    for index, result in enumerate(iter_results(path)):
+    return list(iter_sound_results(path))
+
+
+def iter_sound_results(path: str | os.PathLike, progress: bool = False) -> Iterator[dict[str, Any]]:
+    """Reads the tracks one by one; see :func:`read_results` and :func:`iter_results`."""
+    for index, result in enumerate(iter_results(path, progress)):
         fault = key_fault(result)
         if fault is not None:
             raise UserError(f'result file {path}: entry {index}{fault}')
-        results.append(result)
-    return results
+        yield result
 
 
 def iter_results(path: str | os.PathLike, progress: bool = False) -> Iterator[Any]:
@@ -182,6 +157,14 @@ def key_fault(result: Any) -> str | None:
         if not isinstance(value, types) or isinstance(value, bool):
             return f": '{key}' must be {wanted}, not {_kind(value)}."
     return None
+
+
+def _check_name(path: str | os.PathLike) -> None:
+    if Path(path).suffix != '.json' or Path(path).is_dir():
+        raise UserError(
+            f'result file {path} must be named .json and be no folder: the archive to upload is '
+            'written beside it, as .zip.'
+        )
 
 
 def _entry_text(index: int, result: dict[str, Any]) -> str:

@@ -32,7 +32,7 @@ def tracking_measures(tracks: Tracks, score_threshold: float = 0.3) -> dict[str,
     """Computes HOTA, IDF1 and their parts, each category by itself over all videos.
 
     Apart from ``score_threshold``, scores play no part: each track that is let in counts fully, so
-    the figures depend on the threshold. HOTA and its parts are means over the IoU thresholds
+    the metrics depend on the threshold. HOTA and its parts are means over the IoU thresholds
     0.05:0.05:0.95, IDF1 and its parts are at IoU 0.5. TrackEval's LocA is not given: it is 1 where
     nothing is found. For crowds see :func:`sequence_data`.
 
@@ -85,7 +85,7 @@ def scored_sequences(
 
     Returns:
         By category (its position), only those of which an object shows, and by video (its position)
-        with an object or track of the category: the figures of :func:`sequence_data`.
+        with an object or track of the category: the data of :func:`sequence_data`.
     """
     truth = tracks.truth
     chosen: dict[tuple[int, int], list[int]] = defaultdict(list)

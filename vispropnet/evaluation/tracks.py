@@ -36,6 +36,22 @@ class _Kept:
         if hasattr(self, '_database'):
             self._database.close()
 
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._database.execute('BEGIN')
+        try:
+            yield
+            self._database.execute('COMMIT')
+        except BaseException as error:
+            if self._database.in_transaction:  # SQLite ends some by itself
+                self._database.execute('ROLLBACK')
+            if not isinstance(error, sqlite3.OperationalError):
+                raise
+            raise UserError(
+                f'cannot keep masks in a temporary file: {error}. The environment variable TMPDIR '
+                'names another folder for temporary files.'
+            ) from None
+
 
 class TrackAccumulator(_Kept):
     """Gathers the instances of one video, frame by frame, into tracks."""
@@ -89,7 +105,7 @@ class TrackAccumulator(_Kept):
                 ids, labels, scores, rles, carried, strict=True
             )
         ]
-        with _explain_full_disk(), _transaction(self._database):
+        with self._transaction():
             try:
                 self._database.executemany(f'INSERT INTO masks VALUES ({"?, " * 7}?)', rows)
             except sqlite3.IntegrityError:
@@ -198,7 +214,7 @@ class TrackStore(_Kept):
             )
             for entry in entries
         )
-        with _explain_full_disk(), _transaction(self._database):
+        with self._transaction():
             self._database.executemany('INSERT INTO tracks VALUES (?, ?, ?, ?, ?)', rows)
 
     def __len__(self) -> int:
@@ -213,29 +229,6 @@ class TrackStore(_Kept):
         """Counts the propagated masks."""
         found = self._database.execute('SELECT TOTAL(propagated) FROM tracks')
         return int(found.fetchone()[0])
-
-
-@contextlib.contextmanager
-def _transaction(database: sqlite3.Connection) -> Iterator[None]:
-    database.execute('BEGIN')
-    try:
-        yield
-        database.execute('COMMIT')
-    except BaseException:
-        if database.in_transaction:  # SQLite ends some by itself
-            database.execute('ROLLBACK')
-        raise
-
-
-@contextlib.contextmanager
-def _explain_full_disk() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        raise UserError(
-            f'cannot keep masks in a temporary file: {error}. The environment variable TMPDIR '
-            'names another folder for temporary files.'
-        ) from None
 
 
 def _to_list(values: Sequence | torch.Tensor | np.ndarray) -> list:

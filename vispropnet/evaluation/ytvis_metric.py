@@ -18,7 +18,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
 from vispropnet.errors import UserError
-from vispropnet.evaluation.average_precision import METRIC_NAMES, evaluate_tracks
+from vispropnet.evaluation.average_precision import MAIN_METRICS, evaluate_tracks
 from vispropnet.evaluation.ground_truth import read_annotations
 from vispropnet.evaluation.result_file import check_writable, write_results
 from vispropnet.evaluation.tracks import TrackAccumulator, TrackStore
@@ -66,7 +66,8 @@ class YouTubeVISMetric(BaseMetric):
             check_writable(self.outfile)
         if self.scores_tracks:
             read_annotations(self.ann_file)  # now, not after hours; read again when it is needed
-        self._open: dict[int, _OpenVideo] = {}
+        self._open: dict[int, TrackAccumulator] = {}
+        self._frames: Counter[int] = Counter()  # of open videos, those that came
         self._tracks = TrackStore()
         self._finished: list[int] = []
 
@@ -81,22 +82,22 @@ class YouTubeVISMetric(BaseMetric):
                 from 0), ``video_length``, ``category_ids`` (category id of each label index) and
                 ``pred_instances``: ``ids`` (N,), ``labels`` (N,), ``scores`` (N,) and ``masks`` (N
                 :class:`~vispropnet.models.frame_masks.FrameMasks` or (N, H, W) bool) at the
-                original size of the frame; ``propagated`` (N,) bool if the model tells detected
-                from propagated masks.
+                original size of the frame; ``propagated`` (N,) bool if the model
+                carries masks over from other frames.
         """
         for sample in data_samples:
             video_id, frame_id = sample['video_id'], int(sample['frame_id'])
             length = int(sample['video_length'])
-            video = self._open.setdefault(video_id, _OpenVideo())
-            assert frame_id == video.frames, (
-                f'video {video_id}: frames must come in order, expected {video.frames} of '
-                f'{length}, got {frame_id}'
+            tracks = self._open.setdefault(video_id, TrackAccumulator())
+            assert frame_id == self._frames[video_id], (
+                f'video {video_id}: frames must come in order, expected {self._frames[video_id]} '
+                f'of {length}, got {frame_id}'
             )
             instances = sample['pred_instances']
             masks = instances['masks']
             if not isinstance(masks, FrameMasks):
                 masks = FrameMasks.dense(masks)
-            video.tracks.add_frame(
+            tracks.add_frame(
                 frame_id,
                 instances['ids'],
                 instances['labels'],
@@ -104,11 +105,11 @@ class YouTubeVISMetric(BaseMetric):
                 masks.rles(),
                 instances.get('propagated'),
             )
-            video.frames += 1
-            if video.frames == length:
-                del self._open[video_id]
+            self._frames[video_id] += 1
+            if self._frames[video_id] == length:
+                del self._open[video_id], self._frames[video_id]
                 self._finished.append(video_id)
-                self._tracks.extend(video.tracks.results(video_id, length, sample['category_ids']))
+                self._tracks.extend(tracks.results(video_id, length, sample['category_ids']))
 
     def evaluate(self, size: int = 0) -> dict[str, float]:
         """Gathers the tracks of all ranks, writes and scores them, and starts afresh.
@@ -124,7 +125,7 @@ class YouTubeVISMetric(BaseMetric):
             RuntimeError: on all ranks, if a video was left unfinished or came twice; on the other
                 ranks, if the main rank met an error.
         """
-        part = (self._finished, {key: video.frames for key, video in self._open.items()})
+        part = (self._finished, dict(self._frames))
         try:
             parts = all_gather_object(part)
             _check_videos([part[0] for part in parts], [part[1] for part in parts])
@@ -134,7 +135,8 @@ class YouTubeVISMetric(BaseMetric):
         finally:
             self._tracks = TrackStore()
             self._finished = []
-            self._open = {}
+            self._open.clear()
+            self._frames.clear()
 
     def compute_metrics(self, results: TrackStore) -> dict[str, float]:
         """Writes the result file and scores the tracks of all ranks.
@@ -167,8 +169,8 @@ class YouTubeVISMetric(BaseMetric):
                 logger='current',
                 level=logging.WARNING,
             )
-        figures = evaluate_tracks(annotations, results)
-        return {name: figures[name] for name in METRIC_NAMES}
+        metrics = evaluate_tracks(annotations, results)
+        return {name: metrics[name] for name in MAIN_METRICS}
 
     def _evaluate_on_main_rank(self) -> dict[str, float]:
         """Scores on the main rank; every rank gets its metrics or its error, so that none hangs."""
@@ -193,14 +195,6 @@ class YouTubeVISMetric(BaseMetric):
         return outcome[0]['metrics']
 
 
-class _OpenVideo:
-    """A video of which frames are still to come: its tracks, and how many frames there were."""
-
-    def __init__(self) -> None:
-        self.frames = 0
-        self.tracks = TrackAccumulator()
-
-
 def gather_tracks(tracks: TrackStore) -> TrackStore:
     """Brings the tracks of all ranks to the main rank, some at a time.
 
@@ -212,26 +206,23 @@ def gather_tracks(tracks: TrackStore) -> TrackStore:
     """
     if get_world_size() == 1:
         return tracks
-    gathered = TrackStore()
-    entries = iter(tracks)
-    while True:
-        some = _some(entries)
-        parts = all_gather_object(some)
+    gathered, batches = TrackStore(), _batches(tracks)
+    while any(parts := all_gather_object(next(batches, []))):
         if is_main_process():
             gathered.extend(entry for part in parts for entry in part)
-        if not any(parts):
-            return gathered
+    return gathered
 
 
-def _some(entries: Iterator[dict]) -> list[dict]:
-    """The next entries, of about 10,000 frames."""
-    taken, frames = [], 0
-    for entry in entries:
-        taken.append(entry)
+def _batches(tracks: TrackStore) -> Iterator[list[dict]]:
+    """The entries by about 10,000 frames; the last list may be empty."""
+    batch, frames = [], 0
+    for entry in tracks:
+        batch.append(entry)
         frames += len(entry['segmentations'])
         if frames >= 10_000:
-            break
-    return taken
+            yield batch
+            batch, frames = [], 0
+    yield batch
 
 
 def _check_videos(finished: list[list[int]], unfinished: list[dict[int, int]]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from vispropnet.config import load_config
 from vispropnet.engine.checkpoints.reading import read_checkpoint
 from vispropnet.errors import UserError
-from vispropnet.evaluation.average_precision import weighted_figures
+from vispropnet.evaluation.average_precision import weighted_metrics
 from vispropnet.evaluation.confidence import (
     LEVEL,
     as_json,
@@ -20,7 +20,7 @@ from vispropnet.evaluation.confidence import (
     paired_differences,
     resample_videos,
 )
-from vispropnet.evaluation.error_kinds import error_gains, tell_errors
+from vispropnet.evaluation.error_kinds import classify_errors, error_gains
 from vispropnet.evaluation.ground_truth import GroundTruth
 from vispropnet.evaluation.matching import Matches
 from vispropnet.evaluation.report import read_ground_truth, score_file
@@ -164,7 +164,7 @@ def _description(plan: Plan, trial: Trial) -> dict[str, Any]:
 
 def _row(matches: Mapping[int, Matches], weights: np.ndarray) -> dict[str, Any]:
     ones = np.ones((1, weights.shape[1]))
-    plain = {seed: weighted_figures(one, ones, _NAMES) for seed, one in matches.items()}
+    plain = {seed: weighted_metrics(one, ones, _NAMES) for seed, one in matches.items()}
     intervals = confidence_intervals(list(matches.values()), weights, _NAMES)
     figures = {}
     for shown_as, name in zip(FIGURES, _NAMES, strict=True):
@@ -180,7 +180,7 @@ def _row(matches: Mapping[int, Matches], weights: np.ndarray) -> dict[str, Any]:
     return dict(
         seeds=list(matches),
         figures=figures,
-        errors=error_gains(first, tell_errors(first)),
+        errors=error_gains(first, classify_errors(first)),
     )
 
 

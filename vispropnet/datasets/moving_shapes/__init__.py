@@ -38,35 +38,8 @@ so the centre of the first pixel is (0.5, 0.5). Time is in frames and may be fra
 BGR, 0 to 255.
 """
 
-from vispropnet.datasets.moving_shapes.files import (
-    JPEG_QUALITY,
-    RECIPE_VERSION,
-    write_moving_shapes,
-)
-from vispropnet.datasets.moving_shapes.outlines import CATEGORIES
-from vispropnet.datasets.moving_shapes.sampling import sample_scene
-from vispropnet.datasets.moving_shapes.scene import Body, Scene
-from vispropnet.datasets.moving_shapes.spec import (
-    MIN_VISIBLE_AREA,
-    PRESETS,
-    SPLITS,
-    MovingShapesSpec,
-    Preset,
-)
+from vispropnet.datasets.moving_shapes.files import write_moving_shapes
+from vispropnet.datasets.moving_shapes.spec import PRESETS, MovingShapesSpec
 from vispropnet.datasets.moving_shapes.video import render_video
 
-__all__ = [
-    'CATEGORIES',
-    'JPEG_QUALITY',
-    'MIN_VISIBLE_AREA',
-    'PRESETS',
-    'RECIPE_VERSION',
-    'SPLITS',
-    'Body',
-    'MovingShapesSpec',
-    'Preset',
-    'Scene',
-    'render_video',
-    'sample_scene',
-    'write_moving_shapes',
-]
+__all__ = ['PRESETS', 'MovingShapesSpec', 'render_video', 'write_moving_shapes']

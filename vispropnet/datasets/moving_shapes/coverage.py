@@ -1,4 +1,4 @@
-"""Which pixels the bodies cover, and what of them is visible."""
+"""Pixels that the bodies cover, and their visible parts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Patch:
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
     def covered(self) -> np.ndarray:
-        """Where the body covers more than half of the pixel, shape (h, w), bool."""
+        """Pixels of which the body covers more than half, shape (h, w), bool."""
         return self.shares.sum(0, dtype=np.uint32) * 2 > 255 * len(self.shares)
 
 
@@ -76,13 +76,11 @@ def cover(body: Body, times: np.ndarray, size: tuple[int, int]) -> Patch | None:
     return Patch(int(low[0]), int(low[1]), shares, matrices, centres)
 
 
-def cover_scene(scene: Scene, frames: int, size: tuple[int, int]) -> list[list[Patch | None]]:
+def cover_scene(scene: Scene) -> list[list[Patch | None]]:
     """Measures the coverage of every body in every frame.
 
     Args:
         scene: The scene.
-        frames: How many frames.
-        size: Width and height of a frame.
 
     Returns:
         For each body, back to front, its patch in each frame, or None where it is out of the frame.
@@ -90,36 +88,30 @@ def cover_scene(scene: Scene, frames: int, size: tuple[int, int]) -> list[list[P
     still = np.zeros(1)
     return [
         [
-            cover(body, frame + (scene.moments if body.blurred else still), size)
-            for frame in range(frames)
+            cover(body, frame + (scene.moments if body.blurred else still), scene.spec.size)
+            for frame in range(scene.spec.frames)
         ]
         for body in scene.bodies
     ]
 
 
-def visible_masks(
-    scene: Scene, patches: list[list[Patch | None]], size: tuple[int, int], least_area: int
-) -> list[np.ndarray]:
-    """Finds the visible part of each object.
+def visible_masks(scene: Scene, patches: list[list[Patch | None]]) -> list[np.ndarray]:
+    """Finds the visible part of each object; of too few pixels, it counts as hidden.
 
     Args:
         scene: The scene.
         patches: From :func:`cover_scene`.
-        size: Width and height of a frame.
-        least_area: Masks of fewer pixels are emptied.
 
     Returns:
         Masks of each object in order of annotation, shape (frames, height, width), bool.
     """
-    width, height = size
-    owner = np.full((len(patches[0]), height, width), -1, np.int8)
+    width, height = scene.spec.size
+    owner = np.full((scene.spec.frames, height, width), -1, np.int8)
     for number, body_patches in enumerate(patches):
         for frame, patch in enumerate(body_patches):
             if patch is not None:
                 owner[frame][patch.window][patch.covered()] = number
-    masks = []
-    for number in scene.order:
-        mask = owner == number
-        mask[mask.sum((1, 2)) < least_area] = False
-        masks.append(mask)
+    masks = [owner == number for number in scene.order]
+    for mask in masks:
+        mask[mask.sum((1, 2)) < scene.spec.min_visible_area] = False
     return masks

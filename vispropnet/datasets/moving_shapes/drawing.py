@@ -11,31 +11,25 @@ from vispropnet.datasets.moving_shapes.scene import Body, Scene
 
 
 def draw_frames(
-    scene: Scene,
-    patches: list[list[Patch | None]],
-    palette: np.ndarray,
-    rng: np.random.Generator,
-    size: tuple[int, int],
+    scene: Scene, patches: list[list[Patch | None]], rng: np.random.Generator
 ) -> np.ndarray:
     """Draws a video: panning background, bodies, brightness and contrast, sensor noise.
 
     Args:
         scene: The scene.
         patches: From :func:`cover_scene`.
-        palette: BGR of the background, shape (3, 3).
         rng: Source of the background and of the camera's settings and noise.
-        size: Width and height of a frame.
 
     Returns:
         BGR, shape (frames, height, width, 3), uint8.
     """
-    (width, height), count = size, len(patches[0])
-    heading, pace = rng.uniform(0, 2 * np.pi), rng.uniform(*scene.pan) * scene.unit
+    (width, height), count, unit = scene.spec.size, scene.spec.frames, scene.spec.unit
+    heading, pace = rng.uniform(0, 2 * np.pi), rng.uniform(*scene.pan) * unit
     pan = pace * np.array([np.cos(heading), np.sin(heading)])
     margin = np.ceil(np.abs(pan) * (count + 1)).astype(int) + 2
     start = np.where(pan < 0, margin - 1, 1)
     canvas_size = (width + int(margin[0]), height + int(margin[1]))
-    canvas = paint_background(rng, palette, canvas_size, scene.unit)
+    canvas = _paint_background(rng, scene.palette, canvas_size, unit)
     gain, offset, noise = rng.uniform(0.85, 1.15), rng.uniform(-14, 14), rng.uniform(2, 6)
     frames = np.empty((count, height, width, 3), np.uint8)
     for frame in range(count):
@@ -43,10 +37,7 @@ def draw_frames(
         for moment in scene.moments:
             shift = start + pan * (frame + moment + 0.5)
             affine = np.array([[1, 0, shift[0]], [0, 1, shift[1]]])
-            flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-            image += cv2.warpAffine(
-                canvas, affine, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101
-            )
+            image += _warp(canvas, affine, (width, height))
         image /= len(scene.moments)
         progress = frame / max(count - 1, 1)
         for body, body_patches in zip(scene.bodies, patches, strict=True):
@@ -58,20 +49,10 @@ def draw_frames(
     return frames
 
 
-def paint_background(
+def _paint_background(
     rng: np.random.Generator, palette: np.ndarray, size: tuple[int, int], unit: float
 ) -> np.ndarray:
-    """Paints a smooth random texture with strokes and soft patches on it.
-
-    Args:
-        rng: Source of randomness.
-        palette: BGR of dark, middle and light places, shape (3, 3).
-        size: Width and height of the canvas, pixels.
-        unit: Pixels in one pixel at 160x96.
-
-    Returns:
-        BGR, shape (height, width, 3), uint8.
-    """
+    """Paints a smooth random texture with strokes on it: BGR, shape (height, width, 3), uint8."""
     width, height = size
     field_sum = np.zeros((height, width), np.float32)
     for cell, weight in ((48, 1.0), (20, 0.6), (7, 0.3)):
@@ -116,16 +97,16 @@ def composite(image: np.ndarray, body: Body, patch: Patch, progress: float) -> N
         offset = np.array([patch.left, patch.top]) + 0.5 - centre
         middle = TEXTURE_SIDE / 2 - 0.5
         affine = np.concatenate([inverse, (inverse @ offset + middle)[:, None]], 1)
-        colours = cv2.warpAffine(
-            texture,
-            affine,
-            (width, height),
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REFLECT_101,
-        )
+        colours = _warp(texture, affine, (width, height))
         moment = share[..., None].astype(np.float32) / (255 * len(patch.shares))
         paint += colours * moment
         weight += moment
     window = image[patch.window]
     window *= 1 - weight
     window += paint
+
+
+def _warp(image: np.ndarray, affine: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Samples an image at ``affine`` of each pixel of a rectangle, mirrored beyond its edges."""
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(image, affine, size, flags=flags, borderMode=cv2.BORDER_REFLECT_101)

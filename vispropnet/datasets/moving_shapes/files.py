@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -109,6 +107,7 @@ def _write_split(folder: Path, spec: MovingShapesSpec, split: str, count: int, b
         shape = {'width': width, 'height': height, 'length': spec.frames}
         videos.append({'id': index + 1, **shape, 'file_names': file_names})
         for category_id, masks in tracks:
+            rles, boxes, areas = zip(*map(_encode, masks), strict=True)
             annotations.append(
                 {
                     'id': len(annotations) + 1,
@@ -116,7 +115,9 @@ def _write_split(folder: Path, spec: MovingShapesSpec, split: str, count: int, b
                     'category_id': category_id,
                     'iscrowd': 0,
                     **shape,
-                    **_encode_track(masks),
+                    'segmentations': rles,
+                    'bboxes': boxes,
+                    'areas': areas,
                 }
             )
         bar.update()
@@ -136,25 +137,10 @@ def _write_split(folder: Path, spec: MovingShapesSpec, split: str, count: int, b
     write_json(folder / 'instances.json', content)
 
 
-def _encode_track(masks: np.ndarray) -> dict[str, list[Any]]:
-    """Encodes masks, shape (frames, height, width), bool; empty ones become None."""
-    return {
-        key: list(values)
-        for key, values in zip(
-            ('segmentations', 'bboxes', 'areas'),
-            zip(*_encode_masks(masks), strict=True),
-            strict=True,
-        )
-    }
-
-
-def _encode_masks(
-    masks: np.ndarray,
-) -> Iterator[tuple[dict | None, list[float] | None, int | None]]:
-    for mask in masks:
-        if not mask.any():
-            yield None, None, None
-            continue
-        encoded = mask_utils.encode(np.asfortranarray(mask, np.uint8))
-        box, area = mask_utils.toBbox(encoded).tolist(), int(mask_utils.area(encoded))
-        yield {'size': encoded['size'], 'counts': encoded['counts'].decode('ascii')}, box, area
+def _encode(mask: np.ndarray) -> tuple[dict | None, list[float] | None, int | None]:
+    """Encodes a mask (H, W) bool as RLE, box and area; an empty one as three None."""
+    if not mask.any():
+        return None, None, None
+    rle = mask_utils.encode(np.asfortranarray(mask, np.uint8))
+    box, area = mask_utils.toBbox(rle).tolist(), int(mask_utils.area(rle))
+    return {'size': rle['size'], 'counts': rle['counts'].decode('ascii')}, box, area

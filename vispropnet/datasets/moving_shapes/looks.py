@@ -29,21 +29,18 @@ def texture_of(
     across = np.cos(direction) * steps + np.sin(direction) * steps[:, None]
     along = np.cos(direction) * steps[:, None] - np.sin(direction) * steps
     waves = np.stack([across, along]) * (2 * np.pi / period) + 2 * np.pi * phase[:, None, None]
-    if kind == 'plain':
-        share = np.zeros_like(across)
-    elif kind == 'stripes':
-        share = np.clip(0.5 + 1.5 * np.sin(waves[0]), 0, 1)
-    elif kind == 'checks':
-        share = np.clip(0.5 + 2.5 * np.sin(waves[0]) * np.sin(waves[1]), 0, 1)
-    elif kind == 'dots':
-        share = np.clip(3 * np.sin(waves).sum(0) - 1.5, 0, 1)
-    elif kind == 'noise':
-        share = cv2.resize(coarse, (TEXTURE_SIDE, TEXTURE_SIDE), interpolation=cv2.INTER_CUBIC)
-    elif kind == 'gradient':
-        share = np.clip(0.5 + across / 30, 0, 1)
+    if kind == 'noise':
+        share = cv2.resize(coarse, across.shape, interpolation=cv2.INTER_CUBIC).astype(float)
     else:
-        raise ValueError(f'unknown texture {kind!r}; expected one of {", ".join(TEXTURES)}')
-    painted = first + (second - first) * np.asarray(share, float)[..., None]
+        values = {
+            'plain': np.zeros_like(across),
+            'stripes': 0.5 + 1.5 * np.sin(waves[0]),
+            'checks': 0.5 + 2.5 * np.sin(waves[0]) * np.sin(waves[1]),
+            'dots': 3 * np.sin(waves).sum(0) - 1.5,
+            'gradient': 0.5 + across / 30,
+        }
+        share = np.clip(values[kind], 0, 1)
+    painted = first + (second - first) * share[..., None]
     return np.clip(np.rint(painted), 0, 255).astype(np.uint8)
 
 

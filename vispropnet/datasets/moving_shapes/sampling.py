@@ -20,37 +20,28 @@ from vispropnet.datasets.moving_shapes.spec import (
 )
 
 
-def sample_palette(rng: np.random.Generator) -> np.ndarray:
-    """Draws three related background colours.
-
-    Args:
-        rng: Source of randomness.
-
-    Returns:
-        BGR, shape (3, 3).
-    """
+def _sample_palette(rng: np.random.Generator) -> np.ndarray:
+    """Draws three related background colours, BGR, shape (3, 3)."""
     middle = rng.uniform(55, 190, 3)
     middle += (middle.mean() - middle) * rng.uniform(0.2, 0.7)
     spread = rng.uniform(-28, 28, (2, 3)) + rng.uniform(8, 26) * np.array([[-1.0], [1.0]])
     return np.clip(np.stack([middle + spread[0], middle, middle + spread[1]]), 0, 255)
 
 
-def sample_scene(
-    spec: MovingShapesSpec, streams: dict[str, np.random.Generator], palette: np.ndarray
-) -> Scene:
-    """Draws the objects and occluders of a video.
+def sample_scene(spec: MovingShapesSpec, streams: dict[str, np.random.Generator]) -> Scene:
+    """Draws the objects and occluders of a video, and the colours of its background.
 
     Args:
         spec: The data set.
         streams: Random streams ``layout`` (how many, categories, depth), ``motion`` (sizes and
             paths) and ``looks`` (colours and textures).
-        palette: BGR of the background, shape (3, 3).
 
     Returns:
         The scene.
     """
-    preset, unit = PRESETS[spec.preset], spec.unit
+    preset = PRESETS[spec.preset]
     layout, motion, looks = streams['layout'], streams['motion'], streams['looks']
+    palette = _sample_palette(looks)
     count = int(layout.integers(preset.objects[0], preset.objects[1] + 1))
     categories = layout.integers(len(CATEGORIES), size=count)
     if layout.random() < 0.5:
@@ -62,11 +53,12 @@ def sample_scene(
         for number in range(int(layout.integers(preset.occluders[0], preset.occluders[1] + 1)))
     ]
     return Scene(
+        spec=spec,
         bodies=[objects[number] for number in depth] + occluders,
         order=layout.permutation(count).tolist(),
+        palette=palette,
         shutter=float(motion.uniform(*preset.shutter)),
         pan=preset.pan,
-        unit=unit,
     )
 
 

@@ -1,21 +1,15 @@
-"""What is in a video: bodies, their paths, and the scene they make up."""
+"""Bodies, their paths, and the scene that they make up."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 
+from vispropnet.datasets.moving_shapes.spec import MovingShapesSpec
+
 _SHUTTER_MOMENTS = 5  # Exposures that make up a blurred frame.
 _WALL_SHARPNESS = 0.96  # Below 1: the turn at a wall is rounded.
-
-
-class Path(Protocol):
-    """Where a body's centre is."""
-
-    def position(self, times: np.ndarray) -> np.ndarray:
-        """Gives the centre, shape (..., 2), at times of shape (...)."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +81,7 @@ class Body:
 
     category: int | None
     outline: np.ndarray
-    path: Path
+    path: LinearPath | BouncingPath
     texture: np.ndarray
     texel: float
     angle: float = 0.0
@@ -115,21 +109,23 @@ class Body:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything in a video but its background, before it is drawn.
+    """A video before it is drawn.
 
     Args:
+        spec: The data set.
         bodies: Objects and occluders, back to front.
         order: Index into ``bodies`` of each object, in order of annotation.
+        palette: BGR of dark, middle and light places of the background, shape (3, 3).
         shutter: Frames that the shutter is open.
         pan: Least and most speed of the background, pixels a frame at 160x96.
-        unit: Pixels in one pixel at 160x96.
     """
 
+    spec: MovingShapesSpec
     bodies: list[Body]
     order: list[int]
+    palette: np.ndarray
     shutter: float
     pan: tuple[float, float]
-    unit: float
 
     @property
     def moments(self) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Presets and options: what determines the videos of a data set."""
+"""Presets and options of a data set."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class MovingShapesSpec:
-    """What determines the videos of a data set.
+    """Settings that determine the videos of a data set.
 
     Args:
         preset: A key of ``PRESETS``.

@@ -6,7 +6,7 @@ import numpy as np
 
 from vispropnet.datasets.moving_shapes.coverage import cover_scene, visible_masks
 from vispropnet.datasets.moving_shapes.drawing import draw_frames
-from vispropnet.datasets.moving_shapes.sampling import sample_palette, sample_scene
+from vispropnet.datasets.moving_shapes.sampling import sample_scene
 from vispropnet.datasets.moving_shapes.spec import (
     LONG_ENOUGH_TO_HIDE,
     PRESETS,
@@ -35,17 +35,16 @@ def render_video(
     best_share = -1.0
     for attempt in range(_MOST_ATTEMPTS):
         streams = _streams(spec, split, index, attempt)
-        palette = sample_palette(streams['looks'])
-        scene = sample_scene(spec, streams, palette)
-        patches = cover_scene(scene, spec.frames, spec.size)
-        masks = visible_masks(scene, patches, spec.size, spec.min_visible_area)
+        scene = sample_scene(spec, streams)
+        patches = cover_scene(scene)
+        masks = visible_masks(scene, patches)
         share, telling = _judge(masks, spec)
         if telling or share > best_share:
-            best_share, chosen = share, (scene, patches, masks, palette, streams['camera'])
+            best_share, chosen = share, (scene, patches, masks, streams['camera'])
         if telling:
             break
-    scene, patches, masks, palette, camera = chosen
-    frames = draw_frames(scene, patches, palette, camera, spec.size)
+    scene, patches, masks, camera = chosen
+    frames = draw_frames(scene, patches, camera)
     tracks = [
         (scene.bodies[body].category + 1, mask)
         for body, mask in zip(scene.order, masks, strict=True)
@@ -60,10 +59,8 @@ def _streams(
     key = [spec.seed, list(PRESETS).index(spec.preset), SPLITS.index(split), index]
     # The layout stays, so that no category is dropped more often than others.
     return {
-        'layout': np.random.default_rng([*key, 0, 0]),
-        'motion': np.random.default_rng([*key, 1, attempt]),
-        'looks': np.random.default_rng([*key, 2, attempt]),
-        'camera': np.random.default_rng([*key, 3, attempt]),
+        name: np.random.default_rng([*key, number, attempt if number else 0])
+        for number, name in enumerate(('layout', 'motion', 'looks', 'camera'))
     }
 
 
