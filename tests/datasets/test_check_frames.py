@@ -1,4 +1,3 @@
-import json
 import struct
 
 import cv2
@@ -6,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vispropnet.datasets.annotation_rules import check_contents
 from vispropnet.datasets.check_frames import check_frames
-from vispropnet.datasets.check_videos import check_contents
-from vispropnet.datasets.findings import Report
+from vispropnet.datasets.check_report import Report
 from vispropnet.datasets.transforms import LoadVideoFrame
 from vispropnet.errors import UserError
 
@@ -36,16 +35,15 @@ def check(images, deep=False, names=NAMES, **changed):
         {'id': number, 'width': W, 'height': H, 'file_names': one, **changed}
         for number, one in names.items()
     ]
-    path = images.parent / 'ann.json'
-    path.write_text(json.dumps({'videos': videos, 'categories': [{'id': 1, 'name': 'x'}]}))
+    content = {'videos': videos, 'categories': [{'id': 1, 'name': 'x'}]}
     report = Report('ann.json')
-    contents = check_contents(path, report)
+    contents = check_contents(content, report)
     check_frames(contents.videos, images, report, deep=deep, progress=False)
     return report
 
 
 def lines(report):
-    return [f'{one.severity}: {one.kind}: {one.told("")}' for one in report.findings]
+    return [f'{one.severity}: {one.kind}: {one.line("")}' for one in report.findings]
 
 
 @pytest.mark.parametrize('deep', [False, True])

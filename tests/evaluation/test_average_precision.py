@@ -225,11 +225,15 @@ def test_nothing_to_score_against(tmp_path):
         evaluate_tracks(path, [])
     with pytest.raises(UserError, match="'videos' must be a list"):
         evaluate_tracks({'annotations': []}, [])
-    with pytest.raises(UserError, match=r"categories\[1\] must be an object with an integer 'id'"):
-        evaluate_tracks({'videos': [], 'categories': [{'id': 1}, {}], 'annotations': []}, [])
+    with pytest.raises(
+        UserError, match=r"categories\[1\]: key 'id' is missing, expected an integer"
+    ):
+        evaluate_tracks({**content, 'categories': [{'id': 1}, {}], 'annotations': []}, [])
     content = annotation_file([truth(1, 1, rows(8, 8, 0))])
     del content['annotations'][0]['segmentations']
-    with pytest.raises(UserError, match=r"annotations\[0\] \(id 0\): no key 'segmentations'"):
+    with pytest.raises(
+        UserError, match=r"annotations\[0\], annotation 0, video 1: key 'segm.* is missing"
+    ):
         evaluate_tracks(content, [])
 
 

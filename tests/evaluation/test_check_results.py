@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
 
-from vispropnet.datasets.check_videos import check_contents
-from vispropnet.datasets.findings import Report, reports_as_json
+from vispropnet.datasets.annotation_rules import check_contents
+from vispropnet.datasets.check_report import Report, reports_as_json
 from vispropnet.errors import UserError
 from vispropnet.evaluation.check_results import check_results
 from vispropnet.evaluation.result_file import write_results
@@ -45,8 +45,7 @@ def track(video, category, score, *masks):
 
 
 def check(tmp_path, tracks):
-    (tmp_path / 'ann.json').write_text(json.dumps(ANNOTATIONS))
-    contents = check_contents(tmp_path / 'ann.json', Report('ann.json'))
+    contents = check_contents(ANNOTATIONS, Report('ann.json'))
     path = tmp_path / 'results.json'
     path.write_text(tracks if isinstance(tracks, str) else json.dumps(tracks))
     report = Report('results.json')
@@ -56,7 +55,7 @@ def check(tmp_path, tracks):
 
 
 def found(report):
-    return [(one.severity, one.kind, one.told('')) for one in report.findings]
+    return [(one.severity, one.kind, one.line('')) for one in report.findings]
 
 
 def test_good_results_have_no_findings(tmp_path):
@@ -69,7 +68,7 @@ def test_good_results_have_no_findings(tmp_path):
 
 def test_the_archive_is_read_too(tmp_path):
     check(tmp_path, good_tracks())
-    contents = check_contents(tmp_path / 'ann.json', Report('ann.json'))
+    contents = check_contents(ANNOTATIONS, Report('ann.json'))
     write_results(tmp_path / 'out.json', good_tracks())
     report = Report('out.zip')
     check_results(tmp_path / 'out.zip', contents, report, progress=False)
@@ -154,11 +153,21 @@ PLANTED = {
     ),
     'unknown video': (
         lambda tracks: tracks.append(track(8, 11, 0.5, rle(0, 0, 2, 2))),
-        [('unknown video', 'entry 3, video 8: video_id 8 is not in the annotation file')],
+        [
+            (
+                'unknown video',
+                'entry 3, video 8: video_id 8 is not among the videos of the annotation file',
+            )
+        ],
     ),
     'unknown category': (
         changed(1, 'category_id', 1),
-        [('unknown category', 'entry 1, video 7: category_id 1 is not in the annotation file')],
+        [
+            (
+                'unknown category',
+                'entry 1, video 7: category_id 1 is not among the categories of the',
+            )
+        ],
     ),
     'too few entries': (
         lambda tracks: tracks[1]['segmentations'].pop(),
@@ -288,8 +297,7 @@ def test_a_large_file_is_not_held(tmp_path):
     noise = (np.random.default_rng(0).random((H, W)) < 0.5).astype(np.uint8, order='F')
     mask = {'size': [H, W], 'counts': mask_utils.encode(noise)['counts'].decode()}
     tracks = [track(7, 11, n / 30000, mask, mask, mask) for n in range(30000)]
-    (tmp_path / 'ann.json').write_text(json.dumps(ANNOTATIONS))
-    contents = check_contents(tmp_path / 'ann.json', Report('ann.json'))
+    contents = check_contents(ANNOTATIONS, Report('ann.json'))
     path = tmp_path / 'results.json'
     path.write_text(json.dumps(tracks))
     del tracks

@@ -6,13 +6,13 @@ import pytest
 from tests.evaluation.strips import data_set, random_case, shown, strip, track
 from vispropnet.errors import UserError
 from vispropnet.evaluation.average_precision import FIGURES, evaluate_tracks
+from vispropnet.evaluation.ground_truth import read_ground_truth
 from vispropnet.evaluation.report import (
     aligned,
     error_lines,
     figure_lines,
     full_report,
     part_lines,
-    read_ground_truth,
     score_file,
 )
 
@@ -86,7 +86,7 @@ def test_fault_in_the_ground_truth_names_its_file(tmp_path):
     with pytest.raises(UserError) as caught:
         read_ground_truth(path)
     assert str(caught.value).startswith(
-        f'annotation file {path}: video 1, annotations[0] (id 1), frame 1 (v1/01.jpg): '
+        f'annotation file {path}: annotations[0], annotation 1, video 1, frame 1 (v1/01.jpg): '
         "'counts' of the RLE are damaged"
     )
 

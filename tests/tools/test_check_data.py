@@ -156,8 +156,8 @@ def test_a_result_file(check, data, tmp_path):
     status, findings, others, _ = check('--results', path, '--ann', ann)
     assert status == 1
     assert findings == [
-        f'{path}: entry 0, video {results[0]["video_id"]}: category_id 77 is not in the annotation '
-        'file',
+        f'{path}: entry 0, video {results[0]["video_id"]}: category_id 77 is not among the '
+        'categories of the annotation file',
         f"{path}: entry 1, video {results[1]['video_id']}: 'score' must be from 0 to 1, found nan",
     ]
 

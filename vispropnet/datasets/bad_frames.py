@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from vispropnet.datasets.values import is_number
+from vispropnet.datasets.annotation_values import is_number
 from vispropnet.errors import UserError
 
 ACTIONS = ('raise', 'skip')

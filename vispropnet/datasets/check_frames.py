@@ -13,11 +13,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from vispropnet.datasets.check_videos import Video
-from vispropnet.datasets.findings import Report
+from vispropnet.datasets.annotation_values import name_fault
+from vispropnet.datasets.check_report import Report
 from vispropnet.datasets.images import ImageError, header_size
 from vispropnet.datasets.jpeg import JPEG_START
-from vispropnet.datasets.values import name_fault
+from vispropnet.datasets.track_masks import Video
 from vispropnet.errors import UserError
 
 _EXIF_ORIENTATION = 0x0112

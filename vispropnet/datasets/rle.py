@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_utils
 
+from vispropnet.datasets.annotation_values import is_no_mask
 from vispropnet.datasets.run_lengths import decode_counts, measure_counts
 from vispropnet.errors import UserError
 
@@ -39,7 +40,7 @@ def checked_rles(
     fault = length_fault(masks, video)
     if fault:
         raise UserError(f'{where}: {fault}')
-    frames = [frame for frame, mask in enumerate(masks) if mask]
+    frames = [frame for frame, mask in enumerate(masks) if not is_no_mask(mask)]
     rles, _, faults = examine_rles([masks[frame] for frame in frames], [video] * len(frames))
     for index, fault in faults.items():
         raise UserError(f'{where}, frame {frames[index]}: {fault}')

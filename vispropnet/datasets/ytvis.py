@@ -152,7 +152,7 @@ class YouTubeVIS(BaseDataset):
                         bbox=[left, top, left + width, top + height],
                         bbox_label=labels[annotation['category_id']],
                         mask=mask,
-                        ignore_flag=int(bool(annotation.get('iscrowd', 0))),
+                        ignore_flag=annotation['iscrowd'],
                         instance_id=annotation['id'],
                     )
                 )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vispropnet.evaluation.ground_truth import check_annotations, ground_truth, read_annotations
+from vispropnet.evaluation.ground_truth import ground_truth, read_ground_truth
 from vispropnet.evaluation.matching import TRACK_LIMIT, Matches, area_bins, match_tracks
 from vispropnet.evaluation.overlaps import IOU_THRESHOLDS, measure_tracks
 from vispropnet.evaluation.precision import average_precisions, recalls
@@ -47,10 +47,10 @@ def evaluate_tracks(
         UserError: if there is nothing to score against, or a track does not fit its video.
     """
     if isinstance(annotations, dict):
-        check_annotations(annotations)
+        truth = ground_truth(annotations)
     else:
-        annotations = read_annotations(annotations)
-    tracks = measure_tracks(ground_truth(annotations), results)
+        truth = read_ground_truth(annotations)
+    tracks = measure_tracks(truth, results)
     figures = plain_figures(match_tracks(tracks, area_bins(tracks)))
     return {'mAP': figures['AP'], **figures}
 

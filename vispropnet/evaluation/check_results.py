@@ -10,11 +10,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from vispropnet.datasets.check_masks import LookedAt, Track, look_at_masks
-from vispropnet.datasets.check_videos import Contents, check_length, sound_integer
-from vispropnet.datasets.findings import Report, shown
+from vispropnet.datasets.annotation_rules import Contents, reference, sound_track
+from vispropnet.datasets.check_report import Report
+from vispropnet.datasets.track_masks import NO_VIDEO, CheckedTrack, Track, check_masks
 from vispropnet.evaluation.result_file import RESULT_KEYS, iter_results
 from vispropnet.fileio import NotAListError
+from vispropnet.text import shown
 
 # How many tracks of a video and category are scored: the best.
 _MAX_TRACKS = 100
@@ -41,10 +42,10 @@ def check_results(
     report.look_at(videos=len(contents.videos), tracks=0, frames=0, masks=0)
     bar = tqdm(iter_results(path), f'tracks of {path}', disable=None if progress else True)
     try:
-        for seen in look_at_masks(_tracks(bar, contents, counts, report), report):
-            _check_counts(seen, report)
-            _check_presence(seen, report)
-            _check_repetition(seen, digests, report)
+        for checked in check_masks(_tracks(bar, contents, counts, report), report):
+            _check_counts(checked, report)
+            _check_presence(checked, report)
+            _check_repetition(checked, digests, report)
     except NotAListError as error:
         report.error('structure', str(error))
         return
@@ -69,30 +70,15 @@ def _tracks(
         if not isinstance(entry, dict):
             report.error('structure', f'must be an object, found {shown(entry)}', **place)
             continue
-        video_id = sound_integer(entry, 'video_id', place, report)
-        video = contents.by_id.get(video_id)
-        if video_id is not None:
-            place['video_id'] = video_id
-            if video is None:
-                text = f'video_id {video_id} is not in the annotation file'
-                report.error('unknown video', text, **place)
-        category_id = sound_integer(entry, 'category_id', place, report)
-        if category_id is not None and category_id not in contents.categories:
-            text = f'category_id {category_id} is not in the annotation file'
-            report.error('unknown category', text, **place)
+        video_id = reference(entry, 'video', contents.by_id, place, report)
+        category_id = reference(entry, 'category', contents.categories, place, report)
         if None not in (video_id, category_id):
             counts[video_id, category_id] += 1
         _check_score(entry, place, report)
-        masks = entry.get('segmentations')
-        names = None if video is None else video.names
-        if 'segmentations' not in entry:
-            text = "key 'segmentations' is missing, expected a list with one RLE or null per frame"
-            report.error('structure', text, **place)
-            continue
-        check_length(masks, 'segmentations', None if names is None else len(names), place, report)
-        if isinstance(masks, list):
-            report.look_at(frames=len(masks))
-            yield Track(entry, {} if video is None else video.known, names, place)
+        track = sound_track(entry, contents.by_id.get(video_id, NO_VIDEO), place, report)
+        if track is not None:
+            report.look_at(frames=len(entry['segmentations']))
+            yield track
 
 
 def _check_score(entry: dict[str, Any], place: dict[str, Any], report: Report) -> None:
@@ -105,31 +91,31 @@ def _check_score(entry: dict[str, Any], place: dict[str, Any], report: Report) -
         report.error('score', f"'score' must be from 0 to 1, found {shown(score)}", **place)
 
 
-def _check_counts(seen: LookedAt, report: Report) -> None:
-    for frame in seen.frames:
-        mask = seen.track.entry['segmentations'][frame]
+def _check_counts(checked: CheckedTrack, report: Report) -> None:
+    for frame in checked.frames:
+        mask = checked.track.entry['segmentations'][frame]
         if isinstance(mask, dict) and isinstance(mask.get('counts'), list):
             text = "'counts' is a list: expected a string, the compressed form"
-            report.error('uncompressed mask', text, **seen.track.frame_place(frame))
+            report.error('uncompressed mask', text, **checked.track.frame_place(frame))
 
 
-def _check_presence(seen: LookedAt, report: Report) -> None:
-    if not seen.areas.any() and not seen.faulty:
-        report.warn('track without masks', 'no frame has a mask with pixels', **seen.track.place)
+def _check_presence(checked: CheckedTrack, report: Report) -> None:
+    if not checked.areas.any() and not checked.faulty:
+        report.warn('track without masks', 'no frame has a mask with pixels', **checked.track.place)
 
 
-def _check_repetition(seen: LookedAt, digests: dict[bytes, int], report: Report) -> None:
-    entry = seen.track.entry
+def _check_repetition(checked: CheckedTrack, digests: dict[bytes, int], report: Report) -> None:
+    entry = checked.track.entry
     parts = [repr(entry.get(key)) for key in RESULT_KEYS if key != 'segmentations']
-    rles = dict(zip(seen.frames, seen.rles, strict=True))
+    rles = dict(zip(checked.frames, checked.rles, strict=True))
     for frame, mask in enumerate(entry['segmentations']):
         # A damaged mask stands for itself.
         rle = rles.get(frame)
         parts.append(rle['counts'] if rle else '' if mask is None else repr(mask))
     text = '\n'.join(parts).encode('utf-8', 'surrogatepass')
     digest = hashlib.blake2b(text, digest_size=16).digest()
-    number = seen.track.place['entry']
+    number = checked.track.place['entry']
     first = digests.setdefault(digest, number)
     if first != number:
         text = f'video, category, score and masks are those of entry {first}'
-        report.warn('repeated track', text, **seen.track.place)
+        report.warn('repeated track', text, **checked.track.place)

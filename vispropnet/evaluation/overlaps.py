@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_utils
 
+from vispropnet.datasets.annotation_values import is_no_mask
 from vispropnet.datasets.rle import RLE, examine_rles, length_fault
 from vispropnet.errors import UserError
 from vispropnet.evaluation.ground_truth import GroundTruth, VideoTruth, frame_place
@@ -143,14 +144,14 @@ class _Batch:
         """Compressed masks and their areas (T,) of each waiting track."""
         flat = list(itertools.chain.from_iterable(masks for _, _, _, masks in self._waiting))
         entries = [self.truth.videos[video].entry for _, video, _, _ in self._waiting]
-        present = [position for position, mask in enumerate(flat) if mask]
+        present = [position for position, mask in enumerate(flat) if not is_no_mask(mask)]
         rles, pixels, faults = examine_rles(
-            [mask for mask in flat if mask],
+            [flat[position] for position in present],
             [
                 entry
                 for entry, (_, _, _, masks) in zip(entries, self._waiting, strict=True)
                 for mask in masks
-                if mask
+                if not is_no_mask(mask)
             ],
         )
         ends = np.cumsum([len(masks) for _, _, _, masks in self._waiting]).tolist()
