@@ -148,7 +148,7 @@ def plant_nothing(path):
         ('a/1.jpg', plant_jpeg_with_lost_tail, 'cannot be read as an image: the JPEG is cut short'),
         ('a/1.jpg', plant_jpeg_with_thumbnail, 'cannot be read as an image: the JPEG is cut short'),
         ('a/1.jpg', plant_text, 'cannot be read as an image (damaged, or not one?)'),
-        ('a/1.jpg', plant_nothing, 'the file is empty'),
+        ('a/1.jpg', plant_nothing, 'cannot be read as an image: the file is empty'),
         ('b/1.png', cut, 'cannot be read as an image'),
         ('b/1.png', plant_text, 'cannot be read as an image (damaged, or not one?)'),
     ],
@@ -177,7 +177,8 @@ def test_the_loader_refuses_the_same_files(images, damage):
 
 
 @pytest.mark.parametrize(
-    ('damage', 'text'), [(plant_text, 'cannot be'), (plant_nothing, 'the file is empty')]
+    ('damage', 'text'),
+    [(plant_text, 'cannot be'), (plant_nothing, 'cannot be read as an image: the file is empty')],
 )
 def test_the_header_of_first_frames_is_always_read(images, damage, text):
     damage(images / 'a/0.jpg')

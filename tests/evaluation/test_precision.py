@@ -42,10 +42,11 @@ def repeated(content, results, weights):
     def multiplied(entries, key):
         return [{**entry, key: copy} for entry in entries for copy in copies[entry[key]]]
 
+    annotations = multiplied(content['annotations'], 'video_id')
     parts = {
         **content,
         'videos': multiplied(content['videos'], 'id'),
-        'annotations': multiplied(content['annotations'], 'video_id'),
+        'annotations': [{**one, 'id': number} for number, one in enumerate(annotations)],
     }
     return parts, multiplied(results, 'video_id')
 

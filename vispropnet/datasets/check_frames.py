@@ -1,4 +1,4 @@
-"""What is wrong with the frames on disk: missing, unreadable, of another size than their video."""
+"""Frames on disk: missing, unreadable, of another size than their video."""
 
 from __future__ import annotations
 
@@ -8,19 +8,16 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import cv2
-import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from vispropnet.datasets.annotation_values import name_fault
 from vispropnet.datasets.check_report import Report
-from vispropnet.datasets.images import ImageError, header_size
+from vispropnet.datasets.images import ImageError, ImageSizeError, decode_image, upright_size
 from vispropnet.datasets.jpeg import JPEG_START
 from vispropnet.datasets.track_masks import Video
 from vispropnet.errors import UserError
 
-_EXIF_ORIENTATION = 0x0112
 # Reading and decoding go on in parallel, without the interpreter's lock.
 _MAX_THREADS = 16
 _FRAMES_AHEAD = 256
@@ -110,12 +107,29 @@ def _files_in(folder: str) -> frozenset[str]:
 
 
 def _look(frame: _Frame) -> str | tuple[int, int]:
-    return read_header(frame.path)
+    """Reads width and height from the header; returns them, or what is wrong."""
+    try:
+        return upright_size(frame.path)
+    except ImageError as error:
+        return str(error)
 
 
 def _look_deep(frame: _Frame) -> str | tuple[int, int]:
+    """Decodes the image; returns its width and height, or what is wrong."""
     known = frame.video.known
-    return _decode(frame.path, (known.get('width'), known.get('height')))
+    try:
+        with open(frame.path, 'rb') as stream:
+            content = stream.read()
+        image = decode_image(content, known.get('width'), known.get('height'))
+    except ImageSizeError as error:
+        return error.width, error.height
+    except ImageError as error:
+        return str(error)
+    except OSError as error:
+        return f'cannot be read: {error.strerror}'
+    if not content.startswith(JPEG_START) and (damage := _damage(frame.path)):
+        return f'cannot be read as an image: {damage}'
+    return image.shape[1], image.shape[0]
 
 
 def _report_frame(frame: _Frame, seen: str | tuple[int, int], report: Report) -> None:
@@ -133,57 +147,8 @@ def _report_frame(frame: _Frame, seen: str | tuple[int, int], report: Report) ->
         report.error('frame of another size than its video', text, **where)
 
 
-def read_header(path: str) -> str | tuple[int, int]:
-    """Width and height as a decoded image would have them, or what is wrong."""
-    try:
-        if os.path.getsize(path) == 0:
-            return 'the file is empty'
-        if not cv2.haveImageReader(path):
-            return 'cannot be read as an image (damaged, or not one?)'
-        with Image.open(path) as image:
-            width, height = image.size
-            # OpenCV turns images upright; of other formats Pillow has to read all to know.
-            turned = image.format in ('JPEG', 'MPO') and image.getexif().get(_EXIF_ORIENTATION, 1)
-            return (height, width) if turned in (5, 6, 7, 8) else (width, height)
-    except PermissionError as error:
-        return f'cannot be read: {error.strerror}'
-    except Exception:  # decoders fail in ways of their own
-        return _decode(path)  # a format that only OpenCV knows?
-
-
-def _decode(
-    path: str, wanted: tuple[int | None, int | None] = (None, None)
-) -> str | tuple[int, int]:
-    """Width and height of the decoded image, or what is wrong.
-
-    Where the header tells other sides than those wanted, they are given, and nothing is decoded: a
-    small file may announce an image that does not fit into memory.
-    """
-    try:
-        with open(path, 'rb') as stream:
-            content = stream.read()
-    except OSError as error:
-        return f'cannot be read: {error.strerror}'
-    if not content:
-        return 'the file is empty'
-    try:
-        found = header_size(content)
-        if None not in (found, *wanted) and sorted(found) != sorted(wanted):
-            return found
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    except ImageError as error:
-        return str(error)
-    except cv2.error as error:
-        return f'cannot be read as an image: {error.err}'
-    if image is None:
-        return 'cannot be read as an image (damaged, or not one?)'
-    if not content.startswith(JPEG_START) and (damage := _damage(path)):
-        return f'cannot be read as an image: {damage}'
-    return image.shape[1], image.shape[0]
-
-
 def _damage(path: str) -> str | None:
-    """What Pillow has against an image that OpenCV decodes, perhaps only in part."""
+    """Damage that Pillow finds in an image that OpenCV decodes, perhaps only in part."""
     try:
         with Image.open(path) as image:
             image.load()
