@@ -142,7 +142,6 @@ def check_output(path: str | None, inputs: list[str | None]) -> None:
 
 def check_data_sets(sets: list[DataSet], deep: bool) -> list[Report]:
     """Checks annotation files and frames."""
-    from vispropnet.datasets.annotation_rules import compare_categories
     from vispropnet.datasets.check_annotations import check_annotations
     from vispropnet.datasets.check_report import Report
 
@@ -152,15 +151,15 @@ def check_data_sets(sets: list[DataSet], deep: bool) -> list[Report]:
         report = Report(one.annotations)
         reports.append(report)
         try:
-            contents = check_annotations(one.annotations, report, one.hint, one.for_training)
+            file = check_annotations(one.annotations, report, one.hint, one.for_training)
             if trained is not None:
-                compare_categories(report, contents, *trained)
+                file.compare_categories(*trained)
             elif one.for_training:
-                trained = one.annotations, contents
+                trained = one.annotations, file
             if one.images is not None:
                 from vispropnet.datasets.check_frames import check_frames
 
-                check_frames(contents.videos, one.images, report, deep, one.hint)
+                check_frames(file.videos, one.images, report, deep, one.hint)
         except UserError as error:
             report.unreadable = str(error)
     return reports
@@ -168,21 +167,21 @@ def check_data_sets(sets: list[DataSet], deep: bool) -> list[Report]:
 
 def check_result_file(results: str, annotations: str) -> list[Report]:
     """Checks a result file, and as much of the annotation file as that takes."""
-    from vispropnet.datasets.annotation_rules import check_contents
+    from vispropnet.datasets.annotation_rules import AnnotationFile
     from vispropnet.datasets.check_report import Report
     from vispropnet.evaluation.check_results import check_results
     from vispropnet.fileio import read_json
 
     reports = [Report(annotations), Report(results)]
     try:
-        contents = check_contents(read_json(annotations, 'annotation file'), reports[0])
+        file = AnnotationFile(read_json(annotations, 'annotation file'), reports[0])
     except UserError as error:
         # Without the videos nothing can be said of the results.
         reports[0].unreadable = str(error)
         return reports[:1]
-    contents.annotations = None
+    file.annotations = None
     try:
-        check_results(results, contents, reports[1])
+        check_results(results, file, reports[1])
     except UserError as error:
         reports[1].unreadable = str(error)
     return reports if reports[0].findings else reports[1:]

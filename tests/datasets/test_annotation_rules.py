@@ -7,7 +7,7 @@ import pytest
 
 from tests.datasets.annotation_contents import H, W, delete_in, entry, good_content, rle, set_in
 from vispropnet.datasets.annotation_file import read_annotation_file
-from vispropnet.datasets.annotation_rules import check_contents, compare_categories
+from vispropnet.datasets.annotation_rules import AnnotationFile
 from vispropnet.datasets.annotation_values import leaves_folder
 from vispropnet.datasets.check_annotations import check_annotations
 from vispropnet.datasets.check_report import Report
@@ -477,14 +477,15 @@ def test_training_passes_over_damaged_masks_if_told(tmp_path):
 
 def test_categories_of_two_files():
     def differences(change):
-        contents = []
+        files = []
         for number in range(2):
             content = good_content()
             if number:
                 change(content['categories'])
-            contents.append(check_contents(content, Report('x')))
-        report = Report('ann.json')
-        compare_categories(report, contents[1], 'train.json', contents[0])
+            reports = [Report('train.json'), Report('ann.json')]
+            files.append(AnnotationFile(content, reports[number]))
+        files[1].compare_categories('train.json', files[0])
+        report = reports[1]
         kind = 'other categories than for training'
         assert all(one.kind == kind for one in report.findings)
         return [(one.severity, one.line('ann.json')) for one in report.findings]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vispropnet.datasets.annotation_rules import check_contents
+from vispropnet.datasets.annotation_rules import AnnotationFile
 from vispropnet.datasets.check_frames import check_frames
 from vispropnet.datasets.check_report import Report
 from vispropnet.datasets.transforms import LoadVideoFrame
@@ -37,7 +37,7 @@ def check(images, deep=False, names=NAMES, **changed):
     ]
     content = {'videos': videos, 'categories': [{'id': 1, 'name': 'x'}]}
     report = Report('ann.json')
-    contents = check_contents(content, report)
+    contents = AnnotationFile(content, report)
     check_frames(contents.videos, images, report, deep=deep, progress=False)
     return report
 

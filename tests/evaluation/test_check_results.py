@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
 
-from vispropnet.datasets.annotation_rules import check_contents
+from vispropnet.datasets.annotation_rules import AnnotationFile
 from vispropnet.datasets.check_report import Report, reports_as_json
 from vispropnet.errors import UserError
 from vispropnet.evaluation.check_results import check_results
@@ -45,7 +45,7 @@ def track(video, category, score, *masks):
 
 
 def check(tmp_path, tracks):
-    contents = check_contents(ANNOTATIONS, Report('ann.json'))
+    contents = AnnotationFile(ANNOTATIONS, Report('ann.json'))
     path = tmp_path / 'results.json'
     path.write_text(tracks if isinstance(tracks, str) else json.dumps(tracks))
     report = Report('results.json')
@@ -68,7 +68,7 @@ def test_good_results_have_no_findings(tmp_path):
 
 def test_the_archive_is_read_too(tmp_path):
     check(tmp_path, good_tracks())
-    contents = check_contents(ANNOTATIONS, Report('ann.json'))
+    contents = AnnotationFile(ANNOTATIONS, Report('ann.json'))
     write_results(tmp_path / 'out.json', good_tracks())
     report = Report('out.zip')
     check_results(tmp_path / 'out.zip', contents, report, progress=False)
@@ -297,7 +297,7 @@ def test_a_large_file_is_not_held(tmp_path):
     noise = (np.random.default_rng(0).random((H, W)) < 0.5).astype(np.uint8, order='F')
     mask = {'size': [H, W], 'counts': mask_utils.encode(noise)['counts'].decode()}
     tracks = [track(7, 11, n / 30000, mask, mask, mask) for n in range(30000)]
-    contents = check_contents(ANNOTATIONS, Report('ann.json'))
+    contents = AnnotationFile(ANNOTATIONS, Report('ann.json'))
     path = tmp_path / 'results.json'
     path.write_text(json.dumps(tracks))
     del tracks

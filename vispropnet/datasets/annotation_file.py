@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from vispropnet.datasets.annotation_rules import StrictReport, check_contents, checked_tracks
+from vispropnet.datasets.annotation_rules import AnnotationFile
 from vispropnet.datasets.annotation_values import is_no_box, read_crowd
+from vispropnet.datasets.check_report import StrictReport
 from vispropnet.datasets.track_masks import DAMAGED, OTHER_SIZE
 from vispropnet.fileio import read_json
 
@@ -37,11 +38,11 @@ def read_annotation_file(
     content = read_json(path, 'annotation file', hint)
     tolerated = () if mask_faults is None else (DAMAGED, OTHER_SIZE)
     report = StrictReport(f'annotation file {path}', tolerated)
-    contents = check_contents(content, report)
+    file = AnnotationFile(content, report)
     content.setdefault('annotations', None)
-    for checked in checked_tracks(contents.annotations or (), contents, report):
-        entry = checked.track.entry
-        masks: list[Any] = [None] * len(entry['segmentations'])
+    for checked in file.checked_tracks(file.annotations or ()):
+        entry = checked.track.value
+        masks: list[Any] = [None] * len(checked.track.masks)
         for frame, rle in zip(checked.frames, checked.rles, strict=True):
             masks[frame] = rle
         entry.update(segmentations=masks, iscrowd=int(read_crowd(entry)))

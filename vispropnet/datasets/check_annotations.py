@@ -6,12 +6,7 @@ import os
 
 from tqdm import tqdm
 
-from vispropnet.datasets.annotation_rules import (
-    Contents,
-    check_contents,
-    checked_tracks,
-    per_frame,
-)
+from vispropnet.datasets.annotation_rules import AnnotationFile
 from vispropnet.datasets.annotation_values import is_area, is_box, read_crowd
 from vispropnet.datasets.check_report import Report
 from vispropnet.datasets.track_masks import CheckedTrack
@@ -28,7 +23,7 @@ def check_annotations(
     hint: str = '',
     for_training: bool = False,
     progress: bool = True,
-) -> Contents:
+) -> AnnotationFile:
     """Checks an annotation file. Frames on disk are not touched.
 
     Args:
@@ -39,44 +34,44 @@ def check_annotations(
         progress: Whether to show a progress bar (on a terminal).
 
     Returns:
-        What is sound of its videos and categories.
+        The file, without its annotations.
 
     Raises:
         UserError: if the file is missing or no JSON.
     """
-    contents = check_contents(read_json(path, 'annotation file', hint), report)
-    annotations, contents.annotations = contents.annotations, None
-    report.look_at(videos=len(contents.videos), annotations=0, masks=0)
+    file = AnnotationFile(read_json(path, 'annotation file', hint), report)
+    annotations, file.annotations = file.annotations, None
+    report.look_at(videos=len(file.videos), annotations=0, masks=0)
     if annotations is None:
         text = 'the file has no annotations (official validation and test files have none)'
         if for_training:
             report.error('no annotations', f'{text}: training needs them')
         else:
             report.warn('no annotations', f'{text}: nothing to train on or to score against')
-        return contents
+        return file
     trainable = False
     bar = tqdm(annotations, f'masks of {path}', disable=None if progress else True)
-    for checked in checked_tracks(bar, contents, report, with_boxes=True):
-        _check_boxes(checked, report)
-        _check_areas(checked, report)
-        _check_presence(checked, report)
-        trainable |= checked.areas.any() and read_crowd(checked.track.entry) is False
-    _check_use(contents, report)
+    for checked in file.checked_tracks(bar, with_boxes=True):
+        _check_boxes(checked)
+        _check_areas(checked)
+        _check_presence(checked)
+        trainable |= checked.areas.any() and read_crowd(checked.track.value) is False
+    _check_use(file, report)
     if for_training and not trainable:
         report.error('nothing to train on', 'no frame shows an object that is not a crowd')
-    return contents
+    return file
 
 
-def _check_boxes(checked: CheckedTrack, report: Report) -> None:
+def _check_boxes(checked: CheckedTrack) -> None:
     boxes = dict(zip(checked.frames, checked.boxes.tolist(), strict=True))
-    for frame, entry in enumerate(per_frame(checked.track, 'bboxes')):
+    for frame, entry in enumerate(checked.track.per_frame('bboxes')):
         # Entries of another form are matters of the rules.
         if frame in checked.faulty or not (entry is None or (is_box(entry) and any(entry))):
             continue
         fault = _box_fault(entry, boxes.get(frame))
         if fault is not None:
-            add = report.warn if entry is None else report.error
-            add('box', fault, **checked.track.frame_place(frame))
+            add = checked.track.warn if entry is None else checked.track.error
+            add('box', fault, frame)
 
 
 def _box_fault(entry: list[float] | None, box: list[float] | None) -> str | None:
@@ -96,31 +91,31 @@ def _box_fault(entry: list[float] | None, box: list[float] | None) -> str | None
     return f'the box is {shown(entry)}, but that of the mask is {wanted} ([x, y, width, height])'
 
 
-def _check_areas(checked: CheckedTrack, report: Report) -> None:
+def _check_areas(checked: CheckedTrack) -> None:
     areas = dict(zip(checked.frames, checked.areas.tolist(), strict=True))
-    for frame, entry in enumerate(per_frame(checked.track, 'areas')):
+    for frame, entry in enumerate(checked.track.per_frame('areas')):
         area = areas.get(frame, 0)
         sound = frame not in checked.faulty and (entry is None or is_area(entry))
         if sound and abs((entry or 0) - area) > _TOLERANCE:
             text = f'the area is {shown(entry)}, but the mask has {area} pixels'
-            report.warn('area', text, **checked.track.frame_place(frame))
+            checked.track.warn('area', text, frame)
 
 
-def _check_presence(checked: CheckedTrack, report: Report) -> None:
+def _check_presence(checked: CheckedTrack) -> None:
     for frame, area in zip(checked.frames, checked.areas.tolist(), strict=True):
         if area == 0 and frame not in checked.faulty:
             text = 'the mask has no pixels: expected null where the object is not visible'
-            report.warn('empty mask', text, **checked.track.frame_place(frame))
+            checked.track.warn('empty mask', text, frame)
     if not checked.areas.any() and not checked.faulty:
         text = 'no frame has a mask with pixels: scoring counts an object that cannot be found'
-        report.error('empty track', text, **checked.track.place)
+        checked.track.error('empty track', text)
 
 
-def _check_use(contents: Contents, report: Report) -> None:
-    for identity, name in contents.categories.items():
-        if identity not in contents.used_categories:
+def _check_use(file: AnnotationFile, report: Report) -> None:
+    for identity, name in file.categories.items():
+        if identity not in file.used_categories:
             text = f'{shown(name)} has no annotation'
             report.warn('category without annotations', text, category_id=identity)
-    for identity, video in contents.by_id.items():
-        if identity not in contents.used_videos:
-            report.warn('video without annotations', 'it has no annotation', **video.place)
+    for identity, video in file.by_id.items():
+        if identity not in file.used_videos:
+            video.warn('video without annotations', 'it has no annotation')

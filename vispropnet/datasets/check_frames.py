@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from vispropnet.datasets.annotation_values import name_fault
 from vispropnet.datasets.check_report import Report
+from vispropnet.datasets.file_entries import Video
 from vispropnet.datasets.images import ImageError, ImageSizeError, decode_image, upright_size
 from vispropnet.datasets.jpeg import JPEG_START
-from vispropnet.datasets.track_masks import Video
 from vispropnet.errors import UserError
 
 # Reading and decoding go on in parallel, without the interpreter's lock.
@@ -70,15 +70,14 @@ def check_frames(
         )
         report.error('image folder', text)
     for frame in missing:
-        where = frame.video.frame_place(frame.number)
-        report.error('missing frame', f'there is no file {frame.path}', **where)
+        frame.video.error('missing frame', f'there is no file {frame.path}', frame.number)
     look = _look_deep if deep else _look
     bar = tqdm(total=len(to_open), desc=f'images in {folder}', disable=disable)
     with bar, ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
         for begin in range(0, len(to_open), _FRAMES_AHEAD):
             frames = to_open[begin : begin + _FRAMES_AHEAD]
             for frame, seen in zip(frames, pool.map(look, frames), strict=True):
-                _report_frame(frame, seen, report)
+                _report_frame(frame, seen)
                 bar.update()
     report.look_at(**{'frames': len(listed), 'images opened': len(to_open)})
 
@@ -132,10 +131,9 @@ def _look_deep(frame: _Frame) -> str | tuple[int, int]:
     return image.shape[1], image.shape[0]
 
 
-def _report_frame(frame: _Frame, seen: str | tuple[int, int], report: Report) -> None:
-    where = frame.video.frame_place(frame.number)
+def _report_frame(frame: _Frame, seen: str | tuple[int, int]) -> None:
     if isinstance(seen, str):
-        report.error('unreadable frame', f'{seen}: {frame.path}', **where)
+        frame.video.error('unreadable frame', f'{seen}: {frame.path}', frame.number)
         return
     known = frame.video.known
     wanted = (known.get('width', seen[0]), known.get('height', seen[1]))
@@ -144,7 +142,7 @@ def _report_frame(frame: _Frame, seen: str | tuple[int, int], report: Report) ->
             f'the image is {seen[0]}x{seen[1]} pixels (width x height), the annotation file says '
             f'{wanted[0]}x{wanted[1]}'
         )
-        report.error('frame of another size than its video', text, **where)
+        frame.video.error('frame of another size than its video', text, frame.number)
 
 
 def _damage(path: str) -> str | None:

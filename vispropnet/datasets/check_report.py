@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from vispropnet.errors import UserError
 from vispropnet.text import printable, shown
 
 ERROR, WARNING = 'error', 'warning'
@@ -137,6 +138,28 @@ class Report:
         }
         text = text if len(text) <= 500 else f'{text[:497]}...'
         self.findings.append(Finding(severity, kind, text, sound))
+
+
+class StrictReport(Report):
+    """Raises the first error, and passes over warnings.
+
+    Args:
+        file: Name of the file in messages.
+        tolerated: Kinds of errors that are kept as findings instead.
+    """
+
+    def __init__(self, file: str, tolerated: Collection[str] = ()) -> None:
+        super().__init__(file)
+        self._tolerated = tolerated
+
+    def error(self, kind: str, text: str, **where: Any) -> None:
+        """Raises the error as a ``UserError`` unless its kind is tolerated; see the base class."""
+        super().error(kind, text, **where)
+        if kind not in self._tolerated:
+            raise UserError(f'{self.findings[-1].line(self.file).rstrip(".")}.')
+
+    def warn(self, kind: str, text: str, **where: Any) -> None:
+        """Passes over the warning."""
 
 
 def report_lines(reports: Iterable[Report]) -> Iterator[str]:

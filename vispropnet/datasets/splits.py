@@ -10,8 +10,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from vispropnet.datasets.annotation_rules import StrictReport, check_contents, checked_tracks
+from vispropnet.datasets.annotation_rules import AnnotationFile
 from vispropnet.datasets.annotation_values import read_crowd
+from vispropnet.datasets.check_report import StrictReport
 from vispropnet.datasets.stratification import TRAIN, VALID, stratify
 from vispropnet.errors import UserError
 from vispropnet.fileio import atomic_path, read_json, write_json
@@ -84,9 +85,8 @@ def read_divisible(path: str | os.PathLike) -> dict[str, Any]:
             f'{where} has no annotations (official validation and test files have none): split the '
             'training file.'
         )
-    report = StrictReport(where)
-    contents = check_contents(content, report)
-    for _ in checked_tracks(contents.annotations, contents, report):
+    file = AnnotationFile(content, StrictReport(where))
+    for _ in file.checked_tracks(file.annotations):
         pass
     return content
 

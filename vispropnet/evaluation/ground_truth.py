@@ -10,17 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from vispropnet.datasets.annotation_rules import (
-    Contents,
-    StrictReport,
-    check_contents,
-    check_length,
-    checked_tracks,
-    iter_tracks,
-)
+from vispropnet.datasets.annotation_rules import AnnotationFile
 from vispropnet.datasets.annotation_values import read_crowd
+from vispropnet.datasets.check_report import StrictReport
+from vispropnet.datasets.file_entries import NO_VIDEO, Track, Video
 from vispropnet.datasets.rle import RLE, examine_rles
-from vispropnet.datasets.track_masks import NO_VIDEO, OTHER_SIZE, CheckedTrack, Track, Video
+from vispropnet.datasets.track_masks import OTHER_SIZE, CheckedTrack
 from vispropnet.fileio import read_json
 
 
@@ -87,10 +82,9 @@ def read_annotations(path: str | os.PathLike) -> dict[str, Any]:
         UserError: for the first error, also if there is nothing to score against.
     """
     content = read_json(path, 'annotation file')
-    report = _report(f'annotation file {path}')
-    contents = _contents(content, report)
-    tracks = iter_tracks(contents.annotations, contents, report, sparse=True)
-    _check_counts([track for track in tracks if _is_listed(track, contents)], report)
+    file = _checked_file(content, f'annotation file {path}')
+    tracks = file.tracks(file.annotations)
+    _check_counts(file, [track for track in tracks if _is_listed(track, file)])
     return content
 
 
@@ -127,24 +121,21 @@ def ground_truth(annotations: Any, where: str = '') -> GroundTruth:
     Raises:
         UserError: for the first error, also if there is nothing to score against.
     """
-    report = _report(where)
-    contents = _contents(annotations, report)
+    file = _checked_file(annotations, where)
     by_video: dict[int, list[CheckedTrack]] = defaultdict(list)
-    for checked in checked_tracks(contents.annotations, contents, report, sparse=True):
-        if _is_listed(checked.track, contents):
-            by_video[checked.track.entry['video_id']].append(checked)
-    video_ids, category_ids = sorted(contents.by_id), sorted(contents.categories)
+    for checked in file.checked_tracks(file.annotations):
+        if _is_listed(checked.track, file):
+            by_video[checked.track.value['video_id']].append(checked)
+    video_ids, category_ids = sorted(file.by_id), sorted(file.categories)
     label = {category_id: index for index, category_id in enumerate(category_ids)}
     videos: list[VideoTruth] = []
     truths: list[dict[str, Any]] = []
     for video_id in video_ids:
-        video = contents.by_id[video_id]
-        entry = annotations['videos'][video.place['entry']]
-        videos.append(_video_truth(entry, video, by_video[video_id], len(truths), report))
-        truths.extend(checked.track.entry for checked in by_video[video_id])
-    _check_counts([one.track for tracks in by_video.values() for one in tracks], report)
+        videos.append(_video_truth(file.by_id[video_id], by_video[video_id], len(truths)))
+        truths.extend(checked.track.value for checked in by_video[video_id])
+    _check_counts(file, [one.track for tracks in by_video.values() for one in tracks])
     length, hidden = _visibility(videos)
-    names = contents.categories
+    names = file.categories
     return GroundTruth(
         videos=videos,
         video_index={video_id: index for index, video_id in enumerate(video_ids)},
@@ -193,62 +184,58 @@ def frame_place(entry: dict[str, Any], frame: int) -> str:
     return f'frame {frame} ({names[frame]})' if frame < len(names) else f'frame {frame}'
 
 
-def _report(where: str) -> StrictReport:
-    return StrictReport(where, tolerated=('unknown video', 'unknown category'))
-
-
-def _contents(annotations: Any, report: StrictReport) -> Contents:
-    contents = check_contents(annotations, report, sparse=True)
-    if contents.annotations is None:
+def _checked_file(annotations: Any, where: str) -> AnnotationFile:
+    report = StrictReport(where, tolerated=('unknown video', 'unknown category'))
+    file = AnnotationFile(annotations, report, sparse=True)
+    if file.annotations is None:
         text = (
             "no key 'annotations', so there is nothing to score against (the ground truth of the "
             f'official validation and test sets is hidden). {_SPLIT_HINT}'
         )
         report.error('no annotations', text)
-    return contents
+    return file
 
 
-def _is_listed(track: Track, contents: Contents) -> bool:
-    return track.video is not NO_VIDEO and track.entry['category_id'] in contents.categories
+def _is_listed(track: Track, file: AnnotationFile) -> bool:
+    return track.video is not NO_VIDEO and track.value['category_id'] in file.categories
 
 
-def _check_counts(tracks: list[Track], report: StrictReport) -> None:
+def _check_counts(file: AnnotationFile, tracks: list[Track]) -> None:
     """Checks that an object counts: one that is no crowd and of a listed video and category."""
-    if all(read_crowd(track.entry) for track in tracks):
+    if all(read_crowd(track.value) for track in tracks):
         text = (
             'no annotated objects (of its videos and categories, crowds left out), so there is '
             f'nothing to score against. {_SPLIT_HINT}'
         )
-        report.error('nothing to score against', text)
+        file.report.error('nothing to score against', text)
 
 
-def _video_truth(
-    entry: dict, video: Video, tracks: list[CheckedTrack], first: int, report: StrictReport
-) -> VideoTruth:
+def _video_truth(video: Video, tracks: list[CheckedTrack], first: int) -> VideoTruth:
     """Gathers the objects of a video; the first one gets the position ``first``.
 
     Length and size are those of the first object where the file does not say them.
     """
     frames = video.frames
     if frames is None and tracks:
-        frames = len(tracks[0].track.entry['segmentations'])
+        frames = len(tracks[0].track.masks)
     known, is_sized = video.known, {'height', 'width'} <= video.known.keys()
     masks: list[list[RLE | None]] = [[None] * (frames or 0) for _ in tracks]
     areas = np.zeros((len(tracks), frames or 0), np.int64)
     for row, checked in enumerate(tracks):
-        track = checked.track
-        check_length(track.entry['segmentations'], 'segmentations', frames, track.place, report)
+        checked.track.check_length('segmentations', frames)
         if checked.rles and not is_sized:
             height, width = checked.rles[0]['size']
             known = {'height': height, 'width': width, **known}
             _, _, faults = examine_rles(checked.rles, [known] * len(checked.rles))
             for at, fault in faults.items():
-                report.error(OTHER_SIZE, fault, **track.frame_place(checked.frames[at]))
+                checked.track.error(OTHER_SIZE, fault, checked.frames[at])
         areas[row, checked.frames] = checked.areas
         for frame, rle in zip(checked.frames, checked.rles, strict=True):
             masks[row][frame] = rle
-    entry = {**entry, **known} if frames is None else {**entry, **known, 'length': frames}
-    return VideoTruth(entry, first + np.arange(len(tracks)), masks, areas)
+    length = {} if frames is None else {'length': frames}
+    return VideoTruth(
+        {**video.value, **known, **length}, first + np.arange(len(tracks)), masks, areas
+    )
 
 
 def _rows(videos: list[VideoTruth]) -> Iterator[list[int]]:
