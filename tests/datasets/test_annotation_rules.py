@@ -14,7 +14,7 @@ from vispropnet.datasets.check_report import Report
 from vispropnet.datasets.splits import count_by_category, read_divisible
 from vispropnet.datasets.ytvis import YouTubeVIS
 from vispropnet.errors import UserError
-from vispropnet.evaluation.ground_truth import read_annotations, read_ground_truth
+from vispropnet.evaluation.ground_truth import read_ground_truth
 
 MASKS = ('annotations', 0, 'segmentations')
 BOXES = ('annotations', 0, 'bboxes')
@@ -341,7 +341,7 @@ def test_files_that_hold_something_else(tmp_path, content, first, number):
     errors = [one.line('ann.json') for one in found(path) if one.severity == 'error']
     assert len(errors) == number
     assert errors[0].startswith(f'ann.json: {first}')
-    for reader in (read_annotation_file, read_divisible, read_annotations, read_ground_truth):
+    for reader in (read_annotation_file, read_divisible, read_ground_truth):
         with pytest.raises(UserError) as caught:
             reader(path)
         assert str(caught.value).startswith(f'annotation file {path}: {first}')
@@ -368,8 +368,7 @@ def load(path, tmp_path):
 
 def refused_by_all(path, tmp_path, text):
     assert any(one.severity == 'error' and text in one.line('') for one in found(path))
-    readers = (lambda path: load(path, tmp_path), read_divisible, read_annotations)
-    for reader in (*readers[: 3 if 'iscrowd' in text else 2], read_ground_truth):
+    for reader in (lambda path: load(path, tmp_path), read_divisible, read_ground_truth):
         with pytest.raises(UserError) as caught:
             reader(path)
         assert text in str(caught.value)

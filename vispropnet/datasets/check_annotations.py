@@ -81,14 +81,24 @@ def _box_fault(entry: list[float] | None, box: list[float] | None) -> str | None
         if entry is None or (box is not None and min(entry[2:]) <= 0):
             return None
         return f'the box is {shown(entry)}, but the mask is {"empty" if box else "null"}'
-    wanted = [int(side) for side in box]
+    if entry is not None and _is_near(entry, box):
+        return None
+    wanted = list(map(int, box))
     if entry is None:
         return f'there is a mask, but no box: that of the mask is taken, {wanted}'
-    # No side may be further off than is tolerated.
-    corners = [(one[0], one[1], one[0] + one[2], one[1] + one[3]) for one in (entry, box)]
-    if all(abs(a - b) <= _TOLERANCE for a, b in zip(*corners, strict=True)):
-        return None
     return f'the box is {shown(entry)}, but that of the mask is {wanted} ([x, y, width, height])'
+
+
+def _is_near(first: list[float], second: list[float]) -> bool:
+    """Compares two boxes: no side may be further off than is tolerated."""
+    x, y, width, height = first
+    left, top, across, down = second
+    return (
+        abs(x - left) <= _TOLERANCE
+        and abs(y - top) <= _TOLERANCE
+        and abs(x + width - (left + across)) <= _TOLERANCE
+        and abs(y + height - (top + down)) <= _TOLERANCE
+    )
 
 
 def _check_areas(checked: CheckedTrack) -> None:

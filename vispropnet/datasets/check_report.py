@@ -74,43 +74,20 @@ class Report:
     unreadable: str | None = None
 
     def error(self, kind: str, text: str, **where: Any) -> None:
-        """Adds something that makes a run fail or a result wrong.
-
-        Args:
-            kind: As in :class:`Finding`.
-            text: As in :class:`Finding`.
-            **where: As in :class:`Finding`.
-        """
+        """Adds something that makes a run fail or a result wrong; arguments as of ``Finding``."""
         self._add(ERROR, kind, text, where)
 
     def warn(self, kind: str, text: str, **where: Any) -> None:
-        """Adds something odd that may be meant.
-
-        Args:
-            kind: As in :class:`Finding`.
-            text: As in :class:`Finding`.
-            **where: As in :class:`Finding`.
-        """
+        """Adds something odd that may be meant; arguments as of ``Finding``."""
         self._add(WARNING, kind, text, where)
 
     def look_at(self, **numbers: int) -> None:
-        """Counts what was looked at.
-
-        Args:
-            **numbers: How many more, by what they are.
-        """
+        """Counts what was looked at: how many more, by what they are."""
         for name, number in numbers.items():
             self.looked_at[name] = self.looked_at.get(name, 0) + number
 
     def count(self, severity: str) -> int:
-        """Counts the findings of one severity.
-
-        Args:
-            severity: ``'error'`` or ``'warning'``.
-
-        Returns:
-            Their number.
-        """
+        """Counts the findings of one severity, ``'error'`` or ``'warning'``."""
         return sum(finding.severity == severity for finding in self.findings)
 
     def summary(self) -> str:

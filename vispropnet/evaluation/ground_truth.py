@@ -13,7 +13,7 @@ import numpy as np
 from vispropnet.datasets.annotation_rules import AnnotationFile
 from vispropnet.datasets.annotation_values import read_crowd
 from vispropnet.datasets.check_report import StrictReport
-from vispropnet.datasets.file_entries import NO_VIDEO, Track, Video
+from vispropnet.datasets.file_entries import NO_VIDEO, Video
 from vispropnet.datasets.rle import RLE, examine_rles
 from vispropnet.datasets.track_masks import OTHER_SIZE, CheckedTrack
 from vispropnet.fileio import read_json
@@ -69,25 +69,6 @@ class GroundTruth:
     left_out: int = 0
 
 
-def read_annotations(path: str | os.PathLike) -> dict[str, Any]:
-    """Reads an annotation file to score against; its masks are not looked at yet.
-
-    Args:
-        path: The file, in YouTube-VIS form.
-
-    Returns:
-        Its content.
-
-    Raises:
-        UserError: for the first error, also if there is nothing to score against.
-    """
-    content = read_json(path, 'annotation file')
-    file = _checked_file(content, f'annotation file {path}')
-    tracks = file.tracks(file.annotations)
-    _check_counts(file, [track for track in tracks if _is_listed(track, file)])
-    return content
-
-
 def read_ground_truth(path: str | os.PathLike) -> GroundTruth:
     """Reads the objects to score against; see :func:`ground_truth`.
 
@@ -124,8 +105,9 @@ def ground_truth(annotations: Any, where: str = '') -> GroundTruth:
     file = _checked_file(annotations, where)
     by_video: dict[int, list[CheckedTrack]] = defaultdict(list)
     for checked in file.checked_tracks(file.annotations):
-        if _is_listed(checked.track, file):
-            by_video[checked.track.value['video_id']].append(checked)
+        track = checked.track
+        if track.video is not NO_VIDEO and track.value['category_id'] in file.categories:
+            by_video[track.value['video_id']].append(checked)
     video_ids, category_ids = sorted(file.by_id), sorted(file.categories)
     label = {category_id: index for index, category_id in enumerate(category_ids)}
     videos: list[VideoTruth] = []
@@ -133,7 +115,13 @@ def ground_truth(annotations: Any, where: str = '') -> GroundTruth:
     for video_id in video_ids:
         videos.append(_video_truth(file.by_id[video_id], by_video[video_id], len(truths)))
         truths.extend(checked.track.value for checked in by_video[video_id])
-    _check_counts(file, [one.track for tracks in by_video.values() for one in tracks])
+    crowd = np.array([read_crowd(truth) for truth in truths], bool)
+    if crowd.all():
+        text = (
+            'no annotated objects (of its videos and categories, crowds left out), so there is '
+            f'nothing to score against. {_SPLIT_HINT}'
+        )
+        file.report.error('nothing to score against', text)
     length, hidden = _visibility(videos)
     names = file.categories
     return GroundTruth(
@@ -143,7 +131,7 @@ def ground_truth(annotations: Any, where: str = '') -> GroundTruth:
         category_names=[str(one if names[one] is None else names[one]) for one in category_ids],
         video=np.repeat(np.arange(len(videos)), [len(video.objects) for video in videos]),
         category=np.array([label[truth['category_id']] for truth in truths], np.int64),
-        crowd=np.array([read_crowd(truth) for truth in truths], bool),
+        crowd=crowd,
         area=np.array(
             [
                 mean_area(areas if truth.get('areas') is None else truth['areas'])
@@ -194,20 +182,6 @@ def _checked_file(annotations: Any, where: str) -> AnnotationFile:
         )
         report.error('no annotations', text)
     return file
-
-
-def _is_listed(track: Track, file: AnnotationFile) -> bool:
-    return track.video is not NO_VIDEO and track.value['category_id'] in file.categories
-
-
-def _check_counts(file: AnnotationFile, tracks: list[Track]) -> None:
-    """Checks that an object counts: one that is no crowd and of a listed video and category."""
-    if all(read_crowd(track.value) for track in tracks):
-        text = (
-            'no annotated objects (of its videos and categories, crowds left out), so there is '
-            f'nothing to score against. {_SPLIT_HINT}'
-        )
-        file.report.error('nothing to score against', text)
 
 
 def _video_truth(video: Video, tracks: list[CheckedTrack], first: int) -> VideoTruth:
