@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from tests.datasets.annotation_contents import H, W, delete_in, entry, good_content, rle, set_in
+from tests.datasets.annotation_contents import H, W, good_content, rle, set_in
 from vispropnet.datasets.annotation_file import read_annotation_file
 from vispropnet.datasets.annotation_rules import AnnotationFile
 from vispropnet.datasets.annotation_values import leaves_folder
@@ -16,264 +16,192 @@ from vispropnet.datasets.ytvis import YouTubeVIS
 from vispropnet.errors import UserError
 from vispropnet.evaluation.ground_truth import read_ground_truth
 
+FIRST = 'annotations[0], annotation 1, video 7'
 MASKS = ('annotations', 0, 'segmentations')
 BOXES = ('annotations', 0, 'bboxes')
-NAMES = ('videos', 0, 'file_names')
-FIRST = 'annotations[0], annotation 1, video 7'
 
+# Changes of the good file, each with all its findings below: kind, place and the text's beginning.
+# Findings below several changes belong to each. {0} is frame 0 of the first annotation.
+ERRORS = r"""
+del videos
+  structure: key 'videos' must be a list, but it is missing
+  unknown video: annotations[0]
+  unknown video: annotations[1]
+  unknown video: annotations[2]
+set videos "b"
+  structure: key 'videos' must be a list, found 'b'
+  unknown video: annotations[0]
+  unknown video: annotations[1]
+  unknown video: annotations[2]
+set annotations {}
+  structure: key 'annotations' must be a list, found {}
+set videos/1 "b"
+  structure: videos[1]: must be an object, found 'b'
+  unknown video: annotations[2], annotation 6, video 3: video_id 3 is not among the videos
+set videos/1/id 3.0
+  structure: videos[1]: 'id' must be an integer, found 3.0
+  unknown video: annotations[2], annotation 6, video 3
+del videos/0/width
+  structure: videos[0], video 7: key 'width' is missing, expected an integer
+set videos/0/width "32"
+  structure: videos[0], video 7: 'width' must be an integer, found '32'
+set videos/0/height 0
+  structure: videos[0], video 7: 'height' must be from 1 to 65535, found 0
+set videos/0/height 65536
+  structure: videos[0], video 7: 'height' must be from 1 to 65535, found 65536
+set videos/0/height 1000000000000000000000000000000
+  structure: videos[0], video 7: 'height' must be from 1 to 65535
+set categories/1 null
+  structure: categories[1]: must be an object, found null
+  unknown category: annotations[0], annotation 1, video 7: category_id 11 is not among the categ
+set categories/1/id [1]
+  structure: categories[1]: 'id' must be an integer, found [1]
+  unknown category: annotations[0], annotation 1, video 7
+del categories/0/name
+  structure: categories[0]: 'name' must be a string, but it is missing
+set categories/0/name null
+  structure: categories[0]: 'name' must be a string, found null
+set categories/0/name "a\ud800"
+  structure: categories[0]: 'name' must be text that UTF-8 can hold (no halves of characters), f
+add annotations []
+  structure: annotations[3]: must be an object, found []
+add annotations {"id": 9, "category_id": 11, "segmentations": [MASK]}
+  structure: annotations[3], annotation 9: key 'video_id' is missing
+add annotations {"id": 9, "video_id": [], "category_id": 11, "segmentations": [MASK]}
+  structure: annotations[3], annotation 9: 'video_id' must be an integer, found []
+add annotations {"id": 9, "video_id": 3, "category_id": [], "segmentations": [MASK]}
+  structure: annotations[3], annotation 9, video 3: 'category_id' must be an integer, found []
+del annotations/0/id
+  structure: annotations[0]: key 'id' is missing
+set annotations/0/id true
+  structure: annotations[0]: 'id' must be an integer, found true
+set annotations/0/id NaN
+  structure: annotations[0]: 'id' must be an integer, found nan
+set annotations/0/id 9223372036854775808
+  structure: annotations[0]: 'id' must be an integer of at most 64 bits, found 9223372036854775808
 
-def append(key, value):
-    return lambda content: content[key].append(value)
+add videos {"id": 7, "width": 32, "height": 24, "file_names": ["b/0.jpg"]}
+  duplicate id: videos[2], video 7: this id is that of videos[0] already
+add categories {"id": 11, "name": "square"}
+  duplicate id: categories[2], category 11: this id is that of 'star' already
+set annotations/2/id 1
+  duplicate id: annotations[2], annotation 1, video 3: this id is that of annotations[0]
+add annotations {"id": 9, "video_id": 8, "category_id": 11, "segmentations": [MASK]}
+  unknown video: annotations[3], annotation 9, video 8: video_id 8 is not among the videos
+add annotations {"id": 9, "video_id": 3, "category_id": 12, "segmentations": [MASK]}
+  unknown category: annotations[3], annotation 9, video 3: category_id 12 is not among the
+set videos/0/length 4
+  length: videos[0], video 7: 'length' is 4, but 'file_names' has 3 entries
+set videos/1/length true
+  length: videos[1], video 3: 'length' is true, but 'file_names' has 1 entries
+add videos {"id": 9, "width": 32, "height": 24, "file_names": [], "length": -1}
+  structure: videos[2], video 9: 'file_names' must be a list of at least one frame, found []
+  length: videos[2], video 9: 'length' must be a number of frames, found -1
 
+del annotations/0/segmentations
+  structure: {}: key 'segmentations' is missing, expected a list
+set annotations/0/segmentations null
+  structure: {}: 'segmentations' must be a list, found null
+set annotations/0/segmentations [MASK, null]
+  number of entries: {}: 'segmentations' has 2 entries, but the video has 3 frames
+set annotations/0/bboxes {}
+  structure: {}: 'bboxes' must be a list, found {}
+set annotations/0/bboxes [null, null, null, null]
+  number of entries: {}: 'bboxes' has 4 entries, but the video has 3 frames
+set annotations/0/areas []
+  number of entries: {}: 'areas' has 0 entries, but the video has 3 frames
+set annotations/0/areas/0 "9"
+set annotations/0/areas/0 -1
+set annotations/0/areas/0 true
+set annotations/0/areas/0 [5]
+set annotations/0/areas/0 NaN
+set annotations/0/areas/0 Infinity
+set annotations/0/areas/0 1000000000000000
+  structure: {0}: an area must be null or a number from 0 on
+set annotations/0/bboxes/0 [1, 2, 3]
+set annotations/0/bboxes/0 [1, 2, 3, NaN]
+set annotations/0/bboxes/0 ["1", 2, 3, 4]
+set annotations/0/bboxes/0 [true, true, true, true]
+set annotations/0/bboxes/0 5
+set annotations/0/bboxes/0 {}
+set annotations/0/bboxes/0 ""
+  structure: {0}: a box must be null or [x, y, width, height], found
+set annotations/0/segmentations/0/size [32, 24]
+  mask of another size than its video: {0}: the mask is 24x32 pixels
+set annotations/0/segmentations/0/counts "1"
+set annotations/0/segmentations/0/counts "b2l0"
+set annotations/0/segmentations/0/counts [1, 2, 3]
+set annotations/0/segmentations/0/counts [1000000000000000000000000000000]
+set annotations/0/segmentations/0/counts [NaN]
+  damaged mask: {0}: 'counts' of the RLE are damaged
+set annotations/0/segmentations/0 [[0, 0, 2, 0, 2, 2]]
+set annotations/0/segmentations/0 {}
+set annotations/0/segmentations/0 ""
+set annotations/0/segmentations/0 0
+set annotations/0/segmentations/0 false
+  damaged mask: {0}: a mask must be null or an RLE
+set annotations/0/segmentations/0/size [10000000000, 10000000000]
+  mask of another size than its video: {0}: 'size' of an RLE must be [height, width], got [10000
 
-def copy_of_first(key):
-    return lambda content: content[key].append(dict(content[key][0]))
-
-
-# Each with all its findings: kind, place and text.
-ERRORS = {
-    # Structure.
-    'no videos': (
-        delete_in('videos'),
-        "structure: key 'videos' must be a list, but it is missing",
-        *(f'unknown video: annotations[{n}]' for n in range(3)),
-    ),
-    'videos are text': (
-        set_in('videos', 'b'),
-        "structure: key 'videos' must be a list, found 'b'",
-        *(f'unknown video: annotations[{n}]' for n in range(3)),
-    ),
-    'annotations are an object': (
-        set_in('annotations', {}),
-        "structure: key 'annotations' must be a list, found {}",
-    ),
-    'video is no object': (
-        set_in('videos', 1, 'b'),
-        "structure: videos[1]: must be an object, found 'b'",
-        'unknown video: annotations[2], annotation 6, video 3: video_id 3 is not among the videos',
-    ),
-    'video id is a number': (
-        set_in('videos', 1, 'id', 3.0),
-        "structure: videos[1]: 'id' must be an integer, found 3.0",
-        'unknown video: annotations[2], annotation 6, video 3',
-    ),
-    'no width': (
-        delete_in('videos', 0, 'width'),
-        "structure: videos[0], video 7: key 'width' is missing, expected an integer",
-    ),
-    'width is text': (
-        set_in('videos', 0, 'width', '32'),
-        "structure: videos[0], video 7: 'width' must be an integer, found '32'",
-    ),
-    'height is 0': (
-        set_in('videos', 0, 'height', 0),
-        "structure: videos[0], video 7: 'height' must be from 1 to 65535, found 0",
-    ),
-    'height is huge': (
-        set_in('videos', 0, 'height', 10**30),
-        "structure: videos[0], video 7: 'height' must be from 1 to 65535",
-    ),
-    'category is null': (
-        set_in('categories', 1, None),
-        'structure: categories[1]: must be an object, found null',
-        f'unknown category: {FIRST}: category_id 11 is not among the categories',
-    ),
-    'category id is a list': (
-        set_in('categories', 1, 'id', [1]),
-        "structure: categories[1]: 'id' must be an integer, found [1]",
-        f'unknown category: {FIRST}',
-    ),
-    'category without a name': (
-        delete_in('categories', 0, 'name'),
-        "structure: categories[0]: 'name' must be a string, but it is missing",
-    ),
-    'category name is null': (
-        set_in('categories', 0, 'name', None),
-        "structure: categories[0]: 'name' must be a string, found null",
-    ),
-    'category name is no text': (
-        set_in('categories', 0, 'name', 'a\ud800'),
-        "structure: categories[0]: 'name' must be text that UTF-8 can hold (no halves of "
-        "characters), found 'a\\ud800'",
-    ),
-    'annotation is a list': (
-        append('annotations', []),
-        'structure: annotations[3]: must be an object, found []',
-    ),
-    'annotation without a video': (
-        append('annotations', {'id': 9, 'category_id': 11, 'segmentations': [rle(0, 0, 2, 2)]}),
-        "structure: annotations[3], annotation 9: key 'video_id' is missing",
-    ),
-    'annotation without an id': (
-        delete_in('annotations', 0, 'id'),
-        "structure: annotations[0]: key 'id' is missing",
-    ),
-    **{
-        f'annotation id is {value}': (
-            set_in('annotations', 0, 'id', value),
-            f"structure: annotations[0]: 'id' must be an integer{text}",
-        )
-        for value, text in (
-            (True, ', found true'),
-            (math.nan, ', found nan'),
-            (10**30, ' of at most 64 bits, found 1000'),
-        )
-    },
-    **{
-        f'{key} is a list': (
-            append('annotations', {**entry(9, 3, 40, [(0, 0, 2, 2)]), key: []}),
-            f"structure: annotations[3], annotation 9{place}: '{key}' must be an integer, found []",
-        )
-        for key, place in (('video_id', ''), ('category_id', ', video 3'))
-    },
-    # References and lengths.
-    'video id twice': (
-        append('videos', {'id': 7, 'width': W, 'height': H, 'file_names': ['b/0.jpg']}),
-        'duplicate id: videos[2], video 7: this id is that of videos[0] already',
-    ),
-    'category id twice': (
-        append('categories', {'id': 11, 'name': 'square'}),
-        "duplicate id: categories[2], category 11: this id is that of 'star' already",
-    ),
-    'annotation id twice': (
-        set_in('annotations', 2, 'id', 1),
-        'duplicate id: annotations[2], annotation 1, video 3: this id is that of annotations[0]',
-    ),
-    'unknown video': (
-        append('annotations', entry(9, 8, 11, [(0, 0, 2, 2)])),
-        'unknown video: annotations[3], annotation 9, video 8: video_id 8 is not among the videos',
-    ),
-    'unknown category': (
-        append('annotations', entry(9, 3, 12, [(0, 0, 2, 2)])),
-        'unknown category: annotations[3], annotation 9, video 3: category_id 12 is not among the',
-    ),
-    'length': (
-        set_in('videos', 0, 'length', 4),
-        "length: videos[0], video 7: 'length' is 4, but 'file_names' has 3 entries",
-    ),
-    'length is true': (
-        set_in('videos', 1, 'length', True),
-        "length: videos[1], video 3: 'length' is true, but 'file_names' has 1 entries",
-    ),
-    'length without names': (
-        lambda content: content['videos'].append(
-            {'id': 9, 'width': W, 'height': H, 'length': -1, 'file_names': []}
-        ),
-        "structure: videos[2], video 9: 'file_names' must be a list of at least one frame, found",
-        "length: videos[2], video 9: 'length' must be a number of frames, found -1",
-    ),
-    # Entries per frame.
-    'no list of masks': (
-        delete_in(*MASKS),
-        f"structure: {FIRST}: key 'segmentations' is missing, expected a list",
-    ),
-    'masks are null': (
-        set_in(*MASKS, None),
-        f"structure: {FIRST}: 'segmentations' must be a list, found null",
-    ),
-    'too few masks': (
-        lambda content: content['annotations'][0]['segmentations'].pop(),
-        f"number of entries: {FIRST}: 'segmentations' has 2 entries, but the video has 3 frames",
-    ),
-    'boxes are an object': (
-        set_in(*BOXES, {}),
-        f"structure: {FIRST}: 'bboxes' must be a list, found {{}}",
-    ),
-    'too many boxes': (
-        lambda content: content['annotations'][0]['bboxes'].append(None),
-        f"number of entries: {FIRST}: 'bboxes' has 4 entries, but the video has 3 frames",
-    ),
-    'no areas': (
-        set_in('annotations', 0, 'areas', []),
-        f"number of entries: {FIRST}: 'areas' has 0 entries, but the video has 3 frames",
-    ),
-    **{
-        f'area is {value!r}': (
-            set_in('annotations', 0, 'areas', 0, value),
-            f'structure: {FIRST}, frame 0 (a/8.jpg): an area must be null or a number from 0 on',
-        )
-        for value in ('9', -1, True, [5], math.nan, math.inf, 10**30)
-    },
-    **{
-        f'box is {value!r}'[:40]: (
-            set_in(*BOXES, 0, value),
-            f'structure: {FIRST}, frame 0 (a/8.jpg): a box must be null or [x, y, width, height]',
-        )
-        for value in ([1, 2, 3], [1, 2, 3, math.nan], ['1', 2, 3, 4], [True] * 4, 5, 10**30, {}, '')
-    },
-    # Masks.
-    'mask of another size': (
-        set_in(*MASKS, 0, 'size', [W, H]),
-        f'mask of another size than its video: {FIRST}, frame 0 (a/8.jpg): the mask is 24x32 pix',
-    ),
-    **{
-        f'counts are {str(counts)[:12]}': (
-            set_in(*MASKS, 2, 'counts', counts),
-            f"damaged mask: {FIRST}, frame 2 (a/10.jpg): 'counts' of the RLE are damaged",
-        )
-        for counts in (rle(2, 3, 5, 6)['counts'][:-1], '1', [1, 2, 3], [10**30], [math.nan])
-    },
-    **{
-        f'mask is {mask!r}'[:40]: (
-            set_in(*MASKS, 2, mask),
-            f'damaged mask: {FIRST}, frame 2 (a/10.jpg): a mask must be null or an RLE',
-        )
-        for mask in ([[0, 0, 2, 0, 2, 2]], {}, '', 0, False)
-    },
-    'mask beyond all bounds': (
-        append(
-            'annotations',
-            {
-                'id': 9,
-                'video_id': 8,
-                'category_id': 11,
-                'segmentations': [{'size': [10**10, 10**10], 'counts': '0'}],
-            },
-        ),
-        'unknown video: annotations[3], annotation 9, video 8',
-        "damaged mask: annotations[3], annotation 9, video 8, frame 0: 'size' of",
-    ),
-    # File names.
-    'no file names': (
-        delete_in(*NAMES),
-        "structure: videos[0], video 7: 'file_names' must be a list of at least one frame, but it",
-    ),
-    'file names are null': (
-        set_in(*NAMES, None),
-        "structure: videos[0], video 7: 'file_names' must be a list of at least one frame, found",
-    ),
-    **{
-        f'file name is {name!r}': (
-            set_in(*NAMES, 1, name),
-            'structure: videos[0], video 7, frame 1: a file name must be a string that is not empt',
-        )
-        for name in (9, '')
-    },
-    **{
-        f'file name {name!r}': (
-            set_in(*NAMES, 0, name),
-            f'file name: videos[0], video 7, frame 0 ({name}): the file name leads out of the',
-        )
-        for name in ('/a/8.jpg', '../x.jpg', 'b/../../c.jpg')
-    },
-    **{
-        f'file name {name!r}': (
-            set_in(*NAMES, frame, name),
-            f'file name: videos[0], video 7, frame {frame} (a{escaped}.jpg): the file name has',
-        )
-        for frame, name, escaped in ((0, 'a\0.jpg', r'\x00'), (2, 'a\ud800.jpg', r'\ud800'))
-    },
-    'long file name': (
-        set_in(*NAMES, 2, 'a/' + 'é' * 128),
-        f'file name: videos[0], video 7, frame 2 (a/{"é" * 128}): a part of the file name has 256 '
-        'bytes: expected at most 255',
-    ),
-}
+del videos/0/file_names
+  structure: videos[0], video 7: 'file_names' must be a list of at least one frame, but it is mi
+set videos/0/file_names null
+  structure: videos[0], video 7: 'file_names' must be a list of at least one frame, found null
+set videos/0/file_names/1 9
+set videos/0/file_names/1 ""
+  structure: videos[0], video 7, frame 1: a file name must be a string that is not empty, found
+set videos/0/file_names/0 "/a/8.jpg"
+  file name: videos[0], video 7, frame 0 (/a/8.jpg): the file name leads out of the image folder
+set videos/0/file_names/0 "../x.jpg"
+  file name: videos[0], video 7, frame 0 (../x.jpg): the file name leads out of the image folder
+set videos/0/file_names/0 "b/../../c.jpg"
+  file name: videos[0], video 7, frame 0 (b/../../c.jpg): the file name leads out of the image f
+set videos/0/file_names/0 "a\u0000.jpg"
+  file name: videos[0], video 7, frame 0 (a\x00.jpg): the file name has characters that no file
+set videos/0/file_names/2 "a\ud800.jpg"
+  file name: videos[0], video 7, frame 2 (a\ud800.jpg): the file name has characters that no fil
+"""
 # What scoring can do without.
-SPARE = {
-    *('no width', 'no file names', 'category without a name', 'annotation without an id'),
-    *('unknown video', 'unknown category'),
-}
+SPARE = [
+    'del videos/0/width',
+    'del videos/0/file_names',
+    'del categories/0/name',
+    'del annotations/0/id',
+    *(line for line in ERRORS.splitlines() if '"video_id": 8' in line or '": 12' in line),
+]
+
+
+def parsed(table):
+    """Change and findings of each case."""
+    changes, findings, cases = [], [], {}
+    for line in [*filter(None, table.splitlines()), 'end']:
+        if not line.startswith('  ') and findings:
+            cases.update(dict.fromkeys(changes, tuple(findings)))
+            changes, findings = [], []
+        place = f'{FIRST}, frame 0 (a/8.jpg)'
+        text = line.strip().replace(': {0}:', f': {place}:').replace(': {}:', f': {FIRST}:')
+        (findings if line.startswith('  ') else changes).append(text)
+    return cases
+
+
+def changed(change):
+    content = good_content()
+    action, path, value = f'{change} '.split(' ', 2)
+    *steps, key = (int(step) if step.isdigit() else step for step in path.split('/'))
+    target = content
+    for step in steps:
+        target = target[step]
+    value = json.loads(value.replace('MASK', json.dumps(rle(0, 0, 2, 2))) or 'null')
+    if action == 'del':
+        del target[key]
+    elif action == 'set':
+        target[key] = value
+    else:
+        target[key].append(value)
+    return content
+
+
+CASES = parsed(ERRORS)
 
 
 OBJECT = 'the file must hold an object with videos, categories and annotations'
@@ -291,36 +219,41 @@ def found(path):
     return report.findings
 
 
-@pytest.mark.parametrize('name', ERRORS)
-def test_an_error_is_found_and_nothing_else(tmp_path, name):
-    damage, *wanted = ERRORS[name]
-    content = good_content()
-    damage(content)
-    findings = [one for one in found(written(tmp_path, content)) if 'without' not in one.kind]
-    assert [one.severity for one in findings] == ['error'] * len(wanted)
-    for one, text in zip(findings, wanted, strict=True):
+@pytest.mark.parametrize('change', CASES)
+def test_an_error_is_found_and_nothing_else(tmp_path, change):
+    findings = found(written(tmp_path, changed(change)))
+    findings = [one for one in findings if 'without annotations' not in one.kind]
+    assert [one.severity for one in findings] == ['error'] * len(CASES[change])
+    for one, text in zip(findings, CASES[change], strict=True):
         assert f'{one.kind}: {one.line("")}'.startswith(text)
 
 
-@pytest.mark.parametrize('name', ERRORS)
-def test_every_reader_stops_at_the_first_error(tmp_path, name):
-    damage, *wanted = ERRORS[name]
-    content = good_content()
-    damage(content)
-    path = written(tmp_path, content)
+@pytest.mark.parametrize('change', CASES)
+def test_every_reader_stops_at_the_first_error(tmp_path, change):
+    path = written(tmp_path, changed(change))
     for reader in (read_annotation_file, read_divisible, read_ground_truth):
-        texts = [text.partition(': ')[2] for text in wanted]
+        texts = CASES[change]
         if reader is read_ground_truth:
-            if name in SPARE:
+            if change in SPARE:
                 reader(path)
                 continue
-            unknown = ('unknown video', 'unknown category')
-            texts = [text.partition(': ')[2] for text in wanted if not text.startswith(unknown)]
+            texts = [text for text in texts if not text.startswith('unknown')]
         with pytest.raises(UserError) as caught:
             reader(path)
         message = str(caught.value)
-        assert message.startswith(f'annotation file {path}: {texts[0]}')
+        assert message.startswith(f'annotation file {path}: {texts[0].partition(": ")[2]}')
         assert message.endswith('.') and not message.endswith('..')
+
+
+def test_the_largest_values(tmp_path):
+    content = good_content()
+    video = {'id': 2**63 - 1, 'width': 65535, 'height': 1, 'file_names': ['é' * 127 + 'x']}
+    content['videos'].append(video)
+    content['annotations'][0]['areas'][0] = 999999999999999
+    read_annotation_file(written(tmp_path, content))
+    video['file_names'] = ['a/' + 'é' * 128]
+    with pytest.raises(UserError, match='has 256 bytes: expected at most 255'):
+        read_annotation_file(written(tmp_path, content))
 
 
 @pytest.mark.parametrize(
