@@ -8,7 +8,6 @@ from PIL import Image
 from vispropnet.datasets.annotation_rules import AnnotationFile
 from vispropnet.datasets.check_frames import check_frames
 from vispropnet.datasets.check_report import Report
-from vispropnet.datasets.transforms import LoadVideoFrame
 from vispropnet.errors import UserError
 
 H, W = 24, 32
@@ -160,20 +159,6 @@ def test_deep_finds_what_cannot_be_decoded(images, name, damage, text):
     assert line.startswith(f'error: unreadable frame: {place}, frame 1 ({name}): {text}')
     # Beyond the first frames only --deep looks.
     assert lines(check(images)) == []
-
-
-@pytest.mark.parametrize(
-    'damage',
-    [
-        *(cut, plant_jpeg_without_end, plant_jpeg_with_lost_tail, plant_jpeg_with_thumbnail),
-        *(plant_text, plant_nothing),
-    ],
-)
-def test_the_loader_refuses_the_same_files(images, damage):
-    damage(images / 'a/1.jpg')
-    frame = dict(img_path=str(images / 'a/1.jpg'), frame_id=1, video_id=7, height=H, width=W)
-    with pytest.raises(UserError, match='cannot be read as an image'):
-        LoadVideoFrame()(frame)
 
 
 @pytest.mark.parametrize(
