@@ -46,7 +46,7 @@ def check_frames(
         report: Takes what is found.
         deep: Whether to decode every frame. Otherwise the header of each video's first frame is
             looked at.
-        hint: How to get the frames, for the message when the folder is missing.
+        hint: Advice on getting the frames, for the message when the folder is missing.
         progress: Whether to show progress bars (on a terminal).
 
     Raises:

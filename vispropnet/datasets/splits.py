@@ -41,7 +41,7 @@ def split_file(
         Contents of the two files.
 
     Raises:
-        UserError: for bad numbers, outputs that exist or cannot be written, and input that cannot
+        UserError: for options out of range, outputs that exist or cannot be written, and input that cannot
             be read or split.
     """
     _check_options(fraction, seed)
@@ -113,7 +113,7 @@ def split_annotations(
         in their order, and all else the same in both. Entries are shared with ``content``.
 
     Raises:
-        UserError: for bad numbers, fewer than two videos, or fewer than two with objects.
+        UserError: for options out of range, fewer than two videos, or fewer than two with objects.
     """
     _check_options(fraction, seed)
     videos = content['videos']

@@ -159,7 +159,7 @@ def mean_area(areas: Any) -> float:
 
 
 def frame_place(entry: dict[str, Any], frame: int) -> str:
-    """How messages call a frame.
+    """Names a frame in messages.
 
     Args:
         entry: The video's entry of the annotation file.
