@@ -41,8 +41,8 @@ def split_file(
         Contents of the two files.
 
     Raises:
-        UserError: for options out of range, outputs that exist or cannot be written, and input that cannot
-            be read or split.
+        UserError: for options out of range, outputs that exist or cannot be written, and input that
+            cannot be read or split.
     """
     _check_options(fraction, seed)
     targets = [Path(out_dir) / name for name in FILE_NAMES]
