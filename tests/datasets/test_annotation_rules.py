@@ -248,7 +248,7 @@ def test_every_reader_stops_at_the_first_error(tmp_path, change):
 def test_the_largest_values(tmp_path):
     content = good_content()
     video = {'id': 2**63 - 1, 'width': 65535, 'height': 1, 'file_names': ['é' * 127 + 'x']}
-    content['videos'].append(video)
+    content['videos'] += [video, {**video, 'id': -(2**63)}]
     content['annotations'][0]['areas'][0] = 999999999999999
     read_annotation_file(written(tmp_path, content))
     video['file_names'] = ['a/' + 'é' * 128]
