@@ -20,6 +20,7 @@ LAYERS = (
     ('registry',),
     ('fileio',),
     ('errors',),
+    ('text',),
 )
 HEIGHTS = {part: -number for number, parts in enumerate(LAYERS) for part in parts}
 

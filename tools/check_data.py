@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vispropnet.errors import UserError, report_user_errors
 
 if TYPE_CHECKING:
-    from vispropnet.datasets.findings import Report
+    from vispropnet.datasets.check_report import Report
 
 
 @dataclass
@@ -64,8 +64,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs the tool."""
     options = parse_arguments(arguments)
     with report_user_errors():
-        from vispropnet.datasets.findings import ERROR, printable, reports_as_json, told_reports
+        from vispropnet.datasets.check_report import ERROR, report_lines, reports_as_json
         from vispropnet.fileio import write_json
+        from vispropnet.text import printable
 
         sets = find_data_sets(options)
         inputs = [options.config, options.results, *(one.annotations for one in sets)]
@@ -79,7 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name in the file may hold what the terminal's encoding does not.
         sys.stdout.reconfigure(errors='backslashreplace')
-    print('\n'.join(told_reports(reports)))
+    print('\n'.join(report_lines(reports)))
     unreadable = [report.unreadable for report in reports if report.unreadable]
     for message in unreadable:
         print(f'error: {printable(message)}', file=sys.stderr)
@@ -142,8 +143,7 @@ def check_output(path: str | None, inputs: list[str | None]) -> None:
 def check_data_sets(sets: list[DataSet], deep: bool) -> list[Report]:
     """Checks annotation files and frames."""
     from vispropnet.datasets.check_annotations import check_annotations
-    from vispropnet.datasets.check_videos import compare_categories
-    from vispropnet.datasets.findings import Report
+    from vispropnet.datasets.check_report import Report
 
     reports = []
     trained = None
@@ -151,15 +151,15 @@ def check_data_sets(sets: list[DataSet], deep: bool) -> list[Report]:
         report = Report(one.annotations)
         reports.append(report)
         try:
-            contents = check_annotations(one.annotations, report, one.hint, one.for_training)
+            file = check_annotations(one.annotations, report, one.hint, one.for_training)
             if trained is not None:
-                compare_categories(report, contents, *trained)
+                file.compare_categories(*trained)
             elif one.for_training:
-                trained = one.annotations, contents
+                trained = one.annotations, file
             if one.images is not None:
                 from vispropnet.datasets.check_frames import check_frames
 
-                check_frames(contents.videos, one.images, report, deep, one.hint)
+                check_frames(file.videos, one.images, report, deep, one.hint)
         except UserError as error:
             report.unreadable = str(error)
     return reports
@@ -167,20 +167,21 @@ def check_data_sets(sets: list[DataSet], deep: bool) -> list[Report]:
 
 def check_result_file(results: str, annotations: str) -> list[Report]:
     """Checks a result file, and as much of the annotation file as that takes."""
-    from vispropnet.datasets.check_videos import check_contents
-    from vispropnet.datasets.findings import Report
+    from vispropnet.datasets.annotation_rules import AnnotationFile
+    from vispropnet.datasets.check_report import Report
     from vispropnet.evaluation.check_results import check_results
+    from vispropnet.fileio import read_json
 
     reports = [Report(annotations), Report(results)]
     try:
-        contents = check_contents(annotations, reports[0])
+        file = AnnotationFile(read_json(annotations, 'annotation file'), reports[0])
     except UserError as error:
         # Without the videos nothing can be said of the results.
         reports[0].unreadable = str(error)
         return reports[:1]
-    contents.annotations = None
+    file.annotations = None
     try:
-        check_results(results, contents, reports[1])
+        check_results(results, file, reports[1])
     except UserError as error:
         reports[1].unreadable = str(error)
     return reports if reports[0].findings else reports[1:]

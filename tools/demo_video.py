@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from vispropnet.apis.command_line import add_amp_option, add_config_options
 from vispropnet.errors import UserError, report_user_errors
+from vispropnet.text import counted
 
 if TYPE_CHECKING:
     from vispropnet.apis.video_files import Outcome
@@ -124,7 +125,7 @@ def report(outcome: Outcome) -> None:
     if not outcome.frames:
         return
     rate = outcome.frames / max(outcome.seconds, 1e-9)
-    frames = f'{outcome.frames} frame{"s" if outcome.frames > 1 else ""}'
+    frames = counted(outcome.frames, 'frame')
     print(
         f'{frames}, {outcome.instances} instances, {outcome.seconds:.1f} s '
         f'({rate:.2f} frames per second)'

@@ -87,7 +87,9 @@ def format_table(
 
 def videos_with_objects(content: dict) -> int:
     """Counts the videos that hold an object that is no crowd."""
-    return len({one['video_id'] for one in content['annotations'] if not one.get('iscrowd')})
+    from vispropnet.datasets.annotation_values import read_crowd
+
+    return len({one['video_id'] for one in content['annotations'] if not read_crowd(one)})
 
 
 def one_sided(names: list[Any], counts: list[list[tuple[int, int]]]) -> list[str]:

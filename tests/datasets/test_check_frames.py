@@ -1,4 +1,3 @@
-import json
 import struct
 
 import cv2
@@ -6,10 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vispropnet.datasets.annotation_rules import AnnotationFile
 from vispropnet.datasets.check_frames import check_frames
-from vispropnet.datasets.check_videos import check_contents
-from vispropnet.datasets.findings import Report
-from vispropnet.datasets.transforms import LoadVideoFrame
+from vispropnet.datasets.check_report import Report
 from vispropnet.errors import UserError
 
 H, W = 24, 32
@@ -36,16 +34,15 @@ def check(images, deep=False, names=NAMES, **changed):
         {'id': number, 'width': W, 'height': H, 'file_names': one, **changed}
         for number, one in names.items()
     ]
-    path = images.parent / 'ann.json'
-    path.write_text(json.dumps({'videos': videos, 'categories': [{'id': 1, 'name': 'x'}]}))
+    content = {'videos': videos, 'categories': [{'id': 1, 'name': 'x'}]}
     report = Report('ann.json')
-    contents = check_contents(path, report)
+    contents = AnnotationFile(content, report)
     check_frames(contents.videos, images, report, deep=deep, progress=False)
     return report
 
 
 def lines(report):
-    return [f'{one.severity}: {one.kind}: {one.told("")}' for one in report.findings]
+    return [f'{one.severity}: {one.kind}: {one.line("")}' for one in report.findings]
 
 
 @pytest.mark.parametrize('deep', [False, True])
@@ -150,7 +147,7 @@ def plant_nothing(path):
         ('a/1.jpg', plant_jpeg_with_lost_tail, 'cannot be read as an image: the JPEG is cut short'),
         ('a/1.jpg', plant_jpeg_with_thumbnail, 'cannot be read as an image: the JPEG is cut short'),
         ('a/1.jpg', plant_text, 'cannot be read as an image (damaged, or not one?)'),
-        ('a/1.jpg', plant_nothing, 'the file is empty'),
+        ('a/1.jpg', plant_nothing, 'cannot be read as an image: the file is empty'),
         ('b/1.png', cut, 'cannot be read as an image'),
         ('b/1.png', plant_text, 'cannot be read as an image (damaged, or not one?)'),
     ],
@@ -165,21 +162,8 @@ def test_deep_finds_what_cannot_be_decoded(images, name, damage, text):
 
 
 @pytest.mark.parametrize(
-    'damage',
-    [
-        *(cut, plant_jpeg_without_end, plant_jpeg_with_lost_tail, plant_jpeg_with_thumbnail),
-        *(plant_text, plant_nothing),
-    ],
-)
-def test_the_loader_refuses_the_same_files(images, damage):
-    damage(images / 'a/1.jpg')
-    frame = dict(img_path=str(images / 'a/1.jpg'), frame_id=1, video_id=7, height=H, width=W)
-    with pytest.raises(UserError, match='cannot be read as an image'):
-        LoadVideoFrame()(frame)
-
-
-@pytest.mark.parametrize(
-    ('damage', 'text'), [(plant_text, 'cannot be'), (plant_nothing, 'the file is empty')]
+    ('damage', 'text'),
+    [(plant_text, 'cannot be'), (plant_nothing, 'cannot be read as an image: the file is empty')],
 )
 def test_the_header_of_first_frames_is_always_read(images, damage, text):
     damage(images / 'a/0.jpg')

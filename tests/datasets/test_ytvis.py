@@ -10,7 +10,6 @@ from mmengine.dataset import pseudo_collate
 from pycocotools import mask as mask_utils
 from torch.utils.data import DataLoader
 
-from vispropnet.datasets.annotation_file import read_annotation_file
 from vispropnet.datasets.samplers import SeededSampler
 from vispropnet.datasets.ytvis import YouTubeVIS
 from vispropnet.errors import UserError
@@ -308,15 +307,6 @@ def test_unreadable_frame_is_named(root, damage):
         build(root, pipeline=TEST, test_mode=True)[1]
 
 
-def test_jpeg_that_is_cut_short_is_not_filled_with_grey(root):
-    path = root / 'images/a/1.jpg'
-    noise = np.random.default_rng(0).integers(0, 255, (H, W, 3)).astype(np.uint8)
-    cv2.imwrite(str(path), noise)
-    path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(UserError, match=r'frame 1 of video 7 .*the JPEG is cut short'):
-        build(root, pipeline=TEST, test_mode=True)[1]
-
-
 def test_frame_of_another_size_is_named(root):
     cv2.imwrite(str(root / 'images/a/1.jpg'), np.zeros((10, 20, 3), np.uint8))
     with pytest.raises(UserError, match='frame 1 of video 7 .*is 20x10 pixels.*says 32x24'):
@@ -330,90 +320,6 @@ def test_error_in_a_worker_arrives_as_one_message(root):
         list(DataLoader(dataset, 1, num_workers=1, collate_fn=pseudo_collate))
     assert str(caught.value).startswith('frame 0 of video 7')
     assert 'Traceback' not in str(caught.value)
-
-
-def damage_key(name):
-    def damage(content):
-        del content[name]
-
-    return damage
-
-
-def damage_video(content):
-    del content['videos'][1]['width']
-
-
-def damage_length(content):
-    content['videos'][0]['length'] = 4
-
-
-def damage_twice(content):
-    content['videos'][1]['id'] = 7
-
-
-def damage_size(content):
-    content['annotations'][0]['segmentations'][0]['size'] = [W, H]
-
-
-def damage_null(content):
-    content['annotations'][0]['segmentations'] = None
-
-
-def damage_counts(content):
-    content['annotations'][0]['segmentations'][0]['counts'] = [2, 3]
-
-
-def damage_same_annotation(content):
-    content['annotations'][1]['id'] = 0
-
-
-def damage_same_category(content):
-    content['categories'][1]['id'] = 40
-
-
-def damage_category(content):
-    content['annotations'][1]['category_id'] = 12
-
-
-def damage_owner(content):
-    content['annotations'][1]['video_id'] = 8
-
-
-def damage_count(content):
-    content['annotations'][1]['segmentations'].pop()
-
-
-def damage_polygon(content):
-    content['annotations'][1]['segmentations'][2] = [[1, 2, 3, 4, 5, 6]]
-
-
-@pytest.mark.parametrize(
-    ('damage', 'message'),
-    [
-        (damage_key('videos'), r"ann\.json: key 'videos' is missing"),
-        (damage_key('categories'), r"key 'categories' is missing"),
-        (damage_video, r"videos\[1\]: key 'width' is missing"),
-        (damage_length, 'video 7: length is 4, but file_names has 3'),
-        (damage_twice, 'video 7 stands twice'),
-        (
-            damage_size,
-            r'annotation 0, video 7, frame 0 \(a/0\.jpg\): the mask is 24x32 .* video 7 is 32x24',
-        ),
-        (damage_null, 'annotation 0: segmentations must be a list, found null'),
-        (damage_counts, 'annotation 0, video 7, frame 0 .*damaged.* 768 pixels, but cover 5'),
-        (damage_same_annotation, 'annotation 0 stands twice'),
-        (damage_same_category, 'a category id stands twice'),
-        (damage_category, 'annotation 5: category_id 12 is not among the categories'),
-        (damage_owner, 'annotation 5: video_id 8 is not among the videos'),
-        (damage_count, 'annotation 5: segmentations has 2 entries, but video 7 has 3 frames'),
-        (damage_polygon, 'annotation 5, video 7, frame 2 .*a mask must be null or an RLE'),
-    ],
-)
-def test_damaged_annotation_files(root, content, damage, message):
-    damage(content)
-    write(root, content)
-    with pytest.raises(UserError, match=message):
-        read_annotation_file(root / 'ann.json')
 
 
 def test_truncated_annotation_file(root):

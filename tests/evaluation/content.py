@@ -84,6 +84,7 @@ def repeated_metrics(content, results, times):
         return [{**entry, key: copy} for entry in entries for copy in copies[entry[key]]]
 
     truths = repeated(content['annotations'], 'video_id')
+    truths = [{**truth, 'id': number} for number, truth in enumerate(truths)]
     if not any(not truth['iscrowd'] for truth in truths):
         return dict.fromkeys(ALL_METRICS, np.nan)
     again = {**content, 'videos': repeated(content['videos'], 'id'), 'annotations': truths}

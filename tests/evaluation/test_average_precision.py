@@ -118,7 +118,7 @@ def test_reads_files_and_leaves_its_input_alone(tmp_path, capsys):
 def test_nothing_to_score_against(tmp_path):
     content = data_set({1: 2}, [(1, 1, shown(0, '11'), True)])
     for annotations in (content['annotations'], []):
-        with pytest.raises(UserError, match='^the annotations: no annotated objects'):
+        with pytest.raises(UserError, match='^no annotated objects'):
             evaluate_tracks({**content, 'annotations': annotations}, [])
     path = tmp_path / 'valid.json'
     path.write_text(json.dumps({key: content[key] for key in ('videos', 'categories')}))

@@ -6,8 +6,8 @@ import pytest
 
 from tests.evaluation.content import encode
 from tests.evaluation.content import track as track_of
-from vispropnet.datasets.check_videos import check_contents
-from vispropnet.datasets.findings import Report, reports_as_json
+from vispropnet.datasets.annotation_rules import AnnotationFile
+from vispropnet.datasets.check_report import Report, reports_as_json
 from vispropnet.errors import UserError
 from vispropnet.evaluation.check_results import check_results
 from vispropnet.evaluation.result_file import write_results
@@ -41,8 +41,7 @@ def track(video, category, score, *masks):
 
 
 def check(tmp_path, tracks):
-    (tmp_path / 'ann.json').write_text(json.dumps(ANNOTATIONS))
-    contents = check_contents(tmp_path / 'ann.json', Report('ann.json'))
+    contents = AnnotationFile(ANNOTATIONS, Report('ann.json'))
     path = tmp_path / 'results.json'
     path.write_text(tracks if isinstance(tracks, str) else json.dumps(tracks))
     report = Report('results.json')
@@ -52,7 +51,7 @@ def check(tmp_path, tracks):
 
 
 def found(report):
-    return [(one.severity, one.kind, one.told('')) for one in report.findings]
+    return [(one.severity, one.kind, one.line('')) for one in report.findings]
 
 
 def test_good_results_have_no_findings(tmp_path):
@@ -65,7 +64,7 @@ def test_good_results_have_no_findings(tmp_path):
 
 def test_the_archive_is_read_too(tmp_path):
     check(tmp_path, good_tracks())
-    contents = check_contents(tmp_path / 'ann.json', Report('ann.json'))
+    contents = AnnotationFile(ANNOTATIONS, Report('ann.json'))
     write_results(tmp_path / 'out.json', good_tracks())
     report = Report('out.zip')
     check_results(tmp_path / 'out.zip', contents, report, progress=False)
@@ -134,11 +133,21 @@ PLANTED = {
     },
     'unknown video': (
         lambda tracks: tracks.append(track(8, 11, 0.5, rle(0, 0, 2, 2))),
-        [('unknown video', 'entry 3, video 8: video_id 8 is not in the annotation file')],
+        [
+            (
+                'unknown video',
+                'entry 3, video 8: video_id 8 is not among the videos of the annotation file',
+            )
+        ],
     ),
     'unknown category': (
         changed(1, 'category_id', 1),
-        [('unknown category', 'entry 1, video 7: category_id 1 is not in the annotation file')],
+        [
+            (
+                'unknown category',
+                'entry 1, video 7: category_id 1 is not among the categories of the',
+            )
+        ],
     ),
     'too few entries': (
         lambda tracks: tracks[1]['segmentations'].pop(),
@@ -267,8 +276,7 @@ def test_what_is_no_json_cannot_be_read(tmp_path, content):
 def test_a_large_file_is_not_held(tmp_path):
     mask = encode(np.random.default_rng(0).random((H, W)) < 0.5)
     tracks = [track(7, 11, n / 10000, mask, mask, mask) for n in range(10000)]
-    (tmp_path / 'ann.json').write_text(json.dumps(ANNOTATIONS))
-    contents = check_contents(tmp_path / 'ann.json', Report('ann.json'))
+    contents = AnnotationFile(ANNOTATIONS, Report('ann.json'))
     path = tmp_path / 'results.json'
     path.write_text(json.dumps(tracks))
     del tracks

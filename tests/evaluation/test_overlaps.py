@@ -307,11 +307,11 @@ def test_an_object_that_does_not_fit():
     content['videos'][0]['file_names'] = ['9/a.jpg', '9/b.jpg', '9/c.jpg']
     content['annotations'].append({**content['annotations'][0], 'id': 31})
     content['annotations'][1]['segmentations'] = [None, {'size': [12, 17], 'counts': '0'}, None]
-    where = r'video 9, annotations\[1\] \(id 31\)'
+    where = r'annotations\[1\], annotation 31, video 9'
     with pytest.raises(UserError, match=rf"^{where}, frame 1 \(9/b.jpg\): 'counts' .* damaged"):
         ground_truth(content)
     content['annotations'][1]['segmentations'] = [None] * 2
-    with pytest.raises(UserError, match=rf'^{where}: .*2 entries, but video 9 has 3 frames'):
+    with pytest.raises(UserError, match=rf'^{where}: .*2 entries, but the video has 3 frames'):
         ground_truth(content)
 
 
@@ -343,5 +343,5 @@ def test_masks_of_unequal_size_where_the_file_does_not_say(frame_by_frame):
         measure_tracks(ground_truth(content), [track], frame_by_frame)
     content['annotations'].append({**content['annotations'][0], **with_mask(None)})
     content['annotations'][1]['segmentations'][0] = {'size': [6, 34], 'counts': [200, 4]}
-    with pytest.raises(UserError, match=r'annotations\[1\] .*, frame 0: the mask is 34x6 pixels'):
+    with pytest.raises(UserError, match=r'annotations\[1\], .*, frame 0: the mask is 34x6 pixels'):
         ground_truth(content)

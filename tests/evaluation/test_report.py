@@ -4,13 +4,13 @@ import pytest
 
 from tests.evaluation.strips import data_set, random_case, strip, track
 from vispropnet.evaluation.average_precision import ALL_METRICS, evaluate_tracks
+from vispropnet.evaluation.ground_truth import read_ground_truth
 from vispropnet.evaluation.report import (
     aligned,
     error_lines,
     full_report,
     metric_lines,
     part_lines,
-    read_ground_truth,
     score_file,
 )
 

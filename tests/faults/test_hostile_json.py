@@ -1,9 +1,7 @@
 """Annotation and result files as nobody should write them: each gives a UserError or is read."""
 
-import copy
 import gc
 import json
-import math
 from collections import Counter
 
 import numpy as np
@@ -13,13 +11,14 @@ from tests.faults.json_mutations import RAW, mutated
 from vispropnet.datasets.annotation_file import read_annotation_file
 from vispropnet.datasets.check_annotations import check_annotations
 from vispropnet.datasets.check_frames import check_frames
-from vispropnet.datasets.findings import Report, reports_as_json, told_reports
+from vispropnet.datasets.check_report import Report, report_lines, reports_as_json
 from vispropnet.datasets.moving_shapes.files import write_moving_shapes
 from vispropnet.datasets.splits import read_divisible, split_annotations
 from vispropnet.datasets.ytvis import YouTubeVIS
 from vispropnet.errors import UserError
 from vispropnet.evaluation.check_results import check_results
-from vispropnet.evaluation.report import full_report, read_ground_truth, score_file
+from vispropnet.evaluation.ground_truth import read_ground_truth
+from vispropnet.evaluation.report import full_report, score_file
 from vispropnet.evaluation.result_file import read_results
 from vispropnet.visualization.shown_tracks import select_tracks, sound_entries
 
@@ -84,7 +83,7 @@ def check(annotations, results, folder):
     check_frames(contents.videos, folder / 'train/JPEGImages', report, progress=False)
     check_results(results, contents, report, progress=False)
     json.dumps(reports_as_json([report]))
-    '\n'.join(told_reports([report]))
+    '\n'.join(report_lines([report]))
 
 
 def escaped(readers, tally):
@@ -181,66 +180,6 @@ def set_value(*keys, value):
         content[keys[-1]] = value
 
     return change
-
-
-def append_copy(name):
-    def change(content):
-        content[name].append(copy.deepcopy(content[name][0]))
-
-    return change
-
-
-FIRST_NAME = ('videos', 0, 'file_names', 1)
-FIRST_BOX = ('annotations', 0, 'bboxes', 0)
-FIRST_MASK = ('annotations', 0, 'segmentations', 0)
-
-
-@pytest.mark.parametrize(
-    ('change', 'message'),
-    [
-        (set_value('categories', 0, 'id', value=[1]), r'categories\[0\]: id must be an integer'),
-        (set_value('categories', 0, 'id', value=True), r'found true'),
-        (set_value('categories', 0, 'name', value=None), r'name must be a string, found null'),
-        (set_value('videos', 0, 'id', value={}), r'videos\[0\]: id must be an integer'),
-        (set_value('videos', 0, 'id', value=1.0), r'id must be an integer, found 1\.0'),
-        (set_value('videos', 0, 'width', value=10**9), 'width must be an integer from 1 to 65535'),
-        (set_value('videos', 0, 'height', value=-32), r'height must .*, found -32'),
-        (set_value('videos', 0, 'height', value='32'), r"height must .*, found '32'"),
-        (set_value('videos', 0, 'length', value=True), 'length is true'),
-        (set_value(*FIRST_NAME, value='../x.jpg'), r'frame 1 \(.*x\.jpg.\): .* leads out'),
-        (set_value(*FIRST_NAME, value='/etc/x.jpg'), 'leads out of the image folder'),
-        (set_value(*FIRST_NAME, value='a/../../x.jpg'), 'leads out of the image folder'),
-        (set_value(*FIRST_NAME, value='a\0.jpg'), 'no file name can have'),
-        (set_value(*FIRST_NAME, value='\ud800.jpg'), 'no file name can have'),
-        (set_value(*FIRST_NAME, value='a/' + 'é' * 128), 'has 256 bytes: expected at most 255'),
-        (set_value('categories', 0, 'name', value='a\ud800'), 'UTF-8 can hold .*, found .a.ud800'),
-        (set_value(*FIRST_NAME, value=7), 'a file name must be a string'),
-        (set_value('annotations', 0, 'id', value=10**30), 'id must be an integer'),
-        (set_value('annotations', 0, 'id', value=math.nan), 'id must be an integer, found nan'),
-        (set_value('annotations', 0, 'video_id', value=[]), 'video_id must be an integer'),
-        (set_value('annotations', 0, 'category_id', value=[]), 'category_id must be an integer'),
-        (set_value('annotations', 0, 'iscrowd', value='no'), "iscrowd must be 0 or 1, found 'no'"),
-        (append_copy('annotations'), 'stands twice'),
-        (append_copy('videos'), 'stands twice'),
-        (append_copy('categories'), 'stands twice'),
-        (set_value(*FIRST_BOX, value=[1, 2, 3]), 'frame 0: bboxes must hold null or'),
-        (set_value(*FIRST_BOX, value=[1, 2, 3, math.inf]), 'bboxes must hold'),
-        (set_value(*FIRST_BOX, value=['1', 2, 3, 4]), 'bboxes must hold'),
-        (set_value(*FIRST_BOX, value=10**30), 'bboxes must hold'),
-        (set_value('annotations', 0, 'areas', 0, value='9'), 'areas must hold null or a number'),
-        (set_value(*FIRST_MASK, value={'size': [10**9] * 2, 'counts': '0'}), 'must be .height'),
-        (set_value(*FIRST_MASK, value={'size': [32, 48], 'counts': [9, 9]}), 'are damaged'),
-        (set_value(*FIRST_MASK, value={'size': [32, 48], 'counts': [10**30]}), 'are damaged'),
-    ],
-)
-def test_annotation_files_are_refused(folder, content, tmp_path, change, message):
-    content = copy.deepcopy(content)
-    change(content)
-    path = tmp_path / 'ann.json'
-    path.write_text(json.dumps(content))
-    with pytest.raises(UserError, match=message) as caught:
-        read_annotation_file(path)
-    assert str(path) in str(caught.value)
 
 
 @pytest.mark.parametrize('raw', RAW.values(), ids=['digits', 'list', 'object', 'exponent'])

@@ -1,6 +1,7 @@
 import json
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,12 +20,17 @@ def main():
     return runpy.run_path(str(TOOL))['main']
 
 
-@pytest.fixture
-def data(tmp_path):
-    """4 training and 3 validation videos of 3 frames, in which every category occurs."""
-    root = tmp_path / 'data'
+@pytest.fixture(scope='module')
+def made(tmp_path_factory):
+    root = tmp_path_factory.mktemp('check') / 'data'
     write_moving_shapes(root, train_videos=4, val_videos=3, frames=3, size=(96, 64), progress=False)
     return root
+
+
+@pytest.fixture
+def data(made, tmp_path):
+    """4 training and 3 validation videos of 3 frames, in which every category occurs."""
+    return shutil.copytree(made, tmp_path / 'data')
 
 
 @pytest.fixture
@@ -156,8 +162,8 @@ def test_a_result_file(check, data, tmp_path):
     status, findings, others, _ = check('--results', path, '--ann', ann)
     assert status == 1
     assert findings == [
-        f'{path}: entry 0, video {results[0]["video_id"]}: category_id 77 is not in the annotation '
-        'file',
+        f'{path}: entry 0, video {results[0]["video_id"]}: category_id 77 is not among the '
+        'categories of the annotation file',
         f"{path}: entry 1, video {results[1]['video_id']}: 'score' must be from 0 to 1, found nan",
     ]
 

@@ -23,12 +23,15 @@ def main(root):
 def write_source(path, held, names):
     path.parent.mkdir(parents=True, exist_ok=True)
     annotations = [
-        {'id': 100 * video + n, 'video_id': video, 'category_id': category, 'segmentations': []}
+        dict(id=100 * video + n, video_id=video, category_id=category, segmentations=[None])
         for video, categories in enumerate(held)
         for n, category in enumerate(categories)
     ]
     content = {
-        'videos': [{'id': video} for video in range(len(held))],
+        'videos': [
+            dict(id=video, width=8, height=6, file_names=[f'{video}.jpg'])
+            for video in range(len(held))
+        ],
         'categories': [{'id': n, 'name': name} for n, name in enumerate(names)],
         'annotations': annotations,
     }

@@ -12,14 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from mmcv.transforms import Compose
 from torch import Tensor
 
+from vispropnet.apis.array_pipeline import array_pipeline
 from vispropnet.apis.attention_places import checked_choice, chosen_cells, track_places
-from vispropnet.engine.quiet import quiet
 from vispropnet.errors import UserError
 from vispropnet.models.detectors import VISDetector
-from vispropnet.registry import TRANSFORMS
 from vispropnet.visualization.attention_maps import Box, Choice, draw_attention
 
 # Columns at a time: those of a large object at a fine level would be many.
@@ -189,14 +187,8 @@ def _pair(frames, current, reference, name):
 
 def _look(model: VISDetector, frame: np.ndarray) -> _Frame:
     """Features of a frame that came through the test pipeline."""
-    loader = model.cfg.get('test_dataloader') or model.cfg.get('val_dataloader')
-    if loader is None:
-        raise UserError('the config has no test_dataloader, whose pipeline prepares the frames.')
-    steps = [dict(step) for step in loader.dataset.pipeline if 'Load' not in step['type']]
     size = frame.shape[:2]
-    with quiet():
-        pipeline = Compose([TRANSFORMS.build(step) for step in steps])
-    packed = pipeline(dict(img=frame, img_shape=size, ori_shape=size))
+    packed = array_pipeline(model.cfg)(dict(img=frame, img_shape=size, ori_shape=size))
     batch = model.data_preprocessor(
         dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']]), False
     )

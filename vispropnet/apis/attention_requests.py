@@ -23,6 +23,7 @@ from vispropnet.apis.models import init_model
 from vispropnet.datasets.annotation_file import read_annotation_file
 from vispropnet.errors import UserError
 from vispropnet.models.detectors import VISDetector
+from vispropnet.text import first_of
 from vispropnet.visualization.frames import frame_path, read_frame
 
 JPEG_QUALITY = 90
@@ -139,7 +140,7 @@ def parse_request(text: str, content: Mapping[str, Any]) -> Request:
             visible = [frame for frame, mask in enumerate(truth['segmentations']) if mask]
             raise UserError(
                 f'{where}: object {object_id} is not visible in frame {current}; it is in frames '
-                f'{_listed(visible)}.'
+                f'{first_of(visible, SHOWN_IDS) or "none"}.'
             )
         return Request(text, video, current, reference, None, truth)
     position = int(x), int(y)
@@ -157,13 +158,8 @@ def _found(
     for entry in entries:
         if str(entry['id']) == number:
             return entry
-    known = _listed([entry['id'] for entry in entries])
+    known = first_of([entry['id'] for entry in entries], SHOWN_IDS) or 'none'
     raise UserError(f'{what} {number} is not in {where}, which has {known}.')
-
-
-def _listed(values: Sequence[Any]) -> str:
-    shown = ', '.join(map(str, values[:SHOWN_IDS])) or 'none'
-    return shown if len(values) <= SHOWN_IDS else f'{shown} … ({len(values)} in all)'
 
 
 def _at(

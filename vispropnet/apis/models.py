@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 
 from vispropnet.config import explain_config_errors, load_config
-from vispropnet.datasets.values import is_id
+from vispropnet.datasets.annotation_values import is_id
 from vispropnet.engine.acceleration import Acceleration, prepare_for_inference
 from vispropnet.engine.checkpoints.legacy import other_conventions
 from vispropnet.engine.checkpoints.reading import read_checkpoint, trained_classes

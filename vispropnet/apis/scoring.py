@@ -9,13 +9,13 @@ from typing import Any
 
 from vispropnet.errors import UserError
 from vispropnet.evaluation.average_precision import format_table
+from vispropnet.evaluation.ground_truth import read_ground_truth
 from vispropnet.evaluation.report import (
     PARTS,
     error_lines,
     full_report,
     metric_lines,
     part_lines,
-    read_ground_truth,
     score_file,
 )
 from vispropnet.evaluation.result_file import check_folder

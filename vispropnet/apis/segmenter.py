@@ -9,15 +9,13 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from mmcv.transforms import Compose
 from mmengine.structures import InstanceData
 
+from vispropnet.apis.array_pipeline import array_pipeline
 from vispropnet.engine.inference import VideoRun
-from vispropnet.engine.quiet import quiet
 from vispropnet.errors import UserError
 from vispropnet.models.detectors import VISDetector
 from vispropnet.models.frame_masks import FrameMasks
-from vispropnet.registry import TRANSFORMS
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class VideoSegmenter:
             raise UserError(f'score_threshold must be from 0 to 1, got {score_threshold}.')
         self.model = model
         self.score_threshold = score_threshold
-        self._pipeline = _pipeline(model.cfg, scale)
+        self._pipeline = array_pipeline(model.cfg, scale or model.cfg.get('video_scale'))
         self.device = next(model.parameters()).device
         self.reset()
 
@@ -193,19 +191,3 @@ def _bgr(frame: np.ndarray) -> np.ndarray:
     if len(shape) == 3 and shape[2] == 4:
         return np.ascontiguousarray(frame[..., :3])
     return cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)
-
-
-def _pipeline(cfg: Any, scale: tuple[int, int] | None) -> Compose:
-    """The config's test pipeline, for frames that are in memory already."""
-    loader = cfg.get('test_dataloader') or cfg.get('val_dataloader')
-    if loader is None:
-        raise UserError('the config has no test_dataloader, whose pipeline prepares the frames.')
-    steps = [dict(step) for step in loader.dataset.pipeline if 'Load' not in step['type']]
-    scale = scale or cfg.get('video_scale')
-    if scale is not None:
-        if len(scale) != 2 or min(scale) < 1:
-            raise UserError(f'scale must be a width and a height, got {tuple(scale)}.')
-        resize = dict(type='Resize', scale=tuple(scale), keep_ratio=True)
-        steps = [resize, *(step for step in steps if step['type'] != 'Resize')]
-    with quiet():
-        return Compose([TRANSFORMS.build(step) for step in steps])

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from vispropnet.datasets.values import is_number
+from vispropnet.datasets.annotation_values import is_number
 from vispropnet.errors import UserError
+from vispropnet.text import first_of
 
 ACTIONS = ('raise', 'skip')
 # Key of a training sample's meta information: what was left out on the way to it.
 METAINFO_KEY = 'bad_frames'
-_MOST_TOLD = 5
+_MOST_LISTED = 5
 
 
 class BadFrameError(UserError):
@@ -31,7 +32,7 @@ def frame_name(info: Mapping[str, Any]) -> str:
 
 
 def check_policy(on_bad_sample: Any, max_bad_fraction: Any, test_mode: bool) -> None:
-    """Checks what a data set is told to do with bad samples.
+    """Checks the options for bad samples of a data set.
 
     Args:
         on_bad_sample: One of ``ACTIONS``.
@@ -62,18 +63,18 @@ def too_many(file: str, frames: int, limit: int, messages: Sequence[str]) -> Use
         messages: What is wrong, one for each bad frame found.
 
     Returns:
-        The error; it tells the first few.
+        The error, with the first few messages.
     """
     return UserError(
         f'annotation file {file}: {len(messages)} of {frames} frames turned out bad so far; '
-        f'max_bad_fraction allows {limit}:\n{_first_of(messages)}'
+        f'max_bad_fraction allows {limit}:\n{_lines(messages)}'
         'Mend them (tools/check_data.py CONFIG --deep lists all), or allow more with '
         'train_dataloader.dataset.max_bad_fraction.'
     )
 
 
 def with_advice(error: BadFrameError, test_mode: bool) -> BadFrameError:
-    """Adds to an error what its owner can do.
+    """Adds advice to an error.
 
     Args:
         error: What is wrong with a frame.
@@ -91,8 +92,8 @@ def with_advice(error: BadFrameError, test_mode: bool) -> BadFrameError:
     return BadFrameError(f'{error}\n{advice}.')
 
 
-class BadFrames:
-    """The bad frames met on the way to one sample.
+class BadFrames(dict[int, str]):
+    """The bad frames met on the way to one sample: what is wrong with each, by its number.
 
     Args:
         file: The annotation file.
@@ -102,20 +103,9 @@ class BadFrames:
     """
 
     def __init__(self, file: str, frames: int, max_fraction: float, skip: bool) -> None:
-        self._file = file
-        self._frames = frames
-        self._skip = skip
+        super().__init__()
+        self._file, self._frames, self._skip = file, frames, skip
         self._limit = max(1, int(max_fraction * frames))
-        self._messages: dict[int, str] = {}
-
-    def __contains__(self, frame: int) -> bool:
-        return frame in self._messages
-
-    def __len__(self) -> int:
-        return len(self._messages)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._messages)
 
     def add(self, frame: int, error: BadFrameError) -> None:
         """Takes in a bad frame.
@@ -129,21 +119,21 @@ class BadFrames:
         """
         if not self._skip:
             raise with_advice(error, test_mode=False) from None
-        self._messages[frame] = str(error)
-        if len(self._messages) > self._limit:
-            messages = list(self._messages.values())
+        self[frame] = str(error)
+        if len(self) > self._limit:
+            messages = list(self.values())
             raise too_many(self._file, self._frames, self._limit, messages) from None
 
     def nothing_left(self) -> UserError:
         """Makes the error for a data set without a sample that can be used."""
         return UserError(
             f'annotation file {self._file}: none of its frames can be trained on:\n'
-            f'{_first_of(list(self._messages.values()))}'
+            f'{_lines(self.values())}'
             'Mend them (tools/check_data.py CONFIG --deep lists all).'
         )
 
     def note(self, sample: Any) -> None:
-        """Puts on a sample which frames were left out.
+        """Notes on a sample which frames were left out.
 
         The main process learns of them this way
         (:class:`~vispropnet.engine.bad_sample_hook.BadSampleHook`).
@@ -151,14 +141,10 @@ class BadFrames:
         Args:
             sample: The key frame's ``DetDataSample``.
         """
-        told = dict(file=self._file, frames=self._frames, limit=self._limit)
-        found = [
-            dict(told, frame=frame, message=message) for frame, message in self._messages.items()
-        ]
+        known = dict(file=self._file, frames=self._frames, limit=self._limit)
+        found = [dict(known, frame=frame, message=message) for frame, message in self.items()]
         sample.set_metainfo({METAINFO_KEY: found})
 
 
-def _first_of(messages: Sequence[str]) -> str:
-    lines = [f'  {message}\n' for message in messages[:_MOST_TOLD]]
-    more = len(messages) - _MOST_TOLD
-    return ''.join(lines) + (f'  and {more} more\n' if more > 0 else '')
+def _lines(messages: Iterable[str]) -> str:
+    return f'  {first_of(messages, _MOST_LISTED, chr(10) + "  ")}\n'

@@ -1,4 +1,4 @@
-"""What is wrong with the frames on disk: missing, unreadable, of another size than their video."""
+"""Frames on disk: missing, unreadable, of another size than their video."""
 
 from __future__ import annotations
 
@@ -8,19 +8,16 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import cv2
-import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from vispropnet.datasets.check_videos import Video
-from vispropnet.datasets.findings import Report
-from vispropnet.datasets.images import ImageError, header_size
+from vispropnet.datasets.annotation_values import name_fault
+from vispropnet.datasets.check_report import Report
+from vispropnet.datasets.file_entries import Video
+from vispropnet.datasets.images import ImageError, ImageSizeError, decode_image, upright_size
 from vispropnet.datasets.jpeg import JPEG_START
-from vispropnet.datasets.values import name_fault
 from vispropnet.errors import UserError
 
-_EXIF_ORIENTATION = 0x0112
 # Reading and decoding go on in parallel, without the interpreter's lock.
 _MAX_THREADS = 16
 _FRAMES_AHEAD = 256
@@ -49,7 +46,7 @@ def check_frames(
         report: Takes what is found.
         deep: Whether to decode every frame. Otherwise the header of each video's first frame is
             looked at.
-        hint: How to get the frames, for the message when the folder is missing.
+        hint: Advice on getting the frames, for the message when the folder is missing.
         progress: Whether to show progress bars (on a terminal).
 
     Raises:
@@ -73,15 +70,14 @@ def check_frames(
         )
         report.error('image folder', text)
     for frame in missing:
-        where = frame.video.frame_place(frame.number)
-        report.error('missing frame', f'there is no file {frame.path}', **where)
+        frame.video.error('missing frame', f'there is no file {frame.path}', frame.number)
     look = _look_deep if deep else _look
     bar = tqdm(total=len(to_open), desc=f'images in {folder}', disable=disable)
     with bar, ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
         for begin in range(0, len(to_open), _FRAMES_AHEAD):
             frames = to_open[begin : begin + _FRAMES_AHEAD]
             for frame, seen in zip(frames, pool.map(look, frames), strict=True):
-                _report_frame(frame, seen, report)
+                _report_frame(frame, seen)
                 bar.update()
     report.look_at(**{'frames': len(listed), 'images opened': len(to_open)})
 
@@ -110,18 +106,34 @@ def _files_in(folder: str) -> frozenset[str]:
 
 
 def _look(frame: _Frame) -> str | tuple[int, int]:
-    return read_header(frame.path)
+    """Reads width and height from the header; returns them, or what is wrong."""
+    try:
+        return upright_size(frame.path)
+    except ImageError as error:
+        return str(error)
 
 
 def _look_deep(frame: _Frame) -> str | tuple[int, int]:
+    """Decodes the image; returns its width and height, or what is wrong."""
     known = frame.video.known
-    return _decode(frame.path, (known.get('width'), known.get('height')))
+    try:
+        with open(frame.path, 'rb') as stream:
+            content = stream.read()
+        image = decode_image(content, known.get('width'), known.get('height'))
+    except ImageSizeError as error:
+        return error.width, error.height
+    except ImageError as error:
+        return str(error)
+    except OSError as error:
+        return f'cannot be read: {error.strerror}'
+    if not content.startswith(JPEG_START) and (damage := _damage(frame.path)):
+        return f'cannot be read as an image: {damage}'
+    return image.shape[1], image.shape[0]
 
 
-def _report_frame(frame: _Frame, seen: str | tuple[int, int], report: Report) -> None:
-    where = frame.video.frame_place(frame.number)
+def _report_frame(frame: _Frame, seen: str | tuple[int, int]) -> None:
     if isinstance(seen, str):
-        report.error('unreadable frame', f'{seen}: {frame.path}', **where)
+        frame.video.error('unreadable frame', f'{seen}: {frame.path}', frame.number)
         return
     known = frame.video.known
     wanted = (known.get('width', seen[0]), known.get('height', seen[1]))
@@ -130,60 +142,11 @@ def _report_frame(frame: _Frame, seen: str | tuple[int, int], report: Report) ->
             f'the image is {seen[0]}x{seen[1]} pixels (width x height), the annotation file says '
             f'{wanted[0]}x{wanted[1]}'
         )
-        report.error('frame of another size than its video', text, **where)
-
-
-def read_header(path: str) -> str | tuple[int, int]:
-    """Width and height as a decoded image would have them, or what is wrong."""
-    try:
-        if os.path.getsize(path) == 0:
-            return 'the file is empty'
-        if not cv2.haveImageReader(path):
-            return 'cannot be read as an image (damaged, or not one?)'
-        with Image.open(path) as image:
-            width, height = image.size
-            # OpenCV turns images upright; of other formats Pillow has to read all to know.
-            turned = image.format in ('JPEG', 'MPO') and image.getexif().get(_EXIF_ORIENTATION, 1)
-            return (height, width) if turned in (5, 6, 7, 8) else (width, height)
-    except PermissionError as error:
-        return f'cannot be read: {error.strerror}'
-    except Exception:  # decoders fail in ways of their own
-        return _decode(path)  # a format that only OpenCV knows?
-
-
-def _decode(
-    path: str, wanted: tuple[int | None, int | None] = (None, None)
-) -> str | tuple[int, int]:
-    """Width and height of the decoded image, or what is wrong.
-
-    Where the header tells other sides than those wanted, they are given, and nothing is decoded: a
-    small file may announce an image that does not fit into memory.
-    """
-    try:
-        with open(path, 'rb') as stream:
-            content = stream.read()
-    except OSError as error:
-        return f'cannot be read: {error.strerror}'
-    if not content:
-        return 'the file is empty'
-    try:
-        found = header_size(content)
-        if None not in (found, *wanted) and sorted(found) != sorted(wanted):
-            return found
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    except ImageError as error:
-        return str(error)
-    except cv2.error as error:
-        return f'cannot be read as an image: {error.err}'
-    if image is None:
-        return 'cannot be read as an image (damaged, or not one?)'
-    if not content.startswith(JPEG_START) and (damage := _damage(path)):
-        return f'cannot be read as an image: {damage}'
-    return image.shape[1], image.shape[0]
+        frame.video.error('frame of another size than its video', text, frame.number)
 
 
 def _damage(path: str) -> str | None:
-    """What Pillow has against an image that OpenCV decodes, perhaps only in part."""
+    """Damage that Pillow finds in an image that OpenCV decodes, perhaps only in part."""
     try:
         with Image.open(path) as image:
             image.load()

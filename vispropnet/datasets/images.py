@@ -1,8 +1,9 @@
-"""Decoding images whose size is known beforehand, from files that may hold anything."""
+"""Decoding images, from files that may hold anything; their size is often known beforehand."""
 
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable
 
 import cv2
@@ -10,7 +11,13 @@ import numpy as np
 from PIL import Image
 
 from vispropnet.datasets.jpeg import look_at_jpeg
-from vispropnet.datasets.png import PNG_START, is_cut_png
+
+_PNG_START = b'\x89PNG\r\n\x1a\n'
+# Length, kind and checksum stand around the content of a part of a PNG.
+_AROUND = 12
+_EXIF_ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)
+_EMPTY = 'cannot be read as an image: the file is empty'
+_NO_IMAGE = 'cannot be read as an image (damaged, or not one?)'
 
 
 class ImageError(Exception):
@@ -33,19 +40,19 @@ class ImageSizeError(ImageError):
 
 def decode_image(
     content: bytes,
-    width: int,
-    height: int,
+    width: int | None = None,
+    height: int | None = None,
     decode: Callable[[bytes], np.ndarray | None] | None = None,
 ) -> np.ndarray:
-    """Decodes an image of a known size.
+    """Decodes an image, upright.
 
-    The size in the file's header is held against it before, so that a small file that announces a
-    huge image costs no memory.
+    The size in the file's header is compared before, so that a small file that announces a huge
+    image costs no memory.
 
     Args:
-        content: Of the file.
-        width: Expected, in pixels, of the image turned upright.
-        height: Expected, in pixels.
+        content: Content of the file.
+        width: Expected, in pixels, of the image turned upright; None for any.
+        height: Expected, in pixels; None for any.
         decode: Makes (H, W, 3) uint8, BGR, of the content; OpenCV does by default.
 
     Returns:
@@ -56,18 +63,21 @@ def decode_image(
         ImageError: if it is no image, damaged, or cut short.
     """
     if not content:
-        raise ImageError('cannot be read as an image: the file is empty')
+        raise ImageError(_EMPTY)
     found = header_size(content)
     # Images may be coded lying on their side.
-    if found is not None and sorted(found) != sorted((width, height)):
+    if None not in (found, width, height) and sorted(found) != sorted((width, height)):
         raise ImageSizeError(*found)
     try:
         image = (decode or _decode)(content)
     except Exception as error:  # decoders fail in ways of their own
-        raise ImageError(f'cannot be read as an image: {error}') from None
+        reason = getattr(error, 'err', None) or error
+        raise ImageError(f'cannot be read as an image: {reason}') from None
     if image is None:
-        raise ImageError('cannot be read as an image (damaged, or not one?)')
-    if image.shape[:2] != (height, width):
+        raise ImageError(_NO_IMAGE)
+    if any(
+        side not in (None, now) for side, now in zip((height, width), image.shape[:2], strict=True)
+    ):
         raise ImageSizeError(image.shape[1], image.shape[0])
     return image
 
@@ -76,10 +86,10 @@ def header_size(content: bytes) -> tuple[int, int] | None:
     """Reads the size of an image without decoding it.
 
     Args:
-        content: Of the file.
+        content: Content of the file.
 
     Returns:
-        Width and height as coded, in pixels; None if they cannot be told.
+        Width and height as coded, in pixels; None if the header does not say them.
 
     Raises:
         ImageError: if it is a JPEG or PNG that is cut short, or of more pixels than Pillow takes.
@@ -89,8 +99,8 @@ def header_size(content: bytes) -> tuple[int, int] | None:
         if look.is_cut:
             raise ImageError('cannot be read as an image: the JPEG is cut short')
         return look.size
-    if content.startswith(PNG_START):
-        if is_cut_png(content):
+    if content.startswith(_PNG_START):
+        if _is_cut_png(content):
             raise ImageError('cannot be read as an image: the PNG is cut short')
         return int.from_bytes(content[16:20], 'big'), int.from_bytes(content[20:24], 'big')
     try:
@@ -98,9 +108,56 @@ def header_size(content: bytes) -> tuple[int, int] | None:
             return image.size
     except Image.DecompressionBombError as error:
         raise ImageError(f'cannot be read as an image: {error}') from None
-    except Exception:  # a format that only OpenCV knows, or no image: the decoder will tell
+    except Exception:  # a format that only OpenCV knows, or no image: the decoder will say so
         return None
+
+
+def upright_size(path: str | os.PathLike) -> tuple[int, int]:
+    """Reads the size of an image, from its header where that says it.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Width and height of the decoded image, in pixels.
+
+    Raises:
+        ImageError: if the file cannot be read, or is no image.
+    """
+    try:
+        if os.path.getsize(path) == 0:
+            raise ImageError(_EMPTY)
+        if not cv2.haveImageReader(os.fspath(path)):
+            raise ImageError(_NO_IMAGE)
+        try:
+            with Image.open(path) as image:
+                width, height = image.size
+                # OpenCV turns images upright; of other formats Pillow has to read all to know.
+                turns = image.format in ('JPEG', 'MPO')
+                is_lying = turns and image.getexif().get(_EXIF_ORIENTATION, 1) in _LYING
+                return (height, width) if is_lying else (width, height)
+        except PermissionError:
+            raise
+        except Exception:  # decoders fail in ways of their own: a format that only OpenCV knows?
+            with open(path, 'rb') as stream:
+                return decode_image(stream.read()).shape[1::-1]
+    except OSError as error:
+        raise ImageError(f'cannot be read: {error.strerror}') from None
 
 
 def _decode(content: bytes) -> np.ndarray | None:
     return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+
+
+def _is_cut_png(content: bytes) -> bool:
+    """Finds a PNG whose parts do not lead to its end mark.
+
+    OpenCV takes as much memory as a part claims to be long, before it looks for it in the file.
+    """
+    position = len(_PNG_START)
+    while position + _AROUND <= len(content):
+        is_last = content.startswith(b'IEND', position + 4)
+        position += _AROUND + int.from_bytes(content[position : position + 4], 'big')
+        if is_last:
+            return position > len(content)
+    return True

@@ -1,4 +1,4 @@
-"""What the bytes of a JPEG say before it is decoded: its size, and whether it was cut short."""
+"""Size of a JPEG and a missing end, found without decoding it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SIDES = struct.Struct('>HH')
 
 
 class JpegLook(NamedTuple):
-    """What was seen of a JPEG.
+    """Size and completeness of a JPEG.
 
     Attributes:
         size: Width and height as coded, in pixels, before a turn that its EXIF part may ask for;
@@ -35,10 +35,10 @@ def look_at_jpeg(content: bytes) -> JpegLook | None:
     with grey and say nothing.
 
     Args:
-        content: Of the file.
+        content: Content of the file.
 
     Returns:
-        What was seen; None for what is no JPEG.
+        Its size, and whether it has no end; None for what is no JPEG.
     """
     if not content.startswith(JPEG_START):
         return None
@@ -66,16 +66,3 @@ def look_at_jpeg(content: bytes) -> JpegLook | None:
     # From the end, where it stands in all sound files.
     is_cut = content.rfind(_JPEG_END, max(position, len(content) // 2)) < 0
     return JpegLook(size, is_cut)
-
-
-def is_cut_jpeg(content: bytes) -> bool:
-    """Says whether a file is a JPEG without an end.
-
-    Args:
-        content: Of the file.
-
-    Returns:
-        False for what is no JPEG, too.
-    """
-    look = look_at_jpeg(content)
-    return look is not None and look.is_cut

@@ -1,4 +1,4 @@
-"""Run-length encoded masks: whether they are sound, and into compressed form."""
+"""Run-length encoded masks: checked, and brought into compressed form."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_utils
 
+from vispropnet.datasets.annotation_values import is_no_mask
 from vispropnet.datasets.run_lengths import decode_counts, measure_counts
 from vispropnet.errors import UserError
 
@@ -28,7 +29,7 @@ def checked_rles(
         masks: One RLE, compressed or uncompressed, or None per frame.
         video: Entry of the annotation file. ``length``, ``height`` and ``width`` are checked where
             they are present.
-        where: How messages call the track.
+        where: Name of the track in messages.
 
     Returns:
         The masks as compressed RLEs, None where there is none. The given ones are not changed.
@@ -39,7 +40,7 @@ def checked_rles(
     fault = length_fault(masks, video)
     if fault:
         raise UserError(f'{where}: {fault}')
-    frames = [frame for frame, mask in enumerate(masks) if mask]
+    frames = [frame for frame, mask in enumerate(masks) if not is_no_mask(mask)]
     rles, _, faults = examine_rles([masks[frame] for frame in frames], [video] * len(frames))
     for index, fault in faults.items():
         raise UserError(f'{where}, frame {frames[index]}: {fault}')
@@ -50,7 +51,7 @@ def checked_rles(
 
 
 def length_fault(masks: Any, video: Mapping[str, Any]) -> str | None:
-    """Says what is wrong with the number of entries in a track's ``segmentations``.
+    """Finds what is wrong with the number of entries in a track's ``segmentations``.
 
     Args:
         masks: The entries.
@@ -109,7 +110,7 @@ def examine_rles(
 
 
 def _all_plain(masks: Sequence[Any], videos: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether all are compressed RLEs of their videos' sizes: then none needs a look by itself."""
+    """Says if all are compressed RLEs of their videos' sizes, so that none needs a look."""
     if not masks or set(map(type, masks)) != {dict}:
         return False
     try:
@@ -128,7 +129,7 @@ def _all_plain(masks: Sequence[Any], videos: Sequence[Mapping[str, Any]]) -> boo
 
 
 def _form_fault(mask: Any, video: Mapping[str, Any]) -> str | None:
-    """What is wrong with an RLE's form or size, its counts left aside."""
+    """Finds what is wrong with an RLE's form or size, its counts left aside."""
     if not isinstance(mask, dict) or not isinstance(mask.get('counts'), (str, list, bytes)):
         return "a mask must be null or an RLE with 'size' and 'counts'."
     size = mask.get('size')
@@ -145,7 +146,7 @@ def _form_fault(mask: Any, video: Mapping[str, Any]) -> str | None:
 
 
 def _is_size(size: Sequence[Any]) -> bool:
-    """Whether two values are the sides of a mask that runs of 31 bits can cover."""
+    """Says if two values are the sides of a mask that runs of 31 bits can cover."""
     height, width = size
     return type(height) is type(width) is int and 0 < height * width < 1 << 31 and height > 0
 

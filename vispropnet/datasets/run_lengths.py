@@ -18,7 +18,7 @@ _LONGER = np.iinfo(np.int16).min
 
 
 class Measures(NamedTuple):
-    """What :func:`measure_counts` tells of M masks.
+    """Measures of M masks, from :func:`measure_counts`.
 
     Attributes:
         areas: (M,) int64, pixels of the object.

@@ -7,10 +7,12 @@ come out of the training set. A file and a seed give the same bytes on every mac
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from vispropnet.datasets.annotation_rules import AnnotationFile
+from vispropnet.datasets.annotation_values import read_crowd
+from vispropnet.datasets.check_report import StrictReport
 from vispropnet.datasets.stratification import TRAIN, VALID, stratify
 from vispropnet.errors import UserError
 from vispropnet.fileio import atomic_path, read_json, write_json
@@ -39,8 +41,8 @@ def split_file(
         Contents of the two files.
 
     Raises:
-        UserError: for bad numbers, outputs that exist or cannot be written, and input that cannot
-            be read or split.
+        UserError: for options out of range, outputs that exist or cannot be written, and input that
+            cannot be read or split.
     """
     _check_options(fraction, seed)
     targets = [Path(out_dir) / name for name in FILE_NAMES]
@@ -65,48 +67,27 @@ def split_file(
 
 
 def read_divisible(path: str | os.PathLike) -> dict[str, Any]:
-    """Reads an annotation file, and checks as much of it as dividing it takes.
-
-    Masks stay as they are, unchecked: the readers of the parts check them.
+    """Reads an annotation file that has annotations and keeps the rules.
 
     Args:
         path: The annotation file.
 
     Returns:
-        Its content.
+        Its content, as it stands in the file.
 
     Raises:
-        UserError: naming the file, the entry and the key.
+        UserError: naming the file, the entry, what was found and what was expected.
     """
     content = read_json(path, 'annotation file')
     where = f'annotation file {path}'
-    if not isinstance(content, dict):
-        raise UserError(
-            f'{where}: expected an object with videos, categories and annotations, found a '
-            f'{type(content).__name__}.'
-        )
-    if content.get('annotations') is None:
+    if isinstance(content, dict) and content.get('annotations') is None:
         raise UserError(
             f'{where} has no annotations (official validation and test files have none): split the '
             'training file.'
         )
-    for key in ('videos', 'categories', 'annotations'):
-        if not isinstance(content.get(key), list):
-            found = 'is missing' if key not in content else 'is not a list'
-            raise UserError(f'{where}: key {key!r} {found}.')
-    videos = _ids(content['videos'], ('id',), f'{where}: videos')
-    categories = _ids(content['categories'], ('id', 'name'), f'{where}: categories')
-    _ids(content['annotations'], ('id', 'video_id', 'category_id'), f'{where}: annotations')
-    for annotation in content['annotations']:
-        for key, known, what in (
-            ('video_id', videos, 'videos'),
-            ('category_id', categories, 'categories'),
-        ):
-            if annotation[key] not in known:
-                raise UserError(
-                    f'{where}: annotation {annotation["id"]}: {key} {annotation[key]} is not among '
-                    f'the {what}.'
-                )
+    file = AnnotationFile(content, StrictReport(where))
+    for _ in file.checked_tracks(file.annotations):
+        pass
     return content
 
 
@@ -132,7 +113,7 @@ def split_annotations(
         in their order, and all else the same in both. Entries are shared with ``content``.
 
     Raises:
-        UserError: for bad numbers, fewer than two videos, or fewer than two with objects.
+        UserError: for options out of range, fewer than two videos, or fewer than two with objects.
     """
     _check_options(fraction, seed)
     videos = content['videos']
@@ -178,7 +159,7 @@ def count_by_category(content: dict[str, Any]) -> list[tuple[int, int]]:
         for index in categories:
             videos[index] += 1
     for annotation in content['annotations']:
-        objects[number[annotation['category_id']]] += not annotation.get('iscrowd')
+        objects[number[annotation['category_id']]] += not read_crowd(annotation)
     return list(zip(videos, objects, strict=True))
 
 
@@ -187,7 +168,7 @@ def _categories_held(content: dict[str, Any]) -> list[list[int]]:
     number = {category['id']: index for index, category in enumerate(content['categories'])}
     held: dict[Any, set[int]] = {video['id']: set() for video in content['videos']}
     for annotation in content['annotations']:
-        if not annotation.get('iscrowd'):
+        if not read_crowd(annotation):
             held[annotation['video_id']].add(number[annotation['category_id']])
     return [sorted(held[video['id']]) for video in content['videos']]
 
@@ -199,25 +180,3 @@ def _check_options(fraction: float, seed: int) -> None:
         )
     if seed < 0:
         raise UserError(f'the seed must be at least 0, got {seed}.')
-
-
-def _ids(entries: Sequence[Any], keys: Iterable[str], where: str) -> set:
-    """The ids of a list's entries, which must be told apart by them."""
-    ids = set()
-    for number, entry in enumerate(entries):
-        if not isinstance(entry, dict):
-            raise UserError(
-                f'{where}[{number}]: expected an object, found a {type(entry).__name__}.'
-            )
-        for key in keys:
-            if key not in entry:
-                raise UserError(f'{where}[{number}]: key {key!r} is missing.')
-            if key.endswith('id') and not isinstance(entry[key], (int, str)):
-                raise UserError(
-                    f'{where}[{number}]: {key} must be an integer or a string, found '
-                    f'{entry[key]!r}.'
-                )
-        if entry['id'] in ids:
-            raise UserError(f'{where}[{number}]: id {entry["id"]} stands twice.')
-        ids.add(entry['id'])
-    return ids

@@ -43,15 +43,15 @@ class YouTubeVIS(BaseDataset):
             :class:`~vispropnet.datasets.reference.ReferenceSampler`.
         num_refs: Reference frames of a clip.
         max_distance: Frames from the key frame to a reference at most, for ``'window'``.
-        on_bad_sample: What to do about a frame that cannot be read or decoded, or whose masks are
+        on_bad_sample: Reaction to a frame that cannot be read or decoded, or whose masks are
             damaged. ``'raise'`` stops with an error that names it. ``'skip'``, in training only,
             takes other reference frames or another sample in its place, drawn from (seed, epoch,
             sample) as everything else, and notes it on the sample for
             :class:`~vispropnet.engine.bad_sample_hook.BadSampleHook`, which logs and counts. In
             test mode a bad frame is always an error: tracks have an entry for each frame.
-        max_bad_fraction: What part of the frames may be skipped before it is an error after all;
+        max_bad_fraction: Part of the frames that may be skipped before it is an error after all;
             one always may.
-        hint: How to get this data; told to a user who does not have it.
+        hint: Advice on getting this data, for the messages when it is missing.
         metainfo: As in ``BaseDataset``; ``classes`` and ``category_ids`` are taken from the file.
 
     Raises:
@@ -152,7 +152,7 @@ class YouTubeVIS(BaseDataset):
                         bbox=[left, top, left + width, top + height],
                         bbox_label=labels[annotation['category_id']],
                         mask=mask,
-                        ignore_flag=int(bool(annotation.get('iscrowd', 0))),
+                        ignore_flag=annotation['iscrowd'],
                         instance_id=annotation['id'],
                     )
                 )

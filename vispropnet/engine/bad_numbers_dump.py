@@ -15,8 +15,7 @@ from mmengine.dist import get_rank, get_world_size
 from torch import Tensor, nn
 
 from vispropnet.config import explain_config_errors, load_config
-from vispropnet.datasets.findings import shown
-from vispropnet.datasets.values import is_id
+from vispropnet.datasets.annotation_values import is_id
 from vispropnet.engine.acceleration import layers_in_bfloat16
 from vispropnet.engine.checkpoints.reading import read_checkpoint
 from vispropnet.engine.hooks import iteration_seed
@@ -25,6 +24,7 @@ from vispropnet.engine.quiet import quiet
 from vispropnet.errors import UserError
 from vispropnet.fileio import atomic_path
 from vispropnet.registry import MODELS
+from vispropnet.text import shown
 
 PRECISIONS = ('float32', 'bf16', 'fp16')
 

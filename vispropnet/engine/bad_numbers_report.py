@@ -8,6 +8,7 @@ from typing import Any
 
 from vispropnet.engine.bad_numbers_dump import Pass
 from vispropnet.models.data_preprocessor import holds_clips
+from vispropnet.text import first_of
 
 MOST_NAMES, MOST_SAMPLES = 5, 8
 
@@ -44,15 +45,15 @@ def describe(
         value = float(value)
         lines.append(f'  {name} = {value:.6g}{"" if math.isfinite(value) else "  <- not finite"}')
     if gradients:
-        lines.append(f'  gradients that are not finite: {_some(gradients, ", ", MOST_NAMES)}')
+        lines.append(f'  gradients that are not finite: {first_of(gradients, MOST_NAMES)}')
     elif kind == 'gradient':
         lines.append('  each gradient is finite, but their norm is too large for a float32')
     if spoilt:
-        names = _some(spoilt, ', ', MOST_NAMES)
+        names = first_of(spoilt, MOST_NAMES)
         lines.append(f'  weights that were not finite before this step: {names}')
     samples = [line for one in passes for line in _sample_lines(one.batch)]
     if samples:
-        lines += ['  samples:', f'    {_some(samples, chr(10) + 4 * " ", MOST_SAMPLES)}']
+        lines += ['  samples:', f'    {first_of(samples, MOST_SAMPLES, chr(10) + 4 * " ")}']
     return '\n'.join([*lines, f'  {dump}'])
 
 
@@ -98,8 +99,3 @@ def _frame(sample: Any) -> str:
     found = sample.metainfo
     place = f'frame {found.get("frame_id", "?")} of video {found.get("video_id", "?")}'
     return f'{place} ({found["img_path"]})' if found.get('img_path') else place
-
-
-def _some(texts: Sequence[str], separator: str, most: int) -> str:
-    more = [f'... and {len(texts) - most} more'] if len(texts) > most else []
-    return separator.join([*texts[:most], *more])

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vispropnet.evaluation.ground_truth import ground_truth, read_annotations
+from vispropnet.evaluation.ground_truth import GroundTruth, ground_truth, read_ground_truth
 from vispropnet.evaluation.matching import TRACK_LIMIT, Matches, area_bins, match_tracks
 from vispropnet.evaluation.overlaps import IOU_THRESHOLDS, measure_tracks
 from vispropnet.evaluation.precision import average_precisions, recalls
@@ -22,7 +22,8 @@ ALL_METRICS = (
 
 
 def evaluate_tracks(
-    annotations: str | os.PathLike | dict[str, Any], results: Iterable[Mapping[str, Any]]
+    annotations: str | os.PathLike | dict[str, Any] | GroundTruth,
+    results: Iterable[Mapping[str, Any]],
 ) -> dict[str, float]:
     """Scores tracks against the ground truth.
 
@@ -35,7 +36,8 @@ def evaluate_tracks(
     pixels. Source: the reference evaluator of YouTube-VIS (youtubevos/cocoapi).
 
     Args:
-        annotations: Annotation file in YouTube-VIS form, or its content. Not changed.
+        annotations: Annotation file in YouTube-VIS form, its content, or what was made of it. Not
+            changed.
         results: Tracks ``{video_id, category_id, score, segmentations}`` with one RLE or None per
             frame, at the size of the video. Not changed. May be empty, and videos may be missing.
 
@@ -46,9 +48,11 @@ def evaluate_tracks(
     Raises:
         UserError: if there is nothing to score against, or a track does not fit its video.
     """
-    if not isinstance(annotations, dict):
-        annotations = read_annotations(annotations)
-    tracks = measure_tracks(ground_truth(annotations), results)
+    if isinstance(annotations, dict):
+        annotations = ground_truth(annotations)
+    elif not isinstance(annotations, GroundTruth):
+        annotations = read_ground_truth(annotations)
+    tracks = measure_tracks(annotations, results)
     metrics = plain_metrics(match_tracks(tracks, area_bins(tracks)))
     return {'mAP': metrics['AP'], **metrics}
 

@@ -10,18 +10,20 @@ from typing import Any
 
 from tqdm import tqdm
 
-from vispropnet.datasets.check_masks import LookedAt, Track, look_at_masks
-from vispropnet.datasets.check_videos import Contents, check_length, sound_integer
-from vispropnet.datasets.findings import Report, shown
+from vispropnet.datasets.annotation_rules import AnnotationFile
+from vispropnet.datasets.check_report import Report
+from vispropnet.datasets.file_entries import NO_VIDEO, Entry, Track, take_track
+from vispropnet.datasets.track_masks import CheckedTrack, check_masks
 from vispropnet.evaluation.result_file import RESULT_KEYS, iter_results
 from vispropnet.fileio import NotAListError
+from vispropnet.text import shown
 
 # How many tracks of a video and category are scored: the best.
 _MAX_TRACKS = 100
 
 
 def check_results(
-    path: str | os.PathLike, contents: Contents, report: Report, progress: bool = True
+    path: str | os.PathLike, file: AnnotationFile, report: Report, progress: bool = True
 ) -> None:
     """Checks a result file against the annotation file it is for.
 
@@ -29,7 +31,7 @@ def check_results(
 
     Args:
         path: The result file.
-        contents: What the annotation file says.
+        file: The annotation file.
         report: Takes what is found.
         progress: Whether to show a progress bar (on a terminal).
 
@@ -38,13 +40,13 @@ def check_results(
     """
     counts: Counter[tuple[int, int]] = Counter()
     digests: dict[bytes, int] = {}
-    report.look_at(videos=len(contents.videos), tracks=0, frames=0, masks=0)
+    report.look_at(videos=len(file.videos), tracks=0, frames=0, masks=0)
     bar = tqdm(iter_results(path), f'tracks of {path}', disable=None if progress else True)
     try:
-        for seen in look_at_masks(_tracks(bar, contents, counts, report), report):
-            _check_counts(seen, report)
-            _check_presence(seen, report)
-            _check_repetition(seen, digests, report)
+        for checked in check_masks(_tracks(bar, file, counts, report), report):
+            _check_counts(checked)
+            _check_presence(checked)
+            _check_repetition(checked, digests)
     except NotAListError as error:
         report.error('structure', str(error))
         return
@@ -54,82 +56,66 @@ def check_results(
             where = {'video_id': video_id, 'category_id': category_id}
             report.warn('more tracks than count', text, **where)
     with_tracks = {video for video, _ in counts}
-    for identity in contents.by_id:
+    for identity in file.by_id:
         if identity not in with_tracks:
             report.warn('video without tracks', 'it has no track', video_id=identity)
 
 
 def _tracks(
-    entries: Iterator[Any], contents: Contents, counts: Counter, report: Report
+    entries: Iterator[Any], file: AnnotationFile, counts: Counter, report: Report
 ) -> Iterator[Track]:
     """Checks the entries but for their masks, and gives those that have a list of masks."""
-    for number, entry in enumerate(entries):
-        place: dict[str, Any] = {'entry': number}
+    for number, value in enumerate(entries):
+        entry = Entry(value, report, {'entry': number})
         report.look_at(tracks=1)
-        if not isinstance(entry, dict):
-            report.error('structure', f'must be an object, found {shown(entry)}', **place)
+        if not entry.is_object():
             continue
-        video_id = sound_integer(entry, 'video_id', place, report)
-        video = contents.by_id.get(video_id)
-        if video_id is not None:
-            place['video_id'] = video_id
-            if video is None:
-                text = f'video_id {video_id} is not in the annotation file'
-                report.error('unknown video', text, **place)
-        category_id = sound_integer(entry, 'category_id', place, report)
-        if category_id is not None and category_id not in contents.categories:
-            text = f'category_id {category_id} is not in the annotation file'
-            report.error('unknown category', text, **place)
+        video_id = entry.take_reference('video', file.by_id)
+        category_id = entry.take_reference('category', file.categories)
         if None not in (video_id, category_id):
             counts[video_id, category_id] += 1
-        _check_score(entry, place, report)
-        masks = entry.get('segmentations')
-        names = None if video is None else video.names
-        if 'segmentations' not in entry:
-            text = "key 'segmentations' is missing, expected a list with one RLE or null per frame"
-            report.error('structure', text, **place)
-            continue
-        check_length(masks, 'segmentations', None if names is None else len(names), place, report)
-        if isinstance(masks, list):
-            report.look_at(frames=len(masks))
-            yield Track(entry, {} if video is None else video.known, names, place)
+        _check_score(entry)
+        track = take_track(entry, file.by_id.get(video_id, NO_VIDEO))
+        if track is not None:
+            report.look_at(frames=len(track.masks))
+            yield track
 
 
-def _check_score(entry: dict[str, Any], place: dict[str, Any], report: Report) -> None:
-    score = entry.get('score')
-    if 'score' not in entry:
-        report.error('structure', "key 'score' is missing, expected a number", **place)
+def _check_score(entry: Entry) -> None:
+    score = entry.value.get('score')
+    if 'score' not in entry.value:
+        entry.error('structure', "key 'score' is missing, expected a number")
     elif type(score) not in (int, float):
-        report.error('structure', f"'score' must be a number, found {shown(score)}", **place)
+        entry.error('structure', f"'score' must be a number, found {shown(score)}")
     elif not 0 <= score <= 1:  # true of what is not a number, too
-        report.error('score', f"'score' must be from 0 to 1, found {shown(score)}", **place)
+        entry.error('score', f"'score' must be from 0 to 1, found {shown(score)}")
 
 
-def _check_counts(seen: LookedAt, report: Report) -> None:
-    for frame in seen.frames:
-        mask = seen.track.entry['segmentations'][frame]
+def _check_counts(checked: CheckedTrack) -> None:
+    for frame in checked.frames:
+        mask = checked.track.masks[frame]
         if isinstance(mask, dict) and isinstance(mask.get('counts'), list):
             text = "'counts' is a list: expected a string, the compressed form"
-            report.error('uncompressed mask', text, **seen.track.frame_place(frame))
+            checked.track.error('uncompressed mask', text, frame)
 
 
-def _check_presence(seen: LookedAt, report: Report) -> None:
-    if not seen.areas.any() and not seen.faulty:
-        report.warn('track without masks', 'no frame has a mask with pixels', **seen.track.place)
+def _check_presence(checked: CheckedTrack) -> None:
+    if not checked.areas.any() and not checked.faulty:
+        checked.track.warn('track without masks', 'no frame has a mask with pixels')
 
 
-def _check_repetition(seen: LookedAt, digests: dict[bytes, int], report: Report) -> None:
-    entry = seen.track.entry
+def _check_repetition(checked: CheckedTrack, digests: dict[bytes, int]) -> None:
+    entry = checked.track.value
     parts = [repr(entry.get(key)) for key in RESULT_KEYS if key != 'segmentations']
-    rles = dict(zip(seen.frames, seen.rles, strict=True))
+    rles = dict(zip(checked.frames, checked.rles, strict=True))
     for frame, mask in enumerate(entry['segmentations']):
         # A damaged mask stands for itself.
         rle = rles.get(frame)
         parts.append(rle['counts'] if rle else '' if mask is None else repr(mask))
     text = '\n'.join(parts).encode('utf-8', 'surrogatepass')
     digest = hashlib.blake2b(text, digest_size=16).digest()
-    number = seen.track.place['entry']
+    number = checked.track.place['entry']
     first = digests.setdefault(digest, number)
     if first != number:
         text = f'video, category, score and masks are those of entry {first}'
-        report.warn('repeated track', text, **seen.track.place)
+        checked.track.warn('repeated track', text)

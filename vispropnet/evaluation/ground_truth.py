@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import os
-import reprlib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,8 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from vispropnet.datasets.rle import RLE, examine_rles, length_fault
-from vispropnet.errors import UserError
+from vispropnet.datasets.annotation_rules import AnnotationFile
+from vispropnet.datasets.annotation_values import read_crowd
+from vispropnet.datasets.check_report import StrictReport
+from vispropnet.datasets.file_entries import NO_VIDEO, Video
+from vispropnet.datasets.rle import RLE, examine_rles
+from vispropnet.datasets.track_masks import OTHER_SIZE, CheckedTrack
 from vispropnet.fileio import read_json
 
 
@@ -67,111 +69,69 @@ class GroundTruth:
     left_out: int = 0
 
 
-def read_annotations(path: str | os.PathLike) -> dict[str, Any]:
-    """Reads an annotation file to score against.
+def read_ground_truth(path: str | os.PathLike) -> GroundTruth:
+    """Reads the objects to score against; see :func:`ground_truth`.
 
     Args:
-        path: The file, in YouTube-VIS form.
+        path: Annotation file.
 
     Returns:
-        Its content.
+        The objects.
 
     Raises:
-        UserError: if it cannot be read, or has nothing to score against (see
-            :func:`check_annotations`).
+        UserError: as :func:`ground_truth`, naming the file.
     """
-    annotations = read_json(path, 'annotation file')
-    check_annotations(annotations, f'annotation file {path}')
-    return annotations
+    return ground_truth(read_json(path, 'annotation file'), f'annotation file {path}')
 
 
-def check_annotations(annotations: Any, where: str = 'the annotations') -> None:
-    """Checks that there is ground truth to score against.
-
-    Args:
-        annotations: Content of an annotation file.
-        where: How messages call it.
-
-    Raises:
-        UserError: if a part of the file is missing, it has no ``annotations``, or no annotated
-            object that counts: one that is no crowd and of a listed video and category.
-    """
-    if not isinstance(annotations, dict):
-        hint = ', not a list, which is what a result file holds' * isinstance(annotations, list)
-        raise UserError(
-            f'{where}: must be an object with videos, categories and annotations{hint}.'
-        )
-    for key in ('videos', 'categories'):
-        if not isinstance(annotations.get(key), list):
-            raise UserError(
-                f"{where}: '{key}' must be a list, got {reprlib.repr(annotations.get(key))}."
-            )
-    if annotations.get('annotations') is None:
-        raise UserError(
-            f"{where}: no key 'annotations', so there is nothing to score against (the ground "
-            f'truth of the official validation and test sets is hidden). {_SPLIT_HINT}'
-        )
-    videos = _by_id(annotations, 'videos', where)
-    categories = _by_id(annotations, 'categories', where)
-    if not isinstance(annotations['annotations'], list):
-        raise UserError(f"{where}: 'annotations' must be a list.")
-    for index, truth in enumerate(annotations['annotations']):
-        if not isinstance(truth, dict):
-            raise UserError(
-                f'{where}: annotations[{index}] must be an object, got {reprlib.repr(truth)}.'
-            )
-        for key in ('video_id', 'category_id'):
-            if isinstance(truth.get(key), (list, dict)):
-                raise UserError(
-                    f'{where}: annotations[{index}] (id {truth.get("id")}): {key!r} must be an '
-                    f'integer, got {reprlib.repr(truth[key])}.'
-                )
-    if not any(
-        _listed(truth, videos, categories) and not truth.get('iscrowd', 0)
-        for truth in annotations['annotations']
-    ):
-        raise UserError(
-            f'{where}: no annotated objects (of its videos and categories, crowds left out), so '
-            f'there is nothing to score against. {_SPLIT_HINT}'
-        )
-
-
-def ground_truth(annotations: dict[str, Any]) -> GroundTruth:
+def ground_truth(annotations: Any, where: str = '') -> GroundTruth:
     """Prepares the objects of the listed videos and categories.
+
+    Sizes and file names of videos, names of categories and ids of annotations may be missing. All
+    else is as the rules have it (:mod:`vispropnet.datasets.annotation_rules`), but annotations of
+    no listed video or category play no part.
 
     Args:
         annotations: Content of an annotation file, not changed.
+        where: Name of the file in messages.
 
     Returns:
         The objects. Their ids play no part: in the reference evaluator an object with id 0 cannot
         be found.
 
     Raises:
-        UserError: if there is nothing to score against, or an object does not fit its video.
+        UserError: for the first error, also if there is nothing to score against.
     """
-    check_annotations(annotations)
-    entries = _by_id(annotations, 'videos')
-    categories = _by_id(annotations, 'categories')
-    by_video = defaultdict(list)
-    for index, truth in enumerate(annotations['annotations']):
-        if _listed(truth, entries, categories):
-            by_video[truth['video_id']].append((f'annotations[{index}]', truth))
-    video_ids, category_ids = sorted(entries), sorted(categories)
+    file = _checked_file(annotations, where)
+    by_video: dict[int, list[CheckedTrack]] = defaultdict(list)
+    for checked in file.checked_tracks(file.annotations):
+        track = checked.track
+        if track.video is not NO_VIDEO and track.value['category_id'] in file.categories:
+            by_video[track.value['video_id']].append(checked)
+    video_ids, category_ids = sorted(file.by_id), sorted(file.categories)
     label = {category_id: index for index, category_id in enumerate(category_ids)}
     videos: list[VideoTruth] = []
     truths: list[dict[str, Any]] = []
     for video_id in video_ids:
-        videos.append(_video_truth(entries[video_id], by_video[video_id], len(truths)))
-        truths.extend(truth for _, truth in by_video[video_id])
+        videos.append(_video_truth(file.by_id[video_id], by_video[video_id], len(truths)))
+        truths.extend(checked.track.value for checked in by_video[video_id])
+    crowd = np.array([read_crowd(truth) for truth in truths], bool)
+    if crowd.all():
+        text = (
+            'no annotated objects (of its videos and categories, crowds left out), so there is '
+            f'nothing to score against. {_SPLIT_HINT}'
+        )
+        file.report.error('nothing to score against', text)
     length, hidden = _visibility(videos)
+    names = file.categories
     return GroundTruth(
         videos=videos,
         video_index={video_id: index for index, video_id in enumerate(video_ids)},
         category_ids=category_ids,
-        category_names=[str(categories[one].get('name', one)) for one in category_ids],
+        category_names=[str(one if names[one] is None else names[one]) for one in category_ids],
         video=np.repeat(np.arange(len(videos)), [len(video.objects) for video in videos]),
         category=np.array([label[truth['category_id']] for truth in truths], np.int64),
-        crowd=np.array([bool(truth.get('iscrowd', 0)) for truth in truths], bool),
+        crowd=crowd,
         area=np.array(
             [
                 mean_area(areas if truth.get('areas') is None else truth['areas'])
@@ -199,7 +159,7 @@ def mean_area(areas: Any) -> float:
 
 
 def frame_place(entry: dict[str, Any], frame: int) -> str:
-    """How messages call a frame.
+    """Names a frame in messages.
 
     Args:
         entry: The video's entry of the annotation file.
@@ -212,65 +172,43 @@ def frame_place(entry: dict[str, Any], frame: int) -> str:
     return f'frame {frame} ({names[frame]})' if frame < len(names) else f'frame {frame}'
 
 
-def _video_truth(entry: dict, truths: list[tuple[str, dict]], first: int) -> VideoTruth:
-    """Checks the masks of a video's objects; the first object gets the position ``first``."""
-    entry = _with_length(entry, [truth for _, truth in truths])
-    places, flat = [], []
-    for row, (where, truth) in enumerate(truths):
-        where = f'video {entry["id"]}, {where} (id {truth.get("id")})'
-        if 'segmentations' not in truth:
-            raise UserError(f"{where}: no key 'segmentations'.")
-        fault = length_fault(truth['segmentations'], entry)
-        if fault is not None:
-            raise UserError(f'{where}: {fault}')
-        if not _are_areas(truth.get('areas')):
-            raise UserError(f"{where}: 'areas' must be a list of numbers from 0 on, or null.")
-        for frame, mask in enumerate(truth['segmentations']):
-            if mask:
-                places.append((row, frame, where))
-                flat.append(mask)
-    rles, pixels, faults = examine_rles(flat, [entry] * len(flat))
-    if rles and not faults and not {'height', 'width'} <= entry.keys():
-        height, width = rles[0]['size']
-        entry = {'height': height, 'width': width, **entry}
-        rles, pixels, faults = examine_rles(rles, [entry] * len(rles))
-    for index, fault in faults.items():
-        _, frame, where = places[index]
-        raise UserError(f'{where}, {frame_place(entry, frame)}: {fault}')
-    frames = entry.get('length', 0)
-    masks: list[list[RLE | None]] = [[None] * frames for _ in truths]
-    areas = np.zeros((len(truths), frames), np.int64)
-    for (row, frame, _), rle, area in zip(places, rles, pixels, strict=True):
-        masks[row][frame] = rle
-        areas[row, frame] = area
-    return VideoTruth(entry, first + np.arange(len(truths)), masks, areas)
-
-
-def _with_length(entry: dict, truths: list[dict]) -> dict:
-    """A video's entry with its length, from its frames or objects where it does not tell it."""
-    names = entry.get('file_names', [])
-    if not isinstance(names, list):
-        raise UserError(
-            f"video {entry['id']}: 'file_names' must be a list, got {reprlib.repr(names)}."
+def _checked_file(annotations: Any, where: str) -> AnnotationFile:
+    report = StrictReport(where, tolerated=('unknown video', 'unknown category'))
+    file = AnnotationFile(annotations, report, sparse=True)
+    if file.annotations is None:
+        text = (
+            "no key 'annotations', so there is nothing to score against (the ground truth of the "
+            f'official validation and test sets is hidden). {_SPLIT_HINT}'
         )
-    if 'length' not in entry:
-        tracks = (truth.get('segmentations') for truth in truths)
-        frames = names or next((one for one in tracks if one and isinstance(one, list)), [])
-        return {**entry, 'length': len(frames)} if names or truths else entry
-    length = entry['length']
-    if type(length) is not int or not 0 <= length < 1 << 31:
-        raise UserError(
-            f"video {entry['id']}: 'length' must be a number of frames, got {length!r}."
-        )
-    return entry
+        report.error('no annotations', text)
+    return file
 
 
-def _are_areas(areas: Any) -> bool:
-    """Whether these can be an object's areas: None, or a number or None per frame."""
-    if areas is None:
-        return True
-    return isinstance(areas, list) and all(
-        area is None or (isinstance(area, (int, float)) and 0 <= area < math.inf) for area in areas
+def _video_truth(video: Video, tracks: list[CheckedTrack], first: int) -> VideoTruth:
+    """Gathers the objects of a video; the first one gets the position ``first``.
+
+    Length and size are those of the first object where the file does not say them.
+    """
+    frames = video.frames
+    if frames is None and tracks:
+        frames = len(tracks[0].track.masks)
+    known, is_sized = video.known, {'height', 'width'} <= video.known.keys()
+    masks: list[list[RLE | None]] = [[None] * (frames or 0) for _ in tracks]
+    areas = np.zeros((len(tracks), frames or 0), np.int64)
+    for row, checked in enumerate(tracks):
+        checked.track.check_length('segmentations', frames)
+        if checked.rles and not is_sized:
+            height, width = checked.rles[0]['size']
+            known = {'height': height, 'width': width, **known}
+            _, _, faults = examine_rles(checked.rles, [known] * len(checked.rles))
+            for at, fault in faults.items():
+                checked.track.error(OTHER_SIZE, fault, checked.frames[at])
+        areas[row, checked.frames] = checked.areas
+        for frame, rle in zip(checked.frames, checked.rles, strict=True):
+            masks[row][frame] = rle
+    length = {} if frames is None else {'length': frames}
+    return VideoTruth(
+        {**video.value, **known, **length}, first + np.arange(len(tracks)), masks, areas
     )
 
 
@@ -296,19 +234,3 @@ _SPLIT_HINT = (
     'TRAIN.json --val-fraction 0.1 --seed 0 --out-dir DIR, train on DIR/train.json and score on '
     'DIR/valid.json.'
 )
-
-
-def _listed(truth: dict, videos: dict, categories: dict) -> bool:
-    return truth.get('video_id') in videos and truth.get('category_id') in categories
-
-
-def _by_id(annotations: dict, key: str, where: str = 'the annotations') -> dict[Any, dict]:
-    for index, entry in enumerate(annotations[key]):
-        if not isinstance(entry, dict) or type(entry.get('id')) is not int:
-            raise UserError(f"{where}: {key}[{index}] must be an object with an integer 'id'.")
-    by_id: dict[Any, dict] = {}
-    for index, entry in enumerate(annotations[key]):
-        if entry['id'] in by_id:
-            raise UserError(f'{where}: {key}[{index}]: id {entry["id"]} stands twice.')
-        by_id[entry['id']] = entry
-    return by_id

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_utils
 
+from vispropnet.datasets.annotation_values import is_no_mask
 from vispropnet.datasets.rle import RLE, examine_rles, length_fault
 from vispropnet.errors import UserError
 from vispropnet.evaluation.ground_truth import GroundTruth, VideoTruth, frame_place
 from vispropnet.evaluation.result_file import RESULT_KEYS
+from vispropnet.text import first_of
 
 # As the reference evaluator makes them; their last bits decide ties.
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -147,7 +149,7 @@ class _Batch:
         of_mask = [
             entry for entry, masks in zip(entries, self._waiting, strict=True) for _ in masks
         ]
-        present = [position for position, mask in enumerate(flat) if mask]
+        present = [position for position, mask in enumerate(flat) if not is_no_mask(mask)]
         rles, pixels, faults = examine_rles(
             [flat[position] for position in present], [of_mask[position] for position in present]
         )
@@ -197,7 +199,7 @@ def _check_entry(result: Mapping, where: str, truth: GroundTruth, label: dict) -
     if category_id not in label:
         raise UserError(
             f'video {video_id}, {where}: category_id {category_id!r} is not in the annotations, '
-            f'which have {_shortened(truth.category_ids)}.'
+            f'which have {first_of(truth.category_ids, 10)}.'
         )
     if not math.isfinite(result['score']):
         raise UserError(
@@ -246,8 +248,3 @@ def _true_per_column(values: np.ndarray) -> list[np.ndarray]:
     columns, rows = np.nonzero(values.T)
     ends = np.searchsorted(columns, np.arange(values.shape[1]), side='right').tolist()
     return [rows[begin:end] for begin, end in itertools.pairwise([0, *ends])]
-
-
-def _shortened(values: list, limit: int = 10) -> str:
-    text = ', '.join(str(value) for value in values[:limit])
-    return text if len(values) <= limit else f'{text}, ... ({len(values)} in all)'

@@ -21,7 +21,7 @@ from vispropnet.evaluation.confidence import (
     resample_videos,
 )
 from vispropnet.evaluation.error_kinds import LABELS, classify_errors, error_gains, worst_videos
-from vispropnet.evaluation.ground_truth import GroundTruth, ground_truth, read_annotations
+from vispropnet.evaluation.ground_truth import GroundTruth
 from vispropnet.evaluation.matching import Matches, area_bins, match_tracks
 from vispropnet.evaluation.overlaps import measure_tracks
 from vispropnet.evaluation.result_file import iter_sound_results
@@ -45,23 +45,6 @@ class Scored:
 
     matches: Matches
     metrics: dict[str, float]
-
-
-def read_ground_truth(path: str | os.PathLike) -> GroundTruth:
-    """Reads the objects to score against.
-
-    Args:
-        path: Annotation file.
-
-    Returns:
-        The objects.
-
-    Raises:
-        UserError: naming the file and what is wrong, also if there is nothing to score against.
-    """
-    annotations = read_annotations(path)
-    with _naming(f'annotation file {path}'):
-        return ground_truth(annotations)
 
 
 def score_file(truth: GroundTruth, path: str | os.PathLike, frame_by_frame: bool = False) -> Scored:

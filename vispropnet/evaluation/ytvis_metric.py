@@ -19,7 +19,7 @@ from mmengine.logging import print_log
 
 from vispropnet.errors import UserError
 from vispropnet.evaluation.average_precision import MAIN_METRICS, evaluate_tracks
-from vispropnet.evaluation.ground_truth import read_annotations
+from vispropnet.evaluation.ground_truth import read_ground_truth
 from vispropnet.evaluation.result_file import check_writable, write_results
 from vispropnet.evaluation.tracks import TrackAccumulator, TrackStore
 from vispropnet.models.frame_masks import FrameMasks
@@ -65,7 +65,7 @@ class YouTubeVISMetric(BaseMetric):
         if self.outfile is not None:
             check_writable(self.outfile)
         if self.scores_tracks:
-            read_annotations(self.ann_file)  # now, not after hours; read again when it is needed
+            read_ground_truth(self.ann_file)  # now, not after hours; read again when it is needed
         self._open: dict[int, TrackAccumulator] = {}
         self._frames: Counter[int] = Counter()  # of open videos, those that came
         self._tracks = TrackStore()
@@ -160,16 +160,16 @@ class YouTubeVISMetric(BaseMetric):
             write_results(self.outfile, results)
         if not self.scores_tracks:
             return {}
-        annotations = read_annotations(self.ann_file)
-        missing = {video['id'] for video in annotations['videos']} - set(self._finished)
+        truth = read_ground_truth(self.ann_file)
+        missing = truth.video_index.keys() - set(self._finished)
         if missing:
             print_log(
-                f'{len(missing)} of {len(annotations["videos"])} videos of {self.ann_file} were '
+                f'{len(missing)} of {len(truth.videos)} videos of {self.ann_file} were '
                 'not processed; their objects count as missed.',
                 logger='current',
                 level=logging.WARNING,
             )
-        metrics = evaluate_tracks(annotations, results)
+        metrics = evaluate_tracks(truth, results)
         return {name: metrics[name] for name in MAIN_METRICS}
 
     def _evaluate_on_main_rank(self) -> dict[str, float]:

@@ -21,9 +21,9 @@ from vispropnet.evaluation.confidence import (
     resample_videos,
 )
 from vispropnet.evaluation.error_kinds import classify_errors, error_gains
-from vispropnet.evaluation.ground_truth import GroundTruth
+from vispropnet.evaluation.ground_truth import GroundTruth, read_ground_truth
 from vispropnet.evaluation.matching import Matches
-from vispropnet.evaluation.report import read_ground_truth, score_file
+from vispropnet.evaluation.report import score_file
 from vispropnet.fileio import read_json
 from vispropnet.trials.catalogue import BASELINE, FIGURES, Trial
 from vispropnet.trials.plan import Plan, Run, read_last_record, shown

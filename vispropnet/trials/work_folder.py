@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from vispropnet.config import load_config
-from vispropnet.datasets.findings import shown as shown_value
 from vispropnet.errors import UserError
 from vispropnet.fileio import read_json, write_json
+from vispropnet.text import first_of
+from vispropnet.text import shown as shown_value
 from vispropnet.trials.plan import ROOT, Plan, shown
 
 MANIFEST = 'trials.json'
@@ -164,8 +165,7 @@ def _differences(begun: dict[str, Any], manifest: dict[str, Any]) -> list[str]:
         if changed and key == 'versions':
             changed = [f'{name} ({then.get(name)} then, {now.get(name)} now)' for name in changed]
         if changed:
-            more = f' and {len(changed) - 5} more' if len(changed) > 5 else ''
-            lines.append(f'{what} {", ".join(changed[:5])}{more} changed')
+            lines.append(f'{what} {first_of(changed, 5)} changed')
     return lines
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from vispropnet.datasets.findings import shown
+from vispropnet.datasets.annotation_values import name_fault
 from vispropnet.datasets.images import ImageError, ImageSizeError, decode_image
-from vispropnet.datasets.values import name_fault
 from vispropnet.errors import UserError
+from vispropnet.text import shown
 
 
 def frame_path(video: dict[str, Any], frame: int, images: Path) -> Path:

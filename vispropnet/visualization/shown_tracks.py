@@ -11,10 +11,10 @@ import numpy as np
 from pycocotools import mask as mask_utils
 from scipy.optimize import linear_sum_assignment
 
-from vispropnet.datasets.findings import shown as in_words
 from vispropnet.datasets.rle import checked_rles
 from vispropnet.errors import UserError
 from vispropnet.evaluation.result_file import iter_results, key_fault
+from vispropnet.text import shown as in_words
 
 SAME_OBJECT_IOU = 0.5
 

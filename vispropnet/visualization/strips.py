@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from vispropnet.text import counted
 from vispropnet.visualization.cells import draw_cell, fit, muted
 from vispropnet.visualization.frames import read_frame
 from vispropnet.visualization.palette import track_color
@@ -137,8 +138,8 @@ def framed(parts: Sequence[np.ndarray]) -> np.ndarray:
 def facts_of(video: Mapping[str, Any]) -> str:
     """Tells folder, length and size of a video."""
     folder = Path(video['file_names'][0]).parent.name
-    count = len(video['file_names'])
-    facts = f'{count} frame{"s" if count > 1 else ""}, {video["width"]} × {video["height"]}'
+    frames = counted(len(video['file_names']), 'frame')
+    facts = f'{frames}, {video["width"]} × {video["height"]}'
     return f'{folder}    {facts}' if folder else facts
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from vispropnet.datasets.check_frames import read_header
 from vispropnet.datasets.frame_sources.selection import Selection
 from vispropnet.datasets.frame_sources.source import (
     FrameSource,
@@ -21,8 +20,7 @@ from vispropnet.datasets.frame_sources.source import (
     scaled_size,
     some_of,
 )
-from vispropnet.datasets.jpeg import is_cut_jpeg
-from vispropnet.datasets.png import is_cut_png
+from vispropnet.datasets.images import ImageError, decode_image, upright_size
 from vispropnet.errors import UserError
 
 # fmt: off
@@ -136,7 +134,7 @@ class FolderSource(FrameSource):
         frames, unreadable = [], []
         paths = [os.fspath(self._folder / name) for _, name in names]
         with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
-            for (index, name), seen in zip(names, pool.map(read_header, paths), strict=True):
+            for (index, name), seen in zip(names, pool.map(_size, paths), strict=True):
                 if isinstance(seen, str):
                     unreadable.append(f'{name} ({seen})')
                 else:
@@ -194,15 +192,16 @@ def _natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
 def _decode(path: Path) -> np.ndarray | str:
     """(H, W, 3) uint8 BGR, upright; or what is wrong with the file."""
     try:
-        content = path.read_bytes()
+        return decode_image(path.read_bytes())
     except OSError as error:
         return str(error.strerror)
-    if is_cut_jpeg(content):
-        return 'the JPEG is cut short'
-    if is_cut_png(content):
-        return 'the PNG is cut short'
+    except ImageError as error:
+        return str(error).removeprefix('cannot be read as an image: ')
+
+
+def _size(path: str) -> tuple[int, int] | str:
+    """Width and height of the upright image; or what is wrong with the file."""
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error as error:  # an empty file, or one of a size that OpenCV refuses
-        return error.err or 'cannot be decoded'
-    return 'cannot be decoded' if image is None else image
+        return upright_size(path)
+    except ImageError as error:
+        return str(error).removeprefix('cannot be read as an image: ')

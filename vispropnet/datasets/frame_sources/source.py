@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from vispropnet.text import first_of
+
 _MOST_NAMES = 3
 
 
@@ -121,9 +123,7 @@ def some_of(names: Sequence[str]) -> str:
     Returns:
         Such as ``a, b, c and 4 more``.
     """
-    shown = ', '.join(names[:_MOST_NAMES])
-    more = len(names) - _MOST_NAMES
-    return f'{shown} and {more} more' if more > 0 else shown
+    return first_of(names, _MOST_NAMES)
 
 
 def quiet_opencv() -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 from vispropnet.engine.checkpoints.reading import read_checkpoint, tensors_of
 from vispropnet.errors import UserError
 from vispropnet.fileio import atomic_path
+from vispropnet.text import first_of
 
 # Part of an old model: what its keys look like, and what today's begin with. None: left out.
 _LAYOUT = {
@@ -169,7 +170,7 @@ def convert_weights(old: Mapping[str, Tensor], source: str) -> Conversion:
     if unknown:
         raise UserError(
             f'checkpoint {source} has the old layout, but {len(unknown)} keys that no released '
-            f'MaskTrack R-CNN or ObjProp has: {_some(unknown)}. A changed model cannot be '
+            f'MaskTrack R-CNN or ObjProp has: {first_of(unknown, 5)}. A changed model cannot be '
             'converted.'
         )
     num_classes = _count_categories(old, source)
@@ -199,7 +200,7 @@ def _check_layout(old: Mapping[str, Tensor], source: str) -> None:
             'to convert.'
         )
     if not has_legacy_layout(old):
-        found = f'found {_some(old)}' if old else 'found no tensors'
+        found = f'found {first_of(old, 5)}' if old else 'found no tensors'
         raise UserError(
             f'checkpoint {source} is no MaskTrack R-CNN or ObjProp file of the old layout: '
             f'expected keys backbone.*, rpn_head.*, bbox_head.* ..., {found}.'
@@ -250,12 +251,6 @@ def _move_background(weights: dict[str, Tensor]) -> None:
             if f'{layer}.{kind}' in weights:
                 # A copy: torch saves the whole storage that a slice lies in.
                 weights[f'{layer}.{kind}'] = weights[f'{layer}.{kind}'][rows:].clone()
-
-
-def _some(keys: Iterable[str], most: int = 5) -> str:
-    keys = list(keys)
-    shown = ', '.join(keys[:most])
-    return shown if len(keys) <= most else f'{shown} and {len(keys) - most} more'
 
 
 def other_conventions(checkpoint: Mapping[str, Any], model: Mapping[str, Any]) -> str | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from vispropnet.text import first_of
+
 
 @dataclass
 class LoadReport:
@@ -50,10 +52,7 @@ class LoadReport:
             # Counts of whole modules.
             modules = Counter(self._module_of(key) for key in keys)
             keys = [f'{key}.* ({count})' for key, count in modules.items()]
-        shown = [f'    {key}' for key in keys[:most]]
-        if len(keys) > most:
-            shown.append(f'    ... and {len(keys) - most} more')
-        return [f'  {title} ({total}):', *shown]
+        return [f'  {title} ({total}):', f'    {first_of(keys, most, chr(10) + 4 * " ")}']
 
     def _module_of(self, key: str) -> str:
         """First part of a key, or the first three within the plain detector."""

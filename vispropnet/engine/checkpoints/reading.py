@@ -13,9 +13,9 @@ import torch
 from mmengine.runner.checkpoint import get_torch_safe_globals
 from torch import Tensor
 
-from vispropnet.datasets.findings import shown
 from vispropnet.engine.checkpoints.integrity import find_damage
 from vispropnet.errors import UserError
+from vispropnet.text import shown
 
 
 def read_checkpoint(

@@ -12,6 +12,7 @@ from vispropnet.engine.checkpoints.legacy import refuse_legacy_layout
 from vispropnet.engine.checkpoints.load_report import LoadReport
 from vispropnet.engine.checkpoints.reading import tensors_of
 from vispropnet.errors import UserError
+from vispropnet.text import first_of
 
 # What weights can be; numbers of other kinds (complex, of 8 or fewer bits) would change or fail.
 _NUMBERS = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool, torch.uint8}
@@ -99,10 +100,9 @@ def _fault(value: Tensor, wanted: Tensor) -> str | None:
 def _refuse_not_finite(weights: Mapping[str, Tensor], source: str) -> None:
     broken = [key for key, value in weights.items() if not _is_finite(value)]
     if broken:
-        more = f' and {len(broken) - 5} more' if len(broken) > 5 else ''
         raise UserError(
             f'checkpoint {source} holds numbers that are not finite (NaN or infinity), in '
-            f'{", ".join(sorted(broken)[:5])}{more}: its training had diverged. Take an earlier '
+            f'{first_of(sorted(broken), 5)}: its training had diverged. Take an earlier '
             'one.'
         )
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vispropnet.text import counted
 from vispropnet.trials.report.wording import (
     MEASURES,
     NOTHING,
     baseline_of,
-    counted,
     decision,
     difference_of,
     escaped,

@@ -54,19 +54,6 @@ def interval(ends: Sequence[float] | None, signed: bool = False) -> str:
     return '' if ends is None else f'[{write(ends[0])}, {write(ends[1])}]'
 
 
-def counted(number: int, noun: str) -> str:
-    """Writes a number with its noun, in the plural where it is not 1.
-
-    Args:
-        number: How many.
-        noun: Of what, in the singular.
-
-    Returns:
-        Such as ``1 frame`` or ``12 frames``.
-    """
-    return f'{number} {noun}' if number == 1 else f'{number} {noun}s'
-
-
 def figure_of(trial: Mapping[str, Any] | None, measure: str) -> Mapping[str, Any] | None:
     """Finds a figure of a trial.
 

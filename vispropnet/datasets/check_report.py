@@ -1,14 +1,17 @@
-"""What checks find wrong in a file: collected, and told."""
+"""Findings of checks in a file: collected, printed, and written as JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from vispropnet.errors import UserError
+from vispropnet.text import printable, shown
+
 ERROR, WARNING = 'error', 'warning'
 
-# How the parts of a place are told, in this order. An entry is a number in a list of the file.
+# Wording of the parts of a place, in this order. An entry is a number in a list of the file.
 _PLACES = {
     'annotation_id': 'annotation {}',
     'category_id': 'category {}',
@@ -19,11 +22,11 @@ _PLACES = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong.
+    """One thing that is wrong in a file.
 
     Args:
         severity: ``'error'`` or ``'warning'``.
-        kind: What kind of thing; findings are grouped by it.
+        kind: Findings are grouped by it.
         text: What was found and what was expected.
         where: Where in the file: some of ``list``, ``entry`` (number in that list, or in the file
             itself), ``annotation_id``, ``category_id``, ``video_id``, ``frame``, ``file_name``.
@@ -34,8 +37,8 @@ class Finding:
     text: str
     where: dict[str, int | str]
 
-    def told(self, file: str) -> str:
-        """Gives the finding as one line.
+    def line(self, file: str) -> str:
+        """Writes the finding as one line.
 
         Args:
             file: Name of the file.
@@ -56,7 +59,7 @@ class Finding:
 
 @dataclass
 class Report:
-    """What was found in one file.
+    """The findings in one file.
 
     Args:
         file: The file, as the user named it.
@@ -71,47 +74,24 @@ class Report:
     unreadable: str | None = None
 
     def error(self, kind: str, text: str, **where: Any) -> None:
-        """Adds what makes a run fail or a result wrong.
-
-        Args:
-            kind: As in :class:`Finding`.
-            text: As in :class:`Finding`.
-            **where: As in :class:`Finding`.
-        """
+        """Adds something that makes a run fail or a result wrong; arguments as of ``Finding``."""
         self._add(ERROR, kind, text, where)
 
     def warn(self, kind: str, text: str, **where: Any) -> None:
-        """Adds what is odd, but may be meant.
-
-        Args:
-            kind: As in :class:`Finding`.
-            text: As in :class:`Finding`.
-            **where: As in :class:`Finding`.
-        """
+        """Adds something odd that may be meant; arguments as of ``Finding``."""
         self._add(WARNING, kind, text, where)
 
     def look_at(self, **numbers: int) -> None:
-        """Counts what was looked at.
-
-        Args:
-            **numbers: How many more, by what they are.
-        """
+        """Counts what was looked at: how many more, by what they are."""
         for name, number in numbers.items():
             self.looked_at[name] = self.looked_at.get(name, 0) + number
 
     def count(self, severity: str) -> int:
-        """Counts the findings of one severity.
-
-        Args:
-            severity: ``'error'`` or ``'warning'``.
-
-        Returns:
-            Their number.
-        """
+        """Counts the findings of one severity, ``'error'`` or ``'warning'``."""
         return sum(finding.severity == severity for finding in self.findings)
 
     def summary(self) -> str:
-        """Gives the closing line.
+        """Writes the closing line.
 
         Returns:
             File, numbers of errors and warnings, and what was looked at.
@@ -137,8 +117,30 @@ class Report:
         self.findings.append(Finding(severity, kind, text, sound))
 
 
-def told_reports(reports: Iterable[Report]) -> Iterator[str]:
-    """Tells all findings: errors, then warnings, each by kind, and a summary line per file.
+class StrictReport(Report):
+    """Raises the first error, and passes over warnings.
+
+    Args:
+        file: Name of the file in messages.
+        tolerated: Kinds of errors that are kept as findings instead.
+    """
+
+    def __init__(self, file: str, tolerated: Collection[str] = ()) -> None:
+        super().__init__(file)
+        self._tolerated = tolerated
+
+    def error(self, kind: str, text: str, **where: Any) -> None:
+        """Raises the error as a ``UserError`` unless its kind is tolerated; see the base class."""
+        super().error(kind, text, **where)
+        if kind not in self._tolerated:
+            raise UserError(f'{self.findings[-1].line(self.file).rstrip(".")}.')
+
+    def warn(self, kind: str, text: str, **where: Any) -> None:
+        """Passes over the warning."""
+
+
+def report_lines(reports: Iterable[Report]) -> Iterator[str]:
+    """Writes all findings: errors, then warnings, each by kind, and a summary line per file.
 
     Args:
         reports: One per file.
@@ -152,7 +154,7 @@ def told_reports(reports: Iterable[Report]) -> Iterator[str]:
         for report in reports:
             for finding in report.findings:
                 if finding.severity == severity:
-                    kinds.setdefault(finding.kind, []).append(finding.told(report.file))
+                    kinds.setdefault(finding.kind, []).append(finding.line(report.file))
         for kind, lines in kinds.items():
             yield f'{severity}: {kind} ({len(lines)})'
             yield from (f'  {line}' for line in lines)
@@ -161,7 +163,7 @@ def told_reports(reports: Iterable[Report]) -> Iterator[str]:
 
 
 def reports_as_json(reports: Iterable[Report]) -> dict[str, Any]:
-    """Gives reports in a form for programs.
+    """Puts reports into a form for programs.
 
     Args:
         reports: One per file.
@@ -196,33 +198,3 @@ def reports_as_json(reports: Iterable[Report]) -> dict[str, Any]:
             for finding in report.findings
         ],
     }
-
-
-def shown(value: Any) -> str:
-    """Gives a value from a file for a message, cut if it is long.
-
-    Args:
-        value: Any JSON value.
-
-    Returns:
-        At most 80 characters.
-    """
-    names = {None: 'null', True: 'true', False: 'false'}
-    text = names[value] if value is None or isinstance(value, bool) else repr(value)
-    return text if len(text) <= 80 else f'{text[:77]}...'
-
-
-def printable(text: str) -> str:
-    """Escapes line breaks, control characters and the like, which names in a file may contain.
-
-    Args:
-        text: Any text.
-
-    Returns:
-        One line.
-    """
-    if text.isprintable():
-        return text
-    return ''.join(
-        one if one.isprintable() else one.encode('unicode_escape').decode('ascii') for one in text
-    )

@@ -1,9 +1,10 @@
-"""What the values in annotation files must be."""
+"""Single values of annotation files: what each must be, and what it means."""
 
 from __future__ import annotations
 
 import os
 import posixpath
+from collections.abc import Mapping
 from typing import Any
 
 # The longest side of a JPEG.
@@ -15,27 +16,53 @@ _LARGEST_NUMBER = 1e15
 
 
 def is_id(value: Any) -> bool:
-    """Whether a value can be an id: an integer of at most 64 bits, and no truth value."""
+    """Says if a value can be an id: an integer of at most 64 bits, and no truth value."""
     return type(value) is int and -(1 << 63) <= value < 1 << 63
 
 
-def is_side(value: Any) -> bool:
-    """Whether a value can be the width or height of a frame, in pixels."""
-    return type(value) is int and 0 < value <= MAX_SIDE
-
-
 def is_number(value: Any) -> bool:
-    """Whether a value is a number to calculate with: finite, and not huge."""
+    """Says if a value is a number to calculate with: finite, and not huge."""
     return type(value) in (int, float) and -_LARGEST_NUMBER < value < _LARGEST_NUMBER
 
 
+def is_area(value: Any) -> bool:
+    """Says if a value can be the area of a mask: a number from 0 on."""
+    return is_number(value) and value >= 0
+
+
 def is_box(value: Any) -> bool:
-    """Whether a value can be a box ``[x, y, width, height]``."""
+    """Says if a value can be a box ``[x, y, width, height]``."""
     return isinstance(value, list) and len(value) == 4 and all(map(is_number, value))
 
 
+def is_no_box(value: Any) -> bool:
+    """Says if an entry of ``bboxes`` means that there is no box: null, [] or [0, 0, 0, 0]."""
+    return value is None or value == [] or (is_box(value) and not any(value))
+
+
+def is_no_mask(value: Any) -> bool:
+    """Says if an entry of ``segmentations`` means that there is no mask: null or []."""
+    return value is None or value == []
+
+
+def read_crowd(annotation: Mapping[str, Any]) -> bool | None:
+    """Reads ``iscrowd``.
+
+    Args:
+        annotation: An entry of ``annotations``.
+
+    Returns:
+        False for 0, false, 0.0, null and a missing key; True for 1, true and 1.0; None for anything
+        else, which is an error.
+    """
+    value = annotation.get('iscrowd')
+    if value is None:
+        return False
+    return bool(value) if type(value) in (int, bool, float) and value in (0, 1) else None
+
+
 def name_fault(name: Any) -> str | None:
-    """Says what is wrong with the file name of a frame.
+    """Finds what is wrong with the file name of a frame.
 
     Args:
         name: An entry of ``file_names``.
@@ -60,7 +87,7 @@ def name_fault(name: Any) -> str | None:
 
 
 def category_fault(name: Any) -> str | None:
-    """Says what is wrong with the name of a category.
+    """Finds what is wrong with the name of a category.
 
     Args:
         name: Any JSON value.
@@ -78,12 +105,5 @@ def category_fault(name: Any) -> str | None:
 
 
 def leaves_folder(name: str) -> bool:
-    """Tells file names that do not stay in the image folder.
-
-    Args:
-        name: A file name of a frame.
-
-    Returns:
-        Whether it is absolute or leads above the folder.
-    """
+    """Says if a file name is absolute or leads above the image folder."""
     return os.path.isabs(name) or posixpath.normpath(name).split('/')[0] == '..'

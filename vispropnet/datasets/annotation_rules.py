@@ -1,0 +1,278 @@
+"""The rules of annotation files in the YouTube-VIS form: the one place that says what is valid.
+
+Training, scoring and splitting stop at the first error
+(:class:`~vispropnet.datasets.check_report.StrictReport`); ``tools/check_data.py`` lists all, and
+compares masks, boxes and areas besides.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from vispropnet.datasets.annotation_values import (
+    MAX_SIDE,
+    category_fault,
+    is_area,
+    is_box,
+    is_no_box,
+    name_fault,
+    read_crowd,
+)
+from vispropnet.datasets.check_report import Report
+from vispropnet.datasets.file_entries import NO_VIDEO, Entry, Track, Video, take_track
+from vispropnet.datasets.track_masks import CheckedTrack, check_masks
+from vispropnet.text import shown
+
+# How many frames a video may have that does not name them.
+_MOST_FRAMES = (1 << 31) - 1
+
+
+class AnnotationFile:
+    """An annotation file, as far as it is sound. Videos and categories are checked at once.
+
+    Args:
+        content: The parsed file.
+        report: Takes what is found.
+        sparse: Whether keys may be missing that scoring can do without: sizes and file names of
+            videos, names of categories, ids of annotations.
+
+    Attributes:
+        videos: All videos.
+        by_id: The videos by id.
+        categories: Names of the categories by id, in file order.
+        annotations: Entries of ``annotations``, not checked; None where the file has none.
+        used_videos: Ids of videos that annotations refer to, as far as those were checked.
+        used_categories: Likewise, of categories.
+    """
+
+    def __init__(self, content: Any, report: Report, sparse: bool = False) -> None:
+        self.report, self._sparse = report, sparse
+        self.videos: list[Video] = []
+        self.by_id: dict[int, Video] = {}
+        self.categories: dict[int, Any] = {}
+        self.annotations: list[Any] | None = None
+        self.used_videos: set[int | None] = set()
+        self.used_categories: set[int | None] = set()
+        if not isinstance(content, dict):
+            is_list = isinstance(content, list)
+            found = 'a list, which is what a result file holds' if is_list else shown(content)
+            text = 'the file must hold an object with videos, categories and annotations, found '
+            report.error('structure', text + found)
+            return
+        for number, video in enumerate(self._entries(content, 'videos')):
+            self._check_video(Video(video, report, {'list': 'videos', 'entry': number}))
+        for number, category in enumerate(self._entries(content, 'categories')):
+            self._check_category(Entry(category, report, {'list': 'categories', 'entry': number}))
+        annotations = content.get('annotations')
+        if annotations is not None and not isinstance(annotations, list):
+            text = f"key 'annotations' must be a list, found {shown(annotations)}"
+            report.error('structure', text)
+            annotations = []
+        self.annotations = annotations
+
+    def checked_tracks(
+        self, annotations: Iterable[Any], with_boxes: bool = False
+    ) -> Iterator[CheckedTrack]:
+        """Checks annotations and their masks.
+
+        Args:
+            annotations: The entries of ``annotations``.
+            with_boxes: Whether the masks' boxes are wanted.
+
+        Yields:
+            Annotations that have a list of masks, in order.
+        """
+        for checked in check_masks(self.tracks(annotations), self.report, with_boxes):
+            _check_lists(checked)
+            yield checked
+
+    def tracks(self, annotations: Iterable[Any]) -> Iterator[Track]:
+        """Checks annotations but for the entries of their lists; see :meth:`checked_tracks`."""
+        first: dict[int, int] = {}
+        for number, annotation in enumerate(annotations):
+            entry = Entry(annotation, self.report, {'list': 'annotations', 'entry': number})
+            self.report.look_at(annotations=1)
+            if not entry.is_object():
+                continue
+            if not (self._sparse and 'id' not in annotation):
+                _check_annotation_id(entry, first)
+            video_id = entry.take_reference('video', self.by_id)
+            category_id = entry.take_reference('category', self.categories)
+            self.used_videos.add(video_id)
+            self.used_categories.add(category_id)
+            if read_crowd(annotation) is None:
+                text = f"'iscrowd' must be 0 or 1, found {shown(annotation['iscrowd'])}"
+                entry.error('iscrowd', text)
+            video = self.by_id.get(video_id, NO_VIDEO)
+            for key in ('bboxes', 'areas'):
+                if annotation.get(key) is not None:
+                    entry.check_length(key, video.frames)
+            if track := take_track(entry, video):
+                yield track
+
+    def compare_categories(self, other: str, others: AnnotationFile) -> None:
+        """Checks that the categories are those of the file that a model learns from.
+
+        A model knows categories by their position in the file: in another order, or with some left
+        out, its labels mean something else.
+
+        Args:
+            other: Name of the file that the model learns from.
+            others: That file.
+        """
+        mine, theirs = ([shown(one) for one in file.categories.values()] for file in (self, others))
+        if mine == theirs or not mine or not theirs:
+            return
+        kind = 'other categories than for training'
+        if len(mine) != len(theirs):
+            text = f'{len(mine)} categories, but {other} has {len(theirs)}'
+            self.report.error(kind, text, list='categories')
+            return
+        position = next(i for i in range(len(mine)) if mine[i] != theirs[i])
+        # Other names may be a renaming.
+        add = self.report.error if set(mine) == set(theirs) else self.report.warn
+        text = f'{mine[position]} stands where {other} has {theirs[position]}'
+        add(kind, text, list='categories', entry=position)
+
+    def _entries(self, content: dict[str, Any], key: str) -> list[Any]:
+        entries = content.get(key)
+        if not isinstance(entries, list):
+            found = Entry(content, self.report, {}).found(key)
+            self.report.error('structure', f'key {key!r} must be a list, {found}')
+            return []
+        if not entries:
+            self.report.error('structure', f'there are no {key}: expected at least one', list=key)
+        return entries
+
+    def _check_category(self, category: Entry) -> None:
+        if not category.is_object():
+            return
+        name = category.value.get('name')
+        fault = category_fault(name)
+        if fault is not None and not (self._sparse and 'name' not in category.value):
+            category.error('structure', f"'name' {fault}, {category.found('name')}")
+        identity = category.take_id('id')
+        if identity in self.categories:
+            text = f'this id is that of {shown(self.categories[identity])} already'
+            category.error('duplicate id', text, category_id=identity)
+        elif identity is not None:
+            self.categories[identity] = name
+
+    def _check_video(self, video: Video) -> None:
+        if not video.is_object():
+            return
+        self.videos.append(video)
+        identity = video.take_id('id')
+        if identity is not None:
+            video.known['id'] = video.place['video_id'] = identity
+        for key in ('height', 'width'):
+            side = video.value.get(key)
+            if type(side) is int and 0 < side <= MAX_SIDE:
+                video.known[key] = side
+            elif type(side) is int:
+                text = f'{key!r} must be from 1 to {MAX_SIDE}, found {shown(side)}'
+                video.error('structure', text)
+            elif not (self._sparse and key not in video.value):
+                video.take_id(key)
+        self._check_frames(video)
+        if identity in self.by_id:
+            first = self.by_id[identity].place['entry']
+            video.error('duplicate id', f'this id is that of videos[{first}] already')
+        elif identity is not None:
+            self.by_id[identity] = video
+
+    def _check_frames(self, video: Video) -> None:
+        """Checks the file names, or else the length, which give the number of frames."""
+        names, length = video.value.get('file_names'), video.value.get('length')
+        if isinstance(names, list) and names:
+            video.names, video.frames = names, len(names)
+            if 'length' in video.value and (type(length) is not int or length != len(names)):
+                text = f"'length' is {shown(length)}, but 'file_names' has {len(names)} entries"
+                video.error('length', text)
+            _check_names(video)
+            return
+        if not (self._sparse and 'file_names' not in video.value):
+            text = "'file_names' must be a list of at least one frame"
+            video.error('structure', f'{text}, {video.found("file_names")}')
+        if type(length) is int and 0 <= length <= _MOST_FRAMES:
+            video.frames = length
+        elif 'length' in video.value:
+            video.error('length', f"'length' must be a number of frames, found {shown(length)}")
+
+
+def _check_names(video: Video) -> None:
+    seen: dict[str, int] = {}
+    for frame, name in enumerate(video.names):
+        fault = name_fault(name)
+        if not isinstance(name, str) or not name:
+            place = {**video.place, 'frame': frame}
+            video.report.error('structure', f'{fault}, found {shown(name)}', **place)
+            continue
+        if fault is not None:
+            video.error('file name', fault, frame)
+        first = seen.setdefault(posixpath.normpath(name), frame)
+        if first != frame:
+            video.warn('repeated frame', f'the same file as frame {first}', frame)
+    # Sorted as strings or as people count (9.jpg before 10.jpg): either may be the order in time.
+    order = list(seen)
+    if order == sorted(order):
+        return
+    keys = list(map(_natural_key, order))
+    at = next((i for i in range(1, len(keys)) if keys[i] < keys[i - 1]), None)
+    if at is not None:
+        text = f'sorts before the frame before it ({order[at - 1]}): expected the order in time'
+        video.warn('frame order', text, seen[order[at]])
+
+
+def _natural_key(name: str) -> list[tuple[int, str]]:
+    """Sorts runs of digits as numbers: every second part, by length without leading zeros."""
+    parts = re.split(r'([0-9]+)', name)
+    parts[1::2] = [digits.lstrip('0') for digits in parts[1::2]]
+    return [(len(part) if index % 2 else 0, part) for index, part in enumerate(parts)]
+
+
+def _check_annotation_id(annotation: Entry, first: dict[int, int]) -> None:
+    identity = annotation.take_id('id')
+    if identity is None:
+        return
+    annotation.place['annotation_id'] = identity
+    number = first.setdefault(identity, annotation.place['entry'])
+    if number != annotation.place['entry']:
+        text = f'this id is that of annotations[{number}] already'
+        annotation.error('duplicate id', text, video_id=annotation.value.get('video_id'))
+    elif identity == 0:
+        text = 'the id is 0, which mmdet takes for missing (vispropnet does not)'
+        annotation.warn('annotation id 0', text)
+
+
+def _check_lists(checked: CheckedTrack) -> None:
+    """Checks the entries of ``bboxes`` and ``areas``, and how absent objects are written."""
+    track = checked.track
+    loose = [frame for frame, mask in enumerate(track.masks) if mask == []]
+    if loose:
+        text = f'{len(loose)} masks are []: expected null where the object is not visible'
+        track.warn('absent object', text, loose[0])
+    loose = []
+    for frame, box in enumerate(track.per_frame('bboxes')):
+        if box is None or (is_box(box) and any(box)):
+            continue
+        if is_no_box(box):
+            loose.append(frame)
+        else:
+            text = f'a box must be null or [x, y, width, height], found {shown(box)}'
+            track.error('structure', text, frame)
+    areas = dict(zip(checked.frames, checked.areas, strict=True)) if loose else {}
+    if contradicted := [frame for frame in loose if areas.get(frame)]:
+        box = track.value['bboxes'][contradicted[0]]
+        text = f'the box is {shown(box)}, but the object has a mask'
+        track.error('box', text, contradicted[0])
+    elif loose:
+        text = f'{len(loose)} boxes are [] or zeros: expected null where the object is not visible'
+        track.warn('absent object', text, loose[0])
+    for frame, area in enumerate(track.per_frame('areas')):
+        if area is not None and not is_area(area):
+            text = f'an area must be null or a number from 0 on, found {shown(area)}'
+            track.error('structure', text, frame)
