@@ -183,6 +183,10 @@ ODD = {
         lambda tracks: tracks.append(track(7, 11, 0.5, None, rle(0, 0, 0, 0), None)),
         [('track without masks', 'entry 3, video 7: no frame has a mask with pixels')],
     ),
+    'an empty list for a mask': (
+        lambda tracks: tracks[0]['segmentations'].__setitem__(1, []),
+        [('absent object', 'entry 0, video 7, frame 1 (a/1.jpg): 1 masks are []: expected null')],
+    ),
     'video without tracks': (
         lambda tracks: tracks.pop(),
         [('video without tracks', 'video 3: it has no track')],

@@ -249,12 +249,8 @@ def _check_annotation_id(annotation: Entry, first: dict[int, int]) -> None:
 
 
 def _check_lists(checked: CheckedTrack) -> None:
-    """Checks the entries of ``bboxes`` and ``areas``, and how absent objects are written."""
+    """Checks the entries of ``bboxes`` and ``areas``."""
     track = checked.track
-    loose = [frame for frame, mask in enumerate(track.masks) if mask == []]
-    if loose:
-        text = f'{len(loose)} masks are []: expected null where the object is not visible'
-        track.warn('absent object', text, loose[0])
     loose = []
     for frame, box in enumerate(track.per_frame('bboxes')):
         if box is None or (is_box(box) and any(box)):

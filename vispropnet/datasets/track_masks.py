@@ -61,6 +61,9 @@ def check_masks(
     for track in tracks:
         frames = [at for at, mask in enumerate(track.masks) if not is_no_mask(mask)]
         pending.append((track, frames))
+        if loose := track.masks.count([]):
+            text = f'{loose} masks are []: expected null where the object is not visible'
+            track.warn('absent object', text, track.masks.index([]))
         masks += len(frames)
         if masks >= _BATCH_MASKS:
             report.look_at(masks=masks)
