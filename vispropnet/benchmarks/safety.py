@@ -22,7 +22,7 @@ from vispropnet.benchmarks.steps import Settings, build
 from vispropnet.config import load_config
 from vispropnet.engine.acceleration import keep_freed_memory
 from vispropnet.engine.bad_numbers import BadNumbersHook
-from vispropnet.engine.interruption import InterruptHook
+from vispropnet.engine.hooks.interrupt import InterruptHook
 from vispropnet.engine.quiet import quiet
 from vispropnet.engine.runner import VISRunner
 from vispropnet.errors import UserError

@@ -19,7 +19,7 @@ from vispropnet.datasets.findings import shown
 from vispropnet.datasets.values import is_id
 from vispropnet.engine.acceleration import layers_in_bfloat16
 from vispropnet.engine.checkpoints.reading import read_checkpoint
-from vispropnet.engine.hooks import iteration_seed
+from vispropnet.engine.hooks.iteration_seed import iteration_seed
 from vispropnet.engine.plain_batch import from_plain, to_plain
 from vispropnet.engine.quiet import quiet
 from vispropnet.errors import UserError

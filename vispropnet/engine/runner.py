@@ -24,7 +24,7 @@ from vispropnet.engine.checkpoints.legacy import other_conventions
 from vispropnet.engine.checkpoints.reading import read_checkpoint, trained_classes
 from vispropnet.engine.checkpoints.state import check_kinds, check_optimizer, sound_state
 from vispropnet.engine.checkpoints.weights import load_weights
-from vispropnet.engine.interruption import InterruptHook, spare_workers
+from vispropnet.engine.hooks.interrupt import InterruptHook, spare_workers
 from vispropnet.errors import UserError
 from vispropnet.fileio import atomic_path
 from vispropnet.registry import RUNNERS

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from mmengine.logging import MessageHub
 
-from vispropnet.engine.checkpoints.hook import WholeCheckpointHook
+from vispropnet.engine.hooks.checkpoint import WholeCheckpointHook
 from vispropnet.errors import UserError
 
 

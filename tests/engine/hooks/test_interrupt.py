@@ -238,7 +238,7 @@ def test_with_batches_of_another_size_the_epoch_begins_anew(shapes, root, tmp_pa
 
 SECOND = """
 import os, signal, sys, time
-from vispropnet.engine.interruption import InterruptHook
+from vispropnet.engine.hooks.interrupt import InterruptHook
 hook = InterruptHook()
 hook.before_train(None)
 for name in sys.argv[1:]:
@@ -269,11 +269,11 @@ def test_the_same_signal_again_ends_at_once(run_python, signals, status):
 LAUNCHED = """
 import os, signal, sys, time
 import torch
-from vispropnet.engine import interruption
+from vispropnet.engine.hooks import interrupt
 place = f'file://{{sys.argv[1]}}'
 torch.distributed.init_process_group('gloo', init_method=place, rank=0, world_size=1)
-interruption._LAUNCHER_SECONDS = {seconds}
-hook = interruption.InterruptHook()
+interrupt._LAUNCHER_SECONDS = {seconds}
+hook = interrupt.InterruptHook()
 hook.before_train(None)
 for _ in range(2):
     os.kill(os.getpid(), signal.SIGTERM)

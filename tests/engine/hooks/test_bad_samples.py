@@ -5,8 +5,8 @@ import pytest
 from mmdet.structures import DetDataSample
 
 from vispropnet.datasets.bad_frames import METAINFO_KEY
-from vispropnet.engine import bad_sample_hook
-from vispropnet.engine.bad_sample_hook import BadSampleHook
+from vispropnet.engine.hooks import bad_samples
+from vispropnet.engine.hooks.bad_samples import BadSampleHook
 from vispropnet.errors import UserError
 
 
@@ -68,7 +68,7 @@ def test_too_many_bad_frames_end_training(runner):
 
 def test_what_the_ranks_found_is_put_together(runner, monkeypatch):
     others = [told(2), told(3)]
-    monkeypatch.setattr(bad_sample_hook, 'all_gather_object', lambda own: [own, others])
+    monkeypatch.setattr(bad_samples, 'all_gather_object', lambda own: [own, others])
     hook = BadSampleHook()
     hook.before_train_iter(runner, 0, batch([told(1)]))
     with pytest.raises(UserError, match='3 of 200 frames'):

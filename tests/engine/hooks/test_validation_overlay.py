@@ -15,8 +15,8 @@ from vispropnet.apis.running import train
 from vispropnet.datasets.moving_shapes import write_moving_shapes
 from vispropnet.datasets.samplers import VideoSampler
 from vispropnet.datasets.ytvis import YouTubeVIS
-from vispropnet.engine import overlay_hook
-from vispropnet.engine.overlay_hook import (
+from vispropnet.engine.hooks import validation_overlay
+from vispropnet.engine.hooks.validation_overlay import (
     HEADER,
     ValidationOverlayHook,
     draw_beside_truth,
@@ -138,7 +138,7 @@ def test_nothing_is_drawn_when_turned_off_outside_training_and_on_other_ranks(bl
     assert not validate(hook, make_runner(blocks))
     hook.before_train(None)
     assert len(validate(hook, make_runner(blocks))) == 4
-    monkeypatch.setattr(overlay_hook, 'is_main_process', lambda: False)
+    monkeypatch.setattr(validation_overlay, 'is_main_process', lambda: False)
     assert not validate(hook, make_runner(blocks))
     monkeypatch.undo()
     hook.after_train(None)

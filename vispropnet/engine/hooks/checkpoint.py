@@ -11,7 +11,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from vispropnet.engine.checkpoints.integrity import remove_unfinished
-from vispropnet.engine.interruption import INTERRUPTED
+from vispropnet.engine.hooks.interrupt import INTERRUPTED
 from vispropnet.fileio import atomic_path
 from vispropnet.registry import HOOKS
 
