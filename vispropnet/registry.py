@@ -42,7 +42,7 @@ HOOKS = _child(
     'vispropnet.engine.hooks.iteration_seed',
     'vispropnet.engine.hooks.checkpoint',
     'vispropnet.engine.hooks.interrupt',
-    'vispropnet.engine.bad_numbers',
+    'vispropnet.engine.hooks.non_finite',
     'vispropnet.engine.hooks.bad_samples',
     'vispropnet.engine.hooks.validation_overlay',
 )
