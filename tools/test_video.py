@@ -40,7 +40,7 @@ def main() -> None:
     export_local_rank(args)
     with report_user_errors():
         from vispropnet.apis.ranks import rank_work
-        from vispropnet.apis.running import test
+        from vispropnet.apis.testing import test
 
         with rank_work():
             test(

@@ -56,7 +56,7 @@ def main() -> None:
     export_local_rank(args)
     with report_user_errors():
         from vispropnet.apis.ranks import rank_work
-        from vispropnet.apis.running import train
+        from vispropnet.apis.training import train
 
         with rank_work():
             train(

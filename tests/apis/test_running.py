@@ -13,8 +13,9 @@ from mmengine.config import Config
 
 from tests.apis.small_runs import logged, quick
 from tests.models.delayed import write_config
-from vispropnet.apis.running import check_num_classes, copy_in_the_background, train
-from vispropnet.apis.running import test as run_test
+from vispropnet.apis.run_setup import check_num_classes, copy_asynchronously
+from vispropnet.apis.testing import test as run_test
+from vispropnet.apis.training import train
 from vispropnet.config import load_config
 from vispropnet.engine.acceleration import BFloat16OptimWrapper
 from vispropnet.errors import UserError
@@ -398,13 +399,13 @@ def test_two_ranks_train_validate_and_test_like_one(trained, pytestconfig, shape
 
 def test_copies_to_a_gpu_go_on_in_the_background(small):
     config = load_config(small, ['val_dataloader.pin_memory=False'])
-    copy_in_the_background(config)
+    copy_asynchronously(config)
     assert config.train_dataloader.pin_memory and config.test_dataloader.pin_memory
     assert not config.val_dataloader.pin_memory  # as it was asked for
     assert MODELS.build(config.model).data_preprocessor._non_blocking
     config.pop('val_dataloader')
     config.model.pop('data_preprocessor')
-    copy_in_the_background(config)
+    copy_asynchronously(config)
 
 
 @pytest.fixture(scope='module')

@@ -12,7 +12,7 @@ import torch
 from mmengine.hooks import Hook
 
 from tests.apis.small_runs import logged, quick
-from vispropnet.apis.running import train
+from vispropnet.apis.training import train
 from vispropnet.datasets.moving_shapes import write_moving_shapes
 from vispropnet.engine.checkpoints.resuming import find_resumable
 from vispropnet.errors import Stopped, UserError

@@ -11,7 +11,7 @@ from mmengine.structures import InstanceData
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.visualization.blocks import write_files
-from vispropnet.apis.running import train
+from vispropnet.apis.training import train
 from vispropnet.datasets.moving_shapes import write_moving_shapes
 from vispropnet.datasets.samplers import VideoSampler
 from vispropnet.datasets.ytvis import YouTubeVIS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import mmap
 import multiprocessing
@@ -128,7 +129,8 @@ class InterruptHook(Hook):
             self._received, self._first = received, time.monotonic()
         text = f'{received.name}: saving the state after this iteration; once more ends at once\n'
         # Not print: the signal may have come in the middle of one.
-        os.write(2, text.encode())
+        with contextlib.suppress(OSError):  # nobody may be reading any more
+            os.write(2, text.encode())
 
     def _stop(self, runner: Runner, **state: Any) -> None:
         received = self._received or signal.SIGTERM

@@ -1,0 +1,58 @@
+"""Locks on folders, which end with the process that holds them."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator
+
+from vispropnet.errors import UserError
+
+LOCK = '.lock'
+
+
+@contextlib.contextmanager
+def locked_folder(folder: str | os.PathLike, advice: str = '') -> Iterator[None]:
+    """Keeps other processes out of a folder while a block runs.
+
+    The lock ends with the block or with the process, however that ends; forked children hold it
+    too. On a file system without locks a warning is printed and the block runs all the same.
+
+    Args:
+        folder: The folder. It is made if it is missing.
+        advice: What to do if it is in use, added to the message.
+
+    Raises:
+        UserError: naming the process and its start time if another one holds the lock, or if the
+            folder cannot be made or written to.
+    """
+    try:
+        os.makedirs(folder, exist_ok=True)
+        descriptor = os.open(os.path.join(folder, LOCK), os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        reason = 'it is a file' if os.path.isfile(folder) else error.strerror
+        raise UserError(f'folder {folder} cannot be written to: {reason}. {advice}') from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(descriptor, 200).decode(errors='replace') or 'another process'
+            raise UserError(f'folder {folder} is in use by {owner}. {advice}') from None
+        except OSError as error:
+            print(
+                f'warning: folder {folder} cannot be locked ({error.strerror}): make sure that no '
+                'other process uses it.',
+                file=sys.stderr,
+            )
+        started = time.strftime('%Y-%m-%d %H:%M:%S')
+        os.ftruncate(descriptor, 0)
+        os.pwrite(
+            descriptor, f'process {os.getpid()} on {platform.node()}, started {started}'.encode(), 0
+        )
+        yield
+    finally:
+        os.close(descriptor)
