@@ -6,6 +6,7 @@ import torch
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from torch import nn
 
+from tests.processes import run_tool
 from vispropnet.benchmarks.frames import build_model, draw_clips, settle_model
 from vispropnet.config import load_config
 from vispropnet.engine import acceleration
@@ -274,9 +275,8 @@ def test_a_cpu_without_bf16_is_told(monkeypatch):
     assert isinstance(torch.cpu._is_avx512_bf16_supported(), bool)
 
 
-def test_freed_memory_is_kept(run_python):
-    # 64 MiB are got and freed again and again: kept, their pages are got from the system once.
-    code = """
+# 64 MiB are got and freed again and again: kept, their pages are got from the system once.
+FREEING = """
 import resource, sys, torch
 from vispropnet.engine.acceleration import keep_freed_memory
 kept = sys.argv[1] == 'keep' and keep_freed_memory()
@@ -284,10 +284,13 @@ for _ in range(20):
     torch.zeros(16 << 20)
 print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
 """
+
+
+def test_freed_memory_is_kept(tmp_path):
+    (tmp_path / 'freeing.py').write_text(FREEING)
     faults = {}
     for how in ('keep', 'leave'):
-        done = run_python('-c', code, how)
-        kept, count = done.stdout.split()
+        kept, count = run_tool(tmp_path / 'freeing.py', how)[1].split()
         if how == 'keep' and kept == 'False':
             pytest.skip('the C library is not glibc')
         faults[how] = int(count)

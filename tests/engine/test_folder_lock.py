@@ -13,7 +13,7 @@ import pytest
 from vispropnet.engine.folder_lock import locked_folder
 from vispropnet.errors import UserError
 
-# Holds the lock, and so does a forked child, as a data-loading worker; says the child's number.
+# Holds the lock until it reads a line; a forked child, as a data-loading worker, lives longer.
 OWNER = """
 import os, sys, time
 from vispropnet.engine.folder_lock import locked_folder
@@ -23,15 +23,16 @@ with locked_folder(sys.argv[1]):
     if not child:
         die_with_parent()
         time.sleep(60)
-    print(child, flush=True)
-    sys.stdin.read()
-    os.kill(child, 9)
+    print('locked', flush=True)
+    sys.stdin.readline()
+print('free', flush=True)
+sys.stdin.readline()
 """
 
 
 @pytest.fixture
 def owner(root, tmp_path):
-    """A process that holds the lock on ``run`` until its input ends."""
+    """A process that holds the lock on ``run`` until it reads a line."""
     with subprocess.Popen(
         [sys.executable, '-c', OWNER, str(tmp_path / 'run')],
         stdin=subprocess.PIPE,
@@ -51,8 +52,9 @@ def test_a_second_run_is_refused_with_process_and_time_until_the_first_ends(owne
         r'20\d\d-\d\d-\d\d \d\d:\d\d:\d\d\. Wait for it\.',
         str(caught.value),
     )
-    owner.stdin.close()
-    assert owner.wait(20) == 0
+    owner.stdin.write(b'\n')
+    owner.stdin.flush()
+    assert owner.stdout.readline() == b'free\n'
     with locked_folder(tmp_path / 'run'):
         pass
 

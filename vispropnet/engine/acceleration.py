@@ -1,4 +1,4 @@
-"""What makes training faster and leaves recipe and checkpoints as they are."""
+"""Options that make training faster and leave recipe and checkpoints as they are."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _HALF_LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 @dataclass(frozen=True)
 class Acceleration:
-    """What is switched on; ``acceleration`` of a config is a dict of these.
+    """Options that are switched on; ``acceleration`` of a config is a dict of these.
 
     Args:
         amp: ``'bf16'`` or ``'fp16'``: layers compute in that type, weights and losses stay float32.
@@ -45,7 +45,7 @@ class Acceleration:
         """Checks the values.
 
         Raises:
-            UserError: for a value that there is not.
+            UserError: for an unknown value.
         """
         if self.amp not in (None, 'bf16', 'fp16'):
             raise UserError(f"acceleration: amp must be 'bf16', 'fp16' or None, got {self.amp!r}.")
@@ -131,7 +131,7 @@ class Acceleration:
                 module.compile()
 
     def optim_wrapper(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Gives the config of the optimiser's wrapper that trains in the chosen precision.
+        """Gives the config of the optimizer's wrapper that trains in the chosen precision.
 
         Args:
             config: ``optim_wrapper`` of a config.
@@ -151,14 +151,14 @@ class Acceleration:
 class BFloat16OptimWrapper(OptimWrapper):
     """Trains with the layers in bfloat16, on CPUs as on GPUs; the arguments are ``OptimWrapper``'s.
 
-    Weights, gradients and optimiser are in single precision, and so is all that is not a layer:
+    Weights, gradients and optimizer are in single precision, and so is all that is not a layer:
     see :func:`layers_in_bfloat16`. Losses need no scale, since bfloat16 reaches as far down as
     float32. (mmengine's ``AmpOptimWrapper`` wants a GPU.)
     """
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Where the losses are computed.
+        """Context in which the losses are computed.
 
         Args:
             model: What is trained.
@@ -207,14 +207,14 @@ def _to_single(module: nn.Module, inputs: tuple, output: Any) -> Any:
 
 
 def _cpu_computes_in_bf16() -> bool:
-    """Tells whether the CPU has instructions for bf16; assumed of others than x86."""
+    """Checks for instructions for bf16; CPUs other than x86 are assumed to have them."""
     if platform.machine().lower() not in ('x86_64', 'amd64'):
         return True
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def _check_compiler(on_cuda: bool) -> None:
-    """Checks for what torch.compile needs, which it would only tell in the first step."""
+    """Checks for what torch.compile needs, which would fail only in the first step."""
     if on_cuda:
         if importlib.util.find_spec('triton') is None:
             raise UserError('--compile on a GPU needs the package triton, which is not installed.')
@@ -286,7 +286,7 @@ def inference_precision(model: nn.Module) -> Iterator[None]:
 
 
 def keep_freed_memory() -> bool:
-    """Lets this process take again what it has freed, for training on a CPU.
+    """Lets this process reuse the memory that it has freed, for training on a CPU.
 
     Without it glibc gets each tensor above 32 MiB from the system anew, page by page, and gives it
     back: with all frames of the clips in one batch that is a good part of a step.

@@ -19,8 +19,8 @@ LOCK = '.lock'
 def locked_folder(folder: str | os.PathLike, advice: str = '') -> Iterator[None]:
     """Keeps other processes out of a folder while a block runs.
 
-    The lock ends with the block or with the process, however that ends; forked children hold it
-    too. On a file system without locks a warning is printed and the block runs all the same.
+    The lock ends with the block, or with the process, however that ends, and its forked children.
+    On a file system without locks a warning is printed and the block runs all the same.
 
     Args:
         folder: The folder. It is made if it is missing.
@@ -36,11 +36,11 @@ def locked_folder(folder: str | os.PathLike, advice: str = '') -> Iterator[None]
     except OSError as error:
         reason = 'it is a file' if os.path.isfile(folder) else error.strerror
         raise UserError(f'folder {folder} cannot be written to: {reason}. {advice}') from None
-    try:
+    with contextlib.closing(os.fdopen(descriptor, 'r+')) as file:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            owner = os.read(descriptor, 200).decode(errors='replace') or 'another process'
+            owner = file.read(200) or 'another process'
             raise UserError(f'folder {folder} is in use by {owner}. {advice}') from None
         except OSError as error:
             print(
@@ -48,11 +48,14 @@ def locked_folder(folder: str | os.PathLike, advice: str = '') -> Iterator[None]
                 'other process uses it.',
                 file=sys.stderr,
             )
-        started = time.strftime('%Y-%m-%d %H:%M:%S')
-        os.ftruncate(descriptor, 0)
-        os.pwrite(
-            descriptor, f'process {os.getpid()} on {platform.node()}, started {started}'.encode(), 0
-        )
-        yield
-    finally:
-        os.close(descriptor)
+        owner, started = os.getpid(), time.strftime('%Y-%m-%d %H:%M:%S')
+        file.truncate()
+        file.write(f'process {owner} on {platform.node()}, started {started}')
+        file.flush()
+        try:
+            yield
+        finally:
+            # Closing would not do: children that outlive the block have the same lock.
+            if os.getpid() == owner:
+                with contextlib.suppress(OSError):
+                    fcntl.flock(file, fcntl.LOCK_UN)

@@ -1,8 +1,8 @@
 """Files of the mmdetection 0.6 era, in which MaskTrack R-CNN and ObjProp were released.
 
 Their heads stand beside each other, and class 0 is the background, which today is the last of the
-box head's classes and no channel at all of the masks. The weights are otherwise the same; with what
-conventions they have to be run is told by the configs whose name ends in ``_legacy.py``.
+box head's classes and no channel at all of the masks. The weights are otherwise the same; the
+conventions of that time are in the configs whose name ends in ``_legacy.py``.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Conversion:
 
 
 def has_legacy_layout(keys: Iterable[str]) -> bool:
-    """Whether keys are those of mmdetection 0.6 and 1, where the heads stand beside each other.
+    """Checks for keys of mmdetection 0.6 and 1, where the heads stand beside each other.
 
     Args:
         keys: Keys of a state dict.
@@ -184,7 +184,7 @@ def convert_weights(old: Mapping[str, Tensor], source: str) -> Conversion:
 
 
 def _new_prefix(part: str, name: str) -> str | None:
-    """What the new key begins with; None for unused keys, '' for unknown ones."""
+    """Prefix of the new key; None for unused keys, '' for unknown ones."""
     for pattern, prefix in _LAYOUT.get(part, []):
         if re.match(pattern, name):
             return prefix
@@ -259,7 +259,7 @@ def _some(keys: Iterable[str], most: int = 5) -> str:
 
 
 def other_conventions(checkpoint: Mapping[str, Any], model: Mapping[str, Any]) -> str | None:
-    """Tells whether a converted file is about to run with conventions it was not trained with.
+    """Detects a converted file whose conventions the model of a config does not have.
 
     Args:
         checkpoint: What was read.

@@ -120,9 +120,9 @@ def _load(
             '--trust-checkpoint.'
         ) from None
     except Exception as error:  # zip and storage errors of many kinds
-        # Errors of other kinds that damage leads to say nothing: a key, an index, an end.
-        told = isinstance(error, (OSError, RuntimeError, ImportError))
-        why = f': {_first_line(error)}' if told else '; expected what torch.save wrote.'
+        # Damage leads to errors of other kinds too, whose texts (a key, an index) explain nothing.
+        explains = isinstance(error, (OSError, RuntimeError, ImportError))
+        why = f': {_first_line(error)}' if explains else '; expected what torch.save wrote.'
         raise UserError(
             f'checkpoint {path} cannot be read ({size} bytes; truncated or damaged?){why}'
         ) from None

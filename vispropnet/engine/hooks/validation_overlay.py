@@ -59,7 +59,7 @@ class ValidationOverlayHook(Hook):
         self._frames: dict[tuple[Any, int], dict] = {}
 
     def before_train(self, runner) -> None:
-        """Notes that validations from now on are those of a training."""
+        """Notes that validations from now on belong to training."""
         self._training = True
 
     def after_train(self, runner) -> None:
@@ -143,7 +143,7 @@ def draw_beside_truth(
 
     Args:
         info: The frame, as ``YouTubeVIS.get_data_info`` gives it.
-        found: N instances with ``labels``, ``scores``, ``masks`` and, if the model tells,
+        found: N instances with ``labels``, ``scores``, ``masks`` and, optionally,
             ``propagated``.
         classes: Names of the labels.
         score_threshold: Objects found with a lower score are left out.

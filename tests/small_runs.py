@@ -1,0 +1,46 @@
+"""Training of a small model in a second or two."""
+
+import json
+
+SMALL = 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
+# Narrow; and hardly trained, it finds something only if all is kept.
+NARROW = """_base_ = {base!r}
+model = dict(
+    detector=dict(
+        backbone=dict(base_channels=8, stem_channels=8),
+        neck=dict(in_channels=[8, 16, 32]),
+        roi_head=dict(bbox_head=dict(fc_out_channels=16)),
+        test_cfg=dict(rcnn=dict(score_thr=0.0)),
+    ),
+    track_head=dict(embed_head=dict(fc_out_channels=16)),
+)
+"""
+
+
+def quick(data, *more):
+    """Overrides: two epochs of three iterations, a validation after each."""
+    return [
+        f'data_root={data}',
+        'train_cfg.max_epochs=2',
+        'train_cfg.val_interval=1',
+        'param_scheduler.1.end=2',
+        'train_dataloader.batch_size=2',
+        'default_hooks.logger.interval=1',
+        'default_hooks.overlays.num_videos=0',
+        *more,
+    ]
+
+
+def logged(work_dir, key):
+    """Values of one metric from all logs of a work dir, in order."""
+    lines = []
+    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        lines += [json.loads(line) for line in path.read_text().splitlines()]
+    return [line[key] for line in lines if key in line]
+
+
+def leave_configs_unformatted():
+    """Saves a second in each run: mmengine lays configs out with yapf, which is slow."""
+    from yapf.yapflib import yapf_api
+
+    yapf_api.FormatCode = lambda text, **style: (text, None)
