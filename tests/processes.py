@@ -9,7 +9,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from tests.small_runs import leave_configs_unformatted
+from tests.small_runs import hasten
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -72,6 +72,16 @@ def run_ranks(count, tool, config, *arguments):
     return [one.wait() for one in ranks]
 
 
+def in_two_ranks(function, *arguments):
+    """Calls ``function(rank, *arguments)`` in two processes, and waits for both."""
+    both = [_CONTEXT.Process(target=function, args=(rank, *arguments)) for rank in (0, 1)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    assert [one.exitcode for one in both] == [0, 0]
+
+
 def _run(arguments, environment, output):
     os.setsid()
     os.environ.clear()
@@ -81,6 +91,6 @@ def _run(arguments, environment, output):
     os.dup2(1, 2)
     sys.stdout.reconfigure(line_buffering=True)
     os.chdir(ROOT)
-    leave_configs_unformatted()
+    hasten()
     sys.argv = arguments
     runpy.run_path(arguments[0], run_name='__main__')

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from tests.small_runs import NARROW, SMALL, leave_configs_unformatted, quick
+from tests.small_runs import NARROW, SMALL, hasten, quick
 from vispropnet.datasets.moving_shapes import write_moving_shapes
 
 
@@ -58,7 +58,7 @@ def small(root, tmp_path_factory):
 
 
 @pytest.fixture(scope='session')
-def trained(shapes, small, tmp_path_factory, unformatted_configs):
+def trained(shapes, small, tmp_path_factory, hastened):
     """A work dir with two epochs of the quick training, each validated."""
     from vispropnet.apis.training import train
 
@@ -68,5 +68,5 @@ def trained(shapes, small, tmp_path_factory, unformatted_configs):
 
 
 @pytest.fixture(scope='session', autouse=True)
-def unformatted_configs():
-    leave_configs_unformatted()
+def hastened():
+    hasten()

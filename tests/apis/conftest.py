@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-from tests.shared_fixtures import shapes, small, trained, unformatted_configs  # noqa: F401
+from tests.shared_fixtures import hastened, shapes, small, trained  # noqa: F401
 
 
 @pytest.fixture

@@ -1,1 +1,1 @@
-from tests.shared_fixtures import shapes, small, trained, unformatted_configs  # noqa: F401
+from tests.shared_fixtures import hastened, shapes, small, trained  # noqa: F401

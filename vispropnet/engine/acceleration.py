@@ -42,11 +42,7 @@ class Acceleration:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            UserError: for an unknown value.
-        """
+        """Raises a UserError for an unknown value."""
         if self.amp not in (None, 'bf16', 'fp16'):
             raise UserError(f"acceleration: amp must be 'bf16', 'fp16' or None, got {self.amp!r}.")
         for name in ('channels_last', 'compile'):
@@ -81,14 +77,7 @@ class Acceleration:
         return cls(**(config or {}))
 
     def check(self, device: str | torch.device) -> None:
-        """Checks that a device can do it; warns where bf16 takes longer than float32.
-
-        Args:
-            device: Device of the model.
-
-        Raises:
-            UserError: if it cannot.
-        """
+        """Raises a UserError if a device cannot do it; warns where bf16 is slower than float32."""
         on_cuda = torch.device(device).type == 'cuda'
         if self.amp == 'fp16' and not on_cuda:
             raise UserError(
@@ -109,33 +98,19 @@ class Acceleration:
             _check_compiler(on_cuda)
 
     def prepare(self, model: nn.Module) -> None:
-        """Changes a model in place. Keys and shapes of its weights stay as they are.
-
-        Args:
-            model: Not yet wrapped for several ranks.
-
-        Raises:
-            UserError: if a backbone is to be compiled and there is none.
-        """
+        """Changes a model, not yet wrapped, in place; keys and shapes of its weights stay."""
         if self.channels_last:
             model.to(memory_format=torch.channels_last)
         if self.compile:
-            backbones = [
-                module
-                for name, module in model.named_modules()
-                if name.rpartition('.')[2] == 'backbone'
-            ]
+            named = model.named_modules()
+            backbones = [one for name, one in named if name.rpartition('.')[2] == 'backbone']
             if not backbones:
                 raise UserError('acceleration: compile=True, but the model has no backbone.')
             for module in backbones:
                 module.compile()
 
     def optim_wrapper(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Gives the config of the optimizer's wrapper that trains in the chosen precision.
-
-        Args:
-            config: ``optim_wrapper`` of a config.
-        """
+        """Changes ``optim_wrapper`` of a config into one that trains in the chosen precision."""
         config = dict(config)
         if self.amp == 'fp16':
             config['type'] = 'AmpOptimWrapper'
@@ -158,11 +133,7 @@ class BFloat16OptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Context in which the losses are computed.
-
-        Args:
-            model: What is trained.
-        """
+        """Context in which the losses are computed."""
         with super().optim_context(model), layers_in_bfloat16(model):
             yield
 
@@ -270,11 +241,7 @@ def prepare_for_inference(model: nn.Module, amp: str | None = None) -> nn.Module
 
 @contextmanager
 def inference_precision(model: nn.Module) -> Iterator[None]:
-    """Has a model compute in the precision that :func:`prepare_for_inference` chose.
-
-    Args:
-        model: The model.
-    """
+    """Has a model compute in the precision that :func:`prepare_for_inference` chose."""
     dtype = getattr(model, 'inference_dtype', None)
     if dtype is None:
         yield

@@ -98,17 +98,10 @@ class VISRunner(Runner):
         strict: bool | None = None,
         revise_keys: list | None = None,
     ) -> dict:
-        """Loads weights into the model.
+        """Loads weights into the model; arguments are mmengine's, ``revise_keys`` is not used.
 
-        Args:
-            filename: File or URL.
-            map_location: As in :func:`torch.load`.
-            strict: Whether everything has to fit; by default it has to when resuming and testing,
-                and need not when training starts from ``load_from``.
-            revise_keys: Unused, as keys are not rewritten while they are read.
-
-        Returns:
-            The checkpoint.
+        By default everything has to fit when resuming and testing, and need not when training
+        starts from ``load_from``.
 
         Raises:
             UserError: see :mod:`vispropnet.engine.checkpoints`.
@@ -146,11 +139,7 @@ class VISRunner(Runner):
     ) -> None:
         """Resumes from a checkpoint, also from one that was written in the middle of an epoch.
 
-        Args:
-            filename: The file.
-            resume_optimizer: Whether the optimizer's state is loaded.
-            resume_param_scheduler: Whether the schedules' state is loaded.
-            map_location: As in :func:`torch.load`.
+        The arguments are mmengine's.
 
         Raises:
             UserError: if training cannot be resumed from it.
@@ -219,15 +208,8 @@ class VISRunner(Runner):
     ) -> None:
         """Saves a checkpoint, whole or not at all: beside its place, read back, then renamed.
 
-        Args:
-            out_dir: Folder.
-            filename: Name in the folder.
-            file_client_args: Not offered.
-            save_optimizer: Whether the optimizer's state is saved.
-            save_param_scheduler: Whether the schedules' state is saved.
-            meta: Saved in the file, with ``epoch`` and ``iter``.
-            by_epoch: Whether an epoch has just ended, else an iteration.
-            backend_args: Not offered.
+        The arguments are mmengine's, but for other file systems (``file_client_args`` and
+        ``backend_args``), which are not supported.
 
         Raises:
             UserError: if it cannot be written, or does not read back.

@@ -14,6 +14,7 @@ from mmengine.model import BaseModel, MMDistributedDataParallel
 from mmengine.optim import LinearParamScheduler, OptimWrapper
 from torch import nn
 
+from tests.processes import in_two_ranks
 from tests.ranks import join_two, leave
 from vispropnet.engine.acceleration import BFloat16OptimWrapper
 from vispropnet.engine.checkpoints.reading import read_checkpoint
@@ -365,7 +366,7 @@ def on_rank(rank, folder):
 
 
 def test_ranks_skip_the_same_steps(tmp_path):
-    torch.multiprocessing.spawn(on_rank, (tmp_path,), nprocs=2)
+    in_two_ranks(on_rank, tmp_path)
     said, other = ((tmp_path / f'said{rank}.txt').read_text() for rank in (0, 1))
     assert said == other
     assert 'rank 1: the loss is not finite in epoch 1, at iteration 4' in said

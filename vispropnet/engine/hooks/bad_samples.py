@@ -20,6 +20,9 @@ class BadSampleHook(Hook):
     Data sets with ``on_bad_sample='skip'`` note on the samples what they left out
     (:class:`~vispropnet.datasets.bad_frames.BadFrames`). Each rank counts the notes of its samples;
     after each epoch they are gathered from all ranks. A resumed run counts from 0.
+
+    Raises:
+        UserError: if more frames are bad than the data set allows.
     """
 
     def __init__(self) -> None:
@@ -27,38 +30,18 @@ class BadSampleHook(Hook):
         self._found: dict[str, dict[int, dict[str, Any]]] = {}
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: dict | None = None) -> None:
-        """Collects the notes of the samples of a batch.
-
-        Args:
-            runner: The runner; its logger gets a warning for each new frame.
-            batch_idx: Not used.
-            data_batch: As from the loader.
-
-        Raises:
-            UserError: if more frames are bad than the data set allows.
-        """
+        """Collects the notes of the samples of a batch; each new frame is logged."""
         for sample in _key_samples(data_batch):
             self._take(runner, sample.get(METAINFO_KEY, ()))
 
     def after_train_epoch(self, runner) -> None:
-        """Gathers what the ranks found.
-
-        Args:
-            runner: The runner.
-
-        Raises:
-            UserError: on all ranks, if they found more bad frames than the data set allows.
-        """
+        """Gathers what the ranks found."""
         own = [one for frames in self._found.values() for one in frames.values()]
         for found in all_gather_object(own):
             self._take(runner, found)
 
     def after_train(self, runner) -> None:
-        """Logs how many frames were left out.
-
-        Args:
-            runner: The runner.
-        """
+        """Logs how many frames were left out."""
         for file, frames in self._found.items():
             total = next(iter(frames.values()))['frames']
             runner.logger.warning(
