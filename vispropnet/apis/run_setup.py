@@ -16,12 +16,7 @@ from vispropnet.errors import UserError
 
 
 def default_work_dir(cfg: Config, config: str | os.PathLike) -> str:
-    """Gives the work dir that a config names, or else ``work_dirs/<config name>``.
-
-    Args:
-        cfg: The config.
-        config: Its file.
-    """
+    """Gives the work dir that a config names, or else ``work_dirs/<name of its file>``."""
     return cfg.get('work_dir') or os.path.join('work_dirs', Path(config).stem)
 
 
@@ -56,11 +51,7 @@ def set_up_run(
 
 
 def copy_asynchronously(cfg: Config) -> None:
-    """Lets frames be copied to a GPU while it computes, from pinned memory.
-
-    Args:
-        cfg: The config, changed in place where it has no setting of its own.
-    """
+    """Has frames copied to a GPU while it computes, unless a config says otherwise; in place."""
     for name in LOADERS:
         if cfg.get(name) is not None:
             cfg[name].setdefault('pin_memory', True)

@@ -78,7 +78,7 @@ def test(
         )
     cfg.load_from, cfg.resume = checkpoint, False
     cfg.visualizer = dict(type='Visualizer')
-    can_evaluate = evaluate and has_annotations(cfg)
+    can_evaluate = evaluate and _has_annotations(cfg)
     cfg.test_evaluator.update(outfile=os.fspath(out), evaluate=can_evaluate)
     work_dir = os.path.join(default_work_dir(cfg, config), 'test')
     set_up_run(cfg, work_dir, launcher, trust_checkpoint)
@@ -90,7 +90,7 @@ def test(
     runner.load_or_resume()
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     prepare_for_inference(model, amp)
-    check_class_order(runner.loaded_classes, classes, checkpoint)
+    _check_class_order(runner.loaded_classes, classes, checkpoint)
     metrics = {name.split('/')[-1]: value for name, value in runner.test().items()}
     if is_main_process():
         _report(cfg, metrics, out, evaluate, metrics_out, show_dir)
@@ -125,36 +125,17 @@ def _report(
         print(f'drawings: {show_dir} ({drawn} of {total} tracks score enough to be drawn)')
 
 
-def has_annotations(cfg: Config) -> bool:
-    """Checks whether the test data of a config come with annotations.
-
-    Args:
-        cfg: The config.
-
-    Raises:
-        UserError: if the annotation file is missing or broken.
-    """
+def _has_annotations(cfg: Config) -> bool:
     hint = cfg.test_dataloader.dataset.get('hint', '')
     content = read_json(cfg.test_evaluator.ann_file, 'annotation file', hint)
     return isinstance(content, dict) and bool(content.get('annotations'))
 
 
-def check_class_order(
+def _check_class_order(
     trained: Sequence[str] | None, classes: Sequence[str], checkpoint: str
 ) -> None:
-    """Checks that labels mean the same categories as when a checkpoint was trained.
-
-    Args:
-        trained: Category names the checkpoint was trained with; None if it does not say.
-        classes: Those of the data at hand.
-        checkpoint: The file, for the message.
-
-    Raises:
-        UserError: if they are the same names in another order. Other names count as a renaming.
-    """
-    if trained is None or set(trained) != set(classes):
-        return
-    if tuple(trained) != tuple(classes):
+    """Refuses the same names in another order than in training; others count as a renaming."""
+    if trained is not None and set(trained) == set(classes) and tuple(trained) != tuple(classes):
         raise UserError(
             f'checkpoint {checkpoint} was trained with the categories in another order than the '
             f'annotation file has them: {", ".join(trained)} against {", ".join(classes)}.'

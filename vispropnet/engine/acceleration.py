@@ -138,15 +138,8 @@ class BFloat16OptimWrapper(OptimWrapper):
             yield
 
 
-def modules_in_float32(model: nn.Module) -> list[nn.Module]:
-    """Gives the modules whose outputs are cast to float32 under mixed precision.
-
-    Args:
-        model: The model, wrapped for several ranks or not.
-
-    Returns:
-        Those that it names (``float32_outputs``); none if it names none.
-    """
+def _modules_in_float32(model: nn.Module) -> list[nn.Module]:
+    """Modules that a model, wrapped or not, names as those whose outputs are cast to float32."""
     bare = model.module if is_model_wrapper(model) else model
     return getattr(bare, 'float32_outputs', list)()
 
@@ -155,15 +148,15 @@ def modules_in_float32(model: nn.Module) -> list[nn.Module]:
 def layers_in_bfloat16(model: nn.Module) -> Iterator[None]:
     """Has convolutions, linear layers and matrix products compute in bfloat16.
 
-    Outputs of :func:`modules_in_float32` are cast to float32, because RoIAlign and the losses need
-    it.
+    Outputs of the model's ``float32_outputs`` are cast to float32, because RoIAlign and the losses
+    need it.
 
     Args:
         model: The model, wrapped for several ranks or not.
     """
     device = next(model.parameters()).device.type
     with ExitStack() as stack:
-        for module in modules_in_float32(model):
+        for module in _modules_in_float32(model):
             stack.callback(module.register_forward_hook(_to_single).remove)
         stack.enter_context(torch.autocast(device, torch.bfloat16))
         yield
@@ -233,7 +226,7 @@ def prepare_for_inference(model: nn.Module, amp: str | None = None) -> nn.Module
         for module in model.modules():
             if isinstance(module, _HALF_LAYERS):
                 module.to(dtype)
-        for module in modules_in_float32(model):
+        for module in _modules_in_float32(model):
             module.register_forward_hook(_to_single)
         model.inference_dtype = dtype
     return model.eval()

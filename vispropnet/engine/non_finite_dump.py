@@ -42,13 +42,11 @@ def save_dump(
     Args:
         runner: Runner of the training.
         model: Model before the passes, not wrapped for several ranks.
-        passes: Forward passes, at least one: dicts of ``epoch`` and ``iteration`` (done before),
-            ``batch`` and ``terms``.
+        passes: Forward passes: dicts of ``epoch``, ``iteration``, ``batch`` and ``terms``.
         fp16: Whether a loss scaler was used.
 
     Returns:
-        The file, ``non_finite/iter_N.pth`` in the work dir, or ``iter_N_rank_R.pth`` with several
-        ranks.
+        The file.
 
     Raises:
         OSError, RuntimeError, TypeError, AttributeError, UserError: if it cannot be written.

@@ -75,12 +75,7 @@ class Conversion:
         return '\n'.join(lines)
 
 
-def has_legacy_layout(keys: Iterable[str]) -> bool:
-    """Checks for keys of mmdetection 0.6 and 1, where the heads stand beside each other.
-
-    Args:
-        keys: Keys of a state dict.
-    """
+def _has_legacy_layout(keys: Iterable[str]) -> bool:
     return {'bbox_head', 'rpn_head'} <= {key.split('.')[0] for key in keys}
 
 
@@ -95,7 +90,7 @@ def refuse_legacy_layout(weights: Iterable[str], wanted: Iterable[str], source: 
     Raises:
         UserError: saying how to convert it.
     """
-    if has_legacy_layout(weights) and not has_legacy_layout(wanted):
+    if _has_legacy_layout(weights) and not _has_legacy_layout(wanted):
         raise UserError(
             f'checkpoint {source} has the layout of mmdetection 0.6 and 1 (keys bbox_head.* beside '
             'rpn_head.*), in which the released MaskTrack R-CNN and ObjProp files came. Convert it '
@@ -198,7 +193,7 @@ def _check_layout(old: Mapping[str, Tensor], source: str) -> None:
             f"checkpoint {source} already has today's layout (keys detector.*): there is nothing "
             'to convert.'
         )
-    if not has_legacy_layout(old):
+    if not _has_legacy_layout(old):
         found = f'found {_some(old)}' if old else 'found no tensors'
         raise UserError(
             f'checkpoint {source} is no MaskTrack R-CNN or ObjProp file of the old layout: '
