@@ -47,9 +47,6 @@ def save_dump(
 
     Returns:
         The file.
-
-    Raises:
-        OSError, RuntimeError, TypeError, AttributeError, UserError: if it cannot be written.
     """
     acceleration, rank = dict(runner.cfg.get('acceleration') or {}), get_rank()
     content = dict(
@@ -68,7 +65,10 @@ def save_dump(
 
 
 def reproduce(
-    config: str | os.PathLike | Config, dump: str | os.PathLike, device: str = 'cpu'
+    config: str | os.PathLike | Config,
+    dump: str | os.PathLike,
+    device: str = 'cpu',
+    trust: bool = False,
 ) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
     """Runs the passes of a dump again, with its weights, batches and seeds.
 
@@ -76,6 +76,7 @@ def reproduce(
         config: The config of the training, or its file, best the copy in the work dir.
         dump: A file ``non_finite/iter_N.pth``. That of a rank gives the gradients of this rank.
         device: Device to run on; results on another than that of the training differ by rounding.
+        trust: Whether the dump may run code while it is read, for batches of further classes.
 
     Returns:
         The loss terms of each pass, and the gradients by name of the weight.
@@ -84,7 +85,7 @@ def reproduce(
         UserError: if config or dump cannot be read, are damaged or do not fit, or for a training
             in fp16 without a GPU.
     """
-    content = read_checkpoint(os.fspath(dump), classes=BATCH_CLASSES)
+    content = read_checkpoint(os.fspath(dump), trust=trust, classes=BATCH_CLASSES)
     if content.get('format') != _FORMAT:
         raise UserError(
             f'{dump} is no dump of non-finite values, or one of another version of vispropnet; '

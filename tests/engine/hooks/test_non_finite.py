@@ -65,10 +65,11 @@ def watched(tmp_path, wrapper_class=OptimWrapper, hook=None, wrap=None, **option
     return runner, hook
 
 
-def step(runner, hook, *values, extra=0.0):
+def step(runner, hook, *values, extra=0.0, **more):
     """A training step on inputs of one row, or more."""
     rows = torch.tensor(values, dtype=torch.float).reshape(-1, 2)
-    sample = DetDataSample(metainfo=dict(video_id=7, frame_id=runner.iter, img_path='a.jpg'))
+    metainfo = dict(video_id=7, frame_id=runner.iter, img_path='a.jpg', **more)
+    sample = DetDataSample(metainfo=metainfo)
     batch = dict(inputs=rows, data_samples=[sample], extra=extra)
     hook.before_train_iter(runner, 0, batch)
     try:
@@ -256,6 +257,9 @@ def test_dump_that_cannot_be_written_does_not_hide_what_happened(tmp_path):
     with pytest.raises(UserError, match='loss_a = nan') as caught:
         step(runner, hook, math.nan, 1)
     assert 'no dump: cannot write' in str(caught.value)
+    with pytest.raises(UserError, match='loss_a = nan') as caught:
+        step(*watched(tmp_path / 'other'), math.nan, 1, odd=lambda: 0)
+    assert 'no dump: ' in str(caught.value) and 'pickle' in str(caught.value)
 
 
 def test_weights_that_were_bad_before_are_named(tmp_path):

@@ -128,7 +128,7 @@ class NonFiniteHook(Hook):
         """Gives what is not finite (None if all is), and the passes of this rank to blame."""
         losses = torch.stack([one['terms']['loss'] for one in passes])
         own, norm = ~torch.isfinite(losses), torch.zeros((), device=losses.device)
-        weights = (one for group in self._wrapper.param_groups for one in group['params'])
+        weights = (one for group in self._wrapper.optimizer.param_groups for one in group['params'])
         gradients = [one.grad for one in weights if one.grad is not None]
         if gradients and not self._scaled:
             kwargs = self._wrapper.clip_grad_kwargs if self._clips_norm else {}
@@ -177,14 +177,13 @@ class NonFiniteHook(Hook):
         self._dumps += 1
         try:
             path = save_dump(self._runner, self._model, passes, fp16=self._scaled)
-        except (OSError, RuntimeError, TypeError, AttributeError, UserError) as error:
-            # A failed dump must not hide what went wrong in training.
+        except Exception as error:  # of any kind: it must not hide what went wrong in training
             return f'no dump: {error}'
-        return f'dump: {path} (see vispropnet.engine.non_finite_dump.reproduce)'
+        return f'dump: {path} (run it again: vispropnet.engine.non_finite_dump.reproduce)'
 
 
 def _non_finite(tensors: Mapping[str, Tensor | None]) -> list[str]:
-    """Names of the tensors that hold NaN or infinity; None is passed over."""
+    """Names of the tensors that hold NaN or infinity; None is skipped."""
     given = ((name, value) for name, value in tensors.items() if value is not None)
     return [name for name, value in given if not torch.isfinite(value).all()]
 
