@@ -9,12 +9,15 @@ import tempfile
 import threading
 from pathlib import Path
 
-from tests.small_runs import hasten
+from tests.small_runs import hastened
 
 ROOT = Path(__file__).resolve().parent.parent
 
 _CONTEXT = multiprocessing.get_context('forkserver')
-_CONTEXT.set_forkserver_preload(['vispropnet.apis.training', 'vispropnet.apis.testing'])
+_CONTEXT.set_forkserver_preload(
+    ['vispropnet.apis.training', 'vispropnet.apis.testing', 'torch.utils.tensorboard']
+    + [f'mmdet.{part}' for part in ('datasets', 'engine', 'evaluation', 'visualization')]
+)
 
 
 class Tool:
@@ -91,6 +94,6 @@ def _run(arguments, environment, output):
     os.dup2(1, 2)
     sys.stdout.reconfigure(line_buffering=True)
     os.chdir(ROOT)
-    hasten()
     sys.argv = arguments
-    runpy.run_path(arguments[0], run_name='__main__')
+    with hastened():
+        runpy.run_path(arguments[0], run_name='__main__')

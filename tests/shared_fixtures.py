@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from tests.small_runs import NARROW, SMALL, hasten, quick
+from tests.small_runs import NARROW, SMALL, hastened, quick
 from vispropnet.datasets.moving_shapes import write_moving_shapes
 
 
@@ -58,15 +58,18 @@ def small(root, tmp_path_factory):
 
 
 @pytest.fixture(scope='session')
-def trained(shapes, small, tmp_path_factory, hastened):
+def trained(shapes, small, tmp_path_factory):
     """A work dir with two epochs of the quick training, each validated."""
     from vispropnet.apis.training import train
 
-    return once_for_all_workers(
-        tmp_path_factory, 'trained', lambda folder: train(small, folder, overrides=quick(shapes))
-    )
+    def make(folder):
+        with hastened():
+            train(small, folder, overrides=quick(shapes))
+
+    return once_for_all_workers(tmp_path_factory, 'trained', make)
 
 
-@pytest.fixture(scope='session', autouse=True)
-def hastened():
-    hasten()
+@pytest.fixture(scope='module', autouse=True)
+def quicker_runs():
+    with hastened():
+        yield

@@ -1,5 +1,6 @@
 """Training of a small model in a second or two."""
 
+import contextlib
 import gc
 import json
 
@@ -40,11 +41,19 @@ def logged(work_dir, key):
     return [line[key] for line in lines if key in line]
 
 
-def hasten():
-    """Spares each run of this process a second: garbage to look through, and yapf."""
+@contextlib.contextmanager
+def hastened():
+    """Spares each run of this process a second: garbage to look through, and the layout of configs.
+
+    So the text of a config, and its digest, are not those of other processes.
+    """
     from yapf.yapflib import yapf_api
 
     import vispropnet.apis.training  # noqa: F401 (all that it imports is no garbage)
 
     gc.freeze()
-    yapf_api.FormatCode = lambda text, **style: (text, None)  # of configs
+    before, yapf_api.FormatCode = yapf_api.FormatCode, lambda text, **style: (text, None)
+    try:
+        yield
+    finally:
+        yapf_api.FormatCode = before

@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-from tests.shared_fixtures import hastened, shapes, small, trained  # noqa: F401
+from tests.shared_fixtures import quicker_runs, shapes, small, trained  # noqa: F401
 
 
 @pytest.fixture

@@ -10,15 +10,13 @@ from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData
 
+from tests.small_runs import quick
 from vispropnet.apis.training import train
 from vispropnet.config import load_config
-from vispropnet.datasets.moving_shapes import write_moving_shapes
 from vispropnet.engine.checkpoints.reading import read_checkpoint
 from vispropnet.engine.non_finite_dump import BATCH_CLASSES, reproduce
 from vispropnet.errors import UserError
 from vispropnet.registry import MODELS
-
-SMALL = 'configs/objprop/objprop_r18_fpn_2e_moving-shapes.py'
 
 
 def test_batches_are_read_as_data(tmp_path):
@@ -39,32 +37,22 @@ def test_batches_are_read_as_data(tmp_path):
     assert read_checkpoint(path, classes=BATCH_CLASSES)['masks'].masks.shape == (0, 4, 5)
 
 
-@pytest.fixture(scope='module')
-def shapes(tmp_path_factory):
-    root = tmp_path_factory.mktemp('shapes') / 'data'
-    write_moving_shapes(root, train_videos=2, val_videos=1, frames=3, size=(96, 64), progress=False)
-    return root
-
-
 @pytest.mark.parametrize(('amp', 'num_refs'), [(False, 1), (False, 2), ('bf16', 1)])
-def test_training_that_explodes_stops_and_is_reproduced(root, shapes, tmp_path, amp, num_refs):
-    overrides = [
-        f'data_root={shapes}',
+def test_training_that_explodes_stops_and_is_reproduced(small, shapes, tmp_path, amp, num_refs):
+    overrides = quick(
+        shapes,
         'train_cfg.max_epochs=8',
-        'train_dataloader.batch_size=2',
-        'train_dataloader.num_workers=0',
-        'train_dataloader.persistent_workers=False',
         f'train_dataloader.dataset.num_refs={num_refs}',
         'param_scheduler=None',  # no warm-up
         'optim_wrapper.optimizer.lr=1e30',
-    ]
+    )
     with pytest.raises(UserError, match='not finite in epoch') as caught:
-        train(root / SMALL, tmp_path, overrides=overrides, amp=amp)
+        train(small, tmp_path, overrides=overrides, amp=amp)
     samples = [line for line in str(caught.value).splitlines() if 'key frame ' in line]
     assert samples and all(line.count('; reference frame ') == num_refs for line in samples)
     (dump,) = (tmp_path / 'non_finite').iterdir()
     (kept,) = read_checkpoint(dump, classes=BATCH_CLASSES)['passes']
-    (terms,), gradients = reproduce(root / SMALL, dump)
+    (terms,), gradients = reproduce(small, dump)
     wanted = {name: float(value) for name, value in kept['terms'].items()}
     assert terms == pytest.approx(wanted, rel=1e-5, nan_ok=True)
     norm = torch.stack([value.norm() for value in gradients.values()]).norm()
@@ -72,9 +60,9 @@ def test_training_that_explodes_stops_and_is_reproduced(root, shapes, tmp_path, 
 
 
 @pytest.fixture(scope='module')
-def dump(root):
+def dump(small):
     """A config, and a dump for it but for what is in the batch."""
-    config = load_config(root / SMALL)
+    config = load_config(small)
     weights = MODELS.build(config.model).state_dict()
     passes = [dict(epoch=0, iteration=0, terms={}, batch=dict())]
     return config, dict(format=2, acceleration={}, passes=passes, seeds=[1], state_dict=weights)

@@ -1,1 +1,1 @@
-from tests.shared_fixtures import hastened, shapes, small, trained  # noqa: F401
+from tests.shared_fixtures import quicker_runs, shapes, small, trained  # noqa: F401
