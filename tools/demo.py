@@ -26,7 +26,6 @@ from vispropnet.fileio import read_json, write_json
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = 'configs/objprop/objprop_r18_fpn_2e_moving-shapes.py'
 PROGRESS = r'Epoch\('
-ADVICE = 'Wait for it, end it, or choose another --work-dir.'
 
 
 def parse_args() -> argparse.Namespace:
@@ -69,7 +68,7 @@ def train(command: list[str], recipe: str, work_dir: Path, checkpoint: Path, ane
         print(f'checkpoint: {checkpoint} (kept; make demo RETRAIN=1 trains anew)')
         return
     if not same:
-        with locked_folder(work_dir, ADVICE):
+        with locked_folder(work_dir):
             shutil.rmtree(work_dir, ignore_errors=True)
         checkpoint.unlink(missing_ok=True)
     write_json(stamp, recipe)
@@ -147,7 +146,7 @@ def main() -> None:
     began = time.monotonic()
     out = args.work_dir
     signal.signal(signal.SIGTERM, stop)
-    with report_user_errors(), locked_folder(out, ADVICE):
+    with report_user_errors(), locked_folder(out):
         data, checkpoint, logs = out / 'data', out / 'checkpoint.pth', out / 'train'
         shapes = ['--preset', args.preset, '--videos', str(args.videos), '--frames']
         shapes += [str(args.frames), '--val-videos', str(args.val_videos), '--seed', str(args.seed)]

@@ -45,11 +45,11 @@ def owner(root, tmp_path):
 
 
 def test_a_second_run_is_refused_with_process_and_time_until_the_first_ends(owner, tmp_path):
-    with pytest.raises(UserError) as caught, locked_folder(tmp_path / 'run', 'Wait for it.'):
+    with pytest.raises(UserError) as caught, locked_folder(tmp_path / 'run', '--out'):
         pytest.fail('it was let in')
     assert re.fullmatch(
         rf'folder {tmp_path}/run is in use by process {owner.pid} on .*, started '
-        r'20\d\d-\d\d-\d\d \d\d:\d\d:\d\d\. Wait for it\.',
+        r'20\d\d-\d\d-\d\d \d\d:\d\d:\d\d\. Wait for it, end it, or choose another --out\.',
         str(caught.value),
     )
     owner.stdin.write(b'\n')

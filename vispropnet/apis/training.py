@@ -74,8 +74,7 @@ def train(
     with contextlib.ExitStack() as stack:
         # The ranks of a run share its work dir: the first one locks it for all.
         if int(os.environ.get(_RANKS.get(launcher, ''), 0)) == 0:
-            advice = 'Wait for it, end it, or choose another --work-dir.'
-            stack.enter_context(locked_folder(cfg.work_dir, advice))
+            stack.enter_context(locked_folder(cfg.work_dir))
         if resume is not None:
             newest = _find_newest(cfg) if resume == 'auto' else resume
             if newest is not None:

@@ -16,7 +16,7 @@ LOCK = '.lock'
 
 
 @contextlib.contextmanager
-def locked_folder(folder: str | os.PathLike, advice: str = '') -> Iterator[None]:
+def locked_folder(folder: str | os.PathLike, option: str = '--work-dir') -> Iterator[None]:
     """Keeps other processes out of a folder while a block runs.
 
     The lock ends with the block, or with the process, however that ends, and its forked children.
@@ -24,7 +24,7 @@ def locked_folder(folder: str | os.PathLike, advice: str = '') -> Iterator[None]
 
     Args:
         folder: The folder. It is made if it is missing.
-        advice: What to do if it is in use, added to the message.
+        option: Option of the command line that names it, for messages.
 
     Raises:
         UserError: naming the process and its start time if another one holds the lock, or if the
@@ -35,13 +35,16 @@ def locked_folder(folder: str | os.PathLike, advice: str = '') -> Iterator[None]
         descriptor = os.open(os.path.join(folder, LOCK), os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         reason = 'it is a file' if os.path.isfile(folder) else error.strerror
-        raise UserError(f'folder {folder} cannot be written to: {reason}. {advice}') from None
-    with contextlib.closing(os.fdopen(descriptor, 'r+')) as file:
+        raise UserError(f'folder {folder} cannot be written to: {reason}.') from None
+    with os.fdopen(descriptor, 'r+') as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             owner = file.read(200) or 'another process'
-            raise UserError(f'folder {folder} is in use by {owner}. {advice}') from None
+            raise UserError(
+                f'folder {folder} is in use by {owner}. Wait for it, end it, or choose another '
+                f'{option}.'
+            ) from None
         except OSError as error:
             print(
                 f'warning: folder {folder} cannot be locked ({error.strerror}): make sure that no '
