@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from vispropnet.engine.folder_lock import locked_folder
-from vispropnet.engine.processes import die_with_parent
+from vispropnet.engine.processes import die_with_parent, hold_interrupts
 from vispropnet.errors import Stopped, UserError, report_user_errors
 from vispropnet.fileio import read_json, write_json
 
@@ -107,20 +107,24 @@ def run(command: list[str], show: str | None = None) -> None:
     print('\n$ python', ' '.join(command), flush=True)
     pipe = {} if show is None else dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     lines = []
-    with subprocess.Popen(
-        [sys.executable, '-u', str(ROOT / command[0]), *command[1:]],
-        text=True,
-        errors='replace',
-        preexec_fn=functools.partial(die_with_parent, signal.SIGTERM),
-        **pipe,
-    ) as process:
-        try:
-            for line in process.stdout or ():
-                lines.append(line)
-                if re.search(show, line):
-                    print(line, end='', flush=True)
-            process.wait()
-        except BaseException as error:
+    process = None
+    try:
+        # Python drops exceptions that a signal raises while it forks.
+        with hold_interrupts():
+            process = subprocess.Popen(
+                [sys.executable, '-u', str(ROOT / command[0]), *command[1:]],
+                text=True,
+                errors='replace',
+                preexec_fn=functools.partial(die_with_parent, signal.SIGTERM),
+                **pipe,
+            )
+        for line in process.stdout or ():
+            lines.append(line)
+            if re.search(show, line):
+                print(line, end='', flush=True)
+        process.wait()
+    except BaseException as error:
+        if process is not None:
             # Not the signal that a whole group may have got: training takes a second one of the
             # same kind for impatience.
             process.send_signal(signal.SIGINT if isinstance(error, Stopped) else signal.SIGTERM)
@@ -128,7 +132,7 @@ def run(command: list[str], show: str | None = None) -> None:
                 process.communicate()  # training saves its state first
             finally:
                 process.kill()
-            raise
+        raise
     if process.returncode:
         end = '; its last lines:\n' + ''.join(lines[-25:]) if lines else '.'
         raise UserError(f'the command above failed{end}')

@@ -64,7 +64,7 @@ def test_when_one_rank_fails_the_others_end_with_its_error(root, small, trained,
 
 def test_ranks_that_are_told_to_stop_save_one_state_and_resume(root, small, shapes, tmp_path):
     # Workers too: launchers send signals to the whole process group of a rank.
-    more = ['train_cfg.val_begin=3', 'train_dataloader.batch_size=1']
+    more = ['train_cfg.max_epochs=4', 'train_cfg.val_begin=5', 'train_dataloader.batch_size=1']
     more += ['train_dataloader.num_workers=1', 'train_dataloader.persistent_workers=True']
     whole, stopped = tmp_path / 'whole', tmp_path / 'stopped'
     runs = [
@@ -87,9 +87,9 @@ def test_ranks_that_are_told_to_stop_save_one_state_and_resume(root, small, shap
     assert (stopped / 'interrupted.pth').exists()
     (status, text), (other, _) = run_ranks(2, 'tools/train.py', small, *runs[1])
     assert (status, other) == (0, 0), text[-3000:]
-    assert 'the epoch is resumed after' in text or 'resumed epoch: 1' in text
+    assert 'the epoch is resumed after' in text or 'resumed epoch: ' in text
     ours, wanted = (
-        torch.load(folder / 'epoch_2.pth', weights_only=False)['state_dict']
+        torch.load(folder / 'epoch_4.pth', weights_only=False)['state_dict']
         for folder in (stopped, whole)
     )
     for name, value in wanted.items():

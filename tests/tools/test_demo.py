@@ -115,3 +115,13 @@ def test_what_the_demo_runs_ends_with_it(root, tmp_path, sent, received, status,
     for _ in range(200 if sent == 'SIGKILL' else 0):
         time.sleep(0 if noted.exists() else 0.1)
     assert noted.read_text() == received
+
+
+def test_a_signal_while_the_demo_forks_is_not_lost(root, tmp_path):
+    """Python drops exceptions that are raised in what it calls after a fork."""
+    fork = 'import os, signal\nsend = lambda: signal.raise_signal(signal.SIGTERM)\n'
+    fork += 'os.register_at_fork(after_in_parent=send)\n'
+    (tmp_path / 'child.py').write_text('import time; print("ready", flush=True); time.sleep(60)')
+    process = start(root, '-c', fork + PARENT, tmp_path / 'child.py')
+    assert process.wait(20) == 143
+    assert process.stderr.read().startswith('stopped by SIGTERM')
