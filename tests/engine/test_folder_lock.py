@@ -73,7 +73,7 @@ def test_the_lock_ends_with_the_block(tmp_path):
             _ = 1 / 0
 
 
-def test_without_locks_in_the_file_system_it_goes_on_with_a_warning(tmp_path, capsys, monkeypatch):
+def test_without_locks_in_the_file_system_a_warning_is_printed(tmp_path, capsys, monkeypatch):
     def fail(descriptor, operation):
         raise OSError(errno.ENOTSUP, 'Operation not supported')
 

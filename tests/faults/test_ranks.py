@@ -1,4 +1,4 @@
-"""Several ranks: more of them than videos, one that fails, one that is told to stop."""
+"""Several ranks: more of them than videos, one that fails, one that is stopped."""
 
 import json
 import os
@@ -62,7 +62,7 @@ def test_when_one_rank_fails_the_others_end_with_its_error(root, small, trained,
     assert f'{root}/vispropnet/' not in text and f'{root}/tools/' not in text
 
 
-def test_ranks_that_are_told_to_stop_save_one_state_and_resume(root, small, shapes, tmp_path):
+def test_ranks_that_are_stopped_save_one_state_and_resume(root, small, shapes, tmp_path):
     # Workers too: launchers send signals to the whole process group of a rank.
     more = ['train_cfg.max_epochs=4', 'train_cfg.val_begin=5', 'train_dataloader.batch_size=1']
     more += ['train_dataloader.num_workers=1', 'train_dataloader.persistent_workers=True']
@@ -78,7 +78,7 @@ def test_ranks_that_are_told_to_stop_save_one_state_and_resume(root, small, shap
     for line in process.stdout:
         lines.append(line)
         if 'Epoch(train)' in line:
-            # To the launcher, as a cluster does; it tells the ranks.
+            # To the launcher, as a cluster does; it forwards the signal.
             process.send_signal(signal.SIGTERM)
             break
     lines += process.stdout

@@ -58,7 +58,7 @@ def test_unfinished_files_are_removed_and_others_are_not(tmp_path):
     assert all(path.exists() for path in kept) and not unfinished.exists()
 
 
-def test_a_file_that_does_not_read_back_is_told(tmp_path):
+def test_a_file_that_does_not_read_back_is_reported(tmp_path):
     path = save(tmp_path / 'epoch_1.pth')
     sync_and_check(path)
     path.write_bytes(path.read_bytes()[:-100])

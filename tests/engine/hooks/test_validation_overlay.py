@@ -227,7 +227,7 @@ def test_large_frames_are_shrunk(tmp_path):
         (dict(score_threshold='low'), "score_threshold must be .* got 'low'"),
     ],
 )
-def test_bad_options_are_told(options, message):
+def test_bad_options_are_reported(options, message):
     with pytest.raises(UserError, match=message):
         ValidationOverlayHook(**options)
 
