@@ -104,7 +104,7 @@ def test_json_holds_the_figures_unrounded(score, files, case, tmp_path):
     out = tmp_path / 'new' / 'figures.json'
     status, printed, _ = score(*files[:2], '--json', out)
     assert status == 0
-    assert printed.endswith(f'all figures: {out}\n')
+    assert printed.endswith(f'all metrics: {out}\n')
     report = json.loads(out.read_text())
     expected = evaluate_tracks(*case[:2])
     names = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl')

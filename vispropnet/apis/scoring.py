@@ -76,7 +76,7 @@ def print_scores(
     if chart is not None:
         print(f'\nchart: {chart}\nworst videos first: {worst}')
     if json_out is not None:
-        print(f'all figures: {json_out}')
+        print(f'all metrics: {json_out}')
     return report
 
 

@@ -67,10 +67,10 @@ def sound_state(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_optimizer(optimizer: Optimizer, fresh: Sequence[Mapping[str, Any]]) -> None:
-    """Checks an optimiser whose state was loaded, before its kernels run over it.
+    """Checks an optimizer whose state was loaded, before its kernels run over it.
 
     Args:
-        optimizer: The optimiser.
+        optimizer: The optimizer.
         fresh: Options of its groups before that.
 
     Raises:
