@@ -1,22 +1,26 @@
 """Makes videos, trains on them, segments others, scores the result and draws it.
 
 Each step is one of the ordinary commands, printed before it runs. What is done already is not done
-again: a finished training is kept, an interrupted one goes on.
+again: a finished training is kept, an interrupted one is resumed.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from vispropnet.errors import UserError, report_user_errors
+from vispropnet.engine.folder_lock import locked_folder
+from vispropnet.engine.processes import die_with_parent, hold_interrupts
+from vispropnet.errors import Stopped, UserError, report_user_errors
 from vispropnet.fileio import read_json, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,14 +61,15 @@ def make_data(folder: Path, shapes: list[str]) -> None:
 
 
 def train(command: list[str], recipe: str, work_dir: Path, checkpoint: Path, anew: bool) -> None:
-    """Trains, unless a checkpoint of this very recipe is there; one cut short goes on."""
+    """Trains, unless a checkpoint of this very recipe is there; one cut short is resumed."""
     stamp = work_dir / 'recipe.json'
     same = not anew and stamp.exists() and read_json(stamp) == recipe
     if same and checkpoint.exists():
         print(f'checkpoint: {checkpoint} (kept; make demo RETRAIN=1 trains anew)')
         return
     if not same:
-        shutil.rmtree(work_dir, ignore_errors=True)
+        with locked_folder(work_dir):
+            shutil.rmtree(work_dir, ignore_errors=True)
         checkpoint.unlink(missing_ok=True)
     write_json(stamp, recipe)
     run(command, show=PROGRESS)
@@ -90,7 +95,7 @@ def draw(out: Path, data: Path) -> None:
 
 
 def run(command: list[str], show: str | None = None) -> None:
-    """Runs a command of ours.
+    """Runs a command of ours, which ends with this process.
 
     Args:
         command: Script and arguments.
@@ -100,29 +105,52 @@ def run(command: list[str], show: str | None = None) -> None:
         UserError: if it fails, with the end of its output.
     """
     print('\n$ python', ' '.join(command), flush=True)
-    command = [sys.executable, '-u', str(ROOT / command[0]), *command[1:]]
-    if show is None:
-        if subprocess.run(command, check=False).returncode:
-            raise UserError('the command above failed.')
-        return
+    pipe = {} if show is None else dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     lines = []
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace'
-    ) as process:
-        for line in process.stdout:
+    process = None
+    try:
+        # Python drops exceptions that a signal raises while it forks.
+        with hold_interrupts():
+            process = subprocess.Popen(
+                [sys.executable, '-u', str(ROOT / command[0]), *command[1:]],
+                text=True,
+                errors='replace',
+                preexec_fn=functools.partial(die_with_parent, signal.SIGTERM),
+                **pipe,
+            )
+        for line in process.stdout or ():
             lines.append(line)
             if re.search(show, line):
                 print(line, end='', flush=True)
+        process.wait()
+    except BaseException as error:
+        if process is not None:
+            # Not the signal that a whole group may have got: training takes a second one of the
+            # same kind for impatience.
+            process.send_signal(signal.SIGINT if isinstance(error, Stopped) else signal.SIGTERM)
+            try:
+                process.communicate()  # training saves its state first
+            finally:
+                process.kill()
+        raise
     if process.returncode:
-        raise UserError('the command above failed; its last lines:\n' + ''.join(lines[-25:]))
+        end = '; its last lines:\n' + ''.join(lines[-25:]) if lines else '.'
+        raise UserError(f'the command above failed{end}')
+
+
+def stop(number: int, frame: object) -> None:
+    """Ends the demo on a signal."""
+    name = signal.Signals(number).name
+    raise Stopped(f'stopped by {name}; the same command resumes the demo.', 128 + number)
 
 
 def main() -> None:
     """Runs the command."""
     args = parse_args()
     began = time.monotonic()
-    with report_user_errors():
-        out = args.work_dir
+    out = args.work_dir
+    signal.signal(signal.SIGTERM, stop)
+    with report_user_errors(), locked_folder(out):
         data, checkpoint, logs = out / 'data', out / 'checkpoint.pth', out / 'train'
         shapes = ['--preset', args.preset, '--videos', str(args.videos), '--frames']
         shapes += [str(args.frames), '--val-videos', str(args.val_videos), '--seed', str(args.seed)]

@@ -21,7 +21,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--eval', choices=('segm',), help='print the AP table, if the data come with annotations'
     )
-    parser.add_argument('--metrics-out', metavar='JSON', help='with --eval: write the figures too')
+    parser.add_argument('--metrics-out', metavar='JSON', help='with --eval: write the metrics too')
     parser.add_argument('--show-dir', help='draw the results into this folder')
     parser.add_argument(
         '--batch',
@@ -40,7 +40,7 @@ def main() -> None:
     export_local_rank(args)
     with report_user_errors():
         from vispropnet.apis.ranks import rank_work
-        from vispropnet.apis.running import test
+        from vispropnet.apis.testing import test
 
         with rank_work():
             test(

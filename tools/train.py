@@ -14,14 +14,14 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument(
-        '--work-dir', help='where logs and checkpoints go (default: work_dirs/<config name>)'
+        '--work-dir', help='folder of logs and checkpoints (default: work_dirs/<config name>)'
     )
     parser.add_argument(
         '--resume',
         nargs='?',
         const='auto',
         metavar='CKPT',
-        help='go on from the newest checkpoint of the work dir, or from CKPT',
+        help='resume from the newest checkpoint of the work dir, or from CKPT',
     )
     parser.add_argument(
         '--amp',
@@ -56,7 +56,7 @@ def main() -> None:
     export_local_rank(args)
     with report_user_errors():
         from vispropnet.apis.ranks import rank_work
-        from vispropnet.apis.running import train
+        from vispropnet.apis.training import train
 
         with rank_work():
             train(

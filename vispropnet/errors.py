@@ -41,7 +41,7 @@ class Stopped(UserError):
     """Work was ended, by all ranks alike, and can be resumed.
 
     Args:
-        message: What ended it, where it was, and how to resume it.
+        message: What ended it, at which point, and how to resume.
         status: Exit status; for a signal, 128 plus its number.
     """
 

@@ -39,12 +39,12 @@ LOOPS = _child('LOOPS', 'mmdet.engine.runner', 'vispropnet.engine.loops')
 HOOKS = _child(
     'HOOKS',
     'mmdet.engine.hooks',
-    'vispropnet.engine.hooks',
-    'vispropnet.engine.checkpoints.hook',
-    'vispropnet.engine.interruption',
-    'vispropnet.engine.bad_numbers',
-    'vispropnet.engine.bad_sample_hook',
-    'vispropnet.engine.overlay_hook',
+    'vispropnet.engine.hooks.iteration_seed',
+    'vispropnet.engine.hooks.checkpoint',
+    'vispropnet.engine.hooks.interrupt',
+    'vispropnet.engine.hooks.non_finite',
+    'vispropnet.engine.hooks.bad_samples',
+    'vispropnet.engine.hooks.validation_overlay',
 )
 LOG_PROCESSORS = _child('LOG_PROCESSORS', 'mmdet.engine')
 

@@ -9,7 +9,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     # A loss or gradient that is not finite ends training before it reaches the weights;
     # action='skip' leaves such steps out, and ends after so many in a row.
-    bad_numbers=dict(type='BadNumbersHook', action='stop', max_in_a_row=10),
+    non_finite=dict(type='NonFiniteHook', action='stop', max_in_a_row=10),
     # Pictures in TensorBoard: frames of so many validation videos, at each validation; 0 for none.
     overlays=dict(type='ValidationOverlayHook', num_videos=4),
 )

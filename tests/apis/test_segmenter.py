@@ -131,7 +131,7 @@ def test_tiny_and_huge_frames(model, shape):
 
 
 @pytest.mark.parametrize(
-    ('frame', 'told'),
+    ('frame', 'words'),
     [
         (np.zeros((4, 4, 3)), r'got float64 of shape \(4, 4, 3\)'),
         (np.zeros((4, 4, 2), np.uint8), r'got uint8 of shape \(4, 4, 2\)'),
@@ -139,8 +139,8 @@ def test_tiny_and_huge_frames(model, shape):
         ('frame.jpg', 'got str'),
     ],
 )
-def test_refuses_what_is_no_frame(model, frame, told):
-    with pytest.raises(UserError, match=told):
+def test_refuses_what_is_no_frame(model, frame, words):
+    with pytest.raises(UserError, match=words):
         step(VideoSegmenter(model), frame)
 
 
@@ -335,7 +335,7 @@ def test_frames_before_bad_input_are_given_however_late_answers_are(bright, batc
     assert seen == list(range(6))
 
 
-def test_a_wrong_model_is_told_not_what_follows_from_it(model):
+def test_a_wrong_model_is_reported_not_what_follows_from_it(model):
     wrong = BrightPixels(look_ahead=3, fault='twice')
     wrong.cfg, wrong.classes = model.cfg, ('a', 'b')
     with pytest.raises(UserError, match='answered frame 2 twice'):

@@ -6,6 +6,7 @@ import torch
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from torch import nn
 
+from tests.processes import run_tool
 from vispropnet.benchmarks.frames import build_model, draw_clips, settle_model
 from vispropnet.config import load_config
 from vispropnet.engine import acceleration
@@ -122,7 +123,7 @@ def test_a_linear_layer_multiplies_in_bfloat16():
     assert not torch.is_autocast_enabled('cpu') and not net.neck._forward_hooks
 
 
-def test_wrapper_goes_on_from_the_state_of_another():
+def test_wrapper_resumes_from_the_state_of_another():
     net = nn.Linear(2, 2)
     plain = OptimWrapper(torch.optim.SGD(net.parameters(), lr=1.0, momentum=0.9))
     plain.update_params(net(torch.ones(1, 2)).sum())
@@ -180,7 +181,7 @@ def test_compiling_needs_a_backbone():
         (dict(compile='backbone'), "compile must be True or False, got 'backbone'"),
     ],
 )
-def test_bad_configs_are_told(config, message):
+def test_bad_configs_are_reported(config, message):
     with pytest.raises(UserError, match=message):
         Acceleration.from_config(config)
 
@@ -191,7 +192,7 @@ def test_what_is_switched_on_is_named():
     assert str(Acceleration(channels_last=True)) == 'channels-last'
 
 
-def test_what_a_cpu_cannot_do_is_told(monkeypatch):
+def test_what_a_cpu_cannot_do_is_reported(monkeypatch):
     Acceleration(amp='bf16', channels_last=True).check('cpu')
     with pytest.raises(UserError, match='fp16 .* needs a GPU.* --amp bf16 works on a CPU'):
         Acceleration(amp='fp16').check('cpu')
@@ -204,7 +205,7 @@ def test_what_a_cpu_cannot_do_is_told(monkeypatch):
         Acceleration(compile=True).check('cpu')
 
 
-def test_missing_headers_are_told(monkeypatch, tmp_path):
+def test_missing_headers_are_reported(monkeypatch, tmp_path):
     compiler = tmp_path / 'g++'
     compiler.write_text('')
     compiler.chmod(0o755)
@@ -261,7 +262,7 @@ def test_mixed_precision_for_inference(trainee):
         prepare_for_inference(copy.deepcopy(model), 'half')
 
 
-def test_a_cpu_without_bf16_is_told(monkeypatch):
+def test_a_cpu_without_bf16_is_reported(monkeypatch):
     monkeypatch.setattr(acceleration, '_cpu_computes_in_bf16', lambda: False)
     with pytest.warns(UserWarning, match='this CPU has no instructions for bf16'):
         Acceleration(amp='bf16').check('cpu')
@@ -274,9 +275,8 @@ def test_a_cpu_without_bf16_is_told(monkeypatch):
     assert isinstance(torch.cpu._is_avx512_bf16_supported(), bool)
 
 
-def test_freed_memory_is_kept(run_python):
-    # 64 MiB are got and freed again and again: kept, their pages are got from the system once.
-    code = """
+# 64 MiB are got and freed again and again: kept, their pages are got from the system once.
+FREEING = """
 import resource, sys, torch
 from vispropnet.engine.acceleration import keep_freed_memory
 kept = sys.argv[1] == 'keep' and keep_freed_memory()
@@ -284,10 +284,13 @@ for _ in range(20):
     torch.zeros(16 << 20)
 print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
 """
+
+
+def test_freed_memory_is_kept(tmp_path):
+    (tmp_path / 'freeing.py').write_text(FREEING)
     faults = {}
     for how in ('keep', 'leave'):
-        done = run_python('-c', code, how)
-        kept, count = done.stdout.split()
+        kept, count = run_tool(tmp_path / 'freeing.py', how)[1].split()
         if how == 'keep' and kept == 'False':
             pytest.skip('the C library is not glibc')
         faults[how] = int(count)

@@ -82,7 +82,7 @@ def test_interleaved_videos_do_not_mix():
 
 @pytest.mark.parametrize('look_ahead', [0, 3])
 @pytest.mark.parametrize(
-    ('fault', 'told'),
+    ('fault', 'words'),
     [
         ('twice', 'answered frame 2 twice'),
         (
@@ -92,9 +92,9 @@ def test_interleaved_videos_do_not_mix():
         ('another', 'answered frame 9, which it was not given'),
     ],
 )
-def test_answers_that_are_wrong_are_named(look_ahead, fault, told):
+def test_answers_that_are_wrong_are_named(look_ahead, fault, words):
     model = BrightPixels(look_ahead, fault)
-    with pytest.raises(UserError, match=f'BrightPixels, video 5: it {told}. See VISDetector.step'):
+    with pytest.raises(UserError, match=f'BrightPixels, video 5: it {words}. See VISDetector.step'):
         run(model, *video(7, seed=5))
 
 
@@ -186,7 +186,7 @@ def float_ids(instances):
 
 
 @pytest.mark.parametrize(
-    ('spoil', 'told'),
+    ('spoil', 'words'),
     [
         *((without(name), f'gave no {name} for frame 0') for name in ('ids', 'bboxes', 'masks')),
         (
@@ -201,35 +201,35 @@ def float_ids(instances):
     ],
 )
 @pytest.mark.parametrize('look_ahead', [0, 3])
-def test_answers_that_lack_something_are_told(look_ahead, spoil, told):
+def test_answers_that_lack_something_are_reported(look_ahead, spoil, words):
     class Spoilt(BrightPixels):
         def _found(self, frame, seen):
             instances = super()._found(frame, seen)
             spoil(instances)
             return instances
 
-    with pytest.raises(UserError, match=f'Spoilt, video 0: it {told}'):
+    with pytest.raises(UserError, match=f'Spoilt, video 0: it {words}'):
         run(Spoilt(look_ahead), *video(2))
 
 
 @pytest.mark.parametrize(
-    ('given', 'told'),
+    ('given', 'words'),
     [
         (lambda answers, state: answers, 'gave a list of 1 from step, expected .answers, state.'),
         (lambda answers, state: (answers[0][1], state), 'gave a InstanceData as answers'),
         (lambda answers, state: ([answers[0][1]], state), 'gave a list of 1 as answers, expected'),
     ],
 )
-def test_steps_that_give_something_else_are_told(given, told):
+def test_steps_that_give_something_else_are_reported(given, words):
     class Odd(BrightPixels):
         def step(self, frame, state):
             return given(*super().step(frame, state))
 
-    with pytest.raises(UserError, match=f'Odd, video 0: it {told}'):
+    with pytest.raises(UserError, match=f'Odd, video 0: it {words}'):
         run(Odd(), *video(1))
 
 
-def test_features_of_another_number_of_frames_are_told():
+def test_features_of_another_number_of_frames_are_reported():
     class Flat(BrightPixels):
         def encode(self, images):
             return images.flatten(0, 1)
@@ -238,7 +238,7 @@ def test_features_of_another_number_of_frames_are_told():
         run(Flat(), *video(2), at_once=2)
 
 
-def test_a_forgotten_state_type_is_told():
+def test_a_forgotten_state_type_is_reported():
     class Forgetful(BrightPixels):
         state_type = object
 

@@ -60,7 +60,7 @@ def leaves(value, place=''):
 
 
 @pytest.mark.parametrize('number', [250, pytest.param(10_000, marks=pytest.mark.slow)])
-def test_damage_is_told_or_does_not_matter(tmp_path, number):
+def test_damage_is_reported_or_does_not_matter(tmp_path, number):
     path = tmp_path / 'epoch_1.pth'
     sound_checkpoint(path)
     sound, wanted = path.read_bytes(), dict(leaves(read_checkpoint(path)))

@@ -2,55 +2,33 @@
 
 import contextlib
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
-import threading
 import time
 
 import pytest
 import torch
 
-from tests.apis.small_runs import quick
-from vispropnet.datasets.moving_shapes import write_moving_shapes
-
-SMALL = 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
+from tests.processes import Tool
+from tests.small_runs import quick
 
 
-def command(work_dir, data, epochs):
+def run(small, work_dir, data, epochs, kill=None):
+    """Trains; ``kill`` is a signal, a line to wait for, and seconds to wait after it."""
     # A validation takes longer than an epoch here; one at the end is enough.
     options = [f'train_cfg.max_epochs={epochs}', f'train_cfg.val_interval={epochs}']
-    options += [f'param_scheduler.1.end={epochs}', 'train_dataloader.num_workers=0']
-    return [
-        *[sys.executable, '-u', 'tools/train.py', SMALL, '--work-dir', str(work_dir)],
-        *['--resume', '--cfg-options', *quick(data), *options],
-    ]
-
-
-def run(root, work_dir, data, epochs, kill=None):
-    """Runs the command; ``kill`` is a signal, a line to wait for, and seconds to wait after it."""
-    process = subprocess.Popen(
-        command(work_dir, data, epochs),
-        cwd=root,
-        # Several threads add up in another order now and then.
-        env=dict(os.environ, PYTHONPATH=str(root)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    watch = threading.Timer(300, process.kill)
-    watch.start()
+    options.append(f'param_scheduler.1.end={epochs}')
+    command = ['tools/train.py', small, '--work-dir', work_dir, '--resume', '--cfg-options']
+    tool = Tool(*command, *quick(data, *options))
     lines = []
-    for line in process.stdout:
+    for line in tool.output:
         lines.append(line)
         if kill is not None and kill[1] in line:
             time.sleep(kill[2])
-            process.send_signal(kill[0])
+            with contextlib.suppress(ProcessLookupError):
+                tool.send_signal(kill[0])
             kill = None
-    watch.cancel()
-    return process.wait(), ''.join(lines)
+    return tool.wait()[0], ''.join(lines)
 
 
 def losses(work_dir):
@@ -70,21 +48,20 @@ MOMENTS = ('Epoch(train)', 'Saving checkpoint', 'mmengine')
 
 
 @pytest.mark.parametrize(
-    ('kills', 'epochs'), [(2, 4), pytest.param(20, 24, marks=pytest.mark.slow)]
+    ('kills', 'epochs'), [(2, 4), pytest.param(20, 48, marks=pytest.mark.slow)]
 )
-def test_killed_again_and_again_it_ends_as_the_unbroken_one(root, tmp_path, kills, epochs):
-    data, whole, broken = tmp_path / 'data', tmp_path / 'whole', tmp_path / 'broken'
-    write_moving_shapes(data, train_videos=4, val_videos=1, frames=3, size=(96, 64), progress=False)
-    code, text = run(root, whole, data, epochs)
+def test_killed_again_and_again_it_ends_as_the_unbroken_one(shapes, small, tmp_path, kills, epochs):
+    whole, broken = tmp_path / 'whole', tmp_path / 'broken'
+    code, text = run(small, whole, shapes, epochs)
     assert code == 0, text[-3000:]
     rng = random.Random(kills)
     for number in range(kills):
         sent = rng.choice([signal.SIGKILL] * 4 + [signal.SIGTERM])
-        kill = sent, MOMENTS[number % 3], rng.uniform(0, 0.4)
-        code, text = run(root, broken, data, epochs, kill)
+        kill = sent, MOMENTS[number % 3], rng.uniform(0, 0.2)
+        code, text = run(small, broken, shapes, epochs, kill)
         assert code in (-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM), text[-3000:]
         assert 'Traceback' not in text
-    code, text = run(root, broken, data, epochs)
+    code, text = run(small, broken, shapes, epochs)
     assert code == 0, text[-3000:]
     ours, unbroken = (
         torch.load(folder / f'epoch_{epochs}.pth', weights_only=False)['state_dict']

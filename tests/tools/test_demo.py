@@ -1,49 +1,127 @@
 import json
 import os
+import runpy
+import signal
 import subprocess
 import sys
+import time
 
 import cv2
+import pytest
 
+from tests.processes import run_tool
 from vispropnet.evaluation.result_file import read_results
 
-QUICK = ['--videos', '4', '--val-videos', '2', '--frames', '2', '--cfg-options']
-QUICK += ['train_cfg.max_epochs=1', 'model.detector.test_cfg.rcnn.score_thr=0.0']
+SHAPES = ['--preset', 'easy', '--videos', '4', '--frames', '2', '--val-videos', '2', '--seed', '0']
+QUICK = ['train_cfg.max_epochs=1', 'model.detector.test_cfg.rcnn.score_thr=0.0']
 QUICK += [f'{part}_dataloader.num_workers=0' for part in ('train', 'val', 'test')]
 QUICK += [f'{part}_dataloader.persistent_workers=False' for part in ('train', 'val', 'test')]
 
 
-def run_demo(pytestconfig, work_dir, *more):
-    root = pytestconfig.rootpath
-    env = dict(os.environ, PYTHONPATH=str(root))
-    command = [sys.executable, 'tools/demo.py', '--work-dir', str(work_dir), *more, *QUICK]
-    return subprocess.run(
-        command, cwd=root, env=env, capture_output=True, text=True, check=False, timeout=300
+@pytest.fixture(scope='module')
+def demo(root):
+    """Functions of the tool by name."""
+    return runpy.run_path(str(root / 'tools/demo.py'))
+
+
+def start(root, *arguments):
+    return subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
+        cwd=root,
+        env=dict(os.environ, PYTHONPATH=str(root)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
-def test_demo_leaves_everything_and_trains_once(pytestconfig, tmp_path):
-    first = run_demo(pytestconfig, tmp_path)
-    assert first.returncode == 0, first.stdout[-2000:] + first.stderr[-2000:]
-    assert set(json.loads((tmp_path / 'metrics.json').read_text())) == {
-        'mAP',
-        'AP50',
-        'AP75',
-        'AR1',
-        'AR10',
-    }
+def test_demo_leaves_everything_and_trains_once(root, demo, tmp_path):
+    command = ['tools/demo.py', '--work-dir', tmp_path, *SHAPES, '--cfg-options', *QUICK]
+    process = start(root, *command)
+    process.stdout.readline()
+    status, text = run_tool(*command)
+    assert status == 2
+    assert text.startswith(f'error: folder {tmp_path} is in use by process {process.pid} on ')
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, out[-2000:] + err[-2000:]
+    assert 'Epoch(train)' in out
+    metrics = json.loads((tmp_path / 'metrics.json').read_text())
+    assert set(metrics) == {'mAP', 'AP50', 'AP75', 'AR1', 'AR10'}
     assert {one['video_id'] for one in read_results(tmp_path / 'results.json')} == {1, 2}
     for name in ('contact_sheet.png', 'losses.png'):
         assert cv2.imread(str(tmp_path / name)).std() > 10
-        assert str(tmp_path / name) in first.stdout
-    trained = (tmp_path / 'checkpoint.pth').stat().st_mtime_ns
-    again = run_demo(pytestconfig, tmp_path)
-    assert again.returncode == 0 and 'kept' in again.stdout
-    assert 'Epoch(train)' in first.stdout and 'Epoch(train)' not in again.stdout
-    assert (tmp_path / 'checkpoint.pth').stat().st_mtime_ns == trained
+        assert str(tmp_path / name) in out
+    # Again: what is there is kept.
+    again, kept = start(root, *command), 0
+    for line in again.stdout:
+        kept += '(kept' in line
+        if 'test_video.py' in line:
+            again.terminate()
+    assert again.wait(60) == 143 and kept == 2
+    checkpoint = tmp_path / 'checkpoint.pth'
+    # Another recipe removes both first.
+    with pytest.raises(demo['UserError'], match='the command above failed'):
+        demo['train'](['no such tool'], 'another', tmp_path / 'train', checkpoint, anew=False)
+    assert os.listdir(tmp_path / 'train') == ['recipe.json'] and not checkpoint.exists()
 
 
-def test_demo_tells_what_failed(pytestconfig, tmp_path):
-    done = run_demo(pytestconfig, tmp_path, '--config', 'configs/none.py')
-    assert done.returncode == 2
-    assert 'config not found: configs/none.py' in done.stderr and 'Traceback' not in done.stderr
+def test_demo_reports_what_failed(tmp_path):
+    options = ['--work-dir', tmp_path, '--config', 'configs/none.py']
+    status, text = run_tool('tools/demo.py', *options)
+    assert status == 2 and text == 'error: config not found: configs/none.py\n'
+
+
+# Runs a command as the demo does.
+PARENT = """
+import runpy, signal, sys
+demo = runpy.run_path('tools/demo.py')
+signal.signal(signal.SIGTERM, demo['stop'])
+with demo['report_user_errors']():
+    demo['run']([sys.argv[1]], show='ready')
+"""
+
+# Ends on a signal as training does, after it has written down which.
+CHILD = """
+import pathlib, signal, sys, time
+def end(number, frame):
+    time.sleep(0.2)
+    pathlib.Path(__file__).with_suffix('.tmp').write_text(signal.Signals(number).name)
+    pathlib.Path(__file__).with_suffix('.tmp').rename(pathlib.Path(__file__).with_suffix('.txt'))
+    sys.exit(1)
+signal.signal(signal.SIGTERM, end)
+signal.signal(signal.SIGINT, end)
+print('ready', flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ('sent', 'received', 'status', 'said'),
+    [
+        ('SIGTERM', 'SIGINT', 143, 'stopped by SIGTERM; the same command resumes the demo.\n'),
+        ('SIGINT', 'SIGTERM', 130, 'interrupted\n'),
+        ('SIGKILL', 'SIGTERM', -9, ''),
+    ],
+)
+def test_what_the_demo_runs_ends_with_it(root, tmp_path, sent, received, status, said):
+    (tmp_path / 'child.py').write_text(CHILD)
+    process = start(root, '-c', PARENT, tmp_path / 'child.py')
+    for line in process.stdout:
+        if line == 'ready\n':
+            process.send_signal(signal.Signals[sent])
+    assert process.wait(20) == status and process.stderr.read() == said
+    noted = tmp_path / 'child.txt'
+    # Nobody waits for the child of a process that was killed.
+    for _ in range(200 if sent == 'SIGKILL' else 0):
+        time.sleep(0 if noted.exists() else 0.1)
+    assert noted.read_text() == received
+
+
+def test_a_signal_while_the_demo_forks_is_not_lost(root, tmp_path):
+    """Python drops exceptions that are raised in what it calls after a fork."""
+    fork = 'import os, signal\nsend = lambda: signal.raise_signal(signal.SIGTERM)\n'
+    fork += 'os.register_at_fork(after_in_parent=send)\n'
+    (tmp_path / 'child.py').write_text('import time; print("ready", flush=True); time.sleep(60)')
+    process = start(root, '-c', fork + PARENT, tmp_path / 'child.py')
+    assert process.wait(20) == 143
+    assert process.stderr.read().startswith('stopped by SIGTERM')

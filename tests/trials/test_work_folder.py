@@ -127,7 +127,7 @@ def test_results_depend_on_models_and_not_on_pictures():
     files = code_files()
     assert 'vispropnet/models/detectors/objprop.py' in files
     assert 'vispropnet/config.py' in files
-    assert 'vispropnet/apis/running.py' in files and 'vispropnet/apis/trials.py' not in files
+    assert 'vispropnet/apis/training.py' in files and 'vispropnet/apis/trials.py' not in files
     assert not any('/visualization/' in name or '/trials/' in name for name in files)
 
 

@@ -1,7 +1,6 @@
-"""What tools and scripts call.
+"""Functions and classes for tools and scripts.
 
-``init_model``, ``VideoSegmenter`` and ``segment_video`` can be had from here. They are imported
-when they are asked for, so that this costs nothing.
+They are imported when they are first used, so that importing this package costs nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +14,8 @@ _HOMES = {
     'SegmentedFrame': 'segmentation',
     'VideoSegmenter': 'segmenter',
     'segment_video': 'segmentation',
+    'test': 'testing',
+    'train': 'training',
 }
 __all__ = list(_HOMES)
 

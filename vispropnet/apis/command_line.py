@@ -7,11 +7,7 @@ import os
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that training and test have in common.
-
-    Args:
-        parser: Where they go.
-    """
+    """Adds the options that training and test have in common."""
     add_config_options(parser)
     parser.add_argument(
         '--launcher',
@@ -24,11 +20,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of whatever reads a config and a checkpoint.
-
-    Args:
-        parser: Where they go.
-    """
+    """Adds the options of tools that read a config and a checkpoint."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -45,11 +37,7 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_amp_option(parser: argparse.ArgumentParser) -> None:
-    """Adds the option of mixed precision where a model segments.
-
-    Args:
-        parser: Where it goes.
-    """
+    """Adds the option of mixed precision for segmenting."""
     parser.add_argument(
         '--amp',
         choices=('bf16', 'fp16'),
@@ -58,10 +46,6 @@ def add_amp_option(parser: argparse.ArgumentParser) -> None:
 
 
 def export_local_rank(args: argparse.Namespace) -> None:
-    """Puts ``--local-rank`` where mmengine looks for it.
-
-    Args:
-        args: Parsed arguments of a command with :func:`add_run_options`.
-    """
+    """Puts ``--local-rank`` of :func:`add_run_options` where mmengine looks for it."""
     if args.local_rank is not None:
         os.environ.setdefault('LOCAL_RANK', str(args.local_rank))

@@ -45,7 +45,7 @@ def init_model(
     Returns:
         The model, in evaluation mode. Besides weights it carries ``cfg``, the config;
         ``classes``, the names of the categories, and ``category_ids``, their ids in the data it was
-        trained on, as far as the checkpoint tells.
+        trained on, as far as the checkpoint says.
 
     Raises:
         UserError: if config or checkpoint are missing or do not fit, there is no such device, or
@@ -95,7 +95,7 @@ def _device(name: str | torch.device | None) -> torch.device:
 def _categories(
     model: VISDetector, names: tuple[str, ...], meta: Mapping
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Names and ids, numbered from 1 where the checkpoint does not tell them."""
+    """Names and ids, numbered from 1 where the checkpoint does not have them."""
     count = max(model.category_counts().values(), default=0)
     if len(names) < count:
         names = tuple(f'category {number}' for number in range(1, count + 1))

@@ -1,4 +1,4 @@
-"""How the process of a rank ends: after its work, with its error, or with that of another rank."""
+"""Ends the process of a rank: after its work, with its error, or with that of another rank."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def rank_work() -> Iterator[None]:
 
     Raises:
         Stopped: without ranks, if the work was stopped.
-        UserError: if the work failed because another rank ended, which has told why.
+        UserError: if the work failed because another rank ended, which has reported why.
     """
     try:
         yield
@@ -39,7 +39,7 @@ def rank_work() -> Iterator[None]:
         if not torch.distributed.is_initialized() or not _is_loss_of_a_rank(error):
             raise
         raise UserError(
-            f'rank {get_rank()} ends, as another rank is gone; see what that one says '
+            f'rank {get_rank()} ends, because another rank ended; see the message of that one '
             f'({str(error).splitlines()[0]}).'
         ) from None
     _end(0)

@@ -37,7 +37,7 @@ def print_scores(
     hota_threshold: float | None = None,
     json_out: str | os.PathLike | None = None,
 ) -> dict[str, Any]:
-    """Scores a result file and prints what there is to say.
+    """Scores a result file and prints the report.
 
     Args:
         annotations: Annotation file.
@@ -46,10 +46,10 @@ def print_scores(
         resamples: How often to resample the videos for intervals; 0 for none.
         seed: Of the resampling.
         per_class: Whether to print a table by category.
-        errors_dir: Folder for the chart of errors and the list of the worst videos; None tells no
-            errors.
+        errors_dir: Folder for the chart of errors and the list of the worst videos; None leaves
+            errors out.
         hota_threshold: Score from which tracks count for HOTA and IDF1; None leaves them out.
-        json_out: JSON file for all figures, unrounded.
+        json_out: JSON file for all metrics, unrounded.
 
     Returns:
         What was written to ``json_out``, or would be.
@@ -113,7 +113,7 @@ def _score(
 def _check_outputs(
     outputs: Sequence[str | os.PathLike | None], inputs: Sequence[str | os.PathLike | None]
 ) -> None:
-    """Finds out before the work whether the outputs can be written, and overwrite nothing."""
+    """Checks before the work that outputs can be written and overwrite nothing."""
     taken = {os.path.realpath(path): 'an input' for path in inputs if path is not None}
     for path in outputs:
         if path is None:
@@ -135,8 +135,8 @@ def _print_report(report: dict[str, Any], per_class: bool) -> None:
     if report['annotations_left_out']:
         print(
             f'warning: {report["annotations_left_out"]} annotations are of no listed video or '
-            f'category and play no part: tools/check_data.py --ann {report["ground_truth"]} tells '
-            'which.'
+            f'category and play no part: tools/check_data.py --ann {report["ground_truth"]} lists '
+            'them.'
         )
     print()
     print('\n'.join(metric_lines(report)))

@@ -1,4 +1,4 @@
-"""Segmenting whole videos: read ahead, in batches, in constant memory."""
+"""Segments whole videos: read ahead, in batches, in constant memory."""
 
 from __future__ import annotations
 

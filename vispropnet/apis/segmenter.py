@@ -1,4 +1,4 @@
-"""Segmenting the frames of one video as they come, in constant memory."""
+"""Segments the frames of one video one by one, in constant memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vispropnet.models.frame_masks import FrameMasks
 
 @dataclass(frozen=True)
 class FrameInstances:
-    """What was found in one frame: N instances, on the CPU.
+    """N instances that were found in one frame, on the CPU.
 
     Args:
         ids: (N,) int64, the track of each; an object keeps its id as long as it is recognised.
@@ -45,7 +45,7 @@ class FrameInstances:
 
 
 class VideoSegmenter:
-    """Segments the frames of one video as they come.
+    """Segments the frames of one video one by one.
 
     Args:
         model: What :func:`~vispropnet.apis.models.init_model` gave. Several segmenters may share
@@ -91,7 +91,7 @@ class VideoSegmenter:
                 alpha is dropped.
 
         Returns:
-            What is known by now: numbers of frames, counted from 0, each with what was found in it.
+            Answers that are ready: numbers of frames, from 0, each with what was found in it.
             Most models answer at once: that is this frame. A model that looks ahead answers
             ``model.look_ahead`` frames later.
 
@@ -112,7 +112,7 @@ class VideoSegmenter:
         return answers
 
     def prepare(self, frame: np.ndarray) -> dict[str, Any]:
-        """Does what precedes the network on the CPU; may run in another thread, ahead of time.
+        """Prepares a frame for the network on the CPU; may run ahead of time in another thread.
 
         Args:
             frame: As in :meth:`step`.
@@ -132,7 +132,7 @@ class VideoSegmenter:
             # A side so short that nothing is left of it.
             raise UserError(f'a frame of {width}x{height} pixels cannot be scaled.') from None
         if self.device.type == 'cuda':
-            # From pinned memory the copy to the GPU goes on while the GPU works.
+            # From pinned memory the copy to the GPU runs while the GPU computes.
             packed['inputs'] = packed['inputs'].pin_memory().to(self.device, non_blocking=True)
         return packed
 

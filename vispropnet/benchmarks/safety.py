@@ -21,8 +21,8 @@ from vispropnet.benchmarks.measure import NAMES, Comparison, Variant, circumstan
 from vispropnet.benchmarks.steps import Settings, build
 from vispropnet.config import load_config
 from vispropnet.engine.acceleration import keep_freed_memory
-from vispropnet.engine.bad_numbers import BadNumbersHook
-from vispropnet.engine.interruption import InterruptHook
+from vispropnet.engine.hooks.interrupt import InterruptHook
+from vispropnet.engine.hooks.non_finite import NonFiniteHook
 from vispropnet.engine.quiet import quiet
 from vispropnet.engine.runner import VISRunner
 from vispropnet.errors import UserError
@@ -153,7 +153,7 @@ def _runner(settings: SafetySettings, folder: Path) -> tuple[VISRunner, dict]:
 
 
 def _step(name: str, runner: VISRunner, data: dict, settings: SafetySettings) -> Variant:
-    hooks = [BadNumbersHook(), InterruptHook()] if name == 'ours' else []
+    hooks = [NonFiniteHook(), InterruptHook()] if name == 'ours' else []
     if hooks:
         # Alone: listening for signals is for a process that trains.
         hooks[0].before_train(runner)

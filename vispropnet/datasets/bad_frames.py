@@ -136,7 +136,7 @@ class BadFrames(dict[int, str]):
         """Notes on a sample which frames were left out.
 
         The main process learns of them this way
-        (:class:`~vispropnet.engine.bad_sample_hook.BadSampleHook`).
+        (:class:`~vispropnet.engine.hooks.bad_samples.BadSampleHook`).
 
         Args:
             sample: The key frame's ``DetDataSample``.

@@ -47,7 +47,7 @@ class YouTubeVIS(BaseDataset):
             damaged. ``'raise'`` stops with an error that names it. ``'skip'``, in training only,
             takes other reference frames or another sample in its place, drawn from (seed, epoch,
             sample) as everything else, and notes it on the sample for
-            :class:`~vispropnet.engine.bad_sample_hook.BadSampleHook`, which logs and counts. In
+            :class:`~vispropnet.engine.hooks.bad_samples.BadSampleHook`, which logs and counts. In
             test mode a bad frame is always an error: tracks have an entry for each frame.
         max_bad_fraction: Part of the frames that may be skipped before it is an error after all;
             one always may.

@@ -1,4 +1,4 @@
-"""What makes training faster and leaves recipe and checkpoints as they are."""
+"""Options that make training faster and leave recipe and checkpoints as they are."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _HALF_LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 @dataclass(frozen=True)
 class Acceleration:
-    """What is switched on; ``acceleration`` of a config is a dict of these.
+    """Options that are switched on; ``acceleration`` of a config is a dict of these.
 
     Args:
         amp: ``'bf16'`` or ``'fp16'``: layers compute in that type, weights and losses stay float32.
@@ -42,11 +42,7 @@ class Acceleration:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        """Checks the values.
-
-        Raises:
-            UserError: for a value that there is not.
-        """
+        """Raises a UserError for an unknown value."""
         if self.amp not in (None, 'bf16', 'fp16'):
             raise UserError(f"acceleration: amp must be 'bf16', 'fp16' or None, got {self.amp!r}.")
         for name in ('channels_last', 'compile'):
@@ -81,14 +77,7 @@ class Acceleration:
         return cls(**(config or {}))
 
     def check(self, device: str | torch.device) -> None:
-        """Checks that a device can do it; warns where bf16 takes longer than float32.
-
-        Args:
-            device: Device of the model.
-
-        Raises:
-            UserError: if it cannot.
-        """
+        """Raises a UserError if a device cannot do it; warns where bf16 is slower than float32."""
         on_cuda = torch.device(device).type == 'cuda'
         if self.amp == 'fp16' and not on_cuda:
             raise UserError(
@@ -109,33 +98,19 @@ class Acceleration:
             _check_compiler(on_cuda)
 
     def prepare(self, model: nn.Module) -> None:
-        """Changes a model in place. Keys and shapes of its weights stay as they are.
-
-        Args:
-            model: Not yet wrapped for several ranks.
-
-        Raises:
-            UserError: if a backbone is to be compiled and there is none.
-        """
+        """Changes a model, not yet wrapped, in place; keys and shapes of its weights stay."""
         if self.channels_last:
             model.to(memory_format=torch.channels_last)
         if self.compile:
-            backbones = [
-                module
-                for name, module in model.named_modules()
-                if name.rpartition('.')[2] == 'backbone'
-            ]
+            named = model.named_modules()
+            backbones = [one for name, one in named if name.rpartition('.')[2] == 'backbone']
             if not backbones:
                 raise UserError('acceleration: compile=True, but the model has no backbone.')
             for module in backbones:
                 module.compile()
 
     def optim_wrapper(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Gives the config of the optimiser's wrapper that trains in the chosen precision.
-
-        Args:
-            config: ``optim_wrapper`` of a config.
-        """
+        """Changes ``optim_wrapper`` of a config into one that trains in the chosen precision."""
         config = dict(config)
         if self.amp == 'fp16':
             config['type'] = 'AmpOptimWrapper'
@@ -151,31 +126,20 @@ class Acceleration:
 class BFloat16OptimWrapper(OptimWrapper):
     """Trains with the layers in bfloat16, on CPUs as on GPUs; the arguments are ``OptimWrapper``'s.
 
-    Weights, gradients and optimiser are in single precision, and so is all that is not a layer:
+    Weights, gradients and optimizer are in single precision, and so is all that is not a layer:
     see :func:`layers_in_bfloat16`. Losses need no scale, since bfloat16 reaches as far down as
     float32. (mmengine's ``AmpOptimWrapper`` wants a GPU.)
     """
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Where the losses are computed.
-
-        Args:
-            model: What is trained.
-        """
+        """Context in which the losses are computed."""
         with super().optim_context(model), layers_in_bfloat16(model):
             yield
 
 
-def modules_in_float32(model: nn.Module) -> list[nn.Module]:
-    """Gives the modules whose outputs are cast to float32 under mixed precision.
-
-    Args:
-        model: The model, wrapped for several ranks or not.
-
-    Returns:
-        Those that it names (``float32_outputs``); none if it names none.
-    """
+def _modules_in_float32(model: nn.Module) -> list[nn.Module]:
+    """Modules that a model, wrapped or not, names as those whose outputs are cast to float32."""
     bare = model.module if is_model_wrapper(model) else model
     return getattr(bare, 'float32_outputs', list)()
 
@@ -184,15 +148,15 @@ def modules_in_float32(model: nn.Module) -> list[nn.Module]:
 def layers_in_bfloat16(model: nn.Module) -> Iterator[None]:
     """Has convolutions, linear layers and matrix products compute in bfloat16.
 
-    Outputs of :func:`modules_in_float32` are cast to float32, because RoIAlign and the losses need
-    it.
+    Outputs of the model's ``float32_outputs`` are cast to float32, because RoIAlign and the losses
+    need it.
 
     Args:
         model: The model, wrapped for several ranks or not.
     """
     device = next(model.parameters()).device.type
     with ExitStack() as stack:
-        for module in modules_in_float32(model):
+        for module in _modules_in_float32(model):
             stack.callback(module.register_forward_hook(_to_single).remove)
         stack.enter_context(torch.autocast(device, torch.bfloat16))
         yield
@@ -207,14 +171,14 @@ def _to_single(module: nn.Module, inputs: tuple, output: Any) -> Any:
 
 
 def _cpu_computes_in_bf16() -> bool:
-    """Tells whether the CPU has instructions for bf16; assumed of others than x86."""
+    """Checks for instructions for bf16; CPUs other than x86 are assumed to have them."""
     if platform.machine().lower() not in ('x86_64', 'amd64'):
         return True
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def _check_compiler(on_cuda: bool) -> None:
-    """Checks for what torch.compile needs, which it would only tell in the first step."""
+    """Checks for what torch.compile needs, which would fail only in the first step."""
     if on_cuda:
         if importlib.util.find_spec('triton') is None:
             raise UserError('--compile on a GPU needs the package triton, which is not installed.')
@@ -262,7 +226,7 @@ def prepare_for_inference(model: nn.Module, amp: str | None = None) -> nn.Module
         for module in model.modules():
             if isinstance(module, _HALF_LAYERS):
                 module.to(dtype)
-        for module in modules_in_float32(model):
+        for module in _modules_in_float32(model):
             module.register_forward_hook(_to_single)
         model.inference_dtype = dtype
     return model.eval()
@@ -270,11 +234,7 @@ def prepare_for_inference(model: nn.Module, amp: str | None = None) -> nn.Module
 
 @contextmanager
 def inference_precision(model: nn.Module) -> Iterator[None]:
-    """Has a model compute in the precision that :func:`prepare_for_inference` chose.
-
-    Args:
-        model: The model.
-    """
+    """Has a model compute in the precision that :func:`prepare_for_inference` chose."""
     dtype = getattr(model, 'inference_dtype', None)
     if dtype is None:
         yield
@@ -286,7 +246,7 @@ def inference_precision(model: nn.Module) -> Iterator[None]:
 
 
 def keep_freed_memory() -> bool:
-    """Lets this process take again what it has freed, for training on a CPU.
+    """Lets this process reuse the memory that it has freed, for training on a CPU.
 
     Without it glibc gets each tensor above 32 MiB from the system anew, page by page, and gives it
     back: with all frames of the clips in one batch that is a good part of a step.

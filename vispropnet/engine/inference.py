@@ -1,4 +1,4 @@
-"""Running a video through a model: encoding several frames at once, answering each once."""
+"""Runs a video through a model: encodes several frames at once, answers each once."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from vispropnet.models.detectors import VISDetector
 from vispropnet.models.frame_masks import FrameMasks
 from vispropnet.models.frames import Answers, Frame, FrameSize, split_frames
 
-# What an answer holds, at least.
+# Required in an answer.
 _FIELDS = ('ids', 'labels', 'scores', 'bboxes', 'masks')
-# Frames that a GPU encodes at once unless it is told otherwise.
+# Frames that a GPU encodes at once by default.
 GPU_BATCH = 4
 
 
 def frames_at_once(batch: int | None, device: torch.device) -> int:
-    """Gives how many frames of a video are encoded at once.
+    """Chooses the number of frames of a video that are encoded at once.
 
     Args:
         batch: What was asked for; None for 1 on a CPU and 4 elsewhere.

@@ -1,4 +1,4 @@
-"""Training that goes on in the middle of an epoch; validation and test, video by video."""
+"""Loops: training that can be resumed within an epoch; validation and test, video by video."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from vispropnet.registry import LOOPS
 
 @LOOPS.register_module(name='EpochBasedTrainLoop')
 class ResumableTrainLoop(EpochBasedTrainLoop):
-    """mmengine's loop, which can also begin in the middle of an epoch.
+    """mmengine's loop, which can also start in the middle of an epoch.
 
     The arguments are those of ``mmengine.runner.EpochBasedTrainLoop``.
 
     Attributes:
-        batches_done: Of the coming epoch, which are not trained on again.
-        validation_due: Whether the validation after the last epoch was cut.
+        batches_done: Batches of the coming epoch that have been trained on already.
+        validation_due: Whether the validation after the last epoch was interrupted.
     """
 
     batches_done = 0
     validation_due = False
 
     def run(self) -> torch.nn.Module:
-        """Trains; a validation that was cut comes first."""
+        """Trains, after a validation that was interrupted."""
         runner = self.runner
         runner.call_hook('before_train')
         if self.validation_due and runner.val_loop is not None:

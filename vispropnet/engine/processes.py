@@ -13,17 +13,21 @@ _LIBC = ctypes.CDLL(None) if sys.platform == 'linux' else None
 _PR_SET_PDEATHSIG = 1
 
 
-def die_with_parent() -> None:
-    """Has the kernel end this process when its parent ends, however that does; only on Linux."""
+def die_with_parent(number: int = signal.SIGKILL) -> None:
+    """Has the kernel signal this process when its parent ends, even by SIGKILL; only on Linux.
+
+    Args:
+        number: The signal.
+    """
     if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        _LIBC.prctl(_PR_SET_PDEATHSIG, number)
 
 
 @contextlib.contextmanager
 def hold_interrupts() -> Iterator[None]:
-    """Lets a block run to its end: the signals that ask a process to end arrive after it.
+    """Delays the signals that ask a process to end until a block has run.
 
-    Only the main thread can do so; elsewhere nothing is held.
+    Only the main thread can do so; in others nothing is delayed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,4 +1,4 @@
-"""Silence where others talk."""
+"""Hides what other libraries print."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Swallows what mmdet prints on import, and mmengine while a model is built."""
+    """Hides what mmdet prints on import, and mmengine while a model is built."""
     before = logging.root.manager.disable
     logging.disable(logging.INFO)
     try:

@@ -24,7 +24,7 @@ from vispropnet.engine.checkpoints.legacy import other_conventions
 from vispropnet.engine.checkpoints.reading import read_checkpoint, trained_classes
 from vispropnet.engine.checkpoints.state import check_kinds, check_optimizer, sound_state
 from vispropnet.engine.checkpoints.weights import load_weights
-from vispropnet.engine.interruption import InterruptHook, spare_workers
+from vispropnet.engine.hooks.interrupt import InterruptHook, spare_workers
 from vispropnet.errors import UserError
 from vispropnet.fileio import atomic_path
 from vispropnet.registry import RUNNERS
@@ -37,7 +37,7 @@ class VISRunner(Runner):
     The arguments are those of ``mmengine.runner.Runner``. In the config, ``load_from`` names
     weights to start from (what does not fit is reported and starts fresh),
     ``trust_checkpoint=True`` allows checkpoints that run code while they are read, and
-    ``acceleration`` says what makes training faster, see
+    ``acceleration`` says options that make training faster, see
     :class:`~vispropnet.engine.acceleration.Acceleration`; validation and test do without it.
 
     Attributes:
@@ -58,10 +58,10 @@ class VISRunner(Runner):
 
     @property
     def acceleration(self) -> Acceleration:
-        """What makes training faster.
+        """Options of the config that make training faster.
 
         Raises:
-            UserError: if the config asks for what there is not.
+            UserError: for an unknown option or value.
         """
         return Acceleration.from_config(self.cfg.get('acceleration'))
 
@@ -73,7 +73,7 @@ class VISRunner(Runner):
         return built
 
     def build_optim_wrapper(self, optim_wrapper: Optimizer | OptimWrapper | dict) -> OptimWrapper:
-        """Builds optimiser and wrapper, for the precision that ``acceleration`` chooses."""
+        """Builds optimizer and wrapper, for the precision that ``acceleration`` chooses."""
         if isinstance(optim_wrapper, dict):
             optim_wrapper = self.acceleration.optim_wrapper(optim_wrapper)
         return super().build_optim_wrapper(optim_wrapper)
@@ -98,17 +98,10 @@ class VISRunner(Runner):
         strict: bool | None = None,
         revise_keys: list | None = None,
     ) -> dict:
-        """Loads weights into the model.
+        """Loads weights into the model; arguments are mmengine's, ``revise_keys`` is not used.
 
-        Args:
-            filename: File or URL.
-            map_location: As in :func:`torch.load`.
-            strict: Whether everything has to fit; by default it has to when resuming and testing,
-                and need not when training starts from ``load_from``.
-            revise_keys: Unused, as keys are not rewritten while they are read.
-
-        Returns:
-            The checkpoint.
+        By default everything has to fit when resuming and testing, and need not when training
+        starts from ``load_from``.
 
         Raises:
             UserError: see :mod:`vispropnet.engine.checkpoints`.
@@ -144,16 +137,12 @@ class VISRunner(Runner):
         resume_param_scheduler: bool = True,
         map_location: str | Callable = 'default',
     ) -> None:
-        """Goes on from a checkpoint, also from one that was written in the middle of an epoch.
+        """Resumes from a checkpoint, also from one that was written in the middle of an epoch.
 
-        Args:
-            filename: The file.
-            resume_optimizer: Whether the optimiser goes on.
-            resume_param_scheduler: Whether the schedules go on.
-            map_location: As in :func:`torch.load`.
+        The arguments are mmengine's.
 
         Raises:
-            UserError: if training cannot go on from it.
+            UserError: if training cannot be resumed from it.
         """
         self._resume = True
         self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
@@ -173,7 +162,7 @@ class VISRunner(Runner):
         if sizes != now:
             self.logger.warning(
                 f'{filename} was written in the middle of an epoch, with batches of {sizes[0]} on '
-                f'{sizes[1]} ranks; with {now[0]} on {now[1]} the epoch begins anew.'
+                f'{sizes[1]} ranks; with {now[0]} on {now[1]} the epoch starts again.'
             )
             return
         if done > len(loop.dataloader):
@@ -182,13 +171,13 @@ class VISRunner(Runner):
                 f'data set has {len(loop.dataloader)}. Is it of other data?'
             )
         loop.batches_done = done
-        self.logger.info(f'the epoch goes on after {done} of {len(loop.dataloader)} batches')
+        self.logger.info(f'the epoch is resumed after {done} of {len(loop.dataloader)} batches')
 
     @staticmethod
     def build_dataloader(
         dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
     ) -> DataLoader:
-        """Builds a loader, whose workers leave it to training when to end."""
+        """Builds a loader whose workers end when training does."""
         loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         if loader is not dataloader:
             spare_workers(loader)
@@ -219,15 +208,8 @@ class VISRunner(Runner):
     ) -> None:
         """Saves a checkpoint, whole or not at all: beside its place, read back, then renamed.
 
-        Args:
-            out_dir: Folder.
-            filename: Name in the folder.
-            file_client_args: Not offered.
-            save_optimizer: Whether the optimiser's state goes along.
-            save_param_scheduler: Whether the schedules' state goes along.
-            meta: Told in the file; ``epoch`` and ``iter`` are added.
-            by_epoch: Whether an epoch has just ended, else an iteration.
-            backend_args: Not offered.
+        The arguments are mmengine's, but for other file systems (``file_client_args`` and
+        ``backend_args``), which are not supported.
 
         Raises:
             UserError: if it cannot be written, or does not read back.
@@ -250,11 +232,11 @@ class VISRunner(Runner):
         except OSError as error:
             raise UserError(
                 f'the checkpoint {path} cannot be written: {error}. Those before it are as they '
-                'were: with room on the disk, --resume goes on from the newest.'
+                'were: with room on the disk, --resume starts from the newest.'
             ) from error
 
     def train(self) -> nn.Module:
-        """Trains; whatever ends it, signals mean afterwards what they did before."""
+        """Trains; however it ends, the handlers of signals are restored."""
         try:
             return super().train()
         finally:
@@ -263,7 +245,7 @@ class VISRunner(Runner):
                     hook.release()
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """Builds the training loop; one by epochs can go on in the middle of one."""
+        """Builds the training loop; one by epochs can be resumed in the middle of an epoch."""
         if isinstance(loop, dict) and 'type' not in loop and loop.get('by_epoch', True):
             loop = {**loop, 'type': 'EpochBasedTrainLoop'}
             loop.pop('by_epoch', None)
@@ -288,6 +270,6 @@ def _naming(filename: str) -> Iterator[None]:
         if words.startswith('checkpoint '):
             raise
         raise UserError(
-            f'checkpoint {filename}: training cannot go on from it ({words}). Weights alone can be '
-            'started from with --cfg-options load_from=FILE.'
+            f'checkpoint {filename}: training cannot be resumed from it ({words}). To start from '
+            'its weights alone: --cfg-options load_from=FILE.'
         ) from error

@@ -23,7 +23,7 @@ MANIFEST = 'trials.json'
 LOCK = '.lock'
 # Parts of the package that results do not depend on.
 WITHOUT_EFFECT = ('apis', 'benchmarks', 'trials', 'visualization')
-BUT_WITH = ('apis/running.py',)
+BUT_WITH = ('apis/run_setup.py', 'apis/testing.py', 'apis/training.py')
 _KEYS = {'arguments', 'preset', 'data', 'versions', 'code', 'configs'}
 _OBJECTS = ('arguments', 'versions', 'code', 'configs', 'annotations')
 PACKAGES = ('torch', 'torchvision', 'onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection', 'numpy')

@@ -48,26 +48,6 @@ def test_what_is_cut_short_is_found(tmp_path):
     assert find_damage(tmp_path / 'none.pth') is not None
 
 
-def test_any_flipped_byte_is_found_or_does_not_matter(tmp_path):
-    """Every 37th byte of a file: an error of ours, or the same content."""
-    path = save(tmp_path / 'epoch_1.pth')
-    sound = path.read_bytes()
-    wanted = read_checkpoint(path)
-    outcomes = {'told': 0, 'same': 0}
-    for position in range(0, len(sound), 37):
-        path.write_bytes(sound)
-        flip(path, position)
-        try:
-            found = read_checkpoint(path)
-        except UserError:
-            outcomes['told'] += 1
-            continue
-        outcomes['same'] += 1
-        assert torch.equal(found.pop('state_dict')['weight'], wanted['state_dict']['weight'])
-        assert found == {key: value for key, value in wanted.items() if key != 'state_dict'}
-    assert outcomes['told'] > outcomes['same'] > 0
-
-
 def test_unfinished_files_are_removed_and_others_are_not(tmp_path):
     kept = [save(tmp_path / 'epoch_1.pth'), tmp_path / '.hidden.pth', tmp_path / '.a.tmp.json']
     for path in kept[1:]:
@@ -78,7 +58,7 @@ def test_unfinished_files_are_removed_and_others_are_not(tmp_path):
     assert all(path.exists() for path in kept) and not unfinished.exists()
 
 
-def test_a_file_that_does_not_read_back_is_told(tmp_path):
+def test_a_file_that_does_not_read_back_is_reported(tmp_path):
     path = save(tmp_path / 'epoch_1.pth')
     sync_and_check(path)
     path.write_bytes(path.read_bytes()[:-100])

@@ -10,13 +10,13 @@ from vispropnet.engine.checkpoints.resuming import find_resumable
 from vispropnet.errors import UserError
 
 
-def test_the_newest_that_is_whole_is_gone_on_with(tmp_path):
+def test_the_newest_that_is_whole_is_chosen(tmp_path):
     assert find_resumable(tmp_path) == (None, [])
     first, second = save(tmp_path / 'epoch_1.pth', 10), save(tmp_path / 'epoch_2.pth', 20)
     middle = save(tmp_path / 'interrupted.pth', 15)
     # Copying may change times; what counts is how far training was.
     os.utime(first, (2e9, 2e9))
-    # Not for going on: no name of ours, and weights alone.
+    # Not to resume from: no name of ours, and weights alone.
     save(tmp_path / 'best_ytvis_mAP_epoch_9.pth', 90)
     assert find_resumable(tmp_path) == (second, [])
     flip(second, second.stat().st_size // 2)
@@ -31,7 +31,9 @@ def test_the_newest_that_is_whole_is_gone_on_with(tmp_path):
     with pytest.raises(UserError) as caught:
         find_resumable(tmp_path)
     text = str(caught.value)
-    assert 'training can go on from none of its checkpoints:\n  epoch_2.pth: the checksum' in text
+    assert (
+        'training can be resumed from none of its checkpoints:\n  epoch_2.pth: the checksum' in text
+    )
     assert 'interrupted.pth: ' in text and 'remove them or choose another --work-dir' in text
 
 
@@ -40,10 +42,10 @@ def test_the_newest_that_is_whole_is_gone_on_with(tmp_path):
     [
         (dict(meta=dict(epoch=1)), 'does not say at which iteration'),
         (dict(meta=[1]), 'meta must be a dict, found [1]'),
-        (None, 'it has no message_hub, so training cannot go on from it'),
+        (None, 'it has no message_hub, so training cannot be resumed from it'),
     ],
 )
-def test_what_training_cannot_go_on_from_is_passed_over(tmp_path, content, words):
+def test_files_that_training_cannot_be_resumed_from_are_skipped(tmp_path, content, words):
     old = save(tmp_path / 'epoch_1.pth')
     os.utime(old, (1, 1))
     path = tmp_path / 'epoch_2.pth'
@@ -55,7 +57,7 @@ def test_what_training_cannot_go_on_from_is_passed_over(tmp_path, content, words
     assert found == old and words in reason
 
 
-def test_what_is_no_file_is_passed_over(tmp_path):
+def test_what_is_no_file_is_skipped(tmp_path):
     old = save(tmp_path / 'epoch_1.pth')
     os.utime(old, (1, 1))
     (tmp_path / 'epoch_2.pth').mkdir()
@@ -67,7 +69,7 @@ def test_what_is_no_file_is_passed_over(tmp_path):
     assert reasons == [f'epoch_{number}.pth: it is no regular file' for number in (2, 3, 4)]
 
 
-def test_hostile_files_are_passed_over_unread(tmp_path):
+def test_hostile_files_are_skipped_unread(tmp_path):
     target = tmp_path / 'made'
 
     class Hostile:

@@ -57,7 +57,7 @@ def remove_unfinished(folder: str | os.PathLike) -> Iterator[Path]:
 
 
 def sync_and_check(path: Path) -> None:
-    """Sees that a written file is on the disk, not only in memory, and reads it back.
+    """Makes sure that a written file is on the disk, not only in memory, and reads it back.
 
     Args:
         path: The file.

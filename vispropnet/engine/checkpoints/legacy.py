@@ -1,8 +1,8 @@
 """Files of the mmdetection 0.6 era, in which MaskTrack R-CNN and ObjProp were released.
 
 Their heads stand beside each other, and class 0 is the background, which today is the last of the
-box head's classes and no channel at all of the masks. The weights are otherwise the same; with what
-conventions they have to be run is told by the configs whose name ends in ``_legacy.py``.
+box head's classes and no channel at all of the masks. The weights are otherwise the same; the
+conventions of that time are in the configs whose name ends in ``_legacy.py``.
 """
 
 from __future__ import annotations
@@ -76,12 +76,7 @@ class Conversion:
         return '\n'.join(lines)
 
 
-def has_legacy_layout(keys: Iterable[str]) -> bool:
-    """Whether keys are those of mmdetection 0.6 and 1, where the heads stand beside each other.
-
-    Args:
-        keys: Keys of a state dict.
-    """
+def _has_legacy_layout(keys: Iterable[str]) -> bool:
     return {'bbox_head', 'rpn_head'} <= {key.split('.')[0] for key in keys}
 
 
@@ -96,7 +91,7 @@ def refuse_legacy_layout(weights: Iterable[str], wanted: Iterable[str], source: 
     Raises:
         UserError: saying how to convert it.
     """
-    if has_legacy_layout(weights) and not has_legacy_layout(wanted):
+    if _has_legacy_layout(weights) and not _has_legacy_layout(wanted):
         raise UserError(
             f'checkpoint {source} has the layout of mmdetection 0.6 and 1 (keys bbox_head.* beside '
             'rpn_head.*), in which the released MaskTrack R-CNN and ObjProp files came. Convert it '
@@ -185,7 +180,7 @@ def convert_weights(old: Mapping[str, Tensor], source: str) -> Conversion:
 
 
 def _new_prefix(part: str, name: str) -> str | None:
-    """What the new key begins with; None for unused keys, '' for unknown ones."""
+    """Prefix of the new key; None for unused keys, '' for unknown ones."""
     for pattern, prefix in _LAYOUT.get(part, []):
         if re.match(pattern, name):
             return prefix
@@ -199,7 +194,7 @@ def _check_layout(old: Mapping[str, Tensor], source: str) -> None:
             f"checkpoint {source} already has today's layout (keys detector.*): there is nothing "
             'to convert.'
         )
-    if not has_legacy_layout(old):
+    if not _has_legacy_layout(old):
         found = f'found {first_of(old, 5)}' if old else 'found no tensors'
         raise UserError(
             f'checkpoint {source} is no MaskTrack R-CNN or ObjProp file of the old layout: '
@@ -254,7 +249,7 @@ def _move_background(weights: dict[str, Tensor]) -> None:
 
 
 def other_conventions(checkpoint: Mapping[str, Any], model: Mapping[str, Any]) -> str | None:
-    """Tells whether a converted file is about to run with conventions it was not trained with.
+    """Detects a converted file whose conventions the model of a config does not have.
 
     Args:
         checkpoint: What was read.

@@ -10,14 +10,15 @@ from vispropnet.text import first_of
 
 @dataclass
 class LoadReport:
-    """What of a checkpoint fitted a model.
+    """Keys of a checkpoint and a model that fitted, and those that did not.
 
     Args:
         missing: Keys of the model that the checkpoint lacks.
         unexpected: Keys of the checkpoint that the model lacks.
         mismatched: (key, shape in the checkpoint, shape in the model).
         loaded: Number of keys that fitted.
-        plain: Name of the part that holds a plain detector, of which keys tell more; '' for none.
+        plain: Name of the part that holds a plain detector, which is counted by its modules; ''
+            for none.
     """
 
     missing: list[str] = field(default_factory=list)
@@ -28,7 +29,7 @@ class LoadReport:
 
     @property
     def complete(self) -> bool:
-        """Whether everything fitted."""
+        """True if everything fitted."""
         return not (self.missing or self.unexpected or self.mismatched)
 
     def __str__(self) -> str:

@@ -6,7 +6,7 @@ import os
 import pickle
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +19,11 @@ from vispropnet.text import shown
 
 
 def read_checkpoint(
-    path: str | os.PathLike, map_location: Any = 'cpu', trust: bool = False, mmap: bool = False
+    path: str | os.PathLike,
+    map_location: Any = 'cpu',
+    trust: bool = False,
+    mmap: bool = False,
+    classes: Sequence[type] = (),
 ) -> dict[str, Any]:
     """Reads a checkpoint file, local or by URL.
 
@@ -29,6 +33,7 @@ def read_checkpoint(
         trust: Whether the file may run code while it is read (full unpickling).
         mmap: Whether tensors are read only when they are used. Their checksums are not compared
             then.
+        classes: Classes of plain data that it may hold besides tensors.
 
     Returns:
         What the file holds, a dict.
@@ -38,7 +43,7 @@ def read_checkpoint(
     """
     path = os.fspath(path)
     local = _download(path) if re.match(r'https?://', path) else path
-    content = _load(local, path, map_location, trust, mmap)
+    content = _load(local, path, map_location, trust, mmap, classes)
     if not isinstance(content, Mapping):
         raise UserError(
             f'checkpoint {path}: expected a dict of tensors, found a {type(content).__name__}.'
@@ -88,7 +93,9 @@ def tensors_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     }
 
 
-def _load(local: str, path: str, map_location: Any, trust: bool, mmap: bool) -> Any:
+def _load(
+    local: str, path: str, map_location: Any, trust: bool, mmap: bool, classes: Sequence[type]
+) -> Any:
     size = _file_size(local, path)
     damage = None if mmap else find_damage(local)
     if damage is not None:
@@ -97,7 +104,7 @@ def _load(local: str, path: str, map_location: Any, trust: bool, mmap: bool) -> 
             'take an older one.'
         )
     try:
-        with torch.serialization.safe_globals(get_torch_safe_globals()):
+        with torch.serialization.safe_globals([*get_torch_safe_globals(), *classes]):
             content = torch.load(
                 local, map_location=map_location, weights_only=not trust, mmap=mmap or None
             )
@@ -113,9 +120,9 @@ def _load(local: str, path: str, map_location: Any, trust: bool, mmap: bool) -> 
             '--trust-checkpoint.'
         ) from None
     except Exception as error:  # zip and storage errors of many kinds
-        # Errors of other kinds that damage leads to say nothing: a key, an index, an end.
-        told = isinstance(error, (OSError, RuntimeError, ImportError))
-        why = f': {_first_line(error)}' if told else '; expected what torch.save wrote.'
+        # Damage leads to errors of other kinds too, whose texts (a key, an index) explain nothing.
+        explains = isinstance(error, (OSError, RuntimeError, ImportError))
+        why = f': {_first_line(error)}' if explains else '; expected what torch.save wrote.'
         raise UserError(
             f'checkpoint {path} cannot be read ({size} bytes; truncated or damaged?){why}'
         ) from None

@@ -26,13 +26,13 @@ def find_resumable(
         trust: Whether checkpoints may run code while they are read.
 
     Returns:
-        The file, or None if there are no checkpoints; and of each newer one why it is passed over.
+        The file, or None if there are no checkpoints; and of each newer one why it is skipped.
 
     Raises:
-        UserError: if there are checkpoints, and none that training can go on from.
+        UserError: if there are checkpoints, and none that training can be resumed from.
     """
     candidates = []
-    passed_over = []
+    skipped = []
     for path in sorted(Path(work_dir).glob('*.pth')):
         if not _NAMES.fullmatch(path.name):
             continue
@@ -44,26 +44,28 @@ def find_resumable(
             candidates.append((_iterations(path, trust), changed, path))
         except UserError as error:
             reason = str(error).removeprefix(f'checkpoint {path} ').rstrip('.')
-            passed_over.append((changed, f'{path.name}: {reason}'))
+            skipped.append((changed, f'{path.name}: {reason}'))
     reasons = []
     for _, changed, path in sorted(candidates, reverse=True):
         damage = find_damage(path)
         if damage is None:
             # How many iterations a damaged file has is not known: those written later are newer.
-            reasons += [text for when, text in passed_over if when > changed]
+            reasons += [text for when, text in skipped if when > changed]
             return path, reasons
         reasons.append(f'{path.name}: {damage}')
-    reasons += [text for _, text in passed_over]
+    reasons += [text for _, text in skipped]
     if reasons:
         raise UserError(
-            '\n  '.join([f'{work_dir}: training can go on from none of its checkpoints:', *reasons])
+            '\n  '.join(
+                [f'{work_dir}: training can be resumed from none of its checkpoints:', *reasons]
+            )
             + '\nTo start from the beginning, remove them or choose another --work-dir.'
         )
     return None, []
 
 
 def _iterations(path: Path, trust: bool) -> int:
-    """How far training was, without reading the tensors."""
+    """Iterations done, read without the tensors."""
     if not path.is_file():
         raise UserError('it is no regular file')
     # Files of old torch are no archives, and are read as a whole.

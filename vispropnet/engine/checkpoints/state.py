@@ -40,7 +40,7 @@ def sound_state(content: Mapping[str, Any]) -> dict[str, Any]:
     """
     missing = sorted({'state_dict', 'optimizer', 'meta', 'message_hub'} - content.keys())
     if missing:
-        raise UserError(f'it has no {missing[0]}, so training cannot go on from it')
+        raise UserError(f'it has no {missing[0]}, so training cannot be resumed from it')
     for name in ('state_dict', 'optimizer', 'meta', 'message_hub'):
         _require(isinstance(content[name], Mapping), name, 'a dict', content[name])
     meta = {key: value for key, value in content['meta'].items() if key in _META}
@@ -67,10 +67,10 @@ def sound_state(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_optimizer(optimizer: Optimizer, fresh: Sequence[Mapping[str, Any]]) -> None:
-    """Checks an optimiser whose state was loaded, before its kernels run over it.
+    """Checks an optimizer whose state was loaded, before its kernels run over it.
 
     Args:
-        optimizer: The optimiser.
+        optimizer: The optimizer.
         fresh: Options of its groups before that.
 
     Raises:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from mmengine.logging import MessageHub
 
-from vispropnet.engine.checkpoints.hook import WholeCheckpointHook
+from vispropnet.engine.hooks.checkpoint import WholeCheckpointHook
 from vispropnet.errors import UserError
 
 
@@ -59,7 +59,7 @@ def test_best_is_removed_after_the_new_one_is_there(runner, names):
 
 @pytest.mark.parametrize('named', ['outside.pth', 'folder', 'run/epoch_7.pth'])
 def test_nothing_but_old_best_ones_is_removed(runner, tmp_path, named):
-    """The name of the best one comes from the checkpoint that is gone on with."""
+    """The name of the best one comes from the checkpoint that is resumed from."""
     runner.work_dir = str(tmp_path / 'run')
     Path(runner.work_dir).mkdir()
     (tmp_path / 'folder').mkdir()

@@ -1,4 +1,4 @@
-"""Numbers that are not finite stop training before they reach the weights."""
+"""Losses and gradients that are not finite stop training before they reach the weights."""
 
 import copy
 import math
@@ -10,14 +10,18 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.logging import MessageHub
-from mmengine.model import BaseModel
+from mmengine.model import BaseModel, MMDistributedDataParallel
 from mmengine.optim import LinearParamScheduler, OptimWrapper
 from torch import nn
 
+from tests.processes import in_two_ranks
+from tests.ranks import join_two, leave
 from vispropnet.engine.acceleration import BFloat16OptimWrapper
-from vispropnet.engine.bad_numbers import BadNumbersHook
 from vispropnet.engine.checkpoints.reading import read_checkpoint
-from vispropnet.errors import UserError
+from vispropnet.engine.hooks.non_finite import NonFiniteHook, sample_lines
+from vispropnet.engine.non_finite_dump import BATCH_CLASSES
+from vispropnet.errors import Stopped, UserError
+from vispropnet.registry import HOOKS
 
 
 class Tiny(BaseModel):
@@ -56,15 +60,16 @@ def watched(tmp_path, wrapper_class=OptimWrapper, hook=None, wrap=None, **option
         said=[],
         visualizer=SimpleNamespace(close=lambda: None),
     )
-    hook = hook or BadNumbersHook()
+    hook = hook or NonFiniteHook()
     hook.before_train(runner)
     return runner, hook
 
 
-def step(runner, hook, *values, extra=0.0):
+def step(runner, hook, *values, extra=0.0, **more):
     """A training step on inputs of one row, or more."""
     rows = torch.tensor(values, dtype=torch.float).reshape(-1, 2)
-    sample = DetDataSample(metainfo=dict(video_id=7, frame_id=runner.iter, img_path='a.jpg'))
+    metainfo = dict(video_id=7, frame_id=runner.iter, img_path='a.jpg', **more)
+    sample = DetDataSample(metainfo=metainfo)
     batch = dict(inputs=rows, data_samples=[sample], extra=extra)
     hook.before_train_iter(runner, 0, batch)
     try:
@@ -79,7 +84,7 @@ def weights(runner):
 
 @pytest.fixture(autouse=True)
 def hub():
-    MessageHub.get_instance('test_bad_numbers')
+    MessageHub.get_instance('test_non_finite')
 
 
 @pytest.mark.parametrize('clip', [None, dict(max_norm=1.0), dict(type='value', clip_value=0.1)])
@@ -92,11 +97,14 @@ def test_bad_loss_stops_before_the_weights(tmp_path, clip, wrapper):
         step(runner, hook, math.inf, 1.0)
     assert torch.equal(weights(runner), before)
     text = str(caught.value)
-    assert 'the loss is not finite in epoch 1, at iteration 2 of the run' in text
+    assert (
+        'training stopped at non-finite values: the loss is not finite in epoch 1, at iteration 2.'
+        in text
+    )
     assert 'loss_a = inf  <- not finite' in text
     assert 'frame 1 of video 7 (a.jpg)' in text
-    assert str(tmp_path / 'bad_numbers/iter_2.pth') in text
-    assert (tmp_path / 'bad_numbers/iter_2.pth').exists()
+    assert str(tmp_path / 'non_finite/iter_2.pth') in text
+    assert (tmp_path / 'non_finite/iter_2.pth').exists()
 
 
 def test_schedules_see_that_steps_are_taken(tmp_path):
@@ -134,7 +142,7 @@ def test_finite_loss_with_bad_gradients_stops(tmp_path, clip):
         step(runner, hook, 1.0, 1.0)
     assert torch.equal(weights(runner), before)
     assert 'the norm of the gradients is not finite in epoch 1' in str(caught.value)
-    assert 'gradients that are not finite: weight' in str(caught.value)
+    assert 'non-finite gradients: weight' in str(caught.value)
 
 
 def test_gradients_whose_norm_is_too_large_for_a_float32_stop(tmp_path):
@@ -178,14 +186,14 @@ def test_sound_training_is_the_same_to_the_bit(tmp_path, clip):
 
 
 def test_skipped_step_leaves_weights_statistics_and_the_next_step_alone(tmp_path):
-    runner, hook = watched(tmp_path, hook=BadNumbersHook('skip'), clip_grad=dict(max_norm=1e6))
+    runner, hook = watched(tmp_path, hook=NonFiniteHook('skip'), clip_grad=dict(max_norm=1e6))
     step(runner, hook, 1, 2, 3, 4)
     before = copy.deepcopy(runner.model.state_dict())
     step(runner, hook, math.nan, 1, 1, 1)
     after = runner.model.state_dict()
     assert all(torch.equal(after[key], before[key]) for key in before)
     assert runner.model.weight.grad is None
-    assert 'step left out' in runner.said[0] and 'iteration 2' in runner.said[0]
+    assert 'step skipped: the loss' in runner.said[0] and 'iteration 2' in runner.said[0]
     step(runner, hook, 1, 2, 3, 4)
     expected, other = watched(tmp_path / 'other', clip_grad=dict(max_norm=1e6))
     step(expected, other, 1, 2, 3, 4)
@@ -193,11 +201,11 @@ def test_skipped_step_leaves_weights_statistics_and_the_next_step_alone(tmp_path
     assert torch.equal(weights(runner), weights(expected))
     assert torch.equal(runner.model.norm.running_mean, expected.model.norm.running_mean)
     hook.after_train(runner)
-    assert runner.said[-1].endswith('left out: 1')
+    assert runner.said[-1].endswith('non-finite values: 1')
 
 
 def test_skipping_ends_after_so_many_in_a_row(tmp_path):
-    runner, hook = watched(tmp_path, hook=BadNumbersHook('skip', max_in_a_row=3, max_dumps=2))
+    runner, hook = watched(tmp_path, hook=NonFiniteHook('skip', max_in_a_row=3))
     for _ in range(2):  # not in a row
         step(runner, hook, math.nan, 1)
         step(runner, hook, math.nan, 1)
@@ -206,15 +214,16 @@ def test_skipping_ends_after_so_many_in_a_row(tmp_path):
     step(runner, hook, math.nan, 1)
     with pytest.raises(UserError, match=r'\(3 steps in a row\)') as caught:
         step(runner, hook, math.nan, 1)
-    assert 'no dump: 2 (max_dumps) have been written' in str(caught.value)
-    names = sorted(path.name for path in (tmp_path / 'bad_numbers').iterdir())
-    assert names == ['iter_1.pth', 'iter_2.pth']
-    assert hook.skipped == 6
+    assert 'no dump: 3 have been written' in str(caught.value)
+    names = sorted(path.name for path in (tmp_path / 'non_finite').iterdir())
+    assert names == ['iter_1.pth', 'iter_2.pth', 'iter_4.pth']
+    hook.after_train(runner)
+    assert runner.said[-1].endswith('non-finite values: 6')
 
 
 def test_accumulated_gradients_are_one_step(tmp_path):
     runner, hook = watched(
-        tmp_path, hook=BadNumbersHook('skip'), accumulative_counts=3, clip_grad=dict(max_norm=1e6)
+        tmp_path, hook=NonFiniteHook('skip'), accumulative_counts=3, clip_grad=dict(max_norm=1e6)
     )
     before = copy.deepcopy(runner.model.state_dict())
     step(runner, hook, 1, 1)
@@ -227,7 +236,7 @@ def test_accumulated_gradients_are_one_step(tmp_path):
         step(runner, hook, *row)
     # Mean of x is (2, 1), and 2w is (2, 4).
     assert weights(runner).tolist() == pytest.approx([1 - 0.4, 2 - 0.5])
-    content = read_checkpoint(tmp_path / 'bad_numbers/iter_2.pth')
+    content = read_checkpoint(tmp_path / 'non_finite/iter_2.pth', classes=BATCH_CLASSES)
     assert [one['iteration'] for one in content['passes']] == [1]
     assert math.isnan(content['passes'][0]['terms']['loss_a'])
 
@@ -236,18 +245,21 @@ def test_bad_gradients_of_accumulated_steps_keep_all_batches(tmp_path):
     runner, hook = watched(tmp_path, accumulative_counts=2)
     step(runner, hook, 1, 1)
     runner.model.weight.register_hook(lambda grad: grad * math.nan)
-    with pytest.raises(UserError, match='iteration 1 '):
+    with pytest.raises(UserError, match='iteration 1\\.'):
         step(runner, hook, 1, 1)
-    content = read_checkpoint(tmp_path / 'bad_numbers/iter_1.pth')
+    content = read_checkpoint(tmp_path / 'non_finite/iter_1.pth', classes=BATCH_CLASSES)
     assert [one['iteration'] for one in content['passes']] == [0, 1]
 
 
 def test_dump_that_cannot_be_written_does_not_hide_what_happened(tmp_path):
-    (tmp_path / 'bad_numbers').write_text('')
+    (tmp_path / 'non_finite').write_text('')
     runner, hook = watched(tmp_path)
     with pytest.raises(UserError, match='loss_a = nan') as caught:
         step(runner, hook, math.nan, 1)
     assert 'no dump: cannot write' in str(caught.value)
+    with pytest.raises(UserError, match='loss_a = nan') as caught:
+        step(*watched(tmp_path / 'other'), math.nan, 1, odd=lambda: 0)
+    assert 'no dump: ' in str(caught.value) and 'pickle' in str(caught.value)
 
 
 def test_weights_that_were_bad_before_are_named(tmp_path):
@@ -287,15 +299,85 @@ def test_overflow_of_gradients_in_fp16_is_the_scalers_business(tmp_path):
     runner.model.weight.register_hook(lambda grad: grad * math.inf)
     step(runner, hook, 1, 1)
     assert runner.optim_wrapper.loss_scaler.steps == 1
-    with pytest.raises(UserError, match='bf16 instead of fp16: --amp bf16'):
+    with pytest.raises(UserError, match='in fp16, bf16 instead: --amp bf16'):
         step(runner, hook, math.inf, 1)
     assert runner.optim_wrapper.loss_scaler.steps == 1
 
 
 @pytest.mark.parametrize(
     'options',
-    [dict(action='go on'), dict(max_in_a_row=0), dict(max_dumps=-1), dict(max_dumps=True)],
+    [dict(action='go on'), dict(max_in_a_row=0), dict(max_in_a_row=True)],
 )
 def test_unknown_options(options):
     with pytest.raises(UserError, match=next(iter(options))):
-        BadNumbersHook(**options)
+        NonFiniteHook(**options)
+
+
+def test_its_former_name_is_known():
+    assert HOOKS.get('BadNumbersHook') is HOOKS.get('NonFiniteHook') is NonFiniteHook
+
+
+def frame(number):
+    return DetDataSample(metainfo=dict(frame_id=number, video_id=7, img_path=f'{number}.jpg'))
+
+
+@pytest.mark.parametrize(
+    ('samples', 'lines'),
+    [
+        (
+            [[frame(1), frame(4)], [frame(2), frame(5)]],
+            [
+                'key frame 1 of video 7 (1.jpg); reference frame 2 of video 7 (2.jpg)',
+                'key frame 4 of video 7 (4.jpg); reference frame 5 of video 7 (5.jpg)',
+            ],
+        ),
+        (
+            [(frame(1),), (frame(2),), (frame(3),)],
+            [
+                'key frame 1 of video 7 (1.jpg); reference frame 2 of video 7 (2.jpg); '
+                'reference frame 3 of video 7 (3.jpg)'
+            ],
+        ),
+        ([frame(1), frame(4)], ['frame 1 of video 7 (1.jpg)', 'frame 4 of video 7 (4.jpg)']),
+        ([DetDataSample()], ['frame ? of video ?']),
+    ],
+)
+def test_all_frames_of_a_clip_are_named(samples, lines):
+    assert sample_lines(dict(data_samples=samples)) == lines
+
+
+def on_rank(rank, folder):
+    """Runs one of two processes, which leaves its weights and its message in ``folder``."""
+    join_two(rank, folder)
+    MessageHub.get_instance('test_non_finite_ranks')
+
+    def wrap(model):
+        return MMDistributedDataParallel(module=model, broadcast_buffers=False)
+
+    runner, hook = watched(folder, hook=NonFiniteHook('skip', max_in_a_row=2), wrap=wrap)
+    model = runner.model.module
+    before = model.weight.detach().clone()
+    # A loss of one rank that no gradient depends on.
+    step(runner, hook, 1, 1, extra=math.inf if rank else 0)
+    assert torch.equal(model.weight, before)
+    step(runner, hook, 1 + 2 * rank, 1)
+    step(runner, hook, 1, 1, extra=math.inf if rank else 0)
+    with pytest.raises(Stopped) as caught:
+        step(runner, hook, 1, 1, extra=math.inf if rank else 0)
+    (folder / f'said{rank}.txt').write_text(str(caught.value))
+    torch.save(model.weight.detach(), folder / f'weight{rank}.pth')
+    leave()
+
+
+def test_ranks_skip_the_same_steps(tmp_path):
+    in_two_ranks(on_rank, tmp_path)
+    said, other = ((tmp_path / f'said{rank}.txt').read_text() for rank in (0, 1))
+    assert said == other
+    assert 'rank 1: the loss is not finite in epoch 1, at iteration 4' in said
+    assert 'rank 0' not in said and 'iter_4_rank_1.pth' in said
+    for rank in (0, 1):
+        # Mean of x over the ranks is (2, 1), and 2w is (2, 4).
+        weight = torch.load(tmp_path / f'weight{rank}.pth', weights_only=True)
+        assert weight.tolist() == pytest.approx([1 - 0.4, 2 - 0.5])
+    names = sorted(path.name for path in (tmp_path / 'non_finite').iterdir())
+    assert names == ['iter_1_rank_1.pth', 'iter_3_rank_1.pth', 'iter_4_rank_1.pth']

@@ -10,13 +10,13 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tests.small_runs import quick
 from tests.visualization.blocks import write_files
-from vispropnet.apis.running import train
-from vispropnet.datasets.moving_shapes import write_moving_shapes
+from vispropnet.apis.training import train
 from vispropnet.datasets.samplers import VideoSampler
 from vispropnet.datasets.ytvis import YouTubeVIS
-from vispropnet.engine import overlay_hook
-from vispropnet.engine.overlay_hook import (
+from vispropnet.engine.hooks import validation_overlay
+from vispropnet.engine.hooks.validation_overlay import (
     HEADER,
     ValidationOverlayHook,
     draw_beside_truth,
@@ -26,8 +26,6 @@ from vispropnet.errors import UserError
 from vispropnet.models.frame_masks import FrameMasks
 from vispropnet.visualization.palette import track_color
 from vispropnet.visualization.strips import GAP
-
-CONFIG = 'configs/objprop/objprop_r18_fpn_2e_moving-shapes.py'
 
 
 @pytest.fixture
@@ -138,7 +136,7 @@ def test_nothing_is_drawn_when_turned_off_outside_training_and_on_other_ranks(bl
     assert not validate(hook, make_runner(blocks))
     hook.before_train(None)
     assert len(validate(hook, make_runner(blocks))) == 4
-    monkeypatch.setattr(overlay_hook, 'is_main_process', lambda: False)
+    monkeypatch.setattr(validation_overlay, 'is_main_process', lambda: False)
     assert not validate(hook, make_runner(blocks))
     monkeypatch.undo()
     hook.after_train(None)
@@ -161,7 +159,7 @@ def test_generators_are_left_as_they_are(blocks):
 
 
 def shows(panel, x, number):
-    """Whether the 40 x 40 object at (x, 50) has the outline colour of a number."""
+    """Checks whether the 40 x 40 object at (x, 50) has the outline colour of a number."""
     rim = panel[100:180, 2 * x]  # frames of 240 x 96 are enlarged twice
     return (rim == track_color(number)).all(-1).mean() > 0.5
 
@@ -229,57 +227,44 @@ def test_large_frames_are_shrunk(tmp_path):
         (dict(score_threshold='low'), "score_threshold must be .* got 'low'"),
     ],
 )
-def test_bad_options_are_told(options, message):
+def test_bad_options_are_reported(options, message):
     with pytest.raises(UserError, match=message):
         ValidationOverlayHook(**options)
 
 
-def run(root, folder, *more):
-    """Trains for two epochs of one iteration, with a validation after each."""
-    data = folder.parent / 'data'
-    if not data.exists():
-        write_moving_shapes(
-            data, train_videos=1, val_videos=2, frames=2, size=(96, 64), progress=False
-        )
-    options = [
-        f'data_root={data}',
-        'train_cfg.val_interval=1',
-        'train_dataloader.batch_size=2',
-        'param_scheduler.1.end=2',
-        'default_hooks.logger.interval=1',
-        'model.detector.test_cfg.rcnn.score_thr=0.0',
-        *more,
-    ]
-    train(str(root / CONFIG), folder, overrides=options)
-    (events,) = folder.glob('*/vis_data/events.out.tfevents.*')
+def events_of(work_dir):
+    (events,) = work_dir.glob('*/vis_data/events.out.tfevents.*')
     accumulator = EventAccumulator(str(events))
     accumulator.Reload()
     return accumulator
 
 
-def test_tensorboard_has_losses_metrics_and_pictures_and_weights_are_the_same(root, tmp_path):
-    drawn = run(root, tmp_path / 'drawn', 'default_hooks.overlays.score_threshold=0.0')
-    plain = run(root, tmp_path / 'plain', 'default_hooks.overlays.num_videos=0')
+def test_tensorboard_has_losses_metrics_and_pictures_and_training_is_the_same(
+    trained, shapes, small, tmp_path
+):
+    """The shared training was without pictures."""
+    options = [f'default_hooks.overlays.{one}' for one in ('num_videos=2', 'score_threshold=0.0')]
+    train(small, tmp_path, overrides=quick(shapes, *options))
+    drawn, plain = events_of(tmp_path), events_of(trained)
     tags = drawn.Tags()
-    assert tags['images'] == ['validation_video_1', 'validation_video_2']
+    assert tags['images'] == ['validation_video_1', 'validation_video_3']
     assert plain.Tags()['images'] == []
     for tag in tags['images']:
         events = drawn.Images(tag)
         assert [event.step for event in events] == [1, 2]
         # Frames of 96 x 64 are enlarged five times.
         assert {(event.height, event.width) for event in events} == {(HEADER + 320, 960 + GAP)}
-    assert {'loss', 'loss_propattn', 'propattn_accuracy', 'ytvis/mAP'} <= set(tags['scalars'])
-    for tag in ('loss', 'loss_propattn', 'ytvis/mAP'):
-        assert [event.step for event in drawn.Scalars(tag)] == [1, 2]
+    for tag, steps in (('loss', 6), ('loss_match', 6), ('ytvis/mAP', 2)):
+        assert [event.step for event in drawn.Scalars(tag)] == list(range(1, steps + 1))
         assert [event.value for event in drawn.Scalars(tag)] == [
             event.value for event in plain.Scalars(tag)
         ]
-    files = sorted(path.name for path in tmp_path.glob('drawn/*/vis_data/vis_image/*'))
-    assert files == [f'validation_video_{video}_{step}.png' for video in (1, 2) for step in (1, 2)]
-    assert not list(tmp_path.glob('plain/*/vis_data/vis_image/*'))
-    weights = [
-        torch.load(tmp_path / name / 'epoch_2.pth', weights_only=False)['state_dict']
-        for name in ('drawn', 'plain')
-    ]
-    assert weights[0].keys() == weights[1].keys()
-    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    files = sorted(path.name for path in tmp_path.glob('*/vis_data/vis_image/*'))
+    assert files == [f'validation_video_{video}_{step}.png' for video in (1, 3) for step in (1, 2)]
+    assert not list(trained.glob('*/vis_data/vis_image/*'))
+    ours, weights = (
+        torch.load(folder / 'epoch_2.pth', weights_only=False)['state_dict']
+        for folder in (tmp_path, trained)
+    )
+    assert ours.keys() == weights.keys()
+    assert all(torch.equal(ours[key], weights[key]) for key in weights)

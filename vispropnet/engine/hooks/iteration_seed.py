@@ -1,4 +1,4 @@
-"""Hooks of training."""
+"""Makes the randomness of a model a function of seed, rank and iteration."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class IterationSeedHook(Hook):
 
 
 def iteration_seed(seed: int, rank: int, iteration: int) -> int:
-    """Gives a well mixed seed.
+    """Mixes a seed.
 
     Args:
         seed: Seed of the run.

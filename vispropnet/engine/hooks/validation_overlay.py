@@ -59,7 +59,7 @@ class ValidationOverlayHook(Hook):
         self._frames: dict[tuple[Any, int], dict] = {}
 
     def before_train(self, runner) -> None:
-        """Notes that validations from now on are those of a training."""
+        """Notes that validations from now on belong to training."""
         self._training = True
 
     def after_train(self, runner) -> None:
@@ -67,12 +67,7 @@ class ValidationOverlayHook(Hook):
         self._training = False
 
     def before_val_epoch(self, runner) -> None:
-        """Chooses the frames to draw.
-
-        Args:
-            runner: The runner, whose validation loader has a
-                :class:`~vispropnet.datasets.samplers.VideoSampler`.
-        """
+        """Chooses the frames to draw."""
         self._frames = {}
         if self._training and self.num_videos and is_main_process():
             loader = runner.val_dataloader
@@ -87,14 +82,7 @@ class ValidationOverlayHook(Hook):
         data_batch: dict | None = None,
         outputs: Sequence | None = None,
     ) -> None:
-        """Draws the frame if it is one of those chosen.
-
-        Args:
-            runner: The runner; its visualizer gets the picture.
-            batch_idx: Not used.
-            data_batch: Not used.
-            outputs: The frame's sample with ``pred_instances``, in a list.
-        """
+        """Draws those of the answered frames that were chosen."""
         for sample in outputs or ():
             # For other frames nothing is read, so that a GPU does not have to be waited for.
             info = self._frames.pop((sample.video_id, sample.frame_id), None)
@@ -143,7 +131,7 @@ def draw_beside_truth(
 
     Args:
         info: The frame, as ``YouTubeVIS.get_data_info`` gives it.
-        found: N instances with ``labels``, ``scores``, ``masks`` and, if the model tells,
+        found: N instances with ``labels``, ``scores``, ``masks`` and, optionally,
             ``propagated``.
         classes: Names of the labels.
         score_threshold: Objects found with a lower score are left out.

@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import torch
 
-from vispropnet.engine.hooks import IterationSeedHook, iteration_seed
+from vispropnet.engine.hooks.iteration_seed import IterationSeedHook, iteration_seed
 
 
 def draw(seed, iteration):

@@ -5,12 +5,12 @@ import pytest
 from mmdet.structures import DetDataSample
 
 from vispropnet.datasets.bad_frames import METAINFO_KEY
-from vispropnet.engine import bad_sample_hook
-from vispropnet.engine.bad_sample_hook import BadSampleHook
+from vispropnet.engine.hooks import bad_samples
+from vispropnet.engine.hooks.bad_samples import BadSampleHook
 from vispropnet.errors import UserError
 
 
-def told(frame, file='a.json', limit=2):
+def note(frame, file='a.json', limit=2):
     message = f'frame {frame} of video 7 ({frame}.jpg): damaged.'
     return dict(file=file, frames=200, limit=limit, frame=frame, message=message)
 
@@ -28,9 +28,9 @@ def runner():
 
 def test_each_bad_frame_is_logged_once(runner, caplog):
     hook = BadSampleHook()
-    hook.before_train_iter(runner, 0, batch([], [told(3)]))
-    hook.before_train_iter(runner, 1, batch([told(3), told(4)], [told(3, 'b.json')]))
-    hook.before_train_iter(runner, 2, batch([told(4)]))
+    hook.before_train_iter(runner, 0, batch([], [note(3)]))
+    hook.before_train_iter(runner, 1, batch([note(3), note(4)], [note(3, 'b.json')]))
+    hook.before_train_iter(runner, 2, batch([note(4)]))
     hook.after_train_epoch(runner)
     assert caplog.messages == [
         'bad frame left out (1 so far; max_bad_fraction allows 2 of 200): '
@@ -49,7 +49,7 @@ def test_each_bad_frame_is_logged_once(runner, caplog):
 
 
 def test_key_frames_of_clips_of_any_length_are_asked(runner, caplog):
-    data = batch([told(3)])
+    data = batch([note(3)])
     data['data_samples'].append([DetDataSample()])
     BadSampleHook().before_train_iter(runner, 0, data)
     assert len(caplog.messages) == 1
@@ -57,9 +57,9 @@ def test_key_frames_of_clips_of_any_length_are_asked(runner, caplog):
 
 def test_too_many_bad_frames_end_training(runner):
     hook = BadSampleHook()
-    hook.before_train_iter(runner, 0, batch([told(1), told(2)]))
+    hook.before_train_iter(runner, 0, batch([note(1), note(2)]))
     with pytest.raises(UserError) as caught:
-        hook.before_train_iter(runner, 1, batch([told(3)]))
+        hook.before_train_iter(runner, 1, batch([note(3)]))
     message = str(caught.value)
     assert 'annotation file a.json: 3 of 200 frames turned out bad' in message
     for frame in (1, 2, 3):
@@ -67,10 +67,10 @@ def test_too_many_bad_frames_end_training(runner):
 
 
 def test_what_the_ranks_found_is_put_together(runner, monkeypatch):
-    others = [told(2), told(3)]
-    monkeypatch.setattr(bad_sample_hook, 'all_gather_object', lambda own: [own, others])
+    others = [note(2), note(3)]
+    monkeypatch.setattr(bad_samples, 'all_gather_object', lambda own: [own, others])
     hook = BadSampleHook()
-    hook.before_train_iter(runner, 0, batch([told(1)]))
+    hook.before_train_iter(runner, 0, batch([note(1)]))
     with pytest.raises(UserError, match='3 of 200 frames'):
         hook.after_train_epoch(runner)
 

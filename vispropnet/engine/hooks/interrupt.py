@@ -1,8 +1,9 @@
-"""Ending training on a signal, with a state that it can go on from."""
+"""Ends training on a signal, with a state that it can be resumed from."""
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import mmap
 import multiprocessing
@@ -36,9 +37,10 @@ class InterruptHook(Hook):
     """On SIGTERM or SIGINT saves the state after the running iteration, and ends training.
 
     The state goes to ``interrupted.pth`` in the work dir, in the middle of an epoch if need be;
-    ``--resume`` goes on from there as if nothing had happened. With several ranks a signal to any
-    of them ends all, after the same iteration. The same signal again ends the process at once;
-    under a launcher, which passes on what its ranks may have got themselves, after five seconds.
+    a resumed run ends as one that was never stopped. With several ranks a signal to any of them
+    ends all, after the same iteration. The same signal again ends the process at once; under a
+    launcher, a repeated signal counts only after five seconds, because the launcher forwards
+    signals.
 
     Raises:
         Stopped: when the state is saved.
@@ -57,10 +59,10 @@ class InterruptHook(Hook):
         self._patience, self._first = 0.0, 0.0
 
     def before_train(self, runner: Runner) -> None:
-        """Begins to listen, where the interpreter lets it: in the main thread."""
+        """Begins to listen for signals, which only the main thread can."""
         self._received, self._owner = None, os.getpid()
         self._ending[0] = 0
-        # A launcher passes on what its ranks may have got themselves.
+        # A launcher forwards signals that its ranks may have received already.
         self._patience = _LAUNCHER_SECONDS if is_distributed() else 0.0
         self._votes = _Votes() if is_distributed() and get_world_size() > 1 else None
         if threading.current_thread() is threading.main_thread():
@@ -92,7 +94,7 @@ class InterruptHook(Hook):
         data_batch: dict | None = None,
         outputs: list | None = None,
     ) -> None:
-        """Ends validation, which is done again from its beginning when training goes on."""
+        """Ends validation, which starts again from its beginning when training is resumed."""
         if self._received is not None and runner._train_loop is not None:
             self._stop(runner, iter=runner.iter, batches_done=0, validation_due=True)
 
@@ -103,7 +105,7 @@ class InterruptHook(Hook):
         self.release()
 
     def release(self) -> None:
-        """Gives signals back to those who had them; again it does nothing."""
+        """Restores the handlers of the signals; calling it again does nothing."""
         self._ending[0] = 1
         for one, before in self._before.items():
             signal.signal(one, before)
@@ -114,7 +116,7 @@ class InterruptHook(Hook):
         received = signal.Signals(number)
         if os.getpid() != self._owner:
             # A data-loading worker: Ctrl-C is sent to all of a terminal, SIGTERM to all of a job,
-            # and the iteration that goes on needs its batches. The parent ends it afterwards.
+            # and the running iteration needs its batches. The parent ends it afterwards.
             if received is signal.SIGTERM and self._ending[0]:
                 # As a worker of torch's does: others fail the parent, which waits for them.
                 os._exit(0)
@@ -128,7 +130,8 @@ class InterruptHook(Hook):
             self._received, self._first = received, time.monotonic()
         text = f'{received.name}: saving the state after this iteration; once more ends at once\n'
         # Not print: the signal may have come in the middle of one.
-        os.write(2, text.encode())
+        with contextlib.suppress(OSError):  # nobody may be reading any more
+            os.write(2, text.encode())
 
     def _stop(self, runner: Runner, **state: Any) -> None:
         received = self._received or signal.SIGTERM
@@ -149,18 +152,17 @@ class InterruptHook(Hook):
         if state['validation_due']:
             when = f'in the validation after epoch {runner.epoch}'
         raise Stopped(
-            f'stopped by {received.name} {when}. The state is in {place}: --resume goes on from '
-            'there.',
+            f'stopped by {received.name} {when}. The state is in {place}: continue with --resume.',
             status=128 + received,
         )
 
 
 def init_worker(before: Callable[[int], None] | None, number: int) -> None:
-    """Begins a data-loading worker, which SIGTERM shall not end before training ends.
+    """Starts a data-loading worker that SIGTERM does not end before training ends.
 
     Args:
-        before: What else is to be done.
-        number: Of the worker.
+        before: What the loader would have called; None for nothing.
+        number: Number of the worker.
     """
     if before is not None:
         before(number)
@@ -175,7 +177,7 @@ def init_worker(before: Callable[[int], None] | None, number: int) -> None:
 
 
 class _WorkerProcess(ForkProcess):
-    """A worker that SIGTERM waits for until :func:`init_worker` has said what becomes of it."""
+    """A worker that receives SIGTERM only after :func:`init_worker` has set a handler."""
 
     def start(self) -> None:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
@@ -190,7 +192,7 @@ class _WorkerContext(ForkContext):
 
 
 def spare_workers(loader: DataLoader) -> None:
-    """Leaves it to training when the workers of a loader end, if they are forked.
+    """Lets training decide when the forked workers of a loader end.
 
     Args:
         loader: Changed in place.
@@ -204,8 +206,8 @@ def spare_workers(loader: DataLoader) -> None:
 class _Votes:
     """Lets ranks agree on ending, without waiting for each other.
 
-    What a rank knows after an iteration is summed up while the next one goes on, and looked at
-    after that: by then it is there, and the same for all.
+    The votes after an iteration are summed while the next one runs, and read after that: by then
+    the sum has arrived, and is the same for all.
     """
 
     def __init__(self) -> None:
@@ -218,10 +220,10 @@ class _Votes:
         """Votes after an iteration.
 
         Args:
-            wanted: Whether this rank was told to end.
+            wanted: Whether this rank received a signal.
 
         Returns:
-            Whether any had been after the iteration before.
+            Whether any rank had voted so after the iteration before.
         """
         decided = False
         if self._going_on is not None:

@@ -1,4 +1,4 @@
-"""Logging and counting of the frames that a data set left out, over all workers and ranks."""
+"""Logs and counts the frames that a data set left out, over all workers and ranks."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ from vispropnet.registry import HOOKS
 class BadSampleHook(Hook):
     """Logs each frame that training could not use once, and ends training when there are too many.
 
-    Data sets with ``on_bad_sample='skip'`` tell on the samples what they left out
-    (:class:`~vispropnet.datasets.bad_frames.BadFrames`). Each rank counts what its samples tell;
-    after each epoch all ranks know of all. A resumed run counts anew.
+    Data sets with ``on_bad_sample='skip'`` note on the samples what they left out
+    (:class:`~vispropnet.datasets.bad_frames.BadFrames`). Each rank counts the notes of its samples;
+    after each epoch they are gathered from all ranks. A resumed run counts from 0.
+
+    Raises:
+        UserError: if more frames are bad than the data set allows.
     """
 
     def __init__(self) -> None:
@@ -27,38 +30,18 @@ class BadSampleHook(Hook):
         self._found: dict[str, dict[int, dict[str, Any]]] = {}
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: dict | None = None) -> None:
-        """Takes in what the samples of a batch tell.
-
-        Args:
-            runner: The runner; its logger gets a warning for each new frame.
-            batch_idx: Not used.
-            data_batch: As from the loader.
-
-        Raises:
-            UserError: if more frames are bad than the data set allows.
-        """
+        """Collects the notes of the samples of a batch; each new frame is logged."""
         for sample in _key_samples(data_batch):
             self._take(runner, sample.get(METAINFO_KEY, ()))
 
     def after_train_epoch(self, runner) -> None:
-        """Brings together what the ranks found.
-
-        Args:
-            runner: The runner.
-
-        Raises:
-            UserError: on all ranks, if they found more bad frames than the data set allows.
-        """
+        """Gathers what the ranks found."""
         own = [one for frames in self._found.values() for one in frames.values()]
         for found in all_gather_object(own):
             self._take(runner, found)
 
     def after_train(self, runner) -> None:
-        """Tells how many frames were left out.
-
-        Args:
-            runner: The runner.
-        """
+        """Logs how many frames were left out."""
         for file, frames in self._found.items():
             total = next(iter(frames.values()))['frames']
             runner.logger.warning(

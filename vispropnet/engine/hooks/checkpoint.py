@@ -1,4 +1,4 @@
-"""Saving checkpoints so that none is lost before the next one is safe."""
+"""Saves checkpoints so that none is lost before the next one is safe."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from vispropnet.engine.checkpoints.integrity import remove_unfinished
-from vispropnet.engine.interruption import INTERRUPTED
+from vispropnet.engine.hooks.interrupt import INTERRUPTED
 from vispropnet.fileio import atomic_path
 from vispropnet.registry import HOOKS
 
@@ -74,7 +74,7 @@ class WholeCheckpointHook(CheckpointHook):
         )
         if not is_main_process():
             return
-        # What mmengine's own tools look for.
+        # mmengine's own tools look for it.
         with atomic_path(Path(runner.work_dir, 'last_checkpoint')) as temporary:
             temporary.write_text(self.last_ckpt)
         for one in dropped:

@@ -1,0 +1,225 @@
+import dataclasses
+import os
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+
+from tests.processes import run_ranks, run_tool
+from tests.small_runs import SMALL, logged, quick
+from vispropnet.apis.run_setup import check_num_classes, copy_asynchronously
+from vispropnet.apis.testing import test as run_test
+from vispropnet.apis.training import train
+from vispropnet.config import load_config
+from vispropnet.engine.acceleration import Acceleration, BFloat16OptimWrapper
+from vispropnet.engine.folder_lock import locked_folder
+from vispropnet.errors import UserError
+from vispropnet.registry import MODELS
+
+SHORT = 'train_cfg.max_epochs=1', 'train_cfg.val_begin=2'
+
+
+def weights(path):
+    return torch.load(path, weights_only=False)['state_dict']
+
+
+def test_training_logs_losses_and_validates_each_epoch(trained):
+    losses = logged(trained, 'loss')
+    assert len(losses) == 6  # 6 frames in batches of 2, twice
+    assert np.isfinite(losses).all()
+    assert len(logged(trained, 'ytvis/mAP')) == 2
+    assert (trained / 'epoch_2.pth').exists()
+    assert list(trained.glob('*/vis_data/events.out.tfevents.*'))
+
+
+def test_training_survives_epochs_without_detections(shapes, small, tmp_path):
+    nothing = 'model.detector.test_cfg.rcnn.score_thr=1.0'
+    train(small, tmp_path, overrides=quick(shapes, nothing, 'train_cfg.max_epochs=1'))
+    assert logged(tmp_path, 'ytvis/mAP') == [0]
+
+
+def test_resumed_training_ends_at_the_loss_of_the_unbroken_one(trained, shapes, small, tmp_path):
+    # Another number of workers, and other global generators' states, on purpose.
+    workers = 'train_dataloader.num_workers=2', 'train_dataloader.persistent_workers=True'
+    options = quick(shapes, *workers)
+    np.random.seed(99)  # noqa: NPY002
+    train(small, tmp_path, overrides=[*options, 'train_cfg.max_epochs=1'])
+    torch.rand(5)
+    train(small, tmp_path, resume='auto', overrides=options)
+    assert logged(tmp_path, 'loss') == logged(trained, 'loss')
+    ours = weights(tmp_path / 'epoch_2.pth')
+    for name, value in weights(trained / 'epoch_2.pth').items():
+        assert torch.equal(ours[name], value), name
+
+
+def test_resume_without_checkpoint_starts_as_without_resume(small, tmp_path, shapes):
+    """A script that always passes --resume must not lose the weights to start from."""
+    options = quick(shapes, f'load_from={tmp_path / "none.pth"}')
+    with pytest.raises(UserError, match=r'checkpoint not found: .*none\.pth'):
+        train(small, tmp_path, resume='auto', overrides=options)
+
+
+def test_another_seed_trains_differently(trained, shapes, small, tmp_path):
+    train(small, tmp_path, seed=1, overrides=quick(shapes, *SHORT))
+    assert logged(tmp_path, 'loss')[0] != pytest.approx(logged(trained, 'loss')[0], abs=1e-3)
+
+
+@pytest.mark.gpu
+def test_mixed_precision_trains(shapes, small, tmp_path):
+    train(small, tmp_path, amp=True, overrides=quick(shapes, 'train_cfg.max_epochs=1'))
+    assert np.isfinite(logged(tmp_path, 'loss')).all()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
+def test_fp16_without_gpu_is_refused(shapes, small, tmp_path):
+    with pytest.raises(UserError, match='needs a GPU'):
+        train(small, tmp_path, amp=True, overrides=quick(shapes))
+
+
+def test_training_resumes_without_what_made_it_faster(shapes, small, tmp_path):
+    """Neither the checkpoint nor the optimizer's state depends on the options.
+
+    One of these is in the config, the other an argument; the copy in the work dir has both.
+    """
+    path = tmp_path / 'fast.py'
+    path.write_text(f"_base_ = {small!r}\nacceleration = dict(amp='bf16', compile=False)\n")
+    runner = train(path, tmp_path / 'run', channels_last=True, overrides=quick(shapes, *SHORT))
+    conv = runner.model.detector.backbone.conv1.weight
+    assert conv.is_contiguous(memory_format=torch.channels_last)
+    assert isinstance(runner.optim_wrapper, BFloat16OptimWrapper)
+    chosen = dataclasses.asdict(Acceleration(amp='bf16', channels_last=True))
+    assert Config.fromfile(tmp_path / 'run/fast.py').acceleration == chosen
+    runner = train(small, tmp_path / 'run', resume='auto', overrides=quick(shapes))
+    assert not isinstance(runner.optim_wrapper, BFloat16OptimWrapper)
+    losses = logged(tmp_path / 'run', 'loss')
+    assert len(losses) == 6 and np.isfinite(losses).all()
+    checkpoint = str(tmp_path / 'run/epoch_2.pth')
+    run_test(path, checkpoint, tmp_path / 'r.json', overrides=quick(shapes))
+    assert (tmp_path / 'r.json').exists()
+
+
+def test_load_from_starts_from_what_fits(trained, shapes, small, tmp_path):
+    wider = 'model.track_head.embed_head.fc_out_channels=8'
+    options = quick(shapes, wider, *SHORT, 'optim_wrapper.optimizer.lr=0.0')
+    options.append(f'load_from={trained / "epoch_2.pth"}')
+    runner = train(small, tmp_path, overrides=options)
+    name = 'detector.rpn_head.rpn_cls.weight'
+    assert torch.equal(runner.model.state_dict()[name], weights(trained / 'epoch_2.pth')[name])
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    assert 'the rest starts fresh' in log
+    assert 'track_head.embed_head.fcs.1.weight: (16, 16) in the file, (8, 8) wanted' in log
+
+
+def test_a_work_dir_in_use_is_refused_before_anything_is_written(shapes, small, tmp_path):
+    with locked_folder(tmp_path):
+        wanted = rf'in use by process {os.getpid()} on .*, started 20.* choose another --work-dir'
+        with pytest.raises(UserError, match=wanted):
+            train(small, tmp_path, overrides=quick(shapes))
+    assert os.listdir(tmp_path) == ['.lock']
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ('config', 'words'),
+    [
+        (SMALL, r'annotation file not found.*make_moving_shapes\.py'),
+        (
+            'configs/masktrack_rcnn/masktrack-rcnn_r50_fpn_1x_ytvis2021.py',
+            'has to be downloaded by hand',
+        ),
+    ],
+)
+def test_missing_data_say_where_to_get_them(root, tmp_path, config, words):
+    with pytest.raises(UserError, match=words):
+        train(root / config, tmp_path, overrides=['data_root=/nowhere'])
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_missing_frame_stops_training_with_its_name(own_shapes, small, tmp_path, workers):
+    frame = sorted((own_shapes / 'train/JPEGImages').glob('*/*.jpg'))[4]
+    frame.unlink()
+    options = quick(own_shapes, f'train_dataloader.num_workers={workers}')
+    options.append(f'train_dataloader.persistent_workers={bool(workers)}')
+    with pytest.raises(
+        UserError, match=f'frame 1 of video 2 .*{frame.name}.*does not exist'
+    ) as caught:
+        train(small, tmp_path, overrides=options)
+    assert 'Traceback' not in str(caught.value)
+
+
+def test_a_classifier_in_the_backbone_has_no_categories_of_the_data(small):
+    model = MODELS.build(load_config(small).model)
+    model.detector.backbone.num_classes = 1000
+    runner = SimpleNamespace(model=model)
+    check_num_classes(runner, ['disc', 'star', 'ring', 'cross'], small)
+    wanted = r'model\.detector\.roi_head\.bbox_head has num_classes=4, .* 3 categories \(disc'
+    with pytest.raises(UserError, match=wanted):
+        check_num_classes(runner, ['disc', 'star', 'ring'], small)
+
+
+@pytest.mark.parametrize(
+    ('override', 'message'),
+    [
+        ('param_scheduler.0.type=Foo', "unknown type 'Foo'"),
+        ('param_scheduler.0.begn=3', "unexpected keyword argument 'begn'"),
+        ('optim_wrapper.optimizer.lrr=1', "unexpected keyword argument 'lrr'"),
+        ('train_dataloader.dataset.reference=next', "reference must be one of .* got 'next'"),
+        ('train_dataloader.batchsize=3', "unexpected keyword argument 'batchsize'"),
+        ('default_hooks.logger.intervall=3', "unexpected keyword argument 'intervall'"),
+        ('acceleration.amp=int8', "amp must be 'bf16', 'fp16' or None, got 'int8'"),
+        (
+            'model.detector.roi_head.bbox_head.num_classes=7',
+            r'num_classes=7, but the annotation file has 4 categories',
+        ),
+    ],
+)
+def test_unknown_types_keys_and_values_anywhere(shapes, small, tmp_path, override, message):
+    path = tmp_path / 'config.py'
+    path.write_text(f'_base_ = {small!r}\nacceleration = dict()\n')
+    with pytest.raises(UserError, match=message):
+        train(path, tmp_path, overrides=quick(shapes, override))
+
+
+# Command lines and ranks
+
+
+def test_tools_report_user_errors_without_traceback(small, tmp_path):
+    options = ['--work-dir', tmp_path, '--cfg-options', 'model.tracker.iou_wieght=2']
+    status, text = run_tool('tools/train.py', small, *options)
+    assert status == 2 and 'Traceback' not in text
+    assert "unexpected keyword argument 'iou_wieght'" in text.splitlines()[-1]
+
+
+def test_a_config_may_follow_amp():
+    status, text = run_tool('tools/train.py', '--amp', 'none.py')
+    assert status == 2 and text.splitlines()[-1] == 'error: config not found: none.py'
+
+
+def test_two_ranks_train_in_bfloat16(shapes, small, tmp_path):
+    options = ['--amp', 'bf16', '--channels-last', '--work-dir', tmp_path]
+    ends = run_ranks(2, 'tools/train.py', small, *options, '--cfg-options', *quick(shapes, *SHORT))
+    assert [status for status, _ in ends] == [0, 0], ends
+    assert np.isfinite(logged(tmp_path, 'loss')).all()
+
+
+def test_two_ranks_train_and_validate(shapes, small, tmp_path):
+    options = ['--work-dir', tmp_path, '--cfg-options', *quick(shapes)]
+    ends = run_ranks(2, 'tools/train.py', small, *options)
+    assert [status for status, _ in ends] == [0, 0], ends
+    assert len(logged(tmp_path, 'ytvis/mAP')) == 2
+    assert set(logged(tmp_path, 'iter')) == {1, 2, 3, 4}  # 6 frames in batches of 2 x 2, twice
+
+
+def test_copies_to_a_gpu_are_asynchronous(small):
+    config = load_config(small, ['val_dataloader.pin_memory=False'])
+    copy_asynchronously(config)
+    assert config.train_dataloader.pin_memory and config.test_dataloader.pin_memory
+    assert not config.val_dataloader.pin_memory  # as it was asked for
+    assert MODELS.build(config.model).data_preprocessor._non_blocking
+    config.pop('val_dataloader')
+    config.model.pop('data_preprocessor')
+    copy_asynchronously(config)

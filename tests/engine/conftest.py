@@ -1,0 +1,1 @@
+from tests.shared_fixtures import quicker_runs, shapes, small, trained  # noqa: F401

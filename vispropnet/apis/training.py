@@ -1,0 +1,124 @@
+"""Training of a config: what ``tools/train.py`` calls."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+
+from vispropnet.apis.run_setup import check_num_classes, default_work_dir, set_up_run
+from vispropnet.config import explain_config_errors, load_config
+from vispropnet.engine.acceleration import Acceleration, keep_freed_memory
+from vispropnet.engine.checkpoints.resuming import find_resumable
+from vispropnet.engine.folder_lock import locked_folder
+from vispropnet.engine.runner import VISRunner
+from vispropnet.errors import UserError
+from vispropnet.registry import PARAM_SCHEDULERS
+
+# Environment variables in which launchers number the ranks.
+_RANKS = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
+
+
+def train(
+    config: str | os.PathLike,
+    work_dir: str | os.PathLike | None = None,
+    resume: str | None = None,
+    amp: bool | str = False,
+    seed: int | None = None,
+    launcher: str = 'none',
+    overrides: Sequence[str] = (),
+    trust_checkpoint: bool = False,
+    channels_last: bool = False,
+    compile_backbone: bool = False,
+) -> VISRunner:
+    """Trains the model of a config.
+
+    Args:
+        config: The config file.
+        work_dir: Folder of logs and checkpoints, which no other run may be using; by default the
+            config's ``work_dir``, else ``work_dirs/<config name>``.
+        resume: ``'auto'`` for the newest checkpoint of the work dir that is whole (from the start
+            if it has none), or a checkpoint file.
+        amp: Mixed precision: ``'bf16'``, or ``'fp16'`` (True means the same), which needs a GPU.
+        seed: Seed of the run, if not the config's.
+        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+        overrides: ``key=value`` changes of the config.
+        trust_checkpoint: Whether checkpoints may run code while they are read.
+        channels_last: Whether convolutions keep the channels of a pixel together. Like the next
+            option it changes speed only; the default is ``acceleration`` of the config.
+        compile_backbone: Whether the backbone is compiled first.
+
+    Returns:
+        The runner, after training.
+
+    Raises:
+        UserError: for anything wrong in config, data or checkpoints.
+        Stopped: on SIGTERM and SIGINT, when the state is saved; for non-finite values.
+    """
+    cfg = load_config(config, overrides)
+    set_up_run(cfg, work_dir or default_work_dir(cfg, config), launcher, trust_checkpoint)
+    _accelerate(cfg, 'fp16' if amp is True else amp, channels_last, compile_backbone)
+    if seed is not None:
+        cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
+    if resume not in (None, 'auto') and os.path.isdir(resume):
+        raise UserError(
+            f'--resume {resume}: it is a folder. For the newest checkpoint in it: '
+            f'--work-dir {resume} --resume'
+        )
+    with contextlib.ExitStack() as stack:
+        # The ranks of a run share its work dir: the first one locks it for all.
+        if int(os.environ.get(_RANKS.get(launcher, ''), 0)) == 0:
+            stack.enter_context(locked_folder(cfg.work_dir))
+        if resume is not None:
+            newest = _find_newest(cfg) if resume == 'auto' else resume
+            if newest is not None:
+                cfg.resume, cfg.load_from = True, newest
+        runner = _build_runner(cfg, config)
+        runner.train()
+    return runner
+
+
+def _build_runner(cfg: Config, config: str | os.PathLike) -> VISRunner:
+    """Builds all that training needs, so that mistakes in the config come before it."""
+    with explain_config_errors(config):
+        runner = VISRunner.from_cfg(cfg)
+        loops = [runner.train_loop]
+        if cfg.get('val_cfg') is not None:
+            loops.append(runner.val_loop)
+        runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+        # The runner builds the schedules when training has begun: here they get a stand-in.
+        stand_in = torch.optim.SGD([torch.zeros(1)], lr=1.0, momentum=0.9)
+        for scheduler in cfg.get('param_scheduler') or ():
+            scheduler = {**scheduler, 'convert_to_iter_based': False}
+            PARAM_SCHEDULERS.build(scheduler, default_args=dict(optimizer=stand_in))
+    for loop in loops:
+        check_num_classes(runner, loop.dataloader.dataset.metainfo['classes'], config)
+    return runner
+
+
+def _find_newest(cfg: Config) -> str | None:
+    newest, skipped = find_resumable(cfg.work_dir, cfg.get('trust_checkpoint', False))
+    for reason in skipped:
+        print(f'{cfg.work_dir}: skipping {reason}.', file=sys.stderr)
+    if newest is None:
+        print(f'{cfg.work_dir} has no checkpoint to resume from: starting from the beginning.')
+    elif skipped:
+        print(f'Resuming from an older checkpoint: {newest}.', file=sys.stderr)
+    return newest and str(newest)
+
+
+def _accelerate(cfg: Config, amp: bool | str, channels_last: bool, compile_backbone: bool) -> None:
+    asked = {'amp': amp, 'channels_last': channels_last, 'compile': compile_backbone}
+    chosen = Acceleration.from_config(cfg.get('acceleration'))
+    chosen = replace(chosen, **{name: value for name, value in asked.items() if value})
+    chosen.check(get_device())
+    if get_device() == 'cpu':
+        keep_freed_memory()
+    # In the config, so that the copy in the work dir records it.
+    cfg.acceleration = asdict(chosen)
