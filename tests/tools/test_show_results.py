@@ -5,7 +5,7 @@ import cv2
 import pytest
 
 from tests.visualization.blocks import FRAMES, track, write_files
-from vispropnet.visualization.strips import MAX_FRAMES
+from vispropnet.visualization.sheets import MAX_FRAMES
 
 TOOL = 'tools/show_results.py'
 

@@ -3,8 +3,8 @@ import json
 import cv2
 import numpy as np
 import pytest
-from pycocotools import mask as mask_utils
 
+from tests.visualization.blocks import rectangle
 from vispropnet.errors import UserError
 from vispropnet.visualization.contact_sheet import contact_sheet
 from vispropnet.visualization.palette import track_color
@@ -17,24 +17,9 @@ def gray_of(video, frame):
     return 80 + 50 * video + 8 * frame
 
 
-def rle(x0, y0, x1, y1, width=WIDTH, height=HEIGHT):
-    mask = np.zeros((height, width), np.uint8, order='F')
-    mask[y0:y1, x0:x1] = 1
-    coded = mask_utils.encode(mask)
-    return {'size': [height, width], 'counts': coded['counts'].decode()}
-
-
-def uncompressed(x0, y0, x1, y1):
-    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
-    mask[y0:y1, x0:x1] = 1
-    flat = np.concatenate([[0], mask.T.ravel(), [2]])
-    runs = np.diff(np.concatenate([[0], np.flatnonzero(np.diff(flat[1:])) + 1]))
-    return {'size': [HEIGHT, WIDTH], 'counts': runs.tolist()}
-
-
 @pytest.fixture
 def data(tmp_path):
-    """Writes videos of flat gray frames; gives (annotations, images folder)."""
+    """Writes videos of flat gray frames; gives the content of the annotation file."""
 
     def write(lengths=(5, 5), drawn=None, size=(WIDTH, HEIGHT)):
         videos = []
@@ -48,9 +33,13 @@ def data(tmp_path):
                 picture = np.full((size[1], size[0], 3), gray_of(number, frame), np.uint8)
                 assert cv2.imwrite(str(path), picture)
         categories = [{'id': 3, 'name': 'star'}, {'id': 7, 'name': 'disc'}]
-        return {'videos': videos, 'categories': categories}, tmp_path / 'images'
+        return {'videos': videos, 'categories': categories}
 
     return write
+
+
+def rle(*corners, size=(WIDTH, HEIGHT)):
+    return rectangle(*corners, *size)
 
 
 def track(video, masks, score=0.9, category=3, **more):
@@ -58,8 +47,8 @@ def track(video, masks, score=0.9, category=3, **more):
     return {**entry, 'segmentations': masks, **more}
 
 
-def truth(video, masks, category=3):
-    return {'id': 1, 'video_id': video + 10, 'category_id': category, 'segmentations': masks}
+def truth(video, masks, number=1, category=3):
+    return {'id': number, 'video_id': video + 10, 'category_id': category, 'segmentations': masks}
 
 
 def cells(sheet, gray):
@@ -76,9 +65,12 @@ def has_color(picture, color, tolerance=2):
 
 @pytest.fixture
 def sheet_of(tmp_path):
-    def make(annotations, results, images, **options):
+    def make(annotations, results, **options):
+        (tmp_path / 'valid.json').write_text(json.dumps(annotations))
+        (tmp_path / 'results.json').write_text(json.dumps(results))
+        paths = (tmp_path / name for name in ('valid.json', 'results.json', 'images'))
         out = tmp_path / 'out' / 'sheet.png'
-        assert contact_sheet(annotations, results, images, out, **options) == out
+        assert contact_sheet(*paths, out, **options) == out
         assert out.read_bytes().startswith(b'\x89PNG\r\n\x1a\n')
         assert [path.name for path in out.parent.iterdir()] == ['sheet.png']
         return cv2.imread(str(out))
@@ -87,8 +79,8 @@ def sheet_of(tmp_path):
 
 
 def test_rows_are_videos_and_columns_are_frames(data, sheet_of):
-    annotations, images = data(lengths=(5, 5), drawn=(0, 2, 4))  # the others are not on disk
-    sheet = sheet_of(annotations, [], images, frames=3)
+    annotations = data(lengths=(5, 5), drawn=(0, 2, 4))  # the others are not on disk
+    sheet = sheet_of(annotations, [], frames=3)
     boxes = np.array([[cells(sheet, gray_of(v, f)) for f in (0, 2, 4)] for v in (0, 1)])
     assert boxes.shape == (2, 3, 1, 5)  # each planned frame once
     boxes = boxes[:, :, 0]
@@ -103,16 +95,16 @@ def test_rows_are_videos_and_columns_are_frames(data, sheet_of):
 
 
 def test_videos_are_picked_evenly_and_the_same_each_time(data, sheet_of):
-    annotations, images = data(lengths=(1, 1, 1, 1))
-    first = sheet_of(annotations, [], images, videos=2)
+    annotations = data(lengths=(1, 1, 1, 1))
+    first = sheet_of(annotations, [], videos=2)
     shown = [bool(cells(first, gray_of(video, 0))) for video in range(4)]
     assert shown == [True, False, False, True]
-    assert (sheet_of(annotations, [], images, videos=2) == first).all()
+    assert (sheet_of(annotations, [], videos=2) == first).all()
 
 
 def test_video_shorter_than_the_columns_leaves_them_empty(data, sheet_of):
-    annotations, images = data(lengths=(4, 1))
-    sheet = sheet_of(annotations, [], images, frames=6)
+    annotations = data(lengths=(4, 1))
+    sheet = sheet_of(annotations, [], frames=6)
     grays = [len(cells(sheet, gray_of(0, frame))) for frame in range(4)]
     assert grays == [1, 1, 1, 1]
     (alone,) = cells(sheet, gray_of(1, 0))
@@ -120,27 +112,27 @@ def test_video_shorter_than_the_columns_leaves_them_empty(data, sheet_of):
 
 
 def test_score_threshold_hides_a_track(data, sheet_of):
-    annotations, images = data(lengths=(1,))
+    annotations = data(lengths=(1,))
     results = [
         track(0, [rle(0, 0, 80, 96)], score=0.29),
         track(0, [rle(80, 0, 160, 96)], score=0.3),
     ]
-    (cell,) = cells(sheet_of(annotations, results, images), gray_of(0, 0))
+    (cell,) = cells(sheet_of(annotations, results), gray_of(0, 0))
     assert cell[2] == pytest.approx(WIDTH, abs=2)  # the left half is free, the right one covered
-    hidden = sheet_of(annotations, results, images, score_threshold=0.95)
+    hidden = sheet_of(annotations, results, score_threshold=0.95)
     assert cells(hidden, gray_of(0, 0))[0][4] == 4 * WIDTH * HEIGHT
-    both = sheet_of(annotations, results, images, score_threshold=0)
+    both = sheet_of(annotations, results, score_threshold=0)
     assert cells(both, gray_of(0, 0)) == []
 
 
 def test_null_masks_draw_nothing_and_numbers_follow_the_score(data, sheet_of):
-    annotations, images = data(lengths=(2,))
+    annotations = data(lengths=(2,))
     results = [
         track(0, [None, rle(20, 20, 60, 60)], score=0.5),
         track(0, [rle(20, 20, 60, 60), None], score=0.8),
         track(1, [rle(0, 0, 160, 96)] * 2, score=0.9),  # of a video that is not in the file
     ]
-    sheet = sheet_of(annotations, results, images)
+    sheet = sheet_of(annotations, results)
     left, right = cells(sheet, gray_of(0, 0))[0], cells(sheet, gray_of(0, 1))[0]
     for box, number in ((left, 1), (right, 2)):
         picture = sheet[box[1] : box[1] + 2 * HEIGHT, box[0] : box[0] + 2 * WIDTH]
@@ -149,17 +141,18 @@ def test_null_masks_draw_nothing_and_numbers_follow_the_score(data, sheet_of):
 
 
 def test_truth_row_stands_above_and_matched_results_take_its_colours(data, sheet_of):
-    annotations, images = data(lengths=(2, 2))
+    annotations = data(lengths=(2, 2))
+    uncompressed = {'size': [HEIGHT, WIDTH], 'counts': [100 * HEIGHT, 40 * HEIGHT, 20 * HEIGHT]}
     annotations['annotations'] = [
         truth(0, [rle(10, 40, 50, 80), None]),
-        truth(0, [rle(100, 40, 140, 80), uncompressed(100, 40, 140, 80)]),
+        truth(0, [rle(100, 40, 140, 80), uncompressed], 2),
     ]
     results = [
         track(0, [rle(102, 40, 142, 80)] * 2, score=0.9),  # follows the second
         track(0, [rle(30, 10, 70, 30)] * 2, score=0.8),  # follows none
         track(0, [rle(10, 40, 50, 80), rle(0, 0, 160, 30)], score=0.7),  # the first, at IoU < 0.5
     ]
-    sheet = sheet_of(annotations, results, images)
+    sheet = sheet_of(annotations, results)
     above, below = cells(sheet, gray_of(0, 0))
     assert above[0] == below[0]
     assert below[1] == above[1] + 2 * HEIGHT + 6
@@ -170,39 +163,25 @@ def test_truth_row_stands_above_and_matched_results_take_its_colours(data, sheet
     assert [has_color(top, track_color(number)) > 50 for number in (1, 2, 3, 4)] == [1, 1, 0, 0]
     assert [has_color(bottom, track_color(number)) > 50 for number in (1, 2, 3, 4)] == [0, 1, 1, 1]
     assert has_color(bottom[:, 2 * WIDTH // 2 + 20 :], track_color(2)) > 50
-    plain = sheet_of(annotations, results, images, show_truth=False)
-    assert len(cells(plain, gray_of(0, 0))) == 1
 
 
 def test_validation_file_without_annotations_has_no_truth_rows(data, sheet_of):
-    annotations, images = data(lengths=(1,))
+    annotations = data(lengths=(1,))
     annotations['annotations'] = None
-    assert len(cells(sheet_of(annotations, [], images, show_truth=True), gray_of(0, 0))) == 1
+    assert len(cells(sheet_of(annotations, []), gray_of(0, 0))) == 1
 
 
 def test_propagated_masks_are_dashed(data, sheet_of):
-    annotations, images = data(lengths=(2,))
+    annotations = data(lengths=(2,))
     masks = [rle(20, 20, 140, 80)] * 2
-    plain = sheet_of(annotations, [track(0, masks)], images)
-    sheet = sheet_of(annotations, [track(0, masks, propagated=[False, True])], images)
+    plain = sheet_of(annotations, [track(0, masks)])
+    sheet = sheet_of(annotations, [track(0, masks, propagated=[False, True])])
     (x, y, *_) = cells(sheet, gray_of(0, 0))[0]
     other = cells(sheet, gray_of(0, 1))[0][0]
     rim = slice(y + 2 * 45, y + 2 * 70)  # away from the label
     assert has_color(plain[rim, x:], (255, 255, 255)) == 0
     assert has_color(sheet[rim, x : x + 2 * WIDTH], (255, 255, 255)) == 0
     assert has_color(sheet[rim, other : other + 2 * WIDTH], (255, 255, 255)) > 20
-
-
-def test_reads_files_and_folders_as_the_official_sets_have_them(data, sheet_of, tmp_path):
-    annotations, images = data(lengths=(2,))
-    annotations['annotations'] = [
-        {**truth(0, [uncompressed(10, 10, 50, 50), None]), 'areas': [1600, None]}
-    ]
-    results = [track(0, [rle(10, 10, 50, 50), None])]
-    (tmp_path / 'valid.json').write_text(json.dumps(annotations))
-    (tmp_path / 'results.json').write_text(json.dumps(results))
-    from_files = sheet_of(tmp_path / 'valid.json', str(tmp_path / 'results.json'), str(images))
-    assert (from_files == sheet_of(annotations, results, images)).all()
 
 
 @pytest.mark.parametrize(
@@ -219,8 +198,8 @@ def test_reads_files_and_folders_as_the_official_sets_have_them(data, sheet_of, 
 def test_cells_are_wide_enough_and_the_sheet_is_not_too_wide(
     data, sheet_of, size, frames, width, height
 ):
-    annotations, images = data(lengths=(frames,), size=size)
-    sheet = sheet_of(annotations, [], images, frames=frames)
+    annotations = data(lengths=(frames,), size=size)
+    sheet = sheet_of(annotations, [], frames=frames)
     assert sheet.shape[1] <= 2400
     (cell,) = cells(sheet, gray_of(0, 0))
     if width is None:
@@ -231,9 +210,9 @@ def test_cells_are_wide_enough_and_the_sheet_is_not_too_wide(
 
 
 def test_object_lost_by_shrinking_is_still_shown(data, sheet_of):
-    annotations, images = data(lengths=(6,), size=(1280, 720))
-    tiny = rle(200, 300, 201, 301, 1280, 720)
-    sheet = sheet_of(annotations, [track(0, [tiny] * 6)], images)
+    annotations = data(lengths=(6,), size=(1280, 720))
+    tiny = rle(200, 300, 201, 301, size=(1280, 720))
+    sheet = sheet_of(annotations, [track(0, [tiny] * 6)])
     (cell,) = cells(sheet, gray_of(0, 0))
     full = cell[2] * cell[3]
     assert cell[4] <= full - 1
@@ -244,35 +223,30 @@ def test_object_lost_by_shrinking_is_still_shown(data, sheet_of):
     )
 
 
-def test_missing_damaged_and_odd_frames_are_named(data, tmp_path):
-    annotations, images = data(lengths=(3,))
-    out = tmp_path / 'sheet.png'
-    path = images / 'clip0' / '00002.png'
+def test_missing_damaged_and_odd_frames_are_named(data, sheet_of, tmp_path):
+    annotations = data(lengths=(3,))
+    path = tmp_path / 'images/clip0/00002.png'
     path.unlink()
     with pytest.raises(UserError, match=r'video 10, frame 2: .*clip0/00002\.png not found'):
-        contact_sheet(annotations, [], images, out)
+        sheet_of(annotations, [])
     path.write_bytes(b'no picture')
     with pytest.raises(UserError, match=r'video 10, frame 2: .*00002\.png is not a readable'):
-        contact_sheet(annotations, [], images, out)
+        sheet_of(annotations, [])
     cv2.imwrite(str(path), np.zeros((10, 20, 3), np.uint8))
     with pytest.raises(UserError, match='is 20 × 10, but the annotation file says 160 × 96'):
-        contact_sheet(annotations, [], images, out)
-    assert not out.exists()
+        sheet_of(annotations, [])
+    assert not (tmp_path / 'out').exists()
 
 
-def test_results_that_do_not_fit_are_named(data, tmp_path):
-    annotations, images = data(lengths=(2,))
-    good = [rle(0, 0, 9, 9), None]
-    for result, message in (
-        (track(0, good, category=99), 'entry 0: category_id 99 is not among'),
-        (track(0, good[:1]), 'entry 0: .*has 1 entries, but video 10 has 2 frames'),
-        (track(0, good, propagated=[True]), "entry 0: 'propagated' has 1 entries"),
-        (track(0, [rle(0, 0, 9, 9, 20, 20), None]), 'entry 0, frame 0: the mask is 20x20'),
+def test_arguments_and_results_that_do_not_fit_are_named(data, sheet_of):
+    annotations = data(lengths=(2,))
+    wrong = track(0, [rle(0, 0, 9, 9, size=(20, 20)), None])
+    with pytest.raises(
+        UserError, match=r'results\.json: result entry 0, frame 0: the mask is 20x2'
     ):
-        with pytest.raises(UserError, match=message):
-            contact_sheet(annotations, [result], images, tmp_path / 'sheet.png')
-    with pytest.raises(UserError, match='no videos'):
-        contact_sheet({'videos': [], 'categories': []}, [], images, tmp_path / 'sheet.png')
-    for options in ({'videos': 0}, {'frames': 0}, {'frames': 100}):
+        sheet_of(annotations, [wrong])
+    with pytest.raises(UserError, match=r'valid\.json has no videos to show'):
+        sheet_of({'videos': [], 'categories': []}, [])
+    for options in ({'videos': 0}, {'frames': 0}, {'frames': 38}):
         with pytest.raises(ValueError, match='videos and frames'):
-            contact_sheet(annotations, [], images, tmp_path / 'sheet.png', **options)
+            sheet_of(annotations, [], **options)

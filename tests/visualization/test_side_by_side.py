@@ -8,9 +8,11 @@ import pytest
 from tests.visualization.blocks import FRAMES, HEIGHT, WIDTH, block, track, write_files
 from vispropnet.errors import UserError
 from vispropnet.evaluation.result_file import write_results
+from vispropnet.visualization.grid import BAR, CAPTION
 from vispropnet.visualization.palette import track_color
-from vispropnet.visualization.panels import FOOTER, HEADER
 from vispropnet.visualization.side_by_side import Selection, show_results
+
+TOP = BAR + CAPTION
 
 
 @pytest.fixture
@@ -116,13 +118,13 @@ def test_videos_have_all_frames_and_panels(files):
         frames.append(read[1].astype(int))
     assert len(frames) == FRAMES
     # Enlarged twice; three panels and two gaps of 6.
-    assert frames[0].shape == (HEADER + 2 * HEIGHT + FOOTER, 3 * 2 * WIDTH + 12, 3)
+    assert frames[0].shape == (TOP + 2 * HEIGHT, 3 * 2 * WIDTH + 12, 3)
     for number, frame in enumerate(frames):
         for panel in range(3):
-            corner = frame[HEADER + 4 : HEADER + 20, panel * 486 + 4 : panel * 486 + 40]
+            corner = frame[TOP + 4 : TOP + 20, panel * 486 + 4 : panel * 486 + 40]
             assert abs(corner.mean() - (100 + 20 * number)) < 4
     # Blue against yellow: the second object is in the truth and in A, not in B.
-    fills = [frames[0][HEADER + 150, panel * 486 + 370] for panel in range(3)]
+    fills = [frames[0][TOP + 150, panel * 486 + 370] for panel in range(3)]
     towards_blue = [fill[0] - fill[2] > 40 for fill in fills]
     assert towards_blue == [True, True, False]
 
@@ -139,10 +141,10 @@ def test_names_tell_files_apart(files, monkeypatch):
 
     seen = []
 
-    def remember(path, video, rows, *rest):
-        seen.append([name for name, _ in rows])
+    def remember(path, title, videos, *rest):
+        seen.append([name for _, rows in videos for name, _ in rows])
 
-    monkeypatch.setattr(side_by_side, '_write_strip', remember)
+    monkeypatch.setattr(side_by_side, 'write_sheet', remember)
     one = Selection(videos=1)
     for folder in ('x', 'y'):
         (files / folder).mkdir()

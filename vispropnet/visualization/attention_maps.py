@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from vispropnet.visualization.strips import BACKGROUND, MARGIN, MUTED
+from vispropnet.visualization.grid import BACKGROUND, MUTED
+from vispropnet.visualization.sheets import MARGIN
 from vispropnet.visualization.text import WHITE, draw_text, shortened
 
 MIN_PANEL, MAX_PANEL = 480, 960

@@ -36,23 +36,16 @@ class MaskCuts:
     def __init__(
         self, masks: np.ndarray | Sequence[Mapping[str, Any]], height: int, width: int
     ) -> None:
-        plain = isinstance(masks, np.ndarray)
-        self._encoded = not plain and all(isinstance(mask, Mapping) for mask in masks)
-        self._size = (height, width)
-        self._check(masks)
-        self._masks = masks if self._encoded else np.asarray(masks, dtype=bool).view(np.uint8)
-        find = _encoded_box if self._encoded else _box
-        self.boxes: list[Box | None] = [find(mask) for mask in self._masks]
-        if self._encoded:
-            self.areas = [int(mask_utils.area(mask)) for mask in masks]
-        else:
-            self.areas = [
-                cv2.countNonZero(self.cut_out(index)[0]) if box else 0
-                for index, box in enumerate(self.boxes)
-            ]
-
-    def __len__(self) -> int:
-        return len(self._masks)
+        dense = isinstance(masks, np.ndarray)
+        for size in (mask.shape if dense else mask['size'] for mask in masks):
+            if tuple(size) != (height, width):
+                raise ValueError(f'masks must be {(height, width)}, got one of {tuple(size)}')
+        self._masks = masks.astype(bool, copy=False).view(np.uint8) if dense else masks
+        box, area, self._cut = _OF_ARRAYS if dense else _OF_RLES
+        self.boxes: list[Box | None] = []
+        for x, y, w, h in ([int(side) for side in box(mask)] for mask in self._masks):
+            self.boxes.append((x, y, x + w, y + h) if w and h else None)
+        self.areas = [int(area(mask)) for mask in self._masks]
 
     def cut_out(self, index: int) -> tuple[np.ndarray, tuple[int, int]]:
         """Cuts out one mask, with a rim of one empty pixel where the frame has it.
@@ -65,51 +58,24 @@ class MaskCuts:
         """
         x0, y0, x1, y1 = self.boxes[index]
         x0, y0 = max(x0 - 1, 0), max(y0 - 1, 0)
-        x1, y1 = min(x1 + 1, self._size[1]), min(y1 + 1, self._size[0])
-        if self._encoded:
-            cut = decode_columns(self._masks[index], x0, x1)[y0:y1]
-        else:
-            cut = self._masks[index, y0:y1, x0:x1]
+        cut = self._cut(self._masks[index], x0, x1 + 1)[y0 : y1 + 1]
         return np.ascontiguousarray(cut), (x0, y0)
 
-    def _check(self, masks):
-        wanted = (len(masks), *self._size)
-        if not self._encoded:
-            found = np.shape(masks)
-            if found != wanted:
-                raise ValueError(f'masks must be (N, H, W) = {wanted}, got {found}')
-            return
-        for mask in masks:
-            if tuple(mask['size']) != self._size:
-                raise ValueError(f'masks must be {self._size}, got an RLE of {mask["size"]}')
+
+def _cut_array(mask, begin, end):
+    return mask[:, begin:end]
 
 
-def _box(mask):
-    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    if not len(rows):
-        return None
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-
-
-def _encoded_box(rle):
-    x, y, w, h = mask_utils.toBbox(rle).astype(int).tolist()
-    return (x, y, x + w, y + h) if w and h else None
-
-
-def decode_columns(rle: Mapping[str, Any], begin: int, end: int) -> np.ndarray:
-    """Decodes some columns of a mask, which takes a small part of decoding a large frame.
-
-    Args:
-        rle: Compressed RLE.
-        begin: The first column.
-        end: Behind the last column.
-
-    Returns:
-        (H, end - begin) uint8, 1 inside the mask.
-    """
-    height = rle['size'][0]
+def _cut_rle(rle, begin, end):
+    """Decodes the columns of a box alone: a small part of the time for a large frame."""
+    height, width = rle['size']
+    end = min(end, width)
     # Runs go down the columns, so that columns lie together.
     ends = np.cumsum(decode_counts(rle['counts']), dtype=np.int64)
     runs = np.diff(np.clip(ends - begin * height, 0, (end - begin) * height), prepend=0)
     inside = np.arange(len(runs), dtype=np.uint8) % 2
     return np.repeat(inside, runs).reshape(end - begin, height).T
+
+
+_OF_ARRAYS = cv2.boundingRect, cv2.countNonZero, _cut_array
+_OF_RLES = mask_utils.toBbox, mask_utils.area, _cut_rle

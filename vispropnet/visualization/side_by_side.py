@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import cv2
 from tqdm import tqdm
 
 from vispropnet.datasets.annotation_file import read_annotation_file
@@ -18,30 +16,10 @@ from vispropnet.errors import UserError
 from vispropnet.evaluation.result_file import check_folder
 from vispropnet.fileio import atomic_path, read_json
 from vispropnet.visualization.frames import frame_path
-from vispropnet.visualization.panels import panel_frames
-from vispropnet.visualization.shown_tracks import (
-    SAME_OBJECT_IOU,
-    ShownTrack,
-    number_tracks,
-    select_tracks,
-    sound_entries,
-    true_tracks,
-)
-from vispropnet.visualization.strips import (
-    TEXT_SIZE,
-    Rows,
-    cell_width,
-    draw_legend,
-    draw_strip,
-    evenly,
-    framed,
-    side_width,
-)
-from vispropnet.visualization.text import shortened
+from vispropnet.visualization.grid import evenly
+from vispropnet.visualization.sheets import numbered_rows, panel_frames, write_sheet
+from vispropnet.visualization.shown_tracks import select_tracks, sound_entries
 from vispropnet.visualization.video_writer import VideoWriter
-
-TRUTH = 'ground truth'
-MAX_SIDE_TEXT = 180
 
 
 @dataclass(frozen=True)
@@ -105,7 +83,7 @@ def show_results(
     _check_output(out_dir, images, shown, mp4)
     _check_frames(shown, Path(images), selection.frames, mp4)
     for path in results:
-        next(sound_entries(path), None)  # one that is missing is told before another is read
+        next(sound_entries(path), None)  # a missing one is reported before another is read
     tracks = [_read_tracks(path, content, annotations, shown, selection) for path in results]
     titles = names or _titles(results)
     categories = {category['id']: category['name'] for category in content['categories']}
@@ -113,9 +91,18 @@ def show_results(
     written = []
     with _progress(shown, selection.frames, mp4) as bar:
         for video in shown:
-            rows = _rows(content, video, titles, [found[video['id']] for found in tracks])
+            found = [some[video['id']] for some in tracks]
+            rows = numbered_rows(content, video, list(zip(titles, found, strict=True)))
             path = Path(out_dir) / f'{video["id"]}.png'
-            _write_strip(path, video, rows, Path(images), categories, selection)
+            write_sheet(
+                path,
+                'Side by side',
+                [(video, rows)],
+                Path(images),
+                categories,
+                selection.frames,
+                selection.score_threshold,
+            )
             bar.update(min(selection.frames, len(video['file_names'])))
             written.append(path)
             if mp4:
@@ -202,47 +189,13 @@ def _read_tracks(path, content, annotations, shown, selection):
     return tracks
 
 
-def _titles(results: Sequence[str | os.PathLike]) -> list[str]:
+def _titles(results):
     """Names result files as shortly as tells them apart."""
-    paths = [Path(path) for path in results]
     for parts in (1, 2):
-        titles = ['/'.join(path.with_suffix('').parts[-parts:]) for path in paths]
+        titles = ['/'.join(Path(path).with_suffix('').parts[-parts:]) for path in results]
         if len(set(titles)) == len(titles):
             return titles
-    return [str(path) for path in paths]
-
-
-def _rows(
-    content: Mapping[str, Any],
-    video: Mapping[str, Any],
-    titles: Sequence[str],
-    tracks: Sequence[list[ShownTrack]],
-) -> Rows:
-    results = [sorted(some, key=lambda track: -track.score) for some in tracks]
-    with_truth = content['annotations'] is not None
-    truth = true_tracks(content, video) if with_truth else []
-    number_tracks(truth, *results)
-    rows = list(zip(titles, results, strict=True))
-    return [(TRUTH, truth), *rows] if with_truth else rows
-
-
-def _write_strip(path, video, rows, images, categories, selection):
-    rows = [(shortened(name, TEXT_SIZE, MAX_SIDE_TEXT), tracks) for name, tracks in rows]
-    columns = min(selection.frames, len(video['file_names']))
-    side = side_width([name for name, _ in rows])
-    strip = draw_strip(
-        video, rows, images, categories, columns, cell_width([video], columns, side), side
-    )
-    notes = ['one colour and number per object; the frames themselves are muted']
-    threshold = selection.score_threshold
-    notes.append(f'results: tracks scoring {threshold:.2f} or more, as #track category score')
-    if rows[0][0] == TRUTH:
-        notes.append(f'a track with IoU ≥ {SAME_OBJECT_IOU} to a true one takes its colour')
-    if any(any(track.propagated) for _, tracks in rows for track in tracks):
-        notes.append('white dashes: mask carried over from another frame')
-    sheet = framed([draw_legend('Side by side', strip.shape[1], notes), strip])
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(cv2.imencode('.png', sheet)[1].tobytes())
+    return list(map(str, results))
 
 
 def _write_video(path, video, rows, images, categories, fps, bar):
