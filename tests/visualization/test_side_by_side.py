@@ -153,7 +153,7 @@ def test_names_tell_files_apart(files, monkeypatch):
     show(files, 'x/results.json', 'y/results.json', selection=one)
     show(files, 'a.json', 'a.json', selection=one)
     show(files, names=['first method', 'second'], selection=one)
-    same = str(files / 'a.json')
+    same = str(files / 'a')
     assert seen == [
         ['ground truth', 'a', 'b'],
         ['ground truth', 'x/results', 'y/results'],

@@ -19,6 +19,7 @@ from vispropnet.visualization.frames import frame_path
 from vispropnet.visualization.grid import evenly
 from vispropnet.visualization.sheets import numbered_rows, panel_frames, write_sheet
 from vispropnet.visualization.shown_tracks import select_tracks, sound_entries
+from vispropnet.visualization.text import short_names
 from vispropnet.visualization.video_writer import VideoWriter
 
 
@@ -85,7 +86,7 @@ def show_results(
     for path in results:
         next(sound_entries(path), None)  # a missing one is reported before another is read
     tracks = [_read_tracks(path, content, annotations, shown, selection) for path in results]
-    titles = names or _titles(results)
+    titles = names or short_names([Path(path).with_suffix('') for path in results])
     categories = {category['id']: category['name'] for category in content['categories']}
 
     written = []
@@ -187,15 +188,6 @@ def _read_tracks(path, content, annotations, shown, selection):
             f'videos such as {some}; is it of another data set?'
         )
     return tracks
-
-
-def _titles(results):
-    """Names result files as shortly as tells them apart."""
-    for parts in (1, 2):
-        titles = ['/'.join(Path(path).with_suffix('').parts[-parts:]) for path in results]
-        if len(set(titles)) == len(titles):
-            return titles
-    return list(map(str, results))
 
 
 def _write_video(path, video, rows, images, categories, fps, bar):
