@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
 
-from vispropnet.apis.attention_requests import attention_of_results, parse_request
+from vispropnet.apis.attention_maps.requests import attention_of_results, parse_request
 from vispropnet.errors import UserError
 
 OBJPROP = 'configs/objprop/objprop_r18_fpn_2e_moving-shapes.py'
@@ -125,7 +125,7 @@ def test_objects_of_a_file_without_annotations(clips):
 
 def test_missing_frames_and_models_that_do_not_look(clips, small, root):
     folder, content = clips
-    with pytest.raises(UserError, match='MaskTrackRCNN with neither propagation head'):
+    with pytest.raises(UserError, match='MaskTrackRCNN, which has no attention between frames'):
         attention_of_results(small, None, content, folder, ['15:0:1:3,4'])
     (folder / '2.png').unlink()
     with pytest.raises(UserError, match='video 15, frame 2: .* not found'):

@@ -5,10 +5,10 @@ import pytest
 import torch
 from pycocotools import mask as mask_utils
 
-import vispropnet.apis.attention as attention
+import vispropnet.apis.attention_maps.recording as recording
 import vispropnet.ops.affinity as ops
 from vispropnet.apis import init_model
-from vispropnet.apis.attention import attention_pictures, mass_in_box
+from vispropnet.apis.attention_maps.recording import attention_pictures, mass_in_box
 from vispropnet.errors import UserError
 
 FOLDER = 'configs/objprop/objprop_r18_fpn_2e_moving-shapes'
@@ -31,6 +31,19 @@ def model_of(root, *overrides, name='_attn-neck'):
 @pytest.fixture(scope='module')
 def model(root):
     return model_of(root)
+
+
+@pytest.fixture
+def pictures(monkeypatch):
+    """What would be drawn."""
+    asked = []
+
+    def remember(*arguments):
+        asked.append(arguments)
+        return np.zeros((1, 1, 3), np.uint8)
+
+    monkeypatch.setattr(recording, 'draw_attention', remember)
+    return asked
 
 
 def frames(count=3, size=(HEIGHT, WIDTH)):
@@ -99,8 +112,8 @@ def test_maps_of_a_position_are_columns_of_the_dense_matrices(model):
     assert 'features of the current frame' in maps[2].caption
 
 
-def test_boxes_masks_and_tracks_are_means_of_columns(model, monkeypatch):
-    monkeypatch.setattr(attention, 'COLUMNS', 2)
+def test_boxes_masks_and_tracks_are_means_of_columns(model, monkeypatch, pictures):
+    monkeypatch.setattr(recording, 'COLUMNS', 2)
     given = frames()
     # The centres of rows 1 and 2 and columns 3 to 5, and cells that are whole in the mask.
     mask = np.zeros((HEIGHT, WIDTH), np.uint8, order='F')
@@ -121,12 +134,20 @@ def test_boxes_masks_and_tracks_are_means_of_columns(model, monkeypatch):
     told = f"{share:.1%} of the mass is inside the object's box in the reference frame, which takes"
     for found in (by_mask[0], by_track[0]):
         assert f'{told} 7.4% of the frame' in found.caption
-    np.testing.assert_array_equal(by_mask[0].picture, by_track[0].picture)
+    # Frames, values, cells, what was chosen, and the box of the object.
+    for *_, cell, choice, box, title, heads, notes in pictures[5:15]:
+        assert cell in ((4, 4), (8, 8), (16, 16)) and box == (40, 10, 60, 30)
+        assert choice.box is None and (choice.mask == mask).all()
+        assert title.startswith('video: ') and len(notes) >= 3
+        assert heads == ('frame 0 (current): the chosen place', 'frame 1 (reference)')
+    assert [len(asked) for asked in pictures] == [9] * 15
+    np.testing.assert_array_equal(pictures[0][0], given[0])
+    np.testing.assert_array_equal(pictures[0][1], given[1])
     gone = attention_pictures(model, given, 0, 2, track=track)
     assert all('not visible in the reference frame' in one.caption for one in gone)
 
 
-def test_padding_is_told(model):
+def test_padding_is_told(model, pictures):
     (found, *_) = attention_pictures(model, frames(), 0, 1, position=(85, 55))
     # Of the last column of cells 2 of 8 pixels are in the frame, of the last row 4 of 8.
     down, across = np.ones(8), np.ones(12)
@@ -135,7 +156,7 @@ def test_padding_is_told(model):
     assert outside > 0.005 and f'{outside:.1%} lies in the padding' in found.caption
 
 
-def test_only_the_asked_columns_are_made(model, monkeypatch):
+def test_only_the_asked_columns_are_made(model, monkeypatch, pictures):
     seen = []
     block = ops._block
 
@@ -146,14 +167,14 @@ def test_only_the_asked_columns_are_made(model, monkeypatch):
     monkeypatch.setattr(ops, '_block', watch)
     attention_pictures(model, frames(), 0, 1, position=(9, 9))
     assert seen == [1] * 5
-    monkeypatch.setattr(attention, 'COLUMNS', 4)
+    monkeypatch.setattr(recording, 'COLUMNS', 4)
     seen.clear()
     attention_pictures(model, frames(), 0, 1, box=(24, 8, 48, 24))
     # 6 cells of stride 8, 24 of stride 4; at stride 16 the centres (24 and 40, 8 and 24).
     assert seen == [4, 2, 4, 2, *[4] * 6, 4, 2, 4]
 
 
-def test_affinity_by_category_takes_the_label(root):
+def test_affinity_by_category_takes_the_label(root, pictures):
     model = model_of(root, name='_category-affinity')
     head = model.prop_head
     with torch.no_grad():
@@ -174,7 +195,7 @@ def test_affinity_by_category_takes_the_label(root):
             attention_pictures(model, given, 1, 0, position=(50, 21), label=label)
 
 
-def test_what_the_gaussian_leaves(root):
+def test_what_the_gaussian_leaves(root, pictures):
     model = model_of(root, 'model.prop_head.renormalize=False', name='')
     given = frames()
     _, found = attention_pictures(model, given, 1, 0, position=(50, 21))
@@ -182,13 +203,13 @@ def test_what_the_gaussian_leaves(root):
     rows, columns = np.mgrid[:8, :12]
     near = whole * np.exp(-((rows - 2) ** 2 + (columns - 6) ** 2) / 9)
     np.testing.assert_allclose(found.values, near / near.sum(), atol=1e-5)
-    assert f'the Gaussian leaves {near.sum():.1%} of the affinity' in found.caption
+    assert f'the weights sum up to {near.sum():.1%}, here scaled up to all' in found.caption
     # exp(-d² / sigma²) is 0 in single precision but for the cell itself, which gets nothing.
     model.prop_head.test_sigma = 1e-3
     with torch.no_grad():
         model.prop_head.convs[6].weight.mul_(1e3)
     _, found = attention_pictures(model, given, 1, 0, position=(50, 21))
-    assert found.values.sum() == 0 and 'leaves nothing of the affinity' in found.caption
+    assert found.values.sum() == 0 and 'all weights are 0' in found.caption
 
 
 def test_mass_in_a_box_by_hand():
@@ -216,5 +237,7 @@ def test_bad_input(model, small):
             )
     with pytest.raises(UserError, match=r'frame 0 has the shape \(60, 90, 3\), but frame 1'):
         attention_pictures(model, [given[0], given[1][:50]], 0, 1, position=(1, 1))
-    with pytest.raises(UserError, match='MaskTrackRCNN with neither propagation head'):
+    with pytest.raises(
+        UserError, match='the model is a MaskTrackRCNN, which has no attention between frames'
+    ):
         attention_pictures(init_model(small, None, 'cpu'), given, 0, 1, position=(1, 1))

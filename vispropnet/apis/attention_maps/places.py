@@ -1,11 +1,13 @@
-"""Places chosen in a frame: whether they fit it, and which cells of features they are.
+"""Places chosen in a frame: checks of them, and the cells of features that they are.
 
-Legend: H, W the frame; h, w a level of features in cells; K chosen cells.
+Legend: H, W the frame; h, w a level of features in cells; K chosen cells. Boxes
+are (x0, y0, x1, y1) in pixels of the frame.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,23 @@ from torch import Tensor
 
 from vispropnet.errors import UserError
 from vispropnet.models.prop_heads.boxes import box_maps
-from vispropnet.visualization.attention_maps import Box, Choice
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A place in the current frame: exactly one of three.
+
+    Args:
+        position: (x, y) of a pixel.
+        box: A box.
+        mask: (H, W) bool.
+    """
+
+    position: tuple[float, float] | None = None
+    box: Box | None = None
+    mask: np.ndarray | None = None
 
 
 def track_places(

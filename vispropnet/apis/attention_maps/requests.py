@@ -1,4 +1,4 @@
-"""Attention maps on request: which frames and places of a data set a model's attention is drawn of.
+"""Attention maps on request, of frames and places of a data set.
 
 A request is ``VIDEO:FRAME:REFERENCE:X,Y``, a pixel of frame ``FRAME`` that looks in frame
 ``REFERENCE``, or ``VIDEO:FRAME:REFERENCE:#OBJECT``, an annotated object. ``VIDEO`` and ``OBJECT``
@@ -18,7 +18,7 @@ import numpy as np
 from mmengine.config import Config
 from pycocotools import mask as mask_utils
 
-from vispropnet.apis.attention import AttentionMap, attention_pictures, check_looks
+from vispropnet.apis.attention_maps.recording import AttentionMap, attention_pictures
 from vispropnet.apis.models import init_model
 from vispropnet.datasets.annotation_file import read_annotation_file
 from vispropnet.errors import UserError
@@ -78,7 +78,7 @@ def attention_of_results(
 
     Raises:
         UserError: naming the request, if it is malformed or what it asks for is not there; for
-            faulty files; and if the model has neither propagation head nor attention neck.
+            faulty files; and if the model has no attention between frames.
     """
     content = annotations if isinstance(annotations, dict) else read_annotation_file(annotations)
     parsed = [parse_request(text, content) for text in requests]
@@ -86,7 +86,6 @@ def attention_of_results(
         for frame in (one.current, one.reference):
             frame_path(one.video, frame, Path(images))
     model = init_model(config, checkpoint, overrides=overrides, trust_checkpoint=trust_checkpoint)
-    check_looks(model)
     names = {category['id']: category['name'] for category in content['categories']}
     pictures = []
     for one in parsed:

@@ -2,9 +2,13 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
 
-from vispropnet.apis.attention_places import checked_choice, chosen_cells, track_places
+from vispropnet.apis.attention_maps.places import (
+    Choice,
+    checked_choice,
+    chosen_cells,
+    track_places,
+)
 from vispropnet.errors import UserError
-from vispropnet.visualization.attention_maps import Choice
 
 SIZE = (32, 48)  # height, width; at stride 8 there are 4 x 6 cells
 
