@@ -6,7 +6,6 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Circle
 
 from vispropnet.apis.attention_maps.drawing import MARK, attention_figure, draw_attention
-from vispropnet.apis.attention_maps.places import Choice
 
 WIDTH, HEIGHT = 160, 96
 
@@ -23,7 +22,7 @@ def test_the_map_lies_over_the_reference_frame_in_its_cells():
     values[4, 10], values[7, 3] = 0.5, 0.25
     notes, heads = ('one', '$two$'), ('left', 'right')
     figure = attention_figure(
-        frame(), frame(), values, (8, 8), Choice(position=(30, 30)), None, 'title', heads, notes
+        frame(), frame(), values, (8, 8), (30, 30), None, 'title', heads, notes
     )
     left, right, bar = figure.axes
     assert left.images[0].get_array()[50, 60].tolist() == [0, 0, 255]  # RGB
@@ -50,20 +49,17 @@ def test_marks_are_around_the_chosen_place():
     mask[0:5, 0:5] = True  # at the edge
     reference_box = (10, 30, 30, 60)
 
-    def marked(choice, *box):
-        left, right, _ = attention_figure(frame(), frame(), values, (8, 8), choice, *box).axes
+    def marked(place, *box):
+        left, right, _ = attention_figure(frame(), frame(), values, (8, 8), place, *box).axes
         return left, [patch.get_bbox().extents.tolist() for patch in right.patches]
 
-    left, right = marked(Choice(box=(50, 20, 90, 40)), reference_box)
-    (box,) = left.patches
+    left, right = marked(mask, reference_box)
     # The edges of pixels, whose centres are at whole numbers.
-    assert box.get_bbox().extents.tolist() == [49.5, 19.5, 89.5, 39.5]
     assert right == [[9.5, 29.5, 29.5, 59.5]]
-    left, _ = marked(Choice(mask=mask))
     outlines = left.collections[0].get_paths()[0].to_polygons(closed_only=False)
     found = sorted([*one.min(axis=0), *one.max(axis=0)] for one in outlines)
     assert found == [[-0.5, -0.5, 4.5, 4.5], [49.5, 19.5, 89.5, 39.5]]
-    left, right = marked(Choice(position=(84, 30)))
+    left, right = marked((84, 30))
     cell, ring = left.patches
     # The pixel's cell is 80 to 88 across and 24 to 32 down.
     assert cell.get_bbox().extents.tolist() == [79.5, 23.5, 87.5, 31.5]
@@ -79,9 +75,7 @@ def test_frames_of_any_size(size, panel):
     picture = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     before, style = picture.copy(), dict(matplotlib.rcParams)
     # Cells that are not whole pixels, of a map that reaches beyond the frame.
-    drawn = draw_attention(
-        picture, picture, np.eye(9), (size[0] / 8.5, size[1] / 7.3), Choice(position=(0, 0))
-    )
+    drawn = draw_attention(picture, picture, np.eye(9), (size[0] / 8.5, size[1] / 7.3), (0, 0))
     assert drawn.dtype == np.uint8 and drawn.shape[2] == 3
     assert drawn.shape[1] == pytest.approx(2 * panel + 130, abs=1)
     assert drawn.shape[0] == pytest.approx(panel * size[1] / size[0] + 70, abs=1)
@@ -91,7 +85,7 @@ def test_frames_of_any_size(size, panel):
 
 def test_pictures_are_in_blue_green_red():
     blue = np.full((HEIGHT, WIDTH, 3), (200, 40, 0), np.uint8)
-    drawn = draw_attention(blue, blue, np.zeros((12, 20)), (8, 8), Choice(position=(1, 1)))
+    drawn = draw_attention(blue, blue, np.zeros((12, 20)), (8, 8), (1, 1))
     plain = (drawn == (200, 40, 0)).all(axis=2)
     assert plain[:, :300].mean() > 0.3 and not plain[:, 560:].any()
     # Of a map of nothing all cells are alike.

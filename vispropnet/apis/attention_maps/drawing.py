@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 from matplotlib.patheffects import withStroke
 
-from vispropnet.apis.attention_maps.places import Box, Choice
+from vispropnet.apis.attention_maps.places import Box, Place
 from vispropnet.visualization.text import shortened
 
 DPI = 100
@@ -59,7 +59,7 @@ def attention_figure(
     reference: np.ndarray,
     values: np.ndarray,
     cell: tuple[float, float],
-    choice: Choice,
+    place: Place,
     reference_box: Box | None = None,
     title: str = '',
     heads: tuple[str, str] = ('', ''),
@@ -75,7 +75,7 @@ def attention_figure(
         reference: (H, W, 3) uint8, BGR: the frame on the right.
         values: (h, w) not negative: the map. What lies beyond the frame is not shown.
         cell: (width, height) of a cell in pixels of the frame.
-        choice: Marked on the left.
+        place: Marked on the left: a pixel with its cell, or a mask.
         reference_box: Marked on the right.
         title: Heading.
         heads: Titles of the frames.
@@ -94,7 +94,7 @@ def attention_figure(
     left, right = figure.subplots(1, 2)
     left.imshow(cv2.cvtColor(current, cv2.COLOR_BGR2RGB), interpolation='nearest')
     scale = _draw_map(right, reference, values, cell)
-    _mark(left, choice, cell)
+    _mark(left, place, cell)
     if reference_box is not None:
         _mark_box(right, reference_box)
     for axes, head in zip((left, right), heads, strict=True):
@@ -129,21 +129,16 @@ def _draw_map(
     return scale
 
 
-def _mark(axes: Axes, choice: Choice, cell: tuple[float, float]) -> None:
-    """Marks what was chosen; of a position also the cell that it lies in."""
-    if choice.box is not None:
-        _mark_box(axes, choice.box)
-    elif choice.mask is not None:
-        across, down = (np.arange(-1, side + 1) for side in choice.mask.shape[::-1])
-        outline = axes.contour(across, down, np.pad(choice.mask, 1), [0.5], colors=MARK)
+def _mark(axes: Axes, place: Place, cell: tuple[float, float]) -> None:
+    if isinstance(place, np.ndarray):
+        across, down = (np.arange(-1, side + 1) for side in place.shape[::-1])
+        outline = axes.contour(across, down, np.pad(place, 1), [0.5], colors=MARK)
         outline.set(path_effects=[RIM])
-    else:
-        x, y = (side + 0.5 for side in choice.position)
-        corner = (x // cell[0] * cell[0], y // cell[1] * cell[1])
-        _mark_box(axes, (*corner, corner[0] + cell[0], corner[1] + cell[1]))
-        # To be found by.
-        ring = Circle(choice.position, 1.5 * max(cell), fill=False, edgecolor=MARK)
-        axes.add_patch(ring).set(path_effects=[RIM])
+        return
+    x, y = (int((side + 0.5) // length) for side, length in zip(place, cell, strict=True))
+    _mark_box(axes, (x * cell[0], y * cell[1], (x + 1) * cell[0], (y + 1) * cell[1]))
+    ring = Circle(place, 1.5 * max(cell), fill=False, edgecolor=MARK)  # to be found by
+    axes.add_patch(ring).set(path_effects=[RIM])
 
 
 def _mark_box(axes: Axes, box: Box) -> None:

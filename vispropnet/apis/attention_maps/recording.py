@@ -1,4 +1,4 @@
-"""Maps of the places in a reference frame that chosen places of another frame look at.
+"""Maps of the places in a reference frame that a place of another frame looks at.
 
 Legend: H, W a frame; h, w a level of features in cells; K chosen cells. Boxes are
 (x0, y0, x1, y1) in pixels of the frame.
@@ -6,23 +6,15 @@ Legend: H, W a frame; h, w a level of features in cells; K chosen cells. Boxes a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from mmcv.transforms import Compose
 from torch import Tensor
 
-from vispropnet.apis.attention_maps.drawing import draw_attention
-from vispropnet.apis.attention_maps.places import (
-    Box,
-    Choice,
-    checked_choice,
-    chosen_cells,
-    track_places,
-)
+from vispropnet.apis.attention_maps.places import Box, Place, chosen_cells
 from vispropnet.engine.quiet import quiet
 from vispropnet.errors import UserError
 from vispropnet.models.detectors import VISDetector
@@ -39,109 +31,68 @@ class AttentionMap:
 
     Attributes:
         title: Which part of the model looks, and how.
-        caption: Values of the map, in a sentence or two.
         values: (h, w) over the cells of the reference frame, padding included; sums up to 1, or is
             0 throughout if nothing is within reach.
-        stride: Pixels of the network's input per cell.
-        picture: (height, width, 3) uint8, BGR.
+        cell: (width, height) of a cell in pixels of the frame.
+        notes: Values of the map and what else there is to know of it, in sentences.
     """
 
     title: str
-    caption: str
     values: np.ndarray
-    stride: int
-    picture: np.ndarray
-
-
-class _Frame(NamedTuple):
-    """Features of a frame, and (x, y) network pixels per pixel of the frame."""
-
-    features: Any
-    scale: tuple[float, float]
+    cell: tuple[float, float]
+    notes: list[str]
 
 
 @torch.no_grad()
-def attention_pictures(
+def record_attention(
     model: VISDetector,
-    frames: Sequence[np.ndarray],
-    current: int,
-    reference: int,
-    position: tuple[float, float] | None = None,
-    box: Box | None = None,
-    mask: np.ndarray | None = None,
-    track: Sequence[Mapping[str, Any] | None] | None = None,
+    current: np.ndarray,
+    reference: np.ndarray,
+    place: Place,
     label: int | None = None,
     reference_box: Box | None = None,
-    name: str = 'video',
-    subject: str | None = None,
 ) -> list[AttentionMap]:
-    """Draws where a place or an object of one frame looks in another frame of the video.
+    """Records where a place or an object of one frame looks in another frame of the video.
 
     Both frames go through the config's test pipeline and the model by themselves, as at test. Of
     each of the model's looks only the columns of the chosen cells are made; of several cells the
-    map is their mean. Chosen are the cell that holds the position; the cells whose centre is in the
-    box; or those that the mask covers by half, else most.
+    map is their mean.
 
     Args:
         model: What :func:`~vispropnet.apis.models.init_model` gave.
-        frames: (H, W, 3) uint8, BGR; only the two are taken.
-        current: Position in ``frames`` of the frame where the place is chosen.
-        reference: Position in ``frames`` of the frame where it looks.
-        position: (x, y) of a pixel. Give one of this, ``box``, ``mask`` and ``track``.
-        box: A box in the current frame.
-        mask: (H, W) bool of an object in the current frame.
-        track: Compressed RLE or None per frame: gives mask and reference box.
+        current: (H, W, 3) uint8, BGR: the frame with the place.
+        reference: (H, W, 3) uint8, BGR: the frame where it looks.
+        place: A pixel or the mask of an object in the current frame.
         label: Position of the category in the model's ``classes``; affinities by category need it.
         reference_box: Where the same object is in the reference frame, if that is known.
-        name: What to call the video.
-        subject: What to call what was chosen.
 
     Returns:
         A map for each of the model's :class:`~vispropnet.models.looks.Look`.
 
     Raises:
-        UserError: if an index, the place, the frames or the label do not fit, or the model has no
-            attention between frames.
+        UserError: if the model has no attention between frames, or needs a label.
     """
-    pair = _pair(frames, current, reference, name)
-    missing = False
-    if track is not None:
-        if mask is not None:
-            raise UserError(f'{name}: choose by mask or by track, found both.')
-        mask, reference_box = track_places(track, current, reference, len(frames), name)
-        missing = reference_box is None
-    choice = checked_choice(
-        Choice(position, box, mask), pair[0].shape[:2], f'{name}, frame {current}'
-    )
-    seen = [_encoded(model, frame) for frame in pair]
-    looks = model.looks(seen[0].features, seen[1].features, label)
+    (now, scale), (known, _) = (_encoded(model, frame) for frame in (current, reference))
+    looks = model.looks(now, known, label)
     if not looks:
         raise UserError(
             f'the model is a {type(model).__name__}, which has no attention between frames to draw.'
         )
-    heads = (
-        f'frame {current} (current): {subject or "the chosen place"}',
-        f'frame {reference} (reference)',
-    )
-    pictures = []
+    maps = []
     for look in looks:
-        cell = tuple(look.stride / factor for factor in seen[1].scale)
-        values, total, count = _mean_column(
-            look, chosen_cells(choice, look.size, look.stride, seen[0].scale)
-        )
-        notes = _notes(values, cell, pair[1].shape[:2], reference_box)
-        notes += [f'mean over {count} cells of the object or box'] if count > 1 else []
+        cell = tuple(look.stride / factor for factor in scale)
+        cells = chosen_cells(place, look.size, look.stride, scale)
+        values, total = _mean_column(look, cells)
+        notes = _notes(values, cell, reference.shape[:2], reference_box)
+        if len(cells) > 1:
+            notes.append(f'mean over {len(cells)} cells of the object')
         if total == 0:
             notes.append('all weights are 0: what they are highest for lies too far away')
         elif total < 0.995:
             notes.append(f'the weights sum up to {total:.1%}, here scaled up to all')
         notes += [look.note] if look.note else []
-        notes += ['the object is not visible in the reference frame'] if missing else []
-        title = f'{name}: {look.title}'
-        drawn = draw_attention(*pair, values, cell, choice, reference_box, title, heads, notes)
-        caption = '. '.join(notes) + '.'
-        pictures.append(AttentionMap(look.title, caption, values, look.stride, drawn))
-    return pictures
+        maps.append(AttentionMap(look.title, values, cell, notes))
+    return maps
 
 
 def mass_in_box(values: np.ndarray, cell: tuple[float, float], box: Box) -> float:
@@ -162,24 +113,8 @@ def mass_in_box(values: np.ndarray, cell: tuple[float, float], box: Box) -> floa
     return float(shares[0] @ values @ shares[1])
 
 
-def _pair(frames, current, reference, name):
-    pair = []
-    for index in (current, reference):
-        if not 0 <= index < len(frames):
-            raise UserError(
-                f'{name}: there is no frame {index}; it has {len(frames)}, counted from 0.'
-            )
-        pair.append(frames[index])
-    if pair[0].shape != pair[1].shape:
-        raise UserError(
-            f'{name}: frame {current} has the shape {pair[0].shape}, but frame {reference} '
-            f'{pair[1].shape}.'
-        )
-    return pair
-
-
-def _encoded(model: VISDetector, frame: np.ndarray) -> _Frame:
-    """Features of a frame that came through the test pipeline."""
+def _encoded(model: VISDetector, frame: np.ndarray) -> tuple[Any, tuple[float, float]]:
+    """Features of a frame, and (x, y) network pixels per pixel of it."""
     loader = model.cfg.get('test_dataloader') or model.cfg.get('val_dataloader')
     if loader is None:
         raise UserError('the config has no test_dataloader, whose pipeline prepares the frames.')
@@ -192,15 +127,15 @@ def _encoded(model: VISDetector, frame: np.ndarray) -> _Frame:
         dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']]), False
     )
     inner = batch['data_samples'][0].metainfo['img_shape']
-    return _Frame(model.encode(batch['inputs']), (inner[1] / size[1], inner[0] / size[0]))
+    return model.encode(batch['inputs']), (inner[1] / size[1], inner[0] / size[0])
 
 
-def _mean_column(look: Look, cells: Tensor) -> tuple[np.ndarray, float, int]:
-    """Mean over K columns (h, w), scaled to sum up to 1; what it summed up to; and K."""
+def _mean_column(look: Look, cells: Tensor) -> tuple[np.ndarray, float]:
+    """Mean over K columns (h, w), scaled to sum up to 1; and what it summed up to."""
     mean = sum(look.columns(some).double().sum(dim=2) for some in cells.split(COLUMNS))
     mean = (mean / len(cells)).cpu().numpy()
     total = float(mean.sum())
-    return (mean / total if total > 0 else mean), total, len(cells)
+    return (mean / total if total > 0 else mean), total
 
 
 def _notes(
