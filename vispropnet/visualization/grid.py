@@ -90,7 +90,7 @@ def draw_cell(
     masks = [track.rles[frame] for track in present]
     if not scale:
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-        masks = np.array([_shrunk(mask, size) for mask in masks], bool).reshape(-1, *size[::-1])
+        masks = [_shrunk(mask, size) for mask in masks]
     scores = [track.score for track in present]
     return draw_instances(
         picture,
@@ -151,8 +151,7 @@ def blank(height: int, width: int, color: tuple[int, int, int] = BACKGROUND) -> 
 
 
 def _shrunk(rle, size):
-    """Decodes a mask and shrinks it, but not to nothing: (h, w) bool."""
-    share = cv2.resize(
-        mask_utils.decode(rle).astype(np.float32), size, interpolation=cv2.INTER_AREA
-    )
-    return share >= min(0.5, share.max())
+    """Shrinks a mask, but not to nothing."""
+    mask = mask_utils.decode(rle).astype(np.float32)
+    share = cv2.resize(mask, size, interpolation=cv2.INTER_AREA)
+    return mask_utils.encode(np.asfortranarray(share >= min(0.5, share.max()), np.uint8))

@@ -86,12 +86,13 @@ class Labeller:
         ranks = {track: rank for rank, track in enumerate(self._kept)}
         kept, taken = {}, np.zeros((0, 4), int)
         places: list[Place | None] = [None] * len(ids)
+        everything = cv2.integral((owners > 0).view(np.uint8))
         for index in sorted(range(len(ids)), key=lambda one: ranks.get(ids[one], len(ranks))):
-            seen = owners == index + 1, (owners > 0) & (owners != index + 1)
+            own = cv2.integral((owners == index + 1).view(np.uint8))
             label = _Label(
                 sizes=np.array(sizes[index]),
                 box=np.array(boxes[index]),
-                covered=[cv2.integral(cells.astype(np.uint8)) for cells in seen],
+                covered=(own, everything - own),
                 step=step,
                 taken=taken,
                 picture=np.array(picture),

@@ -11,9 +11,10 @@ from typing import Any
 
 import cv2
 import numpy as np
+from pycocotools import mask as mask_utils
 
+from vispropnet.datasets.run_lengths import decode_counts
 from vispropnet.visualization.labels import Labeller
-from vispropnet.visualization.mask_cuts import MaskCuts
 from vispropnet.visualization.palette import track_color
 from vispropnet.visualization.text import WHITE, draw_text, text_size
 
@@ -68,18 +69,23 @@ def draw_instances(
     """
     _check(image, masks, ids, labels, scores, propagated, scale)
     height, width = image.shape[:2]
-    cuts = MaskCuts(masks, height, width)
+    if isinstance(masks, np.ndarray):
+        masks = [mask_utils.encode(np.asfortranarray(mask, np.uint8)) for mask in masks]
+    for mask in masks:
+        if tuple(mask['size']) != (height, width):
+            raise ValueError(f'masks must be {(height, width)}, got one of {tuple(mask["size"])}')
     canvas = image.copy()
     if scale > 1:
         canvas = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
     ids = [int(one) for one in ids]
     carried = [False] * len(ids) if propagated is None else [bool(one) for one in propagated]
-    present = [index for index, box in enumerate(cuts.boxes) if box is not None]
+    areas = [int(mask_utils.area(mask)) for mask in masks]
+    present = [index for index, area in enumerate(areas) if area]
     size = round(8 + 0.0155 * (canvas.shape[0] * canvas.shape[1]) ** 0.5)  # of text
     step = max(1, size // 3 // scale)
     owners = np.zeros((-(-height // step), -(-width // step)), int)
-    for index in sorted(present, key=lambda index: (carried[index], -cuts.areas[index])):
-        mask, (x, y) = cuts.cut_out(index)
+    for index in sorted(present, key=lambda index: (carried[index], -areas[index])):
+        mask, (x, y) = _cut_out(masks[index])
         _draw_mask(canvas, mask, (x, y), track_color(ids[index]), scale, carried[index])
         # Cells are looked at in their upper left pixel.
         seen = mask[-y % step :: step, -x % step :: step] > 0
@@ -93,7 +99,7 @@ def draw_instances(
         )
         for index in present
     ]
-    boxes = [tuple(side * scale for side in cuts.boxes[index]) for index in present]
+    boxes = [[side * scale for side in _box_of(masks[index])] for index in present]
     find_places = partial(
         (labeller or Labeller()).place, boxes=boxes, owners=owners, step=step * scale
     )
@@ -110,6 +116,28 @@ def _check(image, masks, ids, labels, scores, propagated, scale):
             raise ValueError(f'{key} must have one entry per id ({len(ids)}), got {len(values)}')
     if int(scale) != scale or scale < 1:
         raise ValueError(f'scale must be a whole number of at least 1, got {scale}')
+
+
+def _box_of(rle):
+    x, y, width, height = mask_utils.toBbox(rle).astype(int).tolist()
+    return x, y, x + width, y + height
+
+
+def _cut_out(rle):
+    """Cuts out one mask, with a rim of one empty pixel where the frame has it.
+
+    Only the columns of its box are decoded: a small part of the time for a large frame.
+
+    Returns:
+        (h, w) uint8, 1 inside the mask, contiguous; and (x, y) of its upper left corner.
+    """
+    (height, width), (x0, y0, x1, y1) = rle['size'], _box_of(rle)
+    x0, y0, x1 = max(x0 - 1, 0), max(y0 - 1, 0), min(x1 + 1, width)
+    # Runs go down the columns, so that columns lie together.
+    ends = np.cumsum(decode_counts(rle['counts']), dtype=np.int64)
+    runs = np.diff(np.clip(ends, x0 * height, x1 * height) - x0 * height, prepend=0)
+    inside = np.repeat(np.arange(len(runs), dtype=np.uint8) % 2, runs)
+    return np.ascontiguousarray(inside.reshape(x1 - x0, height).T[y0 : y1 + 1]), (x0, y0)
 
 
 def _draw_mask(canvas, mask, corner, color, scale, dashed):

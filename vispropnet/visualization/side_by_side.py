@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,26 +89,17 @@ def show_results(
     categories = {category['id']: category['name'] for category in content['categories']}
 
     written = []
-    with _progress(shown, selection.frames, mp4) as bar:
-        for video in shown:
-            found = [some[video['id']] for some in tracks]
-            rows = numbered_rows(content, video, list(zip(titles, found, strict=True)))
-            path = Path(out_dir) / f'{video["id"]}.png'
-            write_sheet(
-                path,
-                'Side by side',
-                [(video, rows)],
-                Path(images),
-                categories,
-                selection.frames,
-                selection.score_threshold,
-            )
-            bar.update(min(selection.frames, len(video['file_names'])))
+    for video in tqdm(shown, desc='drawing', unit='video'):
+        found = [some[video['id']] for some in tracks]
+        rows = numbered_rows(content, video, list(zip(titles, found, strict=True)))
+        path = Path(out_dir) / f'{video["id"]}.png'
+        limits = selection.frames, selection.score_threshold
+        write_sheet(path, 'Side by side', [(video, rows)], Path(images), categories, *limits)
+        written.append(path)
+        if mp4:
+            path = path.with_suffix('.mp4')
+            _write_video(path, panel_frames(video, rows, Path(images), categories), fps)
             written.append(path)
-            if mp4:
-                path = path.with_suffix('.mp4')
-                _write_video(path, video, rows, Path(images), categories, fps, bar)
-                written.append(path)
     return written
 
 
@@ -190,24 +180,14 @@ def _read_tracks(path, content, annotations, shown, selection):
     return tracks
 
 
-def _write_video(path, video, rows, images, categories, fps, bar):
+def _write_video(path, pictures, fps):
     # The writer by itself keeps what it has when it is interrupted.
     with atomic_path(path) as temporary:
         with VideoWriter(temporary, fps, codec='vp9') as writer:
-            for picture in panel_frames(video, rows, images, categories):
+            for picture in pictures:
                 writer.write(picture)
-                bar.update()
         if writer.codec != 'vp9':
-            bar.write(
+            tqdm.write(
                 f'warning: {path} is in MPEG-4, which browsers do not play: no encoder for VP9.',
                 file=sys.stderr,
             )
-
-
-@contextmanager
-def _progress(videos, frames, mp4):
-    """A bar over all frames to be drawn."""
-    counts = [len(video['file_names']) for video in videos]
-    total = sum(min(frames, count) for count in counts) + (sum(counts) if mp4 else 0)
-    with tqdm(total=total, desc='drawing', unit='frame') as bar:
-        yield bar
