@@ -7,7 +7,7 @@ import pytest
 from tests.visualization.blocks import rectangle
 from vispropnet.errors import UserError
 from vispropnet.visualization.contact_sheet import contact_sheet
-from vispropnet.visualization.palette import track_color
+from vispropnet.visualization.grid import STRIP
 
 WIDTH, HEIGHT = 160, 96
 
@@ -59,10 +59,6 @@ def cells(sheet, gray):
     return sorted((box for box in found if box[4] > 300), key=lambda box: (box[1], box[0]))
 
 
-def has_color(picture, color, tolerance=2):
-    return int((np.abs(picture.astype(int) - color).max(axis=2) <= tolerance).sum())
-
-
 @pytest.fixture
 def sheet_of(tmp_path):
     def make(annotations, results, **options):
@@ -94,14 +90,6 @@ def test_rows_are_videos_and_columns_are_frames(data, sheet_of):
     assert sheet.shape[1] < boxes[0, 2, 0] + 2 * WIDTH + 40
 
 
-def test_videos_are_picked_evenly_and_the_same_each_time(data, sheet_of):
-    annotations = data(lengths=(1, 1, 1, 1))
-    first = sheet_of(annotations, [], videos=2)
-    shown = [bool(cells(first, gray_of(video, 0))) for video in range(4)]
-    assert shown == [True, False, False, True]
-    assert (sheet_of(annotations, [], videos=2) == first).all()
-
-
 def test_video_shorter_than_the_columns_leaves_them_empty(data, sheet_of):
     annotations = data(lengths=(4, 1))
     sheet = sheet_of(annotations, [], frames=6)
@@ -111,85 +99,43 @@ def test_video_shorter_than_the_columns_leaves_them_empty(data, sheet_of):
     assert alone[0] == cells(sheet, gray_of(0, 0))[0][0]
 
 
-def test_score_threshold_hides_a_track(data, sheet_of):
-    annotations = data(lengths=(1,))
+def test_tracks_are_shown_below_the_truth(data, sheet_of):
+    annotations = data(lengths=(1, 1, 1, 1))
+    annotations['annotations'] = [truth(0, [rle(80, 0, 160, 96)])]
     results = [
         track(0, [rle(0, 0, 80, 96)], score=0.29),
         track(0, [rle(80, 0, 160, 96)], score=0.3),
     ]
-    (cell,) = cells(sheet_of(annotations, results), gray_of(0, 0))
-    assert cell[2] == pytest.approx(WIDTH, abs=2)  # the left half is free, the right one covered
+    sheet = sheet_of(annotations, results, videos=2)
+    assert [bool(cells(sheet, gray_of(video, 0))) for video in range(4)] == [1, 0, 0, 1]
+    # Of each cell the left half is free, and the right one covered.
+    above, below = cells(sheet, gray_of(0, 0))
+    assert above[2] == below[2] == pytest.approx(WIDTH, abs=2)
+    assert above[0] == below[0] and below[1] == above[1] + 2 * HEIGHT + 6
     hidden = sheet_of(annotations, results, score_threshold=0.95)
-    assert cells(hidden, gray_of(0, 0))[0][4] == 4 * WIDTH * HEIGHT
-    both = sheet_of(annotations, results, score_threshold=0)
+    assert cells(hidden, gray_of(0, 0))[1][4] == 4 * WIDTH * HEIGHT
+    both = sheet_of({**annotations, 'annotations': None}, results, score_threshold=0)
     assert cells(both, gray_of(0, 0)) == []
 
 
-def test_null_masks_draw_nothing_and_numbers_follow_the_score(data, sheet_of):
-    annotations = data(lengths=(2,))
-    results = [
-        track(0, [None, rle(20, 20, 60, 60)], score=0.5),
-        track(0, [rle(20, 20, 60, 60), None], score=0.8),
-        track(1, [rle(0, 0, 160, 96)] * 2, score=0.9),  # of a video that is not in the file
-    ]
-    sheet = sheet_of(annotations, results)
-    left, right = cells(sheet, gray_of(0, 0))[0], cells(sheet, gray_of(0, 1))[0]
-    for box, number in ((left, 1), (right, 2)):
-        picture = sheet[box[1] : box[1] + 2 * HEIGHT, box[0] : box[0] + 2 * WIDTH]
-        assert has_color(picture, track_color(number)) > 100
-        assert has_color(picture, track_color(3 - number)) == 0
-
-
-def test_truth_row_stands_above_and_matched_results_take_its_colours(data, sheet_of):
-    annotations = data(lengths=(2, 2))
-    uncompressed = {'size': [HEIGHT, WIDTH], 'counts': [100 * HEIGHT, 40 * HEIGHT, 20 * HEIGHT]}
-    annotations['annotations'] = [
-        truth(0, [rle(10, 40, 50, 80), None]),
-        truth(0, [rle(100, 40, 140, 80), uncompressed], 2),
-    ]
-    results = [
-        track(0, [rle(102, 40, 142, 80)] * 2, score=0.9),  # follows the second
-        track(0, [rle(30, 10, 70, 30)] * 2, score=0.8),  # follows none
-        track(0, [rle(10, 40, 50, 80), rle(0, 0, 160, 30)], score=0.7),  # the first, at IoU < 0.5
-    ]
-    sheet = sheet_of(annotations, results)
-    above, below = cells(sheet, gray_of(0, 0))
-    assert above[0] == below[0]
-    assert below[1] == above[1] + 2 * HEIGHT + 6
-    assert len(cells(sheet, gray_of(1, 0))) == 2
-    top, bottom = (
-        sheet[box[1] : box[1] + 2 * HEIGHT, box[0] : box[0] + 2 * WIDTH] for box in (above, below)
-    )
-    assert [has_color(top, track_color(number)) > 50 for number in (1, 2, 3, 4)] == [1, 1, 0, 0]
-    assert [has_color(bottom, track_color(number)) > 50 for number in (1, 2, 3, 4)] == [0, 1, 1, 1]
-    assert has_color(bottom[:, 2 * WIDTH // 2 + 20 :], track_color(2)) > 50
-
-
-def test_validation_file_without_annotations_has_no_truth_rows(data, sheet_of):
+def test_legend_explains_dashes_where_there_are_some(data, sheet_of):
     annotations = data(lengths=(1,))
-    annotations['annotations'] = None
-    assert len(cells(sheet_of(annotations, []), gray_of(0, 0))) == 1
-
-
-def test_propagated_masks_are_dashed(data, sheet_of):
-    annotations = data(lengths=(2,))
-    masks = [rle(20, 20, 140, 80)] * 2
-    plain = sheet_of(annotations, [track(0, masks)])
-    sheet = sheet_of(annotations, [track(0, masks, propagated=[False, True])])
-    (x, y, *_) = cells(sheet, gray_of(0, 0))[0]
-    other = cells(sheet, gray_of(0, 1))[0][0]
-    rim = slice(y + 2 * 45, y + 2 * 70)  # away from the label
-    assert has_color(plain[rim, x:], (255, 255, 255)) == 0
-    assert has_color(sheet[rim, x : x + 2 * WIDTH], (255, 255, 255)) == 0
-    assert has_color(sheet[rim, other : other + 2 * WIDTH], (255, 255, 255)) > 20
+    plain, dashed = (
+        sheet_of(annotations, [track(0, [rle(20, 20, 140, 80)], propagated=[carried])])
+        for carried in (False, True)
+    )
+    tops = [(sheet == STRIP).all(axis=2).any(axis=1).argmax() for sheet in (plain, dashed)]
+    texts = [
+        (sheet[:top] > 100).any(axis=2).sum()
+        for sheet, top in zip((plain, dashed), tops, strict=True)
+    ]
+    assert texts[1] > texts[0] + 300
 
 
 @pytest.mark.parametrize(
     ('size', 'frames', 'width', 'height'),
     [
-        ((160, 96), 6, 320, 192),
         ((32, 32), 2, 256, 256),
-        ((640, 360), 3, 640, 360),
         ((1280, 720), 6, None, None),
         ((360, 640), 6, None, None),
         ((160, 96), 12, 160, 96),
@@ -207,20 +153,6 @@ def test_cells_are_wide_enough_and_the_sheet_is_not_too_wide(
         assert cell[2] / cell[3] == pytest.approx(size[0] / size[1], rel=0.02)
     else:
         assert cell[2:4] == (width, height)
-
-
-def test_object_lost_by_shrinking_is_still_shown(data, sheet_of):
-    annotations = data(lengths=(6,), size=(1280, 720))
-    tiny = rle(200, 300, 201, 301, size=(1280, 720))
-    sheet = sheet_of(annotations, [track(0, [tiny] * 6)])
-    (cell,) = cells(sheet, gray_of(0, 0))
-    full = cell[2] * cell[3]
-    assert cell[4] <= full - 1
-    assert (
-        (sheet[cell[1] : cell[1] + cell[3], cell[0] : cell[0] + cell[2]] == track_color(1))
-        .all(axis=2)
-        .any()
-    )
 
 
 def test_missing_damaged_and_odd_frames_are_named(data, sheet_of, tmp_path):

@@ -3,7 +3,6 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from vispropnet.errors import UserError
 from vispropnet.evaluation.error_kinds import KINDS, LABELS
 from vispropnet.visualization.curves import COLORS
 from vispropnet.visualization.error_chart import draw_error_chart
@@ -110,7 +109,6 @@ def test_losses_go_to_the_left(tmp_path, drawn):
     path = draw_error_chart(tmp_path / 'errors.png', [('ours', 0.3, losses)])
     (axes,) = drawn[0].axes
     assert [end for _, end in bars_of(axes)[0]][:3] == pytest.approx([-10, 0, -2])
-    assert axes.get_xlim()[0] < -10
     assert texts_of(axes) == ['-10.0', '0.0', '-2.0', '1.0', '0.0', '0.0', '0.0', '-5.0']
     # Beyond the end of the bar, and inside of the axes.
     box = axes.texts[0].get_window_extent()
@@ -127,12 +125,6 @@ def test_any_name_of_a_file_is_written_as_it_is(tmp_path, drawn, name):
     assert (cv2.imread(str(path))[:, [0, -1]] == 255).all()
 
 
-@pytest.mark.parametrize(('suffix', 'begin'), [('.svg', b'<?xml'), ('.pdf', b'%PDF')])
-def test_other_formats(tmp_path, suffix, begin):
-    path = draw_error_chart(tmp_path / f'errors{suffix}', [('ours', 0.3, SOME)])
-    assert path.read_bytes().startswith(begin)
-
-
 def test_written_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / 'errors.png'
     path.write_text('before')
@@ -147,9 +139,3 @@ def test_written_whole_or_not_at_all(tmp_path, monkeypatch):
             draw_error_chart(path, [('ours', 0.3, SOME)])
     assert path.read_text() == 'before'
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_folder_that_cannot_be_made(tmp_path):
-    (tmp_path / 'file').write_text('')
-    with pytest.raises(UserError, match='cannot write .*file/errors.png'):
-        draw_error_chart(tmp_path / 'file' / 'errors.png', [('ours', 0.3, SOME)])
