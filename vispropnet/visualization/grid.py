@@ -42,22 +42,6 @@ def cell_side(videos: Iterable[Mapping[str, Any]], smallest: int, columns: int, 
     return min((room + GAP) // columns - GAP, max(side * -(-smallest // side) for side in sides))
 
 
-def fit(width: int, height: int, side: int) -> tuple[int, tuple[int, int]]:
-    """Fits a frame into a square cell.
-
-    Args:
-        width: Of the frame.
-        height: Of the frame.
-        side: Of the cell.
-
-    Returns:
-        The whole factor to enlarge by (0: shrink), and the (width, height) that the frame gets.
-    """
-    scale = side // max(width, height)
-    factor = scale or side / max(width, height)
-    return scale, (max(1, round(width * factor)), max(1, round(height * factor)))
-
-
 def muted(picture: np.ndarray) -> np.ndarray:
     """Gives a frame with little of its own colour: (H, W, 3) uint8."""
     gray = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
@@ -83,9 +67,9 @@ def draw_cell(
         labeller: As in :func:`~vispropnet.visualization.overlay.draw_instances`.
 
     Returns:
-        (h, w, 3) uint8, of the size that :func:`fit` gives.
+        (h, w, 3) uint8, enlarged by a whole factor, or shrunk.
     """
-    scale, size = fit(picture.shape[1], picture.shape[0], side)
+    scale, size = _fit(picture.shape[1], picture.shape[0], side)
     present = [track for track in tracks if track.rles[frame]]
     masks = [track.rles[frame] for track in present]
     if not scale:
@@ -148,6 +132,13 @@ def draw_bar(width: int, title: str, notes: str) -> np.ndarray:
 def blank(height: int, width: int, color: tuple[int, int, int] = BACKGROUND) -> np.ndarray:
     """Makes a picture of one colour: (height, width, 3) uint8."""
     return np.full((height, width, 3), color, np.uint8)
+
+
+def _fit(width, height, side):
+    """Gives the whole factor to enlarge a frame by (0: shrink), and its (width, height) then."""
+    scale = side // max(width, height)
+    factor = scale or side / max(width, height)
+    return scale, (max(1, round(width * factor)), max(1, round(height * factor)))
 
 
 def _shrunk(rle, size):

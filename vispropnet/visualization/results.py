@@ -15,6 +15,9 @@ from vispropnet.visualization.grid import draw_cell
 from vispropnet.visualization.labels import Labeller
 from vispropnet.visualization.shown_tracks import number_tracks, select_tracks, sound_entries
 
+# Smaller frames are enlarged by a whole factor to at least this width.
+MIN_WIDTH = 480
+
 
 def draw_results(
     annotations: str | os.PathLike,
@@ -22,7 +25,6 @@ def draw_results(
     images: str | os.PathLike,
     out_dir: str | os.PathLike,
     score_threshold: float = 0.3,
-    min_width: int = 480,
 ) -> tuple[int, int]:
     """Draws the tracks of a result file into one folder of pictures per video.
 
@@ -32,7 +34,6 @@ def draw_results(
         images: Folder that the ``file_names`` of the videos start from.
         out_dir: Gets ``<video id>/<frame>.jpg``.
         score_threshold: Results below this score are left out.
-        min_width: Smaller frames are enlarged by a whole factor to at least this width.
 
     Returns:
         How many tracks are drawn, and how many there are.
@@ -54,7 +55,7 @@ def draw_results(
     for video in tqdm(content['videos'], desc='drawing', unit='video'):
         found = tracks[video['id']]
         number_tracks(found)  # in the order of the file
-        side = max(video['width'], video['height']) * -(-min_width // video['width'])
+        side = max(video['width'], video['height']) * -(-MIN_WIDTH // video['width'])
         labeller = Labeller()
         for frame in range(len(video['file_names'])):
             picture = read_frame(video, frame, Path(images))

@@ -22,7 +22,6 @@ from vispropnet.visualization.grid import (
     draw_cell,
     draw_grid,
     evenly,
-    fit,
     muted,
 )
 from vispropnet.visualization.labels import Labeller
@@ -49,11 +48,7 @@ DASHES = 'dashes: mask carried over from another frame'
 Rows = Sequence[tuple[str, Sequence[ShownTrack]]]
 
 
-def numbered_rows(
-    content: Mapping[str, Any],
-    video: Mapping[str, Any],
-    results: Rows,
-) -> Rows:
+def numbered_rows(content: Mapping[str, Any], video: Mapping[str, Any], results: Rows) -> Rows:
     """Gives the rows of a video, the truth first if it is known, an object's number in all alike.
 
     Args:
@@ -129,9 +124,7 @@ def write_sheet(
         captions = [f'frame {frame}' for frame in chosen]
         parts.append(draw_bar(width, f'video {video["id"]}', _facts_of(video)))
         parts += [draw_grid(cells, captions, cell, rows, left), blank(18, width)]
-    height = sum(map(len, parts))
-    sheet = blank(height, width + 2 * MARGIN)
-    y = 0
+    sheet, y = blank(sum(map(len, parts)), width + 2 * MARGIN), 0
     for part in parts:
         sheet[y : y + len(part), MARGIN : MARGIN + part.shape[1]] = part
         y += len(part)
@@ -157,7 +150,6 @@ def panel_frames(
         UserError: if a frame is missing or does not fit.
     """
     side = cell_side([video], MIN_PANEL, len(rows), MAX_PANELS)
-    width, _ = fit(video['width'], video['height'], side)[1]
     labellers = [Labeller() for _ in rows]
     total = len(video['file_names'])
     dashes = any(any(track.propagated) for _, tracks in rows for track in tracks)
@@ -167,7 +159,7 @@ def panel_frames(
             draw_cell(picture, tracks, frame, names, side, labeller)
             for (_, tracks), labeller in zip(rows, labellers, strict=True)
         ]
-        grid = draw_grid([cells], [title for title, _ in rows], width)
+        grid = draw_grid([cells], [title for title, _ in rows], cells[0].shape[1])
         notes = f'frame {frame + 1} of {total}' + (f'   {DASHES}' if dashes else '')
         yield np.concatenate([draw_bar(grid.shape[1], f'video {video["id"]}', notes), grid])
 
@@ -180,21 +172,14 @@ def _facts_of(video):
 
 
 def _legend(title, width, notes):
-    """Draws a heading and what the marks mean; lines are wrapped to the width."""
-    squares = 8 * (text_size('#8', TEXT_SIZE)[0] + 32)
-    places, x, y = [], squares + 8, 50
-    for note in notes:
-        length = text_size(note, TEXT_SIZE)[0]
-        if x and x + length > width:
-            x, y = 0, y + 24
-        places.append((note, (x, y)))
-        x += length + 44
-    canvas = blank(y + 34, width)
+    """Draws a heading, the first colours, and lines of notes."""
+    canvas = blank(78 + 22 * len(notes), width)
     draw_text(canvas, title, (0, 16), TITLE_SIZE, WHITE, bold=True)
+    step = text_size('#8', TEXT_SIZE)[0] + 32
     for number in range(1, 9):
-        x = (number - 1) * squares // 8
+        x = (number - 1) * step
         cv2.rectangle(canvas, (x, 52), (x + 13, 65), track_color(number), cv2.FILLED)
         draw_text(canvas, f'#{number}', (x + 18, 50), TEXT_SIZE, MUTED)
-    for note, place in places:
-        draw_text(canvas, note, place, TEXT_SIZE, MUTED)
+    for number, note in enumerate(notes):
+        draw_text(canvas, note, (0, 72 + 22 * number), TEXT_SIZE, MUTED)
     return canvas
