@@ -1,4 +1,3 @@
-import cv2
 import numpy as np
 import pytest
 
@@ -30,7 +29,6 @@ def test_a_panel_per_term_and_a_line_per_run(tmp_path, drawn):
         write_log(tmp_path / run, '20250101_000000', rows)
     out = plot_losses([tmp_path / 'plain', tmp_path / 'attention'], tmp_path / 'new' / 'losses.png')
     assert out == tmp_path / 'new' / 'losses.png'
-    assert cv2.imread(str(out)).shape[1] > 800
     assert [path.name for path in out.parent.iterdir()] == ['losses.png']
     (figure,) = drawn
     shown = panels(figure)
@@ -121,7 +119,6 @@ def test_a_loss_that_a_run_lacks_leaves_its_colour_to_it(tmp_path, drawn):
         write_log(run, '20250101_000000', rows)
     with np.errstate(all='raise'):
         plot_losses(runs, tmp_path / 'losses.svg')
-    assert (tmp_path / 'losses.svg').read_text().rstrip().endswith('</svg>')
     shown = panels(drawn[0])
     total = looks(shown['Total (loss)'])[1::2]
     attention = shown['Propagation attention (loss_propattn)']
@@ -169,19 +166,24 @@ def test_legend_leaves_most_of_the_picture_to_the_curves(tmp_path, drawn):
     names = [f'{index}: a trial with quite a long name' for index in range(12)]
     plot_losses(runs, tmp_path / 'losses.png', names)
     (figure,) = drawn
+    figure.draw_without_rendering()
     box = figure.legends[0].get_window_extent()
     assert box.height < 0.2 * figure.bbox.height and box.x1 <= figure.bbox.x1
 
 
-def test_runs_are_called_as_given(tmp_path, drawn):
+def test_runs_are_called_as_given(tmp_path):
     runs = [tmp_path / 'first', tmp_path / 'second']
     for run in runs:
         write_log(run, '20250101_000000', [train_row(50)])
     # Neither hidden nor taken for a formula, as matplotlib would.
     names = ['_without', '$x$ and $']
-    for suffix in ('png', 'svg', 'pdf'):
-        plot_losses(runs, tmp_path / f'losses.{suffix}', names)
-    assert [legend_of(figure)[:2] for figure in drawn] == [names] * 3
+    for suffix, begin in (('png', b'\x89PNG'), ('svg', b'<?xml'), ('PDF', b'%PDF')):
+        out = plot_losses(runs, tmp_path / f'losses.{suffix}', names)
+        assert out.read_bytes().startswith(begin)
+    # Letters are drawn as paths; what they say stands in a comment beside them.
+    picture = (tmp_path / 'losses.svg').read_text()
+    assert all(f'<!-- {name} -->' in picture for name in names)
+    assert '<!-- first -->' not in picture
     with pytest.raises(UserError, match='1 names are given for 2 work dirs: only'):
         plot_losses(runs, tmp_path / 'other.png', ['only'])
     with pytest.raises(UserError, match='same name is given twice: a a'):

@@ -106,23 +106,20 @@ def test_without_errors_zero_is_on_the_left(tmp_path, drawn):
 
 def test_losses_go_to_the_left(tmp_path, drawn):
     losses = gains(-0.1, 0, -0.02, 0.01, 0, -0.00001, 0.0, -0.05)
-    path = draw_error_chart(tmp_path / 'errors.png', [('ours', 0.3, losses)])
+    draw_error_chart(tmp_path / 'errors.png', [('ours', 0.3, losses)])
     (axes,) = drawn[0].axes
     assert [end for _, end in bars_of(axes)[0]][:3] == pytest.approx([-10, 0, -2])
     assert texts_of(axes) == ['-10.0', '0.0', '-2.0', '1.0', '0.0', '0.0', '0.0', '-5.0']
     # Beyond the end of the bar, and inside of the axes.
+    axes.figure.draw_without_rendering()
     box = axes.texts[0].get_window_extent()
     assert axes.bbox.x0 < box.x0 < box.x1 < axes.transData.transform((-10, 0))[0]
-    assert pixels_of(cv2.imread(str(path)), COLORS[0]).sum() > 1000
 
 
 @pytest.mark.parametrize('name', ['_hidden', 'a$x_b^$', '50 % {of} \\it', 'x' * 200])
-def test_any_name_of_a_file_is_written_as_it_is(tmp_path, drawn, name):
-    path = draw_error_chart(tmp_path / 'errors.png', [(name, 0.3, SOME)])
-    (axes,) = drawn[0].axes
-    (text,) = axes.get_legend().get_texts()
-    assert text.get_text() == f'{name} (mAP 30.0)'
-    assert (cv2.imread(str(path))[:, [0, -1]] == 255).all()
+def test_any_name_of_a_file_is_written_as_it_is(tmp_path, name):
+    path = draw_error_chart(tmp_path / 'errors.svg', [(name, 0.3, SOME)])
+    assert f'<!-- {name} (mAP 30.0) -->' in path.read_text()
 
 
 def test_written_whole_or_not_at_all(tmp_path, monkeypatch):
