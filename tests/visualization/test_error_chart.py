@@ -36,7 +36,7 @@ def texts_of(axes):
 
 
 def pixels_of(picture, color):
-    """Where a picture has a colour, (H, W)."""
+    """Pixels of a picture that have a colour, (H, W)."""
     red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
     return (np.abs(picture.astype(int) - (blue, green, red)) < 8).all(axis=-1)
 

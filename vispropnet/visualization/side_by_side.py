@@ -24,7 +24,7 @@ from vispropnet.visualization.video_writer import VideoWriter
 
 @dataclass(frozen=True)
 class Selection:
-    """Which videos to show, and how much of them.
+    """Videos to show, and how much of them.
 
     Attributes:
         videos: How many, at most: the worst, if ``worst`` is given, else evenly over the file.
@@ -156,23 +156,18 @@ def _check_frames(videos, images, count, mp4):
 
 def _read_tracks(path, content, annotations, shown, selection):
     """Reads a result file and keeps the tracks of the videos shown."""
-    known = {video['id'] for video in content['videos']}
-    strangers, common = [], False
+    seen = {}
 
     def watched():
-        nonlocal common
         for entry in sound_entries(path):
-            if entry['video_id'] in known:
-                common = True
-            elif entry['video_id'] not in strangers and len(strangers) < 3:
-                strangers.append(entry['video_id'])
+            seen[entry['video_id']] = None
             yield entry
 
     names = {category['id'] for category in content['categories']}
     source = f'result file {path}: '
     tracks = select_tracks(watched(), shown, selection.score_threshold, names, source)
-    if strangers and not common:
-        some = ', '.join(map(str, strangers))
+    if seen and seen.keys().isdisjoint(video['id'] for video in content['videos']):
+        some = ', '.join(map(str, list(seen)[:3]))
         raise UserError(
             f'result file {path} has no video in common with {annotations}: its tracks are of '
             f'videos such as {some}; is it of another data set?'

@@ -7,7 +7,7 @@ import torch
 import vispropnet.ops.affinity as ops
 from vispropnet.apis import init_model
 from vispropnet.apis.attention_maps import recording
-from vispropnet.apis.attention_maps.recording import mass_in_box, record_attention
+from vispropnet.apis.attention_maps.recording import _mass_in_box, record_attention
 from vispropnet.errors import UserError
 
 FOLDER = 'configs/objprop/objprop_r18_fpn_2e_moving-shapes'
@@ -116,7 +116,7 @@ def test_maps_of_masks_are_means_of_columns(model, pair, monkeypatch):
     found, *_ = record_attention(model, *pair, mask, reference_box=(40, 10, 60, 30))
     np.testing.assert_allclose(found.values, expected, atol=1e-5)
     assert 'mean over 6 cells of the object' in found.notes
-    share = mass_in_box(expected, (8, 8), (40, 10, 60, 30))
+    share = _mass_in_box(expected, (8, 8), (40, 10, 60, 30))
     # 20 x 20 of 90 x 60 pixels.
     assert found.notes[1] == (
         f"{share:.1%} of the mass is inside the object's box in the reference frame, which takes "
@@ -196,11 +196,11 @@ def test_weights_that_the_gaussian_leaves(root, pair):
 
 def test_mass_in_a_box_by_hand():
     values = np.array([[0.1, 0.2], [0.3, 0.4]])
-    assert mass_in_box(values, (10, 10), (0, 0, 20, 20)) == pytest.approx(1)
+    assert _mass_in_box(values, (10, 10), (0, 0, 20, 20)) == pytest.approx(1)
     # Half of the left column, all of the right one, of the lower row a fifth.
-    assert mass_in_box(values, (10, 10), (5, 10, 99, 12)) == pytest.approx(0.2 * (0.15 + 0.4))
-    assert mass_in_box(values, (10, 10), (30, 0, 40, 9)) == 0
-    assert mass_in_box(values, (10, 5), (10, 0, 20, 5)) == pytest.approx(0.2)
+    assert _mass_in_box(values, (10, 10), (5, 10, 99, 12)) == pytest.approx(0.2 * (0.15 + 0.4))
+    assert _mass_in_box(values, (10, 10), (30, 0, 40, 9)) == 0
+    assert _mass_in_box(values, (10, 5), (10, 0, 20, 5)) == pytest.approx(0.2)
 
 
 def test_models_without_attention_are_named(small, pair):

@@ -95,17 +95,8 @@ def record_attention(
     return maps
 
 
-def mass_in_box(values: np.ndarray, cell: tuple[float, float], box: Box) -> float:
-    """Measures how much of a map lies in a box; a cell's share is spread evenly over the cell.
-
-    Args:
-        values: (h, w).
-        cell: (width, height) of a cell in pixels of the frame.
-        box: In pixels of the frame.
-
-    Returns:
-        The sum of the values in the box.
-    """
+def _mass_in_box(values: np.ndarray, cell: tuple[float, float], box: Box) -> float:
+    """Sum of a map (h, w) in a box; a cell's share is spread evenly over the cell."""
     shares = []
     for axis, count in ((1, values.shape[0]), (0, values.shape[1])):
         edges = np.clip(np.arange(count + 1) * cell[axis], box[axis], max(box[axis], box[axis + 2]))
@@ -155,12 +146,12 @@ def _notes(
         f'{1 / values.size:.2g})'
     ]
     if reference_box is not None:
-        share, (x0, y0, x1, y1) = mass_in_box(values, cell, reference_box), reference_box
+        share, (x0, y0, x1, y1) = _mass_in_box(values, cell, reference_box), reference_box
         notes.append(
             f"{share:.1%} of the mass is inside the object's box in the reference frame, which "
             f'takes {(x1 - x0) * (y1 - y0) / (width * height):.1%} of the frame'
         )
-    outside = values.sum() - mass_in_box(values, cell, (0, 0, width, height))
+    outside = values.sum() - _mass_in_box(values, cell, (0, 0, width, height))
     if outside > 0.005:
         notes.append(f'{outside:.1%} lies in the padding beyond the frame, which is not shown')
     return notes

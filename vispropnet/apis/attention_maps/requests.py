@@ -32,7 +32,7 @@ _FORM = re.compile(r'(.+):(\d+):(\d+):(?:(\d+),(\d+)|#(.+))', re.ASCII)
 
 
 class Request(NamedTuple):
-    """What is to be drawn.
+    """Frames and a place to draw maps of.
 
     Attributes:
         text: As it was asked for.
