@@ -166,6 +166,16 @@ def test_track_that_was_away_is_placed_anew():
     assert place([(60, 16)], boxes[1:], 320, 192, labeller) == [(0, 92, 82)]
 
 
+def test_label_that_grows_stays_inside():
+    labeller = Labeller()
+    (before,) = place([(60, 16)], [(280, 100, 320, 140)], 320, 192, labeller)
+    assert before.x + 60 == 320
+    assert place([(64, 16)], [(280, 100, 320, 140)], 320, 192, labeller) == [(0, 256, before.y)]
+    # Too large for the picture, it is placed anew, and follows its object from there.
+    assert place([[(330, 16), (60, 16)]], [(0, 100, 40, 140)], 320, 192, labeller)[0].form == 1
+    assert place([(60, 16)], [(100, 100, 140, 140)], 320, 192, labeller) == [(0, 90, 82)]
+
+
 def test_labels_away_from_their_objects_move_with_them():
     labeller = Labeller()
 

@@ -109,25 +109,15 @@ class Labeller:
 
 @dataclass(frozen=True)
 class _Label:
-    """A label to be placed.
+    """A label to be placed."""
 
-    Attributes:
-        sizes: (forms, 2) width and height.
-        box: (4,) of its object.
-        covered: Integral images of the cells of its object, and of those of all others.
-        step: Pixels to a side of a cell.
-        taken: (P, 4) rectangles of the labels placed before.
-        picture: (2,) W and H.
-        others: How many other labels the picture has.
-    """
-
-    sizes: np.ndarray
-    box: np.ndarray
-    covered: Sequence[np.ndarray]
-    step: int
-    taken: np.ndarray
-    picture: np.ndarray
-    others: int
+    sizes: np.ndarray  # (forms, 2) width and height
+    box: np.ndarray  # (4,) of its object
+    covered: Sequence[np.ndarray]  # integral images of the cells of its object, and of all others
+    step: int  # pixels to a side of a cell
+    taken: np.ndarray  # (P, 4) rectangles of the labels placed before
+    picture: np.ndarray  # (2,) W and H
+    others: int  # number of other labels
 
     def best(self, before: _Kept | None) -> _Kept | None:
         """Gives the best place; None if the picture is too small for all forms."""
@@ -137,8 +127,9 @@ class _Label:
         centre = (self.box[:2] + self.box[2:]) / 2
         candidates = np.concatenate([self._around_box(form) for form in fits])
         staying = len(candidates)
-        if before is not None and before.place.form in fits:
-            candidates = np.vstack([candidates, self._again(before, centre)])
+        kept = before if before is not None and before.place.form in fits else None
+        if kept is not None:
+            candidates = np.vstack([candidates, self._again(kept, centre)])
         cost = self._cost(candidates)
         cost[staying:] += STAYING
         if cost.min() > POOR:
@@ -147,8 +138,8 @@ class _Label:
             candidates = np.concatenate([candidates, anywhere])
         index = int(cost.argmin())
         form, spot, x, y = candidates[index].tolist()
-        again = index == staying and before is not None
-        return _Kept(Place(form, x, y), spot, before.offset if again else (x, y) - centre)
+        again = kept is not None and index == staying
+        return _Kept(Place(form, x, y), spot, kept.offset if again else (x, y) - centre)
 
     def _around_box(self, form):
         (x0, y0, x1, y1), (width, height) = self.box, self.sizes[form]
@@ -166,7 +157,7 @@ class _Label:
         if before.spot != _FREE:
             moved = self._around_box(form)[before.spot, None]
         if np.abs(moved[:, 2:] - corner).max() <= STILLNESS * self.sizes[form][1]:
-            moved[:, 2:] = corner
+            moved = self._candidates(form, before.spot, corner)
         return moved
 
     def _anywhere(self, form):

@@ -82,7 +82,7 @@ def record_attention(
     for look in looks:
         cell = tuple(look.stride / factor for factor in scale)
         cells = chosen_cells(place, look.size, look.stride, scale)
-        values, total = _mean_column(look, cells)
+        values, total = _mean_column(look, cells.to(next(model.parameters()).device))
         notes = _notes(values, cell, reference.shape[:2], reference_box)
         if len(cells) > 1:
             notes.append(f'mean over {len(cells)} cells of the object')
