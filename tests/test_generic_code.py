@@ -11,12 +11,11 @@ NAMES = (
     | {'objprop', 'masktrack_rcnn'}
 )
 GENERIC = ('engine', 'trials', 'apis')
-# Files of the old layout, the list of the trials and their report, maps of what attends.
+# Files of the old layout, the list of the trials and their report.
 SPECIFIC = (
     'engine/checkpoints/legacy.py',
     'trials/catalogue.py',
     'trials/report/',
-    'apis/attention',
 )
 _BLANK = {tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING}
 

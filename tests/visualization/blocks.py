@@ -11,11 +11,22 @@ from vispropnet.evaluation.result_file import write_results
 WIDTH, HEIGHT, FRAMES = 240, 96, 3
 
 
+def encode(mask):
+    """The compressed RLE of a mask (H, W), its counts as text."""
+    rle = mask_utils.encode(np.asfortranarray(mask, np.uint8))
+    return {'size': list(mask.shape), 'counts': rle['counts'].decode()}
+
+
+def rectangle(x0, y0, x1, y1, width=WIDTH, height=HEIGHT):
+    """The compressed RLE of a rectangle in a frame."""
+    mask = np.zeros((height, width), bool)
+    mask[y0:y1, x0:x1] = True
+    return encode(mask)
+
+
 def block(x):
     """The mask of 40 x 40 pixels at (x, 50)."""
-    mask = np.zeros((HEIGHT, WIDTH), np.uint8, order='F')
-    mask[50:90, x : x + 40] = 1
-    return {'size': [HEIGHT, WIDTH], 'counts': mask_utils.encode(mask)['counts'].decode()}
+    return rectangle(x, 50, x + 40, 90)
 
 
 def track(video, x, score=0.9, **more):

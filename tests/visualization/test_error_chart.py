@@ -3,7 +3,6 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from vispropnet.errors import UserError
 from vispropnet.evaluation.error_kinds import KINDS, LABELS
 from vispropnet.visualization.curves import COLORS
 from vispropnet.visualization.error_chart import draw_error_chart
@@ -23,19 +22,6 @@ def gains(*values):
 SOME = gains(0.1, 0.02, 0.05, 0.004, 0.03, 0.01, 0.2, 0.3)
 
 
-@pytest.fixture
-def drawn(monkeypatch):
-    """The figures that are saved."""
-    figures, save = [], Figure.savefig
-
-    def keep(figure, *arguments, **options):
-        figures.append(figure)
-        return save(figure, *arguments, **options)
-
-    monkeypatch.setattr(Figure, 'savefig', keep)
-    return figures
-
-
 def bars_of(axes):
     """Bars of each result: (place from the top, end)."""
     return [
@@ -44,13 +30,13 @@ def bars_of(axes):
     ]
 
 
-def values_of(axes):
+def texts_of(axes):
     """The numbers beside the bars."""
-    return [float(text.get_text()) for text in axes.texts]
+    return [text.get_text() for text in axes.texts]
 
 
 def pixels_of(picture, color):
-    """Where a picture has a colour, (H, W)."""
+    """Pixels of a picture that have a colour, (H, W)."""
     red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
     return (np.abs(picture.astype(int) - (blue, green, red)) < 8).all(axis=-1)
 
@@ -64,16 +50,7 @@ def test_one_result(tmp_path, drawn):
     (bars,) = bars_of(axes)
     # In points of mAP, the kinds from the top on.
     np.testing.assert_allclose(bars, list(enumerate([10, 2, 5, 0.4, 3, 1, 20, 30])), atol=1e-9)
-    assert [text.get_text() for text in axes.texts] == [
-        '10.0',
-        '2.0',
-        '5.0',
-        '0.4',
-        '3.0',
-        '1.0',
-        '20.0',
-        '30.0',
-    ]
+    assert texts_of(axes) == ['10.0', '2.0', '5.0', '0.4', '3.0', '1.0', '20.0', '30.0']
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ['ours (mAP 34.6)']
     low, high = axes.get_xlim()
     assert low == 0
@@ -123,44 +100,26 @@ def test_without_errors_zero_is_on_the_left(tmp_path, drawn):
     low, high = axes.get_xlim()
     assert low == 0
     assert high > 1  # next to nothing must not fill the picture
-    assert values_of(axes) == [0] * len(KINDS)
+    assert texts_of(axes) == ['0.0'] * len(KINDS)
     assert axes.get_legend().get_texts()[0].get_text() == 'perfect (mAP 100.0)'
 
 
 def test_losses_go_to_the_left(tmp_path, drawn):
     losses = gains(-0.1, 0, -0.02, 0.01, 0, -0.00001, 0.0, -0.05)
-    path = draw_error_chart(tmp_path / 'errors.png', [('ours', 0.3, losses)])
+    draw_error_chart(tmp_path / 'errors.png', [('ours', 0.3, losses)])
     (axes,) = drawn[0].axes
     assert [end for _, end in bars_of(axes)[0]][:3] == pytest.approx([-10, 0, -2])
-    assert axes.get_xlim()[0] < -10
-    # On the right of the bars' foot, where no bar is.
-    assert all(text.get_position()[0] > 0 for text in axes.texts)
-    assert [text.get_text() for text in axes.texts] == [
-        '-10.0',
-        '0.0',
-        '-2.0',
-        '1.0',
-        '0.0',
-        '0.0',
-        '0.0',
-        '-5.0',
-    ]
-    assert pixels_of(cv2.imread(str(path)), COLORS[0]).sum() > 1000
+    assert texts_of(axes) == ['-10.0', '0.0', '-2.0', '1.0', '0.0', '0.0', '0.0', '-5.0']
+    # Beyond the end of the bar, and inside of the axes.
+    axes.figure.draw_without_rendering()
+    box = axes.texts[0].get_window_extent()
+    assert axes.bbox.x0 < box.x0 < box.x1 < axes.transData.transform((-10, 0))[0]
 
 
 @pytest.mark.parametrize('name', ['_hidden', 'a$x_b^$', '50 % {of} \\it', 'x' * 200])
-def test_any_name_of_a_file_is_written_as_it_is(tmp_path, drawn, name):
-    path = draw_error_chart(tmp_path / 'errors.png', [(name, 0.3, SOME)])
-    (axes,) = drawn[0].axes
-    (text,) = axes.get_legend().get_texts()
-    assert text.get_text() == f'{name} (mAP 30.0)'
-    assert (cv2.imread(str(path))[:, [0, -1]] == 255).all()
-
-
-@pytest.mark.parametrize(('suffix', 'begin'), [('.svg', b'<?xml'), ('.pdf', b'%PDF')])
-def test_other_formats(tmp_path, suffix, begin):
-    path = draw_error_chart(tmp_path / f'errors{suffix}', [('ours', 0.3, SOME)])
-    assert path.read_bytes().startswith(begin)
+def test_any_name_of_a_file_is_written_as_it_is(tmp_path, name):
+    path = draw_error_chart(tmp_path / 'errors.svg', [(name, 0.3, SOME)])
+    assert f'<!-- {name} (mAP 30.0) -->' in path.read_text()
 
 
 def test_written_whole_or_not_at_all(tmp_path, monkeypatch):
@@ -177,9 +136,3 @@ def test_written_whole_or_not_at_all(tmp_path, monkeypatch):
             draw_error_chart(path, [('ours', 0.3, SOME)])
     assert path.read_text() == 'before'
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_folder_that_cannot_be_made(tmp_path):
-    (tmp_path / 'file').write_text('')
-    with pytest.raises(UserError, match='cannot write .*file/errors.png'):
-        draw_error_chart(tmp_path / 'file' / 'errors.png', [('ours', 0.3, SOME)])

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from vispropnet.errors import UserError
-from vispropnet.visualization.mask_png import mask_values, write_mask_png
+from vispropnet.visualization.mask_png import write_mask_png
 from vispropnet.visualization.palette import track_color
 
 
@@ -21,8 +21,10 @@ def two_masks():
         (None, [5, 5, 5, 3]),
     ],
 )
-def test_the_higher_score_is_seen(scores, expected):
-    assert mask_values([4, 2], two_masks(), scores).tolist() == [expected]
+def test_the_higher_score_is_seen(tmp_path, scores, expected):
+    write_mask_png(tmp_path / 'a.png', [4, 2], two_masks(), scores)
+    with Image.open(tmp_path / 'a.png') as picture:
+        assert np.array(picture).tolist() == [expected]
 
 
 def test_many_masks_as_one_pixel_after_the_other(tmp_path):
@@ -62,18 +64,20 @@ def test_large_ids_take_16_bits(tmp_path):
         assert np.array(picture).tolist() == [[256, 256, 256, 65535]]
 
 
-def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match=r'masks must be \(N, H, W\) bool, got \(2, 1, 4\) int64'):
-        mask_values([0, 1], two_masks().astype(np.int64))
-    with pytest.raises(ValueError, match=r'masks must be .* got \(1, 4\)'):
-        mask_values([0], two_masks()[0])
-    with pytest.raises(ValueError, match=r'ids must have one entry per mask \(2\), got 1'):
-        mask_values([0], two_masks())
-    with pytest.raises(ValueError, match=r'scores must have one entry per mask \(2\), got 3'):
-        mask_values([0, 1], two_masks(), [1, 2, 3])
-    for bad in (-1, 65535):
-        with pytest.raises(ValueError, match=f'ids must be from 0 to 65534 .* got {bad}'):
-            mask_values([0, bad], two_masks())
+@pytest.mark.parametrize(
+    ('ids', 'masks', 'scores', 'message'),
+    [
+        ([0, 1], two_masks().astype(np.int64), None, r'\(N, H, W\) bool, got \(2, 1, 4\) int64'),
+        ([0], two_masks()[0], None, r'masks must be .* got \(1, 4\)'),
+        ([0], two_masks(), None, r'ids must have one entry per mask \(2\), got 1'),
+        ([0, 1], two_masks(), [1, 2, 3], r'scores must have one entry per mask \(2\), got 3'),
+        ([0, -1], two_masks(), None, 'ids must be from 0 to 65534 .* got -1'),
+        ([0, 65535], two_masks(), None, 'ids must be from 0 to 65534 .* got 65535'),
+    ],
+)
+def test_bad_arguments_are_named(tmp_path, ids, masks, scores, message):
+    with pytest.raises(ValueError, match=message):
+        write_mask_png(tmp_path / 'a.png', ids, masks, scores)
 
 
 def test_whole_or_not_at_all(tmp_path, monkeypatch):

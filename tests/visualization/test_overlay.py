@@ -161,16 +161,24 @@ def test_label_wider_than_the_picture_is_cut_to_the_id_or_left_out(monkeypatch):
     assert written == ['#3', 'giant_panda 0.50', '#3']
 
 
-def test_wrong_arguments_are_named():
-    image, masks = gray_image(20, 30), np.zeros((2, 20, 30), bool)
-    with pytest.raises(ValueError, match=r'masks .*\(3, 20, 30\), got \(2, 20, 30\)'):
-        draw_instances(image, masks, [1, 2, 3], [0] * 3, None, NAMES)
-    with pytest.raises(ValueError, match=r'labels must have one entry per id \(2\), got 1'):
-        draw_instances(image, masks, [1, 2], [0], None, NAMES)
-    with pytest.raises(ValueError, match='scale .* got 0'):
-        draw_instances(image, masks, [1, 2], [0, 0], None, NAMES, scale=0)
-    with pytest.raises(ValueError, match='image must be .* float64'):
-        draw_instances(image / 255, masks, [1, 2], [0, 0], None, NAMES)
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(ids=[1, 2, 3], labels=[0] * 3), r'masks must have one entry per id \(3\), got 2'),
+        (dict(labels=[0]), r'labels must have one entry per id \(2\), got 1'),
+        (dict(scores=[0.5]), r'scores must have one entry per id \(2\), got 1'),
+        (dict(propagated=[True]), r'propagated must have one entry per id \(2\), got 1'),
+        (dict(scale=0), 'scale .* got 0'),
+        (dict(scale=1.5), 'scale .* got 1.5'),
+        (dict(image=np.zeros((20, 30, 3))), 'image must be .* float64'),
+        (dict(image=gray_image(30, 20)), r'masks must be \(30, 20\), got one of \(20, 30\)'),
+    ],
+)
+def test_wrong_arguments_are_named(change, message):
+    masks = np.zeros((2, 20, 30), bool)
+    arguments = dict(image=gray_image(20, 30), ids=[1, 2], labels=[0, 0], scores=None, names=NAMES)
+    with pytest.raises(ValueError, match=message):
+        draw_instances(**{**arguments, 'masks': masks, **change})
 
 
 @pytest.mark.parametrize('scale', [1, 3])
@@ -189,12 +197,6 @@ def test_encoded_masks_are_drawn_as_arrays_are(scale):
         drawn = draw_instances(image, encoded, *arguments, propagated=[False, True, False, False])
         assert (drawn == expected).all()
     assert (draw_instances(image, [], [], [], [], NAMES) == image).all()
-
-
-def test_encoded_masks_of_another_size_are_refused():
-    rle = mask_utils.encode(np.zeros((20, 30), np.uint8, order='F'))
-    with pytest.raises(ValueError, match=r'masks must be \(30, 20\), got an RLE of \[20, 30\]'):
-        draw_instances(gray_image(30, 20), [rle], [1], [0], None, NAMES)
 
 
 def test_id_can_be_read_on_every_colour():

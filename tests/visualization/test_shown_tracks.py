@@ -2,8 +2,8 @@ import json
 
 import numpy as np
 import pytest
-from pycocotools import mask as mask_utils
 
+from tests.visualization.blocks import encode
 from vispropnet.errors import UserError
 from vispropnet.visualization.shown_tracks import (
     ShownTrack,
@@ -16,11 +16,6 @@ from vispropnet.visualization.shown_tracks import (
 
 HEIGHT, WIDTH = 8, 12
 VIDEO = {'id': 4, 'width': WIDTH, 'height': HEIGHT, 'file_names': ['0.png', '1.png']}
-
-
-def encode(mask):
-    rle = mask_utils.encode(np.asfortranarray(mask.astype(np.uint8)))
-    return {'size': [HEIGHT, WIDTH], 'counts': rle['counts'].decode()}
 
 
 def columns(begin, end):

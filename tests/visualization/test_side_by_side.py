@@ -1,5 +1,6 @@
 import json
 import sys
+import tracemalloc
 
 import cv2
 import numpy as np
@@ -8,9 +9,12 @@ import pytest
 from tests.visualization.blocks import FRAMES, HEIGHT, WIDTH, block, track, write_files
 from vispropnet.errors import UserError
 from vispropnet.evaluation.result_file import write_results
+from vispropnet.visualization import side_by_side
+from vispropnet.visualization.grid import BAR, CAPTION
 from vispropnet.visualization.palette import track_color
-from vispropnet.visualization.panels import FOOTER, HEADER
 from vispropnet.visualization.side_by_side import Selection, show_results
+
+TOP = BAR + CAPTION
 
 
 @pytest.fixture
@@ -68,13 +72,12 @@ def test_threshold_and_empty_results(files):
 
 
 def test_archives_are_read(files):
-    plain = show(files, 'a.json', 'b.json', selection=Selection(ids=['12']))[0].read_bytes()
+    one = Selection(ids=['12'])
+    dashed = show(files, selection=one)[0].read_bytes()
+    # Archives lack what servers do not take: who propagated.
     write_results(files / 'b.json', [track(12, 90), track(12, 22, 0.5)])
-    expected = show(files, 'a.json', 'b.json', selection=Selection(ids=['12']))[0].read_bytes()
-    assert expected != plain  # dashes
-    assert (
-        show(files, 'a.zip', 'b.zip', selection=Selection(ids=['12']))[0].read_bytes() == expected
-    )
+    plain = show(files, selection=one)[0].read_bytes()
+    assert show(files, 'a.zip', 'b.zip', selection=one)[0].read_bytes() == plain != dashed
 
 
 @pytest.mark.parametrize(
@@ -116,13 +119,13 @@ def test_videos_have_all_frames_and_panels(files):
         frames.append(read[1].astype(int))
     assert len(frames) == FRAMES
     # Enlarged twice; three panels and two gaps of 6.
-    assert frames[0].shape == (HEADER + 2 * HEIGHT + FOOTER, 3 * 2 * WIDTH + 12, 3)
+    assert frames[0].shape == (TOP + 2 * HEIGHT, 3 * 2 * WIDTH + 12, 3)
     for number, frame in enumerate(frames):
         for panel in range(3):
-            corner = frame[HEADER + 4 : HEADER + 20, panel * 486 + 4 : panel * 486 + 40]
+            corner = frame[TOP + 4 : TOP + 20, panel * 486 + 4 : panel * 486 + 40]
             assert abs(corner.mean() - (100 + 20 * number)) < 4
     # Blue against yellow: the second object is in the truth and in A, not in B.
-    fills = [frames[0][HEADER + 150, panel * 486 + 370] for panel in range(3)]
+    fills = [frames[0][TOP + 150, panel * 486 + 370] for panel in range(3)]
     towards_blue = [fill[0] - fill[2] > 40 for fill in fills]
     assert towards_blue == [True, True, False]
 
@@ -134,38 +137,22 @@ def test_broken_frame_leaves_no_part_of_a_video(files):
     assert [one.name for one in (files / 'out').iterdir()] == ['12.png']
 
 
-def test_names_tell_files_apart(files, monkeypatch):
-    from vispropnet.visualization import side_by_side
-
+def test_rows_are_called_as_files_or_as_given(files, monkeypatch):
     seen = []
 
-    def remember(path, video, rows, *rest):
-        seen.append([name for name, _ in rows])
+    def remember(path, title, videos, *rest):
+        seen.append([name for _, rows in videos for name, _ in rows])
 
-    monkeypatch.setattr(side_by_side, '_write_strip', remember)
-    one = Selection(videos=1)
-    for folder in ('x', 'y'):
-        (files / folder).mkdir()
-        write_results(files / folder / 'results.json', [])
-    show(files, selection=one)
-    show(files, 'x/results.json', 'y/results.json', selection=one)
-    show(files, 'a.json', 'a.json', selection=one)
-    show(files, names=['first method', 'second'], selection=one)
-    same = str(files / 'a.json')
-    assert seen == [
-        ['ground truth', 'a', 'b'],
-        ['ground truth', 'x/results', 'y/results'],
-        ['ground truth', same, same],
-        ['ground truth', 'first method', 'second'],
-    ]
+    monkeypatch.setattr(side_by_side, 'write_sheet', remember)
+    show(files, selection=Selection(videos=1))
+    show(files, names=['first method', 'second'], selection=Selection(videos=1))
+    assert seen == [['ground truth', 'a', 'b'], ['ground truth', 'first method', 'second']]
 
 
 def test_tracks_of_videos_that_are_not_shown_are_let_go_of(files):
     """Reading holds a few entries at a time: fewer than half of what the file holds."""
-    import tracemalloc
-
     noise = [block(n % 200) for n in range(200)]
-    others = [dict(track(15, 0, 0.9), segmentations=noise) for _ in range(300)]
+    others = [dict(track(15, 0, 0.9), segmentations=noise) for _ in range(100)]
     write_results(files / 'a.json', [track(12, 165), *others])
     size = sum(sys.getsizeof(mask['counts']) + 300 for mask in noise) * len(others)
     tracemalloc.start()

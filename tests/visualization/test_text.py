@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vispropnet.visualization.text import draw_text, shortened, text_size
+from vispropnet.visualization.text import draw_text, short_names, shortened, text_size
 
 
 def test_text_is_drawn_where_asked_and_cut_at_the_edge():
@@ -36,3 +36,18 @@ def test_long_lines_lose_their_middle():
     longer = text[: len(begin) + 1] + '…' + text[len(text) - len(end) - 1 :]
     assert text_size(longer, 14)[0] > 120
     assert shortened('wide', 14, 1) == '…'
+
+
+@pytest.mark.parametrize(
+    ('paths', 'names'),
+    [
+        (['x/a', 'y/b'], ['a', 'b']),
+        (['x/run', 'y/run', 'y/other'], ['x/run', 'y/run', 'y/other']),
+        (['1/x/run', '2/x/run'], ['1/x/run', '2/x/run']),
+        (['/x/run', 'x/run'], ['//x/run', 'x/run']),
+        (['x/a', 'x/a'], ['x/a', 'x/a']),
+        (['x/a'], ['a']),
+    ],
+)
+def test_short_names_tell_paths_apart(paths, names):
+    assert short_names(paths) == names

@@ -71,7 +71,7 @@ def run_trials(
         overrides: ``key=value`` changes of all configs; at first none.
         print_only: Whether to print what is left to run instead of running it.
         attention: Requests for attention maps in the report, see
-            :func:`~vispropnet.apis.attention_requests.attention_of_results`.
+            :func:`~vispropnet.apis.attention_maps.requests.attention_of_results`.
 
     Returns:
         Whether everything is done.
@@ -168,7 +168,7 @@ def _attention(
     if not requests:
         return []
     # Later: models take seconds to import.
-    from vispropnet.apis.attention_requests import attention_of_results
+    from vispropnet.apis.attention_maps.requests import attention_of_results
 
     pictures = []
     for trial in plan.trials:
@@ -196,7 +196,7 @@ def _check_requests(plan: Plan, requests: Sequence[str]) -> None:
     if not requests:
         return
     # Later: models take seconds to import.
-    from vispropnet.apis.attention_requests import parse_request
+    from vispropnet.apis.attention_maps.requests import parse_request
 
     content = read_annotation_file(_test_data(plan)[0])
     for request in requests:

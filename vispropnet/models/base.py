@@ -12,6 +12,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from vispropnet.models.frames import Answers, Frame
+from vispropnet.models.looks import Look
 from vispropnet.registry import MODELS
 
 # The samples of each clip, the key frame's first.
@@ -162,6 +163,22 @@ class VISDetector(BaseModel):
             classifiers of other things, as an encoder may carry one. Empty by default.
         """
         return {}
+
+    def looks(self, current: Any, reference: Any, label: int | None = None) -> list[Look]:
+        """Ways in which places of a frame look at another frame, for analysis.
+
+        Args:
+            current: Features of one frame, as :meth:`encode` gives them.
+            reference: The same of the other frame.
+            label: Category of the places that look, where it is known.
+
+        Returns:
+            None by default.
+
+        Raises:
+            UserError: if a way differs by category and none is given.
+        """
+        return []
 
     def explain_missing(self, missing: Collection[str]) -> str:
         """Explains why a checkpoint may lack weights of this model.

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import matplotlib
 import numpy as np
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from scipy.ndimage import uniform_filter1d
 
 from vispropnet.errors import UserError
 from vispropnet.fileio import atomic_path
+from vispropnet.visualization.text import short_names
 from vispropnet.visualization.training_log import read_scalars
 
 # Panels in this order; loss terms that are not listed follow the listed ones.
@@ -28,13 +33,31 @@ TITLES = {
     'loss_propattn': 'Propagation attention',
     'loss_propmask': 'Propagation mask',
 }
-ACCURACIES = {'acc': '-', 'match_accuracy': '--', 'propattn_accuracy': ':'}
-VALIDATION = {'mAP': '-', 'AP50': '--'}
+ACCURACIES = ('acc', 'match_accuracy', 'propattn_accuracy')
+VALIDATION = ('mAP', 'AP50')
 # Okabe and Ito's colours, which the colour-blind can tell apart, without the pale yellow.
 COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#333333')
-# What tells runs apart once the colours are used up.
-RUN_STYLES = ('-', '--', ':', '-.')
+# Runs differ by colour first, then by line style.
+LOOKS = cycler(ls=['-', '--', ':', '-.']) * cycler(color=COLORS)
 INK, FAINT = '#222222', '#8a8f98'
+STYLE = {
+    'axes.axisbelow': True,
+    'axes.edgecolor': FAINT,
+    'axes.labelcolor': INK,
+    'axes.spines.right': False,
+    'axes.spines.top': False,
+    'axes.titlecolor': INK,
+    'axes.titlelocation': 'left',
+    'axes.titlesize': 10,
+    'grid.color': '#e6e8eb',
+    'legend.frameon': False,
+    'legend.labelcolor': INK,
+    'text.parse_math': False,  # names may have dollars
+    'xtick.color': FAINT,
+    'xtick.labelcolor': INK,
+    'ytick.color': FAINT,
+    'ytick.labelcolor': INK,
+}
 SMOOTHING_SHARE = 0.04
 
 
@@ -43,12 +66,11 @@ def plot_losses(
     out: str | os.PathLike,
     names: Sequence[str] | None = None,
 ) -> Path:
-    """Plots the losses of one or several runs: a panel per term, a line per run.
+    """Plots what runs logged: a panel per loss term, accuracy and validation metric.
 
-    Accuracies share a panel, and so do the mAP and AP50 of validations, where they were logged.
-    Strong lines are running means, the pale ones behind them the values as logged. Beyond 7 runs
-    line styles tell runs apart too: each accuracy and metric then has a panel of its own, and the
-    values as logged are left out. Runs without a term are not in its panel.
+    Each run is a line. Strong lines are running means, the pale ones behind them the values as
+    logged, which are left out beyond 7 runs; validation metrics are joined as they are. Runs
+    without a term are not in its panel.
 
     Args:
         work_dirs: Folders of the runs.
@@ -63,154 +85,89 @@ def plot_losses(
             known.
     """
     out = Path(out)
-    formats = FigureCanvasAgg.get_supported_filetypes()
-    if out.suffix[1:].lower() not in formats:
+    if out.suffix[1:].lower() not in FigureCanvasAgg.get_supported_filetypes():
         raise UserError(f'{out}: unknown picture format; name it .png, .pdf or .svg.')
-    runs = _read_runs(work_dirs, names)
-    keys = {key for rows in runs.values() for row in rows for key in row}
-    terms = [key for key in TITLES if key in keys]
-    terms += sorted(key for key in keys - set(TITLES) if key.startswith('loss'))
-    apart = len(runs) > len(COLORS)
-    accuracies = {key: line for key, line in ACCURACIES.items() if key in keys}
-    accuracies = _groups('Accuracy in training, %', accuracies, apart)
-    metrics = {
-        key: line
-        for name, line in VALIDATION.items()
-        for key in sorted(keys)
-        if key.rpartition('/')[2] == name
-    }
-    metrics = _groups('Validation', metrics, apart)
-    figure, grid = _make_grid(len(terms) + len(accuracies) + len(metrics))
-    panels = iter(grid)
-    # The shorter list comes first: zip takes from it before it takes a panel.
-    for term, axes in zip(terms, panels, strict=False):
-        _plot_loss(axes, runs, term)
-    for (title, lines), axes in zip(accuracies.items(), panels, strict=False):
-        _plot_lines(axes, runs, title, lines)
-    for (title, lines), axes in zip(metrics.items(), panels, strict=False):
-        _plot_lines(axes, runs, title, lines, marker='o')
-        axes.set_ylim(bottom=0)
-    _add_legend(figure, list(runs))
-    with atomic_path(out) as temporary:
-        figure.savefig(temporary, dpi=120)
-    return out
-
-
-def _read_runs(
-    work_dirs: Sequence[str | os.PathLike], names: Sequence[str] | None
-) -> dict[str, list[dict]]:
-    """Gives the rows that runs logged, by the names of the runs."""
     names = _run_names(work_dirs, names)
     runs = dict(zip(names, map(read_scalars, work_dirs), strict=True))
     for name, rows in runs.items():
         if not any('loss' in row for row in rows):
             raise UserError(f"the log of {name} has no training rows (no key 'loss').")
-    return runs
+    titles = _panel_titles({key for rows in runs.values() for row in rows for key in row})
+    columns = min(len(titles), 4 if len(titles) > 6 else 3)
+    lines = -(-len(titles) // columns)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(4.3 * columns + 0.3, 2.75 * lines + 0.5), layout='constrained')
+        figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)
+        figure.supxlabel('iteration', fontsize=9, color=INK)
+        first = None
+        for number, (key, title) in enumerate(titles.items(), start=1):
+            axes = figure.add_subplot(lines, columns, number, sharex=first, title=title)
+            axes.grid(visible=True)
+            axes.tick_params(labelsize=8.5)
+            _plot_key(axes, runs, key)
+            first = first or axes
+        _add_legend(figure, names)
+        with atomic_path(out) as temporary:
+            figure.savefig(temporary, dpi=120)
+    return out
 
 
 def _run_names(work_dirs: Sequence[str | os.PathLike], names: Sequence[str] | None) -> list[str]:
-    """Names runs by their folders, with as many parent folders as it takes to tell them apart."""
-    parts = [Path(work_dir).resolve().parts for work_dir in work_dirs]
-    if len(set(parts)) < len(parts):
+    folders = [Path(work_dir).resolve() for work_dir in work_dirs]
+    if len(set(folders)) < len(folders):
         raise UserError('the same work dir is given twice.')
-    if names is not None:
-        if len(names) != len(parts):
-            given = ' '.join(names)
-            raise UserError(f'{len(names)} names are given for {len(parts)} work dirs: {given}.')
-        if len(set(names)) < len(names):
-            raise UserError(f'the same name is given twice: {" ".join(names)}.')
-        return list(names)
-    for depth in range(1, max(map(len, parts)) + 1):
-        found = ['/'.join(part[-depth:]) for part in parts]
-        if len(set(found)) == len(found):
-            break
-    return found
+    if names is None:
+        return short_names(folders)
+    if len(names) != len(folders):
+        given = ' '.join(names)
+        raise UserError(f'{len(names)} names are given for {len(folders)} work dirs: {given}.')
+    if len(set(names)) < len(names):
+        raise UserError(f'the same name is given twice: {" ".join(names)}.')
+    return list(names)
 
 
-def _groups(title: str, lines: Mapping[str, str], apart: bool) -> dict[str, dict[str, str]]:
-    """Gives panels by title, each with its keys and their line styles: one of all, or each one."""
-    if apart:
-        return {f'{title} ({key})': {key: '-'} for key in lines}
-    return {title: dict(lines)} if lines else {}
+def _panel_titles(keys: set[str]) -> dict[str, str]:
+    """Gives the titles of the panels by the keys that they show, in their order."""
+    titles = {key: f'{title} ({key})' for key, title in TITLES.items()}
+    titles |= {key: key for key in sorted(keys - set(TITLES)) if key.startswith('loss')}
+    titles |= {key: f'Accuracy in training, % ({key})' for key in ACCURACIES}
+    for name in VALIDATION:
+        found = sorted(key for key in keys if key.rpartition('/')[2] == name)
+        titles |= {key: f'Validation ({key})' for key in found}
+    return {key: title for key, title in titles.items() if key in keys}
 
 
-def _make_grid(count: int) -> tuple[Figure, list[Axes]]:
-    """Makes a figure of ``count`` panels with one axis of iterations."""
-    widths = (4, 3) if count > 6 else (4, 3, 2)
-    columns = min(widths, key=lambda width: -count % width) if count > 3 else count
-    rows = -(-count // columns)
-    figure = Figure(figsize=(4.3 * columns + 0.3, 2.75 * rows + 0.5), layout='constrained')
-    FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)
-    grid = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
-    for index, axes in enumerate(grid):
-        axes.set_visible(index < count)
-        axes.spines[['top', 'right']].set_visible(False)
-        axes.spines[['left', 'bottom']].set_color(FAINT)
-        axes.tick_params(colors=FAINT, labelcolor=INK, labelsize=8.5)
-        axes.grid(color='#e6e8eb', linewidth=0.8)
-        axes.set_axisbelow(True)
-        if index + columns >= count:
-            axes.tick_params(labelbottom=True)
-            axes.set_xlabel('iteration', fontsize=9, color=INK)
-    return figure, list(grid[:count])
+def _plot_key(axes: Axes, runs: Mapping[str, list[dict]], key: str) -> None:
+    validation = key.rpartition('/')[2] in VALIDATION
+    everything = []
+    for rows, look in zip(runs.values(), itertools.cycle(LOOKS), strict=False):
+        points = [(row['iter'], row[key]) for row in rows if key in row]
+        if not points:
+            continue
+        iterations, values = np.array(points, dtype=np.float64).T
+        means = values if validation else _running_mean(values)
+        if _opacity(len(runs)) and not validation:
+            axes.plot(iterations, values, alpha=_opacity(len(runs)), lw=0.9, **look)
+        dots = 'o' if validation or len(values) == 1 else None
+        axes.plot(iterations, means, marker=dots, ms=4, lw=_width(len(runs)), **look)
+        everything.append((values, means))
+    if validation:
+        axes.set_ylim(bottom=0)
+    elif key.startswith('loss'):
+        values, means = (np.concatenate(part) for part in zip(*everything, strict=True))
+        _limit(axes, values[np.isfinite(values)], means)
 
 
-def _plot_loss(axes: Axes, runs: Mapping[str, list[dict]], term: str) -> None:
-    words = TITLES.get(term)
-    values, means = _plot_lines(axes, runs, f'{words} ({term})' if words else term, {term: '-'})
-    finite = values[np.isfinite(values)]
-    if len(finite):
-        # From zero, as losses are. Rare spikes are cut, so that the rest is seen; a lone one lifts
-        # the running mean over its window, far beyond where the mean is most of the time.
+def _limit(axes: Axes, values: np.ndarray, means: np.ndarray) -> None:
+    """Shows losses from zero, and cuts rare spikes, so that the rest is seen."""
+    if len(values):
+        # A lone spike lifts the running mean over its window, far beyond where the mean is mostly.
         top = min(np.nanmax(means), 6 * np.nanquantile(means, 0.9))
-        top = max(top, np.quantile(finite, 0.98))
-        axes.set_ylim(min(0, finite.min()), 1.06 * top if top > 0 else None)
+        top = max(top, np.quantile(values, 0.98))
+        axes.set_ylim(min(0, values.min()), 1.06 * top if top > 0 else None)
 
 
-def _plot_lines(
-    axes: Axes,
-    runs: Mapping[str, list[dict]],
-    title: str,
-    keys: Mapping[str, str],
-    marker: str | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Plots keys (each with its line style) of all runs, and returns all values and all means.
-
-    With a marker, for rows that are few, lines join the values as they are.
-    """
-    everything = [(np.zeros(0), np.zeros(0))]
-    pale, width = _pale(len(runs)), _width(len(runs))
-    for rows, (color, style) in zip(runs.values(), _looks(len(runs)), strict=True):
-        for key, line in keys.items():
-            points = [(row['iter'], row[key]) for row in rows if key in row]
-            if not points:
-                continue
-            iterations, values = np.array(points, dtype=np.float64).T
-            means = values if marker else _running_mean(values)
-            if pale and not marker:
-                axes.plot(iterations, values, color=color, alpha=pale, lw=0.9)
-            dot = 'o' if len(values) == 1 else marker
-            line = line if style == '-' else style
-            axes.plot(iterations, means, color=color, ls=line, marker=dot, ms=4, lw=width)
-            everything.append((values, means))
-    axes.set_title(title, loc='left', fontsize=10, color=INK)
-    if len(keys) > 1:
-        handles = [
-            Line2D([], [], color=INK, ls=line, lw=1.4, label=key) for key, line in keys.items()
-        ]
-        axes.legend(handles=handles, frameon=False, fontsize=8.5, loc='lower right')
-    values, means = (np.concatenate(part) for part in zip(*everything, strict=True))
-    return values, means
-
-
-def _looks(count: int) -> list[tuple[str, str]]:
-    """Gives each run a colour and a line style; the colours are used up first."""
-    looks = [(color, style) for style in RUN_STYLES for color in COLORS]
-    return [looks[index % len(looks)] for index in range(count)]
-
-
-def _pale(count: int) -> float:
+def _opacity(count: int) -> float:
     """Opacity of the lines as logged; behind many runs they would hide all."""
     return min(0.22, 0.66 / count) if count <= len(COLORS) else 0
 
@@ -221,10 +178,9 @@ def _width(count: int) -> float:
 
 def _add_legend(figure: Figure, names: Sequence[str]) -> None:
     width = _width(len(names)) + 0.6
-    handles = [
-        Line2D([], [], color=color, ls=style, lw=width) for color, style in _looks(len(names))
-    ]
-    if _pale(len(names)):
+    looks = itertools.islice(itertools.cycle(LOOKS), len(names))
+    handles = [Line2D([], [], lw=width, **look) for look in looks]
+    if _opacity(len(names)):
         labels = [*names, 'running mean', 'as logged']
         handles.append(Line2D([], [], color=FAINT, lw=2.4))
         handles.append(Line2D([], [], color=FAINT, lw=0.9, alpha=0.6))
@@ -236,27 +192,19 @@ def _add_legend(figure: Figure, names: Sequence[str]) -> None:
     # Rows of about one length, instead of a last one with little in it.
     columns = -(-len(handles) // -(-len(handles) // columns))
     legend = figure.legend(
-        handles,
-        list(map(str, range(len(handles)))),
-        loc='outside upper left',
-        ncols=columns,
-        frameon=False,
-        fontsize=10,
-        handlelength=2.8,
+        handles, ['x'] * len(handles), loc='outside upper left', ncols=columns, handlelength=2.8
     )
-    # Now, as matplotlib drops labels that begin with an underscore and takes dollars for formulas.
+    # Now, as matplotlib drops labels that begin with an underscore.
     for text, label in zip(legend.get_texts(), labels, strict=True):
-        text.set_parse_math(False)
         text.set_text(label)
 
 
 def _running_mean(values: np.ndarray) -> np.ndarray:
     """Centred mean over a share of all points, of the finite ones; NaN where a value is not."""
-    half = round(len(values) * SMOOTHING_SHARE / 2)
-    good = np.isfinite(values)
-    sums = np.concatenate([[0], np.cumsum(np.where(good, values, 0))])
-    counts = np.concatenate([[0], np.cumsum(good)])
-    position = np.arange(len(values))
-    first, end = np.maximum(position - half, 0), np.minimum(position + half + 1, len(values))
-    mean = (sums[end] - sums[first]) / np.maximum(counts[end] - counts[first], 1)
-    return np.where(good, mean, np.nan)
+    window = 2 * round(len(values) * SMOOTHING_SHARE / 2) + 1
+    finite = np.isfinite(values)
+    sums, counts = (
+        uniform_filter1d(part.astype(float), window, mode='constant')
+        for part in (np.where(finite, values, 0), finite)
+    )
+    return np.where(finite, sums / np.maximum(counts, 0.5 / window), np.nan)

@@ -1,7 +1,7 @@
-"""Where the labels of a frame stand: apart, near their objects, and still from frame to frame.
+"""The rule for where labels stand: apart, near their objects, and still from frame to frame.
 
-Legend: H, W the picture; N labels; a box or rectangle is (x0, y0, x1, y1) in pixels, its end
-exclusive. A label has forms, from the fullest to its id alone.
+Legend: W, H the picture; N labels; M candidates, rows of (form, spot, x, y); a box or rectangle is
+(x0, y0, x1, y1) in pixels, its end exclusive. A label has forms, from the fullest to its id alone.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ ANYWHERE = 0.3
 POOR = 1.0
 # A label stays put while its object moves less than this share of the label's height.
 STILLNESS = 0.3
-_ANCHOR, _FREE = -1, -2
+_FREE = -1  # the spot of a label that stands away from its box
 
 
 class Place(NamedTuple):
-    """Where a label stands.
+    """Form and upper left corner of a label.
 
     Attributes:
-        form: Which of its forms is shown.
+        form: Index of the form that is shown.
         x: Left end.
         y: Upper end.
     """
@@ -43,45 +43,10 @@ class Place(NamedTuple):
     y: int
 
 
-@dataclass(frozen=True)
-class Coverage:
-    """What the objects of a picture cover, coarsely.
-
-    Attributes:
-        cells: (N, h, w) uint8, 1 where an object covers a cell.
-        step: Pixels to a side of a cell.
-    """
-
-    cells: np.ndarray
-    step: int
-
-    def sums(self) -> tuple[np.ndarray, np.ndarray]:
-        """Gives integral images (h + 1, w + 1) of all objects together, and (N, ...) of each."""
-        together = cv2.integral(self.cells.max(axis=0, initial=0))
-        each = [cv2.integral(cells) for cells in self.cells]
-        return together, np.array(each).reshape(len(self.cells), *together.shape)
-
-    def middle(self, index: int) -> tuple[int, int] | None:
-        """Gives (x, y) of the pixel deepest inside an object; None for one of no whole cell."""
-        cells = self.cells[index]
-        x, y, w, h = cv2.boundingRect(cells)
-        if not w:
-            return None
-        depth = cv2.distanceTransform(
-            np.pad(cells[y : y + h, x : x + w], 1), cv2.DIST_L2, cv2.DIST_MASK_3
-        )
-        row, column = np.unravel_index(depth.argmax(), depth.shape)
-        return (
-            int((x + column - 0.5) * self.step),
-            int((y + row - 0.5) * self.step),
-        )
-
-
-@dataclass(frozen=True)
-class _Kept:
+class _Kept(NamedTuple):
     place: Place
-    slot: int
-    offset: tuple[float, float]
+    spot: int
+    offset: np.ndarray  # of the corner from the middle of the object's box
 
 
 class Labeller:
@@ -100,9 +65,9 @@ class Labeller:
         ids: Sequence[int],
         sizes: Sequence[Sequence[tuple[int, int]]],
         boxes: Sequence[tuple[int, int, int, int]],
-        coverage: Coverage,
-        width: int,
-        height: int,
+        owners: np.ndarray,
+        step: int,
+        picture: tuple[int, int],
     ) -> list[Place | None]:
         """Finds a place and a form for every label of the next frame.
 
@@ -110,152 +75,125 @@ class Labeller:
             ids: (N,) tracks.
             sizes: (width, height) of each form of each label, the fullest first.
             boxes: The box that each label belongs to.
-            coverage: What the N objects cover.
-            width: W.
-            height: H.
+            owners: (h, w) position in ``ids``, plus 1, of the object seen in each cell; 0 for none.
+            step: Pixels to a side of a cell.
+            picture: (W, H).
 
         Returns:
             The places, inside the picture; None for a label whose forms are all too large. Labels
             meet only where not even their ids have room.
         """
-        order = {track: number for number, track in enumerate(self._kept)}
-        turns = sorted(range(len(ids)), key=lambda index: order.get(int(ids[index]), len(order)))
-        sums = coverage.sums()
-        kept, placed = {}, np.zeros((0, 4))
+        ranks = {track: rank for rank, track in enumerate(self._kept)}
+        kept, taken = {}, np.zeros((0, 4), int)
         places: list[Place | None] = [None] * len(ids)
-        for index in turns:
-            track = int(ids[index])
-            search = _Search(
-                sizes[index], boxes[index], coverage, sums, index, placed, (width, height)
+        everything = cv2.integral((owners > 0).view(np.uint8))
+        for index in sorted(range(len(ids)), key=lambda one: ranks.get(ids[one], len(ranks))):
+            own = cv2.integral((owners == index + 1).view(np.uint8))
+            label = _Label(
+                sizes=np.array(sizes[index]),
+                box=np.array(boxes[index]),
+                covered=(own, everything - own),
+                step=step,
+                taken=taken,
+                picture=np.array(picture),
+                others=len(ids) - 1,
             )
-            found = search.best(self._kept.get(track))
+            found = label.best(self._kept.get(ids[index]))
             if found is not None:
-                kept[track] = found
-                places[index] = found.place
-                placed = np.concatenate([placed, [search.rectangle(found.place)]])
+                kept[ids[index]], places[index] = found, found.place
+                form, *corner = found.place
+                taken = np.vstack([taken, [*corner, *(corner + label.sizes[form])]])
         self._kept = kept
         return places
 
 
-class _Candidates(NamedTuple):
-    """M ways to place a label: forms (M,), corners (M, 2), slots (M,), whether it stays (M,)."""
+@dataclass(frozen=True)
+class _Label:
+    """A label to be placed."""
 
-    forms: np.ndarray
-    corners: np.ndarray
-    slots: np.ndarray
-    stays: np.ndarray
-
-
-class _Search:
-    """The search for the place of one label."""
-
-    def __init__(self, sizes, box, coverage, sums, index, placed, picture):
-        self._sizes, self._box, self._placed = np.array(sizes), np.array(box), placed
-        self._picture = np.array(picture)
-        self._fits = np.flatnonzero((self._sizes <= self._picture).all(axis=1))
-        self._middle = coverage.middle(index)
-        self._step, (self._together, each) = coverage.step, sums
-        self._own, self._others = each[index], len(each) - 1
-        self._center = (self._box[:2] + self._box[2:]) / 2
+    sizes: np.ndarray  # (forms, 2) width and height
+    box: np.ndarray  # (4,) of its object
+    covered: Sequence[np.ndarray]  # integral images of the cells of its object, and of all others
+    step: int  # pixels to a side of a cell
+    taken: np.ndarray  # (P, 4) rectangles of the labels placed before
+    picture: np.ndarray  # (2,) W and H
+    others: int  # number of other labels
 
     def best(self, before: _Kept | None) -> _Kept | None:
         """Gives the best place; None if the picture is too small for all forms."""
-        if not len(self._fits):
+        fits = np.flatnonzero((self.sizes <= self.picture).all(axis=1)).tolist()
+        if not fits:
             return None
-        candidates = self._near(before)
+        centre = (self.box[:2] + self.box[2:]) / 2
+        candidates = np.concatenate([self._around_box(form) for form in fits])
+        staying = len(candidates)
+        kept = before if before is not None and before.place.form in fits else None
+        if kept is not None:
+            candidates = np.vstack([candidates, self._again(kept, centre)])
         cost = self._cost(candidates)
+        cost[staying:] += STAYING
         if cost.min() > POOR:
-            elsewhere = self._anywhere()
-            cost = np.concatenate([cost, self._cost(elsewhere)])
-            pairs = zip(candidates, elsewhere, strict=True)
-            candidates = _Candidates(*(np.concatenate(pair) for pair in pairs))
+            anywhere = self._anywhere(fits[-1])
+            cost = np.concatenate([cost, self._cost(anywhere) + ANYWHERE])
+            candidates = np.concatenate([candidates, anywhere])
         index = int(cost.argmin())
-        corner, slot = candidates.corners[index], int(candidates.slots[index])
-        place = Place(int(candidates.forms[index]), int(corner[0]), int(corner[1]))
-        offset = before.offset if candidates.stays[index] else tuple(corner - self._center)
-        return _Kept(place, slot, offset)
+        form, spot, x, y = candidates[index].tolist()
+        again = kept is not None and index == staying
+        return _Kept(Place(form, x, y), spot, kept.offset if again else (x, y) - centre)
 
-    def rectangle(self, place: Place) -> np.ndarray:
-        """Gives what a placed label covers: (4,)."""
-        return np.array([place.x, place.y, *(self._sizes[place.form] + place[1:])])
+    def _around_box(self, form):
+        (x0, y0, x1, y1), (width, height) = self.box, self.sizes[form]
+        columns = ((x0 + x1 - width) // 2, x0, x1 - width)
+        middle = (y0 + y1 - height) // 2
+        rows = (y0 - height - 2, y1 + 2, y0 + 2, y1 - height - 2, middle)
+        corners = [(x, y) for y in rows for x in columns]
+        corners += [(x1 + 2, middle), (x0 - width - 2, middle)]
+        return self._candidates(form, range(len(corners)), corners)
 
-    def _near(self, before):
-        """Lists places around and inside the box, and where the label was."""
-        forms, corners, slots = [], [], []
-        shortest = len(self._sizes) - 1
-        for form in self._fits.tolist():
-            around = _around_box(self._box, *self._sizes[form])
-            forms += [form] * len(around)
-            corners += around
-            slots += range(len(around))
-            if form == shortest and self._middle is not None:
-                forms.append(form)
-                corners.append(tuple(self._middle - self._sizes[form] // 2))
-                slots.append(_ANCHOR)
-        stays = [False] * len(forms)
-        if before is not None and before.place.form in self._fits:
-            form, slot = before.place.form, before.slot
-            corner = self._center + before.offset
-            if slot >= 0:
-                corner = _around_box(self._box, *self._sizes[form])[slot]
-            still = STILLNESS * self._sizes[form][1]
-            moved = np.abs(self._inside(form, corner) - before.place[1:]).max()
-            forms.append(form)
-            corners.append(before.place[1:] if moved <= still else corner)
-            slots.append(slot)
-            stays.append(True)
-        forms = np.array(forms)
-        return _Candidates(forms, self._inside(forms, corners), np.array(slots), np.array(stays))
+    def _again(self, before, centre):
+        """Gives the place of the frame before, seen from the object."""
+        form, *corner = before.place
+        moved = self._candidates(form, before.spot, centre + before.offset)
+        if before.spot != _FREE:
+            moved = self._around_box(form)[before.spot, None]
+        if np.abs(moved[:, 2:] - corner).max() <= STILLNESS * self.sizes[form][1]:
+            moved = self._candidates(form, before.spot, corner)
+        return moved
 
-    def _anywhere(self):
-        """Lists places all over the picture for the shortest form that fits."""
-        form = self._fits[-1]
-        (label_w, label_h), room = self._sizes[form], self._picture - self._sizes[form]
-        xs = np.append(np.arange(0, room[0], max(1, label_w // 3)), room[0])
-        ys = np.append(np.arange(0, room[1], max(1, label_h // 2)), room[1])
-        corners = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
-        alike = np.ones(len(corners), int)
-        return _Candidates(form * alike, corners, _FREE * alike, alike == 0)
+    def _anywhere(self, form):
+        """Gives places all over the picture."""
+        steps = np.maximum(self.sizes[form] // (3, 2), 1)
+        ends = self.picture - self.sizes[form]
+        axes = [np.append(np.arange(0, *pair), pair[0]) for pair in zip(ends, steps, strict=True)]
+        return self._candidates(form, _FREE, np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2))
 
-    def _inside(self, form, corner):
-        return np.clip(corner, 0, self._picture - self._sizes[form]).astype(int)
+    def _candidates(self, form, spots, corners):
+        corners = np.clip(corners, 0, self.picture - self.sizes[form]).astype(int).reshape(-1, 2)
+        rows = np.full((len(corners), 4), form)
+        rows[:, 1], rows[:, 2:] = spots, corners
+        return rows
 
     def _cost(self, candidates):
-        sizes, corners = self._sizes[candidates.forms], candidates.corners
+        forms, corners = candidates[:, 0], candidates[:, 2:]
+        sizes, areas = self.sizes[forms], self.sizes.prod(axis=1)
         rects = np.concatenate([corners, corners + sizes], axis=1)
-        areas = self._sizes.prod(axis=1)
-        own, together = self._covered(self._own, rects), self._covered(self._together, rects)
-        gap = np.maximum(self._box[:2] - rects[:, 2:], rects[:, :2] - self._box[2:])
-        above = np.stack([self._center[0] - sizes[:, 0] / 2, self._box[1] - sizes[:, 1]], axis=1)
-        cost = MEETING * _overlap(rects, self._placed) / areas[-1]
-        cost += (HIDING * (together - own) + HIDING_OWN * own) / areas[-1]
+        own, others = (self._area_in(rects, covered) for covered in self.covered)
+        gap = np.maximum(self.box[:2] - rects[:, 2:], rects[:, :2] - self.box[2:])
+        middle = (self.box[0] + self.box[2]) / 2
+        above = np.stack([middle - sizes[:, 0] / 2, self.box[1] - sizes[:, 1]], axis=1)
+        low = np.maximum(rects[:, None, :2], self.taken[:, :2])
+        high = np.minimum(rects[:, None, 2:], self.taken[:, 2:])
+        meeting = np.clip(high - low, 0, None).prod(axis=2).sum(axis=1)
+        cost = (MEETING * meeting + HIDING * others + HIDING_OWN * own) / areas[-1]
         cost += GAP * np.clip(gap - 2, 0, None).sum(axis=1) / sizes[:, 1]
-        cost += np.abs(corners - above).sum(axis=1) / self._picture.sum()
-        cost += SHORTENING * candidates.forms
-        cost += CROWDING * self._others * areas[candidates.forms] / self._picture.prod()
-        cost += np.where(candidates.slots == _FREE, ANYWHERE, 0)
-        return cost + np.where(candidates.stays, STAYING, 0)
+        cost += np.abs(corners - above).sum(axis=1) / self.picture.sum()
+        cost += CROWDING * self.others * areas[forms] / self.picture.prod()
+        return cost + SHORTENING * forms
 
-    def _covered(self, sums, rects):
-        """Area of each of (M, 4) rectangles that objects cover, to a cell: (M,)."""
-        limit = np.array(sums.shape[::-1]) - 1
-        x0, y0 = np.minimum(rects[:, :2] // self._step, limit).T
-        x1, y1 = np.minimum(-(-rects[:, 2:] // self._step), limit).T
-        cells = sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0]
-        return cells * float(self._step**2)
-
-
-def _around_box(box, label_w, label_h):
-    x0, y0, x1, y1 = box
-    columns = ((x0 + x1 - label_w) // 2, x0, x1 - label_w)
-    middle = (y0 + y1 - label_h) // 2
-    rows = (y0 - label_h - 2, y1 + 2, y0 + 2, y1 - label_h - 2, middle)
-    beside = [(x1 + 2, middle), (x0 - label_w - 2, middle)]
-    return [(x, y) for y in rows for x in columns] + beside
-
-
-def _overlap(rects, others):
-    """Area of each of (M, 4) rectangles that (P, 4) others hide, counted once per other: (M,)."""
-    low = np.maximum(rects[:, None, :2], others[None, :, :2])
-    high = np.minimum(rects[:, None, 2:], others[None, :, 2:])
-    return np.clip(high - low, 0, None).prod(axis=2).sum(axis=1)
+    def _area_in(self, rects, covered):
+        """Pixels of each of (M, 4) rectangles that are covered, to a cell: (M,)."""
+        limit = np.array(covered.shape[::-1]) - 1
+        x0, y0 = np.minimum(rects[:, :2] // self.step, limit).T
+        x1, y1 = np.minimum(-(-rects[:, 2:] // self.step), limit).T
+        cells = covered[y1, x1] - covered[y0, x1] - covered[y1, x0] + covered[y0, x0]
+        return cells * float(self.step**2)

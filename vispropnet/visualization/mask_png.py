@@ -42,7 +42,7 @@ def write_mask_png(
         UserError: if the file cannot be written.
         ValueError: if the arguments do not fit together, or an id does not fit into 16 bits.
     """
-    values = mask_values(ids, masks, scores)
+    values = _mask_values(ids, masks, scores)
     picture = Image.fromarray(values)
     if values.dtype == np.uint8:
         picture.putpalette(_palette())
@@ -53,22 +53,10 @@ def write_mask_png(
         raise UserError(f'cannot write {path}: {error.strerror or error}.') from None
 
 
-def mask_values(
-    ids: Sequence[int], masks: np.ndarray, scores: Sequence[float] | None = None
+def _mask_values(
+    ids: Sequence[int], masks: np.ndarray, scores: Sequence[float] | None
 ) -> np.ndarray:
-    """Paints the masks of a frame into one array.
-
-    Args:
-        ids: As in :func:`write_mask_png`.
-        masks: As in :func:`write_mask_png`.
-        scores: As in :func:`write_mask_png`.
-
-    Returns:
-        (H, W) uint8 while all values are below 256, else uint16.
-
-    Raises:
-        ValueError: as :func:`write_mask_png`.
-    """
+    """Paints the masks of a frame into one array: (H, W) uint8 if all values are below 256."""
     masks = np.asarray(masks)
     if masks.ndim != 3 or masks.dtype != bool:
         raise ValueError(f'masks must be (N, H, W) bool, got {masks.shape} {masks.dtype}')

@@ -6,13 +6,15 @@ Legend: H, W the frame; N instances; a box is (x0, y0, x1, y1) in pixels, its en
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import cv2
 import numpy as np
+from pycocotools import mask as mask_utils
 
-from vispropnet.visualization.labels import Coverage, Labeller
-from vispropnet.visualization.mask_cuts import MaskCuts
+from vispropnet.datasets.run_lengths import decode_counts
+from vispropnet.visualization.labels import Labeller
 from vispropnet.visualization.palette import track_color
 from vispropnet.visualization.text import WHITE, draw_text, text_size
 
@@ -66,42 +68,49 @@ def draw_instances(
         ValueError: if a shape, a length or ``scale`` does not fit.
     """
     _check(image, masks, ids, labels, scores, propagated, scale)
-    cuts = MaskCuts(masks, *image.shape[:2])
+    height, width = image.shape[:2]
+    if isinstance(masks, np.ndarray):
+        masks = [mask_utils.encode(np.asfortranarray(mask, np.uint8)) for mask in masks]
+    for mask in masks:
+        if tuple(mask['size']) != (height, width):
+            raise ValueError(f'masks must be {(height, width)}, got one of {tuple(mask["size"])}')
+    canvas = image.copy()
     if scale > 1:
         canvas = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
-    else:
-        canvas = image.copy()
-    present = [index for index, box in enumerate(cuts.boxes) if box is not None]
-    size = _label_size(canvas)
-    coverage = _Cells(canvas, max(1, size // 3), scale)
+    ids = [int(one) for one in ids]
     carried = [False] * len(ids) if propagated is None else [bool(one) for one in propagated]
-    for index in sorted(present, key=lambda index: (carried[index], -cuts.areas[index])):
-        mask, corner = cuts.cut_out(index)
-        coverage.add(index, mask, corner)
-        _draw_mask(canvas, mask, corner, track_color(ids[index]), scale, carried[index])
+    areas = [int(mask_utils.area(mask)) for mask in masks]
+    present = [index for index, area in enumerate(areas) if area]
+    size = round(8 + 0.0155 * (canvas.shape[0] * canvas.shape[1]) ** 0.5)  # of text
+    step = max(1, size // 3 // scale)
+    owners = np.zeros((-(-height // step), -(-width // step)), int)
+    for index in sorted(present, key=lambda index: (carried[index], -areas[index])):
+        mask, (x, y) = _cut_out(masks[index])
+        _draw_mask(canvas, mask, (x, y), track_color(ids[index]), scale, carried[index])
+        # Cells are looked at in their upper left pixel.
+        seen = mask[-y % step :: step, -x % step :: step] > 0
+        rest = owners[-(-y // step) :, -(-x // step) :]
+        rest[: seen.shape[0], : seen.shape[1]][seen] = present.index(index) + 1
     texts = [
         (
-            f'#{int(ids[index])}',
+            f'#{ids[index]}',
             str(names[labels[index]]),
             '' if scores is None else f'{float(scores[index]):.2f}',
         )
         for index in present
     ]
-    boxes = [tuple(side * scale for side in cuts.boxes[index]) for index in present]
-    numbers = [int(ids[index]) for index in present]
-    _draw_labels(canvas, texts, numbers, boxes, coverage.of(present), size, labeller or Labeller())
+    boxes = [[side * scale for side in _box_of(masks[index])] for index in present]
+    find_places = partial(
+        (labeller or Labeller()).place, boxes=boxes, owners=owners, step=step * scale
+    )
+    _draw_labels(canvas, texts, [ids[index] for index in present], size, find_places)
     return canvas
 
 
 def _check(image, masks, ids, labels, scores, propagated, scale):
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f'image must be (H, W, 3) uint8, got {image.shape} {image.dtype}')
-    if len(masks) != len(ids):
-        raise ValueError(
-            f'masks must have one entry per id, (N, H, W) = {(len(ids), *image.shape[:2])}, got '
-            f'{np.shape(masks) if isinstance(masks, np.ndarray) else len(masks)}'
-        )
-    given = {'labels': labels, 'scores': scores, 'propagated': propagated}
+    given = dict(masks=masks, labels=labels, scores=scores, propagated=propagated)
     for key, values in given.items():
         if values is not None and len(values) != len(ids):
             raise ValueError(f'{key} must have one entry per id ({len(ids)}), got {len(values)}')
@@ -109,29 +118,26 @@ def _check(image, masks, ids, labels, scores, propagated, scale):
         raise ValueError(f'scale must be a whole number of at least 1, got {scale}')
 
 
-class _Cells:
-    """Gathers, mask by mask, what the objects of a picture cover."""
+def _box_of(rle):
+    x, y, width, height = mask_utils.toBbox(rle).astype(int).tolist()
+    return x, y, x + width, y + height
 
-    def __init__(self, canvas, step, scale):
-        self._stride = max(1, step // scale)  # in pixels of the masks
-        self.step = self._stride * scale
-        self._shape = tuple(-(-side // self.step) for side in canvas.shape[:2])
-        self._cells = {}
 
-    def add(self, index, mask, corner):
-        """Notes the mask of an object, a cut-out whose upper left corner is at ``corner``."""
-        cells = np.zeros(self._shape, np.uint8)
-        # Cells are looked at in their upper left pixel.
-        skip_x, skip_y = (-corner[0]) % self._stride, (-corner[1]) % self._stride
-        seen = mask[skip_y :: self._stride, skip_x :: self._stride]
-        x, y = (corner[0] + skip_x) // self._stride, (corner[1] + skip_y) // self._stride
-        cells[y : y + seen.shape[0], x : x + seen.shape[1]] = seen
-        self._cells[index] = cells
+def _cut_out(rle):
+    """Cuts out one mask, with a rim of one empty pixel where the frame has it.
 
-    def of(self, indices):
-        """Gives what some objects cover."""
-        cells = np.array([self._cells[index] for index in indices], np.uint8)
-        return Coverage(cells.reshape(len(indices), *self._shape), self.step)
+    Only the columns of its box are decoded: a small part of the time for a large frame.
+
+    Returns:
+        (h, w) uint8, 1 inside the mask, contiguous; and (x, y) of its upper left corner.
+    """
+    (height, width), (x0, y0, x1, y1) = rle['size'], _box_of(rle)
+    x0, y0, x1 = max(x0 - 1, 0), max(y0 - 1, 0), min(x1 + 1, width)
+    # Runs go down the columns, so that columns lie together.
+    ends = np.cumsum(decode_counts(rle['counts']), dtype=np.int64)
+    runs = np.diff(np.clip(ends, x0 * height, x1 * height) - x0 * height, prepend=0)
+    inside = np.repeat(np.arange(len(runs), dtype=np.uint8) % 2, runs)
+    return np.ascontiguousarray(inside.reshape(x1 - x0, height).T[y0 : y1 + 1]), (x0, y0)
 
 
 def _draw_mask(canvas, mask, corner, color, scale, dashed):
@@ -183,37 +189,30 @@ def _dashes(mask, length, kernel):
     return cv2.dilate(marks, kernel)
 
 
-def _label_size(canvas):
-    return round(8 + 0.0155 * (canvas.shape[0] * canvas.shape[1]) ** 0.5)
-
-
-def _draw_labels(canvas, texts, ids, boxes, coverage, size, labeller):
+def _draw_labels(canvas, texts, ids, size, find_places):
     """Draws labels; each text is (id, category, score), the score '' to leave it out."""
-    height, width = canvas.shape[:2]
-    pad = max(2, round(0.28 * size))
+    pad, edge = max(2, round(0.28 * size)), max(1, size // 16)
     forms, sizes = [], []
     for number, category, score in texts:
-        chip = text_size(number, size, bold=True)[0] + 2 * pad
+        chip, label_h = text_size(number, size, bold=True)
         rests = [f'{category} {score}', category, ''] if score else [category, '']
+        widths = [text_size(rest, size)[0] + 2 * pad if rest else 0 for rest in rests]
         forms.append(rests)
-        widths = [chip + (text_size(rest, size)[0] + 2 * pad if rest else 0) for rest in rests]
-        sizes.append([(one, text_size(number, size, bold=True)[1]) for one in widths])
-    places = labeller.place(ids, sizes, boxes, coverage, width, height)
+        sizes.append([(chip + 2 * pad + rest, label_h) for rest in widths])
+    places = find_places(ids, sizes, picture=canvas.shape[1::-1])
     for index, place in enumerate(places):
         if place is None:
             continue
-        color = track_color(ids[index])
-        x, y = place.x, place.y
-        label_w, label_h = sizes[index][place.form]
+        form, x, y = place
+        label_w, label_h = sizes[index][form]
+        chip, color = sizes[index][-1][0], track_color(ids[index])
         region = canvas[y : y + label_h, x : x + label_w]
         background = np.full_like(region, LABEL_BACKGROUND)
         cv2.addWeighted(region, 1 - LABEL_OPACITY, background, LABEL_OPACITY, 0, dst=region)
-        chip = sizes[index][-1][0]
-        edge = max(1, size // 16)
         region[edge:-edge, edge : chip - edge] = color
         draw_text(canvas, texts[index][0], (x + pad, y), size, _ink_on(color), bold=True)
-        if forms[index][place.form]:
-            draw_text(canvas, forms[index][place.form], (x + chip + pad, y), size)
+        if forms[index][form]:
+            draw_text(canvas, forms[index][form], (x + chip + pad, y), size)
 
 
 def _ink_on(color):

@@ -4,25 +4,11 @@ from __future__ import annotations
 
 import colorsys
 
-# (r, g, b) of ids 1 to 16: chosen one after the other, each as far as could be (CIELAB) from those
-# before it, and bright enough to show on dark frames.
-_FIRST = (
-    (255, 70, 60),
-    (40, 150, 255),
-    (255, 205, 40),
-    (60, 205, 90),
-    (245, 50, 235),
-    (30, 225, 245),
-    (195, 75, 150),
-    (130, 125, 40),
-    (110, 90, 255),
-    (255, 165, 150),
-    (40, 250, 20),
-    (0, 135, 105),
-    (195, 240, 0),
-    (225, 180, 255),
-    (210, 120, 30),
-    (165, 240, 180),
+# Red, green and blue of ids 1 to 16: chosen one after the other, each as far as could be (CIELAB)
+# from those before it, and bright enough to show on dark frames.
+_FIRST = bytes.fromhex(
+    'ff463c 2896ff ffcd28 3ccd5a f532eb 1ee1f5 c34b96 827d28'
+    '6e5aff ffa596 28fa14 008769 c3f000 e1b4ff d2781e a5f0b4'
 )
 _GOLDEN_RATIO = 0.6180339887498949
 _SATURATION_VALUE = ((0.95, 1.0), (0.5, 1.0), (0.9, 0.7))
@@ -41,8 +27,9 @@ def track_color(track_id: int) -> tuple[int, int, int]:
         (blue, green, red), each 0 to 255, as OpenCV wants it.
     """
     track_id = int(track_id)
-    if 0 <= track_id <= len(_FIRST):
-        red, green, blue = _FIRST[track_id - 1]
+    if 0 <= track_id <= 16:
+        first = 3 * ((track_id - 1) % 16)
+        red, green, blue = _FIRST[first : first + 3]
         return blue, green, red
     hue = (0.4 + track_id * _GOLDEN_RATIO) % 1.0
     saturation, value = _SATURATION_VALUE[track_id % len(_SATURATION_VALUE)]

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import cv2
 from tqdm import tqdm
 
 from vispropnet.datasets.annotation_file import read_annotation_file
@@ -18,35 +15,16 @@ from vispropnet.errors import UserError
 from vispropnet.evaluation.result_file import check_folder
 from vispropnet.fileio import atomic_path, read_json
 from vispropnet.visualization.frames import frame_path
-from vispropnet.visualization.panels import panel_frames
-from vispropnet.visualization.shown_tracks import (
-    SAME_OBJECT_IOU,
-    ShownTrack,
-    number_tracks,
-    select_tracks,
-    sound_entries,
-    true_tracks,
-)
-from vispropnet.visualization.strips import (
-    TEXT_SIZE,
-    Rows,
-    cell_width,
-    draw_legend,
-    draw_strip,
-    evenly,
-    framed,
-    side_width,
-)
-from vispropnet.visualization.text import shortened
+from vispropnet.visualization.grid import evenly
+from vispropnet.visualization.sheets import numbered_rows, panel_frames, write_sheet
+from vispropnet.visualization.shown_tracks import select_tracks, sound_entries
+from vispropnet.visualization.text import short_names
 from vispropnet.visualization.video_writer import VideoWriter
-
-TRUTH = 'ground truth'
-MAX_SIDE_TEXT = 180
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which videos to show, and how much of them.
+    """Videos to show, and how much of them.
 
     Attributes:
         videos: How many, at most: the worst, if ``worst`` is given, else evenly over the file.
@@ -105,23 +83,23 @@ def show_results(
     _check_output(out_dir, images, shown, mp4)
     _check_frames(shown, Path(images), selection.frames, mp4)
     for path in results:
-        next(sound_entries(path), None)  # one that is missing is told before another is read
+        next(sound_entries(path), None)  # a missing one is reported before another is read
     tracks = [_read_tracks(path, content, annotations, shown, selection) for path in results]
-    titles = names or _titles(results)
+    titles = names or short_names([Path(path).with_suffix('') for path in results])
     categories = {category['id']: category['name'] for category in content['categories']}
 
     written = []
-    with _progress(shown, selection.frames, mp4) as bar:
-        for video in shown:
-            rows = _rows(content, video, titles, [found[video['id']] for found in tracks])
-            path = Path(out_dir) / f'{video["id"]}.png'
-            _write_strip(path, video, rows, Path(images), categories, selection)
-            bar.update(min(selection.frames, len(video['file_names'])))
+    for video in tqdm(shown, desc='drawing', unit='video'):
+        found = [some[video['id']] for some in tracks]
+        rows = numbered_rows(content, video, list(zip(titles, found, strict=True)))
+        path = Path(out_dir) / f'{video["id"]}.png'
+        limits = selection.frames, selection.score_threshold
+        write_sheet(path, 'Side by side', [(video, rows)], Path(images), categories, *limits)
+        written.append(path)
+        if mp4:
+            path = path.with_suffix('.mp4')
+            _write_video(path, panel_frames(video, rows, Path(images), categories), fps)
             written.append(path)
-            if mp4:
-                path = path.with_suffix('.mp4')
-                _write_video(path, video, rows, Path(images), categories, fps, bar)
-                written.append(path)
     return written
 
 
@@ -178,23 +156,18 @@ def _check_frames(videos, images, count, mp4):
 
 def _read_tracks(path, content, annotations, shown, selection):
     """Reads a result file and keeps the tracks of the videos shown."""
-    known = {video['id'] for video in content['videos']}
-    strangers, common = [], False
+    seen = {}
 
     def watched():
-        nonlocal common
         for entry in sound_entries(path):
-            if entry['video_id'] in known:
-                common = True
-            elif entry['video_id'] not in strangers and len(strangers) < 3:
-                strangers.append(entry['video_id'])
+            seen[entry['video_id']] = None
             yield entry
 
     names = {category['id'] for category in content['categories']}
     source = f'result file {path}: '
     tracks = select_tracks(watched(), shown, selection.score_threshold, names, source)
-    if strangers and not common:
-        some = ', '.join(map(str, strangers))
+    if seen and seen.keys().isdisjoint(video['id'] for video in content['videos']):
+        some = ', '.join(map(str, list(seen)[:3]))
         raise UserError(
             f'result file {path} has no video in common with {annotations}: its tracks are of '
             f'videos such as {some}; is it of another data set?'
@@ -202,67 +175,14 @@ def _read_tracks(path, content, annotations, shown, selection):
     return tracks
 
 
-def _titles(results: Sequence[str | os.PathLike]) -> list[str]:
-    """Names result files as shortly as tells them apart."""
-    paths = [Path(path) for path in results]
-    for parts in (1, 2):
-        titles = ['/'.join(path.with_suffix('').parts[-parts:]) for path in paths]
-        if len(set(titles)) == len(titles):
-            return titles
-    return [str(path) for path in paths]
-
-
-def _rows(
-    content: Mapping[str, Any],
-    video: Mapping[str, Any],
-    titles: Sequence[str],
-    tracks: Sequence[list[ShownTrack]],
-) -> Rows:
-    results = [sorted(some, key=lambda track: -track.score) for some in tracks]
-    with_truth = content['annotations'] is not None
-    truth = true_tracks(content, video) if with_truth else []
-    number_tracks(truth, *results)
-    rows = list(zip(titles, results, strict=True))
-    return [(TRUTH, truth), *rows] if with_truth else rows
-
-
-def _write_strip(path, video, rows, images, categories, selection):
-    rows = [(shortened(name, TEXT_SIZE, MAX_SIDE_TEXT), tracks) for name, tracks in rows]
-    columns = min(selection.frames, len(video['file_names']))
-    side = side_width([name for name, _ in rows])
-    strip = draw_strip(
-        video, rows, images, categories, columns, cell_width([video], columns, side), side
-    )
-    notes = ['one colour and number per object; the frames themselves are muted']
-    threshold = selection.score_threshold
-    notes.append(f'results: tracks scoring {threshold:.2f} or more, as #track category score')
-    if rows[0][0] == TRUTH:
-        notes.append(f'a track with IoU ≥ {SAME_OBJECT_IOU} to a true one takes its colour')
-    if any(any(track.propagated) for _, tracks in rows for track in tracks):
-        notes.append('white dashes: mask carried over from another frame')
-    sheet = framed([draw_legend('Side by side', strip.shape[1], notes), strip])
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(cv2.imencode('.png', sheet)[1].tobytes())
-
-
-def _write_video(path, video, rows, images, categories, fps, bar):
+def _write_video(path, pictures, fps):
     # The writer by itself keeps what it has when it is interrupted.
     with atomic_path(path) as temporary:
         with VideoWriter(temporary, fps, codec='vp9') as writer:
-            for picture in panel_frames(video, rows, images, categories):
+            for picture in pictures:
                 writer.write(picture)
-                bar.update()
         if writer.codec != 'vp9':
-            bar.write(
+            tqdm.write(
                 f'warning: {path} is in MPEG-4, which browsers do not play: no encoder for VP9.',
                 file=sys.stderr,
             )
-
-
-@contextmanager
-def _progress(videos, frames, mp4):
-    """A bar over all frames to be drawn."""
-    counts = [len(video['file_names']) for video in videos]
-    total = sum(min(frames, count) for count in counts) + (sum(counts) if mp4 else 0)
-    with tqdm(total=total, desc='drawing', unit='frame') as bar:
-        yield bar

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +67,23 @@ def shortened(text: str, size: int, width: int, bold: bool = False) -> str:
         kept -= 1
         short = text[: (kept + 1) // 2] + '…' + text[len(text) - kept // 2 :]
     return short
+
+
+def short_names(paths: Sequence[str | os.PathLike]) -> list[str]:
+    """Names files or folders by as many of their last parts as it takes to tell them apart.
+
+    Args:
+        paths: At least one.
+
+    Returns:
+        A name for each; the whole paths where two are the same.
+    """
+    parts = [Path(path).parts for path in paths]
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ['/'.join(part[-depth:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [os.fspath(path) for path in paths]
 
 
 @functools.lru_cache(maxsize=8)

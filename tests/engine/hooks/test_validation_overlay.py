@@ -17,15 +17,14 @@ from vispropnet.datasets.samplers import VideoSampler
 from vispropnet.datasets.ytvis import YouTubeVIS
 from vispropnet.engine.hooks import validation_overlay
 from vispropnet.engine.hooks.validation_overlay import (
-    HEADER,
     ValidationOverlayHook,
     draw_beside_truth,
     middle_frames,
 )
 from vispropnet.errors import UserError
 from vispropnet.models.frame_masks import FrameMasks
+from vispropnet.visualization.grid import CAPTION, GAP
 from vispropnet.visualization.palette import track_color
-from vispropnet.visualization.strips import GAP
 
 
 @pytest.fixture
@@ -165,8 +164,8 @@ def shows(panel, x, number):
 
 
 def halves(picture):
-    assert picture.shape == (HEADER + 192, 2 * 480 + GAP, 3) and picture.dtype == np.uint8
-    return picture[HEADER:, :480], picture[HEADER:, -480:]
+    assert picture.shape == (CAPTION + 192, 2 * 480 + GAP, 3) and picture.dtype == np.uint8
+    return picture[CAPTION:, :480], picture[CAPTION:, -480:]
 
 
 def test_found_objects_have_the_colours_of_the_true_ones(blocks):
@@ -198,7 +197,7 @@ def test_propagated_masks_have_dashes_and_plain_arrays_will_do(blocks):
     carried = instances(20, propagated=torch.tensor([True]))
     dashed = draw_beside_truth(info, carried, ['cat'], 0.3)
     white = [
-        (picture[HEADER + 90 : HEADER + 190] == 255).all(-1).sum() for picture in (plain, dashed)
+        (picture[CAPTION + 90 : CAPTION + 190] == 255).all(-1).sum() for picture in (plain, dashed)
     ]
     assert white[1] > white[0]
     dense = instances(20)
@@ -214,7 +213,7 @@ def test_large_frames_are_shrunk(tmp_path):
     )
     found = instances()
     found.masks = FrameMasks((720, 1280))
-    assert draw_beside_truth(info, found, ['cat'], 0.3).shape == (HEADER + 270, 960 + GAP, 3)
+    assert draw_beside_truth(info, found, ['cat'], 0.3).shape == (CAPTION + 270, 960 + GAP, 3)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +252,7 @@ def test_tensorboard_has_losses_metrics_and_pictures_and_training_is_the_same(
         events = drawn.Images(tag)
         assert [event.step for event in events] == [1, 2]
         # Frames of 96 x 64 are enlarged five times.
-        assert {(event.height, event.width) for event in events} == {(HEADER + 320, 960 + GAP)}
+        assert {(event.height, event.width) for event in events} == {(CAPTION + 320, 960 + GAP)}
     for tag, steps in (('loss', 6), ('loss_match', 6), ('ytvis/mAP', 2)):
         assert [event.step for event in drawn.Scalars(tag)] == list(range(1, steps + 1))
         assert [event.value for event in drawn.Scalars(tag)] == [

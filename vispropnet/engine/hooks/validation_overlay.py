@@ -15,13 +15,10 @@ from vispropnet.datasets.transforms import LoadVideoFrame
 from vispropnet.errors import UserError
 from vispropnet.models.frame_masks import FrameMasks
 from vispropnet.registry import HOOKS
-from vispropnet.visualization.cells import draw_cell, fit, muted
+from vispropnet.visualization.grid import draw_cell, draw_grid, evenly, muted
 from vispropnet.visualization.shown_tracks import ShownTrack, number_tracks
-from vispropnet.visualization.strips import BACKGROUND, GAP, TEXT_SIZE, evenly
-from vispropnet.visualization.text import draw_text, shortened
 
 PANEL_SIDE = 480
-HEADER = 26
 
 
 @HOOKS.register_module()
@@ -150,24 +147,17 @@ def draw_beside_truth(
     ]
     results = _shown(found, score_threshold)
     number_tracks(truth, results)
-    height, width = picture.shape[:2]
     # Small frames are enlarged by a whole factor, at least to the size of a panel.
-    side = max(width, height)
+    side = max(picture.shape[:2])
     side = side * -(-PANEL_SIDE // side) if side < PANEL_SIDE else PANEL_SIDE
-    width, height = fit(width, height, side)[1]
-    canvas = np.full((HEADER + height, 2 * width + GAP, 3), BACKGROUND, np.uint8)
     place = f'frame {info["frame_id"] + 1} of {info["video_length"]}'
     panels = [
         (f'ground truth, {place}', truth),
         (f'found, score of {score_threshold:.2f} or more', results),
     ]
     names = dict(enumerate(classes))
-    for number, (title, tracks) in enumerate(panels):
-        x = number * (width + GAP)
-        title = shortened(title, TEXT_SIZE, width - 8)
-        draw_text(canvas[:, : x + width], title, (x + 4, 4), TEXT_SIZE)
-        canvas[HEADER:, x : x + width] = draw_cell(picture, tracks, 0, names, side)
-    return canvas
+    cells = [draw_cell(picture, tracks, 0, names, side) for _, tracks in panels]
+    return draw_grid([cells], [title for title, _ in panels], cells[0].shape[1])
 
 
 def _shown(found: InstanceData, threshold: float) -> list[ShownTrack]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vispropnet.models.base import Clips, frames_of_clips, mean_of_losses
 from vispropnet.models.detectors.two_stage import Features, TwoStageVISDetector
 from vispropnet.models.frames import Answers, Frame, FrameSize
+from vispropnet.models.looks import Look
 from vispropnet.models.necks import NeckMemory
 from vispropnet.models.support import SupportMemory
 from vispropnet.models.track_heads import matching_logits
@@ -191,6 +192,13 @@ class MaskTrackRCNN(TwoStageVISDetector):
             memory,
             matching_logits,
         )
+
+    def looks(self, current: Features, reference: Features, label: int | None = None) -> list[Look]:
+        """Adds the correlation of the attention neck, if there is one; see the base class."""
+        if self.attn_neck is None:
+            return super().looks(current, reference, label)
+        strides = [pair[0] for pair in self.detector.rpn_head.prior_generator.strides]
+        return self.attn_neck.looks(current, reference, strides)
 
     def float32_outputs(self) -> list[nn.Module]:
         """Adds the embeddings; see the base class."""

@@ -15,6 +15,7 @@ from vispropnet.models.detectors.masktrack_rcnn import MaskTrackRCNN, MaskTrackR
 from vispropnet.models.detectors.two_stage import Features, category_counts
 from vispropnet.models.frame_masks import FrameMasks
 from vispropnet.models.frames import Frame
+from vispropnet.models.looks import Look
 from vispropnet.models.trackers import PropagationMemory
 from vispropnet.registry import MODELS, TASK_UTILS
 
@@ -138,6 +139,11 @@ class ObjProp(MaskTrackRCNN):
             frame.metainfo,
             self.prop_head,
         )
+
+    def looks(self, current: Features, reference: Features, label: int | None = None) -> list[Look]:
+        """Adds the affinity of the propagation head; see the base class."""
+        own = self.prop_head.looks(current, reference, label)
+        return [*own, *super().looks(current, reference, label)]
 
     def category_counts(self) -> dict[str, int]:
         """Adds those of the propagation head; see the base class."""

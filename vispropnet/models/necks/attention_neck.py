@@ -9,6 +9,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from vispropnet.models.looks import Look
 from vispropnet.ops.affinity import BUDGET, affinity, attend
 from vispropnet.registry import MODELS
 
@@ -142,6 +143,34 @@ class AttentionNeck(BaseModule):
         # Positions are chosen first: nothing of size P x Q is made.
         columns = affinity(key.flatten(2), query.flatten(2)[:, :, positions])
         return columns.reshape(len(current), *reference.shape[-2:], len(positions))
+
+    def looks(
+        self, current: Sequence[Tensor], reference: Sequence[Tensor], strides: Sequence[int]
+    ) -> list[Look]:
+        """Correlations of the levels that are attended on, for analysis.
+
+        Args:
+            current: Per level (1, C, H, W).
+            reference: The same of the other frame.
+            strides: Of each level.
+
+        Returns:
+            One for each level.
+        """
+        # Which features are summed up there is a setting of its own.
+        note = f'the neck sums up features of the {self.value} frame at these places'
+        return [
+            Look(
+                title=f'attention neck, stride {strides[level]}',
+                size=current[level].shape[-2:],
+                stride=strides[level],
+                columns=lambda some, pair=(current[level], reference[level]): self.correlation(
+                    *pair, some
+                )[0],
+                note=note,
+            )
+            for level in self.levels(len(current))
+        ]
 
     def _attend(self, current: Tensor, reference: Tensor) -> Tensor:
         query, key = self.conv1(current).relu(), self.conv1(reference).relu()

@@ -17,6 +17,8 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vispropnet.errors import UserError
+from vispropnet.models.looks import Look
 from vispropnet.models.prop_heads.boxes import box_maps
 from vispropnet.ops.affinity import affinity as affinity_matrix
 from vispropnet.ops.affinity import carry, gaussian_factors
@@ -213,6 +215,46 @@ class PropagationHead(BaseModule):
         if self.renormalize and sigma is not None:
             columns = columns / columns.sum(dim=1, keepdim=True).clamp(min=1e-12)
         return columns.reshape(len(chosen), *reference_size, len(positions))
+
+    def looks(
+        self, current: Sequence[Tensor], reference: Sequence[Tensor], label: int | None
+    ) -> list[Look]:
+        """Affinities as the softmax alone and, if there is one, with the Gaussian used at test.
+
+        Args:
+            current: Per level (1, C', H', W').
+            reference: The same of the other frame.
+            label: Category of the places that look; affinities by category need it.
+
+        Returns:
+            One or two.
+
+        Raises:
+            UserError: if the affinity differs by category and the label is none.
+        """
+        if self.affinity.per_object and not (label is not None and 0 <= label < self.num_classes):
+            raise UserError(
+                'the affinity of the propagation head differs by category: name the category of '
+                f'the chosen place, a label from 0 to {self.num_classes - 1}, found {label}.'
+            )
+        known, now = (self.features(levels)[0] for levels in (reference, current))
+        labels = torch.tensor([label or 0], device=now.device)
+        title = 'affinity of the propagation head'
+        titles = {None: title}
+        if self.test_sigma is not None:
+            distance = f'with the distance as at test (sigma {self.test_sigma:g} cells)'
+            titles[self.test_sigma] = f'{title}, {distance}'
+        return [
+            Look(
+                title=title,
+                size=now.shape[-2:],
+                stride=self.stride,
+                columns=lambda some, sigma=sigma: self.affinity_columns(
+                    known, now, some, labels, sigma
+                )[0],
+            )
+            for sigma, title in titles.items()
+        ]
 
     def attend(self, foreground: Tensor, background: Tensor) -> Tensor:
         """Softmax of what arrives: (N, h, w) each to (N, h, w) attention in [0, 1]."""

@@ -21,9 +21,9 @@ from vispropnet.trials.report.video_scores import (
     true_tracks_of,
 )
 from vispropnet.visualization.frames import read_frame
+from vispropnet.visualization.grid import evenly
 from vispropnet.visualization.palette import track_color
 from vispropnet.visualization.shown_tracks import ShownTrack, number_tracks
-from vispropnet.visualization.strips import evenly
 
 TRUTH = 'Ground truth'
 BUDGET = 12_000_000

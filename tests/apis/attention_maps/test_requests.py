@@ -5,18 +5,23 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
 
-from vispropnet.apis.attention_requests import attention_of_results, parse_request
+from tests.visualization.blocks import rectangle
+from vispropnet.apis.attention_maps.requests import attention_of_results, parse_request
 from vispropnet.errors import UserError
 
 OBJPROP = 'configs/objprop/objprop_r18_fpn_2e_moving-shapes.py'
-NECK = 'configs/objprop/objprop_r18_fpn_2e_moving-shapes_attn-neck.py'
 CATEGORY = 'configs/objprop/objprop_r18_fpn_2e_moving-shapes_category-affinity.py'
 
 
-def rle_of(x0, y0, x1, y1):
-    mask = np.zeros((64, 96), np.uint8, order='F')
-    mask[y0:y1, x0:x1] = 1
-    return dict(size=[64, 96], counts=mask_utils.encode(mask)['counts'].decode())
+def rle_of(*corners):
+    return rectangle(*corners, 96, 64)
+
+
+def uncompressed(rle):
+    """The same mask with its runs as numbers, as the official files have it."""
+    flat = mask_utils.decode(rle).ravel(order='F').astype(int)
+    ends = np.flatnonzero(np.diff(flat)) + 1
+    return {**rle, 'counts': np.diff(ends, prepend=0, append=flat.size).tolist()}
 
 
 @pytest.fixture
@@ -42,13 +47,13 @@ def clips(tmp_path):
 def test_pictures_of_objects_and_positions(clips, root):
     folder, _ = clips
     found = attention_of_results(
-        root / NECK,
+        root / OBJPROP,
         None,
         folder / 'gt.json',
         folder,
         ['15:0:1:#21', '15:0:2:30,20', '15:1:0:90,60'],
     )
-    assert len(found) == 3 * 5
+    assert len(found) == 3 * 2
     assert all(set(one) == {'title', 'caption', 'jpeg'} for one in found)
     starts = [
         'video 15, frame 0 → 1, object #21 (kind 4): ',
@@ -57,13 +62,14 @@ def test_pictures_of_objects_and_positions(clips, root):
         'video 15, frame 1 → 0, position 90,60: ',
     ]
     for number, one in enumerate(found):
-        assert one['title'].startswith(starts[number // 5])
+        assert one['title'].startswith(starts[number // 2])
         picture = cv2.imdecode(np.frombuffer(one['jpeg'], np.uint8), cv2.IMREAD_COLOR)
         assert picture.shape[1] >= 2 * 480
         # Of 96 x 64 pixels the box takes 16 x 16, where the object is.
-        assert ('takes 4.2% of the frame' in one['caption']) == (number < 5)
+        assert ('takes 4.2% of the frame' in one['caption']) == (number < 2)
+        assert ('not visible in the reference' in one['caption']) == (2 <= number < 4)
     assert found[0]['title'].endswith(': affinity of the propagation head')
-    assert found[14]['title'].endswith(': attention neck, stride 16')
+    assert found[5]['title'].endswith(', with the distance as at test (sigma 3 cells)')
 
 
 def test_category_of_the_annotation_is_the_label(clips, root):
@@ -115,6 +121,15 @@ def test_bad_requests(clips, request_text, message):
     assert str(caught.value).startswith(f'attention request {request_text!r}')
 
 
+def test_masks_may_be_uncompressed(clips):
+    _, content = clips
+    places = ('15:0:1:#21', '15:0:1:30,20')
+    expected = [parse_request(one, content) for one in places]
+    for truth in content['annotations']:
+        truth['segmentations'] = [one and uncompressed(one) for one in truth['segmentations']]
+    assert [parse_request(one, content) for one in places] == expected
+
+
 def test_objects_of_a_file_without_annotations(clips):
     _, content = clips
     content['annotations'] = None
@@ -125,7 +140,7 @@ def test_objects_of_a_file_without_annotations(clips):
 
 def test_missing_frames_and_models_that_do_not_look(clips, small, root):
     folder, content = clips
-    with pytest.raises(UserError, match='MaskTrackRCNN with neither propagation head'):
+    with pytest.raises(UserError, match='MaskTrackRCNN, which has no attention between frames'):
         attention_of_results(small, None, content, folder, ['15:0:1:3,4'])
     (folder / '2.png').unlink()
     with pytest.raises(UserError, match='video 15, frame 2: .* not found'):

@@ -1,4 +1,4 @@
-"""Attention maps on request: which frames and places of a data set a model's attention is drawn of.
+"""Attention maps on request, of frames and places of a data set.
 
 A request is ``VIDEO:FRAME:REFERENCE:X,Y``, a pixel of frame ``FRAME`` that looks in frame
 ``REFERENCE``, or ``VIDEO:FRAME:REFERENCE:#OBJECT``, an annotated object. ``VIDEO`` and ``OBJECT``
@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
-import numpy as np
 from mmengine.config import Config
 from pycocotools import mask as mask_utils
 
-from vispropnet.apis.attention import AttentionMap, attention_pictures, check_looks
+from vispropnet.apis.attention_maps.drawing import draw_attention
+from vispropnet.apis.attention_maps.recording import record_attention
 from vispropnet.apis.models import init_model
 from vispropnet.datasets.annotation_file import read_annotation_file
+from vispropnet.datasets.rle import checked_rles
 from vispropnet.errors import UserError
 from vispropnet.models.detectors import VISDetector
 from vispropnet.text import first_of
@@ -32,7 +33,7 @@ _FORM = re.compile(r'(.+):(\d+):(\d+):(?:(\d+),(\d+)|#(.+))', re.ASCII)
 
 
 class Request(NamedTuple):
-    """What is to be drawn.
+    """Frames and a place to draw maps of.
 
     Attributes:
         text: As it was asked for.
@@ -79,7 +80,7 @@ def attention_of_results(
 
     Raises:
         UserError: naming the request, if it is malformed or what it asks for is not there; for
-            faulty files; and if the model has neither propagation head nor attention neck.
+            faulty files; and if the model has no attention between frames.
     """
     content = annotations if isinstance(annotations, dict) else read_annotation_file(annotations)
     parsed = [parse_request(text, content) for text in requests]
@@ -87,21 +88,8 @@ def attention_of_results(
         for frame in (one.current, one.reference):
             frame_path(one.video, frame, Path(images))
     model = init_model(config, checkpoint, overrides=overrides, trust_checkpoint=trust_checkpoint)
-    check_looks(model)
     names = {category['id']: category['name'] for category in content['categories']}
-    pictures = []
-    for one in parsed:
-        subject = _subject(one, names)
-        where = f'video {one.video["id"]}, frame {one.current} → {one.reference}, {subject}'
-        pictures += [
-            dict(
-                title=f'{where}: {found.title}',
-                caption=found.caption,
-                jpeg=_jpeg(found.picture),
-            )
-            for found in _drawn(model, one, Path(images), subject)
-        ]
-    return pictures
+    return [picture for one in parsed for picture in _draw(model, one, Path(images), names)]
 
 
 def parse_request(text: str, content: Mapping[str, Any]) -> Request:
@@ -133,7 +121,11 @@ def parse_request(text: str, content: Mapping[str, Any]) -> Request:
             raise UserError(
                 f'{where}: video {number} has no frame {frame}, expected 0 to {length - 1}.'
             )
-    truths = [one for one in content.get('annotations') or [] if one['video_id'] == video['id']]
+    truths = [
+        {**one, 'segmentations': checked_rles(one['segmentations'], video, where)}
+        for one in content.get('annotations') or []
+        if one['video_id'] == video['id']
+    ]
     if object_id is not None:
         truth = _found(object_id, truths, f'{where}: object', f'video {number}')
         if not truth['segmentations'][current]:
@@ -184,44 +176,36 @@ def _subject(request: Request, names: Mapping[int, str]) -> str:
     return f'{place} on {known}' if known else place
 
 
-class _Frames(Sequence):
-    """The frames of a video, read when they are taken."""
-
-    def __init__(self, video: Mapping[str, Any], images: Path) -> None:
-        self._video, self._images = video, images
-
-    def __len__(self) -> int:
-        return len(self._video['file_names'])
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return read_frame(self._video, index, self._images)
-
-
-def _drawn(model: VISDetector, request: Request, images: Path, subject: str) -> list[AttentionMap]:
-    chosen: dict[str, Any] = dict(position=request.position)
-    truth = request.truth
+def _draw(
+    model: VISDetector, request: Request, images: Path, names: Mapping[int, str]
+) -> Iterator[dict[str, Any]]:
+    video, truth = request.video, request.truth
+    frames = [read_frame(video, one, images) for one in (request.current, request.reference)]
+    place, label, box = request.position, None, None
     if truth is not None:
         if truth['category_id'] in model.category_ids:
-            chosen['label'] = model.category_ids.index(truth['category_id'])
-        mask = truth['segmentations'][request.reference]
-        if request.position is None:
-            chosen['track'] = truth['segmentations']
-        elif mask:
-            x, y, w, h = mask_utils.toBbox(mask).tolist()
-            chosen['reference_box'] = (x, y, x + w, y + h)
+            label = model.category_ids.index(truth['category_id'])
+        if place is None:
+            place = mask_utils.decode(truth['segmentations'][request.current]).astype(bool)
+        if truth['segmentations'][request.reference]:
+            x, y, w, h = mask_utils.toBbox(truth['segmentations'][request.reference]).tolist()
+            box = (x, y, x + w, y + h)
     try:
-        return attention_pictures(
-            model,
-            _Frames(request.video, images),
-            request.current,
-            request.reference,
-            name=f'video {request.video["id"]}',
-            subject=subject,
-            **chosen,
-        )
+        maps = record_attention(model, *frames, place, label, box)
     except UserError as error:
         raise UserError(f'attention request {request.text!r}: {error}') from None
-
-
-def _jpeg(picture: np.ndarray) -> bytes:
-    return cv2.imencode('.jpg', picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+    subject = _subject(request, names)
+    heads = (
+        f'frame {request.current} (current): {subject}',
+        f'frame {request.reference} (reference)',
+    )
+    where = f'video {video["id"]}, frame {request.current} → {request.reference}, {subject}'
+    for found in maps:
+        notes = list(found.notes)
+        if truth is not None and box is None:
+            notes.append('the object is not visible in the reference frame')
+        title = f'video {video["id"]}: {found.title}'
+        picture = draw_attention(*frames, found.values, found.cell, place, box, title, heads, notes)
+        jpeg = cv2.imencode('.jpg', picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+        caption = '. '.join(notes) + '.'
+        yield dict(title=f'{where}: {found.title}', caption=caption, jpeg=jpeg.tobytes())

@@ -1,0 +1,208 @@
+"""Attention maps against the dense affinity of features that are made here step by step."""
+
+import numpy as np
+import pytest
+import torch
+
+import vispropnet.ops.affinity as ops
+from vispropnet.apis import init_model
+from vispropnet.apis.attention_maps import recording
+from vispropnet.apis.attention_maps.recording import _mass_in_box, record_attention
+from vispropnet.errors import UserError
+
+FOLDER = 'configs/objprop/objprop_r18_fpn_2e_moving-shapes'
+# Padded to 64 x 96 for the network: 8 x 12 cells at stride 8.
+WIDTH, HEIGHT = 90, 60
+
+
+def model_of(root, *overrides, name='_attn-neck'):
+    torch.manual_seed(0)
+    path = root / f'{FOLDER}{name}.py'
+    model = init_model(str(path), None, 'cpu', overrides=overrides)
+    model.init_weights()
+    with torch.no_grad():  # so that no map is flat, and none is a single cell
+        model.prop_head.convs[6].weight.mul_(5)
+        if model.attn_neck is not None:
+            model.attn_neck.conv1.weight.mul_(2)
+    return model.eval()
+
+
+@pytest.fixture(scope='module')
+def model(root):
+    return model_of(root)
+
+
+def frames(count=2, size=(HEIGHT, WIDTH)):
+    return list(np.random.default_rng(0).integers(0, 256, (count, *size, 3), dtype=np.uint8))
+
+
+@pytest.fixture
+def pair():
+    """The current frame and the reference."""
+    return frames()
+
+
+def levels_of(model, frame):
+    """Features of a frame: normalised, padded at the right and below, through the backbone."""
+    preprocessor = model.data_preprocessor
+    image = torch.from_numpy(frame[..., ::-1].copy()).permute(2, 0, 1).float()
+    image = (image - preprocessor.mean) / preprocessor.std
+    padded = torch.zeros(1, 3, 64, 96)
+    padded[0, :, :HEIGHT, :WIDTH] = image
+    with torch.no_grad():
+        return model.encode(padded)
+
+
+def dense_affinity(model, current, reference, sigma=None):
+    """(h, w, Q) of the propagation head."""
+    with torch.no_grad():
+        known, now = (
+            model.prop_head.features(levels_of(model, one))[0] for one in (reference, current)
+        )
+        gaussian = sigma and ops.gaussian_factors(known.shape[1:], now.shape[1:], sigma, known)
+        matrix = ops.affinity(known.flatten(1)[None], now.flatten(1)[None], gaussian)[0]
+        matrix = matrix.double() / matrix.double().sum(dim=0)
+        return matrix.view(*known.shape[1:], -1).numpy()
+
+
+def dense_correlation(model, current, reference, level):
+    with torch.no_grad():
+        key, query = (
+            model.attn_neck.conv1(levels_of(model, one)[level]).relu().double()[0]
+            for one in (reference, current)
+        )
+        matrix = (key.flatten(1).T @ query.flatten(1)).softmax(dim=0)
+        return matrix.view(*key.shape[1:], -1).numpy()
+
+
+def test_maps_of_a_position_are_columns_of_the_dense_matrices(model, pair):
+    maps = record_attention(model, *pair, (50, 21))
+    assert [one.title for one in maps] == [
+        'affinity of the propagation head',
+        'affinity of the propagation head, with the distance as at test (sigma 3 cells)',
+        'attention neck, stride 4',
+        'attention neck, stride 8',
+        'attention neck, stride 16',
+    ]
+    assert [one.cell for one in maps] == [(side, side) for side in (8, 8, 4, 8, 16)]
+    # The pixel's cells: row 21 // stride and column 50 // stride.
+    expected = [
+        dense_affinity(model, *pair)[..., 2 * 12 + 6],
+        dense_affinity(model, *pair, 3.0)[..., 2 * 12 + 6],
+        dense_correlation(model, *pair, 0)[..., 5 * 24 + 12],
+        dense_correlation(model, *pair, 1)[..., 2 * 12 + 6],
+        dense_correlation(model, *pair, 2)[..., 1 * 6 + 3],
+    ]
+    for found, values in zip(maps, expected, strict=True):
+        np.testing.assert_allclose(found.values, values, atol=1e-5)
+        assert found.values.sum() == pytest.approx(1)
+        assert found.values.max() > 2 * found.values.mean()
+        row, column = np.unravel_index(values.argmax(), values.shape)
+        x, y = (min((one + 0.5) * found.cell[0], most) for one, most in ((column, 89), (row, 59)))
+        assert found.notes[0] == (
+            f'maximum {found.values.max():.3g} in the cell around {x:.0f},{y:.0f} '
+            f'(spread evenly: {1 / values.size:.2g})'
+        )
+        assert not any('mass' in note or 'mean' in note for note in found.notes)
+    assert maps[2].notes[-1] == 'the neck sums up features of the current frame at these places'
+
+
+def test_maps_of_masks_are_means_of_columns(model, pair, monkeypatch):
+    monkeypatch.setattr(recording, 'COLUMNS', 2)
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[8:24, 24:48] = True  # rows 1 and 2 and columns 3 to 5, whole
+    columns = [row * 12 + column for row in (1, 2) for column in (3, 4, 5)]
+    expected = dense_affinity(model, *pair)[..., columns].mean(axis=2)
+    found, *_ = record_attention(model, *pair, mask, reference_box=(40, 10, 60, 30))
+    np.testing.assert_allclose(found.values, expected, atol=1e-5)
+    assert 'mean over 6 cells of the object' in found.notes
+    share = _mass_in_box(expected, (8, 8), (40, 10, 60, 30))
+    # 20 x 20 of 90 x 60 pixels.
+    assert found.notes[1] == (
+        f"{share:.1%} of the mass is inside the object's box in the reference frame, which takes "
+        '7.4% of the frame'
+    )
+
+
+def test_padding_is_reported(model, pair):
+    found, *_ = record_attention(model, *pair, (85, 55))
+    # Of the last column of cells 2 of 8 pixels are in the frame, of the last row 4 of 8.
+    down, across = np.ones(8), np.ones(12)
+    down[-1], across[-1] = 0.5, 0.25
+    outside = 1 - down @ found.values @ across
+    assert outside > 0.005
+    assert f'{outside:.1%} lies in the padding beyond the frame, which is not shown' in found.notes
+
+
+def test_only_the_asked_columns_are_made(model, pair, monkeypatch):
+    seen = []
+    block = ops._block
+
+    def watch(reference, current, places, gaussian):
+        seen.append(current.shape[2])
+        return block(reference, current, places, gaussian)
+
+    monkeypatch.setattr(ops, '_block', watch)
+    record_attention(model, *pair, (9, 9))
+    assert seen == [1] * 5
+    monkeypatch.setattr(recording, 'COLUMNS', 4)
+    seen.clear()
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[8:24, 24:48] = True
+    record_attention(model, *pair, mask)
+    # 6 cells of stride 8, 24 of stride 4; at stride 16 two are covered by half.
+    assert seen == [4, 2, 4, 2, *[4] * 6, 4, 2, 2]
+
+
+def test_affinity_by_category_takes_the_label(root, pair):
+    model = model_of(root, name='_category-affinity')
+    head = model.prop_head
+    with torch.no_grad():
+        head.affinity.right.copy_(torch.randn(head.affinity.right.shape))
+    for label in (1, 3):
+        found = record_attention(model, *pair, (50, 21), label)
+        assert len(found) == 2
+        with torch.no_grad():
+            now, known = (head.features(levels_of(model, one))[0] for one in pair)
+            weight = torch.eye(64) + head.affinity.left[label] @ head.affinity.right[label].T
+            column = known.flatten(1).T @ (weight @ now[:, 2, 6])
+        np.testing.assert_allclose(
+            found[0].values, column.softmax(dim=0).view(8, 12).numpy(), atol=1e-4
+        )
+    for label in (None, 4, -1):
+        with pytest.raises(UserError, match=f'a label from 0 to 3, found {label}'):
+            record_attention(model, *pair, (50, 21), label)
+
+
+def test_weights_that_the_gaussian_leaves(root, pair):
+    model = model_of(root, 'model.prop_head.renormalize=False', name='')
+    plain, found = record_attention(model, *pair, (50, 21))
+    whole = dense_affinity(model, *pair)[..., 30]
+    rows, columns = np.mgrid[:8, :12]
+    near = whole * np.exp(-((rows - 2) ** 2 + (columns - 6) ** 2) / 9)
+    np.testing.assert_allclose(found.values, near / near.sum(), atol=1e-5)
+    assert f'the weights sum up to {near.sum():.1%}, here scaled up to all' in found.notes
+    assert not any('sum up' in note for note in plain.notes)
+    # exp(-d² / sigma²) is 0 in single precision but for the cell itself, which gets nothing.
+    model.prop_head.test_sigma = 1e-3
+    with torch.no_grad():
+        model.prop_head.convs[6].weight.mul_(1e3)
+    _, found = record_attention(model, *pair, (50, 21))
+    assert found.values.sum() == 0
+    assert any(note.startswith('all weights are 0') for note in found.notes)
+    model.prop_head.test_sigma = None
+    assert len(record_attention(model, *pair, (50, 21))) == 1
+
+
+def test_mass_in_a_box_by_hand():
+    values = np.array([[0.1, 0.2], [0.3, 0.4]])
+    assert _mass_in_box(values, (10, 10), (0, 0, 20, 20)) == pytest.approx(1)
+    # Half of the left column, all of the right one, of the lower row a fifth.
+    assert _mass_in_box(values, (10, 10), (5, 10, 99, 12)) == pytest.approx(0.2 * (0.15 + 0.4))
+    assert _mass_in_box(values, (10, 10), (30, 0, 40, 9)) == 0
+    assert _mass_in_box(values, (10, 5), (10, 0, 20, 5)) == pytest.approx(0.2)
+
+
+def test_models_without_attention_are_named(small, pair):
+    with pytest.raises(UserError, match='the model is a MaskTrackRCNN, which has no attention'):
+        record_attention(init_model(small, None, 'cpu'), *pair, (1, 1))

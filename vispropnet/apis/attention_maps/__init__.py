@@ -1,0 +1,1 @@
+"""Attention maps for analysis: the places that a model looks at in another frame."""
