@@ -252,36 +252,36 @@ def main(arguments: list[str] | None = None) -> None:
 
             options['device'] = 'cuda' if torch.cuda.is_available() else 'cpu'
         if command == 'propagation':
-            from vispropnet.benchmarks import propagation
+            from benchmarking import propagation
 
             propagation.benchmark(propagation.Settings(**options), repeats, memory)
         elif command == 'attention':
-            from vispropnet.benchmarks import attention
+            from benchmarking import attention
 
             attention.benchmark(attention.Settings(**options), repeats, memory)
         elif command == 'evaluate':
-            from vispropnet.benchmarks import evaluate
+            from benchmarking import evaluate
 
             evaluate.benchmark(evaluate.Settings(**options), repeats, memory)
         elif command == 'postprocess':
-            from vispropnet.benchmarks import postprocess
+            from benchmarking import postprocess
 
             postprocess.benchmark(postprocess.Settings(**options), repeats, memory)
         elif command == 'memory':
-            from vispropnet.benchmarks import memory as video_memory
+            from benchmarking import memory as video_memory
 
             video_memory.benchmark(video_memory.Settings(**options))
         elif command == 'safety':
-            from vispropnet.benchmarks import safety
+            from benchmarking import safety
 
             settings = safety.SafetySettings(baseline=options['config'], **options)
             safety.benchmark_safety(settings, repeats)
         elif command == 'train':
-            from vispropnet.benchmarks import train_step
+            from benchmarking import train
 
-            train_step.benchmark_train(train_step.TrainSettings(**options), repeats, memory)
+            train.benchmark_train(train.TrainSettings(**options), repeats, memory)
         else:
-            from vispropnet.benchmarks import infer
+            from benchmarking import infer
 
             infer.benchmark_infer(infer.InferSettings(**options), repeats, memory)
 

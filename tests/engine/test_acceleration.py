@@ -6,7 +6,7 @@ import torch
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from torch import nn
 
-from vispropnet.benchmarks.frames import build_model, draw_clips, settle_model
+from benchmarking.frames import build_model, draw_clips, settle_model
 from vispropnet.config import load_config
 from vispropnet.engine import acceleration
 from vispropnet.engine.acceleration import (

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
 
-from vispropnet.benchmarks import evaluate
-from vispropnet.benchmarks.evaluate import (
+from benchmarking import evaluate
+from benchmarking.evaluate import (
     Settings,
     benchmark,
     describe,
@@ -16,7 +16,7 @@ from vispropnet.benchmarks.evaluate import (
     time_parts,
     track_set,
 )
-from vispropnet.benchmarks.tracks_inputs import draw_track_set
+from benchmarking.track_sets import draw_track_set
 from vispropnet.errors import UserError
 from vispropnet.evaluation.average_precision import FIGURES
 

@@ -12,7 +12,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.nn import functional
 
-from vispropnet.benchmarks.inputs import settle_norms
+from benchmarking.inputs import settle_norms
 from vispropnet.config import explain_config_errors
 from vispropnet.engine.quiet import quiet
 from vispropnet.errors import UserError

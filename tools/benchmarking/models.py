@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from vispropnet.benchmarks.checks import check_device, check_positive
-from vispropnet.benchmarks.frames import (
+from benchmarking.checks import check_device, check_positive
+from benchmarking.frames import (
     build_model,
     draw_clips,
     num_classes,

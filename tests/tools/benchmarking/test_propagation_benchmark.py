@@ -4,8 +4,8 @@ import math
 import pytest
 import torch
 
-from vispropnet.benchmarks.plain_propagation import plain_gaussian, plain_probabilities
-from vispropnet.benchmarks.propagation import (
+from benchmarking.plain_propagation import plain_gaussian, plain_probabilities
+from benchmarking.propagation import (
     Settings,
     benchmark,
     build_scene,

@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from vispropnet.benchmarks.attention import Settings, benchmark, build_inputs, plain_neck
+from benchmarking.attention import Settings, benchmark, build_inputs, plain_neck
 from vispropnet.errors import UserError
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vispropnet.benchmarks.checks import check_device, check_positive, check_size
-from vispropnet.benchmarks.inputs import moving_pyramids
-from vispropnet.benchmarks.measure import (
+from benchmarking.checks import check_device, check_positive, check_size
+from benchmarking.inputs import moving_pyramids
+from benchmarking.measure import (
     Variant,
     circumstances,
     compare,
@@ -87,7 +87,7 @@ def benchmark(settings: Settings, repeats: int, memory: bool = True) -> dict[str
 
 
 def make(name: str, settings: Settings) -> Variant:
-    """Builds one of the two for :func:`~vispropnet.benchmarks.measure.compare`.
+    """Builds one of the two for :func:`~benchmarking.measure.compare`.
 
     Args:
         name: ``'ours'`` or ``'baseline'``.

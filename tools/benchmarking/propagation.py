@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vispropnet.benchmarks.checks import check_device, check_positive, check_size
-from vispropnet.benchmarks.inputs import moving_pyramids, settle_norms
-from vispropnet.benchmarks.measure import (
+from benchmarking.checks import check_device, check_positive, check_size
+from benchmarking.inputs import moving_pyramids, settle_norms
+from benchmarking.measure import (
     Variant,
     circumstances,
     compare,
     largest_difference,
     report,
 )
-from vispropnet.benchmarks.plain_propagation import plain_logits, plain_probabilities
+from benchmarking.plain_propagation import plain_logits, plain_probabilities
 from vispropnet.engine.quiet import quiet
 from vispropnet.errors import UserError
 from vispropnet.models.prop_heads.propagation_head import PropagationHead
@@ -131,7 +131,7 @@ def benchmark(settings: Settings, repeats: int, memory: bool = True) -> dict[str
 
 
 def make(name: str, settings: Settings) -> Variant:
-    """Builds one of the two for :func:`~vispropnet.benchmarks.measure.compare`.
+    """Builds one of the two for :func:`~benchmarking.measure.compare`.
 
     Args:
         name: ``'ours'`` or ``'baseline'``.

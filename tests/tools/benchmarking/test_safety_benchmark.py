@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from vispropnet.benchmarks.measure import Comparison
-from vispropnet.benchmarks.safety import SafetySettings, _figures, benchmark_safety
+from benchmarking.measure import Comparison
+from benchmarking.safety import SafetySettings, _figures, benchmark_safety
 from vispropnet.errors import UserError
 
 

@@ -15,10 +15,9 @@ import cv2
 import numpy as np
 import torch
 
-from vispropnet.apis.segmenter import VideoSegmenter
-from vispropnet.benchmarks.checks import check_device, check_positive
-from vispropnet.benchmarks.frames import build_model, draw_clips, settle_model, share_weights
-from vispropnet.benchmarks.measure import (
+from benchmarking.checks import check_device, check_positive
+from benchmarking.frames import build_model, draw_clips, settle_model, share_weights
+from benchmarking.measure import (
     NAMES,
     Comparison,
     circumstances,
@@ -27,6 +26,7 @@ from vispropnet.benchmarks.measure import (
     say,
     status_kib,
 )
+from vispropnet.apis.segmenter import VideoSegmenter
 from vispropnet.config import load_config
 from vispropnet.errors import UserError
 from vispropnet.evaluation.tracks import TrackAccumulator

@@ -16,9 +16,9 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.runner import BaseLoop, Runner
 from torch.utils.data import DataLoader
 
-from vispropnet.benchmarks.checks import check_positive
-from vispropnet.benchmarks.measure import NAMES, Comparison, Variant, circumstances, compare, say
-from vispropnet.benchmarks.steps import Settings, build
+from benchmarking.checks import check_positive
+from benchmarking.measure import NAMES, Comparison, Variant, circumstances, compare, say
+from benchmarking.models import Settings, build
 from vispropnet.config import load_config
 from vispropnet.engine.acceleration import keep_freed_memory
 from vispropnet.engine.bad_numbers import BadNumbersHook

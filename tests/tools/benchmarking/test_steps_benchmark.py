@@ -5,12 +5,12 @@ import pytest
 import torch
 from pycocotools import mask as mask_utils
 
-from vispropnet.benchmarks import train_step
-from vispropnet.benchmarks.frames import draw_clips, share_weights
-from vispropnet.benchmarks.infer import InferSettings, benchmark_infer, make_infer
-from vispropnet.benchmarks.parts import PartClock, print_parts
-from vispropnet.benchmarks.steps import Settings, build
-from vispropnet.benchmarks.train_step import TrainSettings, benchmark_train, make_train
+from benchmarking import train as train_step
+from benchmarking.frames import draw_clips, share_weights
+from benchmarking.infer import InferSettings, benchmark_infer, make_infer
+from benchmarking.models import Settings, build
+from benchmarking.parts import PartClock, print_parts
+from benchmarking.train import TrainSettings, benchmark_train, make_train
 from vispropnet.config import load_config
 from vispropnet.engine import acceleration
 from vispropnet.engine.acceleration import Acceleration

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from vispropnet.benchmarks.memory import Settings, benchmark, draw_frame
+from benchmarking.memory import Settings, benchmark, draw_frame
 from vispropnet.errors import UserError
 
 

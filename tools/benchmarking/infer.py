@@ -16,10 +16,10 @@ from mmdet.structures.mask import encode_mask_results
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from vispropnet.benchmarks.checks import check_positive
-from vispropnet.benchmarks.measure import NAMES, Variant, circumstances, compare, report, say
-from vispropnet.benchmarks.parts import BASELINE_PARTS, OUR_PARTS, PartClock, print_parts
-from vispropnet.benchmarks.steps import Settings, build, described
+from benchmarking.checks import check_positive
+from benchmarking.measure import NAMES, Variant, circumstances, compare, report, say
+from benchmarking.models import Settings, build, described
+from benchmarking.parts import BASELINE_PARTS, OUR_PARTS, PartClock, print_parts
 from vispropnet.engine.acceleration import (
     Acceleration,
     inference_precision,
@@ -216,7 +216,7 @@ def benchmark_infer(settings: InferSettings, repeats: int, memory: bool = True) 
 
 
 def make_infer(name: str, settings: InferSettings) -> Variant:
-    """Builds one of the two test frames for :func:`~vispropnet.benchmarks.measure.compare`.
+    """Builds one of the two test frames for :func:`~benchmarking.measure.compare`.
 
     Args:
         name: ``'ours'`` or ``'baseline'``.

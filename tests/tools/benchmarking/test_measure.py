@@ -3,8 +3,8 @@ import time
 import pytest
 import torch
 
-from vispropnet.benchmarks.inputs import moving_pyramids, settle_norms
-from vispropnet.benchmarks.measure import Comparison, Variant, compare, report
+from benchmarking.inputs import moving_pyramids, settle_norms
+from benchmarking.measure import Comparison, Variant, compare, report
 from vispropnet.engine.quiet import quiet
 
 MIB = 2**20

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from mmengine.optim import build_optim_wrapper
 
-from vispropnet.benchmarks.checks import check_positive
-from vispropnet.benchmarks.measure import (
+from benchmarking.checks import check_positive
+from benchmarking.measure import (
     NAMES,
     Comparison,
     Variant,
@@ -19,7 +19,7 @@ from vispropnet.benchmarks.measure import (
     report,
     say,
 )
-from vispropnet.benchmarks.steps import Settings, build, described
+from benchmarking.models import Settings, build, described
 from vispropnet.config import load_config
 from vispropnet.engine.acceleration import Acceleration, keep_freed_memory
 from vispropnet.errors import UserError
@@ -113,7 +113,7 @@ def benchmark_train(settings: TrainSettings, repeats: int, memory: bool = True) 
 
 
 def make_train(name: str, settings: TrainSettings) -> Variant:
-    """Builds one of the two training steps for :func:`~vispropnet.benchmarks.measure.compare`.
+    """Builds one of the two training steps for :func:`~benchmarking.measure.compare`.
 
     Args:
         name: ``'ours'`` or ``'baseline'``.

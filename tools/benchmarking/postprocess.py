@@ -15,8 +15,8 @@ from pycocotools import mask as mask_utils
 from torch import Tensor
 from torch.nn import functional
 
-from vispropnet.benchmarks.checks import check_device, check_positive
-from vispropnet.benchmarks.measure import Variant, circumstances, compare, report
+from benchmarking.checks import check_device, check_positive
+from benchmarking.measure import Variant, circumstances, compare, report
 from vispropnet.errors import UserError
 from vispropnet.models.frame_masks import FrameMasks
 
@@ -98,7 +98,7 @@ def benchmark(settings: Settings, repeats: int, memory: bool = True) -> dict[str
 
 
 def make(name: str, settings: Settings) -> Variant:
-    """Builds one of the two for :func:`~vispropnet.benchmarks.measure.compare`.
+    """Builds one of the two for :func:`~benchmarking.measure.compare`.
 
     Args:
         name: ``'ours'`` or ``'baseline'``.

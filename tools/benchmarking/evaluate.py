@@ -13,9 +13,9 @@ from typing import Any
 import mmdet
 import numpy as np
 
-from vispropnet.benchmarks.checks import check_positive
-from vispropnet.benchmarks.measure import Variant, circumstances, compare, report, say
-from vispropnet.benchmarks.tracks_inputs import TrackSet, draw_track_set
+from benchmarking.checks import check_positive
+from benchmarking.measure import Variant, circumstances, compare, report, say
+from benchmarking.track_sets import TrackSet, draw_track_set
 from vispropnet.engine.quiet import quiet
 from vispropnet.errors import UserError
 from vispropnet.evaluation.average_precision import FIGURES, evaluate_tracks
@@ -122,7 +122,7 @@ def benchmark(settings: Settings, repeats: int, memory: bool = True) -> dict[str
 
 
 def make(name: str, settings: Settings, parts: dict[str, list[float]] | None = None) -> Variant:
-    """Builds one of the two for :func:`~vispropnet.benchmarks.measure.compare`.
+    """Builds one of the two for :func:`~benchmarking.measure.compare`.
 
     Args:
         name: ``'ours'`` or ``'baseline'``.

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from vispropnet.benchmarks.postprocess import Settings, benchmark, draw, make
+from benchmarking.postprocess import Settings, benchmark, draw, make
 from vispropnet.errors import UserError
 
 
