@@ -14,12 +14,13 @@ LAYERS = (
     ('visualization',),
     ('evaluation',),
     ('datasets', 'models'),
-    ('__init__',),  # registers what ops offers
+    ('__init__',),  # registers what ops offers, sets how threads wait
     ('ops',),
     ('config',),
     ('registry',),
     ('fileio',),
     ('errors',),
+    ('threads',),
 )
 HEIGHTS = {part: -number for number, parts in enumerate(LAYERS) for part in parts}
 
