@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarking.checks import check_device, check_positive, check_size
 from benchmarking.inputs import moving_pyramids
-from benchmarking.measure import (
-    Variant,
-    circumstances,
-    compare,
-    largest_difference,
-    report,
-)
+from benchmarking.measure import Variant, compare, largest_difference, report
+from benchmarking.settings import AttentionSettings as Settings
 from vispropnet.engine.quiet import quiet
 from vispropnet.models.necks.attention_neck import AttentionNeck
 from vispropnet.registry import MODELS
@@ -25,94 +19,33 @@ from vispropnet.registry import MODELS
 BASELINE = 'the dense form: the whole softmax of every level, level by level'
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What is attended on.
-
-    Args:
-        size: Width and height of the frames in pixels.
-        levels: Feature levels, of strides 4, 8, 16 and so on.
-        channels: Of each level.
-        value: As in :class:`~vispropnet.models.necks.attention_neck.AttentionNeck`.
-        seed: Of weights and inputs.
-        device: Where it runs.
-    """
-
-    size: tuple[int, int] = (640, 384)
-    levels: int = 5
-    channels: int = 256
-    value: str = 'current'
-    seed: int = 0
-    device: str = 'cpu'
-
-    def check(self) -> None:
-        """Checks them.
-
-        Raises:
-            UserError: for what cannot be run.
-        """
-        check_positive(levels=self.levels, channels=self.channels)
-        check_size(self.size)
-        check_device(self.device)
-
-
-def benchmark(settings: Settings, repeats: int, memory: bool = True) -> dict[str, Any]:
-    """Measures, prints and returns the figures.
-
-    Args:
-        settings: What is attended on.
-        repeats: Timed runs of each.
-        memory: Whether memory is measured.
-
-    Returns:
-        The JSON object of the last line.
-
-    Raises:
-        UserError: for settings that cannot be run.
-    """
-    settings.check()
-    check_positive(repeats=repeats)
-    small = replace(settings, size=(64, 64))
-    result = compare(make, settings, small, repeats, settings.device, memory)
+def benchmark(settings: Settings) -> dict[str, Any]:
+    """Measures, prints and returns the JSON object of the last line."""
+    result = compare(make, settings, replace(settings, size=(64, 64)))
     difference = max(
         largest_difference(one, other)
         for one, other in zip(result.outputs['ours'], result.outputs['baseline'], strict=True)
     )
-    measured = {
-        'baseline': BASELINE,
-        **{name: getattr(settings, name) for name in ('size', 'levels', 'channels', 'value')},
-        **circumstances(settings.device, repeats, settings.seed),
-    }
-    return report('attention', result, difference, measured)
+    return report('attention', settings, result, difference, baseline=BASELINE)
 
 
 def make(name: str, settings: Settings) -> Variant:
-    """Builds one of the two for :func:`~benchmarking.measure.compare`.
-
-    Args:
-        name: ``'ours'`` or ``'baseline'``.
-        settings: What is attended on.
-    """
+    """Builds ``'ours'`` or ``'baseline'``."""
     neck, current, reference = build_inputs(settings)
 
     @torch.no_grad()
-    def run(_: None) -> Sequence[Tensor]:
-        if name == 'ours':
-            return neck(current, reference)
+    def ours(_: None) -> Sequence[Tensor]:
+        return neck(current, reference)
+
+    @torch.no_grad()
+    def baseline(_: None) -> Sequence[Tensor]:
         return plain_neck(neck, current, reference)
 
-    return Variant(run)
+    return Variant(ours if name == 'ours' else baseline)
 
 
 def build_inputs(settings: Settings) -> tuple[AttentionNeck, list[Tensor], list[Tensor]]:
-    """Makes neck and inputs from the seed.
-
-    Args:
-        settings: What is attended on.
-
-    Returns:
-        The neck, and per level (1, C, H, W) of the current and of the reference frame.
-    """
+    """Makes the neck, and per level (1, C, H, W) of the current and of the reference frame."""
     torch.manual_seed(settings.seed)
     with quiet():
         neck = MODELS.build(
@@ -127,7 +60,7 @@ def build_inputs(settings: Settings) -> tuple[AttentionNeck, list[Tensor], list[
 def plain_neck(
     neck: AttentionNeck, current: Sequence[Tensor], reference: Sequence[Tensor]
 ) -> list[Tensor]:
-    """The definition, written plainly.
+    """Attends by the definition, written plainly.
 
     Args:
         neck: Gives the weights.

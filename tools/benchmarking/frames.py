@@ -1,23 +1,15 @@
-"""Drawn frames with ground truth, and the models of two configs, for whole steps."""
+"""Drawn frames, with and without ground truth."""
 
 from __future__ import annotations
 
-from typing import Any
-
+import cv2
+import numpy as np
 import torch
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
-from mmengine.config import Config, ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.nn import functional
-
-from benchmarking.inputs import settle_norms
-from vispropnet.config import explain_config_errors
-from vispropnet.engine.quiet import quiet
-from vispropnet.errors import UserError
-from vispropnet.models.detectors import VISDetector
-from vispropnet.registry import MODELS
 
 
 def draw_clips(
@@ -45,85 +37,39 @@ def draw_clips(
     generator = torch.Generator().manual_seed(seed)
     data = {name: [[] for _ in range(num_frames)] for name in ('inputs', 'data_samples')}
     for _ in range(batch_size):
-        scene = _scene(size, objects, classes, generator)
+        background, boxes, *looks = _scene(size, objects, classes, generator)
         for place in range(num_frames):
             # The key frame comes last in time; from the last reference to it are 4 pixels.
             moved = 4 * (num_frames - 1 - place) / (num_frames - 1)
-            image, sample = _draw(size, moved, *scene)
+            image, sample = _draw(background, boxes + moved, *looks)
             data['inputs'][place].append(image)
             data['data_samples'][place].append(sample)
     return data
 
 
-def build_model(config: Config, path: str, seed: int) -> VISDetector:
-    """Builds the model of a config from the seed, without pretrained weights.
+def draw_frame(index: int, size: tuple[int, int]) -> np.ndarray:
+    """Draws a frame of a video of any length: ellipses that move before a smooth background.
 
     Args:
-        config: Read from ``path``.
-        path: For messages.
-        seed: Of the weights.
-
-    Raises:
-        UserError: if the config has no model, or not one that goes frame by frame.
-    """
-    if config.get('model') is None:
-        raise UserError(f'config {path} has no model.')
-    torch.manual_seed(seed)
-    with explain_config_errors(path), quiet():
-        model = MODELS.build(_without_pretrained(config.model))
-        if not isinstance(model, VISDetector):
-            raise UserError(
-                f'config {path}: model is {type(model).__name__}, which is no VISDetector.'
-            )
-        model.init_weights()
-    return model
-
-
-def settle_model(model: VISDetector, data: dict) -> None:
-    """Sets the running statistics of a model's norms to those of a batch of clips."""
-    batch = model.data_preprocessor(data, True)
-    model.train()
-    settle_norms(model, lambda: model.loss(batch['inputs'], batch['data_samples']))
-
-
-def share_weights(source: VISDetector, target: VISDetector) -> int:
-    """Copies every weight and statistic that another model has too, so that both see the same.
-
-    Args:
-        source: Gives them.
-        target: Takes them. mmdet's models are held one module deeper.
+        index: Of the frame.
+        size: Width and height in pixels.
 
     Returns:
-        How many tensors were shared.
+        (H, W, 3) uint8, BGR.
     """
-    given = source.state_dict()
-    shared = {}
-    for key, value in target.state_dict().items():
-        found = given.get(key.removeprefix('model.'))
-        if found is not None and found.shape == value.shape:
-            shared[key] = found
-    target.load_state_dict(shared, strict=False)
-    return len(shared)
-
-
-def metainfo_of_frame(size: tuple[int, int], frame: int) -> dict[str, Any]:
-    """What a model is told of a frame that is neither resized nor padded.
-
-    Args:
-        size: Width and height in pixels.
-        frame: Its number.
-    """
-    shape = size[1], size[0]
-    return {
-        **dict.fromkeys(('img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape'), shape),
-        'scale_factor': (1.0, 1.0),
-        'frame_id': frame,
-    }
-
-
-def num_classes(model: VISDetector) -> int:
-    """Categories of a model, the fewest that any of its parts has; 1 if it knows none."""
-    return min(model.category_counts().values(), default=1)
+    width, height = size
+    coarse = np.random.default_rng(0).integers(40, 160, (5, 8, 3), dtype=np.uint8)
+    frame = cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC)
+    for number in range(6):
+        phase = index * (0.02 + 0.007 * number) + 2.1 * number
+        centre = (
+            round(width * (0.5 + 0.4 * np.sin(phase))),
+            round(height * (0.5 + 0.4 * np.cos(0.7 * phase))),
+        )
+        axes = round(width * (0.04 + 0.02 * number)), round(height * 0.12)
+        color = (40 * number, 255 - 30 * number, 128 + 20 * number)
+        cv2.ellipse(frame, centre, axes, 30 * number, 0, 360, color, cv2.FILLED)
+    return frame
 
 
 def _scene(
@@ -143,15 +89,10 @@ def _scene(
 
 
 def _draw(
-    size: tuple[int, int],
-    moved: float,
-    background: Tensor,
-    boxes: Tensor,
-    colours: Tensor,
-    labels: Tensor,
+    background: Tensor, boxes: Tensor, colours: Tensor, labels: Tensor
 ) -> tuple[Tensor, DetDataSample]:
-    width, height = size
-    image, boxes = background.clone(), boxes + moved
+    image = background.clone()
+    height, width = image.shape[1:]
     across, down = torch.arange(width) + 0.5, torch.arange(height) + 0.5
     masks = torch.zeros(len(boxes), height, width, dtype=torch.bool)
     for mask, (left, top, right, bottom), colour in zip(masks, boxes, colours, strict=True):
@@ -161,24 +102,11 @@ def _draw(
         image[:, mask] = colour[:, None]
     instances = InstanceData(bboxes=boxes, labels=labels, instances_ids=torch.arange(len(boxes)))
     instances.masks = BitmapMasks(masks.numpy().astype('uint8'), height, width)
-    sample = DetDataSample(metainfo=metainfo_of_frame(size, 0), gt_instances=instances)
+    # Neither resized nor padded.
+    shapes = ('img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape')
+    metainfo = dict.fromkeys(shapes, (height, width)) | dict(scale_factor=(1.0, 1.0), frame_id=0)
+    sample = DetDataSample(metainfo=metainfo, gt_instances=instances)
     sample.ignored_instances = InstanceData(
         bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long)
     )
     return image.to(torch.uint8), sample
-
-
-def _without_pretrained(value: Any) -> Any:
-    if isinstance(value, dict):
-        return ConfigDict(
-            {
-                key: _without_pretrained(one)
-                for key, one in value.items()
-                if not (
-                    key == 'init_cfg' and isinstance(one, dict) and one.get('type') == 'Pretrained'
-                )
-            }
-        )
-    if isinstance(value, (list, tuple)):
-        return type(value)(_without_pretrained(one) for one in value)
-    return value

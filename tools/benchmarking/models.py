@@ -1,75 +1,27 @@
-"""What training steps and test frames of two configs' models have in common."""
+"""Models of configs with drawn weights, and the clips that they run on."""
 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
-from benchmarking.checks import check_device, check_positive
-from benchmarking.frames import (
-    build_model,
-    draw_clips,
-    num_classes,
-    settle_model,
-    share_weights,
-)
+from benchmarking.frames import draw_clips
+from benchmarking.inputs import settle_norms
+from benchmarking.settings import ModelSettings
 from vispropnet.config import explain_config_errors, load_config
+from vispropnet.engine.quiet import quiet
 from vispropnet.errors import UserError
 from vispropnet.models.detectors import VISDetector
+from vispropnet.registry import MODELS
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Whose steps are measured, and on what.
-
-    Args:
-        config: Config file of ours.
-        baseline: Config file of the baseline.
-        size: Width and height of the frames in pixels; the model pads them.
-        batch_size: Clips of a training step.
-        num_refs: Reference frames of a clip.
-        objects: In each frame.
-        same_test_cfg: Whether the baseline's detector takes as many proposals and detections as
-            ours.
-        seed: Of weights and inputs.
-        device: Where it runs.
-    """
-
-    config: str
-    baseline: str
-    size: tuple[int, int] = (640, 360)
-    batch_size: int = 2
-    num_refs: int = 1
-    objects: int = 2
-    same_test_cfg: bool = True
-    seed: int = 0
-    device: str = 'cpu'
-
-    def check(self) -> None:
-        """Checks them.
-
-        Raises:
-            UserError: for what cannot be run.
-        """
-        check_positive(batch_size=self.batch_size, num_refs=self.num_refs, objects=self.objects)
-        if min(self.size) < 32:
-            raise UserError(
-                f'--size takes a width and a height of 32 or more, got {self.size[0]} '
-                f'{self.size[1]}.'
-            )
-        check_device(self.device)
-        for path in (self.config, self.baseline):
-            load_config(path)
-
-
-def build(name: str, settings: Settings) -> tuple[VISDetector, dict]:
+def build(name: str, settings: ModelSettings) -> tuple[VISDetector, dict]:
     """Builds one of the two models, and the input of both.
 
-    What both models have has the same weights, so that both find as much.
+    Weights that both models have are the same, so that both find as much.
 
     Args:
         name: ``'ours'`` or ``'baseline'``.
@@ -81,15 +33,17 @@ def build(name: str, settings: Settings) -> tuple[VISDetector, dict]:
     Raises:
         UserError: if a config has no model that can be measured, or one that refuses the clips.
     """
-    config, other = load_config(settings.config), load_config(settings.baseline)
-    if settings.same_test_cfg:
-        _take_test_cfg(config, other)
+    config = load_config(settings.config)
     model = build_model(config, settings.config, settings.seed).to(settings.device)
-    classes = num_classes(model)
-    second = None
+    models = [(model, settings.config)]
     if name == 'baseline':
+        other = load_config(settings.baseline)
+        if settings.same_test_cfg:
+            _take_test_cfg(config, other)
         second = build_model(other, settings.baseline, settings.seed).to(settings.device)
-        classes = min(classes, num_classes(second))
+        models.append((second, settings.baseline))
+    # The fewest that any part has.
+    classes = min(min(one.category_counts().values(), default=1) for one, _ in models)
     data = draw_clips(
         settings.size,
         settings.batch_size,
@@ -98,30 +52,82 @@ def build(name: str, settings: Settings) -> tuple[VISDetector, dict]:
         settings.seed,
         num_frames=1 + settings.num_refs,
     )
-    for one, path in ((model, settings.config), (second, settings.baseline)):
-        if one is not None:
-            torch.manual_seed(settings.seed)
-            # A model may refuse the number of references.
-            with explain_config_errors(path):
-                settle_model(one, copy.deepcopy(data))
-    if second is None:
+    for one, path in models:
+        torch.manual_seed(settings.seed)
+        # A model may refuse the number of references.
+        with explain_config_errors(path):
+            settle_model(one, copy.deepcopy(data))
+    if name == 'ours':
         return model, data
     share_weights(model, second)
     return second, data
 
 
-def described(settings: Settings) -> dict[str, Any]:
-    """Names what is compared, for the JSON object.
+def build_model(config: Config, path: str, seed: int) -> VISDetector:
+    """Builds the model of a config from the seed, without pretrained weights.
 
     Args:
-        settings: Whose, and on what.
+        config: Read from ``path``.
+        path: For messages.
+        seed: Of the weights.
+
+    Raises:
+        UserError: if the config has no model, or not one that goes frame by frame.
     """
-    return {'ours': settings.config, 'baseline': settings.baseline, 'size': settings.size}
+    if config.get('model') is None:
+        raise UserError(f'config {path} has no model.')
+    torch.manual_seed(seed)
+    with explain_config_errors(path), quiet():
+        model = MODELS.build(_without_pretrained(config.model))
+        if not isinstance(model, VISDetector):
+            raise UserError(
+                f'config {path}: model is {type(model).__name__}, which is no VISDetector.'
+            )
+        model.init_weights()
+    return model
+
+
+def settle_model(model: VISDetector, data: dict) -> None:
+    """Sets the running statistics of a model's norms to those of a batch of clips."""
+    batch = model.data_preprocessor(data, True)
+    model.train()
+    settle_norms(model, lambda: model.loss(batch['inputs'], batch['data_samples']))
+
+
+def share_weights(source: VISDetector, target: VISDetector) -> int:
+    """Copies every weight and statistic that another model has too, so that both see the same.
+
+    Args:
+        source: Gives them.
+        target: Takes them. mmdet's models are held one module deeper.
+
+    Returns:
+        How many tensors were shared.
+    """
+    given = source.state_dict()
+    shared = {}
+    for key, value in target.state_dict().items():
+        found = given.get(key.removeprefix('model.'))
+        if found is not None and found.shape == value.shape:
+            shared[key] = found
+    target.load_state_dict(shared, strict=False)
+    return len(shared)
 
 
 def _take_test_cfg(config: Config, other: Config) -> None:
-    for one in (config, other):
-        if one.get('model', {}).get('detector') is None:
-            return
-    if config.model.detector.get('test_cfg') is not None:
-        other.model.detector.test_cfg = copy.deepcopy(config.model.detector.test_cfg)
+    if all(one.get('model', {}).get('detector') is not None for one in (config, other)):
+        given = config.model.detector.get('test_cfg')
+        if given is not None:
+            other.model.detector.test_cfg = copy.deepcopy(given)
+
+
+def _without_pretrained(value: Any) -> Any:
+    if isinstance(value, dict):
+        kept = {key: _without_pretrained(one) for key, one in value.items()}
+        initial = kept.get('init_cfg')
+        if isinstance(initial, dict) and initial.get('type') == 'Pretrained':
+            del kept['init_cfg']
+        return ConfigDict(kept)
+    if isinstance(value, (list, tuple)):
+        return type(value)(_without_pretrained(one) for one in value)
+    return value
