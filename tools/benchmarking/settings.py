@@ -84,41 +84,41 @@ class Settings:
                 from vispropnet.config import load_config
 
                 load_config(getattr(self, name))
+        self._check()
+
+    def _check(self) -> None:
+        """Checks what only this benchmark asks of its options."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttentionSettings(Settings):
+class PyramidSettings(Settings):
+    """Options of benchmarks that run a part of a model on drawn features."""
+
+    step: ClassVar[int] = 32
+
+    size: tuple[int, int] = _size(640, 384, 'of the frames in pixels, multiples of 32')
+    channels: int = option(256, 'of the features')
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionSettings(PyramidSettings):
     """The attention neck, beside its dense form."""
 
-    step: ClassVar[int] = 32
-
-    size: tuple[int, int] = _size(640, 384, 'of the frames in pixels, multiples of 32')
     levels: int = option(5, 'of features, of strides 4, 8, 16 and so on')
-    channels: int = option(256, 'of each level')
-    value: str = option(
-        'current', 'frame whose features are summed up', choices=('current', 'reference')
-    )
+    value: str = option('current', 'whose features are summed up', choices=('current', 'reference'))
 
 
 @dataclass(frozen=True, kw_only=True)
-class PropagationSettings(Settings):
+class PropagationSettings(PyramidSettings):
     """Masks of missing tracks, beside the definition written plainly."""
 
-    step: ClassVar[int] = 32
-
-    size: tuple[int, int] = _size(640, 384, 'of the frames in pixels, multiples of 32')
     missing: int = option(1, 'tracks that are missing in the current frame')
     tracks: int = option(8, 'tracks in every frame of the history')
     history: int = option(24, 'frames of the history')
-    channels: int = option(256, 'of the features')
     classes: int = option(40, 'categories')
-    fusion: str = option(
-        'masks', 'average of ours over the history', choices=('masks', 'attention')
-    )
+    fusion: str = option('masks', 'averaged by ours', choices=('masks', 'attention'))
 
-    def __post_init__(self) -> None:
-        """Checks the values."""
-        super().__post_init__()
+    def _check(self) -> None:
         if self.missing > self.tracks:
             raise UserError(
                 f'--missing {self.missing}: only the {self.tracks} tracks of the history '
@@ -147,9 +147,7 @@ class PairSettings(ModelSettings):
     compile: bool = False
     amp: str | None = option(None, 'mixed precision of ours', choices=('bf16', 'fp16'))
 
-    def __post_init__(self) -> None:
-        """Checks the values."""
-        super().__post_init__()
+    def _check(self) -> None:
         self.acceleration.check(self.device)
 
     @property
@@ -167,16 +165,11 @@ class TrainSettings(PairSettings):
     batch_size: int = option(2, 'clips of a step')
     num_refs: int = option(1, 'reference frames of a clip')
     channels_last: bool = option(False, 'ours keeps the channels of a pixel together')
-    compile: bool = option(
-        False, "ours compiles its backbone (the warm-up's time, a minute, is not counted)"
-    )
-    options_table: bool = option(
-        False, 'measure ours with each of these options, and with several, in turn'
-    )
+    compile: bool = option(False, 'ours compiles its backbone, before its runs are timed')
+    options_table: bool = option(False, 'measure ours with each of these options, and with several')
 
-    def __post_init__(self) -> None:
-        """Checks the values."""
-        super().__post_init__()
+    def _check(self) -> None:
+        super()._check()
         if self.options_table and (self.amp or self.channels_last or self.compile):
             raise UserError(
                 '--options-table measures all options by itself; leave out --amp, '
@@ -189,9 +182,7 @@ class InferSettings(PairSettings):
     """A test frame of two configs, from JPEG to encoded masks, no track missing."""
 
     detections: int = option(10, 'in a frame, of both, as a limit that binds')
-    batch: int = option(
-        1, 'frames that ours encodes at once; a run of both is K frames', metavar='K'
-    )
+    batch: int = option(1, 'frames of a run, which ours encodes at once', metavar='K')
     same_test_cfg: bool = option(
         True,
         'give the baseline the proposals and detections of --config',
@@ -210,20 +201,18 @@ class SafetySettings(ModelSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateSettings(Settings):
-    """The twelve metrics of a drawn validation set, beside mmdet's YTVISeval."""
+    """Twelve metrics of a set like YouTube-VIS 2021's validation, beside mmdet's YTVISeval."""
 
     device: str = 'cpu'
     size: tuple[int, int] = _size(1280, 720)
     tracks: tuple[int, int] = option((10, 100), 'of a video', metavar=('FEWEST', 'MOST'))
-    videos: int = option(421, 'of the set; YouTube-VIS 2021 has as many for validation')
+    videos: int = option(421, 'of the drawn set')
     frames: int = option(30, 'of a video, a fifth more or less')
     categories: int = option(40, 'of objects')
     resamples: int = option(1000, 'data sets of the bootstrap')
     distinct: bool = option(False, 'no mask stands twice; otherwise tracks share some')
 
-    def __post_init__(self) -> None:
-        """Checks the values."""
-        super().__post_init__()
+    def _check(self) -> None:
         if not 0 < self.tracks[0] <= self.tracks[1]:
             raise UserError(
                 '--tracks takes the fewest and the most of a video, 1 or more, got '
@@ -243,9 +232,7 @@ class PostprocessSettings(Settings):
         (0.05, 0.5), "of the boxes, as part of the frame's", metavar=('SHORTEST', 'LONGEST')
     )
 
-    def __post_init__(self) -> None:
-        """Checks the values."""
-        super().__post_init__()
+    def _check(self) -> None:
         if not 0 < self.sides[0] <= self.sides[1] <= 1:
             raise UserError(
                 '--sides takes the shortest and the longest side of a box, above 0 and at most 1, '
@@ -268,9 +255,7 @@ class MemorySettings(Settings):
     short: int = option(200, 'frames after which the memory is compared with that at the end')
     detections: int = option(10, 'in a frame')
 
-    def __post_init__(self) -> None:
-        """Checks the values."""
-        super().__post_init__()
+    def _check(self) -> None:
         if self.short >= self.frames:
             raise UserError(f'--short must be below --frames {self.frames}, got {self.short}.')
 
@@ -298,16 +283,13 @@ class BusySettings(Settings):
     )
     policies: tuple[str, ...] = option(
         ('default', 'ours'),
-        'ways to wait for work: default is that of the libraries, ours that of vispropnet, passive '
-        'is OMP_WAIT_POLICY=PASSIVE, a number GOMP_SPINCOUNT; the first is what others are '
-        'compared with',
+        'ways to wait, the others compared with the first: default is that of the libraries, ours '
+        'that of vispropnet, passive OMP_WAIT_POLICY=PASSIVE, a number GOMP_SPINCOUNT',
         nargs='+',
         metavar='POLICY',
     )
 
-    def __post_init__(self) -> None:
-        """Checks the values."""
-        super().__post_init__()
+    def _check(self) -> None:
         for one in self.policies:
             if one not in ('default', 'ours', 'passive') and not one.isdecimal():
                 raise UserError(

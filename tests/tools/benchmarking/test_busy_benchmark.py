@@ -3,26 +3,40 @@ import subprocess
 
 import pytest
 
-from benchmarking.busy import benchmark, environment, measure, spinning, table, waiting
+from benchmarking import busy
+from benchmarking.busy import environment, measure, spinning, table, waiting
+from benchmarking.measure import in_a_process
 from benchmarking.settings import BusySettings as Settings
-from vispropnet.threads import VARIABLES
-
-SMALL = dict(runs=1, load=1, size=(64, 64), batch_size=1)
+from vispropnet.threads import VARIABLES, WAIT
 
 
-@pytest.mark.xdist_group('measured')
-def test_the_last_line(last_line):
-    row = benchmark(Settings(works=('postprocess',), repeats=1, **SMALL))
-    assert last_line() == row and row['name'] == 'busy' and row['load'] == 1
-    assert [one['policy'] for one in row['rows']] == ['default', 'ours']
+def test_each_kind_is_measured_in_turn(monkeypatch, last_line):
+    asked = []
+
+    def pretend(function, work, settings):
+        assert function is measure
+        asked.append((work, os.environ.get('GOMP_SPINCOUNT')))
+        return dict(quiet=[1.0, 2.0, 9.0], busy=[4.0])
+
+    monkeypatch.setattr(busy, 'in_a_process', pretend)
+    settings = Settings(works=('infer', 'train'), policies=('default', '10'), repeats=2)
+    row = busy.benchmark(settings)
+    pairs = [('infer', '300000'), ('infer', '10'), ('train', '300000'), ('train', '10')]
+    assert asked == pairs + pairs[::-1]
+    assert last_line() == row and row['name'] == 'busy' and row['load'] == 2
+    assert [(one['work'], one['policy']) for one in row['rows']] == [
+        ('infer', 'default'),
+        ('infer', '10'),
+        ('train', 'default'),
+        ('train', '10'),
+    ]
     for one in row['rows']:
-        assert one['work'] == 'postprocess'
-        assert one['quiet_times_s'] == [one['quiet_s']] and one['busy_s'] > 0
+        assert one['quiet_times_s'] == [2, 2] and one['busy_times_s'] == [4, 4]
 
 
-@pytest.mark.parametrize('work', ['infer', 'train'])
-def test_other_works_run(work):
-    times = measure(work, Settings(**{**SMALL, 'runs': 2}))
+@pytest.mark.parametrize('work', ['postprocess', 'infer', 'train'])
+def test_works_run(work):
+    times = measure(work, Settings(runs=2, load=1, size=(64, 64), batch_size=1))
     assert {load: len(seconds) for load, seconds in times.items()} == dict(quiet=2, busy=2)
 
 
@@ -40,13 +54,12 @@ def test_processes_get_one_policy_and_no_other(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv('KMP_BLOCKTIME', '3')
     with environment(waiting('1000')):
-        assert {name: os.environ.get(name) for name in VARIABLES if name in os.environ} == {
-            'GOMP_SPINCOUNT': '1000'
-        }
+        assert [name for name in VARIABLES if name in os.environ] == ['GOMP_SPINCOUNT']
+        assert in_a_process(os.getenv, 'GOMP_SPINCOUNT') == '1000'
     assert [name for name in VARIABLES if name in os.environ] == ['KMP_BLOCKTIME']
     assert os.environ['KMP_BLOCKTIME'] == '3'
     assert waiting('default')['GOMP_SPINCOUNT'] == '300000'
-    assert waiting('ours') == waiting('passive') == {'OMP_WAIT_POLICY': 'PASSIVE'}
+    assert waiting('ours') == WAIT and waiting('passive') == {'OMP_WAIT_POLICY': 'PASSIVE'}
 
 
 def test_spinning_processes_end(monkeypatch):
