@@ -27,9 +27,8 @@ while os.getppid() == parent:
     for _ in range(100_000):
         pass
 """
-# Defaults of GNU's and of LLVM's library, which vispropnet leaves as they are.
+# Those of GNU's and of LLVM's library; said aloud, so that vispropnet leaves them.
 _DEFAULTS = {'GOMP_SPINCOUNT': '300000', 'KMP_BLOCKTIME': '200'}
-
 # Seconds after which no further run begins.
 _ENOUGH = 20.0
 
@@ -73,7 +72,10 @@ def benchmark(settings: Settings) -> dict[str, Any]:
             for load in ('quiet', 'busy')
         )
         print(f'{row["work"]:13}{row["policy"]:>9}{cells}')
-    return print_json({'name': 'busy', **circumstances(settings), 'rows': rows})
+    variables = {policy: waiting(policy) for policy in settings.policies}
+    return print_json(
+        {'name': 'busy', **circumstances(settings), 'environment': variables, 'rows': rows}
+    )
 
 
 def table(times: dict[tuple[str, str], Times], first: str) -> list[dict[str, Any]]:

@@ -51,7 +51,7 @@ def benchmark(settings: Settings) -> dict[str, Any]:
         **medians,
         'bootstrap_ratio': medians['matching_s'] / max(medians['bootstrap_s'], 1e-12),
         **describe(track_set(settings)),
-        'figures': {name: result.outputs['ours'][name] for name in FIGURES},
+        'metrics': {name: result.outputs['ours'][name] for name in FIGURES},
         'dtype': 'float64',
         'numpy': np.__version__,
         'pycocotools': version('pycocotools'),

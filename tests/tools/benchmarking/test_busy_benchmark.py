@@ -24,6 +24,7 @@ def test_each_kind_is_measured_in_turn(monkeypatch, last_line):
     pairs = [('infer', '300000'), ('infer', '10'), ('train', '300000'), ('train', '10')]
     assert asked == pairs + pairs[::-1]
     assert last_line() == row and row['name'] == 'busy' and row['load'] == 2
+    assert row['environment']['10'] == {'GOMP_SPINCOUNT': '10'}
     assert [(one['work'], one['policy']) for one in row['rows']] == [
         ('infer', 'default'),
         ('infer', '10'),

@@ -2,66 +2,45 @@
 
 import pytest
 
-from benchmarking.settings import (
-    COMMANDS,
-    AttentionSettings,
-    BusySettings,
-    EvaluateSettings,
-    InferSettings,
-    MemorySettings,
-    PostprocessSettings,
-    PropagationSettings,
-    SafetySettings,
-    Settings,
-    TrainSettings,
-    parse,
-)
+from benchmarking.settings import COMMANDS, InferSettings, TrainSettings, parse
 from vispropnet.errors import UserError
 
 
 @pytest.mark.parametrize(
-    ('kind', 'change', 'message'),
+    ('command', 'change', 'message'),
     [
-        (Settings, dict(repeats=0), '--repeats must be positive, got 0'),
-        (Settings, dict(seed=-1), '--seed must be 0 or more, got -1'),
-        (Settings, dict(size=(640, 31)), 'a width and a height of 32 or more, got 640 31'),
-        (Settings, dict(device='tpu'), "--device must be 'cpu', .* got 'tpu'"),
-        (Settings, dict(device='meta'), "--device must be 'cpu', .* got 'meta'"),
-        (Settings, dict(device='cuda:99'), r'--device cuda:99: this machine has \w+ CUDA devices'),
-        (AttentionSettings, dict(size=(64, 33)), 'positive multiples of 32, got 64 33'),
-        (AttentionSettings, dict(channels=-4), '--channels must be positive, got -4'),
-        (PropagationSettings, dict(size=(0, 64)), 'positive multiples of 32, got 0 64'),
-        (PropagationSettings, dict(missing=9), '--missing 9: only the 8 tracks'),
-        (
-            EvaluateSettings,
-            dict(tracks=(0, 3)),
-            '--tracks takes the fewest and the most .* got 0 3',
-        ),
-        (
-            EvaluateSettings,
-            dict(tracks=(4, 3)),
-            '--tracks takes the fewest and the most .* got 4 3',
-        ),
-        (PostprocessSettings, dict(size=(0, 5)), 'of 1 or more, got 0 5'),
-        (PostprocessSettings, dict(sides=(0.5, 0.2)), '--sides takes .* got 0.5 0.2'),
-        (PostprocessSettings, dict(sides=(0.0, 0.2)), '--sides takes .* got 0.0 0.2'),
-        (PostprocessSettings, dict(sides=(0.2, 1.1)), '--sides takes .* got 0.2 1.1'),
-        (MemorySettings, dict(frames=5, short=5), '--short must be below --frames 5, got 5'),
-        (MemorySettings, dict(config='none.py'), 'config not found: none.py'),
-        (TrainSettings, dict(baseline='none.py'), 'config not found: none.py'),
-        (TrainSettings, dict(batch_size=0), '--batch-size must be positive, got 0'),
-        (TrainSettings, dict(amp='bf8'), "amp must be 'bf16', 'fp16' or None, got 'bf8'"),
-        (TrainSettings, dict(amp='fp16'), 'fp16 .* needs a GPU'),
-        (TrainSettings, dict(amp='bf16', options_table=True), 'leave out --amp, --channels-last'),
-        (TrainSettings, dict(compile=True, options_table=True), 'leave out --amp'),
-        (InferSettings, dict(amp='fp16'), 'fp16 .* needs a GPU'),
-        (SafetySettings, dict(config='none'), 'config not found: none'),
-        (BusySettings, dict(policies=('default', '-1')), "--policies takes .* got '-1'"),
+        ('attention', dict(repeats=0), '--repeats must be positive, got 0'),
+        ('attention', dict(seed=-1), '--seed must be 0 or more, got -1'),
+        ('train', dict(size=(640, 31)), 'a width and a height of 32 or more, got 640 31'),
+        ('attention', dict(device='tpu'), "--device must be 'cpu', .* got 'tpu'"),
+        ('attention', dict(device='meta'), "--device must be 'cpu', .* got 'meta'"),
+        ('attention', dict(device='cuda:99'), r'cuda:99: this machine has \w+ CUDA devices'),
+        ('attention', dict(size=(64, 33)), 'positive multiples of 32, got 64 33'),
+        ('attention', dict(channels=-4), '--channels must be positive, got -4'),
+        ('propagation', dict(size=(0, 64)), 'positive multiples of 32, got 0 64'),
+        ('propagation', dict(missing=9), '--missing 9: only the 8 tracks'),
+        ('evaluate', dict(tracks=(0, 3)), '--tracks takes the fewest .* got 0 3'),
+        ('evaluate', dict(tracks=(4, 3)), '--tracks takes the fewest .* got 4 3'),
+        ('postprocess', dict(size=(0, 5)), 'of 1 or more, got 0 5'),
+        ('postprocess', dict(sides=(0.5, 0.2)), '--sides takes .* got 0.5 0.2'),
+        ('postprocess', dict(sides=(0.0, 0.2)), '--sides takes .* got 0.0 0.2'),
+        ('postprocess', dict(sides=(0.2, 1.1)), '--sides takes .* got 0.2 1.1'),
+        ('memory', dict(frames=5, short=5), '--short must be below --frames 5, got 5'),
+        ('memory', dict(config='none.py'), 'config not found: none.py'),
+        ('train', dict(baseline='none.py'), 'config not found: none.py'),
+        ('train', dict(batch_size=0), '--batch-size must be positive, got 0'),
+        ('train', dict(amp='bf8'), "amp must be 'bf16', 'fp16' or None, got 'bf8'"),
+        ('train', dict(amp='fp16'), 'fp16 .* needs a GPU'),
+        ('train', dict(amp='bf16', options_table=True), 'leave out --amp, --channels-last'),
+        ('train', dict(compile=True, options_table=True), 'leave out --amp'),
+        ('infer', dict(amp='fp16'), 'fp16 .* needs a GPU'),
+        ('safety', dict(config='none'), 'config not found: none'),
+        ('busy', dict(policies=('default', '-1')), "--policies takes .* got '-1'"),
     ],
 )
-def test_bad_settings(kind, change, message):
+def test_bad_settings(command, change, message):
     with pytest.raises(UserError, match=message):
-        kind(**change)
+        COMMANDS[command](**change)
 
 
 @pytest.mark.parametrize('command', COMMANDS)
