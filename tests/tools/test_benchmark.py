@@ -24,7 +24,7 @@ def test_the_last_line_is_one_json_object(root, run_python, tmp_path):
 
 
 def test_bad_input_is_one_message_and_status_2(run_python):
-    done = run_python('tools/benchmark.py', 'train', '--config', 'none.py')
+    done = run_python('tools/benchmark.py', 'evaluate', '--tracks', 5, 2)
     assert done.returncode == 2
-    assert done.stderr.startswith('error: config not found: none.py')
+    assert done.stderr.startswith('error: --tracks takes the fewest and the most')
     assert len(done.stderr.splitlines()) == 1 and done.stdout == ''

@@ -104,19 +104,16 @@ def run_video(name: str, settings: Settings) -> Course:
 
 def _model(name: str, settings: Settings) -> VISDetector:
     """One of the two models, the baseline with the weights of ours."""
-    paths = settings.config, settings.baseline
-    configs = [load_config(path) for path in paths]
-    for one in configs:
+    config, other = load_config(settings.config), load_config(settings.baseline)
+    for one in (config, other):
         one.model.detector.test_cfg.rcnn.update(score_thr=0.0, max_per_img=settings.detections)
-    models = [
-        build_model(config, path, settings.seed)
-        for config, path in zip(configs, paths, strict=True)
-    ]
-    settle_model(models[0], draw_clips((160, 96), 2, 2, 2, settings.seed))
-    share_weights(*models)
-    place = NAMES.index(name)
-    model = models[place]
-    model.cfg, model.classes = configs[place], [''] * 1000
+    model = build_model(config, settings.config, settings.seed)
+    settle_model(model, draw_clips((160, 96), 2, 2, 2, settings.seed))
+    if name == 'baseline':
+        second = build_model(other, settings.baseline, settings.seed)
+        share_weights(model, second)
+        model, config = second, other
+    model.cfg, model.classes = config, [''] * 1000
     return model.to(settings.device).eval()
 
 

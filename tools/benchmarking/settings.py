@@ -78,7 +78,8 @@ class Settings:
             raise UserError(
                 f'--size takes a width and a height {wanted}, got {self.size[0]} {self.size[1]}.'
             )
-        _check_device(self.device)
+        if self.device != 'cpu':
+            _check_device(self.device)
         for name in ('config', 'baseline'):
             if hasattr(self, name):
                 from vispropnet.config import load_config
