@@ -7,7 +7,7 @@ VARIABLES = ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT', 'KMP_BLOCKTIME')
 WAIT = {'OMP_WAIT_POLICY': 'PASSIVE'}
 
 
-def wait_asleep() -> None:
+def set_wait_policy() -> None:
     """Sets the way in which threads of OpenMP wait, unless the environment says it already.
 
     By default they spin for some milliseconds, and where other processes need the processors, the
