@@ -7,20 +7,20 @@ from typing import NamedTuple
 # From top to bottom. Those of one layer do not know each other.
 LAYERS = (
     ('tools',),
-    ('benchmarks',),
+    ('benchmarking',),
     ('apis',),
     ('trials',),
     ('engine',),
     ('visualization',),
     ('evaluation',),
     ('datasets', 'models'),
-    ('__init__',),  # registers what ops offers
+    ('__init__',),  # registers what ops offers, sets how threads wait
     ('ops',),
     ('config',),
     ('registry',),
     ('fileio',),
     ('errors',),
-    ('text',),
+    ('text', 'threads'),
 )
 HEIGHTS = {part: -number for number, parts in enumerate(LAYERS) for part in parts}
 
@@ -51,14 +51,17 @@ def arrows_of(root):
         package = source if path.name == '__init__.py' else source.rpartition('.')[0]
         for node in ast.walk(ast.parse(path.read_text())):
             for target in targets_of(node, package, files):
-                if target.partition('.')[0] in ('vispropnet', 'tools'):
+                if target.partition('.')[0] in ('vispropnet', 'benchmarking', 'tools'):
                     place = f'{path.relative_to(root).as_posix()}:{node.lineno}'
                     arrows.append(Arrow(place, source, target))
     return arrows
 
 
 def module_name(path):
+    """The name by which a file is imported; tools/ is where tools/benchmark.py looks first."""
     parts = path.with_suffix('').parts
+    if parts[:2] == ('tools', 'benchmarking'):
+        parts = parts[1:]
     return '.'.join(parts[:-1] if parts[-1] == '__init__' else parts)
 
 
@@ -78,8 +81,8 @@ def targets_of(node, package, modules):
 
 def part_of(module):
     names = module.split('.')
-    if names[0] == 'tools':
-        return 'tools'
+    if names[0] != 'vispropnet':
+        return names[0]
     return names[1] if len(names) > 1 else '__init__'
 
 
@@ -168,15 +171,19 @@ def test_an_upward_arrow_is_found_wherever_it_stands(tmp_path):
 def test_data_and_models_do_not_know_each_other_and_nothing_imports_tools(tmp_path):
     files = {
         'tools/demo.py': '',
-        'tools/other.py': 'import tools.demo\n',
+        'tools/other.py': 'import tools.demo\nfrom benchmarking import measure\n',
+        'tools/benchmarking/__init__.py': '',
+        'tools/benchmarking/measure.py': 'from vispropnet.errors import UserError\n',
         'vispropnet/datasets/a.py': 'from vispropnet.models.b import B\n',
         'vispropnet/models/b.py': 'from vispropnet.datasets import c\n',
+        'vispropnet/fileio.py': 'from benchmarking.measure import compare\n',
         'vispropnet/extra/d.py': 'from vispropnet.errors import UserError\n',
     }
     faults = faults_of(arrows_of(tree(tmp_path, files)))
     assert [fault.partition(' (')[2] for fault in faults] == [
         'datasets is not above models)',
         'extra has no place in LAYERS)',
+        'fileio is not above benchmarking)',
         'models is not above datasets)',
         'nothing imports tools)',
     ]

@@ -6,8 +6,9 @@ import torch
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from torch import nn
 
+from benchmarking.frames import draw_clips
+from benchmarking.models import build_model, settle_model
 from tests.processes import run_tool
-from vispropnet.benchmarks.frames import build_model, draw_clips, settle_model
 from vispropnet.config import load_config
 from vispropnet.engine import acceleration
 from vispropnet.engine.acceleration import (

@@ -22,7 +22,7 @@ from vispropnet.trials.plan import ROOT, Plan, shown
 MANIFEST = 'trials.json'
 LOCK = '.lock'
 # Parts of the package that results do not depend on.
-WITHOUT_EFFECT = ('apis', 'benchmarks', 'trials', 'visualization')
+WITHOUT_EFFECT = ('apis', 'trials', 'visualization')
 BUT_WITH = ('apis/run_setup.py', 'apis/testing.py', 'apis/training.py')
 _KEYS = {'arguments', 'preset', 'data', 'versions', 'code', 'configs'}
 _OBJECTS = ('arguments', 'versions', 'code', 'configs', 'annotations')

@@ -1,34 +1,38 @@
+import os
 import time
 
 import pytest
 import torch
 
-from vispropnet.benchmarks.inputs import moving_pyramids, settle_norms
-from vispropnet.benchmarks.measure import Comparison, Variant, compare, report
+from benchmarking.inputs import moving_pyramids, settle_norms
+from benchmarking.measure import Comparison, Variant, compare, in_a_process, report
+from benchmarking.settings import Settings
 from vispropnet.engine.quiet import quiet
 
 MIB = 2**20
 
 
-def make_fill(name, megabytes):
-    """Ours fills a block of memory, the baseline three of them at once."""
+def make_fill(name, settings):
+    """Ours fills a block of memory of 20 MiB, or of 1, the baseline three of them at once."""
     count = 1 if name == 'ours' else 3
 
     def run(_):
-        return len([torch.ones(megabytes * MIB // 4) for _ in range(count)])
+        return len([torch.ones(settings.seed * MIB // 4) for _ in range(count)])
 
     return Variant(run)
 
 
+@pytest.mark.xdist_group('measured')
 def test_memory_is_the_peak_above_the_start():
-    result = compare(make_fill, 20, 1, 1, 'cpu')
+    result = compare(make_fill, Settings(seed=20, repeats=1), Settings(seed=1))
     if result.mib['ours'] is None:
-        pytest.skip('this system does not tell')
+        pytest.skip('this system does not say what memory a process has')
     # Far from the hundreds that the process has.
     assert 18 < result.mib['ours'] < 30
     assert 58 < result.mib['baseline'] < 70
 
 
+@pytest.mark.xdist_group('measured')
 def test_runs_alternate_and_preparation_is_not_timed():
     order = []
 
@@ -39,7 +43,7 @@ def test_runs_alternate_and_preparation_is_not_timed():
 
         return Variant(order.append, prepare)
 
-    result = compare(make, None, None, 4, 'cpu', memory=False)
+    result = compare(make, Settings(repeats=4, memory=False))
     # One of each to warm up; then the first of a round is the last of the one before.
     assert order == ['ours', 'baseline'] + ['ours', 'baseline', 'baseline', 'ours'] * 2
     assert all(one < 0.04 for some in result.seconds.values() for one in some)
@@ -48,9 +52,14 @@ def test_runs_alternate_and_preparation_is_not_timed():
 def test_the_median_of_the_times():
     result = Comparison(seconds={'ours': [5.0, 1.0, 2.0], 'baseline': [4.0, 9.0, 6.0]})
     result.mib = {'ours': 10.0, 'baseline': 40.0}
-    row = report('name', result, float('nan'), {'baseline': 'it'})
+    row = report('name', Settings(), result, float('nan'), baseline='it')
     assert (row['ours_s'], row['baseline_s'], row['ratio']) == (2.0, 6.0, 3.0)
-    assert row['max_abs_diff'] is None
+    assert row['max_abs_diff'] is None and row['size'] == [640, 360] and row['baseline'] == 'it'
+
+
+def test_a_process_that_dies_gives_none(capsys):
+    assert in_a_process(os._exit, 3) is None
+    assert 'was there too little memory?' in capsys.readouterr().err
 
 
 def test_pyramids_move_and_are_seeded():

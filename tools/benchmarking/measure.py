@@ -19,11 +19,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from benchmarking.settings import Settings
 
 NAMES = ('ours', 'baseline')
 
@@ -33,31 +35,35 @@ class Variant:
     """One of the two.
 
     Args:
-        run: What is timed; takes what ``prepare`` gave.
-        prepare: What precedes each run and is not timed.
+        run: Timed; takes what ``prepare`` gave.
+        prepare: Precedes each run and is not timed.
     """
 
     run: Callable[[Any], Any]
     prepare: Callable[[], Any] = lambda: None
 
+    def __call__(self) -> Any:
+        """Runs once, and gives what the run gave."""
+        return self.run(self.prepare())
 
-# Builds 'ours' or 'baseline' for some settings, the same inputs for both. A module's function, so
-# that processes can hand it over.
+
+# Builds 'ours' or 'baseline' for some settings, with the same inputs for both. A module's function,
+# so that it can be handed over to processes.
 Make = Callable[[str, Any], Variant]
 
 
 @dataclass
 class Comparison:
-    """What was measured; dictionaries by the variants' names.
+    """Measurements; dictionaries by the variants' names.
 
     Args:
         seconds: Of each run.
-        mib: Peak memory of a run above what there was before it; None where it cannot be told.
+        mib: Peak memory of a run above what there was before it; None where it is unknown.
         outputs: Of a run that was not timed.
     """
 
-    seconds: dict[str, list[float]] = field(default_factory=dict)
-    mib: dict[str, float | None] = field(default_factory=dict)
+    seconds: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in NAMES})
+    mib: dict[str, float | None] = field(default_factory=lambda: dict.fromkeys(NAMES))
     outputs: dict[str, Any] = field(default_factory=dict)
 
     def median(self, name: str) -> float:
@@ -65,57 +71,54 @@ class Comparison:
         return statistics.median(self.seconds[name])
 
 
-def compare(
-    make: Make, settings: Any, small: Any, repeats: int, device: str, memory: bool = True
-) -> Comparison:
+def compare(make: Make, settings: Settings, small: Settings | None = None) -> Comparison:
     """Measures two variants.
 
     Args:
         make: Builds them.
-        settings: What for.
+        settings: Of both.
         small: Settings of little work, for a first run that loads libraries before memory is
-            measured.
-        repeats: Timed runs of each.
-        device: Where they run.
-        memory: Whether memory is measured.
-
-    Returns:
-        Times, memory and outputs.
+            measured; may be left out where none is measured.
     """
-    result = Comparison(mib=dict.fromkeys(NAMES))
-    if memory and torch.device(device).type == 'cpu':
+    result = Comparison()
+    on_cuda = torch.device(settings.device).type == 'cuda'
+    if settings.memory and not on_cuda:
         for name in NAMES:
             say(f'memory of {name} ...')
-            result.mib[name] = _memory_of_process(make, name, settings, small)
+            result.mib[name] = in_a_process(_resident_peak, make, name, settings, small)
     say('building and warming up ...')
     variants = {name: make(name, settings) for name in NAMES}
     for name, variant in variants.items():
-        result.outputs[name] = variant.run(variant.prepare())
-    if memory and torch.device(device).type == 'cuda':
-        result.mib = {name: _memory_on_cuda(one, device) for name, one in variants.items()}
-    result.seconds = {name: [] for name in NAMES}
-    for repeat in range(repeats):
+        result.outputs[name] = variant()
+    if settings.memory and on_cuda:
+        result.mib = {name: _cuda_peak(one, settings.device) for name, one in variants.items()}
+    for repeat in range(settings.repeats):
         # Neither is always the one that comes first.
         for name in NAMES if repeat % 2 == 0 else NAMES[::-1]:
-            result.seconds[name].append(_time(variants[name], device))
+            result.seconds[name].append(seconds_of(variants[name], settings.device))
         shown = ', '.join(f'{name} {result.seconds[name][-1]:.4g} s' for name in NAMES)
-        say(f'{repeat + 1}/{repeats}: {shown}')
+        say(f'{repeat + 1}/{settings.repeats}: {shown}')
     return result
 
 
 def report(
-    name: str, result: Comparison, difference: float | None, measured: dict[str, Any]
+    name: str,
+    settings: Settings,
+    result: Comparison,
+    difference: float | None = None,
+    **measured: Any,
 ) -> dict[str, Any]:
     """Prints a table and, as the last line, everything as one JSON object.
 
     Args:
         name: Of the benchmark.
-        result: What was measured.
+        settings: Of the benchmark; they are in the object unless ``measured`` names them anew.
+        result: Measurements.
         difference: Largest difference of the outputs; None if they are not comparable.
-        measured: What was measured, for the JSON object.
+        measured: Further entries of the object; ``baseline`` says what ours is compared with.
 
     Returns:
-        What the last line says.
+        The object.
     """
     ours, baseline = (result.median(one) for one in NAMES)
     row = {
@@ -128,9 +131,10 @@ def report(
         'max_abs_diff': difference,
         'ours_times_s': result.seconds['ours'],
         'baseline_times_s': result.seconds['baseline'],
+        **circumstances(settings),
         **measured,
     }
-    print(f'{name}: ours beside {measured["baseline"]}')
+    print(f'{name}: ours beside {row["baseline"]}')
     print(f'{"":14}{"time (median)":>16}{"peak memory":>16}')
     for one in NAMES:
         mib = row[f'{one}_mib']
@@ -141,29 +145,31 @@ def report(
     print(f'{"ratio":14}{row["ratio"]:>15.2f}x{less:>16}')
     if difference is not None:
         print(f'largest difference of the outputs: {difference:.3g}')
-    row = {key: _plain(value) for key, value in row.items()}
+    return print_json(row)
+
+
+def print_json(row: dict[str, Any]) -> dict[str, Any]:
+    """Prints one line of JSON, numbers with six digits and those that are not finite as null.
+
+    Returns:
+        What the line holds.
+    """
+    row = _plain(row)
     print(json.dumps(row, allow_nan=False), flush=True)
     return row
 
 
-def circumstances(device: str, repeats: int, seed: int) -> dict[str, Any]:
-    """What a benchmark ran on, for its JSON object.
-
-    Args:
-        device: Where it ran.
-        repeats: Timed runs.
-        seed: Of weights and inputs.
-    """
+def circumstances(settings: Settings) -> dict[str, Any]:
+    """Settings, device and versions of a benchmark, for its JSON object."""
+    device = settings.device
     on_cuda = torch.device(device).type == 'cuda'
     return {
-        'device': device,
+        **asdict(settings),
         'device_name': torch.cuda.get_device_name(device) if on_cuda else platform.machine(),
         'threads': torch.get_num_threads(),
         'torch': torch.__version__,
         'dtype': 'float32',
         'tf32': torch.backends.cudnn.allow_tf32 if on_cuda else None,
-        'repeats': repeats,
-        'seed': seed,
         'memory': 'peak above the start of a run: '
         + ('allocated on the device' if on_cuda else 'resident, in a process of its own'),
     }
@@ -175,11 +181,12 @@ def largest_difference(one: Tensor, other: Tensor) -> float:
 
 
 def say(text: str) -> None:
-    """Tells how far it is; stdout is for the result."""
+    """Prints progress to stderr; stdout is for the result."""
     print(text, file=sys.stderr, flush=True)
 
 
-def _time(variant: Variant, device: str) -> float:
+def seconds_of(variant: Variant, device: str = 'cpu') -> float:
+    """Seconds of one run."""
     arguments = variant.prepare()
     _synchronise(device)
     start = time.perf_counter()
@@ -188,60 +195,15 @@ def _time(variant: Variant, device: str) -> float:
     return time.perf_counter() - start
 
 
-def _synchronise(device: str) -> None:
-    if torch.device(device).type == 'cuda':
-        torch.cuda.synchronize(device)
-
-
-def _memory_on_cuda(variant: Variant, device: str) -> float:
-    arguments = variant.prepare()
-    _synchronise(device)
-    torch.cuda.reset_peak_memory_stats(device)
-    start = torch.cuda.memory_allocated(device)
-    variant.run(arguments)
-    _synchronise(device)
-    return (torch.cuda.max_memory_allocated(device) - start) / 2**20
-
-
-def _memory_of_process(make: Make, name: str, settings: Any, small: Any) -> float | None:
-    """Runs a variant once in a process of its own; a process that dies makes it None."""
+def in_a_process(function: Callable, *arguments: Any) -> Any:
+    """Runs a function of a module in a process of its own; None if that died."""
     context = multiprocessing.get_context('spawn')
     with ProcessPoolExecutor(1, mp_context=context) as pool:
-        task = pool.submit(_memory_here, make, name, settings, small, torch.get_num_threads())
         try:
-            return task.result()
+            return pool.submit(function, *arguments).result()
         except BrokenProcessPool:
-            say(f'the process that measures the memory of {name} died; was there too little?')
+            say('a process that measures died; was there too little memory?')
             return None
-
-
-def _memory_here(make: Make, name: str, settings: Any, small: Any, threads: int) -> float | None:
-    torch.set_num_threads(threads)
-    _free_at_once()
-    # Libraries load themselves and start their threads.
-    variant = make(name, small)
-    variant.run(variant.prepare())
-    variant = make(name, settings)
-    arguments = variant.prepare()
-    start = _start_of_peak()
-    if start is None:
-        return None
-    variant.run(arguments)
-    return (status_kib('VmHWM') - start) / 1024
-
-
-def _free_at_once() -> None:
-    """From 1 MiB on, what is freed goes back to the system: resident memory is what is in use."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(-3, 2**20)  # glibc: M_MMAP_THRESHOLD
-
-
-def _start_of_peak() -> int | None:
-    """Resident memory in KiB from which on peaks count; None where the system does not tell."""
-    give_memory_back()
-    start, peak = status_kib('VmRSS'), status_kib('VmHWM')
-    # Where the peak could not be reset, an earlier one might hide the run's.
-    return start if None not in (start, peak) and peak - start < 8 * 1024 else None
 
 
 def give_memory_back() -> None:
@@ -263,8 +225,39 @@ def status_kib(key: str) -> int | None:
         return None
 
 
+def _synchronise(device: str) -> None:
+    if torch.device(device).type == 'cuda':
+        torch.cuda.synchronize(device)
+
+
+def _cuda_peak(variant: Variant, device: str) -> float:
+    arguments = variant.prepare()
+    _synchronise(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    start = torch.cuda.memory_allocated(device)
+    variant.run(arguments)
+    _synchronise(device)
+    return (torch.cuda.max_memory_allocated(device) - start) / 2**20
+
+
+def _resident_peak(make: Make, name: str, settings: Settings, small: Settings) -> float | None:
+    # From 1 MiB on, what is freed goes back to the system: resident memory is what is in use.
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(-3, 2**20)  # glibc: M_MMAP_THRESHOLD
+    # Libraries load themselves and start their threads.
+    make(name, small)()
+    variant = make(name, settings)
+    arguments = variant.prepare()
+    give_memory_back()
+    start, peak = status_kib('VmRSS'), status_kib('VmHWM')
+    # Where the peak could not be reset, an earlier one might hide the run's.
+    if None in (start, peak) or peak - start >= 8 * 1024:
+        return None
+    variant.run(arguments)
+    return (status_kib('VmHWM') - start) / 1024
+
+
 def _plain(value: Any) -> Any:
-    """The value as JSON can say it; numbers that are none become null."""
     if isinstance(value, float):
         return float(f'{value:.6g}') if math.isfinite(value) else None
     if isinstance(value, (list, tuple)):

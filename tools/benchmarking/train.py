@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from types import SimpleNamespace
 from typing import Any
 
 import torch
+from mmengine.hooks import Hook
 from mmengine.optim import build_optim_wrapper
 
-from vispropnet.benchmarks.checks import check_positive
-from vispropnet.benchmarks.measure import (
-    NAMES,
-    Comparison,
-    Variant,
-    circumstances,
-    compare,
-    report,
-    say,
-)
-from vispropnet.benchmarks.steps import Settings, build, described
+from benchmarking.measure import NAMES, Comparison, Variant, compare, report, say
+from benchmarking.models import build
+from benchmarking.settings import TrainSettings as Settings
 from vispropnet.config import load_config
 from vispropnet.engine.acceleration import Acceleration, keep_freed_memory
 from vispropnet.errors import UserError
@@ -34,118 +29,77 @@ TABLE = (
 )
 
 
-@dataclass(frozen=True)
-class TrainSettings(Settings):
-    """Whose training steps are measured, on what, and with what.
-
-    Args:
-        amp: As in :class:`~vispropnet.engine.acceleration.Acceleration`; this and the next two are
-            for ours, the baseline goes without.
-        channels_last: As there.
-        compile: As there.
-        options_table: Whether ours is measured with each of them, and with several, in turn.
-    """
-
-    amp: str | None = None
-    channels_last: bool = False
-    compile: bool = False
-    options_table: bool = False
-
-    @property
-    def acceleration(self) -> Acceleration:
-        """What makes ours faster."""
-        return Acceleration(self.amp, self.channels_last, self.compile)
-
-    def check(self) -> None:
-        """Checks them.
-
-        Raises:
-            UserError: for what cannot be run.
-        """
-        super().check()
-        self.acceleration.check(self.device)
-        if self.options_table and self.acceleration != Acceleration():
-            raise UserError(
-                '--options-table measures all options by itself; leave out --amp, '
-                '--channels-last and --compile.'
-            )
-
-
-def benchmark_train(settings: TrainSettings, repeats: int, memory: bool = True) -> dict[str, Any]:
+def benchmark(settings: Settings) -> dict[str, Any]:
     """Measures a training step: forward, backward and the step of the config's optimiser.
-
-    Args:
-        settings: Whose, and on what.
-        repeats: Timed runs of each.
-        memory: Whether memory is measured.
 
     Returns:
         The JSON object of the last line.
-
-    Raises:
-        UserError: for settings that cannot be run.
     """
-    settings.check()
-    check_positive(repeats=repeats)
     # As training does, here for both.
     kept = settings.device == 'cpu' and keep_freed_memory()
-    result = _compare(settings, repeats, memory)
-    rows = []
-    if settings.options_table:
-        rows = [_row(Acceleration(), result), *_measure_options(settings, repeats)]
-        _print_table(rows)
+    result = _compare(settings)
     measured = {
-        **described(settings),
-        'batch_size': settings.batch_size,
-        'num_refs': settings.num_refs,
-        'objects': settings.objects,
+        'ours': settings.config,
         'options': str(settings.acceleration),
         'freed_memory': 'kept by the process' if kept else 'as the system does',
         'learning_rate': 'zero: every step does the same work',
         'losses': result.outputs,
-        **circumstances(settings.device, repeats, settings.seed),
     }
     if settings.amp is not None:
         measured['dtype'] = f'{settings.amp} layers of ours, float32 of the baseline'
-    if rows:
+    if settings.options_table:
+        rows = [_row(Acceleration(), result), *_measure_options(settings)]
+        _print_table(rows)
         measured['options_table'] = rows
-    return report('train', result, None, measured)
+    return report('train', settings, result, **measured)
 
 
-def make_train(name: str, settings: TrainSettings) -> Variant:
-    """Builds one of the two training steps for :func:`~vispropnet.benchmarks.measure.compare`.
-
-    Args:
-        name: ``'ours'`` or ``'baseline'``.
-        settings: Whose, and on what.
-    """
+def make(name: str, settings: Settings) -> Variant:
+    """Builds the training step of ``'ours'`` or ``'baseline'``."""
     model, data = build(name, settings)
     acceleration = settings.acceleration if name == 'ours' else Acceleration()
     acceleration.prepare(model)
     wrapper = build_optim_wrapper(model, acceleration.optim_wrapper(_optimiser(name, settings)))
-    for group in wrapper.param_groups:
+    return step_variant(SimpleNamespace(model=model, optim_wrapper=wrapper), data, settings.seed)
+
+
+def step_variant(runner: Any, data: dict, seed: int, hooks: Sequence[Hook] = ()) -> Variant:
+    """Makes a training step that leaves the weights as they are.
+
+    Args:
+        runner: Has ``model`` and ``optim_wrapper``, whose learning rate becomes zero.
+        data: Batch of clips.
+        seed: Of the RoIs that each step draws.
+        hooks: Called around each step.
+    """
+    for group in runner.optim_wrapper.param_groups:
         group['lr'] = 0.0
-    model.train()
+    runner.model.train()
 
     def prepare() -> dict:
         # Ground truth is padded in place, and RoIs are drawn.
-        torch.manual_seed(settings.seed)
+        torch.manual_seed(seed)
         return copy.deepcopy(data)
 
     def run(batch: dict) -> float:
-        return model.train_step(batch, wrapper)['loss'].item()
+        for hook in hooks:
+            hook.before_train_iter(runner, 0, batch)
+        losses = runner.model.train_step(batch, runner.optim_wrapper)
+        for hook in hooks:
+            hook.after_train_iter(runner, 0, batch, losses)
+        return losses['loss'].item()
 
+    variant = Variant(run, prepare)
     # What the optimiser remembers is made in its first step, and is not memory of the others.
-    run(prepare())
-    return Variant(run, prepare)
+    variant()
+    return variant
 
 
-def _compare(settings: TrainSettings, repeats: int, memory: bool) -> Comparison:
-    small = replace(settings, size=(64, 64), batch_size=1)
-    return compare(make_train, settings, small, repeats, settings.device, memory)
+def _compare(settings: Settings) -> Comparison:
+    return compare(make, settings, replace(settings, size=(64, 64), batch_size=1))
 
 
-def _measure_options(settings: TrainSettings, repeats: int) -> list[dict[str, Any]]:
+def _measure_options(settings: Settings) -> list[dict[str, Any]]:
     rows = []
     for one in TABLE:
         try:
@@ -154,8 +108,8 @@ def _measure_options(settings: TrainSettings, repeats: int) -> list[dict[str, An
             say(f'without {one}: {error}')
             continue
         say(f'{one}:')
-        chosen = replace(settings, options_table=False, **asdict(one))
-        rows.append(_row(one, _compare(chosen, repeats, memory=False)))
+        chosen = replace(settings, options_table=False, memory=False, **asdict(one))
+        rows.append(_row(one, _compare(chosen)))
     return rows
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -15,9 +15,8 @@ from pycocotools import mask as mask_utils
 from torch import Tensor
 from torch.nn import functional
 
-from vispropnet.benchmarks.checks import check_device, check_positive
-from vispropnet.benchmarks.measure import Variant, circumstances, compare, report
-from vispropnet.errors import UserError
+from benchmarking.measure import Variant, compare, report
+from benchmarking.settings import PostprocessSettings as Settings
 from vispropnet.models.frame_masks import FrameMasks
 
 BASELINE = "mmdet's FCNMaskHead (paste at the frame's size) and encode_mask_results"
@@ -27,83 +26,31 @@ CATEGORIES = 40
 _COARSE = 5
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What is made.
+def benchmark(settings: Settings) -> dict[str, Any]:
+    """Measures, prints and returns the JSON object of the last line.
 
-    Args:
-        detections: In the frame.
-        size: Width and height of the frame in pixels.
-        sides: Shortest and longest side of a box, as part of the frame's.
-        seed: Of the inputs.
-        device: Where the logits are.
+    ``differing_pixels`` counts the pixels of all masks in which the two differ.
     """
-
-    detections: int = 100
-    size: tuple[int, int] = (1280, 720)
-    sides: tuple[float, float] = (0.05, 0.5)
-    seed: int = 0
-    device: str = 'cpu'
-
-    def check(self) -> None:
-        """Checks them.
-
-        Raises:
-            UserError: for what cannot be drawn.
-        """
-        check_positive(detections=self.detections, size=min(self.size))
-        check_device(self.device)
-        if not 0 < self.sides[0] <= self.sides[1] <= 1:
-            raise UserError(
-                '--sides takes the shortest and the longest side of a box, above 0 and at most 1, '
-                f'got {self.sides[0]} {self.sides[1]}.'
-            )
-
-
-def benchmark(settings: Settings, repeats: int, memory: bool = True) -> dict[str, Any]:
-    """Measures, prints and returns the figures.
-
-    Args:
-        settings: What is made.
-        repeats: Timed runs of each.
-        memory: Whether memory is measured.
-
-    Returns:
-        The JSON object of the last line. ``differing_pixels`` counts the pixels of all masks in
-        which the two differ.
-
-    Raises:
-        UserError: for settings that cannot be run.
-    """
-    settings.check()
-    check_positive(repeats=repeats)
-    small = replace(settings, detections=2, size=(64, 48))
-    result = compare(make, settings, small, repeats, settings.device, memory)
+    result = compare(make, settings, replace(settings, detections=2, size=(64, 48)))
     ours, baseline = (mask_utils.decode(rles) for rles in result.outputs.values())
     differing = int((ours != baseline).sum())
     _, _, boxes = draw(settings)
     share = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1) / (settings.size[0] * settings.size[1])
-    measured = {
-        'baseline': BASELINE,
-        'detections': settings.detections,
-        'size': settings.size,
-        'sides': settings.sides,
-        'mean_box_share': share.mean().item(),
-        'differing_pixels': differing,
-        **circumstances(settings.device, repeats, settings.seed),
-        'mmdet': mmdet.__version__,
-        'pycocotools': version('pycocotools'),
-    }
-    return report('postprocess', result, float(differing > 0), measured)
+    return report(
+        'postprocess',
+        settings,
+        result,
+        float(differing > 0),
+        baseline=BASELINE,
+        mean_box_share=share.mean().item(),
+        differing_pixels=differing,
+        mmdet=mmdet.__version__,
+        pycocotools=version('pycocotools'),
+    )
 
 
 def make(name: str, settings: Settings) -> Variant:
-    """Builds one of the two for :func:`~vispropnet.benchmarks.measure.compare`.
-
-    Args:
-        name: ``'ours'`` or ``'baseline'``.
-        settings: What is made.
-    """
+    """Builds ``'ours'`` or ``'baseline'``."""
     logits, labels, boxes = (one.to(settings.device) for one in draw(settings))
     size = settings.size[1], settings.size[0]
 
@@ -125,14 +72,7 @@ def make(name: str, settings: Settings) -> Variant:
 
 
 def draw(settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
-    """Draws what a detector would hand over.
-
-    Args:
-        settings: What is made.
-
-    Returns:
-        (N, categories, 28, 28) logits, (N,) labels and (N, 4) boxes inside the frame.
-    """
+    """Draws (N, categories, 28, 28) logits, (N,) labels and (N, 4) boxes inside the frame."""
     generator = torch.Generator().manual_seed(settings.seed)
     count, extent = settings.detections, torch.tensor(settings.size)
     shortest, longest = settings.sides

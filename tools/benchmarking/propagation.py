@@ -8,18 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vispropnet.benchmarks.checks import check_device, check_positive, check_size
-from vispropnet.benchmarks.inputs import moving_pyramids, settle_norms
-from vispropnet.benchmarks.measure import (
-    Variant,
-    circumstances,
-    compare,
-    largest_difference,
-    report,
-)
-from vispropnet.benchmarks.plain_propagation import plain_logits, plain_probabilities
+from benchmarking.inputs import moving_pyramids, settle_norms
+from benchmarking.measure import Variant, compare, largest_difference, report
+from benchmarking.plain_propagation import plain_logits, plain_probabilities
+from benchmarking.settings import PropagationSettings as Settings
 from vispropnet.engine.quiet import quiet
-from vispropnet.errors import UserError
 from vispropnet.models.prop_heads.propagation_head import PropagationHead
 from vispropnet.models.trackers.track_recovery import HistoryFrame, TrackRecovery
 from vispropnet.registry import MODELS
@@ -31,56 +24,8 @@ BASELINE = (
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What is propagated.
-
-    Args:
-        missing: Tracks that are missing in the current frame.
-        tracks: Tracks that every frame of the history holds.
-        history: Frames.
-        size: Width and height of the frames in pixels.
-        fusion: As in :class:`~vispropnet.models.trackers.track_recovery.TrackRecovery`.
-        channels: Of the features.
-        classes: Categories.
-        seed: Of weights and inputs.
-        device: Where it runs.
-    """
-
-    missing: int = 1
-    tracks: int = 8
-    history: int = 24
-    size: tuple[int, int] = (640, 384)
-    fusion: str = 'masks'
-    channels: int = 256
-    classes: int = 40
-    seed: int = 0
-    device: str = 'cpu'
-
-    def check(self) -> None:
-        """Checks them.
-
-        Raises:
-            UserError: for what cannot be run.
-        """
-        check_positive(
-            missing=self.missing,
-            tracks=self.tracks,
-            history=self.history,
-            channels=self.channels,
-            classes=self.classes,
-        )
-        check_size(self.size)
-        check_device(self.device)
-        if self.missing > self.tracks:
-            raise UserError(
-                f'--missing {self.missing}: only the {self.tracks} tracks of the history '
-                '(--tracks) can be missing.'
-            )
-
-
-@dataclass(frozen=True)
 class Scene:
-    """A current frame, what is remembered of earlier ones, and who looks for the missing tracks.
+    """A current frame, what is remembered of earlier ones, and who recovers the missing tracks.
 
     Args:
         features: (C, h, w) of the current frame.
@@ -97,46 +42,24 @@ class Scene:
     recovery: TrackRecovery
 
 
-def benchmark(settings: Settings, repeats: int, memory: bool = True) -> dict[str, Any]:
-    """Measures, prints and returns the figures.
-
-    Args:
-        settings: What is propagated.
-        repeats: Timed runs of each.
-        memory: Whether memory is measured.
-
-    Returns:
-        The JSON object of the last line.
-
-    Raises:
-        UserError: for settings that cannot be run.
-    """
-    settings.check()
-    check_positive(repeats=repeats)
-    small = replace(settings, size=(64, 64), history=2)
-    result = compare(make, settings, small, repeats, settings.device, memory)
+def benchmark(settings: Settings) -> dict[str, Any]:
+    """Measures, prints and returns the JSON object of the last line."""
+    result = compare(make, settings, replace(settings, size=(64, 64), history=2))
     ours, plain = result.outputs['ours'], result.outputs['baseline']
     threshold = TrackRecovery().mask_threshold
-    measured = {
-        'baseline': BASELINE,
-        **{
-            name: getattr(settings, name)
-            for name in ('missing', 'tracks', 'history', 'size', 'fusion', 'channels', 'classes')
-        },
-        'mean_iou': mean_iou(ours > threshold, plain > threshold),
-        'mask_share': (plain > threshold).float().mean().item(),
-        **circumstances(settings.device, repeats, settings.seed),
-    }
-    return report('propagation', result, largest_difference(ours, plain), measured)
+    return report(
+        'propagation',
+        settings,
+        result,
+        largest_difference(ours, plain),
+        baseline=BASELINE,
+        mean_iou=mean_iou(ours > threshold, plain > threshold),
+        mask_share=(plain > threshold).float().mean().item(),
+    )
 
 
 def make(name: str, settings: Settings) -> Variant:
-    """Builds one of the two for :func:`~vispropnet.benchmarks.measure.compare`.
-
-    Args:
-        name: ``'ours'`` or ``'baseline'``.
-        settings: What is propagated.
-    """
+    """Builds ``'ours'`` or ``'baseline'``."""
     scene = build_scene(settings)
     missing = scene.recovery.find_missing(scene.history, scene.present)
 
@@ -152,14 +75,7 @@ def make(name: str, settings: Settings) -> Variant:
 
 
 def build_scene(settings: Settings) -> Scene:
-    """Makes head and inputs from the seed.
-
-    Args:
-        settings: What is propagated.
-
-    Returns:
-        Everything on the settings' device.
-    """
+    """Makes head and inputs from the seed, on the settings' device."""
     torch.manual_seed(settings.seed)
     device = settings.device
     with quiet():

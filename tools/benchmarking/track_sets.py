@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_utils
 
+from benchmarking.settings import EvaluateSettings
 from vispropnet.datasets.rle import RLE
 
 # Corners of an outline, and the waves that bend it from a circle: up to four bumps.
@@ -48,79 +49,49 @@ class _Object:
     radius: float
 
 
-def draw_track_set(
-    videos: int,
-    frames: int,
-    size: tuple[int, int],
-    tracks: tuple[int, int],
-    categories: int,
-    seed: int,
-    distinct: bool = False,
-) -> TrackSet:
-    """Draws ground truth and tracks of a size; what is in the frames is made up.
+def draw_track_set(settings: EvaluateSettings) -> TrackSet:
+    """Draws ground truth and tracks; there are no pictures.
 
     Each video has 1 to 5 objects, most of them of one category: smooth blobs of many sizes that
     change from frame to frame and drift, hidden in a frame in 33. Of each there are 4 variants,
     disturbed by little or much. A track is one of them, with a random category in 3 of 10 cases,
     cut to a random span in half of them, and with a random score. So tracks share masks, which
-    spares time to draw them; each has them as objects of its own, as if it were read from a file.
-
-    Args:
-        videos: How many.
-        frames: Of a video, a fifth more or less.
-        size: Width and height of the frames in pixels.
-        tracks: The fewest and the most of a video.
-        categories: How many.
-        seed: Of everything.
-        distinct: Whether each track has a variant of its own, so that no mask is there twice.
-
-    Returns:
-        The set.
+    spares time to draw them (with ``distinct`` each has a variant of its own); each has them as
+    objects of its own, as if it were read from a file.
     """
-    generator = np.random.default_rng(seed)
+    frames, size = settings.frames, settings.size
+    generator = np.random.default_rng(settings.seed)
     annotations: dict[str, Any] = {
         'videos': [],
         'categories': [
             {'id': one, 'name': f'category {one}', 'supercategory': 'object'}
-            for one in range(1, categories + 1)
+            for one in range(1, settings.categories + 1)
         ],
         'annotations': [],
     }
     results: list[dict[str, Any]] = []
-    for video_id in range(1, videos + 1):
+    for video_id in range(1, settings.videos + 1):
         length = int(generator.integers(max(round(0.8 * frames), 1), round(1.2 * frames) + 1))
-        annotations['videos'].append(_video(video_id, size, length))
-        objects = _draw_objects(generator, size, length, categories)
+        video = {'width': size[0], 'height': size[1], 'length': length}
+        names = [f'{video_id:04d}/{frame:05d}.jpg' for frame in range(length)]
+        annotations['videos'].append({'id': video_id, **video, 'file_names': names})
+        objects = _draw_objects(generator, size, length, settings.categories)
         for one in objects:
             number = len(annotations['annotations']) + 1
-            annotations['annotations'].append(_annotation(number, video_id, size, one))
-        for _ in range(int(generator.integers(tracks[0], tracks[1] + 1))):
+            entry = {'id': number, 'video_id': video_id, **video, **_annotation(one)}
+            annotations['annotations'].append(entry)
+        for _ in range(int(generator.integers(settings.tracks[0], settings.tracks[1] + 1))):
             one = objects[generator.integers(len(objects))]
-            results.append(_draw_track(generator, video_id, one, categories, distinct))
+            results.append({'video_id': video_id, **_draw_track(generator, one, settings)})
     return TrackSet(annotations, results)
 
 
-def _video(video_id: int, size: tuple[int, int], length: int) -> dict[str, Any]:
-    return {
-        'id': video_id,
-        'width': size[0],
-        'height': size[1],
-        'length': length,
-        'file_names': [f'{video_id:04d}/{frame:05d}.jpg' for frame in range(length)],
-    }
-
-
-def _annotation(number: int, video_id: int, size: tuple[int, int], one: _Object) -> dict[str, Any]:
+def _annotation(one: _Object) -> dict[str, Any]:
     shown = [mask for mask in one.truth if mask]
     areas, boxes = iter(mask_utils.area(shown).tolist()), iter(mask_utils.toBbox(shown).tolist())
     return {
-        'id': number,
-        'video_id': video_id,
         'category_id': one.category,
         'iscrowd': 0,
-        'width': size[0],
-        'height': size[1],
-        'length': len(one.truth),
         'segmentations': one.truth,
         'areas': [next(areas) if mask else None for mask in one.truth],
         'bboxes': [next(boxes) if mask else None for mask in one.truth],
@@ -153,15 +124,7 @@ def _draw_masks(
     centres: np.ndarray,
     noise: float,
 ) -> list[RLE | None]:
-    """A mask per frame, None where hidden.
-
-    Args:
-        generator: Draws the disturbances.
-        size: Width and height.
-        outline: (48,) radii in pixels.
-        centres: (T, 2).
-        noise: How far it is off in pixels, more or less.
-    """
+    """Masks by frame, None where hidden; outline (48,) and noise in pixels, centres (T, 2)."""
     bends = generator.normal(0, noise / 4, (len(centres), len(_WAVES))) @ _WAVES
     radii = np.maximum(outline + bends, 0.1 * outline.mean())
     centres = centres + generator.normal(0, noise, 2)
@@ -177,21 +140,20 @@ def _draw_masks(
 
 
 def _draw_track(
-    generator: np.random.Generator, video_id: int, one: _Object, categories: int, distinct: bool
+    generator: np.random.Generator, one: _Object, settings: EvaluateSettings
 ) -> dict[str, Any]:
-    if distinct:
+    if settings.distinct:
         masks = one.draw(one.radius * generator.uniform(*_NOISES))
     else:
         masks = one.variants[generator.integers(len(one.variants))]
     category = one.category
     if generator.random() < 0.3:
-        category = int(generator.integers(1, categories + 1))
+        category = int(generator.integers(1, settings.categories + 1))
     begin, end = 0, len(masks)
     if generator.random() < 0.5:
         begin = int(generator.integers(len(masks)))
         end = int(generator.integers(begin + 1, len(masks) + 1))
     return {
-        'video_id': video_id,
         'category_id': category,
         'score': float(generator.random()),
         'segmentations': [

@@ -1,4 +1,4 @@
-"""What the parts of a test frame take."""
+"""Times of the parts of a test frame."""
 
 from __future__ import annotations
 
@@ -45,11 +45,7 @@ class PartClock:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Times what is inside.
-
-        Args:
-            name: Of the part; parts of one name are added up. They do not nest.
-        """
+        """Times a block; parts of one name are added up, and do not nest."""
         if not self._running:
             yield
             return
@@ -59,7 +55,7 @@ class PartClock:
 
     @contextmanager
     def watch(self, owner: Any, methods: Mapping[str, str]) -> Iterator[None]:
-        """Times the parts of what runs inside, and as ``rest`` what is in none of them.
+        """Times the parts of a block, and as ``rest`` what is in none of them.
 
         Args:
             owner: Has the methods.
@@ -84,11 +80,7 @@ class PartClock:
 
     @staticmethod
     def medians(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
-        """Median of each part over some runs, in the order of a frame.
-
-        Args:
-            runs: Seconds by part, the same parts in each.
-        """
+        """Median of each part over runs of the same parts, in the order of a frame."""
         return {
             part: statistics.median(run[part] for run in runs) for part in ORDER if part in runs[0]
         }
@@ -108,11 +100,7 @@ class PartClock:
 
 
 def print_parts(parts: Mapping[str, Mapping[str, float]]) -> None:
-    """Prints a table of parts.
-
-    Args:
-        parts: By variant and part, seconds.
-    """
+    """Prints a table of seconds, by variant and part."""
     print(f'{"part (median, ms)":20}' + ''.join(f'{name:>12}' for name in parts))
     for part in ORDER:
         if any(part in one for one in parts.values()):

@@ -1,22 +1,19 @@
-import json
-
-import pytest
 import torch
 
-from vispropnet.benchmarks.postprocess import Settings, benchmark, draw, make
-from vispropnet.errors import UserError
+from benchmarking.postprocess import benchmark, draw, make
+from benchmarking.settings import PostprocessSettings as Settings
 
 
 def test_both_make_the_same_masks():
     settings = Settings(detections=12, size=(200, 120), sides=(0.1, 0.9), seed=3)
     ours, baseline = (make(name, settings) for name in ('ours', 'baseline'))
-    found, expected = (one.run(one.prepare()) for one in (ours, baseline))
+    found, expected = ours(), baseline()
     assert len(found) == 12 and len({rle['counts'] for rle in found}) == 12
     for one, other in zip(found, expected, strict=True):
         assert one['size'] == other['size'] == [120, 200]
         assert one['counts'].encode() == other['counts']
     # Run again on the same inputs: mmdet scales boxes in place.
-    assert baseline.run(baseline.prepare()) == expected
+    assert baseline() == expected
 
 
 def test_drawn_boxes_lie_inside_the_frame():
@@ -27,22 +24,8 @@ def test_drawn_boxes_lie_inside_the_frame():
     assert sides[:, 0].min() >= 16 and sides[:, 0].max() <= 32
 
 
-def test_last_line(capsys):
-    row = benchmark(Settings(detections=3, size=(64, 48)), repeats=1, memory=False)
-    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == row
+def test_last_line(last_line):
+    row = benchmark(Settings(detections=3, size=(64, 48), repeats=1, memory=False))
+    assert last_line() == row
     assert row['name'] == 'postprocess' and row['differing_pixels'] == row['max_abs_diff'] == 0
     assert row['detections'] == 3 and 0 < row['mean_box_share'] < 1
-
-
-@pytest.mark.parametrize(
-    ('changed', 'message'),
-    [
-        (dict(detections=0), '--detections must be positive'),
-        (dict(sides=(0.5, 0.2)), '--sides takes'),
-        (dict(sides=(0.0, 0.2)), '--sides takes'),
-        (dict(device='tpu'), '--device must be'),
-    ],
-)
-def test_bad_settings(changed, message):
-    with pytest.raises(UserError, match=message):
-        Settings(**changed).check()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,15 +17,12 @@ from mmdet.structures.mask import encode_mask_results
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from vispropnet.benchmarks.checks import check_positive
-from vispropnet.benchmarks.measure import NAMES, Variant, circumstances, compare, report, say
-from vispropnet.benchmarks.parts import BASELINE_PARTS, OUR_PARTS, PartClock, print_parts
-from vispropnet.benchmarks.steps import Settings, build, described
-from vispropnet.engine.acceleration import (
-    Acceleration,
-    inference_precision,
-    prepare_for_inference,
-)
+from benchmarking.measure import NAMES, Variant, compare, report, say
+from benchmarking.models import build
+from benchmarking.parts import BASELINE_PARTS, OUR_PARTS, PartClock, print_parts
+from benchmarking.settings import InferSettings as Settings
+from vispropnet.engine.acceleration import inference_precision, prepare_for_inference
+from vispropnet.engine.quiet import quiet
 from vispropnet.models.detectors import MMDetMaskTrackRCNN, VISDetector
 from vispropnet.models.frames import Frame, split_frames
 from vispropnet.registry import TRANSFORMS
@@ -34,50 +32,24 @@ from vispropnet.registry import TRANSFORMS
 CANDIDATES = 20
 
 
-@dataclass(frozen=True)
-class InferSettings(Settings):
-    """Whose test frames are measured, and on what.
-
-    Args:
-        detections: That each model is to find in a frame, as a limit that binds.
-        batch: Frames of the video that ours encodes at once; both go through so many in a run.
-        amp: Mixed precision of ours, ``'bf16'`` or ``'fp16'``; the baseline computes in float32.
-    """
-
-    detections: int = 10
-    batch: int = 1
-    amp: str | None = None
-
-    def check(self) -> None:
-        """Checks them.
-
-        Raises:
-            UserError: for what cannot be run.
-        """
-        check_positive(detections=self.detections, batch=self.batch)
-        super().check()
-        Acceleration(amp=self.amp).check(self.device)
-
-
 class FrameRunner:
-    """One of the two models, and the way of frames through it.
+    """Takes frames from the JPEG through a model of ours.
 
     Args:
-        model: Whose; mmdet's class goes the way that mmdet's test goes.
+        model: Whose.
         image: (3, H, W) uint8 frame.
-        size: Width and height that frames are resized to.
-        batch: Frames of a run.
+        settings: Size and number of the frames of a run.
     """
 
-    def __init__(
-        self, model: VISDetector, image: Tensor, size: tuple[int, int], batch: int = 1
-    ) -> None:
+    def __init__(self, model: VISDetector, image: Tensor, settings: Settings) -> None:
         self.model = model
         self.jpeg = cv2.imencode('.jpg', image.permute(1, 2, 0).numpy())[1].tobytes()
-        self.resize = TRANSFORMS.build(dict(type='Resize', scale=size, keep_ratio=True))
-        self.pack = TRANSFORMS.build(dict(type='PackFrameInputs'))
+        resize = dict(type='Resize', scale=settings.size, keep_ratio=True)
+        with quiet():
+            self.resize = TRANSFORMS.build(resize)
+            self.pack = TRANSFORMS.build(dict(type='PackFrameInputs'))
         self.clock = PartClock(next(model.parameters()).device)
-        self.batch = batch
+        self.batch = settings.batch
 
     def load(self, numbers: Sequence[int]) -> tuple[Tensor, list[dict[str, Any]]]:
         """Decodes, resizes, normalises and pads frames.
@@ -86,7 +58,7 @@ class FrameRunner:
             numbers: Of the frames in the video.
 
         Returns:
-            (F, 3, H, W) and what the model is told of each.
+            (F, 3, H, W) and the metainfo of each.
         """
         data = dict(inputs=[], data_samples=[])
         for number in numbers:
@@ -102,148 +74,119 @@ class FrameRunner:
         return batch['inputs'], [sample.metainfo for sample in batch['data_samples']]
 
     def encode(self, numbers: Sequence[int]) -> list[Frame]:
-        """Loads frames and encodes them at once.
-
-        Args:
-            numbers: Of the frames in the video.
-        """
+        """Loads frames and encodes them at once."""
         images, metainfos = self.load(numbers)
         with torch.no_grad(), inference_precision(self.model):
             return split_frames(self.model.encode(images), metainfos)
 
     def step(self, frame: Frame, state: Any) -> tuple[InstanceData, Any]:
-        """Steps through a frame of a model that answers at once.
-
-        Args:
-            frame: The frame.
-            state: Before it.
-
-        Returns:
-            Its instances, and the state after it.
-        """
+        """Steps through a frame of a model that answers at once."""
         with inference_precision(self.model):
             ((_, instances),), state = self.model.step(frame, state)
         return instances, state
 
+    def answer(self, frame: Frame, state: Any) -> tuple[InstanceData, Any]:
+        """Gives a frame's instances, with ``rles`` instead of masks, and the state after it."""
+        instances, state = self.step(frame, state)
+        with self.clock.part('encode'):
+            rles = instances.masks.rles()
+        return _with_rles(instances, rles), state
+
     def run(self, state: Any) -> list[InstanceData]:
-        """Takes the frames after the first of a video from the JPEG to encoded masks.
-
-        Args:
-            state: After the first.
-
-        Returns:
-            The instances of each, with ``rles`` instead of masks.
-        """
+        """Answers the frames after the first of a video, whose state is given."""
         found = []
         for frame in self.encode(range(1, 1 + self.batch)):
-            if isinstance(self.model, MMDetMaskTrackRCNN):
-                with torch.no_grad():
-                    instances = self.model.predict(frame, state)
-                with self.clock.part('encode'):
-                    rles = encode_mask_results(instances.masks.detach().cpu().numpy())
-            else:
-                instances, state = self.step(frame, state)
-                with self.clock.part('encode'):
-                    rles = instances.masks.rles()
-            del instances.masks
-            instances.rles = rles
+            instances, state = self.answer(frame, state)
             found.append(instances)
         return found
 
+    def parts(self, state: Any) -> tuple[Any, dict[str, str]]:
+        """Gives the owner of the methods that are timed, and their names."""
+        return self.model, OUR_PARTS
+
     def split(self, state: Any) -> dict[str, float]:
-        """Runs once more and says what each part took.
-
-        Args:
-            state: As for :meth:`run`.
-
-        Returns:
-            Seconds by part.
-        """
-        owner, parts = self.model, OUR_PARTS
-        if isinstance(self.model, MMDetMaskTrackRCNN):
-            owner = SimpleNamespace(detector=self.model.model.detector, tracker=state.tracker)
-            parts = BASELINE_PARTS
-        with self.clock.watch(owner, parts):
+        """Runs once more and gives the seconds of each part."""
+        with self.clock.watch(*self.parts(state)):
             self.run(state)
         return self.clock.seconds
 
 
-def benchmark_infer(settings: InferSettings, repeats: int, memory: bool = True) -> dict[str, Any]:
+class MMDetRunner(FrameRunner):
+    """The same through mmdet's class, the way that mmdet's test goes."""
+
+    def answer(self, frame: Frame, state: Any) -> tuple[InstanceData, Any]:
+        """See the base class."""
+        with torch.no_grad():
+            instances = self.model.predict(frame, state)
+        with self.clock.part('encode'):
+            rles = encode_mask_results(instances.masks.detach().cpu().numpy())
+        return _with_rles(instances, rles), state
+
+    def parts(self, state: Any) -> tuple[Any, dict[str, str]]:
+        """See the base class."""
+        detector = self.model.model.detector
+        return SimpleNamespace(detector=detector, tracker=state.tracker), BASELINE_PARTS
+
+
+# By name, and what precedes a run.
+Runners = dict[str, tuple[FrameRunner, Callable[[], Any]]]
+
+
+def benchmark(settings: Settings) -> dict[str, Any]:
     """Measures a test frame, end to end, and then its parts.
 
     The tracks of a frame before are known. A model that recovers tracks has a full history, and no
     track of it is missing: what is measured is the frame that most frames are.
 
-    Args:
-        settings: Whose, and on what.
-        repeats: Timed runs of each.
-        memory: Whether memory is measured.
-
     Returns:
         The JSON object of the last line.
-
-    Raises:
-        UserError: for settings that cannot be run.
     """
-    settings.check()
-    check_positive(repeats=repeats)
+    runners: Runners = {}
     small = replace(settings, size=(64, 64))
-    result = compare(make_infer, settings, small, repeats, settings.device, memory)
+    result = compare(functools.partial(make, runners=runners), settings, small)
     say('parts ...')
-    parts = _time_parts(settings, repeats)
+    parts = _time_parts(runners, settings.repeats)
     counts = {name: len(found[-1]) for name, found in result.outputs.items()}
-    measured = {
-        **described(settings),
-        'objects': settings.objects,
-        'from_to': 'JPEG to run-length encoded masks',
-        'test_cfg': "the config's for both" if settings.same_test_cfg else "each config's own",
-        'frames_of_a_run': settings.batch,
-        'encoded_at_once': {'ours': settings.batch, 'baseline': 1},
-        'amp': settings.amp,
-        'max_detections': settings.detections,
-        'detections': counts,
-        'history': 'full where there is one; no track is missing',
-        'parts_s': parts,
-        **circumstances(settings.device, repeats, settings.seed),
-    }
     if set(counts.values()) != {settings.detections}:
         say(
             f'note: {counts["ours"]} instances against {counts["baseline"]} of the baseline, '
             f'of {settings.detections} detections wanted'
         )
     print_parts(parts)
-    return report('infer', result, None, measured)
+    measured = {
+        'ours': settings.config,
+        'from_to': 'JPEG to run-length encoded masks',
+        'test_cfg': "the config's for both" if settings.same_test_cfg else "each config's own",
+        'frames_of_a_run': settings.batch,
+        'encoded_at_once': {'ours': settings.batch, 'baseline': 1},
+        'max_detections': settings.detections,
+        'detections': counts,
+        'history': 'full where there is one; no track is missing',
+        'parts_s': parts,
+    }
+    return report('infer', settings, result, **measured)
 
 
-def make_infer(name: str, settings: InferSettings) -> Variant:
-    """Builds one of the two test frames for :func:`~vispropnet.benchmarks.measure.compare`.
-
-    Args:
-        name: ``'ours'`` or ``'baseline'``.
-        settings: Whose, and on what.
-    """
-    runner, prepare = _make_runner(name, settings)
-    return Variant(runner.run, prepare)
-
-
-def _make_runner(name: str, settings: InferSettings) -> tuple[FrameRunner, Callable[[], Any]]:
+def make(name: str, settings: Settings, runners: Runners | None = None) -> Variant:
+    """Builds the test frame of ``'ours'`` or ``'baseline'``, and notes it in ``runners``."""
     model, data = build(name, settings)
     # The baseline stays as it comes.
     model = model.eval()
-    runner = FrameRunner(model, data['inputs'][0][0], settings.size, settings.batch)
+    kind = MMDetRunner if isinstance(model, MMDetMaskTrackRCNN) else FrameRunner
+    runner = kind(model, data['inputs'][0][0], settings)
     images, metainfos = runner.load([0])
     limit_detections(model, images[0], metainfos[0], settings.detections)
     if name == 'ours':
         prepare_for_inference(model, settings.amp)
     _, state = runner.step(runner.encode([0])[0], model.init_state())
     state = _with_history(runner, state)
-    # mmdet's state is changed by a run, so each gets a copy; ours is never changed.
-    mutable = isinstance(model, MMDetMaskTrackRCNN)
 
     def prepare() -> Any:
-        return copy.deepcopy(state) if mutable else state
+        return copy.deepcopy(state)  # mmdet's is changed by a run
 
-    return runner, prepare
+    if runners is not None:
+        runners[name] = runner, prepare
+    return Variant(runner.run, prepare)
 
 
 @torch.no_grad()
@@ -268,9 +211,14 @@ def limit_detections(model: VISDetector, image: Tensor, metainfo: dict, detectio
     detector.roi_head.test_cfg.score_thr = threshold
 
 
-def _time_parts(settings: InferSettings, repeats: int) -> dict[str, dict[str, float]]:
+def _with_rles(instances: InstanceData, rles: list[dict]) -> InstanceData:
+    del instances.masks
+    instances.rles = rles
+    return instances
+
+
+def _time_parts(runners: Runners, repeats: int) -> dict[str, dict[str, float]]:
     """Median seconds of each part of both models."""
-    runners = {name: _make_runner(name, settings) for name in NAMES}
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in NAMES}
     for repeat in range(repeats + 1):
         for name, (runner, prepare) in runners.items():

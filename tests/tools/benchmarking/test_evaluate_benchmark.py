@@ -1,0 +1,164 @@
+import copy
+import json
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+from pycocotools import mask as mask_utils
+
+from benchmarking import evaluate
+from benchmarking.evaluate import (
+    benchmark,
+    describe,
+    make,
+    metric_difference,
+    time_parts,
+    track_set,
+)
+from benchmarking.settings import EvaluateSettings as Settings
+from benchmarking.track_sets import draw_track_set
+from vispropnet.errors import UserError
+from vispropnet.evaluation.average_precision import ALL_METRICS
+
+# Comes from inside pycocotools at each call of decode.
+pytestmark = pytest.mark.filterwarnings('ignore:__array__ implementation:DeprecationWarning')
+
+SMALL = dict(
+    videos=4, frames=5, size=(96, 64), tracks=(3, 8), categories=3, resamples=20, memory=False
+)
+
+
+def draw(**change):
+    return draw_track_set(Settings(**{**SMALL, **change}))
+
+
+def test_the_set_has_the_form_of_youtube_vis():
+    found = draw(videos=12, frames=10)
+    assert found == draw(videos=12, frames=10) != draw(videos=12, frames=10, seed=1)
+    videos = {video['id']: video for video in found.annotations['videos']}
+    assert list(videos) == list(range(1, 13))
+    assert {video['length'] for video in videos.values()} <= set(range(8, 13))
+    for video in videos.values():
+        assert (video['width'], video['height']) == (96, 64)
+        assert len(set(video['file_names'])) == video['length']
+    entries = found.annotations['annotations']
+    # An object with id 0 cannot be found by the reference evaluator.
+    assert [entry['id'] for entry in entries] == list(range(1, len(entries) + 1))
+    assert set(Counter(entry['video_id'] for entry in entries).values()) <= set(range(1, 6))
+    for entry in entries:
+        parts = [entry[key] for key in ('segmentations', 'areas', 'bboxes')]
+        assert [len(part) for part in parts] == [videos[entry['video_id']]['length']] * 3
+        for rle, area, box in zip(*parts, strict=True):
+            if rle is None:
+                assert area is None and box is None
+                continue
+            mask = mask_utils.decode(rle)
+            assert mask.shape == (64, 96) and rle['size'] == [64, 96] and area == mask.sum()
+            rows, columns = mask.nonzero()
+            if area:
+                sides = [np.ptp(columns) + 1, np.ptp(rows) + 1]
+                assert box == [columns.min(), rows.min(), *sides]
+    # It is also what a file would hold.
+    assert json.loads(json.dumps([found.annotations, found.results])) == [
+        found.annotations,
+        found.results,
+    ]
+
+
+def test_the_tracks_fit_their_videos_and_share_masks():
+    found = draw(videos=12, frames=10)
+    lengths = {video['id']: video['length'] for video in found.annotations['videos']}
+    per_video = Counter(track['video_id'] for track in found.results)
+    assert per_video.keys() == lengths.keys() and set(per_video.values()) <= set(range(3, 9))
+    for one in (*found.results, *found.annotations['annotations']):
+        assert len(one['segmentations']) == lengths[one['video_id']]
+        assert one['category_id'] in (1, 2, 3) and any(one['segmentations'])
+    ends = [(track['segmentations'][0], track['segmentations'][-1]) for track in found.results]
+    assert 0.3 < sum(None in one for one in ends) / len(ends) < 0.8
+    counted = describe(found)
+    masks = [mask for track in found.results for mask in track['segmentations'] if mask]
+    assert counted['masks'] == len(masks) > counted['distinct_masks'] > len(found.results)
+    # As if they were read from a file.
+    for parts in (masks, [one['counts'] for one in masks], [one['size'] for one in masks]):
+        assert len({id(one) for one in parts}) == len(masks)
+    assert counted['tracks'] == len(found.results) and counted['frames'] == sum(lengths.values())
+    assert counted['mean_rle_bytes'] == np.mean([len(mask['counts']) for mask in masks])
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        dict(),
+        dict(frames=1, tracks=(1, 1), categories=1),
+        # More than the 100 tracks that count, and objects of all areas.
+        dict(size=(1280, 720), tracks=(150, 150), categories=1, seed=1),
+    ],
+)
+def test_both_give_the_same_metrics_each_time(change):
+    settings = Settings(**{**SMALL, **change})
+    before = copy.deepcopy(track_set(settings))
+    ours, baseline = (make(name, settings) for name in ('ours', 'baseline'))
+    expected = baseline()
+    assert metric_difference(ours(), expected) < 1e-12
+    assert baseline() == expected
+    assert track_set(settings) == before
+    # Neither nothing nor everything is found.
+    assert 0.05 < expected['AR100'] < 0.95
+    if settings.size == (1280, 720):
+        assert all(expected[name] > 0 for name in ALL_METRICS)
+
+
+def test_the_last_line_is_json(capsys):
+    settings = Settings(**SMALL, repeats=2)
+    row = benchmark(settings)
+    printed = capsys.readouterr().out.splitlines()
+    # Nothing of what the baseline prints.
+    assert json.loads(printed[-1]) == row and len(printed) == 7
+    assert row['name'] == 'evaluate' and 'YTVISeval' in row['baseline']
+    assert row['max_abs_diff'] < 1e-12 and set(row['metrics']) == set(ALL_METRICS)
+    parts = row['baseline_load_s'] + row['baseline_evaluate_s']
+    assert 0 < parts <= 1.001 * max(row['baseline_times_s'])
+    wanted = row['matching_s'] / row['bootstrap_s']
+    assert row['bootstrap_ratio'] == pytest.approx(wanted, rel=1e-3)
+    found = track_set(settings)
+    assert row['objects'] == len(found.annotations['annotations'])
+    # Counts, not the settings of the same names.
+    assert (row['videos'], row['tracks']) == (4, len(found.results))
+    assert row['size'] == [96, 64] and row['dtype'] == 'float64'
+
+
+def test_the_bootstrap_resamples_what_was_matched(monkeypatch):
+    asked = []
+
+    def intervals(matches, weights):
+        asked.append((matches.tracks.score, weights))
+
+    monkeypatch.setattr(evaluate, 'confidence_intervals', intervals)
+    settings = Settings(**SMALL, repeats=2)
+    parts = time_parts(settings)
+    assert {name: len(some) for name, some in parts.items()} == dict(matching_s=2, bootstrap_s=2)
+    for scores, weights in asked:
+        assert scores.tolist() == [track['score'] for track in track_set(settings).results]
+        assert weights.shape == (20, 4) and (weights.sum(axis=1) == 4).all()
+
+
+def test_unequal_metrics_are_an_error(monkeypatch, capsys):
+    original = evaluate.evaluate_tracks
+
+    def other(*arguments):
+        return {**original(*arguments), 'AR10': math.nan}
+
+    monkeypatch.setattr(evaluate, 'evaluate_tracks', other)
+    with pytest.raises(UserError, match=r'do not agree: AR10 is nan of ours and 0\.'):
+        benchmark(Settings(**SMALL, repeats=1))
+    assert capsys.readouterr().out == ''
+
+
+def test_the_largest_difference_by_hand():
+    ours = dict.fromkeys(ALL_METRICS, 0.5)
+    assert metric_difference(ours, ours) == 0
+    baseline = {**ours, 'AP': 0.5 + 2**-40, 'ARl': 0.5 - 2**-39}
+    assert metric_difference(ours, baseline) == 2**-39
+    with pytest.raises(UserError, match='APs is 0.5 of ours and 0.500000002'):
+        metric_difference(ours, {**ours, 'APs': 0.500000002})

@@ -1,1 +1,0 @@
-"""Ours beside a named baseline, in one run: what ``tools/benchmark.py`` calls."""
