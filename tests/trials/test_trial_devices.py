@@ -1,4 +1,4 @@
-"""What runs are run on, and were, as their logs tell."""
+"""Devices that runs are run on, and were by their logs."""
 
 import os
 
@@ -7,7 +7,6 @@ import pytest
 from vispropnet.errors import UserError
 from vispropnet.trials.devices import check_device, device_of, find_slots
 from vispropnet.trials.plan import make_plan
-from vispropnet.trials.presets import PRESETS
 
 
 def log_of(run, device):
@@ -19,9 +18,9 @@ def log_of(run, device):
     log.write_text(f'System environment:\n    sys.platform: linux\n    {lines}\n')
 
 
-def test_the_rest_is_not_run_on_another_device(tmp_path, monkeypatch):
+def test_the_rest_is_not_run_on_another_device(study, tmp_path, monkeypatch):
     monkeypatch.setattr('torch.cuda.is_available', lambda: False)
-    plan = make_plan(PRESETS['smoke'], tmp_path, ['ordered'])
+    plan = make_plan(study, 'smoke', tmp_path, ['ordered'])
     a = plan.runs['baseline/seed-0']
     check_device(plan)
     assert device_of(a) is None

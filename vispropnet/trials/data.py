@@ -11,8 +11,28 @@ from pathlib import Path
 from vispropnet.config import load_config
 from vispropnet.errors import UserError
 from vispropnet.fileio import read_json, write_json
-from vispropnet.trials.catalogue import BASELINE
-from vispropnet.trials.plan import ROOT, Plan, shown
+from vispropnet.trials.one_run import shown
+from vispropnet.trials.plan import ROOT, Plan
+
+
+def make_shapes(folder: Path, options: list[str], run: Callable[[list[str]], None]) -> bool:
+    """Makes moving shapes, unless these very ones are there.
+
+    Args:
+        folder: Of the data, emptied first. A stamp in it says what made them.
+        options: Of ``tools/make_moving_shapes.py``.
+        run: Runs a command, the arguments of the interpreter; raises an error if it fails.
+
+    Returns:
+        False where they were there.
+    """
+    stamp = folder / 'made_by.json'
+    if stamp.exists() and read_json(stamp) == options:
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    run([shown(ROOT / 'tools/make_moving_shapes.py'), shown(folder), *options])
+    write_json(stamp, options)
+    return True
 
 
 def make_data(plan: Plan, say: Callable[[str], None]) -> None:
@@ -25,25 +45,16 @@ def make_data(plan: Plan, say: Callable[[str], None]) -> None:
     Raises:
         UserError: if they cannot be made.
     """
-    if not plan.makes_data():
-        return
-    options = plan.preset.shapes.options(plan.data_seed)
-    stamp = plan.data / 'made_by.json'
-    if stamp.exists() and read_json(stamp) == options:
-        return
-    shutil.rmtree(plan.data, ignore_errors=True)
-    say(f'making the data: {shown(plan.data)}')
-    command = [sys.executable, *data_command(plan)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise UserError(f'the data cannot be made: {done.stderr.strip()[-2000:]}')
-    write_json(stamp, options)
 
+    def run(command: list[str]) -> None:
+        say(f'making the data: {shown(plan.data)}')
+        command = [sys.executable, *command]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise UserError(f'the data cannot be made: {done.stderr.strip()[-2000:]}')
 
-def data_command(plan: Plan) -> list[str]:
-    """Gives the command that makes the data of a preset, after the name of the interpreter."""
-    options = plan.preset.shapes.options(plan.data_seed)
-    return [shown(ROOT / 'tools/make_moving_shapes.py'), shown(plan.data), *options]
+    if plan.makes_data():
+        make_shapes(plan.data, plan.preset.shapes.options(plan.data_seed), run)
 
 
 def check_data(plan: Plan) -> None:
@@ -57,8 +68,7 @@ def check_data(plan: Plan) -> None:
     """
     if plan.makes_data():
         return
-    command = plan.runs[f'{BASELINE}/seed-0'].steps['test']
-    config = load_config(command[1], command[command.index('--cfg-options') + 1 :])
+    config = load_config(*plan.baseline_run().config_and_options('test'))
     for part in ('train', 'test'):
         dataset = config[f'{part}_dataloader'].dataset
         root = Path(dataset.get('data_root') or '')

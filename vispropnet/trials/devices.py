@@ -1,4 +1,4 @@
-"""What runs are run on, and were."""
+"""Devices that runs are run on, and were."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import re
 from pathlib import Path
 
 from vispropnet.errors import UserError
-from vispropnet.trials.plan import Plan, Run
+from vispropnet.trials.one_run import Run
+from vispropnet.trials.plan import Plan
 
 _NO_GPU = re.compile(r'^\s*CUDA available: False', re.MULTILINE)
 _GPU = re.compile(r'^\s*GPU [\d,]+: (.+)$', re.MULTILINE)
@@ -18,27 +19,26 @@ CPU = 'CPU'
 
 
 def this_device() -> str:
-    """Gives the name of the GPU here, or ``'CPU'``."""
+    """Returns the name of the GPU here, or ``'CPU'``."""
     import torch
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else CPU
 
 
 def this_machine() -> str:
-    """Gives the class of hardware here, as tables name it."""
+    """Returns the class of hardware here, as tables name it."""
     cores = f'{len(os.sched_getaffinity(0))} cores of {platform.machine()}'
     return cores if this_device() == CPU else f'{this_device()}, {cores}'
 
 
 def device_of(run: Run) -> str | None:
-    """Gives what a run was run on, wherever that was.
+    """Reads from the newest log of training, or else of test, on what a run was run.
 
     Args:
         run: The run.
 
     Returns:
-        The name of the GPU, or ``'CPU'``, as the newest log of training, or else of test, tells;
-        None if there is none.
+        The name of the GPU, or ``'CPU'``; None if there is no log.
     """
     for step in run.steps:
         for path in sorted((run.folder / step).glob('*/*.log'), reverse=True):
@@ -49,7 +49,7 @@ def device_of(run: Run) -> str | None:
 
 
 def find_slots(jobs: int | None, per_gpu: int = 1) -> list[str]:
-    """Finds out what runs can go on.
+    """Finds the GPUs or cores that runs can go on.
 
     Args:
         jobs: How many at a time; None for as many as the GPUs take, or one on each core where there
@@ -69,7 +69,7 @@ def find_slots(jobs: int | None, per_gpu: int = 1) -> list[str]:
 
 
 def check_device(plan: Plan) -> None:
-    """Checks that what is left to run would not be run on another device than the rest.
+    """Checks that the runs left would not be run on another device than the rest.
 
     Args:
         plan: The plan.
@@ -84,8 +84,8 @@ def check_device(plan: Plan) -> None:
         there = device_of(run)
         if there not in (None, here):
             raise UserError(
-                f'{run.key} in {plan.out} was run on {there}, and here is {here}: figures and '
-                'times of the two cannot be mixed. Run the rest there (--print-commands tells what '
+                f'{run.key} in {plan.out} was run on {there}, and here is {here}: metrics and '
+                'times of the two cannot be mixed. Run the rest there (--print-commands lists what '
                 'is left), or give another --out.'
             )
 

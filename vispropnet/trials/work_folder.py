@@ -1,4 +1,4 @@
-"""The folder of trials: what it was begun with, and that nobody else works in it."""
+"""The folder of trials: a manifest of what it was begun with, and a lock."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from vispropnet.config import load_config
 from vispropnet.datasets.findings import shown as shown_value
 from vispropnet.errors import UserError
 from vispropnet.fileio import read_json, write_json
-from vispropnet.trials.plan import ROOT, Plan, shown
+from vispropnet.trials.one_run import shown
+from vispropnet.trials.plan import ROOT, Plan
 
 MANIFEST = 'trials.json'
 LOCK = '.lock'
@@ -29,7 +30,7 @@ PACKAGES = ('torch', 'torchvision', 'onedl-mmengine', 'onedl-mmcv', 'onedl-mmdet
 
 
 def code_files() -> dict[str, str]:
-    """Gives a digest of each file of the package that results depend on, by its path."""
+    """Returns a digest of each file of the package that results depend on, by its path."""
     package = ROOT / 'vispropnet'
     return {
         str(path.relative_to(ROOT)): hashlib.sha256(path.read_bytes()).hexdigest()[:16]
@@ -40,7 +41,7 @@ def code_files() -> dict[str, str]:
 
 
 def digest(content: Any) -> str:
-    """Gives a short digest of what JSON can hold."""
+    """Returns a short digest of what JSON can hold."""
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -52,9 +53,10 @@ def manifest_of(plan: Plan) -> dict[str, Any]:
         plan: The plan.
 
     Returns:
-        ``arguments`` (what was asked for, which may change), ``preset``, ``data`` (options that
-        make them, or ``'given'``), ``versions``, ``code`` (a digest by file) and ``configs`` (a
-        digest by trial, of the whole config with all changes, in training and at test).
+        ``arguments`` (what was asked for, which may change), ``study``, ``preset``, ``data``
+        (options that make them, or ``'given'``), ``versions``, ``code`` (a digest by file) and
+        ``configs`` (a digest by trial, of the whole config with all changes, in training and at
+        test).
     """
     configs = {}
     for trial in {run.trial.name: run.trial for run in plan.runs.values()}.values():
@@ -64,6 +66,7 @@ def manifest_of(plan: Plan) -> dict[str, Any]:
         configs[trial.name] = digest([load_config(path, one).to_dict() for one in both])
     return dict(
         arguments=plan.arguments,
+        study=plan.study.name,
         preset=plan.preset.name,
         data=plan.preset.shapes.options(plan.data_seed) if plan.makes_data() else 'given',
         versions={name: version(name) for name in PACKAGES},
@@ -73,7 +76,7 @@ def manifest_of(plan: Plan) -> dict[str, Any]:
 
 
 def asked_before(out: Path) -> dict[str, Any]:
-    """Gives what was asked for when the trials of a folder were begun or last gone on with.
+    """Reads what was asked for when the trials of a folder were begun or last resumed.
 
     Args:
         out: The folder.
@@ -88,7 +91,7 @@ def asked_before(out: Path) -> dict[str, Any]:
 
 
 def check_manifest(out: Path, manifest: dict[str, Any], resume: bool) -> dict[str, Any]:
-    """Checks that a folder holds nothing of other trials, and marks it as that of these.
+    """Checks that a folder holds nothing of other trials, and marks it as the folder of these.
 
     Args:
         out: The folder, which exists.
@@ -122,7 +125,7 @@ def check_manifest(out: Path, manifest: dict[str, Any], resume: bool) -> dict[st
             + '\nResults of the two cannot be mixed: give another --out, or remove the folder.'
         )
     if not resume:
-        raise UserError(f'{out} has these trials already: --resume goes on with them.')
+        raise UserError(f'{out} has these trials already: give --resume to continue them.')
     return {**begun, **manifest, 'configs': {**begun['configs'], **manifest['configs']}}
 
 
@@ -151,8 +154,8 @@ def _differences(begun: dict[str, Any], manifest: dict[str, Any]) -> list[str]:
         return [f'{MANIFEST} is of another version of this command']
     lines = [
         f'{key}: {_words(begun[key])} then, {_words(manifest[key])} now'
-        for key in ('preset', 'data')
-        if begun[key] != manifest[key]
+        for key in ('study', 'preset', 'data')
+        if begun.get(key, manifest[key]) != manifest[key]  # older folders name no study
     ]
     # Trials that were not asked for then, or are not now, are no difference.
     parts = [('versions', 'version of', False), ('code', 'code', False)]
