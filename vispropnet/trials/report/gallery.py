@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,8 @@ from typing import Any
 
 import cv2
 import numpy as np
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
 from pycocotools import mask as mask_utils
 
 from vispropnet.trials.report.video_scores import (
@@ -53,11 +54,11 @@ class Gallery:
     """What the gallery shows.
 
     Attributes:
-        videos: A JSON object per video, as text that can stand inside a script element.
+        videos: A JSON object a video, which can stand inside a script element.
         notes: Sentences about what had to be left out.
     """
 
-    videos: list[str]
+    videos: list[Markup]
     notes: list[str]
 
 
@@ -135,26 +136,13 @@ def scaled_counts(rle: Mapping[str, Any], width: int, height: int) -> str:
     return mask_utils.encode(np.asfortranarray(small))['counts'].decode('ascii')
 
 
-def script_json(value: Any) -> str:
-    """Writes JSON that can stand inside a script element.
-
-    Args:
-        value: What to write.
-
-    Returns:
-        JSON without ``<``, so that nothing in it ends the element.
-    """
-    text = json.dumps(value, separators=(',', ':'), allow_nan=False)
-    return text.replace('<', '\\u003c')
-
-
 def _pack(
     shown: Sequence[tuple[Mapping[str, Any], list]],
     images: Path,
     categories: Mapping[int, str],
     detail: Detail,
     budget: int,
-) -> list[str]:
+) -> list[Markup]:
     """Packs videos in turn, up to the first that goes beyond the budget."""
     texts, total = [], 0
     for video, panels in shown:
@@ -166,7 +154,14 @@ def _pack(
     return texts
 
 
-def _video_text(video, panels, images, categories, detail, room):
+def _video_text(
+    video: Mapping[str, Any],
+    panels: Sequence[tuple[str, float | None, list[ShownTrack]]],
+    images: Path,
+    categories: Mapping[int, str],
+    detail: Detail,
+    room: int,
+) -> Markup | None:
     """Packs one video; None if it takes more than ``room`` characters."""
     total = len(video['file_names'])
     frames = evenly(total, detail.frames or total)
@@ -179,7 +174,7 @@ def _video_text(video, panels, images, categories, detail, room):
         if size > room:
             return None
     folder = Path(video['file_names'][0]).parent.name
-    text = script_json(
+    text = htmlsafe_json_dumps(
         {
             'name': f'Video {video["id"]}' + (f' ({folder})' if folder else ''),
             'width': width,
@@ -198,7 +193,9 @@ def _video_text(video, panels, images, categories, detail, room):
                 }
                 for title, score, tracks in panels
             ],
-        }
+        },
+        separators=(',', ':'),
+        allow_nan=False,
     )
     return text if len(text) <= room else None
 
@@ -230,7 +227,7 @@ def _track(
     }
 
 
-def _notes(detail, kept, shown):
+def _notes(detail: Detail, kept: int, shown: Sequence[tuple[Mapping[str, Any], list]]) -> list[str]:
     notes = []
     if kept < len(shown):
         notes.append(f'Only {kept} of {len(shown)} videos are shown: the page would be too large.')
