@@ -87,6 +87,7 @@ def test_a_trial_tests_the_weights_of_another_with_its_own_changes(study, tmp_pa
     preset = replace(study.presets['cpu'], overrides=('p=1',), test_overrides=('pt=1',))
     study = replace(study, trials=trials, presets=dict(cpu=preset))
     plan = make_plan(study, 'cpu', tmp_path, overrides=['c=1'])
+    assert list(plan.baseline_run().steps) == ['train', 'test']
     steps = plan.runs['other/seed-0'].steps
     assert list(steps) == ['test']
     assert steps['test'][2] == f'{tmp_path}/baseline/seed-0/train/epoch_1.pth'
@@ -94,6 +95,10 @@ def test_a_trial_tests_the_weights_of_another_with_its_own_changes(study, tmp_pa
     train = plan.baseline_run().steps['train']
     assert train[-3:-1] == ['c=1', 'b=1'] and 'p=1' in train
     assert 'pt=1' not in train and 'bt=1' not in train
+    # What is in no table is not tested.
+    study = replace(study, baseline='other')
+    plan = make_plan(study, 'cpu', tmp_path, ['other'])
+    assert [list(run.steps) for run in plan.runs.values()] == [['train'], ['train'], ['test']]
 
 
 @pytest.mark.parametrize('name', ['a,b', 'a(b', "a'b"])

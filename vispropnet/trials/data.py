@@ -60,9 +60,6 @@ def make_data(plan: Plan, say: Callable[[str], None]) -> None:
 def check_data(plan: Plan) -> None:
     """Checks before the first run that data which cannot be made are there.
 
-    Args:
-        plan: The plan.
-
     Raises:
         UserError: naming the first file or folder that is missing, and how to get it.
     """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-from pathlib import Path
 
 from vispropnet.errors import UserError
 from vispropnet.trials.one_run import Run
@@ -32,19 +31,15 @@ def this_machine() -> str:
 
 
 def device_of(run: Run) -> str | None:
-    """Reads from the newest log of training, or else of test, on what a run was run.
-
-    Args:
-        run: The run.
-
-    Returns:
-        The name of the GPU, or ``'CPU'``; None if there is no log.
-    """
+    """Reads from the newest log of training, or else of test, the GPU (or ``'CPU'``) of a run."""
     for step in run.steps:
         for path in sorted((run.folder / step).glob('*/*.log'), reverse=True):
-            name = _device_in(path)
-            if name is not None:
-                return name
+            with path.open('rb') as stream:
+                text = stream.read(_HEAD).decode(errors='replace')
+            if found := _GPU.search(text):
+                return found[1].strip()
+            if _NO_GPU.search(text):
+                return CPU
     return None
 
 
@@ -69,14 +64,7 @@ def find_slots(jobs: int | None, per_gpu: int = 1) -> list[str]:
 
 
 def check_device(plan: Plan) -> None:
-    """Checks that the runs left would not be run on another device than the rest.
-
-    Args:
-        plan: The plan.
-
-    Raises:
-        UserError: if it would, naming both.
-    """
+    """Refuses to run what is left on another device than the rest, with a UserError."""
     if not plan.left():
         return
     here = this_device()
@@ -88,12 +76,3 @@ def check_device(plan: Plan) -> None:
                 'times of the two cannot be mixed. Run the rest there (--print-commands lists what '
                 'is left), or give another --out.'
             )
-
-
-def _device_in(log: Path) -> str | None:
-    with log.open('rb') as stream:
-        text = stream.read(_HEAD).decode(errors='replace')
-    found = _GPU.search(text)
-    if found:
-        return found[1].strip()
-    return CPU if _NO_GPU.search(text) else None

@@ -63,9 +63,6 @@ def run_plan(plan: Plan, slots: Sequence[str], lock: int, say: Callable[[str], N
 def command_lines(plan: Plan) -> list[str]:
     """Returns what is left to run, for a cluster's queue.
 
-    Args:
-        plan: The runs.
-
     Returns:
         A line of shell for each run that is not done, behind a comment that names it and those
         that have to be done before.
@@ -81,14 +78,7 @@ def command_lines(plan: Plan) -> list[str]:
 
 
 def first_non_finite_loss(run: Run) -> int | None:
-    """Finds the first logged iteration whose loss is no finite number.
-
-    Args:
-        run: A run with training.
-
-    Returns:
-        The iteration; None if there is none, or no sound log.
-    """
+    """Finds the first logged iteration whose loss is no finite number; None without one."""
     try:
         rows = read_scalars(run.folder / 'train')
     except UserError:

@@ -102,9 +102,6 @@ def make_plan(
         data_seed: Seed of the data, where they are made.
         overrides: Further ``key=value`` changes of all configs.
 
-    Returns:
-        The plan.
-
     Raises:
         UserError: if there is no such trial, a config is faulty, or a path cannot stand in options
             of configs.
@@ -182,7 +179,8 @@ def _add_run(plan: Plan, trial: Trial, seed: int) -> Run:
     else:
         source = _add_run(plan, plan.study.trial(trial.train_as), seed)
         needs, checkpoint = (source.key,), source.checkpoint
-    if trial.name not in plan.study.starts:
+    # What others only take weights of is not tested.
+    if trial in plan.trials:
         steps['test'] = [
             *[shown(ROOT / 'tools/test_video.py'), config, shown(checkpoint)],
             *['--out', shown(folder / 'results.json'), '--cfg-options', *place],

@@ -209,17 +209,7 @@ def _costs(plan: Plan, trial: Trial) -> dict[str, Any]:
 
 
 def count_parameters(checkpoint: Path) -> int | None:
-    """Counts what is learnt of the weights of a checkpoint.
-
-    Args:
-        checkpoint: The file.
-
-    Returns:
-        The number; None if the file is gone.
-
-    Raises:
-        UserError: if it cannot be read.
-    """
+    """Counts the learnt weights of a checkpoint; None if the file is gone."""
     if not checkpoint.exists():
         return None
     weights = read_checkpoint(checkpoint)['state_dict']
@@ -227,17 +217,7 @@ def count_parameters(checkpoint: Path) -> int | None:
 
 
 def seconds_of_training(run: Run) -> float | None:
-    """Reads how many seconds training took for a frame, key or reference.
-
-    Args:
-        run: A run with training.
-
-    Returns:
-        The median over the logged iterations; None if nothing was logged.
-
-    Raises:
-        UserError: if the log is damaged.
-    """
+    """Reads how many seconds training took for a frame, key or reference: a median, or None."""
     try:
         rows = read_scalars(run.folder / 'train')
     except UserError:
@@ -249,14 +229,7 @@ def seconds_of_training(run: Run) -> float | None:
 
 
 def seconds_of_test(run: Run) -> float | None:
-    """Reads how many seconds test took for a frame, from reading it to its masks.
-
-    Args:
-        run: A run whose test is done.
-
-    Returns:
-        The mean over the frames; None if nothing was logged.
-    """
+    """Reads how many seconds test took for a frame, from reading it to its masks, or None."""
     record = _last_record(list((run.folder / 'test').glob('*/*.json')))
     return record.get('time') if record else None
 

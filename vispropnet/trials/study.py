@@ -19,8 +19,10 @@ class Trial:
     Attributes:
         name: In command lines and folders.
         title: In tables; its name unless given.
-        change: What differs from the baseline, in a few words.
-        config: Path from the root of the checkout, with ``{placeholders}``.
+        change: In a few words.
+        config: Path from the root of the checkout, with ``{placeholders}``. Without one, that of
+            the trial it is trained as, else of the baseline; the overrides of that one then come
+            before its own.
         overrides: ``key=value`` changes of the config, in training and at test.
         test_overrides: Further ones at test.
         train_as: A trial whose weights it tests, instead of training; '' for none.

@@ -1,38 +1,7 @@
-"""Study files: a baseline, trials that differ from it, and presets of data and schedule.
+"""Reading study files: Python files that set the attributes of a :class:`Study`.
 
-A study is a Python file that sets these names (an underscore begins the name of a helper):
-
-``baseline``
-    Name of the trial that the others are compared with.
-``trials``
-    A dict by name, in the order of the tables; see :class:`Trial`.
-``presets``
-    A dict by name: data, schedule and configs of all trials; see :class:`Preset`.
-``starts``, ``starts_from``
-    Optional: trainings that trials start from and that are in no table, each a dict as of a trial;
-    and which of them trials start from unless they name another.
-``title``, ``about``, ``work_dir``
-    Optional: title and first sentence of the report; the folder of results, which hold one folder
-    a preset (``work_dirs/studies/<name of the file>``).
-
-A trial names its ``config``, whose ``{placeholders}`` each preset fills in. One without a config
-has that of the trial it is trained as, else of the baseline, and their overrides before its own::
-
-    baseline = 'roialign'
-    trials = dict(
-        roialign=dict(config='configs/a_method/a-method_{backbone}_fpn_{data}.py'),
-        window_2=dict(overrides=['model.window=2']),
-        window_6=dict(overrides=['model.window=6']),
-        window_6_offline=dict(train_as='window_6', test_overrides=['model.offline=True']),
-    )
-    presets = dict(
-        cpu=dict(
-            about='moving shapes on two cores',
-            placeholders=dict(backbone='r18', data='2e_moving-shapes'),
-            shapes=dict(preset='easy', videos=240, val_videos=60, frames=16),
-            train_overrides=['train_cfg.max_epochs=4'],
-        ),
-    )
+Trials, presets, shapes and starts are dicts of their attributes, by name; names that begin with an
+underscore are the file's own. What a trial does not say it takes from another, see :class:`Trial`.
 """
 
 from __future__ import annotations
@@ -40,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import runpy
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import MISSING, fields, replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -57,10 +26,7 @@ def read_study(path: str | os.PathLike) -> Study:
     """Reads a study file.
 
     Args:
-        path: The file; see the top of this module.
-
-    Returns:
-        The study.
+        path: The file; docs/trials.md has an example.
 
     Raises:
         UserError: naming the file, the key, what was found and what was expected.
@@ -84,46 +50,38 @@ def _expect(met: Any, where: str, words: str, found: Any) -> None:
         raise UserError(f'{where}: expected {words}, found {found!r}.')
 
 
-def _is_list(value: Any, fits: Callable[[Any], bool]) -> bool:
-    return isinstance(value, (list, tuple)) and all(map(fits, value))
-
-
-def _is_dict(value: Any, fits: Callable[[Any], bool]) -> bool:
-    return isinstance(value, dict) and all(map(fits, value.values()))
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and value > 0
-
-
-def _is_change(value: Any) -> bool:
-    return isinstance(value, str) and '=' in value
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float)
-
-
-# By the annotation of a field: which values it takes, and in words.
-_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    'str': (_is_text, 'a text'),
-    'str | None': (_is_text, 'a text'),
-    'int': (_is_count, 'a whole number of 1 or more'),
-    'tuple[int, int]': (
-        lambda value: _is_list(value, _is_count) and len(value) == 2,
-        'two whole numbers of 1 or more',
-    ),
-    'tuple[str, ...]': (lambda value: _is_list(value, _is_change), "a list of texts 'key=value'"),
-    'Mapping[str, str]': (lambda value: _is_dict(value, _is_text), 'a dict of texts'),
-    'Mapping[str, float]': (
-        lambda value: _is_dict(value, _is_number) and set(value) <= set(METRICS),
-        f'a dict of numbers by metric ({", ".join(METRICS)})',
-    ),
+# By the annotation of a field, the values it takes.
+_WORDS = {
+    'str': 'a text',
+    'str | None': 'a text',
+    'int': 'a whole number of 1 or more',
+    'tuple[int, int]': 'two whole numbers of 1 or more',
+    'tuple[str, ...]': "a list of texts 'key=value'",
+    'Mapping[str, str]': 'a dict of texts',
+    'Mapping[str, float]': f'a dict of numbers by metric ({", ".join(METRICS)})',
 }
+
+
+def _fits(kind: str, value: Any) -> bool:
+    if kind.startswith('str'):
+        return isinstance(value, str)
+    if kind == 'int':
+        return type(value) is int and value > 0
+    if kind.startswith('Mapping'):
+        numbers = kind == 'Mapping[str, float]'
+        types = (int, float) if numbers else (str,)
+        return (
+            isinstance(value, dict)
+            and all(type(one) in types for one in value.values())
+            and not (numbers and value.keys() - set(METRICS))
+        )
+    if not isinstance(value, (list, tuple)):
+        return False
+    if kind == 'tuple[int, int]':
+        return len(value) == 2 and all(_fits('int', one) for one in value)
+    return all(isinstance(one, str) and '=' in one for one in value)
+
+
 _BY_NAME = {'Mapping[str, Trial]': Trial, 'Mapping[str, Preset]': Preset}
 
 
@@ -146,8 +104,7 @@ def _value(annotation: str, value: Any, where: str) -> Any:
     if annotation == 'Shapes | None':
         return _build(Shapes, value, where)
     if annotation not in _BY_NAME:
-        fits, words = _KINDS[annotation]
-        _expect(fits(value), where, words, value)
+        _expect(_fits(annotation, value), where, _WORDS[annotation], value)
         return tuple(value) if isinstance(value, list) else value
     _expect(isinstance(value, dict) and value, where, 'a dict by name, not empty', value)
     for name in value:
@@ -167,30 +124,27 @@ def _resolve(study: Study) -> Study:
     for name, one in trials.items():
         if one.train_as:
             _expect_one_of(trained, f'trials.{name}.train_as', one.train_as)
-    resolved = {name: _resolve_trial(study, one) for name, one in trials.items()}
     starts = {name: replace(one, starts_from=one.starts_from or '') for name, one in starts.items()}
-    for group in (starts, resolved):
-        for trial in group.values():
-            where = f'{"starts" if group is starts else "trials"}.{trial.name}'
+    trials = {name: _resolve_trial(study, one) for name, one in trials.items()}
+    for group, some in (('starts', starts), ('trials', trials)):
+        for name, trial in some.items():
+            where = f'{group}.{name}'
             _expect_one_of(['', *starts, *trained], f'{where}.starts_from', trial.starts_from)
             for preset in study.presets.values():
                 _check_placeholders(preset, trial, f'{where}.config')
     try:
-        before = {one.name: [one.starts_from] for one in (*starts.values(), *resolved.values())}
+        before = {one.name: [one.starts_from] for one in (*starts.values(), *trials.values())}
         TopologicalSorter(before).prepare()
     except CycleError as error:
         raise UserError(f'starts_from: trials in a circle: {", ".join(error.args[1])}.') from None
     work_dir = study.work_dir or f'work_dirs/studies/{study.name}'
-    return replace(study, trials=resolved, starts=starts, work_dir=work_dir)
+    return replace(study, trials=trials, starts=starts, work_dir=work_dir)
 
 
 def _resolve_trial(study: Study, trial: Trial) -> Trial:
     starts_from = study.starts_from if trial.starts_from is None else trial.starts_from
-    trial = replace(
-        trial,
-        title=trial.title or trial.name,
-        starts_from=starts_from if trial.trains else '',
-    )
+    starts_from = starts_from if trial.trains else ''
+    trial = replace(trial, title=trial.title or trial.name, starts_from=starts_from)
     source = trial.train_as or study.baseline
     if trial.config or source == trial.name:
         return trial

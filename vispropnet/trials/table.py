@@ -25,9 +25,6 @@ def write_tables(out: Path, table: Mapping[str, Any]) -> list[Path]:
         out: The folder.
         table: From :func:`~vispropnet.trials.scoring.score_trials`, with ``command``, ``date``,
             ``hardware``, ``code`` and ``versions``.
-
-    Returns:
-        The paths.
     """
     texts = {'table.md': markdown(table), 'table.csv': comma_separated(table)}
     for name, text in texts.items():
@@ -39,9 +36,6 @@ def write_tables(out: Path, table: Mapping[str, Any]) -> list[Path]:
 
 def markdown(table: Mapping[str, Any]) -> str:
     """Lays the table out in Markdown.
-
-    Args:
-        table: As for :func:`write_tables`.
 
     Returns:
         The text: what was run, the table, the gap between seeds, the published metrics if any, and
@@ -76,14 +70,7 @@ def markdown(table: Mapping[str, Any]) -> str:
 
 
 def seed_lines(table: Mapping[str, Any]) -> list[str]:
-    """Sets the gap between seeds beside the gap between trials.
-
-    Args:
-        table: As for :func:`write_tables`.
-
-    Returns:
-        Lines.
-    """
+    """Sets the gap between seeds beside the gap between trials."""
     spreads, gaps, lines = {}, [], []
     for trial in table['trials']:
         if not trial['figures']:
@@ -111,9 +98,6 @@ def seed_lines(table: Mapping[str, Any]) -> list[str]:
 
 def comma_separated(table: Mapping[str, Any]) -> str:
     """Lays the table out as CSV, unrounded, one row a trial.
-
-    Args:
-        table: As for :func:`write_tables`.
 
     Returns:
         The text. Empty cells are what is not known.
