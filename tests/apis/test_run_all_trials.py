@@ -1,7 +1,6 @@
 """Arguments of trials that are remembered, and checks before the first run; nothing is trained."""
 
 import json
-import shlex
 import shutil
 from dataclasses import replace
 
@@ -83,15 +82,6 @@ def test_a_refused_command_leaves_no_claim(run, plans):
     assert [names(plan) for plan in plans] == [['baseline', 'ordered']] * 2
 
 
-def test_runs_of_something_else_are_not_mixed(run, plans):
-    run(['ordered'])
-    with pytest.raises(UserError, match='has these trials already: give --resume'):
-        run(['ordered'])
-    with pytest.raises(UserError, match='config of baseline, ordered, start changed'):
-        run(resume=True, overrides=['model.tracker.label_weight=1.0'])
-    assert len(plans) == 1
-
-
 def test_other_annotations_in_the_same_place_are_refused(run, plans, data, tmp_path):
     own, moved = tmp_path / 'own', tmp_path / 'moved'
     shutil.copytree(data, own)
@@ -106,13 +96,12 @@ def test_other_annotations_in_the_same_place_are_refused(run, plans, data, tmp_p
 
 def test_printing_commands_claims_no_hardware(run, plans, tmp_path, capsys):
     assert run(['propagation-off'], print_only=True) and not plans
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[::2] == [
+    lines = [line for line in capsys.readouterr().out.splitlines() if line[0] == '#']
+    assert lines == [
         '# start/seed-0',
         *(f'# baseline/seed-{seed}, after start/seed-0' for seed in (0, 1)),
         '# propagation-off/seed-0, after baseline/seed-0',
     ]
-    assert all(shlex.split(line)[0] == 'python' for line in lines[1::2])
     assert 'hardware' not in manifest_in(tmp_path)
 
 
