@@ -11,12 +11,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
-
-from vispropnet.config import load_config
 from vispropnet.datasets.annotation_file import read_annotation_file
 from vispropnet.errors import UserError
-from vispropnet.trials.data import check_data, make_data
+from vispropnet.trials.data import Data, check_data, data_of, make_data
 from vispropnet.trials.devices import CPU, check_device, device_of, find_slots, this_machine
 from vispropnet.trials.execution import command_lines, run_plan
 from vispropnet.trials.one_run import shown
@@ -116,7 +113,7 @@ def report_trials(plan: Plan, manifest: dict[str, Any], attention: Sequence[str]
         manifest: Of the folder.
         attention: As in :func:`run_trials`.
     """
-    annotations, images = _test_data(plan)
+    data = data_of(plan)['test']
     _say('scoring')
     table = dict(
         command=command_of(plan),
@@ -124,16 +121,16 @@ def report_trials(plan: Plan, manifest: dict[str, Any], attention: Sequence[str]
         hardware=_hardware(plan, manifest),
         code=digest(manifest['code']),
         versions=manifest['versions'],
-        **score_trials(plan, annotations, RESAMPLES),
+        **score_trials(plan, data.annotations, RESAMPLES),
     )
     written = write_tables(plan.out, table)
     print('\n' + markdown(table))
     curves = _draw_curves(plan)
     firsts = [plan.runs_of(trial)[0] for trial in plan.trials]
     results = {run.trial.name: run.results for run in firsts if run.done()}
-    pictures = _attention(plan, annotations, images, attention)
-    page = plan.out / 'report.html'
-    written.append(write_report(page, table, annotations, images, results, curves, pictures))
+    pictures = _attention(plan, data, attention)
+    page, where = plan.out / 'report.html', (data.annotations, data.images)
+    written.append(write_report(page, table, *where, results, curves, pictures))
     _say('wrote ' + ', '.join(shown(path) for path in [*written, *filter(None, [curves])]))
 
 
@@ -142,7 +139,10 @@ def _prepare(plan: Plan, resume: bool) -> dict[str, Any]:
     # Before the data are made, which may be those of other trials, and again with what they are.
     manifest = check_manifest(plan.out, manifest_of(plan), resume)
     make_data(plan, _say)
-    manifest['annotations'] = _digests(plan)
+    manifest['annotations'] = {
+        f'{part} on': hashlib.sha256(data.annotations.read_bytes()).hexdigest()[:16]
+        for part, data in data_of(plan).items()
+    }
     return check_manifest(plan.out, manifest, resume)
 
 
@@ -155,9 +155,7 @@ def _draw_curves(plan: Plan) -> Path | None:
     return plot_losses([run.folder / 'train' for run in runs], plan.out / 'losses.svg', names)
 
 
-def _attention(
-    plan: Plan, annotations: Path, images: Path, requests: Sequence[str]
-) -> list[dict[str, Any]]:
+def _attention(plan: Plan, data: Data, requests: Sequence[str]) -> list[dict[str, Any]]:
     if not requests:
         return []
     # Later: models take seconds to import.
@@ -172,7 +170,7 @@ def _attention(
         for request in requests:
             try:
                 found = attention_of_results(
-                    config, run.checkpoint, annotations, images, [request], options[:-1]
+                    config, run.checkpoint, data.annotations, data.images, [request], options[:-1]
                 )
             except UserError as error:
                 # A model without attention, or an affinity by category at a place that has none.
@@ -190,31 +188,9 @@ def _check_requests(plan: Plan, requests: Sequence[str]) -> None:
     # Later: models take seconds to import.
     from vispropnet.apis.attention_requests import parse_request
 
-    content = read_annotation_file(_test_data(plan)[0])
+    content = read_annotation_file(data_of(plan)['test'].annotations)
     for request in requests:
         parse_request(request, content)
-
-
-def _test_config(plan: Plan) -> Config:
-    return load_config(*plan.baseline_run().config_and_options('test'))
-
-
-def _test_data(plan: Plan) -> tuple[Path, Path]:
-    config = _test_config(plan)
-    dataset = config.test_dataloader.dataset
-    images = Path(dataset.get('data_root') or '', dataset.data_prefix['img'])
-    return Path(config.test_evaluator.ann_file), images
-
-
-def _digests(plan: Plan) -> dict[str, str]:
-    """Digests of the annotations, by what they are for."""
-    config = _test_config(plan)
-    digests = {}
-    for part, use in (('train', 'train on'), ('test', 'test on')):
-        dataset = config[f'{part}_dataloader'].dataset
-        path = Path(dataset.get('data_root') or '', dataset.ann_file)
-        digests[use] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    return digests
 
 
 def _hardware(plan: Plan, manifest: dict[str, Any]) -> str:

@@ -7,12 +7,22 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from vispropnet.config import load_config
 from vispropnet.errors import UserError
 from vispropnet.fileio import read_json, write_json
 from vispropnet.trials.one_run import shown
 from vispropnet.trials.plan import ROOT, Plan
+
+
+class Data(NamedTuple):
+    """Videos to train or to test on."""
+
+    root: Path
+    annotations: Path
+    images: Path
+    hint: str  # how to get them
 
 
 def make_shapes(folder: Path, options: list[str], run: Callable[[list[str]], None]) -> bool:
@@ -57,24 +67,46 @@ def make_data(plan: Plan, say: Callable[[str], None]) -> None:
         make_shapes(plan.data, plan.preset.shapes.options(plan.data_seed), run)
 
 
+def data_of(plan: Plan) -> dict[str, Data]:
+    """Finds the data to train on and to test on.
+
+    Args:
+        plan: Whose baseline says what they are.
+
+    Returns:
+        By ``train`` and ``test``, those of the config and, at test, of its evaluator.
+    """
+    config = load_config(*plan.baseline_run().config_and_options('test'))
+    found = {}
+    for part in ('train', 'test'):
+        dataset = config[f'{part}_dataloader'].dataset
+        root = Path(dataset.get('data_root') or '')
+        annotations = root / dataset.ann_file
+        if part == 'test':
+            annotations = Path(config.test_evaluator.ann_file)
+        images = root / dataset.data_prefix['img']
+        found[part] = Data(root, annotations, images, dataset.get('hint', ''))
+    return found
+
+
 def check_data(plan: Plan) -> None:
     """Checks before the first run that data which cannot be made are there.
+
+    Args:
+        plan: The runs.
 
     Raises:
         UserError: naming the first file or folder that is missing, and how to get it.
     """
     if plan.makes_data():
         return
-    config = load_config(*plan.baseline_run().config_and_options('test'))
-    for part in ('train', 'test'):
-        dataset = config[f'{part}_dataloader'].dataset
-        root = Path(dataset.get('data_root') or '')
-        for path in (root / dataset.ann_file, root / dataset.data_prefix['img']):
+    for part, data in data_of(plan).items():
+        for path in (data.annotations, data.images):
             if not path.exists():
-                hint = dataset.get('hint', '')
+                hint = data.hint
                 if plan.preset.split:
                     hint += (
-                        f' Then: python tools/split_ytvis.py {root / plan.preset.split} '
-                        f'--val-fraction 0.1 --seed 0 --out-dir {root / "local"}'
+                        f' Then: python tools/split_ytvis.py {data.root / plan.preset.split} '
+                        f'--val-fraction 0.1 --seed 0 --out-dir {data.root / "local"}'
                     )
                 raise UserError(f'data of {part} are missing: {path}. {hint}')
