@@ -15,7 +15,7 @@ from vispropnet.datasets.annotation_file import read_annotation_file
 from vispropnet.errors import UserError
 from vispropnet.evaluation.error_kinds import LABELS
 from vispropnet.fileio import atomic_path
-from vispropnet.trials.report.chart import chart_of
+from vispropnet.trials.report.chart import axis_of
 from vispropnet.trials.report.gallery import build_gallery
 from vispropnet.trials.report.video_scores import SCORE_THRESHOLD
 from vispropnet.trials.report.wording import (
@@ -78,7 +78,7 @@ def write_report(
             gap=base['figures'] and base['figures'][MAIN_METRIC]['seed_spread'],
             main=MAIN_METRIC,
             metrics=sorted(METRICS, key=lambda metric: metric != MAIN_METRIC),
-            chart=chart_of(table, base),
+            axis=axis_of(table, base),
             kinds=LABELS,
             # A point at least, so that next to nothing does not look like much.
             most_gain=max([0.01, *gains]),
