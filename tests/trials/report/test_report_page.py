@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.trials.report.example import difference, empty_table, figures, full_table
+from tests.trials.example import difference, empty_table, figures, full_table
 from tests.visualization.blocks import write_files
 from vispropnet.errors import UserError
 from vispropnet.evaluation.error_kinds import LABELS

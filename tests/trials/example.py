@@ -70,4 +70,4 @@ def full_table():
         trial('c', state='failed', failure=failure),
         trial('d', state='missing', seeds=[]),
     ]
-    return {**empty_table(), 'trials': trials}
+    return {**empty_table(), 'published': 'Of other videos:', 'trials': trials}
