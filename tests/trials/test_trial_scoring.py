@@ -1,6 +1,7 @@
 """Metrics, differences, sizes and times of trials, of results made by hand."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def found(*objects):
 def trials_of(study, tmp_path):
     """Plans trials whose results are given by run, and scores them: gives plan and table."""
 
-    def trials_of(results, preset='cpu', content=CONTENT, **more):
+    def trials_of(results, preset='cpu', content=CONTENT, study=study, **more):
         only = [key.split('/')[0] for key in results]
         plan = make_plan(study, preset, tmp_path / preset, only, **more)
         for key, tracks in results.items():
@@ -115,6 +116,24 @@ def test_what_seeds_change_is_apart_from_what_videos_change(trials_of):
     off = rows['propagation-off']['AR10']
     assert off['value'] == pytest.approx(0.125)
     assert off['seed_error'] == pytest.approx(12.706 * 0.125, rel=1e-4)
+
+
+def test_a_baseline_on_the_weights_of_a_trial_is_compared_by_seed_too(study, trials_of):
+    """AR10 of its seeds 0.5, 0.75; of the trial whose weights it takes 0.25, 0.75; of another 1."""
+    results = {'propagation-off/seed-0': found(0, 1), 'propagation-off/seed-1': found(0, 1, 2)}
+    results |= {'baseline/seed-0': found(0), 'baseline/seed-1': found(0, 1, 2)}
+    results |= {'ordered/seed-0': found(0, 1, 2, 3)}
+    study = replace(study, baseline='propagation-off')
+    _, table = trials_of(results, study=study, seeds=2)
+    rows = {one['name']: one for one in table['trials']}
+    difference = rows['baseline']['difference']['AR10']
+    assert difference['value'] == pytest.approx(-0.125)
+    assert difference['seed_error'] == pytest.approx(12.706 * 0.125, rel=1e-4)
+    # One training has two seeds, and counts once: with one degree of freedom 12.706.
+    error = 12.706 * (2 * 0.25**2) ** 0.5 * 1.5**0.5
+    assert rows['ordered']['difference']['AR10']['seed_error'] == pytest.approx(error, rel=1e-4)
+    trains = {name: row['trains'] for name, row in rows.items()}
+    assert trains == {'baseline': False, 'propagation-off': True, 'ordered': True}
 
 
 def test_the_interval_of_a_mean_is_that_of_resampled_means(trials_of):

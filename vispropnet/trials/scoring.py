@@ -39,6 +39,7 @@ from vispropnet.visualization.training_log import read_scalars
 
 # In the state dict, but not learnt.
 _BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')
+SAME, CONTINUED, APART = 'same', 'continued', 'apart'
 # As the evaluation calls ``METRICS``.
 _NAMES = tuple('AP' if name == 'mAP' else name for name in METRICS)
 
@@ -55,12 +56,13 @@ def score_trials(plan: Plan, annotations: Path, resamples: int, seed: int = 0) -
     Returns:
         ``title``, ``about``, ``preset``, ``baseline``, ``data`` (counts), ``bootstrap``,
         ``published`` (a remark, or None) and ``trials``: for each its ``name``, ``title``,
-        ``change``, ``config``, ``trains``, ``state`` (``done``, ``failed`` or ``missing``),
-        ``failure``, ``seeds``, ``figures`` (by metric ``mean``, ``ci``, ``by_seed``,
-        ``seed_spread``: the largest minus the smallest), ``difference`` to the baseline (by metric
-        ``value``, ``ci`` and ``above_zero`` over videos, ``seed_error``, ``ci_both``, see
-        :func:`~vispropnet.trials.seeds.with_seeds`), ``parameters``, ``train_s_per_frame``,
-        ``test_s_per_frame``, ``errors`` (of the first seed) and ``published``. Fit for JSON.
+        ``change``, ``config``, ``trains`` (its weights are not the baseline's), ``state``
+        (``done``, ``failed`` or ``missing``), ``failure``, ``seeds``, ``figures`` (by metric
+        ``mean``, ``ci``, ``by_seed``, ``seed_spread``: the largest minus the smallest),
+        ``difference`` to the baseline (by metric ``value``, ``ci`` and ``above_zero`` over videos,
+        ``seed_error``, ``ci_both``, see :func:`~vispropnet.trials.seeds.with_seeds`),
+        ``parameters``, ``train_s_per_frame``, ``test_s_per_frame``, ``errors`` (of the first seed)
+        and ``published``. Fit for JSON.
 
     Raises:
         UserError: if a file is damaged.
@@ -78,8 +80,10 @@ def score_trials(plan: Plan, annotations: Path, resamples: int, seed: int = 0) -
             row.update(_metrics(ours, weights))
             row.update(_costs(plan, trial))
         if ours and scores[baseline] and trial.name != baseline:
-            ours, theirs = _compared(baseline, trial, ours, scores[baseline])
-            row['difference'] = _differences(ours, theirs, weights)
+            theirs = scores[baseline]
+            if _relation(plan, trial) != APART and (common := ours.keys() & theirs.keys()):
+                ours, theirs = ({seed: one[seed] for seed in common} for one in (ours, theirs))
+            row['difference'] = _differences([*ours.values()], [*theirs.values()], weights)
     for metric in METRICS:
         _add_seed_errors(plan, rows, metric)
     return dict(
@@ -108,14 +112,12 @@ def _score(plan: Plan, trial: Trial, truth: GroundTruth) -> dict[int, Matches]:
     }
 
 
-def _compared(
-    name: str, trial: Trial, ours: Mapping[int, Matches], baseline: Mapping[int, Matches]
-) -> tuple[list[Matches], list[Matches]]:
-    """The results to compare: a trial on the baseline's weights goes by the same seeds."""
-    common = ours.keys() & baseline.keys()
-    if name in (trial.train_as, trial.starts_from) and common:
-        ours, baseline = ({seed: one[seed] for seed in common} for one in (ours, baseline))
-    return list(ours.values()), list(baseline.values())
+def _relation(plan: Plan, trial: Trial) -> str:
+    """How the weights of a trial come from those of the baseline; if so, both go by the seed."""
+    ours, base = map(plan.study.trained, (trial, plan.study.trial(plan.study.baseline)))
+    if ours == base:
+        return SAME
+    return CONTINUED if ours.starts_from == base.name else APART
 
 
 def _differences(
@@ -143,18 +145,21 @@ def _add_seed_errors(plan: Plan, rows: Mapping[str, dict[str, Any]], metric: str
         name: (row['figures'] or {}).get(metric, {}).get('by_seed', {})
         for name, row in rows.items()
     }
-    samples = [list(by_seed[trial.name].values()) for trial in plan.trials if trial.trains]
-    deviation = pooled_deviation(samples)
+    # Each training counts once: by the trial itself, if it is among them.
+    trials = sorted(plan.trials, key=lambda trial: trial.trains)
+    samples = {plan.study.trained(one).name: [*by_seed[one.name].values()] for one in trials}
+    deviation = pooled_deviation([*samples.values()])
     for trial in plan.trials:
         differences = rows[trial.name]['difference']
         if differences is None:
             continue
         ours, theirs = by_seed[trial.name], by_seed[baseline]
         common = ours.keys() & theirs.keys()
-        if trial.train_as == baseline:
+        relation = _relation(plan, trial)
+        if relation == SAME:
             error = error_of_paired_difference([ours[one] - theirs[one] for one in common])
         else:
-            shared = trial.starts_from == baseline and common
+            shared = relation == CONTINUED and common
             counts = (len(common),) * 2 if shared else (len(ours), len(theirs))
             error = error_of_difference(*deviation, *counts)
         differences[metric] = with_seeds(differences[metric], error)
@@ -171,7 +176,7 @@ def _description(plan: Plan, trial: Trial) -> dict[str, Any]:
         title=trial.title,
         change=trial.change,
         config=plan.preset.config_of(trial),
-        trains=trial.trains,
+        trains=trial.name == plan.study.baseline or _relation(plan, trial) != SAME,
         failure=failures[0] if failures else None,
         seeds=[],
         **dict.fromkeys(empty),

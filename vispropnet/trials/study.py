@@ -144,6 +144,10 @@ class Study:
         """Returns a trial or a start."""
         return self.trials[name] if name in self.trials else self.starts[name]
 
+    def trained(self, trial: Trial) -> Trial:
+        """Returns the trial whose training gives the weights of a trial."""
+        return self.trial(trial.train_as or trial.name)
+
     def choose(self, names: Sequence[str] | None) -> list[Trial]:
         """Chooses trials, and with them the baseline, which they are compared with.
 
