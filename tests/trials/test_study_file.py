@@ -72,58 +72,41 @@ def test_the_baseline_joins_whatever_is_chosen(read):
         study.choose(['windo'])
 
 
-@pytest.mark.parametrize(
-    ('old', 'new', 'words'),
-    [
-        (
-            "overrides=['k=1']",
-            "overides=['k=1']",
-            'trials.plain.overides: unknown key, expected one of title,',
-        ),
-        ("baseline = 'plain'", '', 'baseline: expected, but missing'),
-        ("about='small',", '', 'presets.tiny.about: expected, but missing'),
-        ("about='small'", 'about=3', 'presets.tiny.about: expected a text, found 3'),
-        ("['k=1']", "'k=1'", "trials.plain.overrides: expected a list of texts 'key=value', found"),
-        ("['k=2']", "['k']", r"trials.window.overrides: .*'key=value', found \['k'\]"),
-        (
-            'mAP=0.5',
-            'AP=0.5',
-            r'trials.window.published: expected a dict of numbers by metric \(AP',
-        ),
-        ('mAP=0.5', "mAP='x'", 'trials.window.published: expected a dict of numbers'),
-        (
-            'videos=2',
-            'videos=0',
-            'presets.tiny.shapes.videos: expected a whole number of 1 or more',
-        ),
-        ('frames=3', 'frames=3, size=[9]', 'shapes.size: expected two whole numbers'),
-        ('dict(preset=', 'list(preset=', 'cannot be read: TypeError'),
-        ("dict(train_as='window'", "('window'", 'cannot be read: SyntaxError'),
-        ("train_as='window'", "train_as='none'", 'train_as: expected one of plain, window, longer'),
-        (
-            "alone=dict(overrides=('k=3',), starts_from='')",
-            'alone=3',
-            'alone: expected a dict, found 3',
-        ),
-        ("baseline = 'plain'", "baseline = 'x'", "baseline: expected one of plain, .*, found 'x'"),
-        ("starts_from='plain'", "starts_from='offline'", 'trials.longer.starts_from: expected one'),
-        ("starts_from='plain'", "starts_from='longer'", 'starts_from: trials in a circle: longer'),
-        ('start=dict(', 'plain=dict(', 'starts.plain: expected a name that no trial has'),
-        (
-            "data='_x'",
-            "size='_x'",
-            "presets.tiny.placeholders: expected 'data', which trials.plain",
-        ),
-        ("'configs/c.py'", "'configs/{c'", "trials.longer.config: expected '}' before end of"),
-        ('config=_config, ', '', 'trials.plain.config: expected the path of a config'),
-        ('window=', '**{"a b": dict()}, window=', 'expected names of letters, .* found .a b'),
-        ('tiny=dict(', '_=dict(', "presets: expected names of letters, .* found '_'"),
-        ('trials = dict(', 'trials = {}; _ = dict(', 'trials: expected a dict by name, not empty'),
-    ],
-)
-def test_what_is_wrong_is_named_with_its_key(read, old, new, words):
+# What is replaced in the study above, by what, and what the message says.
+FAULTS = r"""
+overrides=['k=1'] -> overides=['k=1'] -> trials.plain.overides: unknown key, expected one of title,
+baseline = 'plain' ->  -> baseline: expected, but missing
+about='small', ->  -> presets.tiny.about: expected, but missing
+about='small' -> about=3 -> presets.tiny.about: expected a text, found 3
+['k=1'] -> 'k=1' -> trials.plain.overrides: expected a list of texts 'key=value', found 'k=1'
+['k=2'] -> ['k'] -> trials.window.overrides: expected a list .* found \['k'\]
+mAP=0.5 -> AP=0.5 -> trials.window.published: expected a dict of numbers by metric \(AP50
+mAP=0.5 -> mAP='x' -> trials.window.published: expected a dict of numbers
+videos=2 -> videos=0 -> presets.tiny.shapes.videos: expected a whole number of 1 or more, found 0
+frames=3 -> frames=3, size=[9] -> presets.tiny.shapes.size: expected two whole numbers
+frames=3 -> frames=3, size=[9, 0] -> presets.tiny.shapes.size: expected two whole numbers
+dict(preset= -> list(preset= -> cannot be read: TypeError
+dict(train_as='window' -> ('window' -> cannot be read: SyntaxError: .*line 9
+train_as='window' -> train_as='none' -> trials.offline.train_as: expected one of plain, window, lo
+dict(overrides=('k=3',), starts_from='') -> 3 -> trials.alone: expected a dict, found 3
+baseline = 'plain' -> baseline = 'x' -> baseline: expected one of plain, window, .* found 'x'
+starts_from='plain' -> starts_from='offline' -> trials.longer.starts_from: expected one of start, p
+starts_from='plain' -> starts_from='longer' -> starts_from: trials in a circle: longer
+start=dict( -> plain=dict( -> starts.plain: expected a name that no trial has
+data='_x' -> size='_x' -> presets.tiny.placeholders: expected 'data', which trials.plain.config has
+'configs/c.py' -> 'configs/{c' -> trials.longer.config: expected '}' before end of string
+config=_config,  ->  -> trials.plain.config: expected the path of a config
+window= -> **{"a b": dict()}, window= -> trials: expected names of letters, .* found 'a b'
+tiny=dict( -> _=dict( -> presets: expected names of letters, .* found '_'
+trials = dict( -> trials = {}; _ = dict( -> trials: expected a dict by name, not empty
+"""
+
+
+@pytest.mark.parametrize('fault', FAULTS.strip().splitlines())
+def test_what_is_wrong_is_named_with_its_key(read, fault):
+    old, new, words = fault.split(' -> ')
     assert STUDY.count(old) == 1
-    with pytest.raises(UserError, match=f'^study .*my-study.py:? .*{words}'):
+    with pytest.raises(UserError, match=f'^study .*my-study.py:? {words}'):
         read(STUDY.replace(old, new))
 
 

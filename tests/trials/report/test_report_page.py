@@ -125,41 +125,28 @@ def test_rows_of_the_results(write):
 
 
 @pytest.mark.parametrize(
-    ('change', 'trains', 'words'),
+    ('change', 'trains', 'decided', 'remark'),
     [
-        # What trains nothing says nothing of seeds.
-        (
-            (0.01, [-0.02, 0.08], 0.03),
-            False,
-            '◆ not decided|other seeds: ± 3.0; both together: [−3.2, +8.6]',
-        ),
-        (
-            (-0.03, [-0.05, -0.01], 0.01),
-            True,
-            '▼ worse|other seeds: ± 1.0; both together: [−5.2, −0.8]',
-        ),
-        (
-            (-0.03, [-0.05, -0.01]),
-            True,
-            '◆ not decided|what other seeds would change is not known',
-        ),
-        ((0.03,), True, '◆ not decided|no interval'),
+        # What has the weights of the baseline says nothing of seeds.
+        ((0.01, [-0.02, 0.08], 0.03), False, '◆ not decided', '± 3.0; both together: [−3.2, +8.6]'),
+        ((-0.03, [-0.05, -0.01], 0.01), True, '▼ worse', '± 1.0; both together: [−5.2, −0.8]'),
+        ((-0.03, [-0.05, -0.01]), True, '◆ not decided', 'other seeds would change is not known'),
+        ((0.03,), True, '◆ not decided', 'no interval'),
     ],
 )
-def test_remarks_on_a_difference(write, change, trains, words):
+def test_remarks_on_a_difference(write, change, trains, decided, remark):
     table = full_table()
     table['trials'][1] |= dict(difference=difference(*change), trains=trains)
-    assert cells(write(table), 'results')[1][-1] == words
+    (words, *remarks) = cells(write(table), 'results')[1][-1].split('|')
+    assert words == decided and len(remarks) == 1 and remarks[0].endswith(remark)
 
 
-def test_size_and_speed(write):
-    rows = cells(write(), 'cost')
+def test_costs_and_published_metrics(write):
+    text = write()
+    rows = cells(text, 'cost')
     assert rows[0] == ['A', '0, 1', '7.01 million', '51.2 ms', '30 ms', 'configs/some.py']
     assert rows[3] == ['D', '–', '–', '–', '–', 'configs/some.py']
-
-
-def test_published_metrics(write):
-    assert cells(write(), 'published') == [
+    assert cells(text, 'published') == [
         ['A', '36.0', '60.0', '–', '–', '–', '–', '–'],
         ['B <i>&', '35.0', '–', '–', '–', '–', '−1.0', '+1.0'],
     ]
