@@ -69,7 +69,7 @@ def test_metrics_are_means_over_seeds_and_the_gap_is_apart(trials_of):
 
 
 def test_differences_are_of_the_same_resampled_videos(trials_of):
-    """Where a trial finds more by as much in every video, no resample changes the difference."""
+    """No resample changes the difference of a trial that finds as much more in every video."""
     results = {'baseline/seed-0': found(0, 2), 'ordered/seed-0': found(0, 1, 2, 3)}
     _, table = trials_of(results)
     difference = table['trials'][1]['difference']['AR10']

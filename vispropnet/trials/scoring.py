@@ -113,7 +113,7 @@ def _score(plan: Plan, trial: Trial, truth: GroundTruth) -> dict[int, Matches]:
 
 
 def _relation(plan: Plan, trial: Trial) -> str:
-    """How the weights of a trial come from those of the baseline; if so, both go by the seed."""
+    """Relation of the weights of a trial to those of the baseline; but for APART, seed by seed."""
     ours, base = map(plan.study.trained, (trial, plan.study.trial(plan.study.baseline)))
     if ours == base:
         return SAME

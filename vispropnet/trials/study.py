@@ -43,7 +43,7 @@ class Trial:
 
     @property
     def trains(self) -> bool:
-        """Whether it has a training of its own."""
+        """True for a trial with a training of its own."""
         return not self.train_as
 
 

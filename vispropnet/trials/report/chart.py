@@ -54,12 +54,12 @@ def axis_of(table: Mapping[str, Any], base: Mapping[str, Any]) -> Axis | None:
     compared = [one for one in table['trials'] if one['difference']]
     if not compared:
         return None
-    figure = base['figures'][MAIN_METRIC]
-    gap = figure['seed_spread'] or 0.0
+    metric = base['figures'][MAIN_METRIC]
+    gap = metric['seed_spread'] or 0.0
     values = [0.0, -gap, gap]
     for one in (base, *compared):
         seeds = one['figures'][MAIN_METRIC]['by_seed'].values()
-        values += [value - figure['mean'] for value in seeds]
+        values += [value - metric['mean'] for value in seeds]
     for one in compared:
         difference = one['difference'][MAIN_METRIC]
         values += [difference['value'], *(difference['ci'] or ()), *(difference['ci_both'] or ())]

@@ -30,7 +30,7 @@ BUDGET = 12_000_000
 
 
 class Detail(NamedTuple):
-    """How much of a video the page holds."""
+    """Amount of a video that the page holds."""
 
     frames: int | None  # at most, picked evenly; None for all
     width: int  # of a frame in pixels, at most
