@@ -5,7 +5,7 @@ import os
 import pytest
 
 from vispropnet.errors import UserError
-from vispropnet.trials.devices import check_device, device_of, find_slots
+from vispropnet.trials.devices import check_device, device_of, find_slots, this_machine
 from vispropnet.trials.plan import make_plan
 
 
@@ -35,6 +35,16 @@ def test_the_rest_is_not_run_on_another_device(study, tmp_path, monkeypatch):
         run.folder.mkdir(parents=True, exist_ok=True)
         run.results.write_text('[]')
     check_device(plan)
+
+
+def test_machines_are_named_by_gpu_and_cores(monkeypatch):
+    monkeypatch.setattr('platform.machine', lambda: 'x86_64')
+    monkeypatch.setattr('os.sched_getaffinity', lambda process: {process, 5, 7})
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    assert this_machine() == '3 cores of x86_64'
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    monkeypatch.setattr('torch.cuda.get_device_name', lambda: 'Some GPU')
+    assert this_machine() == 'Some GPU, 3 cores of x86_64'
 
 
 def test_slots_are_gpus_where_there_are_some(monkeypatch):
