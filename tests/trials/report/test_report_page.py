@@ -199,9 +199,12 @@ def test_places_in_the_chart(write):
 
 def test_a_chart_without_a_gap_or_an_interval_and_with_a_long_name(write):
     table = full_table()
-    table['trials'][0]['figures'] = figures(0.4)
+    table['trials'][0]['figures'] = table['trials'][1]['figures'] = figures(0.4)
     table['trials'][1] |= dict(difference=difference(0.0), title='m' * 41)
     text = write(table)
+    # A point wide at least.
+    ticks = re.findall('class="axis"[^>]*>([^<]*)<', text)[:-1]
+    assert ticks == ['−0.4', '−0.2', '0.0', '+0.2', '+0.4']
     assert 'class="band"' not in text and 'class="span' not in text and 'single seed' in text
     assert f'<title>{"m" * 41}</title>{"m" * 39}…</text>' in text
 
