@@ -23,7 +23,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['vispropnet', 'vispropnet.*']),
-    package_data={'vispropnet.trials.report': ['*.css', '*.js']},
+    package_data={'vispropnet.trials.report': ['templates/*']},
     python_requires='>=3.10',
     install_requires=[
         'torch>=2.4',

@@ -4,19 +4,15 @@ import io
 import re
 import tokenize
 
-# What only models, their configs and the catalogue of trials speak of.
+# What only models and their configs speak of.
 NAMES = (
     {'rpn_head', 'roi_head', 'bbox_head', 'mask_head', 'embed_head', 'track_head', 'prop_head'}
     | {'attn_neck', 'recovery', 'detector'}
     | {'objprop', 'masktrack_rcnn'}
 )
 GENERIC = ('engine', 'trials', 'apis')
-# Files of the old layout, the list of the trials and their report.
-SPECIFIC = (
-    'engine/checkpoints/legacy.py',
-    'trials/catalogue.py',
-    'trials/report/',
-)
+# Files of the old layout.
+SPECIFIC = ('engine/checkpoints/legacy.py',)
 _BLANK = {tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING}
 
 

@@ -60,6 +60,20 @@ def test_every_folder_with_code_is_a_package():
     assert [str(f.relative_to(ROOT)) for f in folders if not (f / '__init__.py').is_file()] == []
 
 
+def test_every_other_file_is_installed_too(description):
+    package = ROOT / 'vispropnet'
+    files = {
+        path for path in package.rglob('*') if path.is_file() and path.suffix not in ('.py', '.pyc')
+    }
+    installed = {
+        path
+        for name, patterns in description['package_data'].items()
+        for pattern in patterns
+        for path in ROOT.joinpath(*name.split('.')).glob(pattern)
+    }
+    assert files == installed and len(files) > 5
+
+
 def test_the_pins_lie_in_the_ranges_of_setup(description, pins):
     extras = description['extras_require']['dev']
     for text in description['install_requires'] + extras:

@@ -49,17 +49,6 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def make_data(folder: Path, shapes: list[str]) -> None:
-    """Makes the videos, unless these very ones are there."""
-    stamp = folder / 'made_by.json'
-    if stamp.exists() and read_json(stamp) == shapes:
-        print(f'data: {folder} (kept)')
-        return
-    shutil.rmtree(folder, ignore_errors=True)
-    run(['tools/make_moving_shapes.py', str(folder), *shapes])
-    write_json(stamp, shapes)
-
-
 def train(command: list[str], recipe: str, work_dir: Path, checkpoint: Path, anew: bool) -> None:
     """Trains, unless a checkpoint of this very recipe is there; one cut short is resumed."""
     stamp = work_dir / 'recipe.json'
@@ -151,12 +140,16 @@ def main() -> None:
     out = args.work_dir
     signal.signal(signal.SIGTERM, stop)
     with report_user_errors(), locked_folder(out):
+        # Later: --help answers before heavy packages are imported.
+        from vispropnet.trials.data import make_shapes
+
         data, checkpoint, logs = out / 'data', out / 'checkpoint.pth', out / 'train'
         shapes = ['--preset', args.preset, '--videos', str(args.videos), '--frames']
         shapes += [str(args.frames), '--val-videos', str(args.val_videos), '--seed', str(args.seed)]
         options = [f'data_root={data}', *args.cfg_options]
         recipe = recipe_of(args.config, options, [*shapes, str(args.seed)])
-        make_data(data, shapes)
+        if not make_shapes(data, shapes, run):
+            print(f'data: {data} (kept)')
         command = ['tools/train.py', args.config, '--work-dir', str(logs), '--resume', '--seed']
         command += [str(args.seed), '--cfg-options', *options]
         train(command, recipe, logs, checkpoint, args.retrain)

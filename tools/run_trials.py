@@ -1,25 +1,38 @@
-"""Runs every trial, and makes one table and one report of them."""
+"""Runs every trial of a study, and makes one table and one report of them."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from vispropnet.errors import UserError, report_user_errors
-from vispropnet.trials.presets import PRESETS
+from vispropnet.trials.study_file import read_study
+
+STUDY = Path(__file__).resolve().parent.parent / 'configs/studies/objprop-trials.py'
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Parses the command line."""
+    """Parses the command line and reads the study, which knows the presets."""
+    first = argparse.ArgumentParser(add_help=False)
+    first.add_argument(
+        '--study',
+        metavar='FILE',
+        default=STUDY,
+        help='baseline, trials and presets (configs/studies/objprop-trials.py)',
+    )
+    study = read_study(first.parse_known_args(arguments)[0].study)
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog='presets:\n'
-        + '\n'.join(f'  {name:8} {preset.about}' for name, preset in PRESETS.items()),
+        epilog=f'trials: {", ".join(study.trials)}\n\npresets:\n'
+        + '\n'.join(f'  {name:8} {preset.about}' for name, preset in study.presets.items()),
+        parents=[first],
     )
-    parser.add_argument('--preset', required=True, choices=PRESETS, help='see below')
+    parser.set_defaults(read=study)
+    parser.add_argument('--preset', required=True, choices=study.presets, help='see below')
     parser.add_argument(
-        '--out', metavar='DIR', help='where everything goes (work_dirs/trials/<preset>)'
+        '--out', metavar='DIR', help=f'where everything goes ({study.work_dir}/<preset>)'
     )
     parser.add_argument(
         '--only',
@@ -34,12 +47,12 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         help='runs of the baseline, which show what a seed changes (2, or --seeds if more)',
     )
     parser.add_argument(
-        '--resume', action='store_true', help='go on with the trials that the folder holds'
+        '--resume', action='store_true', help='resume the trials that the folder holds'
     )
     parser.add_argument(
         '--jobs',
         type=int,
-        help='runs at a time (one on each GPU, three with preset gpu; else one on each core)',
+        help='runs at a time (as many on each GPU as the preset says; else one on each core)',
     )
     parser.add_argument('--data', metavar='DIR', help='folder of the data, if not as configured')
     parser.add_argument('--data-seed', type=int, help='seed of the data that the preset makes (0)')
@@ -63,8 +76,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command."""
-    args = parse_args(arguments)
     with report_user_errors():
+        args = parse_args(arguments)
         for name in ('seeds', 'baseline_seeds', 'jobs'):
             value = getattr(args, name)
             if value is not None and value < 1:
@@ -74,6 +87,7 @@ def main(arguments: list[str] | None = None) -> None:
         from vispropnet.apis.trials import run_trials
 
         done = run_trials(
+            args.read,
             args.preset,
             out=args.out,
             only=args.only,

@@ -1,13 +1,15 @@
-"""What is remembered of trials, and what is checked before the first run; nothing is trained."""
+"""Arguments of trials that are remembered, and checks before the first run; nothing is trained."""
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from vispropnet.apis import trials
 from vispropnet.datasets.moving_shapes import write_moving_shapes
 from vispropnet.errors import UserError
+from vispropnet.trials.study_file import read_study
 
 
 @pytest.fixture(scope='module')
@@ -18,16 +20,29 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture
+def run(root, data, tmp_path):
+    """Runs three trials, or some of them, of the preset smoke."""
+    study = read_study(root / 'configs/studies/objprop-trials.py')
+    three = ('baseline', 'propagation-off', 'ordered')
+    study = replace(study, trials={name: study.trials[name] for name in three})
+
+    def run(only=None, out=tmp_path / 'out', **more):
+        return trials.run_trials(study, 'smoke', out, only, **{'data': data, **more})
+
+    return run
+
+
+@pytest.fixture
 def plans(monkeypatch):
-    """The plans that came to be run, each with what its folder was marked with."""
+    """The plans that came to be run."""
     seen = []
 
-    def run(plan, slots, lock, say):
+    def run_plan(plan, slots, lock, say):
         for one in plan.runs.values():
             one.folder.mkdir(parents=True, exist_ok=True)
         return []
 
-    monkeypatch.setattr(trials, 'run_plan', run)
+    monkeypatch.setattr(trials, 'run_plan', run_plan)
     monkeypatch.setattr(trials, 'report_trials', lambda plan, manifest, _: seen.append(plan))
     return seen
 
@@ -36,52 +51,74 @@ def names(plan):
     return [trial.name for trial in plan.trials]
 
 
-def manifest_in(out):
-    return json.loads((out / 'trials.json').read_text())
+def manifest_in(tmp_path):
+    return json.loads((tmp_path / 'out/trials.json').read_text())
 
 
-def test_what_is_not_said_is_as_it_was_when_last_run(plans, data, tmp_path):
-    out = tmp_path / 'out'
+def test_arguments_that_are_not_given_are_those_of_the_last_run(run, plans, tmp_path):
     changes = ['model.tracker.label_weight=1.0']
-    trials.run_trials('smoke', out, ['ordered'], seeds=2, data=data, overrides=changes)
-    trials.run_trials('smoke', out, resume=True)
+    run(['ordered'], seeds=2, overrides=changes)
+    run(resume=True, data=None)
     first, second = plans
     assert names(first) == names(second) == ['baseline', 'ordered']
     assert first.runs == second.runs and second.overrides == tuple(changes)
-    trials.run_trials('smoke', out, ['all'], baseline_seeds=3, resume=True)
-    trials.run_trials('smoke', out, resume=True)
-    assert names(plans[2]) == names(plans[3]) and len(plans[3].trials) == 12
+    run(['all'], baseline_seeds=3, resume=True, data=None)
+    run(resume=True, data=None)
+    assert names(plans[2]) == names(plans[3]) and len(plans[3].trials) == 3
     assert len(plans[3].runs_of(plans[3].trials[0])) == 3
-    assert len(plans[3].runs_of(plans[3].trials[5])) == 2
-    assert manifest_in(out)['hardware'] == [trials.this_machine()]
+    assert len(plans[3].runs_of(plans[3].trials[2])) == 2
+    assert manifest_in(tmp_path)['hardware'] == [trials.this_machine()]
+    assert manifest_in(tmp_path)['study'] == 'objprop-trials'
 
 
-def test_a_refused_command_leaves_no_claim(plans, data, tmp_path):
-    out = tmp_path / 'out'
+def test_a_refused_command_leaves_no_claim(run, plans):
     with pytest.raises(UserError, match='video 9 is not in'):
-        trials.run_trials('smoke', out, data=data, attention=['9:0:1:5,5'])
-    trials.run_trials('smoke', out, ['ordered'], data=data)
+        run(attention=['9:0:1:5,5'])
+    run(['ordered'])
     # Nor does it change what is remembered.
     with pytest.raises(UserError, match='video 9 is not in'):
-        trials.run_trials('smoke', out, ['all'], resume=True, attention=['9:0:1:5,5'])
-    trials.run_trials('smoke', out, resume=True)
+        run(['all'], resume=True, attention=['9:0:1:5,5'])
+    run(resume=True)
     assert [names(plan) for plan in plans] == [['baseline', 'ordered']] * 2
 
 
-def test_other_annotations_in_the_same_place_are_refused(plans, data, tmp_path):
-    own = tmp_path / 'own'
+def test_other_annotations_in_the_same_place_are_refused(run, plans, data, tmp_path):
+    own, moved = tmp_path / 'own', tmp_path / 'moved'
     shutil.copytree(data, own)
-    trials.run_trials('smoke', tmp_path / 'out', data=own)
-    moved = tmp_path / 'moved'
+    run(['baseline'], data=own)
     own.rename(moved)
-    trials.run_trials('smoke', tmp_path / 'out', data=moved, resume=True)
+    run(data=moved, resume=True)
     annotations = moved / 'valid/instances.json'
     annotations.write_text(annotations.read_text() + '\n')
     with pytest.raises(UserError, match='annotations to test on changed'):
-        trials.run_trials('smoke', tmp_path / 'out', data=moved, resume=True)
+        run(data=moved, resume=True)
 
 
-def test_printing_commands_claims_no_hardware(plans, data, tmp_path, capsys):
-    trials.run_trials('smoke', tmp_path / 'out', data=data, print_only=True)
-    assert 'baseline/seed-0' in capsys.readouterr().out and not plans
-    assert 'hardware' not in manifest_in(tmp_path / 'out')
+def test_printing_commands_claims_no_hardware(run, plans, tmp_path, capsys):
+    assert run(['propagation-off'], print_only=True) and not plans
+    lines = [line for line in capsys.readouterr().out.splitlines() if line[0] == '#']
+    assert lines == [
+        '# start/seed-0',
+        *(f'# baseline/seed-{seed}, after start/seed-0' for seed in (0, 1)),
+        '# propagation-off/seed-0, after baseline/seed-0',
+    ]
+    assert 'hardware' not in manifest_in(tmp_path)
+
+
+def test_a_run_that_fails_is_reported_with_those_that_need_it(run, tmp_path, monkeypatch, capsys):
+    broken = tmp_path / 'python'
+    broken.write_text('#!/bin/sh\necho no memory\nexit 3\n')
+    broken.chmod(0o755)
+    monkeypatch.setattr('sys.executable', str(broken))
+    assert run(['propagation-off'], baseline_seeds=1) is False
+    text = ''.join(capsys.readouterr())
+    assert 'start/seed-0: FAILED in train: no memory' in text
+    assert 'start/seed-0, whose weights it takes, failed' in text
+    assert 'baseline/seed-0, whose weights it takes, failed' in text
+    assert '3 of 3 runs failed' in text
+    table = json.loads((tmp_path / 'out/table.json').read_text())
+    assert [trial['state'] for trial in table['trials']] == ['failed', 'failed']
+    # The log of what it would have started from, which is in no table itself.
+    assert 'no memory' in table['trials'][0]['failure']['lines']
+    assert '**Baseline failed** in needs' in (tmp_path / 'out/table.md').read_text()
+    assert 'failed: see the log' in (tmp_path / 'out/report.html').read_text()

@@ -1,50 +1,16 @@
 """Every trial exists for every data set, differs from its baseline by what it names, and trains."""
 
+import functools
+
 import pytest
 import torch
 
 from tests.models.test_masktrack_rcnn import clips_of
 from vispropnet.config import load_config
 from vispropnet.registry import MODELS
+from vispropnet.trials.study_file import read_study
 
-BASELINES = {
-    'ytvis2019': 'objprop_r50_fpn_1x_ytvis2019',
-    'ytvis2021': 'objprop_r50_fpn_1x_ytvis2021',
-    'moving-shapes': 'objprop_r18_fpn_2e_moving-shapes',
-}
-TRIALS = [
-    'tuning-1',
-    'tuning-2',
-    'ordered',
-    'additional-training',
-    'attn-neck',
-    'attn-neck_ordered',
-    'attn-neck-reference',
-    'weighted-affinity',
-    'category-affinity',
-]
-DEEPER = {'r50': 'r101', 'r18': 'r34'}
-
-
-def config_of(root, data, trial=None):
-    name = BASELINES[data]
-    if trial == 'tuning-1':
-        shallow = name.split('_')[1]
-        name = name.replace(shallow, DEEPER[shallow])
-    return load_config(root / f'configs/objprop/{name}{"" if trial is None else "_" + trial}.py')
-
-
-def differences(one, other, path=''):
-    """Dotted keys by which two nested dicts differ."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        found = set()
-        for key in one.keys() | other.keys():
-            here = f'{path}.{key}' if path else key
-            found |= differences(one.get(key), other.get(key), here)
-        return found
-    return set() if one == other else {path}
-
-
+PRESETS = ('cpu', 'ytvis19', 'ytvis21')
 RCNN = 'model.detector.train_cfg.rcnn.assigner.'
 RPN = 'model.detector.train_cfg.rpn.assigner.'
 HEADS = 'model.detector.roi_head.'
@@ -60,17 +26,40 @@ CHANGED = {
     'ordered': {'train_dataloader.dataset.reference'},
     'additional-training': {'load_from'},
     'attn-neck': {'model.attn_neck'},
-    'attn-neck_ordered': {'model.attn_neck', 'train_dataloader.dataset.reference'},
+    'attn-neck-ordered': {'model.attn_neck', 'train_dataloader.dataset.reference'},
     'attn-neck-reference': {'model.attn_neck'},
     'weighted-affinity': {'model.prop_head.affinity'},
     'category-affinity': {'model.prop_head.affinity'},
 }
 
 
-@pytest.mark.parametrize('data', BASELINES)
-@pytest.mark.parametrize('trial', TRIALS)
-def test_a_trial_differs_by_what_it_names(root, data, trial):
-    baseline, config = config_of(root, data), config_of(root, data, trial)
+@pytest.fixture(scope='session')
+def config_of(root):
+    """The config of a trial with a preset of the study, read once."""
+    study = read_study(root / 'configs/studies/objprop-trials.py')
+
+    @functools.cache
+    def config_of(preset, trial='baseline'):
+        return load_config(root / study.presets[preset].config_of(study.trials[trial]))
+
+    return config_of
+
+
+def differences(one, other, path=''):
+    """Dotted keys by which two nested dicts differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        found = set()
+        for key in one.keys() | other.keys():
+            here = f'{path}.{key}' if path else key
+            found |= differences(one.get(key), other.get(key), here)
+        return found
+    return set() if one == other else {path}
+
+
+@pytest.mark.parametrize('preset', PRESETS)
+@pytest.mark.parametrize('trial', CHANGED)
+def test_a_trial_differs_by_what_it_names(config_of, preset, trial):
+    baseline, config = config_of(preset), config_of(preset, trial)
     found = differences(baseline.to_dict(), config.to_dict())
     found = {key for key in found if not key.startswith('optim_wrapper.paramwise_cfg')}
     found = {key.split('.affinity')[0] + '.affinity' if 'affinity' in key else key for key in found}
@@ -83,9 +72,9 @@ def test_a_trial_differs_by_what_it_names(root, data, trial):
         MODELS.build(config.model)
 
 
-@pytest.mark.parametrize('trial', TRIALS)
-def test_a_small_trial_trains(root, trial):
-    config = config_of(root, 'moving-shapes', trial)
+@pytest.mark.parametrize('trial', CHANGED)
+def test_a_small_trial_trains(config_of, trial):
+    config = config_of('cpu', trial)
     torch.manual_seed(0)
     model = MODELS.build(config.model)
     model.init_weights()
@@ -102,20 +91,20 @@ def test_a_small_trial_trains(root, trial):
         assert own <= moved | {name for name in own if name.endswith('.bias')}
 
 
-@pytest.mark.parametrize('data', BASELINES)
-def test_learnable_mixing_weights_do_not_decay(root, data):
+@pytest.mark.parametrize('preset', PRESETS)
+def test_learnable_mixing_weights_do_not_decay(config_of, preset):
     for trial, name in (
         ('weighted-affinity', 'prop_head.affinity'),
         ('category-affinity', 'prop_head.affinity'),
         ('attn-neck', 'attn_neck.gamma'),
-        ('attn-neck_ordered', 'attn_neck.gamma'),
+        ('attn-neck-ordered', 'attn_neck.gamma'),
     ):
-        keys = config_of(root, data, trial).optim_wrapper.paramwise_cfg.custom_keys
+        keys = config_of(preset, trial).optim_wrapper.paramwise_cfg.custom_keys
         assert keys[name] == dict(decay_mult=0.0)
 
 
-def test_baseline_follows_the_paper(root):
-    model = config_of(root, 'ytvis2019').model
+def test_baseline_follows_the_paper(config_of):
+    model = config_of('ytvis19').model
     assert model.recovery.history_length == 24 and model.recovery.mask_threshold == 0.3
     assert model.prop_head.test_sigma == 8.0 and model.prop_head.train_sigma is None
     assert model.detector.test_cfg.rpn.max_per_img == 1000

@@ -1,13 +1,12 @@
-"""What runs are run on, and were, as their logs tell."""
+"""Devices that runs are run on, and were by their logs."""
 
 import os
 
 import pytest
 
 from vispropnet.errors import UserError
-from vispropnet.trials.devices import check_device, device_of, find_slots
+from vispropnet.trials.devices import check_device, device_of, find_slots, this_machine
 from vispropnet.trials.plan import make_plan
-from vispropnet.trials.presets import PRESETS
 
 
 def log_of(run, device):
@@ -19,9 +18,9 @@ def log_of(run, device):
     log.write_text(f'System environment:\n    sys.platform: linux\n    {lines}\n')
 
 
-def test_the_rest_is_not_run_on_another_device(tmp_path, monkeypatch):
+def test_the_rest_is_not_run_on_another_device(study, tmp_path, monkeypatch):
     monkeypatch.setattr('torch.cuda.is_available', lambda: False)
-    plan = make_plan(PRESETS['smoke'], tmp_path, ['ordered'])
+    plan = make_plan(study, 'smoke', tmp_path, ['ordered'])
     a = plan.runs['baseline/seed-0']
     check_device(plan)
     assert device_of(a) is None
@@ -36,6 +35,16 @@ def test_the_rest_is_not_run_on_another_device(tmp_path, monkeypatch):
         run.folder.mkdir(parents=True, exist_ok=True)
         run.results.write_text('[]')
     check_device(plan)
+
+
+def test_machines_are_named_by_gpu_and_cores(monkeypatch):
+    monkeypatch.setattr('platform.machine', lambda: 'x86_64')
+    monkeypatch.setattr('os.sched_getaffinity', lambda process: {process, 5, 7})
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    assert this_machine() == '3 cores of x86_64'
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    monkeypatch.setattr('torch.cuda.get_device_name', lambda: 'Some GPU')
+    assert this_machine() == 'Some GPU, 3 cores of x86_64'
 
 
 def test_slots_are_gpus_where_there_are_some(monkeypatch):

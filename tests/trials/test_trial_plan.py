@@ -1,18 +1,16 @@
 """The runs of a plan: commands, order, and how far each has come."""
 
-import json
+from dataclasses import replace
 
 import pytest
 
 from vispropnet.errors import UserError
-from vispropnet.trials.plan import command_of, make_plan, read_last_record, shown, tail_lines
-from vispropnet.trials.presets import PRESETS
-
-CPU, SMOKE = PRESETS['cpu'], PRESETS['smoke']
+from vispropnet.trials.one_run import shown, tail_lines
+from vispropnet.trials.plan import command_of, make_plan
 
 
-def test_runs_come_after_those_that_they_need(tmp_path):
-    plan = make_plan(PRESETS['ytvis19'], tmp_path, ['tuning-1', 'additional-training'])
+def test_runs_come_after_those_that_they_need(study, tmp_path):
+    plan = make_plan(study, 'ytvis19', tmp_path, ['tuning-1', 'additional-training'])
     assert list(plan.runs) == [
         'start/seed-0',
         'baseline/seed-0',
@@ -30,8 +28,8 @@ def test_runs_come_after_those_that_they_need(tmp_path):
     assert not any(one.startswith('data_root') for one in train)
 
 
-def test_seeds_are_told_to_training_and_folders(tmp_path):
-    plan = make_plan(CPU, tmp_path, ['propagation-off'], seeds=2, baseline_seeds=3)
+def test_seeds_stand_in_commands_and_folders(study, tmp_path):
+    plan = make_plan(study, 'cpu', tmp_path, ['propagation-off'], seeds=2, baseline_seeds=3)
     # What all start from is the same for every seed.
     assert list(plan.runs) == [
         'start/seed-0',
@@ -49,15 +47,16 @@ def test_seeds_are_told_to_training_and_folders(tmp_path):
     assert 'model.recovery.enabled=False' in off.steps['test']
 
 
-def test_changes_of_all_configs_are_told_to_training_and_test(tmp_path):
-    plan = make_plan(CPU, tmp_path, ['ordered'], overrides=['model.tracker.label_weight=1.0'])
+def test_changes_of_all_configs_are_those_of_training_and_test(study, tmp_path):
+    changes = ['model.tracker.label_weight=1.0']
+    plan = make_plan(study, 'cpu', tmp_path, ['ordered'], overrides=changes)
     for run in plan.runs.values():
         for command in run.steps.values():
-            assert 'model.tracker.label_weight=1.0' in command
+            assert changes[0] in command
 
 
-def test_schedules_of_starts_and_trials_differ(tmp_path):
-    plan = make_plan(CPU, tmp_path, ['tuning-1'])
+def test_schedules_of_starts_and_trials_differ(study, tmp_path):
+    plan = make_plan(study, 'cpu', tmp_path, ['tuning-1'])
     for name, epochs in (('start', 4), ('start-deeper', 4), ('baseline', 1), ('tuning-1', 1)):
         run = plan.runs[f'{name}/seed-0']
         assert run.epochs == epochs and run.checkpoint.name == f'epoch_{epochs}.pth'
@@ -65,38 +64,66 @@ def test_schedules_of_starts_and_trials_differ(tmp_path):
         assert f'param_scheduler.1.end={epochs}' in run.steps['train']
 
 
-def test_the_number_of_epochs_is_what_configs_are_told_last(tmp_path):
-    plan = make_plan(CPU, tmp_path, ['ordered'], overrides=['train_cfg.max_epochs=3'])
+def test_the_number_of_epochs_is_the_last_given_or_that_of_the_config(study, tmp_path):
+    plan = make_plan(study, 'cpu', tmp_path, ['ordered'], overrides=['train_cfg.max_epochs=3'])
     run = plan.runs['ordered/seed-0']
     assert run.epochs == 3 and run.checkpoint.name == 'epoch_3.pth'
-    told = [one for one in run.steps['train'] if one.startswith('train_cfg.max_epochs')]
-    assert told[-1] == 'train_cfg.max_epochs=3'
-    with pytest.raises(UserError, match='max_epochs=many: expected a whole number'):
-        make_plan(CPU, tmp_path, overrides=['train_cfg.max_epochs=many'])
+    given = [one for one in run.steps['train'] if one.startswith('train_cfg.max_epochs')]
+    assert given == ['train_cfg.max_epochs=1', 'train_cfg.max_epochs=3']
+    assert make_plan(study, 'ytvis21', tmp_path, ['baseline']).baseline_run().epochs == 12
+    with pytest.raises(UserError, match='max_epochs=many for .*: expected a whole number'):
+        make_plan(study, 'cpu', tmp_path, overrides=['train_cfg.max_epochs=many'])
+
+
+def test_a_trial_tests_the_weights_of_another_with_its_own_changes(study, tmp_path):
+    """Those of the preset come first, then those of the command line, then the trial's."""
+    trials = {
+        name: replace(study.trials['ordered'], name=name, **more)
+        for name, more in (
+            ('baseline', dict(overrides=('b=1',), test_overrides=('bt=1',))),
+            ('other', dict(train_as='baseline', overrides=('o=1',), test_overrides=('ot=1',))),
+        )
+    }
+    preset = replace(study.presets['cpu'], overrides=('p=1',), test_overrides=('pt=1',))
+    study = replace(study, trials=trials, presets=dict(cpu=preset))
+    plan = make_plan(study, 'cpu', tmp_path, overrides=['c=1'])
+    assert list(plan.baseline_run().steps) == ['train', 'test']
+    steps = plan.runs['other/seed-0'].steps
+    assert list(steps) == ['test']
+    assert steps['test'][2] == f'{tmp_path}/baseline/seed-0/train/epoch_1.pth'
+    assert steps['test'][-6:-1] == ['p=1', 'c=1', 'pt=1', 'o=1', 'ot=1']
+    train = plan.baseline_run().steps['train']
+    assert train[-3:-1] == ['c=1', 'b=1'] and 'p=1' in train
+    assert 'pt=1' not in train and 'bt=1' not in train
+    # What is in no table is not tested.
+    study = replace(study, baseline='other')
+    plan = make_plan(study, 'cpu', tmp_path, ['other'])
+    assert [list(run.steps) for run in plan.runs.values()] == [['train'], ['train'], ['test']]
 
 
 @pytest.mark.parametrize('name', ['a,b', 'a(b', "a'b"])
-def test_paths_that_options_cannot_hold_are_refused(tmp_path, name):
+def test_paths_that_options_cannot_hold_are_refused(study, tmp_path, name):
     with pytest.raises(UserError, match='--out: .* has a ., which options cannot hold'):
-        make_plan(CPU, tmp_path / name)
+        make_plan(study, 'cpu', tmp_path / name)
     with pytest.raises(UserError, match='--data: .* which options cannot hold'):
-        make_plan(CPU, tmp_path, data=tmp_path / name)
+        make_plan(study, 'cpu', tmp_path, data=tmp_path / name)
 
 
-def test_the_command_is_the_one_that_gives_the_table(tmp_path, monkeypatch):
+def test_the_command_is_the_one_that_gives_the_table(study, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert command_of(make_plan(CPU, 'work_dirs/trials/cpu', seeds=2, baseline_seeds=3)) == (
-        'python tools/run_trials.py --preset cpu --seeds 2 --baseline-seeds 3 --data-seed 0'
-    )
-    plan = make_plan(CPU, tmp_path / 'a', ['ordered'], data='my data', overrides=['a.b=1'])
+    study = replace(study, path=tmp_path / 'my.py')
+    plan = make_plan(study, 'cpu', 'work_dirs/trials/cpu', seeds=2, baseline_seeds=3)
+    command = 'python tools/run_trials.py --study my.py --preset cpu'
+    assert command_of(plan) == f'{command} --seeds 2 --baseline-seeds 3 --data-seed 0'
+    plan = make_plan(study, 'cpu', tmp_path / 'a', ['ordered'], data='my data', overrides=['a.b=1'])
     assert command_of(plan) == (
-        'python tools/run_trials.py --preset cpu --out a --only ordered --seeds 1 '
-        "--baseline-seeds 1 --data 'my data' --cfg-options a.b=1"
+        f'{command} --out a --only ordered --seeds 1 --baseline-seeds 1 '
+        "--data 'my data' --cfg-options a.b=1"
     )
 
 
-def test_what_others_start_from_is_left_to_run_only_where_it_is_needed(tmp_path):
-    plan = make_plan(CPU, tmp_path, ['baseline'])
+def test_what_others_start_from_is_left_to_run_only_where_it_is_needed(study, tmp_path):
+    plan = make_plan(study, 'cpu', tmp_path, ['baseline'])
     start, baseline = plan.runs.values()
     assert plan.left() == [start, baseline]
     baseline.folder.mkdir(parents=True)
@@ -105,39 +132,32 @@ def test_what_others_start_from_is_left_to_run_only_where_it_is_needed(tmp_path)
     assert start.next_step() == 'train' and plan.left() == []
 
 
-def run_of(tmp_path, name='ordered'):
-    run = make_plan(SMOKE, tmp_path, [name]).runs[f'{name}/seed-0']
+@pytest.fixture
+def run(study, tmp_path):
+    run = make_plan(study, 'smoke', tmp_path, ['ordered']).runs['ordered/seed-0']
     (run.folder / 'train').mkdir(parents=True)
     return run
 
 
-def finish_training(run):
-    run.checkpoint.write_bytes(b'weights')
-    (run.folder / 'train/last_checkpoint').write_text(f'somewhere/{run.checkpoint.name}')
-
-
-def test_a_run_goes_from_training_to_test_to_done(tmp_path):
-    run = run_of(tmp_path)
+def test_a_run_goes_from_training_to_test_to_done(run):
     assert run.next_step() == 'train' and run.share_done() == 0
     (run.folder / 'train/last_checkpoint').write_text('somewhere/epoch_1.pth')
     assert not run.trained()
     # The checkpoint may be there while it is still being written.
     run.checkpoint.write_bytes(b'weights')
     assert not run.trained()
-    finish_training(run)
+    (run.folder / 'train/last_checkpoint').write_text('somewhere/epoch_2.pth')
     assert run.next_step() == 'test' and run.share_done() == pytest.approx(0.9)
     run.results.write_text('[]')
     assert run.next_step() is None and run.share_done() == 1
 
 
-def test_a_named_checkpoint_that_is_gone_is_trained_anew(tmp_path):
-    run = run_of(tmp_path)
+def test_a_named_checkpoint_that_is_gone_is_trained_anew(run):
     (run.folder / 'train/last_checkpoint').write_text('epoch_2.pth')
     assert run.next_step() == 'train'
 
 
-def test_the_share_of_training_comes_from_its_log(tmp_path):
-    run = run_of(tmp_path)
+def test_the_share_of_training_comes_from_its_log(run):
     lines = ['Epoch(train)  [1][ 50/100]  lr: 1', 'Epoch(val) [1][3/4]']
     run.log('train').write_text('\n'.join(lines))
     # A quarter of two epochs; test is a tenth of all.
@@ -152,15 +172,8 @@ def test_paths_are_shown_as_commands_want_them(tmp_path, monkeypatch):
     assert shown('/elsewhere/a') == '/elsewhere/a'
 
 
-def test_last_lines_and_records(tmp_path):
+def test_last_lines(tmp_path):
     log = tmp_path / 'log'
     log.write_text('one\n\ntwo  \n' + 'x' * 5000 + '\nthree\n\n')
     assert tail_lines(log, 1) == ['three']
     assert tail_lines(tmp_path / 'none', 3) == []
-    old, new = tmp_path / '1.json', tmp_path / '2.json'
-    old.write_text(json.dumps({'time': 1}))
-    assert read_last_record([old]) == {'time': 1}
-    new.write_text('{"time": 2}\n{"time": 3')
-    assert read_last_record([new, old]) == {'time': 2}
-    new.write_text('')
-    assert read_last_record([new, old]) == {'time': 1} and read_last_record([]) is None

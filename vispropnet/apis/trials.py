@@ -11,19 +11,16 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
-
-from vispropnet.config import load_config
 from vispropnet.datasets.annotation_file import read_annotation_file
 from vispropnet.errors import UserError
-from vispropnet.trials.catalogue import BASELINE
-from vispropnet.trials.data import check_data, make_data
+from vispropnet.trials.data import Data, check_data, data_of, make_data
 from vispropnet.trials.devices import CPU, check_device, device_of, find_slots, this_machine
-from vispropnet.trials.plan import Plan, command_of, default_out, make_plan, shown
-from vispropnet.trials.presets import PRESETS
+from vispropnet.trials.execution import command_lines, run_plan
+from vispropnet.trials.one_run import shown
+from vispropnet.trials.plan import Plan, command_of, default_out, make_plan
 from vispropnet.trials.report import write_report
-from vispropnet.trials.running import command_lines, run_plan
 from vispropnet.trials.scoring import score_trials
+from vispropnet.trials.study import Study
 from vispropnet.trials.table import markdown, write_tables
 from vispropnet.trials.work_folder import (
     asked_before,
@@ -36,11 +33,12 @@ from vispropnet.trials.work_folder import (
 from vispropnet.visualization.curves import plot_losses
 
 RESAMPLES = 1000
-# What is asked for unless it is told otherwise.
+# Arguments unless given, now or when the folder was begun.
 AT_FIRST = dict(only=None, seeds=1, baseline_seeds=2, data=None, data_seed=0, overrides=())
 
 
 def run_trials(
+    study: Study,
     preset: str,
     out: str | os.PathLike | None = None,
     only: Sequence[str] | None = None,
@@ -54,21 +52,22 @@ def run_trials(
     print_only: bool = False,
     attention: Sequence[str] = (),
 ) -> bool:
-    """Trains, tests, scores and reports trials; goes on where it was cut.
+    """Trains, tests, scores and reports trials; resumes what was cut.
 
-    What is None is as it was when the folder was begun or last gone on with, or else as told below.
+    None keeps the value of the previous run in this folder, else the default below.
 
     Args:
+        study: The trials, see :func:`~vispropnet.trials.study_file.read_study`.
         preset: Name of the preset.
-        out: Folder of everything; None for ``work_dirs/trials/<preset>``.
-        only: Names of trials, to which the baseline is added; at first all.
-        seeds: Runs of each trial; at first 1.
-        baseline_seeds: Runs of the baseline, if more, which show what a seed changes; at first 2.
+        out: Folder of everything; None for that of the study and the preset.
+        only: Names of trials, to which the baseline is added (all).
+        seeds: Runs of each trial (1).
+        baseline_seeds: Runs of the baseline, if more, which show what a seed changes (2).
         resume: Whether the folder may hold runs of the same trials.
         jobs: Runs at a time; None for as many as the preset puts on each GPU, or one on each core.
-        data: Folder of the data; at first what the preset makes or its configs name.
-        data_seed: Seed of the data, where the preset makes them; at first 0.
-        overrides: ``key=value`` changes of all configs; at first none.
+        data: Folder of the data (what the preset makes or its configs name).
+        data_seed: Seed of the data, where the preset makes them (0).
+        overrides: ``key=value`` changes of all configs (none).
         print_only: Whether to print what is left to run instead of running it.
         attention: Requests for attention maps in the report, see
             :func:`~vispropnet.apis.attention_maps.requests.attention_of_results`.
@@ -79,15 +78,13 @@ def run_trials(
     Raises:
         UserError: if data are missing, or the folder holds something else.
     """
-    asked = dict(
-        only=only,
-        seeds=seeds,
-        baseline_seeds=baseline_seeds,
-        data=data,
-        data_seed=data_seed,
-        overrides=overrides,
-    )
-    plan = _plan(preset, out, resume, asked)
+    out = default_out(study, preset) if out is None else Path(out)
+    given = dict(only=only, seeds=seeds, baseline_seeds=baseline_seeds)
+    given |= dict(data=data, data_seed=data_seed, overrides=overrides)
+    given = {key: value for key, value in given.items() if value is not None}
+    before = asked_before(out) if resume else {}
+    plan = make_plan(study, preset, out, **{**AT_FIRST, **before, **given})
+    check_data(plan)
     slots = find_slots(jobs, plan.preset.runs_per_gpu)
     with locked(plan.out) as lock:
         manifest = _prepare(plan, resume)
@@ -113,10 +110,10 @@ def report_trials(plan: Plan, manifest: dict[str, Any], attention: Sequence[str]
 
     Args:
         plan: The runs.
-        manifest: What the folder is marked with.
+        manifest: Of the folder.
         attention: As in :func:`run_trials`.
     """
-    annotations, images = _test_data(plan)
+    data = data_of(plan)['test']
     _say('scoring')
     table = dict(
         command=command_of(plan),
@@ -124,32 +121,28 @@ def report_trials(plan: Plan, manifest: dict[str, Any], attention: Sequence[str]
         hardware=_hardware(plan, manifest),
         code=digest(manifest['code']),
         versions=manifest['versions'],
-        **score_trials(plan, annotations, RESAMPLES),
+        **score_trials(plan, data.annotations, RESAMPLES),
     )
     written = write_tables(plan.out, table)
     print('\n' + markdown(table))
     curves = _draw_curves(plan)
-    pictures = _attention(plan, annotations, images, attention)
-    written.append(_write_page(plan, table, annotations, images, curves, pictures))
+    firsts = [plan.runs_of(trial)[0] for trial in plan.trials]
+    results = {run.trial.name: run.results for run in firsts if run.done()}
+    pictures = _attention(plan, data, attention)
+    page, where = plan.out / 'report.html', (data.annotations, data.images)
+    written.append(write_report(page, table, *where, results, curves, pictures))
     _say('wrote ' + ', '.join(shown(path) for path in [*written, *filter(None, [curves])]))
 
 
-def _plan(preset: str, out: str | os.PathLike | None, resume: bool, asked: dict[str, Any]) -> Plan:
-    """Makes the plan, where what is not asked for now is as it was before."""
-    out = default_out(PRESETS[preset]) if out is None else Path(out)
-    before = {**AT_FIRST, **(asked_before(out) if resume else {})}
-    asked = {key: before[key] if value is None else value for key, value in asked.items()}
-    plan = make_plan(PRESETS[preset], out, **asked)
-    check_data(plan)
-    return plan
-
-
 def _prepare(plan: Plan, resume: bool) -> dict[str, Any]:
-    """Makes the data, sees that the folder holds nothing else, and gives what to mark it with."""
+    """Makes the data, checks that the folder holds nothing else, and returns its manifest."""
     # Before the data are made, which may be those of other trials, and again with what they are.
     manifest = check_manifest(plan.out, manifest_of(plan), resume)
     make_data(plan, _say)
-    manifest['annotations'] = _digests(plan)
+    manifest['annotations'] = {
+        f'{part} on': hashlib.sha256(data.annotations.read_bytes()).hexdigest()[:16]
+        for part, data in data_of(plan).items()
+    }
     return check_manifest(plan.out, manifest, resume)
 
 
@@ -162,9 +155,7 @@ def _draw_curves(plan: Plan) -> Path | None:
     return plot_losses([run.folder / 'train' for run in runs], plan.out / 'losses.svg', names)
 
 
-def _attention(
-    plan: Plan, annotations: Path, images: Path, requests: Sequence[str]
-) -> list[dict[str, Any]]:
+def _attention(plan: Plan, data: Data, requests: Sequence[str]) -> list[dict[str, Any]]:
     if not requests:
         return []
     # Later: models take seconds to import.
@@ -173,17 +164,16 @@ def _attention(
     pictures = []
     for trial in plan.trials:
         run = plan.runs_of(trial)[0]
-        if trial.weights_of or not run.done() or not trial.has_attention:
+        if not trial.trains or not run.done():
             continue
-        test = run.steps['test']
-        options = test[test.index('--cfg-options') + 1 : -1]
+        config, options = run.config_and_options('test')
         for request in requests:
             try:
                 found = attention_of_results(
-                    test[1], run.checkpoint, annotations, images, [request], options
+                    config, run.checkpoint, data.annotations, data.images, [request], options[:-1]
                 )
             except UserError as error:
-                # An affinity by category has nothing to say of a position that has none.
+                # A model without attention, or an affinity by category at a place that has none.
                 _say(f'no attention map of {request} for {trial.name}: {error}')
                 continue
             for picture in found:
@@ -192,57 +182,19 @@ def _attention(
 
 
 def _check_requests(plan: Plan, requests: Sequence[str]) -> None:
-    """Checks what maps are asked for, before the runs that they come after."""
+    """Checks the requests for maps, before the runs that they come after."""
     if not requests:
         return
     # Later: models take seconds to import.
     from vispropnet.apis.attention_maps.requests import parse_request
 
-    content = read_annotation_file(_test_data(plan)[0])
+    content = read_annotation_file(data_of(plan)['test'].annotations)
     for request in requests:
         parse_request(request, content)
 
 
-def _write_page(
-    plan: Plan,
-    table: dict[str, Any],
-    annotations: Path,
-    images: Path,
-    curves: Path | None,
-    pictures: list[dict[str, Any]],
-) -> Path:
-    firsts = {trial.name: plan.runs_of(trial)[0] for trial in plan.trials}
-    results = {name: run.results for name, run in firsts.items() if run.done()}
-    return write_report(
-        plan.out / 'report.html', table, annotations, images, results, curves, pictures
-    )
-
-
-def _test_config(plan: Plan) -> Config:
-    test = plan.runs[f'{BASELINE}/seed-0'].steps['test']
-    return load_config(test[1], test[test.index('--cfg-options') + 1 :])
-
-
-def _test_data(plan: Plan) -> tuple[Path, Path]:
-    config = _test_config(plan)
-    dataset = config.test_dataloader.dataset
-    images = Path(dataset.get('data_root') or '', dataset.data_prefix['img'])
-    return Path(config.test_evaluator.ann_file), images
-
-
-def _digests(plan: Plan) -> dict[str, str]:
-    """Digests of the annotations, by what they are for."""
-    config = _test_config(plan)
-    digests = {}
-    for part, use in (('train', 'train on'), ('test', 'test on')):
-        dataset = config[f'{part}_dataloader'].dataset
-        path = Path(dataset.get('data_root') or '', dataset.ann_file)
-        digests[use] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    return digests
-
-
 def _hardware(plan: Plan, manifest: dict[str, Any]) -> str:
-    """What the runs were made on: here, or by a cluster's queue, of which the logs tell."""
+    """The hardware of the runs: machines of this command, and of a cluster's queue by the logs."""
     machines = list(manifest.get('hardware', ()))
     for device in sorted({device_of(run) for run in plan.runs.values()} - {None}):
         if not machines or (device != CPU and not any(device in one for one in machines)):

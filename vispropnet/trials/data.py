@@ -7,12 +7,42 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from vispropnet.config import load_config
 from vispropnet.errors import UserError
 from vispropnet.fileio import read_json, write_json
-from vispropnet.trials.catalogue import BASELINE
-from vispropnet.trials.plan import ROOT, Plan, shown
+from vispropnet.trials.one_run import shown
+from vispropnet.trials.plan import ROOT, Plan
+
+
+class Data(NamedTuple):
+    """Videos to train or to test on."""
+
+    root: Path
+    annotations: Path
+    images: Path
+    hint: str  # how to get them
+
+
+def make_shapes(folder: Path, options: list[str], run: Callable[[list[str]], None]) -> bool:
+    """Makes moving shapes, unless these very ones are there.
+
+    Args:
+        folder: Of the data, emptied first. A stamp in it says what made them.
+        options: Of ``tools/make_moving_shapes.py``.
+        run: Runs a command, the arguments of the interpreter; raises an error if it fails.
+
+    Returns:
+        False where they were there.
+    """
+    stamp = folder / 'made_by.json'
+    if stamp.exists() and read_json(stamp) == options:
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    run([shown(ROOT / 'tools/make_moving_shapes.py'), shown(folder), *options])
+    write_json(stamp, options)
+    return True
 
 
 def make_data(plan: Plan, say: Callable[[str], None]) -> None:
@@ -25,49 +55,58 @@ def make_data(plan: Plan, say: Callable[[str], None]) -> None:
     Raises:
         UserError: if they cannot be made.
     """
-    if not plan.makes_data():
-        return
-    options = plan.preset.shapes.options(plan.data_seed)
-    stamp = plan.data / 'made_by.json'
-    if stamp.exists() and read_json(stamp) == options:
-        return
-    shutil.rmtree(plan.data, ignore_errors=True)
-    say(f'making the data: {shown(plan.data)}')
-    command = [sys.executable, *data_command(plan)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise UserError(f'the data cannot be made: {done.stderr.strip()[-2000:]}')
-    write_json(stamp, options)
+
+    def run(command: list[str]) -> None:
+        say(f'making the data: {shown(plan.data)}')
+        command = [sys.executable, *command]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise UserError(f'the data cannot be made: {done.stderr.strip()[-2000:]}')
+
+    if plan.makes_data():
+        make_shapes(plan.data, plan.preset.shapes.options(plan.data_seed), run)
 
 
-def data_command(plan: Plan) -> list[str]:
-    """Gives the command that makes the data of a preset, after the name of the interpreter."""
-    options = plan.preset.shapes.options(plan.data_seed)
-    return [shown(ROOT / 'tools/make_moving_shapes.py'), shown(plan.data), *options]
+def data_of(plan: Plan) -> dict[str, Data]:
+    """Finds the data to train on and to test on.
+
+    Args:
+        plan: Whose baseline says what they are.
+
+    Returns:
+        By ``train`` and ``test``, those of the config and, at test, of its evaluator.
+    """
+    config = load_config(*plan.baseline_run().config_and_options('test'))
+    found = {}
+    for part in ('train', 'test'):
+        dataset = config[f'{part}_dataloader'].dataset
+        root = Path(dataset.get('data_root') or '')
+        annotations = root / dataset.ann_file
+        if part == 'test':
+            annotations = Path(config.test_evaluator.ann_file)
+        images = root / dataset.data_prefix['img']
+        found[part] = Data(root, annotations, images, dataset.get('hint', ''))
+    return found
 
 
 def check_data(plan: Plan) -> None:
     """Checks before the first run that data which cannot be made are there.
 
     Args:
-        plan: The plan.
+        plan: The runs.
 
     Raises:
         UserError: naming the first file or folder that is missing, and how to get it.
     """
     if plan.makes_data():
         return
-    command = plan.runs[f'{BASELINE}/seed-0'].steps['test']
-    config = load_config(command[1], command[command.index('--cfg-options') + 1 :])
-    for part in ('train', 'test'):
-        dataset = config[f'{part}_dataloader'].dataset
-        root = Path(dataset.get('data_root') or '')
-        for path in (root / dataset.ann_file, root / dataset.data_prefix['img']):
+    for part, data in data_of(plan).items():
+        for path in (data.annotations, data.images):
             if not path.exists():
-                hint = dataset.get('hint', '')
+                hint = data.hint
                 if plan.preset.split:
                     hint += (
-                        f' Then: python tools/split_ytvis.py {root / plan.preset.split} '
-                        f'--val-fraction 0.1 --seed 0 --out-dir {root / "local"}'
+                        f' Then: python tools/split_ytvis.py {data.root / plan.preset.split} '
+                        f'--val-fraction 0.1 --seed 0 --out-dir {data.root / "local"}'
                     )
                 raise UserError(f'data of {part} are missing: {path}. {hint}')

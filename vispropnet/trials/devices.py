@@ -1,14 +1,14 @@
-"""What runs are run on, and were."""
+"""Devices that runs are run on, and were."""
 
 from __future__ import annotations
 
 import os
 import platform
 import re
-from pathlib import Path
 
 from vispropnet.errors import UserError
-from vispropnet.trials.plan import Plan, Run
+from vispropnet.trials.one_run import Run
+from vispropnet.trials.plan import Plan
 
 _NO_GPU = re.compile(r'^\s*CUDA available: False', re.MULTILINE)
 _GPU = re.compile(r'^\s*GPU [\d,]+: (.+)$', re.MULTILINE)
@@ -18,38 +18,33 @@ CPU = 'CPU'
 
 
 def this_device() -> str:
-    """Gives the name of the GPU here, or ``'CPU'``."""
+    """Returns the name of the GPU here, or ``'CPU'``."""
     import torch
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else CPU
 
 
 def this_machine() -> str:
-    """Gives the class of hardware here, as tables name it."""
+    """Returns the class of hardware here, as tables name it."""
     cores = f'{len(os.sched_getaffinity(0))} cores of {platform.machine()}'
     return cores if this_device() == CPU else f'{this_device()}, {cores}'
 
 
 def device_of(run: Run) -> str | None:
-    """Gives what a run was run on, wherever that was.
-
-    Args:
-        run: The run.
-
-    Returns:
-        The name of the GPU, or ``'CPU'``, as the newest log of training, or else of test, tells;
-        None if there is none.
-    """
+    """Reads from the newest log of training, or else of test, the GPU (or ``'CPU'``) of a run."""
     for step in run.steps:
         for path in sorted((run.folder / step).glob('*/*.log'), reverse=True):
-            name = _device_in(path)
-            if name is not None:
-                return name
+            with path.open('rb') as stream:
+                text = stream.read(_HEAD).decode(errors='replace')
+            if found := _GPU.search(text):
+                return found[1].strip()
+            if _NO_GPU.search(text):
+                return CPU
     return None
 
 
 def find_slots(jobs: int | None, per_gpu: int = 1) -> list[str]:
-    """Finds out what runs can go on.
+    """Finds the GPUs or cores that runs can go on.
 
     Args:
         jobs: How many at a time; None for as many as the GPUs take, or one on each core where there
@@ -69,14 +64,7 @@ def find_slots(jobs: int | None, per_gpu: int = 1) -> list[str]:
 
 
 def check_device(plan: Plan) -> None:
-    """Checks that what is left to run would not be run on another device than the rest.
-
-    Args:
-        plan: The plan.
-
-    Raises:
-        UserError: if it would, naming both.
-    """
+    """Refuses to run what is left on another device than the rest, with a UserError."""
     if not plan.left():
         return
     here = this_device()
@@ -84,16 +72,7 @@ def check_device(plan: Plan) -> None:
         there = device_of(run)
         if there not in (None, here):
             raise UserError(
-                f'{run.key} in {plan.out} was run on {there}, and here is {here}: figures and '
-                'times of the two cannot be mixed. Run the rest there (--print-commands tells what '
+                f'{run.key} in {plan.out} was run on {there}, and here is {here}: metrics and '
+                'times of the two cannot be mixed. Run the rest there (--print-commands lists what '
                 'is left), or give another --out.'
             )
-
-
-def _device_in(log: Path) -> str | None:
-    with log.open('rb') as stream:
-        text = stream.read(_HEAD).decode(errors='replace')
-    found = _GPU.search(text)
-    if found:
-        return found[1].strip()
-    return CPU if _NO_GPU.search(text) else None

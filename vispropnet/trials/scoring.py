@@ -1,7 +1,8 @@
-"""What the trials gave: figures, intervals, differences, sizes and times."""
+"""Metrics of trials: means, intervals, differences, sizes and times."""
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,18 +26,22 @@ from vispropnet.evaluation.ground_truth import GroundTruth, read_ground_truth
 from vispropnet.evaluation.matching import Matches
 from vispropnet.evaluation.report import score_file
 from vispropnet.fileio import read_json
-from vispropnet.trials.catalogue import BASELINE, FIGURES, Trial
-from vispropnet.trials.plan import Plan, Run, read_last_record, shown
+from vispropnet.trials.one_run import Run, shown
+from vispropnet.trials.plan import Plan
 from vispropnet.trials.seeds import (
     error_of_difference,
     error_of_paired_difference,
     pooled_deviation,
     with_seeds,
 )
+from vispropnet.trials.study import METRICS, Trial
 from vispropnet.visualization.training_log import read_scalars
 
 # In the state dict, but not learnt.
 _BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')
+SAME, CONTINUED, APART = 'same', 'continued', 'apart'
+# As the evaluation calls ``METRICS``.
+_NAMES = tuple('AP' if name == 'mAP' else name for name in METRICS)
 
 
 def score_trials(plan: Plan, annotations: Path, resamples: int, seed: int = 0) -> dict[str, Any]:
@@ -49,13 +54,15 @@ def score_trials(plan: Plan, annotations: Path, resamples: int, seed: int = 0) -
         seed: Of the resampling.
 
     Returns:
-        ``preset``, ``baseline``, ``data`` (counts), ``bootstrap`` and ``trials``: for each its
-        ``name``, ``title``, ``change``, ``config``, ``trains``, ``state`` (``done``, ``failed`` or
-        ``missing``), ``failure``, ``seeds``, ``figures`` (by name ``mean``, ``ci``, ``by_seed``,
-        ``seed_spread``: the largest minus the smallest), ``difference`` to the baseline (by name
-        ``value``, ``ci`` and ``above_zero`` over videos, ``seed_error``, ``ci_both``, see
-        :func:`~vispropnet.trials.seeds.with_seeds`), ``parameters``, ``train_s_per_frame``,
-        ``test_s_per_frame``, ``errors`` (of the first seed) and ``published``. Fit for JSON.
+        ``title``, ``about``, ``preset``, ``baseline``, ``data`` (counts), ``bootstrap``,
+        ``published`` (a remark, or None) and ``trials``: for each its ``name``, ``title``,
+        ``change``, ``config``, ``trains`` (its weights are not the baseline's), ``state``
+        (``done``, ``failed`` or ``missing``), ``failure``, ``seeds``, ``figures`` (by metric
+        ``mean``, ``ci``, ``by_seed``, ``seed_spread``: the largest minus the smallest),
+        ``difference`` to the baseline (by metric ``value``, ``ci`` and ``above_zero`` over videos,
+        ``seed_error``, ``ci_both``, see :func:`~vispropnet.trials.seeds.with_seeds`),
+        ``parameters``, ``train_s_per_frame``, ``test_s_per_frame``, ``errors`` (of the first seed)
+        and ``published``. Fit for JSON.
 
     Raises:
         UserError: if a file is damaged.
@@ -63,24 +70,27 @@ def score_trials(plan: Plan, annotations: Path, resamples: int, seed: int = 0) -
     truth = read_ground_truth(annotations)
     weights = resample_videos(len(truth.videos), resamples, seed)
     scores = {trial.name: _score(plan, trial, truth) for trial in plan.trials}
-    baseline = scores[BASELINE]
-    rows = []
+    baseline = plan.study.baseline
+    rows = {}
     for trial in plan.trials:
-        row = _description(plan, trial)
+        rows[trial.name] = row = _description(plan, trial)
         ours = scores[trial.name]
         row['state'] = 'done' if ours else 'failed' if row['failure'] else 'missing'
         if ours:
-            row.update(_row(ours, weights))
+            row.update(_metrics(ours, weights))
             row.update(_costs(plan, trial))
-        if ours and baseline and trial.name != BASELINE:
-            pair = _compared(trial, ours, baseline)
-            differences = paired_differences(*pair, weights, _NAMES)
-            row['difference'] = _renamed(as_json(differences))
-        rows.append(row)
-    _add_seed_errors(plan, rows)
+        if ours and scores[baseline] and trial.name != baseline:
+            theirs = scores[baseline]
+            if _relation(plan, trial) != APART and (common := ours.keys() & theirs.keys()):
+                ours, theirs = ({seed: one[seed] for seed in common} for one in (ours, theirs))
+            row['difference'] = _differences([*ours.values()], [*theirs.values()], weights)
+    for metric in METRICS:
+        _add_seed_errors(plan, rows, metric)
     return dict(
+        title=plan.study.title,
+        about=plan.study.about,
         preset=plan.preset.name,
-        baseline=BASELINE,
+        baseline=baseline,
         data=dict(
             name=_data_name(plan),
             videos=len(truth.videos),
@@ -88,11 +98,9 @@ def score_trials(plan: Plan, annotations: Path, resamples: int, seed: int = 0) -
             objects=len(truth.category),
         ),
         bootstrap=dict(resamples=resamples, seed=seed, level=LEVEL),
-        trials=rows,
+        published=plan.preset.published or None,
+        trials=list(rows.values()),
     )
-
-
-_NAMES = tuple('AP' if name == 'mAP' else name for name in FIGURES)
 
 
 def _score(plan: Plan, trial: Trial, truth: GroundTruth) -> dict[int, Matches]:
@@ -104,84 +112,95 @@ def _score(plan: Plan, trial: Trial, truth: GroundTruth) -> dict[int, Matches]:
     }
 
 
-def _compared(
-    trial: Trial, ours: Mapping[int, Matches], baseline: Mapping[int, Matches]
-) -> tuple[list[Matches], list[Matches]]:
-    """The results to compare: a trial on the baseline's weights goes by the same seeds."""
-    common = ours.keys() & baseline.keys()
-    if BASELINE in (trial.weights_of, trial.starts_from) and common:
-        ours, baseline = ({seed: one[seed] for seed in common} for one in (ours, baseline))
-    return list(ours.values()), list(baseline.values())
+def _relation(plan: Plan, trial: Trial) -> str:
+    """Relation of the weights of a trial to those of the baseline; but for APART, seed by seed."""
+    ours, base = map(plan.study.trained, (trial, plan.study.trial(plan.study.baseline)))
+    if ours == base:
+        return SAME
+    return CONTINUED if ours.starts_from == base.name else APART
 
 
-def _add_seed_errors(plan: Plan, rows: list[dict[str, Any]]) -> None:
-    """Tells of each difference what other seeds would change."""
-    by_name = {row['name']: row for row in rows}
-    for figure in FIGURES:
-        by_seed = {
-            trial.name: (by_name[trial.name]['figures'] or {}).get(figure, {}).get('by_seed', {})
-            for trial in plan.trials
-        }
-        samples = [list(by_seed[trial.name].values()) for trial in plan.trials if trial.trains()]
-        deviation = pooled_deviation(samples)
-        for trial in plan.trials:
-            row = by_name[trial.name]
-            if row['difference'] is None:
-                continue
-            ours, baseline = by_seed[trial.name], by_seed[BASELINE]
-            common = ours.keys() & baseline.keys()
-            if not trial.trains():
-                error = error_of_paired_difference([ours[one] - baseline[one] for one in common])
-            else:
-                shared = trial.starts_from == BASELINE and common
-                counts = (len(common),) * 2 if shared else (len(ours), len(baseline))
-                error = error_of_difference(*deviation, *counts)
-            row['difference'][figure] = with_seeds(row['difference'][figure], error)
+def _differences(
+    ours: Sequence[Matches], baseline: Sequence[Matches], weights: np.ndarray
+) -> dict[str, dict[str, Any]]:
+    found = as_json(paired_differences(ours, baseline, weights, _NAMES))
+    plain = [[_plain(one) for one in some] for some in (ours, baseline)]
+    differences = {}
+    for metric, name in zip(METRICS, _NAMES, strict=True):
+        mean, other = (statistics.fmean(one[name] for one in some) for some in plain)
+        # A single video has no interval.
+        differences[metric] = found[name] or dict(value=mean - other, ci=None, above_zero=None)
+    return differences
+
+
+def _plain(matches: Matches) -> dict[str, float]:
+    ones = np.ones((1, len(matches.tracks.truth.videos)))
+    return {name: float(one[0]) for name, one in weighted_metrics(matches, ones, _NAMES).items()}
+
+
+def _add_seed_errors(plan: Plan, rows: Mapping[str, dict[str, Any]], metric: str) -> None:
+    """Adds to each difference of a metric what other seeds would change."""
+    baseline = plan.study.baseline
+    by_seed = {
+        name: (row['figures'] or {}).get(metric, {}).get('by_seed', {})
+        for name, row in rows.items()
+    }
+    # Each training counts once: by the trial itself, if it is among them.
+    trials = sorted(plan.trials, key=lambda trial: trial.trains)
+    samples = {plan.study.trained(one).name: [*by_seed[one.name].values()] for one in trials}
+    deviation = pooled_deviation([*samples.values()])
+    for trial in plan.trials:
+        differences = rows[trial.name]['difference']
+        if differences is None:
+            continue
+        ours, theirs = by_seed[trial.name], by_seed[baseline]
+        common = ours.keys() & theirs.keys()
+        relation = _relation(plan, trial)
+        if relation == SAME:
+            error = error_of_paired_difference([ours[one] - theirs[one] for one in common])
+        else:
+            shared = relation == CONTINUED and common
+            counts = (len(common),) * 2 if shared else (len(ours), len(theirs))
+            error = error_of_difference(*deviation, *counts)
+        differences[metric] = with_seeds(differences[metric], error)
 
 
 def _description(plan: Plan, trial: Trial) -> dict[str, Any]:
     failures = [read_json(run.failure) for run in plan.runs_of(trial) if run.failure.exists()]
     published = None
     if plan.preset.published and trial.published:
-        published = dict(zip(FIGURES, trial.published, strict=True))
+        published = {name: trial.published.get(name) for name in METRICS}
+    empty = ('figures', 'difference', 'parameters', 'train_s_per_frame', 'test_s_per_frame')
     return dict(
         name=trial.name,
         title=trial.title,
         change=trial.change,
         config=plan.preset.config_of(trial),
-        trains=trial.trains(),
+        trains=trial.name == plan.study.baseline or _relation(plan, trial) != SAME,
         failure=failures[0] if failures else None,
         seeds=[],
-        figures=None,
-        difference=None,
-        parameters=None,
-        train_s_per_frame=None,
-        test_s_per_frame=None,
+        **dict.fromkeys(empty),
         errors=None,
         published=published,
     )
 
 
-def _row(matches: Mapping[int, Matches], weights: np.ndarray) -> dict[str, Any]:
-    ones = np.ones((1, weights.shape[1]))
-    plain = {seed: weighted_metrics(one, ones, _NAMES) for seed, one in matches.items()}
+def _metrics(matches: Mapping[int, Matches], weights: np.ndarray) -> dict[str, Any]:
+    plain = {str(seed): _plain(one) for seed, one in matches.items()}
     intervals = confidence_intervals(list(matches.values()), weights, _NAMES)
     figures = {}
-    for shown_as, name in zip(FIGURES, _NAMES, strict=True):
-        values = {str(seed): float(one[name][0]) for seed, one in plain.items()}
-        ends = intervals[name]
-        figures[shown_as] = dict(
+    for metric, name in zip(METRICS, _NAMES, strict=True):
+        values = {seed: one[name] for seed, one in plain.items()}
+        spread = max(values.values()) - min(values.values())
+        figures[metric] = dict(
             mean=statistics.fmean(values.values()),
-            ci=ends and list(ends),
+            ci=intervals[name] and list(intervals[name]),
             by_seed=values,
-            seed_spread=max(values.values()) - min(values.values()) if len(values) > 1 else None,
+            seed_spread=spread if len(values) > 1 else None,
         )
     first = next(iter(matches.values()))
-    return dict(
-        seeds=list(matches),
-        figures=figures,
-        errors=error_gains(first, classify_errors(first)),
-    )
+    errors = error_gains(first, classify_errors(first))
+    return dict(seeds=list(matches), figures=figures, errors=errors)
 
 
 def _costs(plan: Plan, trial: Trial) -> dict[str, Any]:
@@ -195,17 +214,7 @@ def _costs(plan: Plan, trial: Trial) -> dict[str, Any]:
 
 
 def count_parameters(checkpoint: Path) -> int | None:
-    """Counts what is learnt of the weights of a checkpoint.
-
-    Args:
-        checkpoint: The file.
-
-    Returns:
-        The number; None if the file is gone.
-
-    Raises:
-        UserError: if it cannot be read.
-    """
+    """Counts the learnt weights of a checkpoint; None if the file is gone."""
     if not checkpoint.exists():
         return None
     weights = read_checkpoint(checkpoint)['state_dict']
@@ -213,40 +222,34 @@ def count_parameters(checkpoint: Path) -> int | None:
 
 
 def seconds_of_training(run: Run) -> float | None:
-    """Gives the seconds that training took for a frame, key or reference.
-
-    Args:
-        run: A run with training.
-
-    Returns:
-        The median over the logged iterations; None if nothing was logged.
-
-    Raises:
-        UserError: if the log is damaged.
-    """
+    """Reads how many seconds training took for a frame, key or reference: a median, or None."""
     try:
         rows = read_scalars(run.folder / 'train')
     except UserError:
         return None
-    command = run.steps['train']
-    config = load_config(command[1], command[command.index('--cfg-options') + 1 :])
+    loader = load_config(*run.config_and_options('train')).train_dataloader
     seconds = _median([row.get('time') for row in rows if 'loss' in row])
-    loader = config.train_dataloader
     frames = loader.batch_size * (1 + loader.dataset.get('num_refs', 1))
     return seconds and seconds / frames
 
 
 def seconds_of_test(run: Run) -> float | None:
-    """Gives the seconds that test took for a frame, from reading it to its masks.
-
-    Args:
-        run: A run whose test is done.
-
-    Returns:
-        The mean over the frames; None if nothing was logged.
-    """
-    record = read_last_record(list((run.folder / 'test').glob('*/*.json')))
+    """Reads how many seconds test took for a frame, from reading it to its masks, or None."""
+    record = _last_record(list((run.folder / 'test').glob('*/*.json')))
     return record.get('time') if record else None
+
+
+def _last_record(paths: Sequence[Path]) -> dict[str, Any] | None:
+    """The last sound line of the newest of some JSON logs."""
+    for path in sorted(paths, reverse=True):
+        for line in reversed(path.read_text(errors='replace').splitlines()):
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict):
+                return record
+    return None
 
 
 def _median(values: Sequence[float | None]) -> float | None:
@@ -254,14 +257,10 @@ def _median(values: Sequence[float | None]) -> float | None:
     return statistics.median(values) if values else None
 
 
-def _renamed(differences: dict[str, Any]) -> dict[str, Any]:
-    return {shown_as: differences[name] for shown_as, name in zip(FIGURES, _NAMES, strict=True)}
-
-
 def _data_name(plan: Plan) -> str:
+    preset = plan.preset
     if plan.makes_data():
-        return f'moving shapes, {plan.preset.shapes.kind}, seed {plan.data_seed}'
-    if not plan.preset.split:
-        return shown(plan.data)
-    about = f'{plan.preset.about.split(",")[0]}, local split'
-    return f'{about} of {shown(plan.data)}' if plan.data else about
+        return f'moving shapes, {preset.shapes.preset}, seed {plan.data_seed}'
+    if preset.data_name and plan.data:
+        return f'{preset.data_name} of {shown(plan.data)}'
+    return preset.data_name or (shown(plan.data) if plan.data else preset.name)

@@ -1,4 +1,4 @@
-"""What another seed would change in a difference between trials."""
+"""Errors that other seeds put into a difference between trials."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from vispropnet.evaluation.confidence import LEVEL
 
 
 def pooled_deviation(samples: Sequence[Sequence[float]]) -> tuple[float | None, int]:
-    """Estimates how much a figure varies from seed to seed, alike for all trials.
+    """Estimates how much a metric varies from seed to seed, alike for all trials.
 
     Args:
-        samples: For each trial, its figure from each seed.
+        samples: For each trial, its metric from each seed.
 
     Returns:
         The standard deviation within trials and its degrees of freedom; (None, 0) if no trial has
@@ -31,7 +31,7 @@ def pooled_deviation(samples: Sequence[Sequence[float]]) -> tuple[float | None, 
 def error_of_difference(
     deviation: float | None, freedom: int, ours: int, baseline: int
 ) -> float | None:
-    """Gives how far seeds may put a difference of two means off.
+    """Computes how far seeds may put a difference of two means off.
 
     Args:
         deviation: Standard deviation from seed to seed.
@@ -49,7 +49,7 @@ def error_of_difference(
 
 
 def error_of_paired_difference(differences: Sequence[float]) -> float | None:
-    """Gives how far seeds may put a mean of differences off, each of one seed.
+    """Computes how far seeds may put a mean of differences off, each of one seed.
 
     Args:
         differences: Of each seed.

@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from vispropnet.fileio import atomic_path, write_json
-from vispropnet.trials.catalogue import FIGURES
+from vispropnet.trials.study import MAIN_METRIC, METRICS
 
 _COSTS = ('parameters', 'train_s_per_frame', 'test_s_per_frame')
+_OF_METRICS = (
+    *('', '_low', '_high', '_seed_spread', '_difference', '_difference_low', '_difference_high'),
+    *('_seed_error', '_both_low', '_both_high', '_published'),
+)
 
 
 def write_tables(out: Path, table: Mapping[str, Any]) -> list[Path]:
@@ -21,48 +25,42 @@ def write_tables(out: Path, table: Mapping[str, Any]) -> list[Path]:
         out: The folder.
         table: From :func:`~vispropnet.trials.scoring.score_trials`, with ``command``, ``date``,
             ``hardware``, ``code`` and ``versions``.
-
-    Returns:
-        The paths.
     """
     texts = {'table.md': markdown(table), 'table.csv': comma_separated(table)}
     for name, text in texts.items():
         with atomic_path(out / name) as temporary:
             temporary.write_text(text, encoding='utf-8')
     write_json(out / 'table.json', table, indent=1)
-    return [out / 'table.md', out / 'table.csv', out / 'table.json']
+    return [out / name for name in (*texts, 'table.json')]
 
 
 def markdown(table: Mapping[str, Any]) -> str:
     """Lays the table out in Markdown.
 
-    Args:
-        table: As for :func:`write_tables`.
-
     Returns:
-        The text: what was run, the table, the gap between seeds, the published figures if any, and
+        The text: what was run, the table, the gap between seeds, the published metrics if any, and
         failures.
     """
-    data = table['data']
+    data, bootstrap = table['data'], table['bootstrap']
     lines = [
-        f'# Trials, preset {table["preset"]}',
+        f'# {table["title"]}, preset {table["preset"]}',
         '',
         f'`{table["command"]}`, {table["date"]}, {table["hardware"]}, code {table["code"]}. '
         f'Tested on {data["name"]}: {data["videos"]} videos, {data["frames"]} frames, '
         f'{data["objects"]} objects.',
         '',
-        f'In brackets: {table["bootstrap"]["level"]:.0%} intervals, of '
-        f'{table["bootstrap"]["resamples"]} resamples of the test videos. They say what other '
-        'videos would change. Difference: mAP minus that of the baseline, on the same resampled '
-        'videos; after ± what other seeds would change in it, from the spread of the seeds within '
-        'trials; last, both together. Where the last interval holds 0, nothing is decided.',
+        f'In brackets: {bootstrap["level"]:.0%} intervals, of {bootstrap["resamples"]} resamples '
+        'of the test videos. They say what other videos would change. Difference: '
+        f'{MAIN_METRIC} minus that of the baseline, on the same resampled videos; after ± what '
+        'other seeds would change in it, from the spread of the seeds within trials; last, both '
+        'together. Where the last interval holds 0, nothing is decided.',
         '',
-        *_rows(_main_rows(table)),
+        *_rows([_heads(), *map(_main_row, table['trials'])]),
         '',
         *seed_lines(table),
     ]
     if any(trial['published'] for trial in table['trials']):
-        lines += ['', *_published_lines(table)]
+        lines += ['', table['published'], '', *_rows(_published_rows(table))]
     for trial in table['trials']:
         if trial['failure']:
             failure = trial['failure']
@@ -72,29 +70,23 @@ def markdown(table: Mapping[str, Any]) -> str:
 
 
 def seed_lines(table: Mapping[str, Any]) -> list[str]:
-    """Sets the gap between seeds beside the gap between trials.
-
-    Args:
-        table: As for :func:`write_tables`.
-
-    Returns:
-        Lines.
-    """
-    done = [trial for trial in table['trials'] if trial['figures']]
-    lines = []
-    for trial in done:
-        figure = trial['figures']['mAP']
+    """Sets the gap between seeds beside the gap between trials."""
+    spreads, gaps, lines = {}, [], []
+    for trial in table['trials']:
+        if not trial['figures']:
+            continue
+        figure = trial['figures'][MAIN_METRIC]
         if figure['seed_spread'] is not None:
             values = ', '.join(f'{value:.4f}' for value in figure['by_seed'].values())
+            spreads[trial['name']] = spread = figure['seed_spread']
             lines.append(
-                f'- {trial["title"]}: mAP of its seeds {values}; gap {figure["seed_spread"]:.4f}'
+                f'- {trial["title"]}: {MAIN_METRIC} of its seeds {values}; gap {spread:.4f}'
             )
+        if trial['trains'] and trial['difference']:
+            gaps.append(abs(trial['difference'][MAIN_METRIC]['value']))
     if not lines:
         return ['No trial was run from two seeds: what a seed changes is not known here.']
-    baseline = [trial for trial in done if trial['name'] == table['baseline']]
-    spread = baseline[0]['figures']['mAP']['seed_spread'] if baseline else None
-    trained = [trial for trial in done if trial['trains'] and _difference(trial)]
-    gaps = [abs(_difference(trial)['value']) for trial in trained]
+    spread = spreads.get(table['baseline'])
     if spread is not None and gaps:
         within = sum(gap <= spread for gap in gaps)
         lines.append(
@@ -107,72 +99,59 @@ def seed_lines(table: Mapping[str, Any]) -> list[str]:
 def comma_separated(table: Mapping[str, Any]) -> str:
     """Lays the table out as CSV, unrounded, one row a trial.
 
-    Args:
-        table: As for :func:`write_tables`.
-
     Returns:
         The text. Empty cells are what is not known.
     """
     stream = io.StringIO()
-    header = ['trial', 'title', 'state', 'seeds']
-    for name in FIGURES:
-        header += [name, f'{name}_low', f'{name}_high', f'{name}_seed_spread']
-        header += [f'{name}_difference', f'{name}_difference_low', f'{name}_difference_high']
-        header += [f'{name}_seed_error', f'{name}_both_low', f'{name}_both_high']
-        header.append(f'{name}_published')
     writer = csv.writer(stream, lineterminator='\n')
-    writer.writerow([*header, *_COSTS])
+    columns = [f'{metric}{suffix}' for metric in METRICS for suffix in _OF_METRICS]
+    writer.writerow(['trial', 'title', 'state', 'seeds', *columns, *_COSTS])
     for trial in table['trials']:
         row = [trial['name'], trial['title'], trial['state'], len(trial['seeds'])]
-        for name in FIGURES:
-            figure = (trial['figures'] or {}).get(name) or {}
-            difference = (trial['difference'] or {}).get(name) or {}
+        for metric in METRICS:
+            figure = (trial['figures'] or {}).get(metric) or {}
+            difference = (trial['difference'] or {}).get(metric) or {}
             row += [figure.get('mean'), *(figure.get('ci') or (None, None))]
             row += [figure.get('seed_spread'), difference.get('value')]
             row += difference.get('ci') or (None, None)
             row += [difference.get('seed_error'), *(difference.get('ci_both') or (None, None))]
-            row.append((trial['published'] or {}).get(name))
+            row.append((trial['published'] or {}).get(metric))
         writer.writerow([*row, *(trial[name] for name in _COSTS)])
     return stream.getvalue()
 
 
-def _main_rows(table: Mapping[str, Any]) -> list[list[str]]:
-    rows = [
-        ['trial', *FIGURES, 'difference', '± seeds', 'both', 'seeds', 'parameters']
-        + ['train, ms/frame', 'test, ms/frame']
-    ]
-    for trial in table['trials']:
-        row = [trial['title']]
-        if trial['figures'] is None:
-            rows.append([*row, *[trial['state']] * len(FIGURES), *[''] * 7])
-            continue
-        row += [_with_interval(one['mean'], one['ci']) for one in _figures(trial)]
-        difference = _difference(trial)
-        row.append(_with_interval(difference['value'], difference['ci'], '+') if difference else '')
-        error, both = (difference or {}).get('seed_error'), (difference or {}).get('ci_both')
-        row.append('' if error is None else f'± {error:.3f}')
-        row.append('' if both is None else f'[{both[0]:+.3f}, {both[1]:+.3f}]')
-        row.append(str(len(trial['seeds'])))
-        row.append(_number(trial['parameters'], 1e6, ' M', 2))
-        row.append(_number(trial['train_s_per_frame'], 1e-3, '', 1))
-        row.append(_number(trial['test_s_per_frame'], 1e-3, '', 1))
-        rows.append(row)
-    return rows
+def _heads() -> list[str]:
+    heads = ['trial', *METRICS, 'difference', '± seeds', 'both', 'seeds', 'parameters']
+    return [*heads, 'train, ms/frame', 'test, ms/frame']
 
 
-def _published_lines(table: Mapping[str, Any]) -> list[str]:
-    rows = [['published', *FIGURES]]
+def _main_row(trial: Mapping[str, Any]) -> list[str]:
+    if trial['figures'] is None:
+        return [trial['title'], *[trial['state']] * len(METRICS), *[''] * 7]
+    row = [trial['title']]
+    for metric in METRICS:
+        figure = trial['figures'][metric]
+        row.append(_with_interval(figure['mean'], figure['ci']))
+    changes = ['', '', '']
+    if trial['difference']:
+        difference = trial['difference'][MAIN_METRIC]
+        changes[0] = _with_interval(difference['value'], difference['ci'], '+')
+        if difference['seed_error'] is not None:
+            changes[1] = f'± {difference["seed_error"]:.3f}'
+        if difference['ci_both'] is not None:
+            changes[2] = _ends(difference['ci_both'], '+')
+    row += [*changes, str(len(trial['seeds']))]
+    row.append(_number(trial['parameters'], 1e6, ' M', 2))
+    return row + [_number(trial[name], 1e-3, '', 1) for name in _COSTS[1:]]
+
+
+def _published_rows(table: Mapping[str, Any]) -> list[list[str]]:
+    rows = [['published', *METRICS]]
     for trial in table['trials']:
         if trial['published']:
-            values = [trial['published'][name] for name in FIGURES]
-            rows.append([trial['title'], *('-' if one is None else f'{one:.4f}' for one in values)])
-    return [
-        'Published figures are single runs, of the official validation videos of YouTube-VIS 2019. '
-        'Ours are of videos left out of the training set, with YouTube-VIS 2021 also of other '
-        'data, so at most differences compare:',
-        '',
-        *_rows(rows),
-    ]
+            values = [trial['published'][name] for name in METRICS]
+            rows.append([trial['title'], *(_number(value, 1, '', 4) for value in values)])
+    return rows
 
 
 def _rows(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -181,17 +160,13 @@ def _rows(rows: Sequence[Sequence[str]]) -> list[str]:
     return lines
 
 
-def _figures(trial: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [trial['figures'][name] for name in FIGURES]
-
-
-def _difference(trial: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    return (trial['difference'] or {}).get('mAP')
-
-
 def _with_interval(value: float, ends: Sequence[float] | None, sign: str = '') -> str:
     text = f'{value:{sign}.3f}'
-    return text if ends is None else f'{text} [{ends[0]:{sign}.3f}, {ends[1]:{sign}.3f}]'
+    return text if ends is None else f'{text} {_ends(ends, sign)}'
+
+
+def _ends(ends: Sequence[float], sign: str) -> str:
+    return f'[{ends[0]:{sign}.3f}, {ends[1]:{sign}.3f}]'
 
 
 def _number(value: float | None, unit: float, word: str, digits: int) -> str:

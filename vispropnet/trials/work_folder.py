@@ -1,4 +1,4 @@
-"""The folder of trials: what it was begun with, and that nobody else works in it."""
+"""The folder of trials: a manifest of what it was begun with, and a lock."""
 
 from __future__ import annotations
 
@@ -17,20 +17,28 @@ from vispropnet.errors import UserError
 from vispropnet.fileio import read_json, write_json
 from vispropnet.text import first_of
 from vispropnet.text import shown as shown_value
-from vispropnet.trials.plan import ROOT, Plan, shown
+from vispropnet.trials.one_run import shown
+from vispropnet.trials.plan import ROOT, Plan
 
 MANIFEST = 'trials.json'
 LOCK = '.lock'
 # Parts of the package that results do not depend on.
 WITHOUT_EFFECT = ('apis', 'trials', 'visualization')
 BUT_WITH = ('apis/run_setup.py', 'apis/testing.py', 'apis/training.py')
-_KEYS = {'arguments', 'preset', 'data', 'versions', 'code', 'configs'}
-_OBJECTS = ('arguments', 'versions', 'code', 'configs', 'annotations')
 PACKAGES = ('torch', 'torchvision', 'onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection', 'numpy')
+_KEYS = {'arguments', 'preset', 'data', 'versions', 'code', 'configs'}
+# By key of the manifest: what changed, and whether only what both manifests have counts, as trials
+# may be asked for or not.
+_DIGESTS = {
+    'versions': ('version of', False),
+    'code': ('code', False),
+    'configs': ('config of', True),
+    'annotations': ('annotations to', True),
+}
 
 
 def code_files() -> dict[str, str]:
-    """Gives a digest of each file of the package that results depend on, by its path."""
+    """Returns a digest of each file of the package that results depend on, by its path."""
     package = ROOT / 'vispropnet'
     return {
         str(path.relative_to(ROOT)): hashlib.sha256(path.read_bytes()).hexdigest()[:16]
@@ -41,7 +49,7 @@ def code_files() -> dict[str, str]:
 
 
 def digest(content: Any) -> str:
-    """Gives a short digest of what JSON can hold."""
+    """Returns a short digest of what JSON can hold."""
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -49,13 +57,11 @@ def digest(content: Any) -> str:
 def manifest_of(plan: Plan) -> dict[str, Any]:
     """Gathers what the results of a plan depend on, but for the annotations.
 
-    Args:
-        plan: The plan.
-
     Returns:
-        ``arguments`` (what was asked for, which may change), ``preset``, ``data`` (options that
-        make them, or ``'given'``), ``versions``, ``code`` (a digest by file) and ``configs`` (a
-        digest by trial, of the whole config with all changes, in training and at test).
+        ``arguments`` (what was asked for, which may change), ``study``, ``preset``, ``data``
+        (options that make them, or ``'given'``), ``versions``, ``code`` (a digest by file) and
+        ``configs`` (a digest by trial, of the whole config with all changes, in training and at
+        test).
     """
     configs = {}
     for trial in {run.trial.name: run.trial for run in plan.runs.values()}.values():
@@ -65,6 +71,7 @@ def manifest_of(plan: Plan) -> dict[str, Any]:
         configs[trial.name] = digest([load_config(path, one).to_dict() for one in both])
     return dict(
         arguments=plan.arguments,
+        study=plan.study.name,
         preset=plan.preset.name,
         data=plan.preset.shapes.options(plan.data_seed) if plan.makes_data() else 'given',
         versions={name: version(name) for name in PACKAGES},
@@ -74,10 +81,7 @@ def manifest_of(plan: Plan) -> dict[str, Any]:
 
 
 def asked_before(out: Path) -> dict[str, Any]:
-    """Gives what was asked for when the trials of a folder were begun or last gone on with.
-
-    Args:
-        out: The folder.
+    """Reads the arguments that the trials of a folder were begun or last resumed with.
 
     Returns:
         The arguments of :func:`~vispropnet.trials.plan.make_plan` by name; empty if there are none.
@@ -89,7 +93,7 @@ def asked_before(out: Path) -> dict[str, Any]:
 
 
 def check_manifest(out: Path, manifest: dict[str, Any], resume: bool) -> dict[str, Any]:
-    """Checks that a folder holds nothing of other trials, and marks it as that of these.
+    """Checks that a folder holds nothing of other trials, and marks it as the folder of these.
 
     Args:
         out: The folder, which exists.
@@ -97,15 +101,14 @@ def check_manifest(out: Path, manifest: dict[str, Any], resume: bool) -> dict[st
         resume: Whether it may hold runs of the same trials.
 
     Returns:
-        The manifest, joined with what the folder was marked with before. The file has it only
-        where no run was begun yet, else see :func:`write_manifest`.
+        The manifest, joined with the folder's. The file is written only where no run was begun
+        yet, else see :func:`write_manifest`.
 
     Raises:
         UserError: if it holds runs and is not to be resumed, something that results depend on was
             different when it was begun, or the file is damaged.
     """
-    path = out / MANIFEST
-    marked = os.path.lexists(path)
+    marked = os.path.lexists(out / MANIFEST)
     if not marked and any(one.name != LOCK for one in out.iterdir()):
         raise UserError(
             f'{out} is not empty and holds no trials (no {MANIFEST}); give another --out.'
@@ -123,7 +126,7 @@ def check_manifest(out: Path, manifest: dict[str, Any], resume: bool) -> dict[st
             + '\nResults of the two cannot be mixed: give another --out, or remove the folder.'
         )
     if not resume:
-        raise UserError(f'{out} has these trials already: --resume goes on with them.')
+        raise UserError(f'{out} has these trials already: give --resume to continue them.')
     return {**begun, **manifest, 'configs': {**begun['configs'], **manifest['configs']}}
 
 
@@ -134,16 +137,18 @@ def write_manifest(out: Path, manifest: dict[str, Any]) -> None:
 
 def _read_manifest(out: Path) -> dict[str, Any]:
     path = out / MANIFEST
-    content = read_json(path, 'list of trials')
-    damage = f"an object with 'arguments', found {shown_value(content)}"
+    content = found = read_json(path, 'list of trials')
+    expected = "an object with 'arguments'"
     if isinstance(content, dict) and 'arguments' in content:
-        faulty = [one for one in _OBJECTS if not isinstance(content.get(one, {}), dict)]
-        if not faulty:
+        keys = [
+            key for key in ('arguments', *_DIGESTS) if not isinstance(content.get(key, {}), dict)
+        ]
+        if not keys:
             return content
-        damage = f'an object at key {faulty[0]!r}, found {shown_value(content[faulty[0]])}'
+        expected, found = f'an object at key {keys[0]!r}', content[keys[0]]
     raise UserError(
-        f'list of trials {path} is damaged: expected {damage}. Give another --out, or remove the '
-        'folder.'
+        f'list of trials {path} is damaged: expected {expected}, found {shown_value(found)}. Give '
+        'another --out, or remove the folder.'
     )
 
 
@@ -152,13 +157,10 @@ def _differences(begun: dict[str, Any], manifest: dict[str, Any]) -> list[str]:
         return [f'{MANIFEST} is of another version of this command']
     lines = [
         f'{key}: {_words(begun[key])} then, {_words(manifest[key])} now'
-        for key in ('preset', 'data')
-        if begun[key] != manifest[key]
+        for key in ('study', 'preset', 'data')
+        if begun.get(key, manifest[key]) != manifest[key]  # older folders name no study
     ]
-    # Trials that were not asked for then, or are not now, are no difference.
-    parts = [('versions', 'version of', False), ('code', 'code', False)]
-    parts += [('configs', 'config of', True), ('annotations', 'annotations to', True)]
-    for key, what, common in parts:
+    for key, (what, common) in _DIGESTS.items():
         then, now = begun.get(key, {}), manifest.get(key, {})
         names = then.keys() & now.keys() if common else then.keys() | now.keys()
         changed = sorted(name for name in names if then.get(name) != now.get(name))
@@ -180,9 +182,6 @@ def locked(out: Path) -> Iterator[int]:
     Processes that inherit the lock hold it as well, so that a training that outlives the command
     which began it keeps the folder locked until it ends.
 
-    Args:
-        out: The folder.
-
     Yields:
         The lock's file descriptor.
 
@@ -194,17 +193,16 @@ def locked(out: Path) -> Iterator[int]:
         descriptor = os.open(out / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise UserError(f'{out} cannot be made: {error.strerror}.') from None
-    try:
+    with os.fdopen(descriptor, 'r+') as lock:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            holder = os.read(descriptor, 32).decode(errors='replace').strip() or 'unknown'
+            holder = lock.read(32).strip() or 'unknown'
             raise UserError(
                 f'{out} is being worked in by another run_trials.py (process {holder}), or by a '
                 'training that it left; wait for it or end it.'
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
         yield descriptor
-    finally:
-        os.close(descriptor)

@@ -10,7 +10,7 @@ from tests.visualization.blocks import FRAMES, HEIGHT, WIDTH, block, write_files
 from vispropnet.datasets.annotation_file import read_annotation_file
 from vispropnet.errors import UserError
 from vispropnet.trials.report import gallery
-from vispropnet.trials.report.gallery import Detail, build_gallery, scaled_counts, script_json
+from vispropnet.trials.report.gallery import Detail, build_gallery, scaled_counts
 from vispropnet.visualization.palette import track_color
 
 
@@ -107,7 +107,13 @@ def test_a_missing_frame_is_named(files):
         build(files)
 
 
-def test_json_cannot_end_its_element():
-    text = script_json({'a': '</script><!--'})
-    assert '<' not in text
-    assert json.loads(text) == {'a': '</script><!--'}
+def test_names_cannot_end_the_element_of_the_data(files):
+    results = {name: files / f'{name}.json' for name in 'ab'}
+    content = read_annotation_file(files / 'gt.json')
+    content['categories'][0]['name'] = '</script><!--'
+    titles = {'a': '<b>', 'b': '&'}
+    (text,) = build_gallery(content, results, titles, files / 'images', 1).videos
+    assert '<' not in text and '&' not in text
+    panels = json.loads(text)['panels']
+    assert [panel['title'] for panel in panels] == ['Ground truth', '<b>', '&']
+    assert panels[0]['tracks'][0]['label'] == '</script><!--'

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.trials.report.example import full_table
+from tests.trials.example import full_table
 from tests.visualization.blocks import HEIGHT, WIDTH, write_files
 from vispropnet.trials.report.page import write_report
 

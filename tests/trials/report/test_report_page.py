@@ -1,92 +1,250 @@
+"""The page of the trials: what it says of a table, escaped, and what it holds beside."""
+
+import html
 import re
 
-import numpy as np
 import pytest
 
-from tests.trials.report.example import empty_table, full_table
+from tests.trials.example import difference, empty_table, figures, full_table
 from tests.visualization.blocks import write_files
 from vispropnet.errors import UserError
-from vispropnet.trials.report import page
+from vispropnet.evaluation.error_kinds import LABELS
+from vispropnet.trials.report import gallery, page
 from vispropnet.trials.report.page import write_report
+from vispropnet.trials.report.wording import decision, interval, points, signed_points
 
 
 @pytest.fixture
-def files(tmp_path):
+def write(tmp_path):
+    """Writes the page of a table, the full one unless given, and gives its text."""
     write_files(tmp_path)
-    return tmp_path
+
+    def write(table=None, names='ab', curves=None, **options):
+        results = {name: tmp_path / f'{name}.json' for name in names}
+        path, truth = tmp_path / 'report.html', tmp_path / 'gt.json'
+        table = table or full_table()
+        images = tmp_path / 'images'
+        assert write_report(path, table, truth, images, results, curves, **options) == path
+        return path.read_text()
+
+    return write
 
 
-def write(files, table=None, names='ab', curves=None, **options):
-    results = {name: files / f'{name}.json' for name in names}
-    path = files / 'report.html'
-    table = table or full_table()
-    written = write_report(
-        path, table, files / 'gt.json', files / 'images', results, curves, **options
+def cells(text, kind):
+    """The text of the cells of each row in the body of a table, lines kept apart by a bar."""
+    (body,) = re.findall(f'<table class="{kind}">.*?<tbody>(.*?)</tbody>', text, re.DOTALL)
+    return [
+        [
+            html.unescape(re.sub('<[^>]+>', '', re.sub('<small[^>]*>|<br>', '|', cell)))
+            for cell in re.findall('<t[hd].*?>(.*?)</t[hd]>', row, re.DOTALL)
+        ]
+        for row in re.findall('<tr>(.*?)</tr>', body, re.DOTALL)
+    ]
+
+
+def test_metrics_in_points():
+    assert [points(one) for one in (0.4567, -0.0001, -0.02, None)] == ['45.7', '0.0', '−2.0', '–']
+    assert [signed_points(one) for one in (0.01, 0.0001, -0.02)] == ['+1.0', '0.0', '−2.0']
+    assert interval([-0.02, 0.08], signed=True) == '[−2.0, +8.0]'
+    assert interval([0.02, 0.08]) == '[2.0, 8.0]' and interval(None) == ''
+
+
+@pytest.mark.parametrize(
+    ('value', 'ci', 'both', 'word'),
+    [
+        (0.05, [0.04, 0.06], [0.001, 0.1], 'better'),
+        (0.05, [0.04, 0.06], [-0.1, -0.001], 'worse'),
+        (0.05, [0.04, 0.06], [0, 0.1], 'not decided'),
+        (0.05, [0.04, 0.06], [-0.1, 0.1], 'not decided'),
+        (0.05, [0.04, 0.06], None, 'not decided'),
+        # Nothing differs on any video.
+        (0.0, [0, 0], [-0.01, 0.01], 'same'),
+        (0.0, [-0.01, 0.01], [-0.02, 0.02], 'not decided'),
+        (0.0, None, None, 'not decided'),
+    ],
+)
+def test_a_decision_needs_an_interval_over_videos_and_seeds_without_zero(value, ci, both, word):
+    assert decision(dict(value=value, ci=ci, ci_both=both)) == word
+
+
+def test_the_page_needs_nothing_beside_it(write):
+    text = write()
+    assert not re.search(r'https?://|@import|url\(|<link|src="(?!data:)', text)
+    assert "default-src 'none'" in text
+    assert text.count('<script type="application/json"') == 1
+
+
+def test_text_from_data_is_escaped(write):
+    table = full_table()
+    table['trials'][0] |= dict(title='<script>alert(1)</script>', change='"><img src=x>')
+    table |= dict(command="<i onload='x'>", hardware='<s>', versions={'<u>': '<b>'})
+    table['data']['name'] = '</dd><b>'
+    text = write(table, attention=[dict(title='<u>', caption='"<s>', jpeg=b'x')])
+    assert '&lt;script&gt;alert(1)&lt;/script&gt;' in text and 'B &lt;i&gt;&amp;' in text
+    assert not re.search("<[ibus][ >]|<script>alert|<img src=x|onload='", text)
+    # Nor does a name end the data of the gallery.
+    assert text.count('</script>') == 2
+
+
+def test_facts_and_counts(write):
+    text = write()
+    assert '<h1>Trials of &lt;b&gt;</h1>' in text
+    assert 'One thing was changed at a time (3 changes)' in text and 'baseline, “A”' in text
+    assert '2 of 4 trials are complete' in text
+    assert 'drawn anew 1000 times with replacement (seed 0); 90 %' in text
+    assert '<dd>blocks: 5 videos, 15 frames, 10 objects</dd>' in text
+    assert '<dd><code>abc123</code></dd>' in text and '<dd>torch 2.9.0</dd>' in text
+    assert '5 of 5 videos' in text and '1 of 5 videos' in write(gallery_videos=1)
+    table = full_table()
+    table['data']['videos'] = 1
+    assert 'blocks: 1 video, 15 frames' in write(table)
+
+
+def test_a_table_with_nothing_in_it(write):
+    text = write(empty_table(), names='')
+    assert cells(text, 'results') == [['A|a change', 'not run']]
+    for words in ('no results to show', 'no difference to draw', 'No trial has a breakdown'):
+        assert words in text
+    assert 'There are no training curves' in text and 'id="attention"' not in text
+    assert 'Published' not in text and 'Failed trials' not in text
+    assert 'None' not in text.split('<script>')[0].split('</style>')[1]
+
+
+def test_rows_of_the_results(write):
+    rows = cells(write(), 'results')
+    assert rows[0] == ['A|a change', *['40.0|[35.0, 45.0]'] * 5, '2.0', 'baseline']
+    assert rows[1][0] == 'B <i>&|a change'
+    assert rows[1][6:] == [
+        '–|one seed',
+        '+1.0|[−2.0, +8.0]|above 0 in 70 % of resamples',
+        '◆ not decided|other seeds: ± 3.0; both together: [−3.2, +8.6]'
+        '|smaller than the gap between two seeds of the baseline (2.0)',
+    ]
+    assert rows[2][1:] == ['failed: see the log']
+    assert rows[3][1:] == ['not run']
+
+
+@pytest.mark.parametrize(
+    ('change', 'trains', 'decided', 'remark'),
+    [
+        # What has the weights of the baseline says nothing of seeds.
+        ((0.01, [-0.02, 0.08], 0.03), False, '◆ not decided', '± 3.0; both together: [−3.2, +8.6]'),
+        ((-0.03, [-0.05, -0.01], 0.01), True, '▼ worse', '± 1.0; both together: [−5.2, −0.8]'),
+        ((-0.03, [-0.05, -0.01]), True, '◆ not decided', 'other seeds would change is not known'),
+        ((0.03,), True, '◆ not decided', 'no interval'),
+    ],
+)
+def test_remarks_on_a_difference(write, change, trains, decided, remark):
+    table = full_table()
+    table['trials'][1] |= dict(difference=difference(*change), trains=trains)
+    (words, *remarks) = cells(write(table), 'results')[1][-1].split('|')
+    assert words == decided and len(remarks) == 1 and remarks[0].endswith(remark)
+
+
+def test_costs_and_published_metrics(write):
+    text = write()
+    rows = cells(text, 'cost')
+    assert rows[0] == ['A', '0, 1', '7.01 million', '51.2 ms', '30 ms', 'configs/some.py']
+    assert rows[3] == ['D', '–', '–', '–', '–', 'configs/some.py']
+    assert cells(text, 'published') == [
+        ['A', '36.0', '60.0', '–', '–', '–', '–', '–'],
+        ['B <i>&', '35.0', '–', '–', '–', '–', '−1.0', '+1.0'],
+    ]
+
+
+def test_failures_quote_the_end_of_the_log(write):
+    table = full_table()
+    text = write(table)
+    assert '<pre tabindex="0">a &lt;tag&gt;\nthe end</pre>' in text
+    assert 'c/seed-0, step train, exit status 1' in text and 'href="#failure-c"' in text
+    failure = table['trials'][2]['failure']
+    failure |= dict(lines=[f'line {n}' for n in range(100)] + ['x' * 10_000], exit=None, log=None)
+    text = write(table)
+    assert 'line 60\n' not in text and 'line 61\n' in text
+    assert 'x' * 500 in text and 'x' * 501 not in text
+    assert 'exit status –' in text and '<code>–</code>' in text
+    failure['lines'] = []
+    assert '(the log is empty)' in write(table)
+
+
+def test_places_in_the_chart(write):
+    text = write()
+    # Over videos and seeds the interval goes from 1 - √18 to 1 + √58 points; 6 % to spare on both
+    # sides, and 3 % of the width stay free.
+    low, high = 1 - 18**0.5, 1 + 58**0.5
+    start, width = low - 0.06 * (high - low), 1.12 * (high - low)
+    place = {
+        value: f'{3 + 94 * (value - start) / width:.2f}%'
+        for value in (-2, -1, 0, 1, 2, 8, low, high)
+    }
+    assert f'<circle class="not" cx="{place[1]}" cy="86"' in text
+    assert f'class="span not" x1="{place[-2]}" x2="{place[8]}" y1="86" y2="86"' in text
+    assert f'class="zero" x1="{place[0]}" x2="{place[0]}" y1="0" y2="102"' in text
+    assert f'class="both not" x1="{place[low]}" x2="{place[high]}"' in text
+    assert f'class="band" x="{place[-2]}" y="0" width="{94 * 4 / width:.2f}%" height="102"' in text
+    # The seeds of the baseline are a point to either side of their mean, the one of b at its mean.
+    seeds = re.findall('class="seed" x1="([^"]*)" x2="([^"]*)" y1="([^"]*)" y2="([^"]*)"', text)
+    assert seeds == [
+        (place[-1], place[-1], '32', '48'),
+        (place[1], place[1], '32', '48'),
+        (place[1], place[1], '78', '94'),
+    ]
+    ticks = re.findall('class="axis"[^>]*>([^<]*)<', text)[:-1]
+    assert ticks == ['0.0', '+5.0']
+    assert (
+        'height="142" aria-label="Differences of mAP to the baseline: B &lt;i&gt;&amp; +1.0"'
+        in (text)
     )
-    assert written == path
-    return path.read_text()
 
 
-def test_the_page_needs_nothing_beside_it(files):
-    html = write(files)
-    assert not re.search(r'https?://|@import|url\(|<link|src="(?!data:)', html)
-    assert "default-src 'none'" in html
-    assert html.count('<script type="application/json"') == 1
+def test_a_chart_without_a_gap_or_an_interval_and_with_a_long_name(write):
+    table = full_table()
+    table['trials'][0]['figures'] = table['trials'][1]['figures'] = figures(0.4)
+    table['trials'][1] |= dict(difference=difference(0.0), title='m' * 41)
+    text = write(table)
+    # A point wide at least.
+    ticks = re.findall('class="axis"[^>]*>([^<]*)<', text)[:-1]
+    assert ticks == ['−0.4', '−0.2', '0.0', '+0.2', '+0.4']
+    assert 'class="band"' not in text and 'class="span' not in text and 'single seed' in text
+    assert f'<title>{"m" * 41}</title>{"m" * 39}…</text>' in text
 
 
-def test_text_from_data_is_escaped(files):
-    html = write(files, attention=[dict(title='<u>', caption='"<s>', jpeg=b'x')])
-    assert 'B &lt;i&gt;&amp;' in html
-    assert not re.search('<[ius]>', html)
-
-
-def test_what_the_page_says(files):
-    html = write(files)
-    assert '2 of 4 trials are complete' in html
-    assert 'drawn anew 1000 times with replacement (seed 0); 90 %' in html
-    assert '5 of 5 videos' in html
-    assert 'There are no training curves' in html
-    assert 'id="attention"' not in html
-    assert '1 of 5 videos' in write(files, gallery_videos=1)
-
-
-def test_a_table_with_nothing_in_it(files):
-    html = write(files, empty_table(), names='')
-    assert 'There are no results to show' in html
-    assert 'None' not in html.split('<script>')[0].split('</style>')[1]
+def test_kinds_of_error_are_shaded_by_what_they_cost(write):
+    text = write()
+    rows = cells(text, 'errors')
+    assert [row[0] for row in rows] == list(LABELS.values())
+    assert rows[0][1:] == ['2.0|12', '2.0|12'] and rows[-1][1:] == ['2.0|12', '10.0|3']
+    assert re.findall('--share:([0-9.]+)', text) == ['0.200'] * 15 + ['1.000']
+    assert '<th scope="col">B &lt;i&gt;&amp;<small>mAP 41.0</small></th>' in text
 
 
 @pytest.mark.parametrize(('name', 'kind'), [('c.svg', 'svg+xml'), ('c.png', 'png')])
-def test_curves_are_embedded(files, name, kind):
-    (files / name).write_bytes(b'picture')
-    assert f'src="data:image/{kind};base64,cGljdHVyZQ=="' in write(files, curves=files / name)
+def test_curves_are_embedded(write, tmp_path, name, kind):
+    (tmp_path / name).write_bytes(b'picture')
+    assert f'src="data:image/{kind};base64,cGljdHVyZQ=="' in write(curves=tmp_path / name)
 
 
-def test_pictures_that_are_too_large_are_left_out(files, monkeypatch):
+def test_pictures_that_are_too_large_are_left_out(write, tmp_path, monkeypatch):
     monkeypatch.setattr(page, 'CURVES_LIMIT', 10)
     monkeypatch.setattr(page, 'ATTENTION_LIMIT', 10)
-    (files / 'c.svg').write_bytes(bytes(11))
+    (tmp_path / 'c.svg').write_bytes(bytes(11))
     pictures = [dict(title=f'p{n}', caption='', jpeg=bytes(5)) for n in range(4)]
-    html = write(files, curves=files / 'c.svg', attention=pictures)
-    assert 'too large for this page (0.0 MB); see <code>c.svg</code>' in html
-    assert html.count('data:image/jpeg;base64,AAAAAAA="') == 2
-    assert '2 of 4 pictures are left out' in html
+    text = write(curves=tmp_path / 'c.svg', attention=pictures)
+    assert 'too large for this page (0.0 MB); see <code>c.svg</code>' in text
+    assert text.count('data:image/jpeg;base64,AAAAAAA="') == 2
+    assert '2 of 4 pictures are left out' in text
 
 
 def test_full_pages_stay_below_20_mb():
-    embedded = (page.CURVES_LIMIT + page.ATTENTION_LIMIT) * 4 / 3
-    assert embedded + 12_000_000 < 19_000_000
-    assert np.isclose(page.build_gallery.__defaults__[-1], 12_000_000)
+    assert (page.CURVES_LIMIT + page.ATTENTION_LIMIT) * 4 / 3 + gallery.BUDGET < 19_000_000
 
 
-def test_faults_are_told(files):
+def test_faulty_files_are_named(write, tmp_path):
     with pytest.raises(UserError, match='cannot be read'):
-        write(files, curves=files / 'none.png')
+        write(curves=tmp_path / 'none.png')
     with pytest.raises(UserError, match=r'expected a file \.svg or \.png'):
-        write(files, curves=files / 'c.pdf')
-    with pytest.raises(UserError, match='trial b, which is not among those of the table: a'):
-        write(files, empty_table())
-    (files / 'b.json').unlink()
+        write(curves=tmp_path / 'c.pdf')
+    (tmp_path / 'b.json').unlink()
     with pytest.raises(UserError, match='b.json'):
-        write(files)
-    assert not (files / 'report.html').exists()
+        write()
+    assert not (tmp_path / 'report.html').exists()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
 from pycocotools import mask as mask_utils
 
 from vispropnet.trials.report.video_scores import (
@@ -29,36 +29,31 @@ TRUTH = 'Ground truth'
 BUDGET = 12_000_000
 
 
-@dataclass(frozen=True)
-class Detail:
-    """How much of a video the page holds.
+class Detail(NamedTuple):
+    """Amount of a video that the page holds."""
 
-    Attributes:
-        frames: Frames of a video, at most, picked evenly; None for all.
-        width: Of a frame in pixels, at most.
-        quality: Of its JPEG, 1 to 100.
-    """
+    frames: int | None  # at most, picked evenly; None for all
+    width: int  # of a frame in pixels, at most
+    quality: int  # of its JPEG, 1 to 100
 
-    frames: int | None
-    width: int
-    quality: int
+
+class Panel(NamedTuple):
+    """The tracks of one trial, or the true ones, in a video."""
+
+    title: str
+    score: float | None
+    tracks: list[ShownTrack]
 
 
 # Tried in turn until all videos fit; with the last, videos are left out.
 DETAILS = (Detail(None, 480, 80), Detail(40, 480, 80), Detail(24, 400, 75), Detail(16, 320, 70))
 
 
-@dataclass(frozen=True)
-class Gallery:
-    """What the gallery shows.
+class Gallery(NamedTuple):
+    """The content of the gallery."""
 
-    Attributes:
-        videos: A JSON object per video, as text that can stand inside a script element.
-        notes: Sentences about what had to be left out.
-    """
-
-    videos: list[str]
-    notes: list[str]
+    videos: list[Markup]  # a JSON object each, which can stand inside a script element
+    notes: list[str]  # sentences about what had to be left out
 
 
 def build_gallery(
@@ -80,9 +75,6 @@ def build_gallery(
         budget: Characters that they may take. To stay within, frames are left out and made
             smaller, then videos are left out.
 
-    Returns:
-        The gallery.
-
     Raises:
         UserError: if a file or frame is missing, or does not fit.
     """
@@ -95,17 +87,16 @@ def build_gallery(
     for index, video in zip(chosen, videos, strict=True):
         rows = [some[video['id']] for some in tracks.values()]
         number_tracks(truth[video['id']], *rows)
-        panels = [(TRUTH, None, truth[video['id']])]
-        panels += [
-            (titles[name], scores[name][index], row) for name, row in zip(tracks, rows, strict=True)
-        ]
+        panels = [Panel(TRUTH, None, truth[video['id']])]
+        for name, row in zip(tracks, rows, strict=True):
+            panels.append(Panel(titles[name], scores[name][index], row))
         shown.append((video, panels))
     categories = {category['id']: category['name'] for category in content['categories']}
     for detail in DETAILS:
         texts = _pack(shown, images, categories, detail, budget)
         if len(texts) == len(shown):
             break
-    return Gallery(texts, _notes(detail, len(texts), shown))
+    return Gallery(texts, _notes(detail, len(texts), videos))
 
 
 def scaled_counts(rle: Mapping[str, Any], width: int, height: int) -> str:
@@ -135,71 +126,63 @@ def scaled_counts(rle: Mapping[str, Any], width: int, height: int) -> str:
     return mask_utils.encode(np.asfortranarray(small))['counts'].decode('ascii')
 
 
-def script_json(value: Any) -> str:
-    """Writes JSON that can stand inside a script element.
-
-    Args:
-        value: What to write.
-
-    Returns:
-        JSON without ``<``, so that nothing in it ends the element.
-    """
-    text = json.dumps(value, separators=(',', ':'), allow_nan=False)
-    return text.replace('<', '\\u003c')
-
-
 def _pack(
-    shown: Sequence[tuple[Mapping[str, Any], list]],
+    shown: Sequence[tuple[Mapping[str, Any], list[Panel]]],
     images: Path,
     categories: Mapping[int, str],
     detail: Detail,
     budget: int,
-) -> list[str]:
+) -> list[Markup]:
     """Packs videos in turn, up to the first that goes beyond the budget."""
-    texts, total = [], 0
+    texts: list[Markup] = []
     for video, panels in shown:
-        text = _video_text(video, panels, images, categories, detail, budget - total)
+        room = budget - sum(map(len, texts))
+        text = _video_text(video, panels, images, categories, detail, room)
         if text is None:
             break
-        total += len(text)
         texts.append(text)
     return texts
 
 
-def _video_text(video, panels, images, categories, detail, room):
+def _video_text(
+    video: Mapping[str, Any],
+    panels: Sequence[Panel],
+    images: Path,
+    categories: Mapping[int, str],
+    detail: Detail,
+    room: int,
+) -> Markup | None:
     """Packs one video; None if it takes more than ``room`` characters."""
     total = len(video['file_names'])
     frames = evenly(total, detail.frames or total)
     width = min(video['width'], detail.width)
     height = max(1, round(video['height'] * width / video['width']))
-    pictures, size = [], 0
+    pictures = []
     for frame in frames:
         pictures.append(_jpeg(read_frame(video, frame, images), width, height, detail.quality))
-        size += len(pictures[-1])
-        if size > room:
+        if sum(map(len, pictures)) > room:
             return None
     folder = Path(video['file_names'][0]).parent.name
-    text = script_json(
-        {
-            'name': f'Video {video["id"]}' + (f' ({folder})' if folder else ''),
-            'width': width,
-            'height': height,
-            'total': total,
-            'numbers': [frame + 1 for frame in frames],
-            'frames': pictures,
-            'panels': [
-                {
-                    'title': title,
-                    'score': None if score is None else round(score, 3),
-                    'tracks': [
-                        _track(track, frames, width, height, categories)
-                        for track in sorted(tracks, key=lambda track: track.number)
-                    ],
-                }
-                for title, score, tracks in panels
-            ],
-        }
-    )
+    content = {
+        'name': f'Video {video["id"]}' + (f' ({folder})' if folder else ''),
+        'width': width,
+        'height': height,
+        'total': total,
+        'numbers': [frame + 1 for frame in frames],
+        'frames': pictures,
+        'panels': [
+            {
+                'title': title,
+                'score': None if score is None else round(score, 3),
+                'tracks': [
+                    _track(track, frames, width, height, categories)
+                    for track in sorted(tracks, key=lambda track: track.number)
+                ],
+            }
+            for title, score, tracks in panels
+        ],
+    }
+    text = htmlsafe_json_dumps(content, separators=(',', ':'), allow_nan=False)
     return text if len(text) <= room else None
 
 
@@ -218,11 +201,10 @@ def _track(
     height: int,
     categories: Mapping[int, str],
 ) -> dict[str, Any]:
-    blue, green, red = track_color(track.number)
     rles = [track.rles[frame] for frame in frames]
     return {
         'number': track.number,
-        'color': [red, green, blue],
+        'color': track_color(track.number)[::-1],  # from BGR
         'label': str(categories[track.label]),
         'score': None if track.score is None else round(float(track.score), 2),
         'masks': [rle and scaled_counts(rle, width, height) for rle in rles],
@@ -230,20 +212,20 @@ def _track(
     }
 
 
-def _notes(detail, kept, shown):
+def _notes(detail: Detail, kept: int, videos: Sequence[Mapping[str, Any]]) -> list[str]:
     notes = []
-    if kept < len(shown):
-        notes.append(f'Only {kept} of {len(shown)} videos are shown: the page would be too large.')
-    first = DETAILS[0]
-    kept_videos = [video for video, _ in shown[:kept]]
-    if detail.frames and any(len(one['file_names']) > detail.frames for one in kept_videos):
+    if kept < len(videos):
+        notes.append(f'Only {kept} of {len(videos)} videos are shown: the page would be too large.')
+    videos = videos[:kept]
+    if detail.frames and any(len(one['file_names']) > detail.frames for one in videos):
         notes.append(
             f'Of longer videos, {detail.frames} frames are shown, picked evenly, to keep the page '
             'small.'
         )
-    if detail.width < first.width and any(one['width'] > detail.width for one in kept_videos):
+    most = DETAILS[0].width
+    if detail.width < most and any(one['width'] > detail.width for one in videos):
         notes.append(
-            f'Frames are at most {detail.width} pixels wide rather than {first.width}, to keep the '
-            'page small.'
+            f'Frames are at most {detail.width} pixels wide rather than {most}, to keep the page '
+            'small.'
         )
     return notes

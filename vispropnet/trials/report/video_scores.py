@@ -1,4 +1,4 @@
-"""How well each trial does on each video, and the videos where the trials differ most."""
+"""Scores of each trial on each video, and the videos where the trials differ most."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCORE_THRESHOLD = 0.3
 def true_tracks_of(
     content: Mapping[str, Any], videos: Sequence[Mapping[str, Any]]
 ) -> dict[int, list[ShownTrack]]:
-    """Gives the true tracks of videos, crowds left out.
+    """Reads the true tracks of videos, crowds left out.
 
     Args:
         content: Annotation file.
@@ -121,13 +121,8 @@ def most_different(scores: Mapping[str, Sequence[float]], count: int) -> list[in
         Positions of the videos, those with the largest gap between the best and the worst trial
         first; of equal gaps, those with the lower worst score first.
     """
-    columns = list(zip(*scores.values(), strict=True))
+    ends = [(min(some), max(some)) for some in zip(*scores.values(), strict=True)]
     order = sorted(
-        range(len(columns)),
-        key=lambda video: (
-            min(columns[video]) - max(columns[video]),
-            min(columns[video]),
-            video,
-        ),
+        range(len(ends)), key=lambda video: (ends[video][0] - ends[video][1], ends[video])
     )
     return order[:count]

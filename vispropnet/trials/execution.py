@@ -1,4 +1,4 @@
-"""Runs trials as processes of their own, several at a time, and goes on where they were cut."""
+"""Runs trials as processes of their own, several at a time, and resumes those that were cut."""
 
 from __future__ import annotations
 
@@ -15,24 +15,14 @@ from dataclasses import dataclass
 from vispropnet.engine.processes import die_with_parent
 from vispropnet.errors import Stopped, UserError
 from vispropnet.fileio import read_json, write_json
-from vispropnet.trials.plan import ROOT, Plan, Run, shown, tail_lines
+from vispropnet.trials.one_run import Run, shown, tail_lines
+from vispropnet.trials.plan import ROOT, Plan
 from vispropnet.visualization.training_log import read_scalars
 
 LOG_LINES = 25
 _POLL_SECONDS = 0.2
 _PROGRESS_SECONDS = 60
 _PATIENCE_SECONDS = 20
-
-
-@dataclass
-class _Working:
-    """A step that is being run."""
-
-    run: Run
-    step: str
-    process: subprocess.Popen
-    slot: str
-    began: float
 
 
 def run_plan(plan: Plan, slots: Sequence[str], lock: int, say: Callable[[str], None]) -> list[str]:
@@ -71,10 +61,7 @@ def run_plan(plan: Plan, slots: Sequence[str], lock: int, say: Callable[[str], N
 
 
 def command_lines(plan: Plan) -> list[str]:
-    """Gives what is left to run, for a cluster's queue.
-
-    Args:
-        plan: The runs.
+    """Returns what is left to run, for a cluster's queue.
 
     Returns:
         A line of shell for each run that is not done, behind a comment that names it and those
@@ -82,13 +69,32 @@ def command_lines(plan: Plan) -> list[str]:
     """
     lines = []
     for run in plan.left():
-        step = run.next_step()
         after = [key for key in run.needs if plan.runs[key].next_step() is not None]
         lines.append(f'# {run.key}' + (f', after {", ".join(after)}' if after else ''))
         steps = list(run.steps)
-        commands = [run.steps[name] for name in steps[steps.index(step) :]]
+        commands = [run.steps[name] for name in steps[steps.index(run.next_step()) :]]
         lines.append(' && '.join('python ' + shlex.join(command) for command in commands))
     return lines
+
+
+def first_non_finite_loss(run: Run) -> int | None:
+    """Finds the first logged iteration whose loss is no finite number; None without one."""
+    try:
+        rows = read_scalars(run.folder / 'train')
+    except UserError:
+        return None
+    return next((row['iter'] for row in rows if not math.isfinite(row.get('loss', 0))), None)
+
+
+@dataclass
+class _Working:
+    """A step that is being run."""
+
+    run: Run
+    step: str
+    process: subprocess.Popen
+    slot: str
+    began: float
 
 
 class _Scheduler:
@@ -98,7 +104,7 @@ class _Scheduler:
         self.working: list[_Working] = []
         self.failed: list[str] = []
         self.diverged: set[str] = set()
-        self.began, self.told = time.monotonic(), time.monotonic()
+        self.began = self.reported = time.monotonic()
         self.share_before = self._share()
         self.threads = str(max(1, (os.cpu_count() or 1) // len(slots)))
 
@@ -123,8 +129,8 @@ class _Scheduler:
             for one in [one for one in self.working if one.process.poll() is not None]:
                 self.working.remove(one)
                 self._end(one)
-            if time.monotonic() - self.told > _PROGRESS_SECONDS:
-                self._tell()
+            if time.monotonic() - self.reported > _PROGRESS_SECONDS:
+                self._report()
             time.sleep(_POLL_SECONDS)
 
     def stop(self) -> None:
@@ -140,8 +146,7 @@ class _Scheduler:
                 one.process.wait()
 
     def _ready(self, run: Run) -> bool:
-        needed = [self.plan.runs[key] for key in run.needs]
-        return all(one.key not in self.diverged and one.trained() for one in needed)
+        return all(key not in self.diverged and self.plan.runs[key].trained() for key in run.needs)
 
     def _drop_those_in_vain(self) -> None:
         ahead = {run.key for run in (*self.waiting, *(one.run for one in self.working))}
@@ -174,9 +179,7 @@ class _Scheduler:
         self.say(f'{run.key}: {step}' + (f' on GPU {slot}' if slot else ''))
 
     def _end(self, one: _Working) -> None:
-        run, seconds = one.run, time.monotonic() - one.began
-        code = one.process.returncode
-        after = run.next_step()
+        run, code, after = one.run, one.process.returncode, one.run.next_step()
         # What is whole on disk counts, also if the process stumbled after writing it.
         if after == one.step:
             lines = tail_lines(run.log(one.step), LOG_LINES)
@@ -189,40 +192,37 @@ class _Scheduler:
         elif after is None:
             self.say(f'{run.key}: done')
         else:
-            self.say(f'{run.key}: {one.step} took {_time(seconds)}')
+            self.say(f'{run.key}: {one.step} took {_time(time.monotonic() - one.began)}')
             self._begin(run, one.slot)
             return
         self.free.append(one.slot)
-        self._tell()
+        self._report()
 
     def _has_diverged(self, run: Run) -> bool:
-        """Whether a finished training has weights that mean nothing, and if so marks it."""
-        iteration = first_bad_loss(run)
+        """Checks a finished training for weights that mean nothing, and marks it if so."""
+        iteration = first_non_finite_loss(run)
         if iteration is None:
             return False
         self.diverged.add(run.key)
-        lines = [*tail_lines(run.log('train'), LOG_LINES - 1)]
+        lines = tail_lines(run.log('train'), LOG_LINES - 1)
         lines.append(f'the loss is not a finite number at iteration {iteration}')
         self._fail(run, 'train', 0, lines)
         return True
 
     def _fail_for(self, run: Run, lost: str) -> None:
         """Marks a run that cannot have the weights it takes, with the log of those."""
-        lines = []
-        reason = 'is done, but its weights are gone'
+        lines, reason = [], 'is done, but its weights are gone'
         if lost in self.failed:
-            reason = 'failed'
-            # What others only start from is in no table to tell of itself.
+            # What others only start from is in no table that would show it.
             lines = read_json(self.plan.runs[lost].failure)['lines'][1 - LOG_LINES :]
+            reason = 'failed'
         self._fail(run, 'needs', None, [*lines, f'{lost}, whose weights it takes, {reason}'])
 
     def _fail(self, run: Run, step: str, code: int | None, lines: list[str]) -> None:
         self.failed.append(run.key)
-        run.folder.mkdir(parents=True, exist_ok=True)
         log = shown(run.log(step)) if step in run.steps else None
-        write_json(
-            run.failure, dict(run=run.key, step=step, exit=code, log=log, lines=lines), indent=1
-        )
+        content = dict(run=run.key, step=step, exit=code, log=log, lines=lines)
+        write_json(run.failure, content, indent=1)
         last = f': {lines[-1]}' if lines else ''
         self.say(f'{run.key}: FAILED in {step}{last}')
 
@@ -230,13 +230,12 @@ class _Scheduler:
         runs = self.plan.runs.values()
         # Trainings take as long as they have epochs, about; tests next to nothing.
         weights = [run.epochs if 'train' in run.steps else 0.1 for run in runs]
-        shares = [run.share_done() for run in runs]
-        done = sum(weight * share for weight, share in zip(weights, shares, strict=True))
+        done = sum(weight * run.share_done() for weight, run in zip(weights, runs, strict=True))
         return done / sum(weights)
 
-    def _tell(self) -> None:
-        self.told = time.monotonic()
-        share, passed = self._share(), self.told - self.began
+    def _report(self) -> None:
+        self.reported = time.monotonic()
+        share, passed = self._share(), self.reported - self.began
         gained = share - self.share_before
         left = f', {_time(passed * (1 - share) / gained)} left' if gained > 0.005 else ''
         going = ', '.join(f'{one.run.key} {one.run.share_done():.0%}' for one in self.working)
@@ -251,22 +250,3 @@ def _time(seconds: float) -> str:
 
 def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt(signal.Signals(number).name)
-
-
-def first_bad_loss(run: Run) -> int | None:
-    """Finds where a training's loss stopped being a finite number.
-
-    Args:
-        run: A run with training.
-
-    Returns:
-        The first logged iteration with such a loss; None if there is none, or no sound log.
-    """
-    try:
-        rows = read_scalars(run.folder / 'train')
-    except UserError:
-        return None
-    for row in rows:
-        if 'loss' in row and not math.isfinite(row['loss']):
-            return row['iter']
-    return None

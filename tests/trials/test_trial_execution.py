@@ -1,6 +1,7 @@
 """Scheduling of runs, with small scripts in the place of training and test."""
 
 import json
+import multiprocessing
 import os
 import shlex
 import signal
@@ -10,10 +11,12 @@ import time
 
 import pytest
 
-from vispropnet.trials.catalogue import TRIALS
-from vispropnet.trials.plan import Plan, Run
-from vispropnet.trials.presets import PRESETS
-from vispropnet.trials.running import command_lines, run_plan
+from vispropnet.errors import Stopped
+from vispropnet.trials import execution
+from vispropnet.trials.execution import command_lines, run_plan
+from vispropnet.trials.one_run import Run
+from vispropnet.trials.plan import Plan
+from vispropnet.trials.study import Preset, Study, Trial
 from vispropnet.trials.work_folder import locked
 
 # Writes what a training or a test leaves, and a line into a diary.
@@ -39,25 +42,22 @@ with open(folder.parent.parent / 'diary', 'a') as diary:
 FAIL = "print('working'); print('RuntimeError: out of memory'); raise SystemExit(3)"
 
 
-def scripted_plan(tmp_path, scripts, needs=None):
-    """A plan of the first trials, whose training runs a script; test follows.
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(execution, '_POLL_SECONDS', 0.02)
 
-    Folders, and ``needs``, go by the names of the scripts.
-    """
-    keys = {name: f'{trial.name}/seed-0' for trial, name in zip(TRIALS, scripts, strict=False)}
-    plan = Plan(PRESETS['cpu'], tmp_path, None, 0)
-    for trial, (name, script) in zip(TRIALS, scripts.items(), strict=False):
+
+def scripted_plan(tmp_path, scripts, needs=None):
+    """A plan of trials by name, whose training runs a script; test follows."""
+    study, preset = Study(tmp_path / 'study.py', 'a', {}, {}), Preset('tiny', 'small')
+    plan = Plan(study, preset, tmp_path, None, 0)
+    for name, script in scripts.items():
         folder = tmp_path / name / 'seed-0'
         steps = {'train': ['-c', script, str(folder)], 'test': ['-c', TEST, str(folder)]}
-        wanted = tuple(keys[one] for one in (needs or {}).get(name, ()))
-        run = Run(trial, 0, folder, wanted, steps, folder / 'train/epoch_2.pth', 2)
+        wanted = tuple(f'{one}/seed-0' for one in (needs or {}).get(name, ()))
+        run = Run(Trial(name), 0, folder, wanted, steps, folder / 'train/epoch_2.pth', 2)
         plan.runs[run.key] = run
     return plan
-
-
-def runs_of(plan):
-    """The runs by the names of their folders."""
-    return {run.folder.parent.name: run for run in plan.runs.values()}
 
 
 def work(plan, slots=('',)):
@@ -81,7 +81,7 @@ def test_runs_go_from_training_to_test_and_are_not_done_twice(tmp_path):
     assert failed == [] and said == ['2 runs, 2 of them done; 1 at a time']
     assert len(diary(tmp_path)) == 4
     # A test that was cut short is done again, its training is not.
-    runs_of(plan)['a'].results.unlink()
+    plan.runs['a/seed-0'].results.unlink()
     work(plan)
     assert diary(tmp_path)[4:] == ['test a']
 
@@ -89,18 +89,20 @@ def test_runs_go_from_training_to_test_and_are_not_done_twice(tmp_path):
 def test_a_failure_is_marked_and_the_others_go_on(tmp_path):
     plan = scripted_plan(tmp_path, dict(a=FAIL, b=TRAIN, c=TRAIN), needs=dict(c=['a']))
     failed, said = work(plan)
-    assert failed == [runs_of(plan)['a'].key, runs_of(plan)['c'].key]
-    assert runs_of(plan)['b'].results.exists() and not runs_of(plan)['c'].log('train').exists()
-    marked = json.loads(runs_of(plan)['a'].failure.read_text())
+    assert failed == ['a/seed-0', 'c/seed-0']
+    assert (
+        plan.runs['b/seed-0'].results.exists() and not plan.runs['c/seed-0'].log('train').exists()
+    )
+    marked = json.loads(plan.runs['a/seed-0'].failure.read_text())
     assert (marked['step'], marked['exit']) == ('train', 3)
     assert marked['lines'] == ['working', 'RuntimeError: out of memory']
     assert any('FAILED in train: RuntimeError: out of memory' in line for line in said)
-    vain = json.loads(runs_of(plan)['c'].failure.read_text())
-    reason = f'{runs_of(plan)["a"].key}, whose weights it takes, failed'
+    vain = json.loads(plan.runs['c/seed-0'].failure.read_text())
+    reason = 'a/seed-0, whose weights it takes, failed'
     assert vain['lines'] == [*marked['lines'], reason]
 
 
-def test_a_loss_that_is_no_number_fails_the_trial_also_when_gone_on(tmp_path):
+def test_a_loss_that_is_no_number_fails_the_trial_also_when_resumed(tmp_path):
     for _ in range(2):
         plan = scripted_plan(tmp_path, dict(a=DIVERGE, b=TRAIN, c=TRAIN), needs=dict(c=['a']))
         a, b, c = plan.runs.values()
@@ -116,20 +118,20 @@ def test_a_failed_run_is_tried_again(tmp_path):
     assert work(scripted_plan(tmp_path, dict(a=FAIL)))[0]
     plan = scripted_plan(tmp_path, dict(a=TRAIN))
     assert work(plan)[0] == []
-    assert not runs_of(plan)['a'].failure.exists()
+    assert not plan.runs['a/seed-0'].failure.exists()
 
 
 def test_a_training_that_ends_well_without_weights_has_failed(tmp_path):
     plan = scripted_plan(tmp_path, dict(a="print('nothing to do')"))
     assert len(work(plan)[0]) == 1
-    run = runs_of(plan)['a']
+    run = plan.runs['a/seed-0']
     lines = json.loads(run.failure.read_text())['lines']
     assert lines[-1] == f'it ended without an error, and without {run.checkpoint}'
 
 
 def test_results_that_are_whole_count_however_their_test_ended(tmp_path):
     plan = scripted_plan(tmp_path, dict(a=TRAIN))
-    run = runs_of(plan)['a']
+    run = plan.runs['a/seed-0']
     run.steps['test'][1] += 'raise SystemExit(3)'
     assert work(plan)[0] == [] and run.done()
 
@@ -153,7 +155,7 @@ def test_what_needs_others_waits_for_them(tmp_path):
     assert order.index('train b') < order.index('train a')
 
 
-def test_weights_that_are_gone_are_told_instead_of_waited_for(tmp_path):
+def test_weights_that_are_gone_are_reported_instead_of_waited_for(tmp_path):
     plan = scripted_plan(tmp_path, dict(a=TRAIN, b=TRAIN), needs=dict(b=['a']))
     a, b = plan.runs.values()
     a.folder.mkdir(parents=True)
@@ -170,7 +172,7 @@ def test_each_run_gets_the_gpu_of_its_slot(tmp_path):
     assert gpus['a'] == '3' and gpus['b'] == '5' and gpus['c'] in ('3', '5')
 
 
-def test_commands_for_a_queue_tell_what_is_left_and_in_which_order(tmp_path):
+def test_commands_for_a_queue_are_what_is_left_in_order(tmp_path):
     plan = scripted_plan(tmp_path, dict(a=TRAIN, b=TRAIN), needs=dict(b=['a']))
     a, b = plan.runs.values()
     lines = command_lines(plan)
@@ -182,16 +184,16 @@ def test_commands_for_a_queue_tell_what_is_left_and_in_which_order(tmp_path):
     assert command_lines(plan)[0] == f'# {b.key}'
 
 
-# Begun in the background of a shell, Python would ignore SIGINT.
-PARENT = """
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from pathlib import Path
-sys.path.insert(0, 'tests/trials')
-from test_trial_running import scripted_plan, work
-sleep = "import os, sys, time; open(sys.argv[1] + '/pid', 'w').write(str(os.getpid())); "
-work(scripted_plan(Path(sys.argv[1]), dict(a=sleep + "time.sleep(100)")))
-"""
+def work_and_wait(tmp_path):
+    """Runs a training that takes long and writes which process it is; ends as the tools do."""
+    # Begun in the background of a shell, Python would ignore SIGINT.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sleep = "import os, sys, time; open(sys.argv[1] + '/pid', 'w').write(str(os.getpid())); "
+    try:
+        work(scripted_plan(tmp_path, dict(a=sleep + 'time.sleep(100)')))
+    except Stopped as stopped:
+        (tmp_path / 'message').write_text(str(stopped))
+        sys.exit(stopped.status)
 
 
 def gone(pid):
@@ -203,23 +205,22 @@ def gone(pid):
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='other systems cannot tell a child')
-@pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_no_training_outlives_the_command(tmp_path, root, how):
-    env = dict(os.environ, PYTHONPATH=str(root))
-    parent = subprocess.Popen(
-        [sys.executable, '-c', PARENT, str(tmp_path)],
-        cwd=root,
-        env=env,
-        stderr=subprocess.DEVNULL,
-    )
+@pytest.mark.parametrize(('how', 'status'), [('SIGKILL', -9), ('SIGTERM', 143), ('SIGINT', 130)])
+def test_no_training_outlives_the_command(tmp_path, how, status):
+    parent = multiprocessing.get_context('fork').Process(target=work_and_wait, args=[tmp_path])
+    parent.start()
     file = tmp_path / 'a/seed-0/pid'
     end = time.monotonic() + 60
     while not (file.exists() and file.read_text()) and time.monotonic() < end:
         time.sleep(0.05)
     child = int(file.read_text())
     assert not gone(child)
-    parent.send_signal(how)
-    assert parent.wait(30) != 0
+    os.kill(parent.pid, getattr(signal, how))
+    parent.join(30)
+    assert parent.exitcode == status
+    if how != 'SIGKILL':
+        words = f'stopped by {how}. The same command with --resume goes on where the runs are.'
+        assert (tmp_path / 'message').read_text() == words
     while not gone(child) and time.monotonic() < end:
         time.sleep(0.05)
     assert gone(child)

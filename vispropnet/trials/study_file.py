@@ -1,0 +1,173 @@
+"""Reading study files: Python files that set the attributes of a :class:`Study`.
+
+Trials, presets, shapes and starts are dicts of their attributes, by name; names that begin with an
+underscore are the file's own. What a trial does not say it takes from another, see :class:`Trial`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+from collections.abc import Collection
+from dataclasses import MISSING, fields, replace
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+from vispropnet.errors import UserError
+from vispropnet.trials.study import METRICS, Preset, Shapes, Study, Trial
+
+# Names are those of folders too.
+_NAME = re.compile('[A-Za-z0-9][A-Za-z0-9_.-]*')
+
+
+def read_study(path: str | os.PathLike) -> Study:
+    """Reads a study file.
+
+    Args:
+        path: The file; docs/trials.md has an example.
+
+    Raises:
+        UserError: naming the file, the key, what was found and what was expected.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f'study not found: {path}')
+    try:
+        content = runpy.run_path(str(path))
+    except Exception as error:  # whatever the file's own code raises
+        raise UserError(f'study {path} cannot be read: {type(error).__name__}: {error}') from error
+    content = {key: value for key, value in content.items() if not key.startswith('_')}
+    try:
+        return _resolve(_build(Study, content, path=path))
+    except UserError as error:
+        raise UserError(f'study {path}: {error}') from None
+
+
+def _expect(met: Any, where: str, words: str, found: Any) -> None:
+    if not met:
+        raise UserError(f'{where}: expected {words}, found {found!r}.')
+
+
+# By the annotation of a field, the values it takes.
+_WORDS = {
+    'str': 'a text',
+    'str | None': 'a text',
+    'int': 'a whole number of 1 or more',
+    'tuple[int, int]': 'two whole numbers of 1 or more',
+    'tuple[str, ...]': "a list of texts 'key=value'",
+    'Mapping[str, str]': 'a dict of texts',
+    'Mapping[str, float]': f'a dict of numbers by metric ({", ".join(METRICS)})',
+}
+
+
+def _fits(kind: str, value: Any) -> bool:
+    if kind.startswith('str'):
+        return isinstance(value, str)
+    if kind == 'int':
+        return type(value) is int and value > 0
+    if kind.startswith('Mapping'):
+        numbers = kind == 'Mapping[str, float]'
+        types = (int, float) if numbers else (str,)
+        return (
+            isinstance(value, dict)
+            and all(type(one) in types for one in value.values())
+            and not (numbers and value.keys() - set(METRICS))
+        )
+    if not isinstance(value, (list, tuple)):
+        return False
+    if kind == 'tuple[int, int]':
+        return len(value) == 2 and all(_fits('int', one) for one in value)
+    return all(isinstance(one, str) and '=' in one for one in value)
+
+
+_BY_NAME = {'Mapping[str, Trial]': Trial, 'Mapping[str, Preset]': Preset}
+
+
+def _build(kind: type, content: Any, where: str = '', **given: Any) -> Any:
+    """Makes one of the dataclasses of what a file says."""
+    _expect(isinstance(content, dict), where, 'a dict', content)
+    known = {one.name: one for one in fields(kind) if one.name not in given}
+    where = f'{where}.' if where else ''
+    for key in content:
+        if key not in known:
+            raise UserError(f'{where}{key}: unknown key, expected one of {", ".join(known)}.')
+    for key, one in known.items():
+        if key not in content and one.default is MISSING and one.default_factory is MISSING:
+            raise UserError(f'{where}{key}: expected, but missing.')
+    values = {key: _value(known[key].type, one, where + key) for key, one in content.items()}
+    return kind(**given, **values)
+
+
+def _value(annotation: str, value: Any, where: str) -> Any:
+    if annotation == 'Shapes | None':
+        return _build(Shapes, value, where)
+    if annotation not in _BY_NAME:
+        _expect(_fits(annotation, value), where, _WORDS[annotation], value)
+        return tuple(value) if isinstance(value, list) else value
+    _expect(isinstance(value, dict) and value, where, 'a dict by name, not empty', value)
+    for name in value:
+        fits = isinstance(name, str) and _NAME.fullmatch(name)
+        _expect(fits, where, 'names of letters, digits, dots, dashes and underscores', name)
+    kind = _BY_NAME[annotation]
+    return {name: _build(kind, one, f'{where}.{name}', name=name) for name, one in value.items()}
+
+
+def _resolve(study: Study) -> Study:
+    """Fills in what trials take from others, and checks what they name."""
+    trials, starts = study.trials, study.starts
+    for name in starts:
+        _expect(name not in trials, f'starts.{name}', 'a name that no trial has', name)
+    _expect_one_of(trials, 'baseline', study.baseline)
+    trained = [one.name for one in trials.values() if one.trains]
+    for name, one in trials.items():
+        if one.train_as:
+            _expect_one_of(trained, f'trials.{name}.train_as', one.train_as)
+    starts = {name: replace(one, starts_from=one.starts_from or '') for name, one in starts.items()}
+    trials = {name: _resolve_trial(study, one) for name, one in trials.items()}
+    for group, some in (('starts', starts), ('trials', trials)):
+        for name, trial in some.items():
+            where = f'{group}.{name}'
+            _expect_one_of(['', *starts, *trained], f'{where}.starts_from', trial.starts_from)
+            for preset in study.presets.values():
+                _check_placeholders(preset, trial, f'{where}.config')
+    try:
+        before = {one.name: [one.starts_from] for one in (*starts.values(), *trials.values())}
+        TopologicalSorter(before).prepare()
+    except CycleError as error:
+        raise UserError(f'starts_from: trials in a circle: {", ".join(error.args[1])}.') from None
+    work_dir = study.work_dir or f'work_dirs/studies/{study.name}'
+    return replace(study, trials=trials, starts=starts, work_dir=work_dir)
+
+
+def _resolve_trial(study: Study, trial: Trial) -> Trial:
+    starts_from = study.starts_from if trial.starts_from is None else trial.starts_from
+    starts_from = starts_from if trial.trains else ''
+    trial = replace(trial, title=trial.title or trial.name, starts_from=starts_from)
+    source = trial.train_as or study.baseline
+    if trial.config or source == trial.name:
+        return trial
+    source = _resolve_trial(study, study.trials[source])
+    return replace(
+        trial,
+        config=source.config,
+        overrides=source.overrides + trial.overrides,
+        test_overrides=source.test_overrides + trial.test_overrides,
+    )
+
+
+def _expect_one_of(known: Collection[str], where: str, name: str) -> None:
+    words = f'one of {", ".join(filter(None, known))}' if any(known) else 'nothing'
+    _expect(name in known, where, words, name)
+
+
+def _check_placeholders(preset: Preset, trial: Trial, where: str) -> None:
+    _expect(trial.config, where, 'the path of a config', trial.config)
+    try:
+        preset.config_of(trial)
+    except (KeyError, IndexError) as error:
+        place = f'presets.{preset.name}.placeholders'
+        raise UserError(f'{place}: expected {error}, which {where} has, found none.') from None
+    except ValueError as error:
+        raise UserError(f'{where}: {error} in {trial.config!r}.') from None
