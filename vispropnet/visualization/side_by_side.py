@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from vispropnet.datasets.annotation_file import read_annotation_file
 from vispropnet.errors import UserError
 from vispropnet.evaluation.result_file import check_folder
 from vispropnet.fileio import atomic_path, read_json
+from vispropnet.video.writer import VideoWriter
 from vispropnet.visualization.frames import frame_path
 from vispropnet.visualization.panels import panel_frames
 from vispropnet.visualization.shown_tracks import (
@@ -38,7 +38,6 @@ from vispropnet.visualization.strips import (
     side_width,
 )
 from vispropnet.visualization.text import shortened
-from vispropnet.visualization.video_writer import VideoWriter
 
 TRUTH = 'ground truth'
 MAX_SIDE_TEXT = 180
@@ -247,16 +246,10 @@ def _write_strip(path, video, rows, images, categories, selection):
 
 def _write_video(path, video, rows, images, categories, fps, bar):
     # The writer by itself keeps what it has when it is interrupted.
-    with atomic_path(path) as temporary:
-        with VideoWriter(temporary, fps, codec='vp9') as writer:
-            for picture in panel_frames(video, rows, images, categories):
-                writer.write(picture)
-                bar.update()
-        if writer.codec != 'vp9':
-            bar.write(
-                f'warning: {path} is in MPEG-4, which browsers do not play: no encoder for VP9.',
-                file=sys.stderr,
-            )
+    with atomic_path(path) as temporary, VideoWriter(temporary, fps) as writer:
+        for picture in panel_frames(video, rows, images, categories):
+            writer.write(picture)
+            bar.update()
 
 
 @contextmanager

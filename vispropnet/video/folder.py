@@ -12,18 +12,11 @@ import cv2
 import numpy as np
 
 from vispropnet.datasets.check_frames import read_header
-from vispropnet.datasets.frame_sources.selection import Selection
-from vispropnet.datasets.frame_sources.source import (
-    FrameSource,
-    SourceFrame,
-    quiet_opencv,
-    scale_down,
-    scaled_size,
-    some_of,
-)
 from vispropnet.datasets.jpeg import is_cut_jpeg
 from vispropnet.datasets.png import is_cut_png
 from vispropnet.errors import UserError
+from vispropnet.video.selection import Selection
+from vispropnet.video.source import FrameSource, SourceFrame, scale_down, scaled_size
 
 # fmt: off
 IMAGE_SUFFIXES = frozenset((
@@ -32,10 +25,11 @@ IMAGE_SUFFIXES = frozenset((
 ))
 # fmt: on
 _MAX_THREADS = 16
+_MOST_NAMES = 3
 
 
 def is_still_image(path: str | os.PathLike) -> bool:
-    """Whether a file is an image rather than a video, by its name or its first bytes.
+    """Returns whether a file is an image rather than a video, by its name or its first bytes.
 
     Args:
         path: The file. A GIF is taken for a video: most of them move.
@@ -43,7 +37,7 @@ def is_still_image(path: str | os.PathLike) -> bool:
     suffix = Path(path).suffix.lower()
     if suffix == '.gif' or not os.path.isfile(path):
         return False
-    quiet_opencv()
+    _quiet_opencv()
     return suffix in IMAGE_SUFFIXES or cv2.haveImageReader(os.fspath(path))
 
 
@@ -64,17 +58,17 @@ class FolderSource(FrameSource):
 
     kind = 'folder'
 
-    def __init__(self, path: str | os.PathLike, selection: Selection, max_size: int | None) -> None:
-        quiet_opencv()
-        self.path = os.fspath(path)
-        path = Path(path)
-        if path.is_dir():
-            self._folder, self._what = path, f'folder {path}'
-            names, self._others = _image_names(path)
+    def __init__(self, path: str, selection: Selection, max_size: int | None) -> None:
+        _quiet_opencv()
+        place = Path(path)
+        if place.is_dir():
+            self._folder, self._what, name = place, f'folder {path}', place.resolve().name
+            names, self._others = _image_names(place)
         else:
-            self._folder, self._what = path.parent, f'image {path}'
-            names, self._others = [path.name], []
-        wanted = selection.resolve(None, self._what).of(len(names))
+            self._folder, self._what, name = place.parent, f'image {path}', place.stem
+            names, self._others = [place.name], []
+        selection.check_rate(None, self._what)
+        wanted = selection.of(len(names))
         if not wanted:
             raise UserError(
                 f'start={selection.start} is behind the end of {self._what}: it has {len(names)} '
@@ -85,15 +79,13 @@ class FolderSource(FrameSource):
         if not self._frames:
             raise UserError(
                 f'{self._what}: none of {len(self._unreadable)} images can be read: '
-                f'{some_of(self._unreadable)}.'
+                f'{_some_of(self._unreadable)}.'
             )
-        self._check_sizes(max_size)
-        super().__init__(
-            name=path.resolve().name if path.is_dir() else path.stem,
-            fps=None,
-            length=len(self._frames),
-            max_size=max_size,
-        )
+        _, first, size = self._frames[0]
+        for _, other, other_size in self._frames:
+            if scaled_size(*other_size, max_size) != scaled_size(*size, max_size):
+                raise self._sizes_differ(first, size, other, other_size)
+        super().__init__(path, name, fps=None, length=len(self._frames), max_size=max_size)
 
     def __iter__(self) -> Iterator[SourceFrame]:
         self._damaged = []
@@ -104,28 +96,28 @@ class FolderSource(FrameSource):
                 self._damaged.append(f'{name} ({decoded})')
                 continue
             image = scale_down(decoded, self._max_size)
-            # Headers do not tell of every format that it is to be turned.
+            # Headers do not say of every format that it is to be turned.
             first = first or (name, image)
             if image.shape != first[1].shape:
                 raise self._sizes_differ(first[0], first[1].shape[1::-1], name, image.shape[1::-1])
             yield SourceFrame(image, index, name)
         if first is None:
             raise UserError(
-                f'{self._what}: none of the images can be decoded: {some_of(self._damaged)}.'
+                f'{self._what}: none of the images can be decoded: {_some_of(self._damaged)}.'
             )
 
     def notes(self) -> list[str]:
-        """Says which files were left out."""
+        """Names the files that were left out."""
         notes = []
         if self._others:
             notes.append(
-                f'{self._what}: left out what is no image by its name: {some_of(self._others)}.'
+                f'{self._what}: left out what is no image by its name: {_some_of(self._others)}.'
             )
         if faulty := self._unreadable + self._damaged:
             total = len(self._frames) + len(self._unreadable)
             notes.append(
                 f'{self._what}: {len(faulty)} of {total} images cannot be read and were left out: '
-                f'{some_of(faulty)}.'
+                f'{_some_of(faulty)}.'
             )
         return notes
 
@@ -143,12 +135,6 @@ class FolderSource(FrameSource):
                     frames.append((index, name, seen))
         return frames, unreadable
 
-    def _check_sizes(self, max_size: int | None) -> None:
-        _, first, size = self._frames[0]
-        for _, name, other in self._frames:
-            if scaled_size(*other, max_size) != scaled_size(*size, max_size):
-                raise self._sizes_differ(first, size, name, other)
-
     def _sizes_differ(
         self, first: str, size: Sequence[int], second: str, other: Sequence[int]
     ) -> UserError:
@@ -165,14 +151,10 @@ def _image_names(folder: Path) -> tuple[list[str], list[str]]:
         names = [name for name in os.listdir(folder) if not name.startswith('.')]
     except OSError as error:
         raise UserError(f'folder {folder} cannot be read: {error.strerror}.') from None
-    names.sort(key=_natural)
-    images = [
-        name
-        for name in names
-        if Path(name).suffix.lower() in IMAGE_SUFFIXES and not (folder / name).is_dir()
-    ]
-    kept = set(images)
-    others = [name for name in names if name not in kept]
+    images, others = [], []
+    for name in sorted(names, key=_natural):
+        is_image = Path(name).suffix.lower() in IMAGE_SUFFIXES and not (folder / name).is_dir()
+        (images if is_image else others).append(name)
     if images:
         return images, others
     if not names:
@@ -180,15 +162,21 @@ def _image_names(folder: Path) -> tuple[list[str], list[str]]:
     hint = ''
     if any((folder / name).is_dir() for name in others):
         hint = ' Name the folder that the images lie in directly.'
-    raise UserError(f'folder {folder} has no images, only {some_of(others)}.{hint}')
+    raise UserError(f'folder {folder} has no images, only {_some_of(others)}.{hint}')
 
 
 def _natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
     """Key by which numbers inside names count as numbers."""
     parts = re.split('([0-9]+)', name)
-    # Digits stand at the odd places; every part gets the same form, so that all compare.
+    # Digits are at the odd places; every part gets the same form, so that all compare.
     keys = [(1, int(p), '') if place % 2 else (0, 0, p) for place, p in enumerate(parts)]
     return keys, name
+
+
+def _some_of(names: Sequence[str]) -> str:
+    """The first names, and how many others there are."""
+    shown, more = ', '.join(names[:_MOST_NAMES]), len(names) - _MOST_NAMES
+    return f'{shown} and {more} more' if more > 0 else shown
 
 
 def _decode(path: Path) -> np.ndarray | str:
@@ -206,3 +194,9 @@ def _decode(path: Path) -> np.ndarray | str:
     except cv2.error as error:  # an empty file, or one of a size that OpenCV refuses
         return error.err or 'cannot be decoded'
     return 'cannot be decoded' if image is None else image
+
+
+def _quiet_opencv() -> None:
+    """Keeps OpenCV's own words on a file off the terminal, unless the user has asked for them."""
+    if 'OPENCV_LOG_LEVEL' not in os.environ:
+        cv2.setLogLevel(0)
