@@ -73,10 +73,8 @@ def run(args: argparse.Namespace) -> int:
         raise UserError('nothing to write: pass --out MP4, --json JSON or --masks DIR.')
     if not 0 <= args.score_thr <= 1:
         raise UserError(f'--score-thr must be from 0 to 1, got {args.score_thr:g}.')
-    for name in ('every', 'max_size', 'batch'):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            raise UserError(f'--{name.replace("_", "-")} must be 1 or more, got {value}.')
+    if args.batch is not None and args.batch < 1:
+        raise UserError(f'--batch must be 1 or more, got {args.batch}.')
     # First of all the input, which takes no time, then what is heavy to import.
     from vispropnet.video import open_source
 

@@ -75,7 +75,11 @@ class FolderSource(FrameSource):
                 'images, counted from 0.'
             )
         self._damaged: list[str] = []
-        self._frames, self._unreadable = self._read_headers([(i, names[i]) for i in wanted])
+        with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
+            headers = pool.map(read_header, [os.fspath(self._folder / names[i]) for i in wanted])
+            seen = [(i, names[i], header) for i, header in zip(wanted, headers, strict=True)]
+        self._frames = [one for one in seen if not isinstance(one[2], str)]
+        self._unreadable = [f'{name} ({said})' for _, name, said in seen if isinstance(said, str)]
         if not self._frames:
             raise UserError(
                 f'{self._what}: none of {len(self._unreadable)} images can be read: '
@@ -120,20 +124,6 @@ class FolderSource(FrameSource):
                 f'{_some_of(faulty)}.'
             )
         return notes
-
-    def _read_headers(
-        self, names: Sequence[tuple[int, str]]
-    ) -> tuple[list[tuple[int, str, tuple[int, int]]], list[str]]:
-        """Positions, names and sizes of the images, and what cannot be read."""
-        frames, unreadable = [], []
-        paths = [os.fspath(self._folder / name) for _, name in names]
-        with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
-            for (index, name), seen in zip(names, pool.map(read_header, paths), strict=True):
-                if isinstance(seen, str):
-                    unreadable.append(f'{name} ({seen})')
-                else:
-                    frames.append((index, name, seen))
-        return frames, unreadable
 
     def _sizes_differ(
         self, first: str, size: Sequence[int], second: str, other: Sequence[int]
