@@ -27,7 +27,9 @@ def number_of(frame):
     return sum(1 << bit for bit, stripe in enumerate(stripes) if stripe.mean() > 127)
 
 
-def write_h264(path, frames, size=(320, 180), fps=25, faststart=False, sound=0, every_key=250):
+def write_h264(
+    path, frames, size=(320, 180), fps=25, faststart=False, sound=0, every_key=250, open_gop=None
+):
     """Writes a video of numbered frames, in the container that the suffix names.
 
     Args:
@@ -35,6 +37,7 @@ def write_h264(path, frames, size=(320, 180), fps=25, faststart=False, sound=0, 
         faststart: Whether an MP4 has its index in front.
         sound: Seconds of silence that go with it.
         every_key: Longest way from one key frame to the next.
+        open_gop: Has a key frame every so many frames that those in front of it refer to.
     """
     times = None if isinstance(frames, int) else list(frames)
     options = {'movflags': 'faststart'} if faststart else {}
@@ -44,6 +47,8 @@ def write_h264(path, frames, size=(320, 180), fps=25, faststart=False, sound=0, 
         stream.pix_fmt = 'yuv420p'
         stream.gop_size = every_key
         stream.options = {'preset': 'ultrafast', 'bf': '2', 'crf': '30'}
+        if open_gop is not None:
+            stream.options['x264-params'] = f'open-gop=1:keyint={open_gop}:b-adapt=0:scenecut=0'
         if times is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         silent = container.add_stream('aac', rate=8000) if sound else None

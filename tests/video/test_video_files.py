@@ -146,15 +146,24 @@ def test_a_video_cut_before_its_index(video, tmp_path):
         open_source(path)
 
 
-def test_reading_continues_behind_damage(videos, tmp_path):
-    # A key frame every 10: the index is in front, the pictures in the last part of the file.
-    content = bytearray(
-        write_h264(videos / 'keys.mp4', 100, faststart=True, every_key=10).read_bytes()
-    )
-    middle = content.index(b'mdat') + (len(content) - content.index(b'mdat')) // 2
-    content[middle : middle + 600] = b'\xff' * 600
-    path = tmp_path / 'damaged.mp4'
+@pytest.fixture(scope='module')
+def many_keys(videos):
+    """100 frames with a key frame every 10; the pictures are in the last part of the file."""
+    return write_h264(videos / 'keys.mp4', 100, faststart=True, every_key=10)
+
+
+def damage(source, path, share, length=600):
+    """Copies a file with a part of its pictures overwritten."""
+    content = bytearray(source.read_bytes())
+    begin = content.index(b'mdat') + 4
+    begin += int(share * (len(content) - begin))
+    content[begin : begin + length] = b'\xff' * length
     path.write_bytes(content)
+    return path
+
+
+def test_reading_continues_behind_damage(many_keys, tmp_path):
+    path = damage(many_keys, tmp_path / 'damaged.mp4', 0.5)
     indices, numbers, notes = read(path)
     assert indices[:30] == numbers[:30] == list(range(30))
     assert indices[-20:] == numbers[-20:] == list(range(80, 100))
@@ -164,6 +173,28 @@ def test_reading_continues_behind_damage(videos, tmp_path):
     assert read(path, end=90)[2] == [
         f'video {path}: {lost} of 90 frames are damaged and were left out.'
     ]
+
+
+def test_frames_behind_a_damaged_beginning_keep_their_place_and_time(many_keys, tmp_path):
+    path = damage(many_keys, tmp_path / 'damaged.mp4', 0.0, 1500)
+    frames = list(open_source(path))
+    assert 0 < frames[0].index <= 10
+    assert [frame.index for frame in frames] == [number_of(frame.image) for frame in frames]
+    assert [frame.seconds for frame in frames] == pytest.approx([f.index / 25 for f in frames])
+    assert read(path, start='2s')[0] == list(range(50, 100))
+    assert read(path, every=20)[0] == [20, 40, 60, 80]
+
+
+def test_frames_that_are_not_shown_are_not_counted_as_lost(many_keys, tmp_path):
+    path = trim_by_list(many_keys, tmp_path / 'trimmed.mp4', frames=10)
+    content = bytearray(path.read_bytes())
+    middle = content.index(b'mdat') + 4000
+    content[middle : middle + 600] = b'\xff' * 600
+    path.write_bytes(content)
+    indices, _, (note,) = read(path)
+    lost = 90 - len(indices)
+    assert 0 < lost < 40
+    assert note == f'video {path}: {lost} of 90 frames are damaged and were left out.'
 
 
 def test_lost_frames_of_a_container_without_times(tmp_path):
@@ -222,8 +253,26 @@ def test_sound_that_lasts_longer_is_no_loss(tmp_path, suffix):
 
 def test_a_trimmed_video_has_lost_nothing(video, tmp_path):
     path = trim_by_list(video, tmp_path / 'trimmed.mp4', frames=10)
-    assert open_source(path).length == 50
+    source = open_source(path)
+    assert source.length == 50
     assert read(path) == (list(range(50)), list(range(10, 60)), [])
+    assert [frame.seconds for frame in source] == pytest.approx(np.arange(50) / 25)
+
+
+def test_a_video_that_was_cut_out_of_another_begins_with_its_first_whole_frame(tmp_path):
+    """The frames in front, which need those that were cut off, are no damage."""
+    whole = write_h264(tmp_path / 'whole.mkv', 40, open_gop=12)
+    path = tmp_path / 'part.mkv'
+    with av.open(str(whole)) as given, av.open(str(path), 'w') as container:
+        stream = container.add_stream_from_template(given.streams.video[0])
+        packets = [packet for packet in given.demux(video=0) if packet.size]
+        second_key = [number for number, packet in enumerate(packets) if packet.is_keyframe][1]
+        assert packets[second_key + 1].pts < packets[second_key].pts
+        for packet in packets[second_key:]:
+            packet.stream = stream
+            container.mux(packet)
+    assert read(path) == (list(range(28)), list(range(12, 40)), [])
+    assert next(iter(open_source(path))).seconds == 0
 
 
 def test_a_video_of_one_frame(tmp_path):

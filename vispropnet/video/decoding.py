@@ -132,7 +132,8 @@ class Reading:
             self.seconds = None if self.rate is None else self.index / self.rate
             return
         if self._first is None:
-            self._first = min([frame.pts, *self._waiting[:1]])
+            lost = self._waiting[:1] if self._is_damaged else []
+            self._first = min([frame.pts, *lost])
         elif self._last - frame.pts >= self._restart:  # recordings one behind the other
             self._first += frame.pts - self._last - round(self._restart / (self.rate or 1))
             self._waiting.clear()
