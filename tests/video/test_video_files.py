@@ -140,6 +140,25 @@ def test_a_cut_video_gives_what_can_be_decoded_and_the_loss(long_video, tmp_path
         read(path, start=295)
 
 
+@pytest.mark.parametrize('suffix', ['.mp4', '.avi'])
+def test_frames_of_a_cut_video_are_whole(tmp_path, suffix):
+    whole = write_h264(tmp_path / f'whole{suffix}', 60, faststart=True)
+    path = cut(whole, tmp_path / f'cut{suffix}', 0.8)
+    frames = list(open_source(path))
+    assert len(frames) > 10
+    for frame, expected in zip(frames, open_source(whole), strict=False):
+        np.testing.assert_array_equal(frame.image, expected.image)
+
+
+def test_a_rate_that_cannot_be_is_none(tmp_path):
+    path = write_h264(tmp_path / 'fast.mkv', 5, fps=2000)
+    source = open_source(path)
+    assert (source.fps, source.length) == (None, None)
+    assert [frame.index for frame in source] == list(range(5))
+    with pytest.raises(UserError, match='start=1s is in seconds, but video .* has no frame rate'):
+        open_source(path, start='1s')
+
+
 def test_a_video_cut_before_its_index(video, tmp_path):
     path = cut(video, tmp_path / 'cut.mp4', 0.6)
     with pytest.raises(UserError, match=r'cut.mp4 cannot be opened: its index \(moov\), .* miss'):

@@ -136,7 +136,6 @@ class Reading:
             self._first = min([frame.pts, *lost])
         elif self._last - frame.pts >= self._restart:  # recordings one behind the other
             self._first += frame.pts - self._last - round(self._restart / (self.rate or 1))
-            self._waiting.clear()
         while self._waiting and self._waiting[0] <= frame.pts:
             if heapq.heappop(self._waiting) < frame.pts and self._is_damaged:
                 self.index += 1
