@@ -33,8 +33,8 @@ def write_h264(
     """Writes a video of numbered frames, in the container that the suffix names.
 
     Args:
-        frames: How many; or the times of the frames in milliseconds.
-        faststart: Whether an MP4 has its index in front.
+        frames: Number of frames; or the times of the frames in milliseconds.
+        faststart: Puts the index of an MP4 in front.
         sound: Seconds of silence that go with it.
         every_key: Longest way from one key frame to the next.
         open_gop: Has a key frame every so many frames that those in front of it refer to.

@@ -209,10 +209,10 @@ def test_ctrl_c_leaves_what_was_done(checkpoint, tmp_path, tmp_path_factory, num
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.05)
     process.send_signal(number)
-    said, told = process.communicate(timeout=120)
+    said, errors = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert 'interrupted: completing the files; once more drops them' in told
-    assert 'interrupted: what was done so far is written' in told and 'Traceback' not in told
+    assert 'interrupted: completing the files; once more drops them' in errors
+    assert 'interrupted: what was done so far is written' in errors and 'Traceback' not in errors
     done = int(said.split()[0])
     assert 5 <= done < 900
     # A frame is in all files or in none.
@@ -227,7 +227,7 @@ def test_ctrl_c_leaves_what_was_done(checkpoint, tmp_path, tmp_path_factory, num
     ]
 
 
-def test_outputs_that_cannot_be_written_are_told_before_the_work(run, tmp_path, capsys):
+def test_outputs_that_cannot_be_written_are_named_before_the_work(run, tmp_path, capsys):
     folder = write_folder(tmp_path / 'frames')
     (tmp_path / 'file').write_text('')
     (tmp_path / 'taken.json').mkdir()
@@ -266,7 +266,7 @@ def test_the_input_is_not_overwritten(run, tmp_path, capsys):
     assert 'holds the input' in capsys.readouterr().err
 
 
-def test_masks_of_another_run_are_told(run, tmp_path, capsys):
+def test_masks_of_another_run_are_named(run, tmp_path, capsys):
     folder, masks = write_folder(tmp_path / 'frames', 4), tmp_path / 'masks'
     assert run(folder, '--masks', masks) == 0
     assert 'note' not in capsys.readouterr().err

@@ -25,10 +25,10 @@ class Outcome:
     """Outcome of segmenting a video.
 
     Args:
-        frames: How many were segmented.
-        instances: How many instances were found in them.
-        seconds: How long it took, without loading the model.
-        interrupted: Whether Ctrl-C ended it.
+        frames: Number of frames segmented.
+        instances: Number of instances found in them.
+        seconds: Duration, without loading the model.
+        interrupted: True if Ctrl-C ended it.
         error: Error that ended it early.
         notes: Remarks for the user, in sentences.
         files: Files that were written.

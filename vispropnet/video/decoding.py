@@ -26,11 +26,11 @@ class Reading:
 
     Attributes:
         rate: Frames a second on average, None if unknown.
-        has_times: Whether the file stores the times of its frames.
+        has_times: True if the file stores the times of its frames.
         index: Position of the last frame, lost ones counted too; -1 before the first.
         seconds: Its time since the first frame; None if unknown.
-        lost: How many frames before it are lost.
-        is_cut: Whether the last packet is incomplete.
+        lost: Number of frames before it that are lost.
+        is_cut: True if the last packet is incomplete.
 
     Args:
         path: The file.
@@ -120,7 +120,7 @@ class Reading:
         return []
 
     def _is_late(self, frame: av.VideoFrame) -> bool:
-        """Whether it should have come before the last frame, as happens behind damage."""
+        """Finds a frame that should have come before the last one, as happens behind damage."""
         if not self._is_damaged or None in (frame.pts, self._last):
             return False
         return 0 <= self._last - frame.pts < self._restart

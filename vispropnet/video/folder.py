@@ -49,7 +49,7 @@ class FolderSource(FrameSource):
 
     Args:
         path: The folder, or one image.
-        selection: Which frames are wanted.
+        selection: The wanted frames.
         max_size: Longest side, in pixels; None leaves frames as they are.
 
     Raises:

@@ -37,8 +37,8 @@ class FrameSource(abc.ABC):
         name: Stem for files made of it, such as ``clip`` for ``videos/clip.mp4``.
         kind: ``'video'`` or ``'folder'``.
         fps: Frames a second of those that come, on average; None if unknown.
-        length: How many frames will come as far as is known beforehand (of some video formats an
-            estimate); None if unknown.
+        length: Number of frames that will come, as far as is known beforehand (an estimate for some
+            video formats); None if unknown.
     """
 
     kind: str

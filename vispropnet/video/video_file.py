@@ -37,7 +37,7 @@ class VideoSource(FrameSource):
 
     Args:
         path: The file.
-        selection: Which frames are wanted.
+        selection: The wanted frames.
         max_size: Longest side, in pixels; None leaves frames as they are.
 
     Raises:

@@ -45,7 +45,7 @@ class VideoWriter:
     column, the shortest sides more, by repeating the edge. The encoder works in threads of its own.
 
     Attributes:
-        frames: How many frames are in the file.
+        frames: Number of frames in the file.
 
     Args:
         path: The file, ``*.mp4``. Missing parent folders are made.
