@@ -28,6 +28,12 @@ def video(videos):
     return write_h264(videos / 'clip.mp4', 60)
 
 
+@pytest.fixture(scope='module')
+def many_keys(videos):
+    """100 frames with a key frame every 10; the pictures are in the last part of the file."""
+    return write_h264(videos / 'keys.mp4', 100, faststart=True, every_key=10)
+
+
 def read(source, **options):
     """Positions of the frames, the numbers that they show, and the notes."""
     frames = open_source(source, **options)
@@ -150,6 +156,18 @@ def test_frames_of_a_cut_video_are_whole(tmp_path, suffix):
         np.testing.assert_array_equal(frame.image, expected.image)
 
 
+def test_one_frame_less_is_a_loss_where_the_file_is_cut(tmp_path):
+    whole = write_h264(tmp_path / 'whole.mp4', 41, faststart=True, every_key=10)
+    path = tmp_path / 'cut.mp4'
+    path.write_bytes(whole.read_bytes()[:-5])
+    indices, _, notes = read(path)
+    assert indices == list(range(40))
+    assert notes == [
+        f'video {path}: 1 of 41 frames are lost; decoding stopped after frame 39 (1.6 s), because '
+        'the file is cut short.'
+    ]
+
+
 def test_a_rate_that_cannot_be_is_none(tmp_path):
     path = write_h264(tmp_path / 'fast.mkv', 5, fps=2000)
     source = open_source(path)
@@ -163,12 +181,6 @@ def test_a_video_cut_before_its_index(video, tmp_path):
     path = cut(video, tmp_path / 'cut.mp4', 0.6)
     with pytest.raises(UserError, match=r'cut.mp4 cannot be opened: its index \(moov\), .* miss'):
         open_source(path)
-
-
-@pytest.fixture(scope='module')
-def many_keys(videos):
-    """100 frames with a key frame every 10; the pictures are in the last part of the file."""
-    return write_h264(videos / 'keys.mp4', 100, faststart=True, every_key=10)
 
 
 def damage(source, path, share, length=600):
@@ -268,6 +280,13 @@ def test_sound_that_lasts_longer_is_no_loss(tmp_path, suffix):
     path = write_h264(tmp_path / f'a{suffix}', 50, sound=4)
     assert open_source(path).length == 50
     assert read(path)[2] == []
+
+
+def test_sound_and_pictures_of_a_file_that_announces_one_duration(tmp_path):
+    assert read(write_h264(tmp_path / 'a.flv', 50, sound=2.5))[2] == []
+    (note,) = read(write_h264(tmp_path / 'a.flv', 50, sound=5))[2]
+    assert 'stopped after frame 49 (2.0 s), but the file announces 5' in note
+    assert note.endswith(' s: it is cut short, its end is damaged, or only its sound goes on.')
 
 
 def test_a_trimmed_video_has_lost_nothing(video, tmp_path):
