@@ -30,11 +30,12 @@ _QUALITY = '21'
 _MOST_THREADS = 8
 # Times are exact to at least this part of a second.
 _FINEST_TIME = 90_000
-_BT709, _LIMITED_RANGE = 1, 1
+_BT709 = 1
 # The encoder takes even sizes, and players do not show the tiniest.
 _SHORTEST_SIDE = 16
-# Space that must stay free on the disk, so that the file can be completed.
-_FREE_MIB = 64
+# Space that must stay free on the disk so that the file can be completed; that of an uncompressed
+# frame comes to it, for the frames that the encoder holds back.
+_FREE_MIB = 16
 
 
 class VideoWriter:
@@ -94,11 +95,12 @@ class VideoWriter:
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
             raise ValueError(f'frame must be (H, W, 3) uint8, got {frame.shape} {frame.dtype}')
         free = shutil.disk_usage(self._temporary.parent).free / 2**20
-        if free < _FREE_MIB:
+        needed = _FREE_MIB + frame.nbytes / 2**20
+        if free < needed:
             kept = f'writing stopped after {self.frames} frames, which are in the file'
             raise UserError(
                 f'the disk is nearly full: {free:.1f} MiB are free for video {self._path}, of '
-                f'{_FREE_MIB} needed; {kept if self.frames else "nothing was written"}.'
+                f'{needed:.1f} needed; {kept if self.frames else "nothing was written"}.'
             )
         with self._explained(f'frame {self.frames}'):
             if self._encoder is None:
@@ -172,7 +174,6 @@ class _Encoder:
         context.time_base = stream.time_base = Fraction(1, ticks)
         context.thread_count = min(_MOST_THREADS, os.cpu_count() or 1)
         context.color_primaries = context.color_trc = context.colorspace = _BT709
-        context.color_range = _LIMITED_RANGE
 
     def write(self, frame: np.ndarray, seconds: float | None) -> None:
         """Encodes a frame; see :meth:`VideoWriter.write`."""
