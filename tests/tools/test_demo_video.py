@@ -285,16 +285,11 @@ def test_without_standard_error(checkpoint, tmp_path):
 
 def test_bad_input_is_one_message_and_status_2(run, tmp_path, capsys):
     (tmp_path / 'text.mp4').write_text('no video at all')
-    (tmp_path / 'noise.mp4').write_bytes(bytes(range(256)) * 40)
-    (tmp_path / 'empty').mkdir()
     write_folder(tmp_path / 'mixed', 2)
     cv2.imwrite(str(tmp_path / 'mixed/2.png'), numbered_frame(2, (80, 48)))
     folder = write_folder(tmp_path / 'frames')
     for source, options, message in (
-        (tmp_path / 'none.mp4', [], r'none\.mp4.* not found'),
         (tmp_path / 'text.mp4', [], r'text\.mp4 is a text, not a video'),
-        (tmp_path / 'noise.mp4', [], r'noise\.mp4 cannot be opened'),
-        (tmp_path / 'empty', [], 'empty'),
         (tmp_path / 'mixed', [], '64x48.*80x48|80x48.*64x48'),
         ('97', [], r"'97' not found: expected a video file or a folder"),
         (folder, ['--start', 9], 'start=9'),
@@ -311,12 +306,6 @@ def test_bad_input_is_one_message_and_status_2(run, tmp_path, capsys):
         said = capsys.readouterr().err
         assert re.search(f'error: .*({message})', said), said
         assert 'Traceback' not in said and not (tmp_path / 'o.json').exists()
-
-
-def test_help_imports_nothing_heavy(run_python):
-    done = run_python('-X', 'importtime', ROOT / 'tools/demo_video.py', '--help')
-    assert done.returncode == 0 and '--score-thr' in done.stdout
-    assert ' torch' not in done.stderr and ' cv2' not in done.stderr
 
 
 def test_json_is_plain(run, tmp_path):

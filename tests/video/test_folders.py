@@ -144,12 +144,14 @@ def test_a_single_image_is_a_folder_of_one(folder, tmp_path):
         open_source(tmp_path / 'bad.jpg')
 
 
-@pytest.mark.parametrize('size', [(1, 1), (7680, 4320)])
-def test_tiny_and_huge_frames(tmp_path, size):
+@pytest.mark.parametrize(
+    ('size', 'small_size'), [((1, 1), (1, 1)), ((200, 1), (64, 1)), ((7680, 4320), (64, 36))]
+)
+def test_tiny_and_huge_frames(tmp_path, size, small_size):
     image = np.full((size[1], size[0], 3), (10, 20, 30), np.uint8)
     cv2.imwrite(str(tmp_path / 'frame.bmp'), image)
     (frame,) = open_source(tmp_path)
     assert frame.image.shape == image.shape
     (small,) = open_source(tmp_path, max_size=64)
-    assert small.image.shape == ((1, 1, 3) if size == (1, 1) else (36, 64, 3))
+    assert small.image.shape == (*small_size[::-1], 3)
     assert small.image[0, 0].tolist() == [10, 20, 30]

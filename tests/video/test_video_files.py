@@ -405,17 +405,19 @@ def test_a_video_of_which_nothing_can_be_decoded(tmp_path):
         open_source(tmp_path / 'a.mp4')
 
 
-def test_nothing_is_printed_about_a_broken_video(long_video, tmp_path, run_python):
+def test_libraries_print_nothing_about_a_broken_file(long_video, tmp_path, run_python):
     cut(long_video, tmp_path / 'cut.mp4', 0.5)
     write_others(tmp_path)
+    cv2.imwrite(str(tmp_path / 'cut.hdr'), numbered_frame(1).astype(np.float32))
+    cut(tmp_path / 'cut.hdr', tmp_path / 'cut.hdr', 0.5)
     process = run_python(
         '-c',
         'import sys\n'
         'from vispropnet.video import open_source\n'
         'from vispropnet.errors import UserError\n'
-        'for name in ("noise.mp4", "empty.mp4"):\n'
+        'for name in ("noise.mp4", "cut.hdr"):\n'
         '    try:\n'
-        '        open_source(f"{sys.argv[1]}/{name}")\n'
+        '        list(open_source(f"{sys.argv[1]}/{name}"))\n'
         '    except UserError:\n'
         '        print("refused")\n'
         'print(len(list(open_source(f"{sys.argv[1]}/cut.mp4"))) > 50)\n',
