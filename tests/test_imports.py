@@ -13,6 +13,7 @@ LAYERS = (
     ('engine',),
     ('visualization',),
     ('evaluation',),
+    ('video',),
     ('datasets', 'models'),
     ('__init__',),  # registers what ops offers, sets how threads wait
     ('ops',),

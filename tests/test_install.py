@@ -15,7 +15,7 @@ import vispropnet
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = sorted(path.name for path in (ROOT / 'tools').glob('*.py') if path.name[0] != '_')
-HEAVY = ['torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'cv2', 'scipy', 'matplotlib']
+HEAVY = ['torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'cv2', 'av', 'scipy', 'matplotlib']
 
 
 @pytest.fixture(scope='module')

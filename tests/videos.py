@@ -2,9 +2,9 @@
 
 from fractions import Fraction
 
+import av
 import cv2
 import numpy as np
-import pytest
 
 BITS = 10
 
@@ -27,16 +27,18 @@ def number_of(frame):
     return sum(1 << bit for bit, stripe in enumerate(stripes) if stripe.mean() > 127)
 
 
-def write_h264(path, frames, size=(320, 180), fps=25, faststart=False, sound=0, every_key=250):
+def write_h264(
+    path, frames, size=(320, 180), fps=25, faststart=False, sound=0, every_key=250, open_gop=None
+):
     """Writes a video of numbered frames, in the container that the suffix names.
 
     Args:
-        frames: How many; or the times of the frames in milliseconds.
-        faststart: Whether an MP4 has its index in front.
+        frames: Number of frames; or the times of the frames in milliseconds.
+        faststart: Puts the index of an MP4 in front.
         sound: Seconds of silence that go with it.
         every_key: Longest way from one key frame to the next.
+        open_gop: Has a key frame every so many frames that those in front of it refer to.
     """
-    av = pytest.importorskip('av', reason='PyAV, which makes H.264 videos, is not installed')
     times = None if isinstance(frames, int) else list(frames)
     options = {'movflags': 'faststart'} if faststart else {}
     with av.open(str(path), 'w', options=options) as container:
@@ -45,6 +47,8 @@ def write_h264(path, frames, size=(320, 180), fps=25, faststart=False, sound=0, 
         stream.pix_fmt = 'yuv420p'
         stream.gop_size = every_key
         stream.options = {'preset': 'ultrafast', 'bf': '2', 'crf': '30'}
+        if open_gop is not None:
+            stream.options['x264-params'] = f'open-gop=1:keyint={open_gop}:b-adapt=0:scenecut=0'
         if times is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         silent = container.add_stream('aac', rate=8000) if sound else None
@@ -55,21 +59,22 @@ def write_h264(path, frames, size=(320, 180), fps=25, faststart=False, sound=0, 
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
         if silent is not None:
-            _write_silence(av, container, silent, sound)
+            _write_silence(container, silent, sound)
     return path
 
 
-def write_sound(path, seconds=1):
-    """Writes a file that holds only silence."""
-    av = pytest.importorskip('av', reason='PyAV, which makes sound files, is not installed')
+def write_sound(path, seconds=1, cover=None):
+    """Writes a file that holds only silence, and a PNG as its cover if there is one (``*.mka``)."""
     with av.open(str(path), 'w') as container:
-        _write_silence(av, container, container.add_stream('aac', rate=8000), seconds)
+        silent = container.add_stream('aac', rate=8000)
+        if cover is not None:
+            container.add_attachment('cover.png', 'image/png', cover)
+        _write_silence(container, silent, seconds)
     return path
 
 
 def trim_by_list(source, path, frames, fps=25):
     """Copies a video so that its first frames stay in it, but are not to be shown."""
-    av = pytest.importorskip('av', reason='PyAV, which rewrites videos, is not installed')
     with av.open(str(source)) as given, av.open(str(path), 'w') as container:
         old = given.streams.video[0]
         new = container.add_stream_from_template(old)
@@ -100,7 +105,7 @@ def read_video(path):
     return frames
 
 
-def _write_silence(av, container, stream, seconds):
+def _write_silence(container, stream, seconds):
     samples = 1024
     for number in range(int(seconds * 8000 / samples)):
         frame = av.AudioFrame.from_ndarray(

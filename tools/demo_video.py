@@ -1,4 +1,4 @@
-"""Segments a video file, a folder of frames or a camera, and writes an annotated video.
+"""Segments a video file or a folder of frames, and writes an annotated video.
 
 What was done until Ctrl-C (or SIGTERM), or until the input turned out bad, is complete.
 """
@@ -25,7 +25,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='weights, as tools/train.py writes them')
-    parser.add_argument('input', help='video file, folder of images, or number of a camera')
+    parser.add_argument('input', help='video file or folder of images')
     out = parser.add_argument_group('what is written (at least one)')
     out.add_argument(
         '--out',
@@ -34,13 +34,10 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     out.add_argument('--json', metavar='JSON', help='result file in the official form')
     out.add_argument('--masks', metavar='DIR', help='one PNG per frame; pixel value: the track')
-    out.add_argument('--fps', type=float, help="frames a second of --out (the input's, or 10)")
     out.add_argument(
-        '--codec',
-        choices=('auto', 'vp9', 'mpeg4'),
-        default='auto',
-        help='of --out: vp9 plays in browsers, mpeg4 is many times faster to write; auto: vp9 up '
-        'to 2560x1440 pixels (%(default)s)',
+        '--fps',
+        type=float,
+        help="frames a second of --out (by default the times of the input's frames; 10 for images)",
     )
     frames = parser.add_argument_group('which frames')
     frames.add_argument('--every', type=int, default=1, metavar='N', help='only every N-th')
@@ -57,13 +54,13 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         type=int,
         nargs=2,
         metavar=('WIDTH', 'HEIGHT'),
-        help="what frames are fitted into for the network (the config's)",
+        help="size that frames are fitted into for the network (the config's)",
     )
     parser.add_argument(
         '--batch',
         type=int,
         metavar='K',
-        help='frames that are encoded at once (1 on a CPU and for a camera, 4 on a GPU)',
+        help='frames that are encoded at once (1 on a CPU, 4 on a GPU)',
     )
     add_amp_option(parser)
     parser.add_argument('--device', help='cpu, cuda or cuda:N (cuda where there is one)')
@@ -77,46 +74,42 @@ def run(args: argparse.Namespace) -> int:
         raise UserError('nothing to write: pass --out MP4, --json JSON or --masks DIR.')
     if not 0 <= args.score_thr <= 1:
         raise UserError(f'--score-thr must be from 0 to 1, got {args.score_thr:g}.')
-    for name in ('every', 'max_size', 'batch'):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            raise UserError(f'--{name.replace("_", "-")} must be 1 or more, got {value}.')
+    if args.batch is not None and args.batch < 1:
+        raise UserError(f'--batch must be 1 or more, got {args.batch}.')
     # First of all the input, which takes no time, then what is heavy to import.
-    from vispropnet.datasets.frame_sources import open_source
+    from vispropnet.video import open_source
 
-    with open_source(args.input, args.every, args.start, args.end, args.max_size) as source:
-        from vispropnet.apis.models import init_model
-        from vispropnet.apis.video_files import segment_to_files
+    source = open_source(args.input, args.every, args.start, args.end, args.max_size)
+    from vispropnet.apis.models import init_model
+    from vispropnet.apis.video_files import segment_to_files
 
-        model = init_model(
-            args.config,
-            args.checkpoint,
-            args.device,
-            args.cfg_options,
-            args.trust_checkpoint,
-            amp=args.amp,
-        )
-        outcome = segment_to_files(
-            model,
-            source,
-            args.out,
-            args.json,
-            args.masks,
-            score_threshold=args.score_thr,
-            scale=None if args.scale is None else tuple(args.scale),
-            fps=args.fps,
-            codec=args.codec,
-            batch=args.batch,
-        )
+    model = init_model(
+        args.config,
+        args.checkpoint,
+        args.device,
+        args.cfg_options,
+        args.trust_checkpoint,
+        amp=args.amp,
+    )
+    outcome = segment_to_files(
+        model,
+        source,
+        args.out,
+        args.json,
+        args.masks,
+        score_threshold=args.score_thr,
+        scale=None if args.scale is None else tuple(args.scale),
+        fps=args.fps,
+        batch=args.batch,
+    )
     report(outcome)
     if outcome.error is not None:
         raise outcome.error
-    # A camera has no other end.
-    return 130 if outcome.interrupted and source.kind != 'camera' else 0
+    return 130 if outcome.interrupted else 0
 
 
 def report(outcome: Outcome) -> None:
-    """Says what came of it."""
+    """Prints what was found and written."""
     for note in outcome.notes:
         print(f'note: {note}', file=sys.stderr)
     if outcome.interrupted:

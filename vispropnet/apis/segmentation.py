@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from vispropnet.apis.segmenter import FrameInstances, VideoSegmenter
-from vispropnet.datasets.frame_sources import FrameSource, SourceFrame, open_source
 from vispropnet.datasets.reading_ahead import read_ahead
 from vispropnet.engine.inference import frames_at_once
 from vispropnet.errors import UserError
 from vispropnet.models.detectors import VISDetector
+from vispropnet.video import FrameSource, SourceFrame, open_source
 
 
 class SegmentedFrame(NamedTuple):
@@ -24,18 +24,20 @@ class SegmentedFrame(NamedTuple):
         image: (H, W, 3) uint8, BGR.
         index: Position in the source, from 0.
         name: File name, or number as text.
-        instances: What was found.
+        instances: The instances in it.
+        seconds: Time since the source's first frame; None where frames have no times.
     """
 
     image: np.ndarray
     index: int
     name: str
     instances: FrameInstances
+    seconds: float | None = None
 
 
 def segment_video(
     model: VISDetector,
-    source: str | os.PathLike | int | FrameSource | Iterable[np.ndarray],
+    source: str | os.PathLike | FrameSource | Iterable[np.ndarray],
     score_threshold: float = 0.3,
     every: int = 1,
     start: int | str | None = None,
@@ -47,17 +49,16 @@ def segment_video(
     """Segments a video, frame by frame; the next frames are read and prepared in the background.
 
     Args:
-        model: What :func:`~vispropnet.apis.models.init_model` gave.
-        source: Video file, folder of frames, number of a camera, what
-            :func:`~vispropnet.datasets.frame_sources.open_source` opened, or (H, W, 3) uint8 BGR
-            arrays.
+        model: Made by :func:`~vispropnet.apis.models.init_model`.
+        source: Video file, folder of frames, source opened by
+            :func:`~vispropnet.video.open_source`, or (H, W, 3) uint8 BGR arrays.
         score_threshold: Instances that score less are left out.
         every: Only every so many-th frame.
         start: First frame, from 0, or seconds as ``'12.5s'``.
         end: Frame behind the last, or seconds.
         max_size: Longest side in pixels; larger frames are scaled down.
         scale: As in :class:`VideoSegmenter`.
-        batch: Frames that are encoded at once; None for 1 on a CPU and for a camera, 4 on a GPU.
+        batch: Frames that are encoded at once; None for 1 on a CPU and 4 on a GPU.
 
     Yields:
         The frames with what was found in them, in order.
@@ -66,19 +67,13 @@ def segment_video(
         UserError: if the source cannot be read or an argument does not fit; frames before the fault
             have been given by then.
     """
-    opened = None
-    if isinstance(source, (str, os.PathLike, int)):
-        source = opened = open_source(source, every, start, end, max_size)
+    if isinstance(source, (str, os.PathLike)):
+        source = open_source(source, every, start, end, max_size)
     elif (every, start, end, max_size) != (1, None, None, None):
-        raise UserError('every, start, end and max_size are for files, folders and cameras.')
-    try:
-        with contextlib.closing(
-            VideoSegmentation(model, source, score_threshold, scale, batch)
-        ) as frames:
-            yield from frames
-    finally:
-        if opened is not None:
-            opened.close()
+        raise UserError('every, start, end and max_size are for files and folders.')
+    segmentation = VideoSegmentation(model, source, score_threshold, scale, batch)
+    with contextlib.closing(segmentation) as frames:
+        yield from frames
 
 
 class VideoSegmentation:
@@ -89,8 +84,7 @@ class VideoSegmentation:
 
     Args:
         model: As in :func:`segment_video`.
-        source: What :func:`~vispropnet.datasets.frame_sources.open_source` opened, or arrays. It
-            is not closed.
+        source: Opened by :func:`~vispropnet.video.open_source`, or arrays.
         score_threshold: As in :func:`segment_video`.
         scale: As there.
         batch: As there.
@@ -108,13 +102,8 @@ class VideoSegmentation:
         batch: int | None = None,
     ) -> None:
         self._segmenter = VideoSegmenter(model, score_threshold, scale)
-        # What a camera shows should be new.
-        camera = getattr(source, 'kind', '') == 'camera'
-        self._batch = frames_at_once(
-            1 if camera and batch is None else batch, self._segmenter.device
-        )
-        depth = 1 if camera else max(4, self._batch)
-        self._read = read_ahead(_prepared(source, self._segmenter), depth)
+        self._batch = frames_at_once(batch, self._segmenter.device)
+        self._read = read_ahead(_prepared(source, self._segmenter), max(4, self._batch))
         # Frames that are not yet answered, by number; and the last that was handed over.
         self._waiting: dict[int, SourceFrame] = {}
         self._done = -1
@@ -165,7 +154,7 @@ class VideoSegmentation:
                 continue
             frame = self._waiting.pop(number)
             self._done = number
-            yield SegmentedFrame(frame.image, frame.index, frame.name, found)
+            yield SegmentedFrame(frame.image, frame.index, frame.name, found, frame.seconds)
 
 
 def _batches(

@@ -13,27 +13,25 @@ from pathlib import Path
 from tqdm import tqdm
 
 from vispropnet.apis.segmentation import SegmentedFrame, VideoSegmentation
-from vispropnet.apis.video_outputs import MaskOutput, ResultOutput, VideoOutput
-from vispropnet.datasets.frame_sources import FrameSource
+from vispropnet.apis.video_outputs import MaskOutput, Output, ResultOutput, VideoOutput
 from vispropnet.engine.processes import hold_interrupts
 from vispropnet.errors import UserError
 from vispropnet.models.detectors import VISDetector
-
-Output = VideoOutput | ResultOutput | MaskOutput
+from vispropnet.video import FrameSource
 
 
 @dataclass
 class Outcome:
-    """What came of it.
+    """Outcome of segmenting a video.
 
     Args:
-        frames: How many were segmented.
-        instances: How many instances were found in them.
-        seconds: How long it took, without loading the model.
-        interrupted: Whether Ctrl-C ended it.
-        error: What else ended it early.
-        notes: What the user should hear, in sentences.
-        files: What was written.
+        frames: Number of frames segmented.
+        instances: Number of instances found in them.
+        seconds: Duration, without loading the model.
+        interrupted: True if Ctrl-C ended it.
+        error: Error that ended it early.
+        notes: Remarks for the user, in sentences.
+        files: Files that were written.
     """
 
     frames: int = 0
@@ -54,7 +52,6 @@ def segment_to_files(
     score_threshold: float = 0.3,
     scale: tuple[int, int] | None = None,
     fps: float | None = None,
-    codec: str = 'auto',
     batch: int | None = None,
 ) -> Outcome:
     """Segments a video and writes what was found, in memory that does not grow with its length.
@@ -63,34 +60,40 @@ def segment_to_files(
     up to there.
 
     Args:
-        model: What :func:`~vispropnet.apis.models.init_model` gave.
-        source: What :func:`~vispropnet.datasets.frame_sources.open_source` opened.
-        video: MP4 file with the instances drawn. Track ``n`` stands there as ``#n``.
+        model: Made by :func:`~vispropnet.apis.models.init_model`.
+        source: Opened by :func:`~vispropnet.video.open_source`.
+        video: MP4 file with the instances drawn. Track ``n`` is labelled ``#n`` in it.
         results: Result file in the official form (``*.json``), of one video with id 1; beside it
             ``<stem>_video.json`` describes the video in YouTube-VIS form.
         masks: Folder for one PNG per frame, in which track ``n`` has the value ``n``.
         score_threshold: Instances that score less are left out.
         scale: (width, height) that frames are fitted into for the network.
-        fps: Frames a second of the video; by default the source's.
-        codec: As in :class:`~vispropnet.visualization.video_writer.VideoWriter`.
+        fps: Frames a second of the video; by default its frames keep their times.
         batch: Frames that are encoded at once, as in
             :func:`~vispropnet.apis.segmentation.segment_video`.
 
     Returns:
-        What came of it, also when bad input or a full disk ended it early.
+        What was found and written, also when bad input or a full disk ended it early.
 
     Raises:
-        UserError: before anything is done, if an output cannot be written or is the input.
+        UserError: before anything is done, if an output does not fit or is the input.
     """
     _spare_the_input(source, video, masks)
-    outputs = _outputs(model, source, video, results, masks, fps, codec)
+    outputs: list[Output] = []
+    if video is not None:
+        outputs.append(VideoOutput(video, source.fps, fps, model.classes))
+    if results is not None:
+        outputs.append(ResultOutput(results, model, source.name))
+    if masks is not None:
+        outputs.append(MaskOutput(masks))
     outcome = Outcome()
     start = time.perf_counter()
     try:
         with contextlib.ExitStack() as stack:
             for output in outputs:
                 stack.enter_context(output)
-            _segment(model, source, outputs, outcome, score_threshold, scale, batch)
+            frames = VideoSegmentation(model, source, score_threshold, scale, batch)
+            _segment(frames, source, outputs, outcome)
     except UserError as error:
         outcome.error = error
     outcome.seconds = time.perf_counter() - start
@@ -100,16 +103,9 @@ def segment_to_files(
 
 
 def _segment(
-    model: VISDetector,
-    source: FrameSource,
-    outputs: Sequence[Output],
-    outcome: Outcome,
-    score_threshold: float,
-    scale: tuple[int, int] | None,
-    batch: int | None,
+    frames: VideoSegmentation, source: FrameSource, outputs: Sequence[Output], outcome: Outcome
 ) -> None:
-    """Runs the video through the model and what is found into the outputs."""
-    frames = VideoSegmentation(model, source, score_threshold, scale, batch)
+    """Writes what is found in the frames into the outputs."""
     # A process without a terminal may have no standard error at all.
     bar = tqdm(
         total=source.length,
@@ -126,7 +122,7 @@ def _segment(
             outcome.interrupted = True
             if outputs and outcome.frames and not bar.disable:
                 bar.write('interrupted: completing the files; once more drops them', sys.stderr)
-            # What the model has taken in and not yet answered.
+            # Frames that the model has taken in and not yet answered.
             for frame in frames.rest():
                 _write(frame, outputs, outcome, bar)
     if not outcome.frames and not outcome.interrupted:
@@ -148,8 +144,6 @@ def _spare_the_input(
     source: FrameSource, video: str | os.PathLike | None, masks: str | os.PathLike | None
 ) -> None:
     """Raises an error if an output would take the place of the input."""
-    if source.path is None:
-        return
     if video is not None and os.path.exists(video) and os.path.samefile(video, source.path):
         raise UserError(f'{video} is the input: name another file for the output.')
     # Masks take the names of the frames that they are of.
@@ -157,22 +151,3 @@ def _spare_the_input(
         path = Path(source.path)
         if os.path.samefile(masks, path if path.is_dir() else path.parent):
             raise UserError(f'{masks} holds the input: name another folder for the masks.')
-
-
-def _outputs(
-    model: VISDetector,
-    source: FrameSource,
-    video: str | os.PathLike | None,
-    results: str | os.PathLike | None,
-    masks: str | os.PathLike | None,
-    fps: float | None,
-    codec: str,
-) -> list[Output]:
-    outputs: list[Output] = []
-    if video is not None:
-        outputs.append(VideoOutput(video, source.fps if fps is None else fps, codec, model.classes))
-    if results is not None:
-        outputs.append(ResultOutput(results, model, source.name))
-    if masks is not None:
-        outputs.append(MaskOutput(masks))
-    return outputs

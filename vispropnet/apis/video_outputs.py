@@ -1,7 +1,8 @@
-"""What is written of a segmented video, frame by frame."""
+"""Files written of a segmented video, frame by frame."""
 
 from __future__ import annotations
 
+import abc
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +15,10 @@ from vispropnet.evaluation.result_file import check_folder, write_results
 from vispropnet.evaluation.tracks import TrackAccumulator
 from vispropnet.fileio import write_json
 from vispropnet.models.detectors import VISDetector
+from vispropnet.video.writer import VideoWriter
 from vispropnet.visualization.labels import Labeller
 from vispropnet.visualization.mask_png import write_mask_png
 from vispropnet.visualization.overlay import draw_instances
-from vispropnet.visualization.video_writer import VideoWriter
 
 # The one video of a result file.
 VIDEO_ID = 1
@@ -25,14 +26,50 @@ VIDEO_ID = 1
 _MIN_WIDTH = 480
 
 
-class VideoOutput:
-    """The frames with their instances drawn, as a video."""
+class Output(abc.ABC):
+    """One kind of output; a context manager, complete when it is left, also by an exception."""
+
+    def __enter__(self) -> Output:
+        return self
+
+    @abc.abstractmethod
+    def __exit__(self, *error: Any) -> None:
+        """Completes the files."""
+
+    @abc.abstractmethod
+    def add(self, frame: SegmentedFrame, rles: list[RLE]) -> None:
+        """Takes in a frame."""
+
+    @abc.abstractmethod
+    def files(self) -> list[str]:
+        """Names the files that were written."""
+
+    def notes(self) -> list[str]:
+        """Gives remarks for the user, in sentences."""
+        return []
+
+
+class VideoOutput(Output):
+    """The frames with their instances drawn, as a video.
+
+    Args:
+        path: The file, ``*.mp4``.
+        source_fps: Frames a second of the input, None if unknown.
+        fps: Frames a second of the output; None keeps the times of the frames.
+        names: Of the categories.
+    """
 
     def __init__(
-        self, path: str | os.PathLike, fps: float | None, codec: str, names: Sequence[str]
+        self,
+        path: str | os.PathLike,
+        source_fps: float | None,
+        fps: float | None,
+        names: Sequence[str],
     ) -> None:
         self._path, self._names = os.fspath(path), names
-        self._writer, self._labeller = VideoWriter(path, fps, codec), Labeller()
+        self._keeps_times = fps is None
+        self._writer = VideoWriter(path, source_fps if fps is None else fps)
+        self._labeller = Labeller()
 
     def __enter__(self) -> VideoOutput:
         self._writer.__enter__()
@@ -44,30 +81,25 @@ class VideoOutput:
     def add(self, frame: SegmentedFrame, rles: list[RLE]) -> None:
         """Draws and writes a frame."""
         found = frame.instances
-        self._writer.write(
-            draw_instances(
-                frame.image,
-                rles,
-                (found.ids + 1).tolist(),
-                found.labels.tolist(),
-                found.scores.tolist(),
-                self._names,
-                scale=-(-_MIN_WIDTH // frame.image.shape[1]),
-                propagated=found.propagated.tolist(),
-                labeller=self._labeller,
-            )
+        drawn = draw_instances(
+            frame.image,
+            rles,
+            (found.ids + 1).tolist(),
+            found.labels.tolist(),
+            found.scores.tolist(),
+            self._names,
+            scale=-(-_MIN_WIDTH // frame.image.shape[1]),
+            propagated=found.propagated.tolist(),
+            labeller=self._labeller,
         )
-
-    def notes(self) -> list[str]:
-        """What the user should hear, in sentences."""
-        return self._writer.notes()
+        self._writer.write(drawn, frame.seconds if self._keeps_times else None)
 
     def files(self) -> list[str]:
-        """What was written."""
+        """Names the video, if it has a frame."""
         return [self._path] if self._writer.frames else []
 
 
-class ResultOutput:
+class ResultOutput(Output):
     """The tracks as a result file, and the video as an annotation file without annotations."""
 
     def __init__(self, path: str | os.PathLike, model: VISDetector, name: str) -> None:
@@ -83,9 +115,6 @@ class ResultOutput:
         self._file_names: list[str] = []
         self._written: list[str] = []
 
-    def __enter__(self) -> ResultOutput:
-        return self
-
     def __exit__(self, *error: Any) -> None:
         if self._size is None:
             return
@@ -93,7 +122,7 @@ class ResultOutput:
         count, ids = len(self._file_names), self._model.category_ids
         try:
             write_results(self._path, self._tracks.results(VIDEO_ID, count, ids), archive=False)
-            write_json(description, self._described())
+            write_json(description, self._description())
         except OSError as error:
             raise UserError(f'cannot write {self._path}: {error.strerror or error}.') from None
         self._written = [os.fspath(self._path), os.fspath(description)]
@@ -106,7 +135,11 @@ class ResultOutput:
         self._tracks.add_frame(place, found.ids, found.labels, found.scores, rles, found.propagated)
         self._file_names.append(frame.name)
 
-    def _described(self) -> dict[str, Any]:
+    def files(self) -> list[str]:
+        """Names the result file and the description of the video."""
+        return self._written
+
+    def _description(self) -> dict[str, Any]:
         height, width = self._size
         video = dict(
             id=VIDEO_ID,
@@ -119,17 +152,9 @@ class ResultOutput:
         categories = [dict(id=number, name=name) for number, name in pairs]
         return dict(info=dict(source=self._name), videos=[video], categories=categories)
 
-    def notes(self) -> list[str]:
-        """What the user should hear, in sentences."""
-        return []
 
-    def files(self) -> list[str]:
-        """What was written."""
-        return self._written
-
-
-class MaskOutput:
-    """One PNG per frame."""
+class MaskOutput(Output):
+    """One PNG per frame, each complete when it is written."""
 
     def __init__(self, folder: str | os.PathLike) -> None:
         self._folder = Path(folder)
@@ -139,32 +164,24 @@ class MaskOutput:
         self._others = sum(1 for _ in self._folder.glob('*.png'))
         self._frames = 0
 
-    def __enter__(self) -> MaskOutput:
-        return self
-
     def __exit__(self, *error: Any) -> None:
-        """Each file was complete when it was written."""
+        """Does nothing: each file is complete."""
 
     def add(self, frame: SegmentedFrame, rles: list[RLE]) -> None:
         """Writes the masks of a frame."""
         found = frame.instances
         path = self._folder / f'{Path(frame.name).stem}.png'
         self._others -= path.exists()
-        write_mask_png(
-            path,
-            found.ids,
-            found.masks.numpy(),
-            found.scores,
-        )
+        write_mask_png(path, found.ids, found.masks.numpy(), found.scores)
         self._frames += 1
 
+    def files(self) -> list[str]:
+        """Names the folder."""
+        return [f'{self._folder} ({self._frames} PNG files)'] if self._frames else []
+
     def notes(self) -> list[str]:
-        """What the user should hear, in sentences."""
+        """Counts the files of other runs in the folder."""
         if not self._others:
             return []
         others = f'{self._others} other PNG files'
         return [f'{self._folder} holds {others}, which are not of this run.']
-
-    def files(self) -> list[str]:
-        """What was written."""
-        return [f'{self._folder} ({self._frames} PNG files)'] if self._frames else []

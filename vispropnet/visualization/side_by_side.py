@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +13,12 @@ from vispropnet.datasets.annotation_file import read_annotation_file
 from vispropnet.errors import UserError
 from vispropnet.evaluation.result_file import check_folder
 from vispropnet.fileio import atomic_path, read_json
+from vispropnet.video.writer import VideoWriter
 from vispropnet.visualization.frames import frame_path
 from vispropnet.visualization.grid import evenly
 from vispropnet.visualization.sheets import numbered_rows, panel_frames, write_sheet
 from vispropnet.visualization.shown_tracks import select_tracks, sound_entries
 from vispropnet.visualization.text import short_names
-from vispropnet.visualization.video_writer import VideoWriter
 
 
 @dataclass(frozen=True)
@@ -177,12 +176,6 @@ def _read_tracks(path, content, annotations, shown, selection):
 
 def _write_video(path, pictures, fps):
     # The writer by itself keeps what it has when it is interrupted.
-    with atomic_path(path) as temporary:
-        with VideoWriter(temporary, fps, codec='vp9') as writer:
-            for picture in pictures:
-                writer.write(picture)
-        if writer.codec != 'vp9':
-            tqdm.write(
-                f'warning: {path} is in MPEG-4, which browsers do not play: no encoder for VP9.',
-                file=sys.stderr,
-            )
+    with atomic_path(path) as temporary, VideoWriter(temporary, fps) as writer:
+        for picture in pictures:
+            writer.write(picture)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -11,17 +12,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from vispropnet.datasets.frame_sources.selection import Selection
-from vispropnet.datasets.frame_sources.source import (
-    FrameSource,
-    SourceFrame,
-    quiet_opencv,
-    scale_down,
-    scaled_size,
-    some_of,
-)
 from vispropnet.datasets.images import ImageError, decode_image, upright_size
 from vispropnet.errors import UserError
+from vispropnet.text import first_of
+from vispropnet.video.selection import Selection
+from vispropnet.video.source import FrameSource, SourceFrame, scale_down, scaled_size
 
 # fmt: off
 IMAGE_SUFFIXES = frozenset((
@@ -30,10 +25,11 @@ IMAGE_SUFFIXES = frozenset((
 ))
 # fmt: on
 _MAX_THREADS = 16
+_some_of = functools.partial(first_of, most=3)
 
 
 def is_still_image(path: str | os.PathLike) -> bool:
-    """Whether a file is an image rather than a video, by its name or its first bytes.
+    """Returns whether a file is an image rather than a video, by its name or its first bytes.
 
     Args:
         path: The file. A GIF is taken for a video: most of them move.
@@ -41,7 +37,7 @@ def is_still_image(path: str | os.PathLike) -> bool:
     suffix = Path(path).suffix.lower()
     if suffix == '.gif' or not os.path.isfile(path):
         return False
-    quiet_opencv()
+    _quiet_opencv()
     return suffix in IMAGE_SUFFIXES or cv2.haveImageReader(os.fspath(path))
 
 
@@ -53,7 +49,7 @@ class FolderSource(FrameSource):
 
     Args:
         path: The folder, or one image.
-        selection: Which frames are wanted.
+        selection: The wanted frames.
         max_size: Longest side, in pixels; None leaves frames as they are.
 
     Raises:
@@ -62,36 +58,38 @@ class FolderSource(FrameSource):
 
     kind = 'folder'
 
-    def __init__(self, path: str | os.PathLike, selection: Selection, max_size: int | None) -> None:
-        quiet_opencv()
-        self.path = os.fspath(path)
-        path = Path(path)
-        if path.is_dir():
-            self._folder, self._what = path, f'folder {path}'
-            names, self._others = _image_names(path)
+    def __init__(self, path: str, selection: Selection, max_size: int | None) -> None:
+        _quiet_opencv()
+        place = Path(path)
+        if place.is_dir():
+            self._folder, self._what, name = place, f'folder {path}', place.resolve().name
+            names, self._others = _image_names(place)
         else:
-            self._folder, self._what = path.parent, f'image {path}'
-            names, self._others = [path.name], []
-        wanted = selection.resolve(None, self._what).of(len(names))
+            self._folder, self._what, name = place.parent, f'image {path}', place.stem
+            names, self._others = [place.name], []
+        selection.check_rate(None, self._what)
+        wanted = selection.of(len(names))
         if not wanted:
             raise UserError(
                 f'start={selection.start} is behind the end of {self._what}: it has {len(names)} '
                 'images, counted from 0.'
             )
         self._damaged: list[str] = []
-        self._frames, self._unreadable = self._read_headers([(i, names[i]) for i in wanted])
+        with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
+            headers = pool.map(_size, [os.fspath(self._folder / names[i]) for i in wanted])
+            seen = [(i, names[i], header) for i, header in zip(wanted, headers, strict=True)]
+        self._frames = [one for one in seen if not isinstance(one[2], str)]
+        self._unreadable = [f'{name} ({said})' for _, name, said in seen if isinstance(said, str)]
         if not self._frames:
             raise UserError(
                 f'{self._what}: none of {len(self._unreadable)} images can be read: '
-                f'{some_of(self._unreadable)}.'
+                f'{_some_of(self._unreadable)}.'
             )
-        self._check_sizes(max_size)
-        super().__init__(
-            name=path.resolve().name if path.is_dir() else path.stem,
-            fps=None,
-            length=len(self._frames),
-            max_size=max_size,
-        )
+        _, first, size = self._frames[0]
+        for _, other, other_size in self._frames:
+            if scaled_size(*other_size, max_size) != scaled_size(*size, max_size):
+                raise self._sizes_differ(first, size, other, other_size)
+        super().__init__(path, name, fps=None, length=len(self._frames), max_size=max_size)
 
     def __iter__(self) -> Iterator[SourceFrame]:
         self._damaged = []
@@ -102,50 +100,30 @@ class FolderSource(FrameSource):
                 self._damaged.append(f'{name} ({decoded})')
                 continue
             image = scale_down(decoded, self._max_size)
-            # Headers do not tell of every format that it is to be turned.
+            # Headers do not say of every format that it is to be turned.
             first = first or (name, image)
             if image.shape != first[1].shape:
                 raise self._sizes_differ(first[0], first[1].shape[1::-1], name, image.shape[1::-1])
             yield SourceFrame(image, index, name)
         if first is None:
             raise UserError(
-                f'{self._what}: none of the images can be decoded: {some_of(self._damaged)}.'
+                f'{self._what}: none of the images can be decoded: {_some_of(self._damaged)}.'
             )
 
     def notes(self) -> list[str]:
-        """Says which files were left out."""
+        """Names the files that were left out."""
         notes = []
         if self._others:
             notes.append(
-                f'{self._what}: left out what is no image by its name: {some_of(self._others)}.'
+                f'{self._what}: left out what is no image by its name: {_some_of(self._others)}.'
             )
         if faulty := self._unreadable + self._damaged:
             total = len(self._frames) + len(self._unreadable)
             notes.append(
                 f'{self._what}: {len(faulty)} of {total} images cannot be read and were left out: '
-                f'{some_of(faulty)}.'
+                f'{_some_of(faulty)}.'
             )
         return notes
-
-    def _read_headers(
-        self, names: Sequence[tuple[int, str]]
-    ) -> tuple[list[tuple[int, str, tuple[int, int]]], list[str]]:
-        """Positions, names and sizes of the images, and what cannot be read."""
-        frames, unreadable = [], []
-        paths = [os.fspath(self._folder / name) for _, name in names]
-        with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
-            for (index, name), seen in zip(names, pool.map(_size, paths), strict=True):
-                if isinstance(seen, str):
-                    unreadable.append(f'{name} ({seen})')
-                else:
-                    frames.append((index, name, seen))
-        return frames, unreadable
-
-    def _check_sizes(self, max_size: int | None) -> None:
-        _, first, size = self._frames[0]
-        for _, name, other in self._frames:
-            if scaled_size(*other, max_size) != scaled_size(*size, max_size):
-                raise self._sizes_differ(first, size, name, other)
 
     def _sizes_differ(
         self, first: str, size: Sequence[int], second: str, other: Sequence[int]
@@ -163,14 +141,10 @@ def _image_names(folder: Path) -> tuple[list[str], list[str]]:
         names = [name for name in os.listdir(folder) if not name.startswith('.')]
     except OSError as error:
         raise UserError(f'folder {folder} cannot be read: {error.strerror}.') from None
-    names.sort(key=_natural)
-    images = [
-        name
-        for name in names
-        if Path(name).suffix.lower() in IMAGE_SUFFIXES and not (folder / name).is_dir()
-    ]
-    kept = set(images)
-    others = [name for name in names if name not in kept]
+    images, others = [], []
+    for name in sorted(names, key=_natural):
+        is_image = Path(name).suffix.lower() in IMAGE_SUFFIXES and not (folder / name).is_dir()
+        (images if is_image else others).append(name)
     if images:
         return images, others
     if not names:
@@ -178,13 +152,13 @@ def _image_names(folder: Path) -> tuple[list[str], list[str]]:
     hint = ''
     if any((folder / name).is_dir() for name in others):
         hint = ' Name the folder that the images lie in directly.'
-    raise UserError(f'folder {folder} has no images, only {some_of(others)}.{hint}')
+    raise UserError(f'folder {folder} has no images, only {_some_of(others)}.{hint}')
 
 
 def _natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
     """Key by which numbers inside names count as numbers."""
     parts = re.split('([0-9]+)', name)
-    # Digits stand at the odd places; every part gets the same form, so that all compare.
+    # Digits are at the odd places; every part gets the same form, so that all compare.
     keys = [(1, int(p), '') if place % 2 else (0, 0, p) for place, p in enumerate(parts)]
     return keys, name
 
@@ -205,3 +179,9 @@ def _size(path: str) -> tuple[int, int] | str:
         return upright_size(path)
     except ImageError as error:
         return str(error).removeprefix('cannot be read as an image: ')
+
+
+def _quiet_opencv() -> None:
+    """Keeps OpenCV's own words on a file off the terminal, unless the user has asked for them."""
+    if 'OPENCV_LOG_LEVEL' not in os.environ:
+        cv2.setLogLevel(0)

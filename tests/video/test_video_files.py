@@ -1,0 +1,427 @@
+import struct
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from tests.videos import cut, number_of, numbered_frame, trim_by_list, write_h264, write_sound
+from vispropnet.errors import UserError
+from vispropnet.video import open_source
+
+
+@pytest.fixture(scope='module')
+def videos(tmp_path_factory):
+    return tmp_path_factory.mktemp('videos')
+
+
+@pytest.fixture(scope='module')
+def long_video(videos):
+    """300 frames of 640x360 with the index in front."""
+    return write_h264(videos / 'long.mp4', 300, (640, 360), fps=30, faststart=True)
+
+
+@pytest.fixture(scope='module')
+def video(videos):
+    """60 frames at 25 a second."""
+    return write_h264(videos / 'clip.mp4', 60)
+
+
+@pytest.fixture(scope='module')
+def many_keys(videos):
+    """100 frames with a key frame every 10; the pictures are in the last part of the file."""
+    return write_h264(videos / 'keys.mp4', 100, faststart=True, every_key=10)
+
+
+def read(source, **options):
+    """Positions of the frames, the numbers that they show, and the notes."""
+    frames = open_source(source, **options)
+    pairs = [(frame.index, number_of(frame.image)) for frame in frames]
+    return [index for index, _ in pairs], [number for _, number in pairs], frames.notes()
+
+
+def test_every_frame_comes_once_and_in_order(long_video):
+    source = open_source(long_video)
+    assert (source.kind, source.name, source.length) == ('video', 'long', 300)
+    assert source.fps == 30
+    for count, frame in enumerate(source):
+        assert frame.index == number_of(frame.image) == count
+        assert frame.name == f'{count:08d}'
+        assert frame.seconds == pytest.approx(count / 30)
+        assert frame.image.shape == (360, 640, 3)
+        assert frame.image.dtype == np.uint8 and frame.image.flags.writeable
+    assert count == 299
+    assert source.notes() == []
+    blue, green, red = frame.image[350, 50].astype(int)
+    assert red > 200 > 60 > max(blue, green)
+
+
+def test_a_video_can_be_read_again_and_left_early(video):
+    source = open_source(str(video))
+    for frame in source:
+        if frame.index == 5:
+            break
+    assert [frame.index for frame in source] == list(range(60))
+
+
+@pytest.mark.parametrize(
+    ('options', 'expected'),
+    [
+        (dict(every=7), range(0, 60, 7)),
+        (dict(start=11), range(11, 60)),
+        (dict(end=9), range(9)),
+        (dict(start=3, end=50, every=10), range(3, 50, 10)),
+        (dict(start='3', end='50', every='10'), range(3, 50, 10)),
+        (dict(start=40, end=1000), range(40, 60)),
+        (dict(start=59), range(59, 60)),
+        (dict(every=1000), range(1)),
+        # Frame 25 begins at 1 s, 26 at 1.04 s; half a second ends between frames 12 and 13.
+        (dict(start='1s', end='1.1s'), range(25, 28)),
+        (dict(start='1.01s', end=28), range(26, 28)),
+        (dict(end='.5 s'), range(13)),
+        (dict(start='1s', every=10), range(25, 60, 10)),
+    ],
+)
+def test_exactly_the_wanted_frames_come(video, options, expected):
+    source = open_source(video, **options)
+    assert source.length == len(expected)
+    assert source.fps == 25 / int(options.get('every', 1))
+    indices, numbers, notes = read(video, **options)
+    assert indices == numbers == list(expected)
+    assert notes == []
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(every=0), r'every must be a whole number from 1 up \(frames\), got 0'),
+        (dict(every='x'), "every must be .* got 'x'"),
+        (dict(every=1.5), 'every must be .* got 1.5'),
+        (dict(every=True), 'every must be .* got True'),
+        (dict(start=-1), "start must be .* seconds such as '12.5s'.* got -1"),
+        (dict(start='-2s'), "start must be .* got '-2s'"),
+        (dict(end='1m'), "end must be .* got '1m'"),
+        (dict(end=0), 'end=0 leaves no frame'),
+        (dict(end='0s'), 'end=0s leaves no frame'),
+        (dict(start=5, end=5), 'start=5 and end=5 leave no frame'),
+        (dict(start='2s', end='1s'), 'start=2s and end=1s leave no frame'),
+        (dict(start='2s', end=50), 'start=2s and end=50 leave no frame'),
+        (dict(start=60), r'start=60 is behind the end of video .*clip.mp4: it has 60 frames'),
+        (dict(start='2.5s'), r'start=2.5s is behind the end of video .*clip.mp4: it has 60 frames'),
+        (dict(max_size=0), r'max_size must be .* from 1 up \(pixels\), got 0'),
+    ],
+)
+def test_a_bad_option_is_named_before_work_begins(video, options, message):
+    with pytest.raises(UserError, match=message):
+        open_source(video, **options)
+
+
+def test_a_start_behind_the_end_of_a_file_that_announces_nothing(tmp_path):
+    path = write_h264(tmp_path / 'clip.ts', 20)
+    with pytest.raises(UserError, match='start=20 is behind the end .* it has 20 frames'):
+        list(open_source(path, start=20))
+
+
+@pytest.mark.parametrize(
+    ('max_size', 'shape'), [(160, (90, 160)), (1, (1, 1)), (320, (180, 320)), (999, (180, 320))]
+)
+def test_large_frames_are_scaled_down_and_never_up(video, max_size, shape):
+    (frame,) = open_source(video, end=1, max_size=max_size)
+    assert frame.image.shape == (*shape, 3)
+
+
+def test_a_cut_video_gives_what_can_be_decoded_and_the_loss(long_video, tmp_path):
+    path = cut(long_video, tmp_path / 'cut.mp4', 0.6)
+    indices, numbers, (note,) = read(path)
+    assert indices == numbers
+    assert indices[:100] == list(range(100))
+    assert len(indices) < 200
+    assert note == (
+        f'video {path}: {300 - len(indices)} of 300 frames are lost; decoding stopped after frame '
+        f'{indices[-1]} ({indices[-1] / 30:.1f} s), because the file is cut short.'
+    )
+    assert read(path, end=100) == (list(range(100)), list(range(100)), [])
+    with pytest.raises(UserError, match='no frame from 295 on can be read: .* of 300 .* are lost'):
+        read(path, start=295)
+
+
+@pytest.mark.parametrize('suffix', ['.mp4', '.avi'])
+def test_frames_of_a_cut_video_are_whole(tmp_path, suffix):
+    whole = write_h264(tmp_path / f'whole{suffix}', 60, faststart=True)
+    path = cut(whole, tmp_path / f'cut{suffix}', 0.8)
+    frames = list(open_source(path))
+    assert len(frames) > 10
+    for frame, expected in zip(frames, open_source(whole), strict=False):
+        np.testing.assert_array_equal(frame.image, expected.image)
+
+
+def test_one_frame_less_is_a_loss_where_the_file_is_cut(tmp_path):
+    whole = write_h264(tmp_path / 'whole.mp4', 41, faststart=True, every_key=10)
+    path = tmp_path / 'cut.mp4'
+    path.write_bytes(whole.read_bytes()[:-5])
+    indices, _, notes = read(path)
+    assert indices == list(range(40))
+    assert notes == [
+        f'video {path}: 1 of 41 frames are lost; decoding stopped after frame 39 (1.6 s), because '
+        'the file is cut short.'
+    ]
+
+
+def test_a_rate_that_cannot_be_is_none(tmp_path):
+    path = write_h264(tmp_path / 'fast.mkv', 5, fps=2000)
+    source = open_source(path)
+    assert (source.fps, source.length) == (None, None)
+    assert [frame.index for frame in source] == list(range(5))
+    with pytest.raises(UserError, match='start=1s is in seconds, but video .* has no frame rate'):
+        open_source(path, start='1s')
+
+
+def test_a_video_cut_before_its_index(video, tmp_path):
+    path = cut(video, tmp_path / 'cut.mp4', 0.6)
+    with pytest.raises(UserError, match=r'cut.mp4 cannot be opened: its index \(moov\), .* miss'):
+        open_source(path)
+
+
+def damage(source, path, share, length=600):
+    """Copies a file with a part of its pictures overwritten."""
+    content = bytearray(source.read_bytes())
+    begin = content.index(b'mdat') + 4
+    begin += int(share * (len(content) - begin))
+    content[begin : begin + length] = b'\xff' * length
+    path.write_bytes(content)
+    return path
+
+
+def test_reading_continues_behind_damage(many_keys, tmp_path):
+    path = damage(many_keys, tmp_path / 'damaged.mp4', 0.5)
+    indices, numbers, notes = read(path)
+    assert indices[:30] == numbers[:30] == list(range(30))
+    assert indices[-20:] == numbers[-20:] == list(range(80, 100))
+    lost = 100 - len(indices)
+    assert lost > 2
+    assert notes == [f'video {path}: {lost} of 100 frames are damaged and were left out.']
+    assert read(path, end=90)[2] == [
+        f'video {path}: {lost} of 90 frames are damaged and were left out.'
+    ]
+
+
+def test_frames_behind_a_damaged_beginning_keep_their_place_and_time(many_keys, tmp_path):
+    path = damage(many_keys, tmp_path / 'damaged.mp4', 0.0, 1500)
+    frames = list(open_source(path))
+    assert 0 < frames[0].index <= 10
+    assert [frame.index for frame in frames] == [number_of(frame.image) for frame in frames]
+    assert [frame.seconds for frame in frames] == pytest.approx([f.index / 25 for f in frames])
+    assert read(path, start='2s')[0] == list(range(50, 100))
+    assert read(path, every=20)[0] == [20, 40, 60, 80]
+
+
+def test_frames_that_are_not_shown_are_not_counted_as_lost(many_keys, tmp_path):
+    path = trim_by_list(many_keys, tmp_path / 'trimmed.mp4', frames=10)
+    content = bytearray(path.read_bytes())
+    middle = content.index(b'mdat') + 4000
+    content[middle : middle + 600] = b'\xff' * 600
+    path.write_bytes(content)
+    indices, _, (note,) = read(path)
+    lost = 90 - len(indices)
+    assert 0 < lost < 40
+    assert note == f'video {path}: {lost} of 90 frames are damaged and were left out.'
+
+
+def test_lost_frames_of_a_container_without_times(tmp_path):
+    content = bytearray(write_h264(tmp_path / 'whole.avi', 60, every_key=10).read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 200] = bytes(200)
+    path = tmp_path / 'damaged.avi'
+    path.write_bytes(content)
+    indices, numbers, (note,) = read(path)
+    assert indices[:7] == numbers[:7] == list(range(7))
+    assert note == f'video {path}: {60 - len(indices)} of 60 frames are lost.'
+
+
+# Raw streams have no times, AVI has no good ones; TS begins at another time than 0.
+@pytest.mark.parametrize('suffix', ['.mp4', '.mkv', '.ts', '.avi', '.mov', '.flv', '.h264'])
+def test_containers_are_read_whole(tmp_path, suffix):
+    path = write_h264(tmp_path / f'clip{suffix}', 50)
+    assert read(path) == (list(range(50)), list(range(50)), [])
+    seconds = [frame.seconds for frame in open_source(path)]
+    np.testing.assert_allclose(seconds, np.arange(50) / 25, atol=1e-3)
+    length = open_source(path).length
+    assert length is None if suffix == '.h264' else 50 <= length <= 52  # FLV overstates it
+    assert read(path, start='1s')[0] == list(range(25, 50))
+
+
+def test_a_cut_matroska_is_known_by_its_length(tmp_path):
+    path = cut(write_h264(tmp_path / 'whole.mkv', 200), tmp_path / 'cut.mkv', 0.5)
+    indices, numbers, (note,) = read(path)
+    assert indices == numbers == list(range(len(indices)))
+    assert 50 < len(indices) < 150
+    assert note == (
+        f'video {path}: decoding stopped after frame {indices[-1]} ({indices[-1] / 25:.1f} s), but '
+        'the file announces 8.0 s: it is cut short, its end is damaged, or only its sound goes on.'
+    )
+
+
+@pytest.mark.parametrize('suffix', ['.mp4', '.mkv'])
+def test_frames_at_uneven_times_keep_them(tmp_path, suffix):
+    times = np.cumsum(np.random.default_rng(0).integers(10, 200, 60))
+    path = write_h264(tmp_path / f'uneven{suffix}', times.tolist())
+    assert read(path) == (list(range(60)), list(range(60)), [])
+    source = open_source(path)
+    seconds = [frame.seconds for frame in source]
+    np.testing.assert_allclose(seconds, (times - times[0]) / 1000, atol=1e-3)
+    # Seconds are those of the frames, not of an average rate.
+    late = [n for n in range(60) if times[n] - times[0] >= 2500]
+    assert read(path, start='2.5s')[0] == late
+
+
+@pytest.mark.parametrize('suffix', ['.mp4', '.mkv'])
+def test_sound_that_lasts_longer_is_no_loss(tmp_path, suffix):
+    path = write_h264(tmp_path / f'a{suffix}', 50, sound=4)
+    assert open_source(path).length == 50
+    assert read(path)[2] == []
+
+
+def test_sound_and_pictures_of_a_file_that_announces_one_duration(tmp_path):
+    assert read(write_h264(tmp_path / 'a.flv', 50, sound=2.5))[2] == []
+    (note,) = read(write_h264(tmp_path / 'a.flv', 50, sound=5))[2]
+    assert 'stopped after frame 49 (2.0 s), but the file announces 5' in note
+    assert note.endswith(' s: it is cut short, its end is damaged, or only its sound goes on.')
+
+
+def test_a_trimmed_video_has_lost_nothing(video, tmp_path):
+    path = trim_by_list(video, tmp_path / 'trimmed.mp4', frames=10)
+    source = open_source(path)
+    assert source.length == 50
+    assert read(path) == (list(range(50)), list(range(10, 60)), [])
+    assert [frame.seconds for frame in source] == pytest.approx(np.arange(50) / 25)
+
+
+def test_a_video_that_was_cut_out_of_another_begins_with_its_first_whole_frame(tmp_path):
+    """The frames in front, which need those that were cut off, are no damage."""
+    whole = write_h264(tmp_path / 'whole.mkv', 40, open_gop=12)
+    path = tmp_path / 'part.mkv'
+    with av.open(str(whole)) as given, av.open(str(path), 'w') as container:
+        stream = container.add_stream_from_template(given.streams.video[0])
+        packets = [packet for packet in given.demux(video=0) if packet.size]
+        second_key = [number for number, packet in enumerate(packets) if packet.is_keyframe][1]
+        assert packets[second_key + 1].pts < packets[second_key].pts
+        for packet in packets[second_key:]:
+            packet.stream = stream
+            container.mux(packet)
+    assert read(path) == (list(range(28)), list(range(12, 40)), [])
+    assert next(iter(open_source(path))).seconds == 0
+
+
+def test_a_video_of_one_frame(tmp_path):
+    path = write_h264(tmp_path / 'one.mp4', 1)
+    assert read(path) == ([0], [0], [])
+    assert read(path, every=5) == ([0], [0], [])
+
+
+# Rows of the matrix in a track's header by which a player turns what is coded, clockwise.
+@pytest.mark.parametrize(
+    ('quarters', 'matrix'), [(1, (0, 1, -1, 0)), (2, (-1, 0, 0, -1)), (3, (0, -1, 1, 0))]
+)
+def test_a_turned_video_comes_upright(video, tmp_path, quarters, matrix):
+    content = bytearray(video.read_bytes())
+    place = content.index(b'tkhd') + 44
+    a, b, c, d = (value << 16 for value in matrix)
+    assert struct.unpack_from('>i', content, place)[0] == 1 << 16
+    struct.pack_into('>9i', content, place, a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path = tmp_path / 'turned.mp4'
+    path.write_bytes(content)
+    (lying,), (frame,) = open_source(video, end=1), open_source(path, end=1)
+    np.testing.assert_array_equal(frame.image, np.rot90(lying.image, -quarters))
+    assert frame.image.flags.c_contiguous
+
+
+def test_a_recording_behind_another_continues_in_its_size_and_time(tmp_path):
+    path = tmp_path / 'both.ts'
+    parts = [write_h264(tmp_path / f'{w}.ts', 60, (w, w // 2)) for w in (320, 640)]
+    path.write_bytes(b''.join(part.read_bytes() for part in parts))
+    frames = list(open_source(path))
+    assert {frame.image.shape for frame in frames} == {(160, 320, 3)}
+    numbers = [number_of(frame.image) for frame in frames]
+    # A few frames may be lost where they meet.
+    assert numbers[:50] == list(range(50)) and numbers[-60:] == list(range(60))
+    steps = np.diff([frame.seconds for frame in frames])
+    np.testing.assert_allclose(steps, 1 / 25, atol=1e-6)
+
+
+def test_colours_are_those_of_the_file_s_standard(tmp_path):
+    colours = np.array([(200, 40, 60), (30, 180, 90)], np.uint8)
+    image = np.repeat(np.repeat(colours[None], 64, 0), 32, 1)
+    with av.open(str(tmp_path / 'a.mp4'), 'w') as container:
+        stream = container.add_stream('libx264', rate=Fraction(5), options={'crf': '1'})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, 'yuv444p'
+        stream.codec_context.colorspace = stream.codec_context.color_range = 1
+        frame = av.VideoFrame.from_ndarray(image, 'bgr24')
+        frame = frame.reformat(format='yuv444p', dst_colorspace='ITU709', dst_color_range='MPEG')
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    (frame,) = open_source(tmp_path / 'a.mp4')
+    assert np.abs(frame.image[32, [10, 50]].astype(int) - colours).max() < 4
+
+
+def write_others(folder):
+    (folder / 'text.mp4').write_text('no video at all\n' * 100)
+    (folder / 'links.m3u8').write_text('#EXTM3U\nhttp://localhost/clip.ts\n')
+    (folder / 'empty.mp4').write_bytes(b'')
+    noise = np.random.default_rng(0).integers(0, 256, 5000)
+    (folder / 'noise.mp4').write_bytes(noise.astype(np.uint8).tobytes())
+    write_sound(folder / 'sound.mp4')
+    write_sound(folder / 'song.mka', cover=cv2.imencode('.png', numbered_frame(1))[1].tobytes())
+
+
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        ('nothing.mp4', "'.*nothing.mp4' not found: expected a video file or a folder of frames"),
+        ('7', "'.*7' not found: expected a video file or a folder of frames"),
+        ('text.mp4', 'video .*text.mp4 is a text, not a video'),
+        ('links.m3u8', 'links.m3u8 is a text, not a video'),
+        ('empty.mp4', r'video .*empty.mp4 is empty \(0 bytes\)'),
+        (
+            'noise.mp4',
+            r'video .*noise.mp4 cannot be opened: Invalid data .*\(not a video, or damag',
+        ),
+        ('sound.mp4', 'sound.mp4 cannot be opened: it has no pictures, only sound'),
+        ('song.mka', 'song.mka cannot be opened: it has no pictures, only sound'),
+    ],
+)
+def test_what_is_no_video_is_named(tmp_path, name, message):
+    write_others(tmp_path)
+    with pytest.raises(UserError, match=message):
+        open_source(tmp_path / name)
+
+
+def test_a_video_of_which_nothing_can_be_decoded(tmp_path):
+    content = bytearray(write_h264(tmp_path / 'a.mp4', 5, faststart=True).read_bytes())
+    begin = content.index(b'mdat') + 4
+    content[begin:] = bytes(len(content) - begin)
+    (tmp_path / 'a.mp4').write_bytes(content)
+    with pytest.raises(UserError, match=r'a.mp4: no frame can be decoded \(damaged\?\)'):
+        open_source(tmp_path / 'a.mp4')
+
+
+def test_libraries_print_nothing_about_a_broken_file(long_video, tmp_path, run_python):
+    cut(long_video, tmp_path / 'cut.mp4', 0.5)
+    write_others(tmp_path)
+    cv2.imwrite(str(tmp_path / 'cut.hdr'), numbered_frame(1).astype(np.float32))
+    cut(tmp_path / 'cut.hdr', tmp_path / 'cut.hdr', 0.5)
+    process = run_python(
+        '-c',
+        'import sys\n'
+        'from vispropnet.video import open_source\n'
+        'from vispropnet.errors import UserError\n'
+        'for name in ("noise.mp4", "cut.hdr"):\n'
+        '    try:\n'
+        '        list(open_source(f"{sys.argv[1]}/{name}"))\n'
+        '    except UserError:\n'
+        '        print("refused")\n'
+        'print(len(list(open_source(f"{sys.argv[1]}/cut.mp4"))) > 50)\n',
+        tmp_path,
+    )
+    assert process.stdout == 'refused\nrefused\nTrue\n'
+    assert process.stderr == ''

@@ -1,0 +1,258 @@
+import re
+import shutil
+from collections import namedtuple
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from tests.videos import number_of, numbered_frame, read_video
+from vispropnet.errors import UserError
+from vispropnet.video import writer as writer_module
+from vispropnet.video.writer import VideoWriter
+
+Usage = namedtuple('Usage', 'total used free')
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(tmp_path):
+    yield
+    assert [path for path in tmp_path.rglob('*') if path.name.startswith('.')] == []
+
+
+def write(path, frames, fps=None, times=None):
+    """Writes frames."""
+    with VideoWriter(path, fps) as writer:
+        for number, frame in enumerate(frames):
+            writer.write(frame, None if times is None else times[number])
+    return writer
+
+
+def frame_rate(path):
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    capture.release()
+    return rate
+
+
+def times_of(path):
+    """Times of the frames in seconds, and the duration."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        return [frame.time for frame in container.decode(stream)], container.duration / av.time_base
+
+
+def test_written_frames_can_be_read(tmp_path):
+    path = tmp_path / 'new/clip.mp4'
+    canvas = np.zeros((90, 160, 3), np.uint8)
+    with VideoWriter(path, fps=12.5) as writer:
+        for number in range(40):
+            canvas[:] = numbered_frame(number, (160, 90))  # drawn on again and again
+            writer.write(canvas)
+        assert list(path.parent.glob('clip.mp4')) == []
+    assert writer.frames == 40
+    frames = read_video(path)
+    assert [number_of(frame) for frame in frames] == list(range(40))
+    assert np.abs(frames[39].astype(int) - canvas).mean() < 4
+    assert frame_rate(path) == 12.5
+
+
+def test_the_file_has_the_form_that_browsers_and_phones_play(tmp_path):
+    path = tmp_path / 'a.mp4'
+    write(path, [numbered_frame(n) for n in range(3)])
+    content = path.read_bytes()
+    assert content.index(b'moov') < content.index(b'mdat')
+    with av.open(str(path)) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.name, context.pix_fmt, context.profile) == ('h264', 'yuv420p', 'High')
+        standard = (context.colorspace, context.color_primaries, context.color_trc)
+        assert standard == (1, 1, 1) and context.color_range == 1  # BT.709, limited range
+        assert container.format.name.startswith('mov,mp4')
+
+
+def test_colours_are_kept(tmp_path):
+    colours = np.array([(200, 40, 60), (30, 180, 90), (255, 255, 255), (0, 0, 0)], np.uint8)
+    write(tmp_path / 'a.mp4', [np.repeat(np.repeat(colours[None], 64, 0), 32, 1)])
+    with av.open(str(tmp_path / 'a.mp4')) as container:
+        (frame,) = container.decode(video=0)
+        found = frame.to_ndarray(format='bgr24', src_colorspace='ITU709')[32, 16::32]
+    assert np.abs(found.astype(int) - colours).max() < 5
+
+
+@pytest.mark.parametrize(
+    ('size', 'padded'),
+    [((1, 1), (16, 16)), ((17, 90), (18, 90)), ((101, 3), (102, 16)), ((32, 32), (32, 32))],
+)
+def test_odd_and_tiny_frames_repeat_their_edge(tmp_path, size, padded):
+    frame = np.full((size[1], size[0], 3), 60, np.uint8)
+    frame[:, -1] = 200
+    write(tmp_path / 'a.mp4', [frame] * 3)
+    frames = read_video(tmp_path / 'a.mp4')
+    assert len(frames) == 3
+    assert frames[2].shape == (padded[1], padded[0], 3)
+    assert np.abs(frames[2][:, -1].astype(int) - 200).max() < 30
+    if size[0] > 8:
+        assert np.abs(frames[2][:, : size[0] - 8].astype(int) - 60).max() < 30
+
+
+def test_a_huge_frame(tmp_path):
+    write(tmp_path / 'a.mp4', [np.full((4320, 7680, 3), 90, np.uint8)])
+    (found,) = read_video(tmp_path / 'a.mp4')
+    assert found.shape == (4320, 7680, 3)
+    assert np.abs(found[::100, ::100].astype(int) - 90).max() < 4
+    with pytest.raises(UserError, match=r'b.mp4 cannot be written, frame 0: .* frame too large\?'):
+        write(tmp_path / 'b.mp4', [np.zeros((16, 17000, 3), np.uint8)])
+    assert [path.name for path in tmp_path.iterdir()] == ['a.mp4']
+
+
+@pytest.mark.parametrize(
+    'fps', [0.001, 1 / 3, 4.995, 23.976, 29.97, 30000 / 1001, 119.88, 240, 123.4567, 1000]
+)
+def test_frame_rates(tmp_path, fps):
+    write(tmp_path / 'a.mp4', [numbered_frame(n, (64, 36)) for n in range(3)], fps)
+    assert frame_rate(tmp_path / 'a.mp4') == pytest.approx(fps, rel=1e-6)
+    times, duration = times_of(tmp_path / 'a.mp4')
+    assert times == pytest.approx([0, 1 / fps, 2 / fps])
+    assert duration == pytest.approx(3 / fps, abs=1e-3)
+
+
+def test_rates_that_do_not_fit(tmp_path):
+    write(tmp_path / 'a.mp4', [numbered_frame(0, (64, 36))])
+    assert frame_rate(tmp_path / 'a.mp4') == 10
+    write(tmp_path / 'a.mp4', [numbered_frame(0, (64, 36))], fps=1e-9)
+    assert frame_rate(tmp_path / 'a.mp4') == pytest.approx(0.001)
+    for bad in (0, -5, 1000.1, float('nan'), float('inf')):
+        with pytest.raises(UserError, match='fps of video .* must be above 0 and at most 1000'):
+            VideoWriter(tmp_path / 'a.mp4', fps=bad)
+
+
+def test_times_are_kept_from_the_first_frame_on(tmp_path):
+    times = 7.5 + np.cumsum(np.random.default_rng(0).integers(10, 400, 50)) / 1000
+    write(tmp_path / 'a.mp4', [numbered_frame(n, (64, 36)) for n in range(50)], 25, times)
+    assert [number_of(frame) for frame in read_video(tmp_path / 'a.mp4')] == list(range(50))
+    found, duration = times_of(tmp_path / 'a.mp4')
+    np.testing.assert_allclose(found, times - times[0], atol=2e-5)
+    assert duration == pytest.approx(times[-1] - times[0] + 1 / 25, abs=1e-3)
+
+
+def test_times_that_do_not_increase_are_moved(tmp_path):
+    frames = [numbered_frame(n, (64, 36)) for n in range(5)]
+    write(tmp_path / 'a.mp4', frames, 25, [0, 0.5, 0.5, 0.2, 1.0])
+    assert times_of(tmp_path / 'a.mp4')[0] == pytest.approx([0, 0.5, 0.5, 0.5, 1], abs=1e-4)
+    assert len(read_video(tmp_path / 'a.mp4')) == 5
+
+
+def test_bad_paths_are_named(tmp_path):
+    with pytest.raises(UserError, match='video .*a.avi must be named .mp4'):
+        VideoWriter(tmp_path / 'a.avi')
+    (tmp_path / 'b.mp4').mkdir()
+    (tmp_path / 'file').write_text('')
+    for name, message in (('b.mp4', 'it is a folder'), ('file/c.mp4', 'File exists')):
+        with pytest.raises(UserError, match=f'cannot write .*{name}: {message}'):
+            VideoWriter(tmp_path / name).__enter__()
+
+
+def test_without_a_frame_there_is_no_file(tmp_path):
+    assert write(tmp_path / 'a.mp4', []).frames == 0
+    with pytest.raises(KeyError), VideoWriter(tmp_path / 'a.mp4'):
+        raise KeyError('before the first frame')
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_frames_must_be_alike(tmp_path):
+    with VideoWriter(tmp_path / 'a.mp4') as writer:
+        with pytest.raises(ValueError, match=r'frame must be .* got \(4, 4\) uint8'):
+            writer.write(np.zeros((4, 4), np.uint8))
+        with pytest.raises(ValueError, match='frame must be .* float64'):
+            writer.write(np.zeros((4, 4, 3)))
+        with pytest.raises(ValueError, match=r'frame must be .* got \(0, 4, 3\)'):
+            writer.write(np.zeros((0, 4, 3), np.uint8))
+        writer.write(np.zeros((40, 40, 3), np.uint8))
+        with pytest.raises(ValueError, match=r'shape \(40, 42, 3\), those before it .*40, 40, 3'):
+            writer.write(np.zeros((40, 42, 3), np.uint8))
+    assert writer.frames == len(read_video(tmp_path / 'a.mp4')) == 1
+
+
+@pytest.mark.parametrize('error', [ValueError, KeyboardInterrupt, UserError])
+def test_frames_before_an_error_are_kept(tmp_path, error):
+    with pytest.raises(error, match='enough'), VideoWriter(tmp_path / 'a.mp4') as writer:
+        for number in range(30):
+            writer.write(numbered_frame(number))
+            if number == 20:
+                raise error('enough')
+    assert [number_of(frame) for frame in read_video(tmp_path / 'a.mp4')] == list(range(21))
+
+
+def test_a_second_interruption_drops_the_file(tmp_path, monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(writer_module._Encoder, 'finish', interrupted)
+    writer = VideoWriter(tmp_path / 'a.mp4')
+    with pytest.raises(KeyboardInterrupt), writer:
+        writer.write(numbered_frame(0))
+    assert writer.frames == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_was_there_is_replaced_at_the_end_only(tmp_path):
+    path = tmp_path / 'a.mp4'
+    path.write_text('old')
+    with VideoWriter(path) as writer:
+        writer.write(numbered_frame(0))
+        assert path.read_text() == 'old'
+    assert len(read_video(path)) == 1
+
+
+def test_without_an_encoder(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer_module, '_CODEC', 'no such codec')
+    with pytest.raises(UserError, match=r'a.mp4 cannot be written: this PyAV has no encoder for H'):
+        write(tmp_path / 'a.mp4', [numbered_frame(3)])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ('looks', 'kept', 'message'),
+    [
+        (12, 12, 'writing stopped after 12 frames, which are in the file'),
+        (0, 0, 'nothing was written'),
+    ],
+)
+def test_before_the_disk_is_full_the_video_is_completed(
+    tmp_path, monkeypatch, looks, kept, message
+):
+    free = iter([100 << 20] * looks)
+    monkeypatch.setattr(shutil, 'disk_usage', lambda _: Usage(0, 0, next(free, 15 << 20)))
+    message = f'the disk is nearly full: 15.0 MiB are free for video .*a.mp4, of 16.2 .*; {message}'
+    with pytest.raises(UserError, match=message):
+        write(tmp_path / 'a.mp4', [numbered_frame(number) for number in range(30)])
+    frames = read_video(tmp_path / 'a.mp4') if kept else []
+    assert [number_of(frame) for frame in frames] == list(range(kept))
+    assert (tmp_path / 'a.mp4').exists() == bool(kept)
+
+
+@pytest.mark.parametrize('limit', [100_000, 2000])
+def test_writes_that_fail_are_no_quiet_loss(tmp_path, run_python, limit):
+    """Among many frames, and with the last ones: the system limits the size of files here."""
+    pytest.importorskip('resource', reason='only Unix limits the size of files')
+    process = run_python(
+        '-c',
+        'import resource, sys\n'
+        'import numpy as np\n'
+        'from vispropnet.errors import report_user_errors\n'
+        'from vispropnet.video.writer import VideoWriter\n'
+        'limit = int(sys.argv[2])\n'
+        'resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))\n'
+        'generator = np.random.default_rng(0)\n'
+        'with report_user_errors(), VideoWriter(sys.argv[1]) as writer:\n'
+        '    for _ in range(40 if limit > 9999 else 2):\n'
+        '        writer.write(generator.integers(0, 256, (240, 320, 3)).astype(np.uint8))\n',
+        tmp_path / 'a.mp4',
+        limit,
+    )
+    assert process.returncode == 2
+    place = r'frame \d+' if limit > 9999 else 'the end'
+    pattern = rf'error: video .*a.mp4 cannot be written, {place}: File too large \(is the disk full'
+    assert re.match(pattern, process.stderr), process.stderr
+    assert list(tmp_path.iterdir()) == []

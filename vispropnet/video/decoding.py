@@ -1,0 +1,179 @@
+"""Decoding of video files, over damaged parts."""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Iterator
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+
+from vispropnet.errors import UserError
+
+_MOST_READ_ERRORS = 500
+_HIGHEST_RATE = 1000
+# Decoders hold as many frames back as they have threads.
+_MOST_THREADS = 4
+
+
+class Reading:
+    """Reads a file once from the beginning, over damaged parts; closed as a context manager.
+
+    A frame is recognised by its time, which the packet that holds it has too: packets whose frames
+    did not come are lost frames.
+
+    Attributes:
+        rate: Frames a second on average, None if unknown.
+        has_times: True if the file stores the times of its frames.
+        index: Position of the last frame, lost ones counted too; -1 before the first.
+        seconds: Its time since the first frame; None if unknown.
+        lost: Number of frames before it that are lost.
+        is_cut: True if the last packet is incomplete.
+
+    Args:
+        path: The file.
+
+    Raises:
+        UserError: if it cannot be opened, or has no pictures.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._container = _open(path)
+        try:
+            self._stream = _pictures(self._container, path)
+        except UserError:
+            self._container.close()
+            raise
+        self._stream.thread_type = 'AUTO'
+        self._stream.thread_count = min(_MOST_THREADS, os.cpu_count() or 1)
+        rate = float(self._stream.average_rate or self._stream.guessed_rate or 0)
+        self.rate = rate if 0 < rate <= _HIGHEST_RATE else None
+        self.index, self.seconds = -1, None
+        self.lost, self.is_cut = 0, False
+        # AVI stores no times; those that FFmpeg makes up for it run backwards.
+        self.has_times = self._container.format.name != 'avi'
+        self._is_damaged = False
+        self._waiting: list[int] = []  # heap of the times of packets whose frames did not come yet
+        self._first = self._last = None
+        # Times that run back so far, a second, begin anew.
+        self._restart = round(1 / self._stream.time_base)
+
+    def __enter__(self) -> Reading:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._container.close()
+
+    def announced_frames(self) -> int | None:
+        """Returns how many frames there are to be shown; None where the file does not say."""
+        stream = self._stream
+        if not stream.frames or 'mov' not in self._container.format.name.split(','):
+            return stream.frames or None
+        # An edit list may leave frames out.
+        return sum(not entry.is_discard for entry in stream.index_entries)
+
+    def announced_seconds(self) -> float | None:
+        """Returns the duration of the pictures, or else of the whole file; None if unknown."""
+        stream = self._stream
+        if stream.duration is not None:
+            return float(stream.duration * stream.time_base)
+        try:  # Matroska, such as 00:01:30.500000000
+            hours, minutes, seconds = stream.metadata.get('DURATION', '').split(':')
+            return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+        except ValueError:
+            duration = self._container.duration
+            return None if duration is None else duration / av.time_base
+
+    def frames(self) -> Iterator[av.VideoFrame]:
+        """Gives the frames in the order of showing."""
+        for packet in self._packets():
+            for frame in self._decode(packet):
+                if not self._is_late(frame):
+                    self._count(frame)
+                    yield frame
+
+    def _packets(self) -> Iterator[av.Packet]:
+        """The packets; the last one is empty and has the decoder give what it holds back."""
+        for _ in range(_MOST_READ_ERRORS):
+            try:
+                yield from self._container.demux(self._stream)
+                return
+            except av.FFmpegError:
+                self._is_damaged = True
+
+    def _decode(self, packet: av.Packet) -> list[av.VideoFrame]:
+        if packet.size:
+            self.is_cut = packet.is_corrupt
+            if packet.pts is not None and not packet.is_discard:
+                heapq.heappush(self._waiting, packet.pts)
+        if not packet.is_corrupt:
+            try:
+                return packet.decode()
+            except av.FFmpegError:
+                pass
+        self._is_damaged = True
+        if not self.has_times:
+            self.index += 1
+            self.lost += 1
+        return []
+
+    def _is_late(self, frame: av.VideoFrame) -> bool:
+        """Finds a frame that should have come before the last one, as happens behind damage."""
+        if not self._is_damaged or None in (frame.pts, self._last):
+            return False
+        return 0 <= self._last - frame.pts < self._restart
+
+    def _count(self, frame: av.VideoFrame) -> None:
+        """Finds the position and the time of the next frame."""
+        self.index += 1
+        if frame.pts is None or not self.has_times:
+            self.seconds = None if self.rate is None else self.index / self.rate
+            return
+        if self._first is None:
+            lost = self._waiting[:1] if self._is_damaged else []
+            self._first = min([frame.pts, *lost])
+        elif self._last - frame.pts >= self._restart:  # recordings one behind the other
+            self._first += frame.pts - self._last - round(self._restart / (self.rate or 1))
+        while self._waiting and self._waiting[0] <= frame.pts:
+            if heapq.heappop(self._waiting) < frame.pts and self._is_damaged:
+                self.index += 1
+                self.lost += 1
+        self._last = frame.pts
+        self.seconds = float((frame.pts - self._first) * self._stream.time_base)
+
+
+def _open(path: str) -> InputContainer:
+    try:
+        # Absolute: FFmpeg takes what stands before a colon for a protocol.
+        return av.open(
+            os.path.abspath(path),
+            metadata_errors='replace',
+            container_options={'protocol_whitelist': 'file'},
+        )
+    except (av.FFmpegError, OSError) as error:
+        with open(path, 'rb') as stream:
+            is_mp4 = stream.read(8)[4:] == b'ftyp'
+        reason = (
+            'its index (moov), which such files often keep at their end, is missing or damaged: '
+            'probably a copy or a recording that broke off'
+            if is_mp4 and isinstance(error, av.InvalidDataError)
+            else f'{error.strerror} (not a video, or damaged?)'
+        )
+        raise UserError(f'video {path} cannot be opened: {reason}.') from None
+
+
+def _pictures(container: InputContainer, path: str) -> av.VideoStream:
+    """The stream of pictures; covers of songs are none."""
+    streams = [
+        stream
+        for stream in container.streams.video
+        if not stream.disposition & Disposition.attached_pic
+    ]
+    if not streams:
+        found = 'only sound' if container.streams.audio else 'nothing that can be shown'
+        raise UserError(f'video {path} cannot be opened: it has no pictures, {found}.')
+    if streams[0].codec_context is None:
+        raise UserError(f'video {path} cannot be opened: there is no decoder for its format.')
+    return streams[0]

@@ -1,0 +1,87 @@
+"""Base of all sources of frames."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+
+@dataclass(frozen=True)
+class SourceFrame:
+    """A frame of a source.
+
+    Attributes:
+        image: (H, W, 3) uint8, BGR.
+        index: Position in the source, counted from 0 over all of its frames.
+        name: File name, or the position in eight digits.
+        seconds: Time since the source's first frame; None where frames have no times.
+    """
+
+    image: np.ndarray
+    index: int
+    name: str
+    seconds: float | None = None
+
+
+class FrameSource(abc.ABC):
+    """Frames that come one after the other; made by :func:`~vispropnet.video.open_source`.
+
+    Iterating gives :class:`SourceFrame`, any number of times.
+
+    Attributes:
+        path: The file or folder.
+        name: Stem for files made of it, such as ``clip`` for ``videos/clip.mp4``.
+        kind: ``'video'`` or ``'folder'``.
+        fps: Frames a second of those that come, on average; None if unknown.
+        length: Number of frames that will come, as far as is known beforehand (an estimate for some
+            video formats); None if unknown.
+    """
+
+    kind: str
+
+    def __init__(
+        self, path: str, name: str, fps: float | None, length: int | None, max_size: int | None
+    ) -> None:
+        self.path = path
+        self.name = name
+        self.fps = fps
+        self.length = length
+        self._max_size = max_size
+
+    @abc.abstractmethod
+    def __iter__(self) -> Iterator[SourceFrame]:
+        """Gives the frames in order."""
+
+    @abc.abstractmethod
+    def notes(self) -> list[str]:
+        """Describes what was left out, in sentences; complete only after the last frame."""
+
+
+def scaled_size(width: int, height: int, max_size: int | None) -> tuple[int, int]:
+    """Gives the size that a frame is scaled down to.
+
+    Args:
+        width: Of the frame, in pixels.
+        height: Of the frame, in pixels.
+        max_size: Longest side allowed; None allows any.
+
+    Returns:
+        Width and height, at least 1 each.
+    """
+    longest = max(width, height)
+    if max_size is None or longest <= max_size:
+        return width, height
+    return tuple(max(1, round(side * max_size / longest)) for side in (width, height))
+
+
+def scale_down(image: np.ndarray, max_size: int | None) -> np.ndarray:
+    """Scales an (H, W, 3) uint8 frame down to a longest side; gives itself if small enough."""
+    height, width = image.shape[:2]
+    size = scaled_size(width, height, max_size)
+    if size == (width, height):
+        return image
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)

@@ -1,0 +1,169 @@
+"""Frames of a video file."""
+
+from __future__ import annotations
+
+import codecs
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from vispropnet.errors import UserError
+from vispropnet.video.decoding import Reading
+from vispropnet.video.selection import Selection
+from vispropnet.video.source import FrameSource, SourceFrame, scale_down
+
+# Files of which all packets were read announce up to so many frames more than there are.
+_COUNT_TOLERANCE = 2
+# Where the number of frames is estimated from the duration: how much of it may miss, in seconds and
+# as a share. The sound is often a little longer than the pictures.
+_TIME_TOLERANCE = (1.0, 0.1)
+_TEXT_CHARACTERS = 4096
+_NO_TEXT = {*range(32), 127} - {*b'\t\n\v\f\r\x1b'}
+# By the angle, counter-clockwise, that turns a frame upright.
+_TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
+
+
+class VideoSource(FrameSource):
+    """Frames of a video file, upright, in the order and at the times of showing.
+
+    Frames are counted by reading them from the beginning. Should the size change on the way, the
+    later frames are scaled to the size of the first.
+
+    Args:
+        path: The file.
+        selection: The wanted frames.
+        max_size: Longest side, in pixels; None leaves frames as they are.
+
+    Raises:
+        UserError: if it is no video, cannot be decoded, or ends before the first wanted frame.
+    """
+
+    kind = 'video'
+
+    def __init__(self, path: str, selection: Selection, max_size: int | None) -> None:
+        self._what = f'video {path}'
+        self._selection = selection
+        self._notes: list[str] = []
+        _refuse_what_is_no_video(path)
+        with Reading(path) as reading:
+            if next(reading.frames(), None) is None:
+                raise UserError(f'{self._what}: no frame can be decoded (damaged?).')
+            rate, self._announced = reading.rate, reading.announced_frames()
+            self._duration = reading.announced_seconds()
+        selection.check_rate(rate, self._what)
+        total, start = self._announced, selection.start
+        if total is not None and not start.reached(total - 1, self._duration or math.inf):
+            raise self._behind_the_end(total)
+        if total is None and None not in (rate, self._duration):
+            total = round(self._duration * rate)
+        super().__init__(
+            path,
+            name=Path(path).stem,
+            fps=None if rate is None else rate / selection.every,
+            length=None if total is None else len(selection.of(total, rate)),
+            max_size=max_size,
+        )
+
+    def __iter__(self) -> Iterator[SourceFrame]:
+        selection, self._notes = self._selection, []
+        first, size, reformatter = None, None, VideoReformatter()
+        with Reading(self.path) as reading:
+            for frame in reading.frames():
+                index, seconds = reading.index, reading.seconds
+                if selection.is_over(index, seconds):
+                    break
+                size = size or (frame.width, frame.height)
+                if first is None and selection.start.reached(index, seconds):
+                    first = index if selection.start.frames is None else selection.start.frames
+                if first is not None and (index - first) % selection.every == 0:
+                    image = scale_down(_upright(frame, size, reformatter), self._max_size)
+                    yield SourceFrame(image, index, f'{index:08d}', seconds)
+                if selection.end is not None and index + 1 == selection.end.frames:
+                    break
+            else:
+                self._notes = self._missing(reading)
+                if first is None and self._notes:
+                    raise UserError(
+                        f'no frame from {selection.start} on can be read: {self._notes[0]}'
+                    )
+                if first is None:
+                    raise self._behind_the_end(reading.index + 1)
+            if reading.lost and not self._notes:
+                self._notes = [
+                    f'{self._what}: {reading.lost} of {reading.index + 1} frames are damaged and '
+                    'were left out.'
+                ]
+
+    def notes(self) -> list[str]:
+        """Reports how many frames were lost, and where decoding stopped."""
+        return list(self._notes)
+
+    def _behind_the_end(self, total: int) -> UserError:
+        return UserError(
+            f'start={self._selection.start} is behind the end of {self._what}: it has {total} '
+            'frames, counted from 0.'
+        )
+
+    def _missing(self, reading: Reading) -> list[str]:
+        """A note if the file ended before the end that it announces."""
+        rate = reading.rate
+        place = f'decoding stopped after frame {reading.index}'
+        if reading.seconds is not None:
+            place += f' ({reading.seconds:.1f} s)'
+        if self._announced is not None:
+            missing = self._announced - reading.index - 1
+            if missing <= (0 if reading.is_cut else _COUNT_TOLERANCE):
+                return []
+            lost = f'{reading.lost + missing} of {self._announced} frames are lost'
+            if reading.is_cut:
+                lost += f'; {place}, because the file is cut short'
+            elif reading.has_times:  # otherwise they may be missing anywhere
+                lost += f'; {place}'
+            return [f'{self._what}: {lost}.']
+        if None in (self._duration, rate, reading.seconds):
+            return []
+        missing = self._duration - reading.seconds - 1 / rate
+        seconds, share = _TIME_TOLERANCE
+        if missing <= max(seconds, share * self._duration):
+            return []
+        return [
+            f'{self._what}: {place}, but the file announces {self._duration:.1f} s: it is cut '
+            'short, its end is damaged, or only its sound goes on.'
+        ]
+
+
+def _refuse_what_is_no_video(path: str) -> None:
+    """Raises an error for what FFmpeg must not be given: it draws texts and follows links."""
+    what = f'video {path}'
+    if not os.path.isfile(path):
+        raise UserError(f'{what} is no regular file.')
+    try:
+        with open(path, 'rb') as stream:
+            start = stream.read(_TEXT_CHARACTERS)
+    except OSError as error:
+        raise UserError(f'{what} cannot be read: {error.strerror}.') from None
+    if not start:
+        raise UserError(f'{what} is empty (0 bytes).')
+    if _NO_TEXT.isdisjoint(start):
+        try:
+            codecs.getincrementaldecoder('utf-8')().decode(start)
+        except UnicodeDecodeError:
+            return
+        raise UserError(f'{what} is a text, not a video.')
+
+
+def _upright(
+    frame: av.VideoFrame, size: tuple[int, int], reformatter: VideoReformatter
+) -> np.ndarray:
+    """The frame as (H, W, 3) uint8 BGR, of a size before it is turned upright."""
+    width, height = size
+    frame_bgr = reformatter.reformat(frame, width, height, 'bgr24', threads=1)
+    turn = _TURNS.get(frame.rotation % 360)
+    image = np.ascontiguousarray(frame_bgr.to_ndarray())
+    return image if turn is None else cv2.rotate(image, turn)
