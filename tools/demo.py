@@ -10,6 +10,7 @@ import argparse
 import functools
 import hashlib
 import json
+import os
 import re
 import shutil
 import signal
@@ -104,7 +105,7 @@ def run(command: list[str], show: str | None = None) -> None:
                 [sys.executable, '-u', str(ROOT / command[0]), *command[1:]],
                 text=True,
                 errors='replace',
-                preexec_fn=functools.partial(die_with_parent, signal.SIGTERM),
+                preexec_fn=functools.partial(die_with_parent, os.getpid(), signal.SIGTERM),
                 **pipe,
             )
         for line in process.stdout or ():

@@ -19,10 +19,11 @@ import os, sys, time
 from vispropnet.engine.folder_lock import locked_folder
 from vispropnet.engine.processes import die_with_parent
 with locked_folder(sys.argv[1]):
-    child = os.fork()
-    if not child:
-        die_with_parent()
+    parent = os.getpid()
+    if not os.fork():
+        die_with_parent(parent)
         time.sleep(60)
+        os._exit(1)
     print('locked', flush=True)
     sys.stdin.readline()
 print('free', flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import signal
 import sys
 import threading
@@ -13,14 +14,17 @@ _LIBC = ctypes.CDLL(None) if sys.platform == 'linux' else None
 _PR_SET_PDEATHSIG = 1
 
 
-def die_with_parent(number: int = signal.SIGKILL) -> None:
+def die_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
     """Has the kernel signal this process when its parent ends, even by SIGKILL; only on Linux.
 
     Args:
+        parent: Process id of the parent. If that has ended by now, the signal comes at once.
         number: The signal.
     """
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, number)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), number)
 
 
 @contextlib.contextmanager

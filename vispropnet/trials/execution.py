@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import shlex
@@ -173,7 +174,7 @@ class _Scheduler:
                 stderr=subprocess.STDOUT,
                 env=env,
                 pass_fds=(self.lock,),
-                preexec_fn=die_with_parent,
+                preexec_fn=functools.partial(die_with_parent, os.getpid()),
             )
         self.working.append(_Working(run, step, process, slot, time.monotonic()))
         self.say(f'{run.key}: {step}' + (f' on GPU {slot}' if slot else ''))

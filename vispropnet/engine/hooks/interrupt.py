@@ -167,7 +167,7 @@ def init_worker(before: Callable[[int], None] | None, number: int) -> None:
     if before is not None:
         before(number)
     # A rank ends without waiting for anybody.
-    die_with_parent()
+    die_with_parent(os.getppid())
     # Forked with the handler of its parent, over which torch has put one of its own: that ends the
     # worker when somebody else than the parent sends the signal.
     handler = signal.getsignal(signal.SIGTERM)
