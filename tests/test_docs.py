@@ -22,6 +22,7 @@ from tests.models.test_masktrack_rcnn import clips_of
 from vispropnet.config import load_config
 from vispropnet.datasets.moving_shapes import write_moving_shapes
 from vispropnet.registry import DATASETS, MODELS, TASK_UTILS
+from vispropnet.trials.study_file import read_study
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md']
@@ -126,6 +127,7 @@ def test_options_that_pages_name_exist(parse):
 @pytest.mark.parametrize('name', TEXTS)
 def test_files_that_a_page_names_exist(name):
     text, folder = TEXTS[name], (ROOT / name).parent
+    text = text.replace('{backbone}_fpn_{data}', 'r18_fpn_2e_moving-shapes')  # in a study
     pattern = r'(?<![\w/.])(?:configs|docs|tests|tools|vispropnet)/[\w./{},-]*[\w}](?:/(?=[`\s]))?'
     named = {path for found in re.findall(pattern, text) for path in expanded(found)}
     assert [path for path in sorted(named) if not _exists(ROOT / path)] == []
@@ -171,6 +173,10 @@ def test_python_examples_run(name, code, tmp_path, monkeypatch, capsys):
     names = {'__name__': 'example'}
     if 'register_module' in code:
         _run_detector(code, names, monkeypatch)
+        return
+    if 'presets = ' in code:
+        (tmp_path / 'study.py').write_text(code)
+        assert read_study('study.py').trials.keys() >= {'history-12', 'low-rate'}
         return
     write_moving_shapes(
         'data/moving_shapes', train_videos=1, val_videos=1, frames=3, size=(96, 64), progress=False

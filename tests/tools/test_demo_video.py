@@ -26,7 +26,9 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py')
 CHECK = runpy.run_path(str(ROOT / 'tools/check_data.py'))['main']
 # An untrained model scores low; with this it finds ten things in any frame.
+# Every detection is an instance.
 EAGER = ['--score-thr', '0', '--cfg-options', 'model.detector.test_cfg.rcnn.score_thr=0.0']
+EAGER += ['model.tracker.on_conflict=next']
 
 
 @pytest.fixture(scope='module')

@@ -13,6 +13,7 @@ import pytest
 from tests.evaluation.strips import data_set, random_case, shown, track
 from vispropnet.evaluation.average_precision import ALL_METRICS, evaluate_tracks
 from vispropnet.evaluation.error_kinds import KINDS
+from vispropnet.text import shown as in_words
 from vispropnet.visualization.curves import COLORS
 
 TOOL = 'tools/eval_vis.py'
@@ -419,8 +420,8 @@ def cut(masks, frame):
         *(
             (
                 [GOOD, {**GOOD, 'score': score}],
-                f': video 1, result entry 1: score must be within [0, 1], got {score}. Scale the '
-                'scores: only their order counts.',
+                ': video 1, result entry 1: score must be within [0, 1], got '
+                f'{in_words(score)}. Scale the scores: only their order counts.',
             )
             for score in (1.5, -0.1, float('nan'), float('inf'), 10**400)
         ),

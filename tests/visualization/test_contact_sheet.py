@@ -113,5 +113,5 @@ def test_arguments_and_results_that_do_not_fit_are_named(files):
     with pytest.raises(UserError, match=r'a\.json: result entry 0, frame 0: the mask is 20x20'):
         draw(files)
     change(files, videos=[], annotations=[])
-    with pytest.raises(UserError, match=r'gt\.json has no videos to show'):
+    with pytest.raises(UserError, match=r'gt\.json: there are no videos'):
         draw(files)

@@ -171,7 +171,7 @@ def test_tracks_of_videos_that_are_not_shown_are_let_go_of(files):
         ({'b.json': None}, {}, 'result file not found: .*b.json'),
         ({'b.json': '[{'}, {}, 'result file .*b.json is not valid JSON'),
         ({'gt.json': '{'}, {}, 'annotation file .*gt.json is not valid JSON'),
-        ({'gt.json': '{"videos": [], "categories": []}'}, {}, 'gt.json has no videos to show'),
+        ({'gt.json': '{"videos": [], "categories": []}'}, {}, 'gt.json: there are no videos'),
         ({'b.json': json.dumps([track(1, 0)])}, {}, r'b\.json has no video in common with .*gt\.'),
         ({'b.json': '[{"video_id": 12}]'}, {}, "b.json: entry 0 has no 'category_id'"),
         ({'out/11.png/x': ''}, {}, r'cannot write .*11\.png: it is a folder'),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ class VISRunner(Runner):
     _loaded_meta: dict = {}  # noqa: RUF012 (never changed in place)
     _loaded_schedules = 0
     _fresh_schedules: list[dict]
+    _started: Counter[str] = Counter()  # runs of this process, by the second
 
     def setup_env(self, env_cfg: dict) -> None:
         """Sets up processes. Ranks without GPUs talk through gloo, as mmengine's cannot."""
@@ -55,6 +57,11 @@ class VISRunner(Runner):
         if on_cpu and not is_distributed():
             torch.distributed.init_process_group('gloo')
         super().setup_env(env_cfg)
+        # Runs that start in the same second would have one name, and with it one logger, message
+        # hub and visualizer: the second one would log into the folder of the first.
+        self._started[self._timestamp] += 1
+        if self._started[self._timestamp] > 1:
+            self._timestamp += f'_{self._started[self._timestamp]}'
 
     @property
     def acceleration(self) -> Acceleration:

@@ -25,6 +25,7 @@ from vispropnet.evaluation.ground_truth import GroundTruth
 from vispropnet.evaluation.matching import Matches, area_bins, match_tracks
 from vispropnet.evaluation.overlaps import measure_tracks
 from vispropnet.evaluation.result_file import iter_sound_results
+from vispropnet.text import shown
 
 PARTS = {
     'categories': 'category',
@@ -213,7 +214,7 @@ def _sound_entries(path: str | os.PathLike) -> Iterator[dict[str, Any]]:
         if not 0 <= entry['score'] <= 1:
             raise UserError(
                 f'video {entry["video_id"]}, result entry {index}: score must be within [0, 1], '
-                f'got {entry["score"]}. Scale the scores: only their order counts.'
+                f'got {shown(entry["score"])}. Scale the scores: only their order counts.'
             )
         yield entry
 

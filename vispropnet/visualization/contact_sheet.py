@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 from vispropnet.datasets.annotation_file import read_annotation_file
-from vispropnet.errors import UserError
 from vispropnet.visualization.grid import evenly
 from vispropnet.visualization.sheets import MAX_FRAMES, numbered_rows, write_sheet
 from vispropnet.visualization.shown_tracks import select_tracks, sound_entries
@@ -50,8 +49,6 @@ def contact_sheet(
             f'videos and frames (at most {MAX_FRAMES}) must be positive: {videos}, {frames}'
         )
     content = read_annotation_file(annotations)
-    if not content['videos']:
-        raise UserError(f'annotation file {annotations} has no videos to show.')
     names = {category['id']: category['name'] for category in content['categories']}
     shown = [content['videos'][index] for index in evenly(len(content['videos']), videos)]
     source = f'result file {results}: '

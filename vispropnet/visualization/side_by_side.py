@@ -104,8 +104,6 @@ def show_results(
 
 def _select_videos(content, annotations, selection):
     by_id = {str(video['id']): video for video in content['videos']}
-    if not by_id:
-        raise UserError(f'annotation file {annotations} has no videos to show.')
     if selection.ids is not None:
         wanted, source = selection.ids, ''
     elif selection.worst is not None:

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 
@@ -7,9 +9,12 @@ from benchmarking.settings import MemorySettings as Settings
 
 
 @pytest.mark.xdist_group('measured')
-def test_what_grows_and_what_does_not(last_line):
+def test_what_grows_and_what_does_not(last_line, tmp_path):
     """Masks of 1280 x 720 pixels, ten a frame: 8.8 MiB for each frame that is kept."""
-    row = benchmark(Settings(frames=14, short=6, size=(1280, 720)))
+    config = tmp_path / 'every_detection.py'
+    base = os.path.abspath(Settings().config)
+    config.write_text(f"_base_ = {base!r}\nmodel = dict(tracker=dict(on_conflict='next'))\n")
+    row = benchmark(Settings(config=str(config), frames=14, short=6, size=(1280, 720)))
     assert last_line() == row
     assert row['name'] == 'memory' and row['frames'] == 14 and row['ours_instances'] == 140
     if row['ours_growth'] is None:
