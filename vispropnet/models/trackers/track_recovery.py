@@ -148,7 +148,7 @@ class TrackRecovery:
             features: (C, h, w) of the current frame, as ``head`` makes them.
             detections: ``ids``, ``labels``, ``scores`` and ``bboxes`` ((N, 4) in pixels of the
                 network's input).
-            known: (M,) ids that association knows after this frame.
+            known: (M,) ids that association knows after this frame, on the CPU.
             memory: Before this frame.
             metainfo: ``img_shape``, ``ori_shape``, ``scale_factor`` of the frame.
             head: Carries and segments.
@@ -157,12 +157,11 @@ class TrackRecovery:
             What was recovered: ``ids``, ``labels``, ``scores``, ``bboxes`` and ``masks``, boxes and
             masks in pixels of the original frame; and the memory for the next frame.
         """
-        # One copy to the host for all four.
-        parts = (detections.ids, detections.labels, detections.scores, known)
-        host = torch.cat([part.double() for part in parts]).cpu()
-        ids, labels, scores, known_ids = host.split([len(part) for part in parts])
+        # One copy to the host for all three.
+        columns = (detections.ids, detections.labels, detections.scores)
+        ids, labels, scores = torch.stack([column.double() for column in columns]).cpu()
         ids, labels, scores = ids.long(), labels.long(), scores.float()
-        missing = self.find_missing(memory.history, ids, known_ids.long())
+        missing = self.find_missing(memory.history, ids, known)
         recovered, values = self._segment(features, missing, memory.history, metainfo, head)
         boxes = detections.bboxes.float()
         if self.remember_recovered and len(recovered):
