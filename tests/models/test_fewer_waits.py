@@ -1,4 +1,4 @@
-"""Parts in place of mmdet's: the same results, draws and gradients."""
+"""Parts in place of mmdet's on a GPU: the same results, draws and gradients."""
 
 import pytest
 import torch
@@ -12,6 +12,8 @@ from vispropnet.models.fewer_waits import (
     HostRandomSampler,
     WaitlessMaxIoUAssigner,
 )
+
+pytestmark = pytest.mark.gpu
 
 RPN = dict(pos_iou_thr=0.7, neg_iou_thr=0.3, min_pos_iou=0.3, match_low_quality=True)
 RCNN = dict(pos_iou_thr=0.5, neg_iou_thr=0.5, min_pos_iou=0.5, match_low_quality=True)
@@ -28,11 +30,11 @@ ASSIGNERS = {
 def boxes_of(count, side=40):
     """Boxes of whole pixels, so that many overlap an object equally."""
     corners = torch.randint(0, side // 2, (count, 2)).float()
-    return torch.cat([corners, corners + torch.randint(1, side // 2, (count, 2))], dim=1)
+    return torch.cat([corners, corners + torch.randint(1, side // 2, (count, 2))], dim=1).cuda()
 
 
 def objects_of(count):
-    return InstanceData(bboxes=boxes_of(count), labels=torch.randint(0, 5, (count,)))
+    return InstanceData(bboxes=boxes_of(count), labels=torch.randint(0, 5, (count,)).cuda())
 
 
 def assigned(kind, options, boxes, objects):
@@ -98,19 +100,20 @@ def test_features_are_pooled_as_by_mmdet(num_levels, num_rois, scale):
         featmap_strides=[4, 8, 16, 32][:num_levels],
         finest_scale=8,
     )
-    images = torch.randint(0, 2, (num_rois, 1)).float()
+    images = torch.randint(0, 2, (num_rois, 1)).float().cuda()
     rois = torch.cat([images, boxes_of(num_rois, 120)], dim=1)
     outcomes = []
     for kind in (HostLevelRoIExtractor, SingleRoIExtractor):
         torch.manual_seed(5)
-        levels = [torch.randn(2, 2, 32 >> n, 32 >> n).requires_grad_() for n in range(num_levels)]
+        levels = [torch.randn(2, 2, 32 >> n, 32 >> n) for n in range(num_levels)]
+        levels = [level.cuda().requires_grad_() for level in levels]
         pooled = kind(**options)(levels, rois, roi_scale_factor=scale)
         gradients = torch.autograd.grad(
             pooled.square().sum() + sum(level.sum() for level in levels), levels
         )
         outcomes.append([pooled, *gradients])
     for found, expected in zip(*outcomes, strict=True):
-        assert torch.equal(found, expected)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_levels_without_rois_get_gradients():
@@ -118,6 +121,6 @@ def test_levels_without_rois_get_gradients():
     extractor = HostLevelRoIExtractor(
         dict(type='RoIAlign', output_size=3), 2, [4, 8], finest_scale=8
     )
-    levels = [torch.randn(1, 2, 8, 8).requires_grad_(), torch.randn(1, 2, 4, 4).requires_grad_()]
-    extractor(levels, torch.tensor([[0.0, 0, 0, 8, 8]])).sum().backward()
+    levels = [torch.randn(1, 2, side, side).cuda().requires_grad_() for side in (8, 4)]
+    extractor(levels, torch.tensor([[0.0, 0, 0, 8, 8]]).cuda()).sum().backward()
     assert levels[0].grad.abs().sum() > 0 and levels[1].grad.eq(0).all()

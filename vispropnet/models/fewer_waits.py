@@ -1,4 +1,7 @@
-"""Parts of mmdet that wait for a GPU at every turn, with the same results and fewer waits."""
+"""Parts of mmdet that wait for a GPU at every turn, with the same results and fewer waits.
+
+On a CPU, where nothing waits, they are mmdet's own.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,8 @@ class WaitlessMaxIoUAssigner(MaxIoUAssigner):
             Of each box: the number of its object from 1, 0 for background or -1 for neither; the
             largest overlap; the label of its object or -1.
         """
-        if overlaps.numel() == 0 or not self.gt_max_assign_all:
+        on_cpu = overlaps.device.type == 'cpu'
+        if on_cpu or overlaps.numel() == 0 or not self.gt_max_assign_all:
             return super().assign_wrt_overlaps(overlaps, gt_labels)
         best, nearest = overlaps.max(dim=0)
         low, high = (
@@ -77,11 +81,14 @@ class HostRandomSampler(RandomSampler):
             assign_result: Of the boxes.
             pred_instances: ``priors``: the boxes (N, 4).
             gt_instances: ``bboxes`` and ``labels`` of the objects.
-            kwargs: Ignored, as by mmdet.
+            kwargs: For mmdet's.
 
         Returns:
             The sampled boxes; tensors are on the device of the boxes.
         """
+        device = assign_result.gt_inds.device
+        if device.type == 'cpu':
+            return super().sample(assign_result, pred_instances, gt_instances, **kwargs)
         boxes, objects = pred_instances.priors, gt_instances.bboxes
         is_object = boxes.new_zeros(len(boxes), dtype=torch.uint8)
         if self.add_gt_as_proposals and len(objects) > 0:
@@ -96,7 +103,6 @@ class HostRandomSampler(RandomSampler):
         if self.neg_pos_ub >= 0:
             wanted = min(wanted, int(self.neg_pos_ub * max(1, len(positive))))
         negative = self._sample_neg(kinds, wanted).unique()
-        device = assign_result.gt_inds.device
         return SamplingResult(
             pos_inds=to_device(positive, device),
             neg_inds=to_device(negative, device),
@@ -128,7 +134,7 @@ class HostLevelRoIExtractor(SingleRoIExtractor):
         Returns:
             (R, C, height, width).
         """
-        if len(feats) == 1:
+        if len(feats) == 1 or rois.device.type == 'cpu':
             return super().forward(feats, rois, roi_scale_factor)
         rois = rois.type_as(feats[0])
         levels = self.map_roi_levels(rois, len(feats)).to(torch.int8).cpu()
