@@ -15,7 +15,7 @@ from torch.nn import functional
 from vispropnet.models.frames import box_scale
 from vispropnet.models.prop_heads.boxes import mask_boxes
 from vispropnet.models.prop_heads.propagation_head import PropagationHead
-from vispropnet.ops.transfer import to_device
+from vispropnet.ops.transfer import to_device, to_host
 from vispropnet.registry import TASK_UTILS
 
 
@@ -157,10 +157,8 @@ class TrackRecovery:
             What was recovered: ``ids``, ``labels``, ``scores``, ``bboxes`` and ``masks``, boxes and
             masks in pixels of the original frame; and the memory for the next frame.
         """
-        # One copy to the host for all three.
-        columns = (detections.ids, detections.labels, detections.scores)
-        ids, labels, scores = torch.stack([column.double() for column in columns]).cpu()
-        ids, labels, scores = ids.long(), labels.long(), scores.float()
+        ids, labels, scores = to_host(detections.ids, detections.labels, detections.scores)
+        scores = scores.float()
         missing = self.find_missing(memory.history, ids, known)
         recovered, values = self._segment(features, missing, memory.history, metainfo, head)
         boxes = detections.bboxes.float()
