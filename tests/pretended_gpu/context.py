@@ -112,7 +112,10 @@ class _Operators(TorchDispatchMode):
         self.gpu = gpu
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        return self.gpu.run(func, args, kwargs or {})
+        kwargs = kwargs or {}
+        if not types and kwargs.get('device') is None:
+            return func(*args, **kwargs)  # on the CPU; the same as below, but faster
+        return self.gpu.run(func, args, kwargs)
 
 
 class _Functions(TorchFunctionMode):
