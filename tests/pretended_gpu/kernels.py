@@ -11,19 +11,29 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 aten = torch.ops.aten
 HALF = (torch.float16, torch.bfloat16)
+SLOW_IN_HALF = {
+    aten.convolution.default,
+    aten.convolution_backward.default,
+    aten.addmm.default,
+    aten.mm.default,
+    aten.bmm.default,
+}
 
 
 def compute(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
-    """Runs an operator on CPU tensors; in single precision where the CPU has no half precision."""
+    """Runs an operator on CPU tensors; in single precision where half is slow or missing there."""
     if func in SUBSTITUTES:
         return SUBSTITUTES[func](*args, **kwargs)
-    try:
+    if func not in SLOW_IN_HALF:
+        try:
+            return func(*args, **kwargs)
+        except (RuntimeError, NotImplementedError) as error:
+            if func._schema.is_mutable or 'not implemented' not in str(error):
+                raise
+    flat, spec = tree_flatten((args, kwargs))
+    half = {one.dtype for one in flat if isinstance(one, Tensor) and one.dtype in HALF}
+    if len(half) != 1:
         return func(*args, **kwargs)
-    except (RuntimeError, NotImplementedError) as error:
-        flat, spec = tree_flatten((args, kwargs))
-        half = {one.dtype for one in flat if isinstance(one, Tensor) and one.dtype in HALF}
-        if len(half) != 1 or func._schema.is_mutable or 'not implemented' not in str(error):
-            raise
     flat = [one.float() if isinstance(one, Tensor) and one.dtype in HALF else one for one in flat]
     args, kwargs = tree_unflatten(flat, spec)
     back = half.pop()
