@@ -85,10 +85,14 @@ def gpu_of_mark(request, seeded):
     from tests.pretended_gpu.context import pretended_gpu
 
     there_is_one = torch.cuda.is_available()
-    with pytest.MonkeyPatch.context() as patch, nullcontext() if there_is_one else pretended_gpu():
+    device = nullcontext() if there_is_one else pretended_gpu()
+    with pytest.MonkeyPatch.context() as patch, device as pretended:
         # In convolutions TF32 is on by default: 10 bits, too few to compare with a CPU.
         patch.setattr(torch.backends.cudnn, 'allow_tf32', False)
         yield
+    if pretended is not None:
+        # Also those that the tested code caught.
+        assert not pretended.mismatches and not pretended.hazards, pretended.report()
 
 
 @pytest.fixture(scope='session')
