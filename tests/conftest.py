@@ -47,6 +47,7 @@ def _repeated(items):
     """Parametrised tests whose every value another one of the same function has too.
 
     A pretended GPU computes as the CPU does, so no combination of values gives other numbers there.
+    New values meet the first ones of other arguments: the most telling value comes first.
     """
     seen, repeated = defaultdict(set), []
     for item in items:
