@@ -4,6 +4,8 @@ import os
 import random
 import subprocess
 import sys
+from collections import defaultdict
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -16,12 +18,11 @@ import vispropnet  # noqa: E402, F401  (first of all: test modules may import mm
 
 ROOT = Path(__file__).resolve().parent.parent
 
-
 # Their files start processes and take longest: first, so that none is left for the end.
 LONG = ('faults', 'engine', 'apis', 'tools')
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     items.sort(key=lambda item: item.path.relative_to(ROOT).parts[1] not in LONG)
     for item in items:
         # A file stays on one worker of pytest-xdist, so that its fixtures are made once.
@@ -32,9 +33,30 @@ def pytest_collection_modifyitems(items):
         return
     import torch
 
-    if not torch.cuda.is_available():
-        for item in marked:
-            item.add_marker(pytest.mark.skip(reason='needs a CUDA device; this machine has none'))
+    if torch.cuda.is_available():
+        return
+    for item in marked:
+        if any(mark.kwargs.get('real') for mark in item.iter_markers('gpu')):
+            item.add_marker(pytest.mark.skip(reason='needs a real GPU, for its own kernels'))
+    repeated = _repeated(marked)
+    items[:] = [item for item in items if item not in repeated]
+    config.hook.pytest_deselected(items=repeated)
+
+
+def _repeated(items):
+    """Parametrised tests whose every value another one of the same function has too.
+
+    A pretended GPU computes as the CPU does, so no combination of values gives other numbers there.
+    New values meet the first ones of other arguments: the most telling value comes first.
+    """
+    seen, repeated = defaultdict(set), []
+    for item in items:
+        function, _, values = item.nodeid.partition('[')
+        values = set(enumerate(values.split('-')))
+        if values <= seen[function]:
+            repeated.append(item)
+        seen[function] |= values
+    return repeated
 
 
 @pytest.fixture(scope='session')
@@ -51,6 +73,27 @@ def seeded():
         sys.modules['numpy'].random.seed(0)
     if 'torch' in sys.modules:
         sys.modules['torch'].manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def gpu_of_mark(request, seeded):
+    """Gives tests marked ``gpu`` a GPU: the machine's own, else a pretended one."""
+    if not request.node.get_closest_marker('gpu'):
+        yield
+        return
+    import torch
+
+    from tests.pretended_gpu.context import pretended_gpu
+
+    there_is_one = torch.cuda.is_available()
+    device = nullcontext() if there_is_one else pretended_gpu()
+    with pytest.MonkeyPatch.context() as patch, device as pretended:
+        # In convolutions TF32 is on by default: 10 bits, too few to compare with a CPU.
+        patch.setattr(torch.backends.cudnn, 'allow_tf32', False)
+        yield
+    if pretended is not None:
+        # Also those that the tested code caught.
+        assert not pretended.mismatches and not pretended.hazards, pretended.report()
 
 
 @pytest.fixture(scope='session')

@@ -300,6 +300,13 @@ def test_nothing_of_a_video_lives_in_the_model(eager_model):
     assert all(torch.equal(value, before[name]) for name, value in eager_model.state_dict().items())
 
 
+@pytest.mark.parametrize('threshold', [0, 0.0, -1.0])
+def test_mask_threshold_that_every_pixel_reaches(small_config, threshold):
+    small_config.detector.test_cfg.rcnn.mask_thr_binary = threshold
+    with pytest.raises(ValueError, match=f'mask_thr_binary must be above 0, got {threshold}'):
+        MODELS.build(small_config)
+
+
 def test_forward_is_for_training_only(small_model):
     with pytest.raises(ValueError, match=r"mode must be 'loss', got 'predict'"):
         small_model(torch.zeros(1, 3, *SIZE), mode='predict')
@@ -335,7 +342,7 @@ def test_cpu_and_gpu_agree(small_model):
     instances, state = step(
         small_model, inputs[0].cuda(), frame_metainfo(), small_model.init_state()
     )
-    assert instances.bboxes.device.type == state.tracks.ids.device.type == 'cuda'
+    assert instances.bboxes.device.type == state.tracks.boxes.device.type == 'cuda'
 
 
 def zoo_config(rootpath):

@@ -91,3 +91,15 @@ def test_each_video_has_a_tracker_of_its_own(model):
     again, first = step(model, images[0], frame_metainfo(frame_id=1), first)
     assert set(again.ids.tolist()) <= set(first.tracker.tracks)
     assert len(model.model.tracker.tracks) == 0
+
+
+@pytest.mark.gpu
+def test_frames_on_a_gpu(model):
+    model.cuda().eval()
+    model.model.detector.roi_head.test_cfg.score_thr = 0.0
+    state = model.init_state()
+    for frame in range(2):
+        image = torch.randn(3, *SIZE).cuda()
+        instances, state = step(model, image, frame_metainfo(frame_id=frame), state)
+        assert len(instances) > 0 and instances.ids.is_cuda
+        assert len(instances.masks.rles()) == len(instances)

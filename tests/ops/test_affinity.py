@@ -17,6 +17,8 @@ from vispropnet.ops.affinity import (
 )
 
 DEVICES = ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)]
+# For what a pretended GPU has not: memory.
+REAL_DEVICES = ['cpu', pytest.param('cuda', marks=pytest.mark.gpu(real=True))]
 KINDS = ['plain', 'weighted', 'low rank']
 # Bytes: of everything, of three current positions of the reference size below, of less than one.
 BUDGETS = [BUDGET, 3 * 6 * 4, 1]
@@ -325,6 +327,23 @@ def test_attend_equals_the_loops(counts, value_channels, budget, device):
         assert_all_close([attend(*given, budget=budget)], [expected])
 
 
+@pytest.mark.gpu
+def test_attend_with_torch_2_4(monkeypatch):
+    """It asks for kernels without the argument for grouped queries."""
+    params, asked = torch.backends.cuda.SDPAParams, []
+
+    def of_torch_2_4(query, key, value, attn_mask, dropout, is_causal):
+        asked.append(query.shape)
+        return params(query, key, value, attn_mask, dropout, is_causal, False)
+
+    monkeypatch.setattr(torch.backends.cuda, 'SDPAParams', of_torch_2_4)
+    given = leaves([torch.randn(1, 5, 8) for _ in range(3)], torch.float, 'cuda')
+    query, key, value = leaves(given)
+    expected = (query @ key.transpose(1, 2)).softmax(dim=2) @ value
+    assert_all_close([attend(*given)], [expected])
+    assert asked == [(1, 1, 5, 8)]
+
+
 @pytest.mark.parametrize('value_channels', [CHANNELS, 3])
 def test_gradcheck_of_attend(value_channels):
     shapes = [(3, CHANNELS), (5, CHANNELS), (5, value_channels)]
@@ -425,7 +444,7 @@ def test_carry_makes_nothing_beyond_its_budget(pairs, sigma):
     assert_all_close([arrived], outputs[:1])
 
 
-@pytest.mark.parametrize('device', DEVICES)
+@pytest.mark.parametrize('device', REAL_DEVICES)
 @pytest.mark.parametrize('value_channels', [8, 5])
 def test_attend_makes_nothing_beyond_its_budget(value_channels, device):
     shapes = [(320, 8), (384, 8), (384, value_channels)]

@@ -21,6 +21,7 @@ import torch
 
 from vispropnet.datasets.rle import RLE
 from vispropnet.errors import UserError
+from vispropnet.ops.transfer import to_host
 
 
 class _Kept:
@@ -90,12 +91,15 @@ class TrackAccumulator(_Kept):
             UserError: if an id is there twice, or there is no room for temporary files.
         """
         frame_id = int(frame_id)
-        ids, labels, scores = _to_list(ids), _to_list(labels), _to_list(scores)
+        columns = [ids, labels, scores, *([] if propagated is None else [propagated])]
+        if all(isinstance(column, torch.Tensor) for column in columns):
+            columns = to_host(*columns)
+        ids, labels, scores, *carried = (_to_list(column) for column in columns)
         assert len(ids) == len(labels) == len(scores) == len(rles), (
             f'frame {frame_id}: {len(ids)} ids, {len(labels)} labels, {len(scores)} scores and '
             f'{len(rles)} masks must be equally many'
         )
-        carried = [False] * len(ids) if propagated is None else _to_list(propagated)
+        carried = carried[0] if carried else [False] * len(ids)
         rows = [
             (
                 *(int(track), frame_id, int(label), float(score), bool(over)),

@@ -2,6 +2,11 @@
 
 from vispropnet.models.data_preprocessor import VISDataPreprocessor
 from vispropnet.models.detectors import MaskTrackRCNN, MMDetMaskTrackRCNN, ObjProp
+from vispropnet.models.fewer_waits import (
+    HostLevelRoIExtractor,
+    HostRandomSampler,
+    WaitlessMaxIoUAssigner,
+)
 from vispropnet.models.frames import Answers, Frame, split_frames
 from vispropnet.models.necks import AttentionNeck
 from vispropnet.models.prop_heads import (
@@ -20,6 +25,8 @@ __all__ = [
     'AttentionNeck',
     'CategoryAffinity',
     'EmbeddingHead',
+    'HostLevelRoIExtractor',
+    'HostRandomSampler',
     'MMDetMaskTrackRCNN',
     'MaskTrackRCNN',
     'MatchingTracker',
@@ -29,5 +36,6 @@ __all__ = [
     'TrackHead',
     'TrackRecovery',
     'VISDataPreprocessor',
+    'WaitlessMaxIoUAssigner',
     'WeightedAffinity',
 ]

@@ -15,11 +15,12 @@ from vispropnet.registry import MODELS
 class VISDataPreprocessor(DetDataPreprocessor):
     """mmdet's preprocessing for frames, and for clips so that all frames are padded alike.
 
-    The arguments are those of mmdet's ``DetDataPreprocessor``.
+    The arguments are those of mmdet's ``DetDataPreprocessor``; ``non_blocking``, copies to a GPU
+    that the host does not wait for, is on unless switched off.
     """
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, non_blocking: bool = True, **options: Any) -> None:
+        super().__init__(non_blocking=non_blocking, **options)
         # mmengine turns BGR into RGB by an index, which is copied to a GPU and waited for.
         self._turns_channels, self._channel_conversion = self._channel_conversion, False
 

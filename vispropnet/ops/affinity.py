@@ -263,9 +263,17 @@ def _has_fused_kernel(query: Tensor, key: Tensor, value: Tensor) -> bool:
     if query.device.type == 'cpu':
         return query.shape[2] == value.shape[2]
     if query.device.type == 'cuda':
-        heads = (part[:, None] for part in (query, key, value))
-        params = torch.backends.cuda.SDPAParams(*heads, None, 0.0, False, False)
+        params = _attention_params(*(part[:, None] for part in (query, key, value)))
         return torch.backends.cuda.can_use_flash_attention(
             params
         ) or torch.backends.cuda.can_use_efficient_attention(params)
     return False
+
+
+def _attention_params(query: Tensor, key: Tensor, value: Tensor) -> torch.backends.cuda.SDPAParams:
+    """Describes attention without a mask, dropout, causality and grouped queries."""
+    settings = (None, 0.0, False)
+    try:
+        return torch.backends.cuda.SDPAParams(query, key, value, *settings, False)
+    except TypeError:  # torch 2.4 knows no grouped queries
+        return torch.backends.cuda.SDPAParams(query, key, value, *settings)

@@ -45,7 +45,7 @@ model = dict(
         roi_head=dict(
             type='StandardRoIHead',
             bbox_roi_extractor=dict(
-                type='SingleRoIExtractor',
+                type='vispropnet.HostLevelRoIExtractor',
                 roi_layer=dict(type='RoIAlign', output_size=7, sampling_ratio=0),
                 out_channels=256,
                 featmap_strides=[4, 8, 16, 32],
@@ -66,7 +66,7 @@ model = dict(
                 loss_bbox=dict(type='L1Loss', loss_weight=1.0),
             ),
             mask_roi_extractor=dict(
-                type='SingleRoIExtractor',
+                type='vispropnet.HostLevelRoIExtractor',
                 roi_layer=dict(type='RoIAlign', output_size=14, sampling_ratio=0),
                 out_channels=256,
                 featmap_strides=[4, 8, 16, 32],
@@ -83,7 +83,7 @@ model = dict(
         train_cfg=dict(
             rpn=dict(
                 assigner=dict(
-                    type='MaxIoUAssigner',
+                    type='vispropnet.WaitlessMaxIoUAssigner',
                     pos_iou_thr=0.7,
                     neg_iou_thr=0.3,
                     min_pos_iou=0.3,
@@ -91,7 +91,7 @@ model = dict(
                     ignore_iof_thr=-1,
                 ),
                 sampler=dict(
-                    type='RandomSampler',
+                    type='vispropnet.HostRandomSampler',
                     num=64,
                     pos_fraction=0.5,
                     neg_pos_ub=-1,
@@ -109,7 +109,7 @@ model = dict(
             ),
             rcnn=dict(
                 assigner=dict(
-                    type='MaxIoUAssigner',
+                    type='vispropnet.WaitlessMaxIoUAssigner',
                     pos_iou_thr=0.5,
                     neg_iou_thr=0.5,
                     min_pos_iou=0.5,
@@ -117,7 +117,7 @@ model = dict(
                     ignore_iof_thr=-1,
                 ),
                 sampler=dict(
-                    type='RandomSampler',
+                    type='vispropnet.HostRandomSampler',
                     num=128,
                     pos_fraction=0.25,
                     neg_pos_ub=-1,
@@ -146,7 +146,7 @@ model = dict(
     track_head=dict(
         type='TrackHead',
         roi_extractor=dict(
-            type='SingleRoIExtractor',
+            type='vispropnet.HostLevelRoIExtractor',
             roi_layer=dict(type='RoIAlign', output_size=7, sampling_ratio=0),
             out_channels=256,
             featmap_strides=[4, 8, 16, 32],

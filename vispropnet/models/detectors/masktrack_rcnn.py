@@ -18,6 +18,7 @@ from vispropnet.models.necks import NeckMemory
 from vispropnet.models.support import SupportMemory
 from vispropnet.models.track_heads import matching_logits
 from vispropnet.models.trackers import TrackMemory
+from vispropnet.ops.transfer import to_device
 from vispropnet.registry import MODELS, TASK_UTILS
 
 
@@ -142,9 +143,11 @@ class MaskTrackRCNN(TwoStageVISDetector):
             support, supporting = self.support.remember(features, supporting)
         proposals = self.propose(self.attend(features, reference), frame.metainfo)
         detections = self.detect(features, proposals, frame.metainfo, support)
-        detections.ids, tracks = self.associate(features, detections, state.tracks)
-        if getattr(self.tracker, 'drops', False):
-            detections = detections[detections.ids >= 0]
+        ids, tracks = self.associate(features, detections, state.tracks)
+        kept = (ids >= 0).nonzero().flatten()
+        if len(kept) < len(ids):
+            ids, detections = ids[kept], detections[to_device(kept, detections.scores.device)]
+        detections.ids = to_device(ids, detections.scores.device)
         state = replace(state, frame_size=size, tracks=tracks, neck=neck, support=supporting)
         instances, state = self.instances_of_frame(frame, detections, state, support)
         return [(frame.number, instances)], state
@@ -183,7 +186,7 @@ class MaskTrackRCNN(TwoStageVISDetector):
     def associate(
         self, features: Features, detections: InstanceData, memory: TrackMemory
     ) -> tuple[Tensor, TrackMemory]:
-        """Ids of a frame's detections and the new memory."""
+        """Ids of a frame's detections, on the CPU, and the new memory."""
         return self.tracker.associate(
             self.track_head.embed(features, [detections.bboxes])[0],
             detections.bboxes,

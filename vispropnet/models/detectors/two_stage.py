@@ -37,7 +37,8 @@ class TwoStageVISDetector(VISDetector):
         init_cfg: Initialisation, as in mmengine.
 
     Raises:
-        ValueError: if a part needs features of other frames and would get none.
+        ValueError: if a part needs features of other frames and would get none, or masks would
+            cover the whole frame (``detector.test_cfg.rcnn.mask_thr_binary`` of 0 or less).
 
     Attributes:
         uses_support: Whether a part needs features of other frames.
@@ -54,6 +55,13 @@ class TwoStageVISDetector(VISDetector):
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.detector = MODELS.build(detector)
+        rcnn = (self.detector.test_cfg or {}).get('rcnn') or {}
+        threshold = rcnn.get('mask_thr_binary', 0.5)
+        if threshold <= 0:
+            # mmdet's masks would be the part around the box on a CPU and all of the frame on a GPU.
+            raise ValueError(
+                f'detector.test_cfg.rcnn: mask_thr_binary must be above 0, got {threshold}'
+            )
         self.support = None if support is None else TASK_UTILS.build(support)
         self.check_support()
 
@@ -220,7 +228,7 @@ class TwoStageVISDetector(VISDetector):
         roi_head = self.detector.roi_head
         features = self._with_support(features, support)
         size, threshold = metainfo['ori_shape'][:2], roi_head.test_cfg.mask_thr_binary
-        if not _is_plain(roi_head.mask_head) or threshold <= 0:
+        if not _is_plain(roi_head.mask_head):
             # mmdet rescales the boxes in place; the state holds the ones of before.
             detections.bboxes = detections.bboxes.clone()
             instances = roi_head.predict_mask(features, [metainfo], [detections], rescale=True)[0]

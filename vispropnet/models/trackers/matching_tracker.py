@@ -73,8 +73,6 @@ class MatchingTracker:
         self.num_frames_retain = num_frames_retain
         self.on_conflict = on_conflict
         self.conflict_margin = conflict_margin
-        # Whether some detections get no id.
-        self.drops = on_conflict == 'drop'
 
     def init_memory(self, device: torch.device | str = 'cpu') -> TrackMemory:
         """Makes the memory before the first frame of a video.
@@ -104,8 +102,8 @@ class MatchingTracker:
             match: Gives (D, 1 + M) matching logits of embeddings and the memory's embeddings.
 
         Returns:
-            (D,) int64 ids, all different but for -1 of those that are dropped, and the memory after
-            this frame.
+            (D,) int64 ids on the CPU, all different but for -1 of those that are dropped, and the
+            memory after this frame.
         """
         memory = self._forget(replace(memory, num_frames=memory.num_frames + 1))
         if len(boxes) == 0:
@@ -129,15 +127,14 @@ class MatchingTracker:
                 self.conflict_margin,
             )
         kept = (columns >= 0).nonzero().flatten()
-        if len(kept) < len(columns):
-            there = to_device(kept, embeddings.device)
-            ids, memory = self._take_in(
-                columns[kept], embeddings[there], boxes[there], labels[there], memory
-            )
-            everything = ids.new_full((len(columns),), -1)
-            everything[there] = ids
-            return everything, memory
-        return self._take_in(columns, embeddings, boxes, labels, memory)
+        if len(kept) == len(columns):
+            return self._take_in(columns, embeddings, boxes, labels, memory)
+        there = to_device(kept, embeddings.device)
+        ids = columns.new_full((len(columns),), -1)
+        ids[kept], memory = self._take_in(
+            columns[kept], embeddings[there], boxes[there], labels[there], memory
+        )
+        return ids, memory
 
     def _take_in(
         self,
@@ -149,20 +146,19 @@ class MatchingTracker:
     ) -> tuple[Tensor, TrackMemory]:
         """Gives the detections of a frame their ids, and remembers them."""
         new = columns == 0
-        num_new, device = int(new.sum()), memory.ids.device
+        num_new = int(new.sum())
         rows = columns - 1
         rows[new] = len(memory.ids) + torch.arange(num_new)
         last_seen = torch.cat([memory.last_seen, memory.last_seen.new_zeros(num_new)])
         last_seen[rows] = memory.num_frames
-        rows = to_device(rows, device)
-        new_ids = torch.arange(memory.next_id, memory.next_id + num_new, device=device)
-        ids = torch.cat([memory.ids, new_ids])
+        ids = torch.cat([memory.ids, torch.arange(memory.next_id, memory.next_id + num_new)])
+        there = to_device(rows, embeddings.device)
         memory = replace(
             memory,
             ids=ids,
-            embeddings=_update(memory.embeddings, rows, embeddings, len(ids)),
-            boxes=_update(memory.boxes, rows, boxes, len(ids)),
-            labels=_update(memory.labels, rows, labels, len(ids)),
+            embeddings=_update(memory.embeddings, there, embeddings, len(ids)),
+            boxes=_update(memory.boxes, there, boxes, len(ids)),
+            labels=_update(memory.labels, there, labels, len(ids)),
             last_seen=last_seen,
             next_id=memory.next_id + num_new,
         )
@@ -176,10 +172,11 @@ class MatchingTracker:
         kept = (unseen < self.num_frames_retain).nonzero().flatten()
         if len(kept) == len(unseen):
             return memory
-        last_seen, kept = memory.last_seen[kept], to_device(kept, memory.ids.device)
+        ids, last_seen = memory.ids[kept], memory.last_seen[kept]
+        kept = to_device(kept, memory.embeddings.device)
         return replace(
             memory,
-            ids=memory.ids[kept],
+            ids=ids,
             embeddings=memory.embeddings[kept],
             boxes=memory.boxes[kept],
             labels=memory.labels[kept],

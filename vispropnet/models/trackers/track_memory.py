@@ -16,7 +16,7 @@ class TrackMemory:
     change from frame to frame, its id never does.
 
     Args:
-        ids: (M,) int64 ids of the known tracks.
+        ids: (M,) int64 ids of the known tracks, on the CPU.
         embeddings: (M, C) latest embedding.
         boxes: (M, 4) latest box, x1, y1, x2, y2 in pixels of the network's input.
         labels: (M,) int64 latest label.
@@ -41,7 +41,7 @@ class TrackMemory:
             device: Device of the model.
         """
         return cls(
-            ids=torch.zeros(0, dtype=torch.long, device=device),
+            ids=torch.zeros(0, dtype=torch.long),
             embeddings=torch.zeros(0, 0, device=device),
             boxes=torch.zeros(0, 4, device=device),
             labels=torch.zeros(0, dtype=torch.long, device=device),

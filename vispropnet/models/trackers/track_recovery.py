@@ -15,7 +15,7 @@ from torch.nn import functional
 from vispropnet.models.frames import box_scale
 from vispropnet.models.prop_heads.boxes import mask_boxes
 from vispropnet.models.prop_heads.propagation_head import PropagationHead
-from vispropnet.ops.transfer import to_device
+from vispropnet.ops.transfer import to_device, to_host
 from vispropnet.registry import TASK_UTILS
 
 
@@ -148,7 +148,7 @@ class TrackRecovery:
             features: (C, h, w) of the current frame, as ``head`` makes them.
             detections: ``ids``, ``labels``, ``scores`` and ``bboxes`` ((N, 4) in pixels of the
                 network's input).
-            known: (M,) ids that association knows after this frame.
+            known: (M,) ids that association knows after this frame, on the CPU.
             memory: Before this frame.
             metainfo: ``img_shape``, ``ori_shape``, ``scale_factor`` of the frame.
             head: Carries and segments.
@@ -157,12 +157,9 @@ class TrackRecovery:
             What was recovered: ``ids``, ``labels``, ``scores``, ``bboxes`` and ``masks``, boxes and
             masks in pixels of the original frame; and the memory for the next frame.
         """
-        # One copy to the host for all four.
-        parts = (detections.ids, detections.labels, detections.scores, known)
-        host = torch.cat([part.double() for part in parts]).cpu()
-        ids, labels, scores, known_ids = host.split([len(part) for part in parts])
-        ids, labels, scores = ids.long(), labels.long(), scores.float()
-        missing = self.find_missing(memory.history, ids, known_ids.long())
+        ids, labels, scores = to_host(detections.ids, detections.labels, detections.scores)
+        scores = scores.float()
+        missing = self.find_missing(memory.history, ids, known)
         recovered, values = self._segment(features, missing, memory.history, metainfo, head)
         boxes = detections.bboxes.float()
         if self.remember_recovered and len(recovered):
