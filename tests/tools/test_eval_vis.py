@@ -14,7 +14,7 @@ from tests.evaluation.strips import data_set, random_case, shown, track
 from vispropnet.evaluation.average_precision import ALL_METRICS, evaluate_tracks
 from vispropnet.evaluation.error_kinds import KINDS
 from vispropnet.text import shown as in_words
-from vispropnet.visualization.curves import COLORS
+from vispropnet.visualization.charts import COLORS
 
 TOOL = 'tools/eval_vis.py'
 
@@ -195,10 +195,10 @@ def test_chart_of_two_results_can_be_read(score, files, tmp_path):
 
 
 def test_results_of_one_name_are_told_apart_in_the_chart(score, files, tmp_path, monkeypatch):
-    from vispropnet.visualization import error_chart
+    from vispropnet.visualization import charts
 
     drawn = []
-    monkeypatch.setattr(error_chart, 'draw_error_chart', lambda path, bars: drawn.extend(bars))
+    monkeypatch.setattr(charts, 'draw_error_chart', lambda path, bars: drawn.extend(bars))
     same = files[2].rename(files[2].with_name('ours.json'))
     score(*files[:2], '--baseline', same, '--errors')
     assert [name for name, _, _ in drawn] == [str(files[1]), str(same)]

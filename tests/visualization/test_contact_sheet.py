@@ -7,8 +7,8 @@ import pytest
 from tests.visualization.blocks import FRAMES, HEIGHT, WIDTH, rectangle, track, write_files
 from vispropnet.errors import UserError
 from vispropnet.evaluation.result_file import write_results
-from vispropnet.visualization.contact_sheet import contact_sheet
 from vispropnet.visualization.grid import GAP, STRIP
+from vispropnet.visualization.results import contact_sheet
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@ import pytest
 
 from tests.visualization.logs import train_row, val_row, write_log
 from vispropnet.errors import UserError
-from vispropnet.visualization import curves
-from vispropnet.visualization.curves import plot_losses
+from vispropnet.visualization import charts
+from vispropnet.visualization.charts import plot_losses
 
 
 def panels(figure):
@@ -56,11 +56,11 @@ def test_a_panel_per_term_and_a_line_per_run(tmp_path, drawn):
 
 def test_running_mean_by_hand():
     values = np.array([0.0, 10, 0, 10, 0, 10, 0, np.nan, 4, 2] + [2.0] * 40)
-    mean = curves._running_mean(values)  # 50 values: one neighbour on each side
+    mean = charts._running_mean(values)  # 50 values: one neighbour on each side
     assert mean[:2].tolist() == pytest.approx([5, 10 / 3])
     assert np.isnan(mean[7])
     assert mean[[6, 8, -1]].tolist() == pytest.approx([5, 3, 2])  # without what is not finite
-    assert curves._running_mean(np.array([3.0, 1.0])).tolist() == [3, 1]
+    assert charts._running_mean(np.array([3.0, 1.0])).tolist() == [3, 1]
 
 
 def test_spike_and_values_that_are_no_numbers_do_not_hide_the_curve(tmp_path, drawn):
@@ -160,7 +160,7 @@ def test_many_runs_differ_in_colour_or_style_everywhere(tmp_path, drawn):
 
 def test_legend_leaves_most_of_the_picture_to_the_curves(tmp_path, drawn):
     runs = [tmp_path / f'run{index}' for index in range(12)]
-    terms = dict.fromkeys(curves.TITLES, 1.0)
+    terms = dict.fromkeys(charts.TITLES, 1.0)
     for run in runs:
         write_log(run, '20250101_000000', [train_row(50, **terms)])
     names = [f'{index}: a trial with quite a long name' for index in range(12)]

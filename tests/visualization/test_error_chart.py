@@ -4,8 +4,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from vispropnet.evaluation.error_kinds import KINDS, LABELS
-from vispropnet.visualization.curves import COLORS
-from vispropnet.visualization.error_chart import draw_error_chart
+from vispropnet.visualization.charts import COLORS, draw_error_chart
 
 # With no warning of matplotlib's either.
 pytestmark = pytest.mark.filterwarnings('error')

@@ -159,7 +159,7 @@ def _print_report(report: dict[str, Any], per_class: bool) -> None:
 
 
 def _draw_errors(report: dict[str, Any], path: Path) -> None:
-    from vispropnet.visualization.error_chart import draw_error_chart
+    from vispropnet.visualization.charts import draw_error_chart
 
     scored = [report, *([report['baseline']] if 'baseline' in report else [])]
     names = [Path(one['results']).stem for one in scored]

@@ -30,7 +30,7 @@ from vispropnet.trials.work_folder import (
     manifest_of,
     write_manifest,
 )
-from vispropnet.visualization.curves import plot_losses
+from vispropnet.visualization.charts import plot_losses
 
 RESAMPLES = 1000
 # Arguments unless given, now or when the folder was begun.
