@@ -15,7 +15,7 @@ def place(sizes, boxes, labeller=None, ids=None, picture=(320, 192)):
     owners = np.zeros(picture[::-1], int)
     areas = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes]
     # Filled, the smallest in front.
-    for index in sorted(reversed(range(len(boxes))), key=lambda n: -areas[n]):
+    for index in sorted(range(len(boxes)), key=lambda n: (-areas[n], -n)):
         x0, y0, x1, y1 = boxes[index]
         owners[y0:y1, x0:x1] = index + 1
     ids = range(len(boxes)) if ids is None else ids
