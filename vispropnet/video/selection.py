@@ -17,12 +17,9 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class Moment:
-    """A position in a source, in frames or in seconds from the beginning.
+    """A position in a source, in frames or else in seconds from the beginning."""
 
-    ``option`` is the name of the option that gave it; either of the others is None.
-    """
-
-    option: str
+    option: str  # that gave it
     frames: int | None = None
     seconds: float | None = None
 

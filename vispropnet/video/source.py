@@ -12,19 +12,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class SourceFrame:
-    """A frame of a source.
+    """A frame of a source."""
 
-    Attributes:
-        image: (H, W, 3) uint8, BGR.
-        index: Position in the source, counted from 0 over all of its frames.
-        name: File name, or the position in eight digits.
-        seconds: Time since the source's first frame; None where frames have no times.
-    """
-
-    image: np.ndarray
-    index: int
-    name: str
-    seconds: float | None = None
+    image: np.ndarray  # (H, W, 3) uint8, BGR
+    index: int  # position in the source, counted from 0 over all of its frames
+    name: str  # file name, or the position in eight digits
+    seconds: float | None = None  # since the source's first frame; None without times
 
 
 class FrameSource(abc.ABC):

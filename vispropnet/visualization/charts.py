@@ -177,6 +177,7 @@ def _panel_titles(keys: set[str]) -> dict[str, str]:
 
 def _plot_key(axes: Axes, runs: Mapping[str, list[dict]], key: str) -> None:
     validation = key.rpartition('/')[2] in VALIDATION
+    width, opacity = _strength(len(runs))
     everything = []
     for rows, look in zip(runs.values(), itertools.cycle(LOOKS), strict=False):
         points = [(row['iter'], row[key]) for row in rows if key in row]
@@ -184,10 +185,10 @@ def _plot_key(axes: Axes, runs: Mapping[str, list[dict]], key: str) -> None:
             continue
         iterations, values = np.array(points, dtype=np.float64).T
         means = values if validation else _running_mean(values)
-        if _opacity(len(runs)) and not validation:
-            axes.plot(iterations, values, alpha=_opacity(len(runs)), lw=0.9, **look)
+        if opacity and not validation:
+            axes.plot(iterations, values, alpha=opacity, lw=0.9, **look)
         dots = 'o' if validation or len(values) == 1 else None
-        axes.plot(iterations, means, marker=dots, ms=4, lw=_width(len(runs)), **look)
+        axes.plot(iterations, means, marker=dots, ms=4, lw=width, **look)
         everything.append((values, means))
     if validation:
         axes.set_ylim(bottom=0)
@@ -202,20 +203,16 @@ def _plot_key(axes: Axes, runs: Mapping[str, list[dict]], key: str) -> None:
         axes.set_ylim(min(0, values.min()), 1.06 * top if top > 0 else None)
 
 
-def _opacity(count: int) -> float:
-    """Opacity of the lines as logged; behind many runs they would hide all."""
-    return min(0.22, 0.66 / count) if count <= len(COLORS) else 0
-
-
-def _width(count: int) -> float:
-    return 1.8 if count <= len(COLORS) else 1.3
+def _strength(count: int) -> tuple[float, float]:
+    """Width of strong lines, and opacity of those as logged, which would hide all of many runs."""
+    return (1.8, min(0.22, 0.66 / count)) if count <= len(COLORS) else (1.3, 0)
 
 
 def _explain_lines(figure: Figure, names: Sequence[str]) -> None:
-    width = _width(len(names)) + 0.6
+    width, opacity = _strength(len(names))
     looks = itertools.islice(itertools.cycle(LOOKS), len(names))
-    handles = [Line2D([], [], lw=width, **look) for look in looks]
-    if _opacity(len(names)):
+    handles = [Line2D([], [], lw=width + 0.6, **look) for look in looks]
+    if opacity:
         labels = [*names, 'running mean', 'as logged']
         handles.append(Line2D([], [], color=FAINT, lw=2.4))
         handles.append(Line2D([], [], color=FAINT, lw=0.9, alpha=0.6))

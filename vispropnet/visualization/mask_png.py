@@ -43,18 +43,14 @@ def write_mask_png(
     masks, ids = np.asarray(masks), [int(one) for one in ids]
     if masks.ndim != 3 or masks.dtype != bool:
         raise ValueError(f'masks must be (N, H, W) bool, got {masks.shape} {masks.dtype}')
-    for name, given in (('ids', ids), ('scores', scores)):
-        if given is not None and len(given) != len(masks):
-            raise ValueError(
-                f'{name} must have one entry per mask ({len(masks)}), got {len(given)}'
-            )
     for one in ids:
         if not 0 <= one < _LARGEST:
             raise ValueError(f'ids must be from 0 to {_LARGEST - 1} to fit into a PNG, got {one}')
     values = np.zeros(masks.shape[1:], np.uint8 if max(ids, default=0) < 255 else np.uint16)
-    order = range(len(ids)) if scores is None else sorted(range(len(ids)), key=lambda n: -scores[n])
-    for number in reversed(order):
-        values[masks[number]] = ids[number] + 1
+    scores = [0.0] * len(ids) if scores is None else scores
+    ordered = sorted(zip(ids, masks, scores, strict=True), key=lambda one: -one[2])
+    for one, mask, _ in reversed(ordered):
+        values[mask] = one + 1
     picture = Image.fromarray(values)
     if values.dtype == np.uint8:
         picture.putpalette(_palette())

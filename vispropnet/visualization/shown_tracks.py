@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,21 +22,13 @@ SAME_OBJECT_IOU = 0.5
 
 @dataclass
 class ShownTrack:
-    """A track to be drawn.
+    """A track to be drawn."""
 
-    Attributes:
-        label: Category id.
-        score: None for a true one.
-        rles: A compressed RLE or None per frame.
-        propagated: Per frame, True if the mask was carried over from another frame.
-        number: Stands for colour and label, from 1; 0 before :func:`number_tracks`.
-    """
-
-    label: int
-    score: float | None
-    rles: list[dict | None]
-    propagated: list[bool]
-    number: int = 0
+    label: int  # category id
+    score: float | None  # None for a true one
+    rles: list[dict | None]  # per frame, compressed
+    propagated: list[bool]  # per frame, of masks carried over from another frame
+    number: int = 0  # stands for colour and label, from 1; 0 before number_tracks
 
 
 def sound_entries(path: str | os.PathLike) -> Iterator[dict[str, Any]]:
@@ -114,18 +107,14 @@ def number_tracks(truth: Sequence[ShownTrack], *results: Sequence[ShownTrack]) -
     """
     for number, track in enumerate(truth, start=1):
         track.number = number
-    free = len(truth)
+    free = itertools.count(len(truth) + 1)
     pools = [list(truth)]
     for tracks in results:
         for pool in pools:
             _take_numbers(pool, [track for track in tracks if not track.number])
-        own = []
-        for track in tracks:
-            if not track.number:
-                free += 1
-                track.number = free
-                own.append(track)
-        pools.append(own)
+        pools.append([track for track in tracks if not track.number])
+        for track in pools[-1]:
+            track.number = next(free)
 
 
 def track_ious(first: Sequence[ShownTrack], second: Sequence[ShownTrack]) -> np.ndarray:

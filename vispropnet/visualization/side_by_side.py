@@ -24,21 +24,13 @@ from vispropnet.visualization.text import short_names
 
 @dataclass(frozen=True)
 class Selection:
-    """Videos to show, and how much of them.
+    """Videos to show, and how much of them."""
 
-    Attributes:
-        videos: How many, at most: the worst, if ``worst`` is given, else evenly over the file.
-        ids: Video ids as text, to name the videos instead.
-        worst: List of the worst videos, as ``tools/eval_vis.py --errors`` writes it.
-        frames: Frames in a picture, at most.
-        score_threshold: Results below this score are left out.
-    """
-
-    videos: int = 8
-    ids: Sequence[str] | None = None
-    worst: str | os.PathLike | None = None
-    frames: int = 6
-    score_threshold: float = 0.3
+    videos: int = 8  # at most: the worst, if there is a list of them, else evenly over the file
+    ids: Sequence[str] | None = None  # as text, to name the videos instead
+    worst: str | os.PathLike | None = None  # list that tools/eval_vis.py --errors writes
+    frames: int = 6  # in a picture, at most
+    score_threshold: float = 0.3  # results below it are left out
 
 
 def show_results(
@@ -81,9 +73,13 @@ def show_results(
     content = read_annotation_file(annotations)
     shown = _select_videos(content, annotations, selection)
     _check_output(out_dir, images, shown, mp4)
-    _check_frames(shown, Path(images), selection.frames, mp4)
+    # What is missing is reported before the work, not in its middle.
+    for video in shown:
+        total = len(video['file_names'])
+        for frame in range(total) if mp4 else evenly(total, selection.frames):
+            frame_path(video, frame, Path(images))
     for path in results:
-        next(sound_entries(path), None)  # a missing one is reported before another is read
+        next(sound_entries(path), None)
     tracks = [_read_tracks(path, content, annotations, shown, selection) for path in results]
     titles = names or short_names([Path(path).with_suffix('') for path in results])
     categories = {category['id']: category['name'] for category in content['categories']}
@@ -144,14 +140,6 @@ def _check_output(out_dir, images, videos, mp4):
             check_folder(path)
             if path.is_dir():
                 raise UserError(f'cannot write {path}: it is a folder.')
-
-
-def _check_frames(videos, images, count, mp4):
-    """Finds missing frames before the work, not in its middle."""
-    for video in videos:
-        total = len(video['file_names'])
-        for frame in range(total) if mp4 else evenly(total, count):
-            frame_path(video, frame, images)
 
 
 def _read_tracks(path, content, annotations, shown, selection):
