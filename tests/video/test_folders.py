@@ -42,6 +42,8 @@ def test_a_part_of_a_folder(folder):
     assert read(folder, start=2, end=9, every=3) == ([2, 5, 8], [2, 5, 8], [])
     with pytest.raises(UserError, match='start=1s is in seconds, but folder .* no frame rate'):
         open_source(folder, start='1s')
+    with pytest.raises(UserError, match='start=5 and end=5 leave no frame between them'):
+        open_source(folder, start=5, end=5)
     with pytest.raises(UserError, match='start=12 is behind the end .* it has 12 images'):
         open_source(folder, start=12)
 

@@ -25,10 +25,12 @@ def test_heights_depend_on_the_size_alone(bold):
 def test_long_lines_lose_their_middle():
     assert shortened('short', 14, 200) == 'short'
     text = 'masktrack-rcnn_r50_fpn_1x_ytvis2019_epoch_12'
-    begin, end = shortened(text, 14, 120).split('…')
-    assert text.startswith(begin) and text.endswith(end) and 0 <= len(begin) - len(end) <= 1
-    longer = text[: len(begin) + 1] + '…' + text[len(text) - len(end) - 1 :]
-    assert text_size(f'{begin}…{end}', 14)[0] <= 120 < text_size(longer, 14)[0]
+    for width in range(100, 160, 4):
+        begin, end = shortened(text, 14, width).split('…')
+        assert text.startswith(begin) and text.endswith(end) and 0 <= len(begin) - len(end) <= 1
+        more = len(begin) + len(end) + 1
+        longer = text[: (more + 1) // 2] + '…' + text[len(text) - more // 2 :]
+        assert text_size(f'{begin}…{end}', 14)[0] <= width < text_size(longer, 14)[0]
     assert shortened('wide', 14, 1) == '…'
 
 

@@ -144,6 +144,10 @@ def test_label_that_grows_stays_inside():
 
 def test_labels_away_from_their_objects_move_with_them():
     labeller, start = Labeller(), None
+    # First of all, each has an object of its own.
+    corners = [(70 * column, 150 * row) for row in range(2) for column in range(7)]
+    boxes = [(x + 10, y + 40, x + 50, y + 80) for x, y in corners]
+    place([SIZE] * 14, boxes, labeller, picture=(500, 360))
     # Up to 0.3 of 16 pixels from where it was last put, a label stands still.
     for dx, shift in ((0, 0), (4, 0), (3, 0), (6, 6), (10, 6), (11, 11)):
         box = (250 + dx, 160, 262 + dx, 172)

@@ -51,8 +51,9 @@ def test_it_is_shown_in_the_colours_of_the_tracks(tmp_path):
 
 
 def test_large_ids_take_16_bits(tmp_path):
-    mode, values, _ = written(tmp_path / 'a.png', [255, 65534], two_masks())
-    assert (mode, values.tolist()) == ('I;16', [[256, 256, 256, 65535]])
+    for other in (0, 65534):
+        mode, values, _ = written(tmp_path / 'a.png', [255, other], two_masks())
+        assert (mode, values.tolist()) == ('I;16', [[256, 256, 256, other + 1]])
 
 
 @pytest.mark.parametrize(

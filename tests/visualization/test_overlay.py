@@ -118,6 +118,9 @@ def test_propagated_masks_have_white_dashes_in_their_outline_only(no_labels):
     assert np.abs(np.diff(rim.astype(int))).sum() >= 6  # at least three dashes on one side
     assert not white[25:95, 125:195].any()
     assert (draw(image, masks, propagated=[False, False]) == plain).all()
+    # Not hidden by what is small.
+    masks = boxes_to_masks([(20, 20, 100, 100), (40, 20, 60, 40)], 120, 220)
+    assert (draw(image, masks, propagated=[True, False])[20, 40:60] == 255).all(axis=1).any()
 
 
 def test_label_says_id_category_and_score(monkeypatch):
@@ -132,9 +135,12 @@ def test_label_says_id_category_and_score(monkeypatch):
     assert texts == [('#3', 'star', '0.87'), ('#4', 'disc', '1.00'), ('#5', 'disc', '')]
 
 
-def test_label_is_dark_with_white_text_above_the_object():
-    masks = boxes_to_masks([(100, 100, 200, 180)], 300, 300)
-    drawn = draw(gray_image(300, 300, 200), masks, scores=[0.87])
+@pytest.mark.parametrize('scale', [1, 2])
+def test_label_is_dark_with_white_text_above_the_object(scale):
+    box = [one // scale for one in (100, 100, 200, 180)]
+    side = 300 // scale
+    image, masks = gray_image(side, side, 200), boxes_to_masks([box], side, side)
+    drawn = draw(image, masks, scores=[0.87], scale=scale)
     changed = (drawn[70:99] != 200).any(axis=2)
     rows, columns = changed.any(axis=1), changed.any(axis=0)
     assert rows.sum() > 10
@@ -145,6 +151,9 @@ def test_label_is_dark_with_white_text_above_the_object():
     chip = (label == track_color(1)).all(axis=2)
     assert chip.sum() > 100 and not chip[:, widths[0] + 8 :].any()
     assert (drawn[:70] == 200).all()
+    # The id is dark on yellow.
+    yellow = draw(image, masks, [3], scores=[0.87], scale=scale)[70:99][rows][:, columns]
+    assert not (yellow[:, : widths[0] + 6] > 240).all(axis=2).any()
 
 
 def test_label_wider_than_the_picture_is_cut_to_the_id_or_left_out(monkeypatch):

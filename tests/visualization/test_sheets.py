@@ -22,11 +22,13 @@ def panels(tmp_path):
     return lambda *rows: list(panel_frames(video, rows, tmp_path, {1: 'cat'}))
 
 
-def block(*frames, number=1, propagated=False):
-    """A block of 100 x 100 pixels at (200, 150) in the frames with a 1."""
-    mask = np.zeros((HEIGHT, WIDTH), bool)
-    mask[150:250, 200:300] = True
-    rles = [encode(mask) if frame else None for frame in frames]
+def block(*frames, number=1, propagated=False, step=0):
+    """A block of 100 x 100 pixels at (200, 150), moving right, in the frames with a 1."""
+    rles = []
+    for place, frame in enumerate(frames):
+        mask = np.zeros((HEIGHT, WIDTH), bool)
+        mask[150:250, 200 + place * step : 300 + place * step] = True
+        rles.append(encode(mask) if frame else None)
     return ShownTrack(1, 0.9, rles, [propagated] * len(rles), number)
 
 
@@ -55,3 +57,12 @@ def test_bar_explains_dashes_where_there_are_some(panels):
         assert ((rim == 255).all(axis=1).sum() > 20) == propagated
         lengths.append(np.flatnonzero((first[:BAR] > 120).any(axis=(0, 2))).max())
     assert lengths[1] > lengths[0] + 100
+
+
+def test_labels_stand_still_while_objects_move_a_little(panels):
+    frames = panels(('ours', [block(1, 1, step=2)]))
+    labels = [
+        frame[TOP : TOP + 150] != gray for frame, gray in zip(frames, (100, 140), strict=True)
+    ]
+    first, second = (np.flatnonzero(label.any(axis=(0, 2))) for label in labels)
+    assert first[0] == second[0] and first[-1] == second[-1]

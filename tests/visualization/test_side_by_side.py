@@ -59,6 +59,7 @@ def test_rows_are_truth_and_methods_and_an_object_has_one_colour(files):
 def test_one_method_and_no_truth(files):
     content = json.loads((files / 'gt.json').read_text())
     (files / 'gt.json').write_text(json.dumps({**content, 'annotations': None}))
+    write_results(files / 'a.json', [track(12, 90, 0.8), track(12, 165)])
     (path,) = show(files, 'a.json', selection=Selection(ids=['12']))
     assert rows_of(path) == [[2, 1]]  # numbered by falling score
     (path,) = show(files, selection=Selection(ids=['12']))
@@ -120,6 +121,12 @@ def test_broken_frame_leaves_no_part_of_a_video(files):
     with pytest.raises(UserError, match=r'frame 1: .*1\.png is not a readable picture'):
         show(files, selection=Selection(ids=['12'], frames=1), mp4=True)
     assert [one.name for one in (files / 'out').iterdir()] == ['12.png']
+    # A missing one is found before the work.
+    (files / 'out/12.png').unlink()
+    (files / 'images/1.png').unlink()
+    with pytest.raises(UserError, match=r'frame 1: .*1\.png not found'):
+        show(files, selection=Selection(ids=['12'], frames=1), mp4=True)
+    assert not list((files / 'out').iterdir())
 
 
 def test_rows_are_called_as_files_or_as_given(files, monkeypatch):
