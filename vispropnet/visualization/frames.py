@@ -26,9 +26,10 @@ def frame_path(video: dict[str, Any], frame: int, images: Path) -> Path:
         UserError: if it is missing or no regular file, or its name leads out of the folder.
     """
     name = video['file_names'][frame]
-    path, where = images / name, f'video {video["id"]}, frame {frame}'
+    where = f'video {video["id"]}, frame {frame}'
     if (fault := name_fault(name)) is not None:
         raise UserError(f'{where} ({shown(name)}): {fault}.')
+    path = images / name
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
