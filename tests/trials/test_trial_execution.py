@@ -11,13 +11,12 @@ import time
 
 import pytest
 
+from vispropnet.engine.folder_lock import locked_folder
 from vispropnet.errors import Stopped
 from vispropnet.trials import execution
 from vispropnet.trials.execution import command_lines, run_plan
-from vispropnet.trials.one_run import Run
-from vispropnet.trials.plan import Plan
+from vispropnet.trials.plan import Plan, Run
 from vispropnet.trials.study import Preset, Study, Trial
-from vispropnet.trials.work_folder import locked
 
 # Writes what a training or a test leaves, and a line into a diary.
 TRAIN = """
@@ -50,7 +49,7 @@ def impatient(monkeypatch):
 def scripted_plan(tmp_path, scripts, needs=None):
     """A plan of trials by name, whose training runs a script; test follows."""
     study, preset = Study(tmp_path / 'study.py', 'a', {}, {}), Preset('tiny', 'small')
-    plan = Plan(study, preset, tmp_path, None, 0)
+    plan = Plan(study, preset, tmp_path, None, {})
     for name, script in scripts.items():
         folder = tmp_path / name / 'seed-0'
         steps = {'train': ['-c', script, str(folder)], 'test': ['-c', TEST, str(folder)]}
@@ -62,7 +61,7 @@ def scripted_plan(tmp_path, scripts, needs=None):
 
 def work(plan, slots=('',)):
     said = []
-    with locked(plan.out) as lock:
+    with locked_folder(plan.out) as lock:
         failed = run_plan(plan, list(slots), lock, said.append)
     return failed, said
 
@@ -225,5 +224,5 @@ def test_no_training_outlives_the_command(tmp_path, how, status):
         time.sleep(0.05)
     assert gone(child)
     # And the folder is free again.
-    with locked(tmp_path):
+    with locked_folder(tmp_path):
         pass

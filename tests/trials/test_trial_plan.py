@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 
 from vispropnet.errors import UserError
-from vispropnet.trials.one_run import shown, tail_lines
-from vispropnet.trials.plan import command_of, make_plan
+from vispropnet.trials.plan import command_of, make_plan, shown, tail_lines
 
 
 def test_runs_come_after_those_that_they_need(study, tmp_path):

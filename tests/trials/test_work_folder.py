@@ -1,7 +1,6 @@
 """A folder of trials holds what was run with one code, one data set, one preset."""
 
 import json
-import os
 
 import pytest
 
@@ -13,7 +12,6 @@ from vispropnet.trials.work_folder import (
     check_manifest,
     code_files,
     digest,
-    locked,
     manifest_of,
     write_manifest,
 )
@@ -150,18 +148,3 @@ def test_data_that_are_given_are_not_named_by_their_folder(study, tmp_path):
     given = manifest_of(make_plan(study, 'smoke', tmp_path, [], data=tmp_path / 'my'))
     assert given['data'] == 'given'
     assert digest({'a': 1, 'b': 2}) == digest({'b': 2, 'a': 1}) != digest({'a': 1})
-
-
-def test_two_cannot_work_in_one_folder(tmp_path):
-    out = tmp_path / 'out'
-    words = rf'is being worked in by another run_trials.py \(process {os.getpid()}\)'
-    with locked(out), pytest.raises(UserError, match=words), locked(out):
-        pass
-    with locked(out):
-        pass
-
-
-def test_a_folder_that_cannot_be_made_is_reported(tmp_path):
-    (tmp_path / 'file').write_text('')
-    with pytest.raises(UserError, match='cannot be made'), locked(tmp_path / 'file/out'):
-        pass

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from vispropnet.datasets.annotation_file import read_annotation_file
+from vispropnet.engine.folder_lock import locked_folder
 from vispropnet.errors import UserError
 from vispropnet.trials.data import Data, check_data, data_of, make_data
 from vispropnet.trials.devices import CPU, check_device, device_of, find_slots, this_machine
 from vispropnet.trials.execution import command_lines, run_plan
-from vispropnet.trials.one_run import shown
-from vispropnet.trials.plan import Plan, command_of, default_out, make_plan
-from vispropnet.trials.report import write_report
+from vispropnet.trials.plan import Plan, command_of, default_out, make_plan, shown
+from vispropnet.trials.report.page import write_report
 from vispropnet.trials.scoring import score_trials
 from vispropnet.trials.study import Study
 from vispropnet.trials.table import markdown, write_tables
@@ -26,7 +26,6 @@ from vispropnet.trials.work_folder import (
     asked_before,
     check_manifest,
     digest,
-    locked,
     manifest_of,
     write_manifest,
 )
@@ -86,7 +85,7 @@ def run_trials(
     plan = make_plan(study, preset, out, **{**AT_FIRST, **before, **given})
     check_data(plan)
     slots = find_slots(jobs, plan.preset.runs_per_gpu)
-    with locked(plan.out) as lock:
+    with locked_folder(plan.out, '--out') as lock:
         manifest = _prepare(plan, resume)
         _check_requests(plan, attention)
         if not print_only:

@@ -1,4 +1,7 @@
-"""A study: a baseline, trials that differ from it, and presets of data and schedule."""
+"""A study: a baseline, trials that differ from it, and presets of data and schedule.
+
+Attributes are those of study files, which docs/trials.md describes.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +19,8 @@ MAIN_METRIC = 'mAP'
 class Trial:
     """One change to the baseline.
 
-    Attributes:
-        name: In command lines and folders.
-        title: In tables; its name unless given.
-        change: In a few words.
-        config: Path from the root of the checkout, with ``{placeholders}``. Without one, that of
-            the trial it is trained as, else of the baseline; the overrides of that one then come
-            before its own.
-        overrides: ``key=value`` changes of the config, in training and at test.
-        test_overrides: Further ones at test.
-        train_as: A trial whose weights it tests, instead of training; '' for none.
-        starts_from: A trial or start whose weights its training starts from; '' for what the
-            config says, None for the study's ``starts_from``.
-        published: Metrics by name as they were published.
+    Its training starts from the weights of the trial or start ``starts_from``; '' stands for what
+    the config says, None for the study's ``starts_from``.
     """
 
     name: str
@@ -49,15 +41,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Shapes:
-    """Videos of moving shapes to make, as ``tools/make_moving_shapes.py`` takes them.
-
-    Attributes:
-        preset: Kind of videos.
-        videos: Number of videos to train on.
-        val_videos: Number of videos to test on.
-        frames: Number of frames in a video.
-        size: Width and height in pixels.
-    """
+    """Videos of moving shapes to make: options of ``tools/make_moving_shapes.py``."""
 
     preset: str
     videos: int
@@ -66,7 +50,7 @@ class Shapes:
     size: tuple[int, int] = (160, 96)
 
     def options(self, seed: int) -> list[str]:
-        """Returns the options of ``tools/make_moving_shapes.py``."""
+        """Returns the options as they stand in a command line."""
         options = ['--preset', self.preset, '--videos', self.videos]
         options += ['--val-videos', self.val_videos, '--frames', self.frames]
         return [str(option) for option in (*options, '--size', *self.size, '--seed', seed)]
@@ -76,19 +60,8 @@ class Shapes:
 class Preset:
     """Data, configs and schedule of all trials.
 
-    Attributes:
-        name: In command lines and folders.
-        about: One line for ``--help``.
-        placeholders: Texts that stand in for ``{name}`` in the configs of the trials.
-        overrides: ``key=value`` changes of all configs.
-        train_overrides: Further ones when trials are trained.
-        start_overrides: Further ones when starts are trained.
-        test_overrides: Further ones at test.
-        shapes: Videos to make; None where the data have to be there.
-        data_name: What tables call data that are not made here; their folder unless given.
-        split: Annotation file below the data's folder of which a local split has to be made.
-        published: Remark on the published metrics, which are shown beside ours where it is given.
-        runs_per_gpu: Runs that share a GPU unless ``--jobs`` says otherwise.
+    Without ``shapes`` the data have to be there, in tables under ``data_name`` or else their
+    folder's; ``split`` is the annotation file below it of which a local split has to be made.
     """
 
     name: str
@@ -111,18 +84,9 @@ class Preset:
 
 @dataclass(frozen=True)
 class Study:
-    """A baseline, trials and presets.
+    """A baseline, trials in the order of the tables, and presets.
 
-    Attributes:
-        path: Of its file.
-        baseline: Name of the trial that the others are compared with.
-        trials: By name, in the order of the tables; configs and starts are filled in.
-        presets: By name.
-        starts: Trainings that trials start from and that are in no table, by name.
-        starts_from: What trials start from that name nothing else; '' for what their configs say.
-        title: Of the report.
-        about: First sentence of the report.
-        work_dir: Folder of the folders of presets.
+    What a trial does not say (config, ``starts_from``) is filled in.
     """
 
     path: Path
@@ -149,22 +113,16 @@ class Study:
         return self.trial(trial.train_as or trial.name)
 
     def choose(self, names: Sequence[str] | None) -> list[Trial]:
-        """Chooses trials, and with them the baseline, which they are compared with.
+        """Chooses trials by name, all for None or ``['all']``, in the order of the tables.
 
-        Args:
-            names: Their names; None, or ``['all']``, for all.
-
-        Returns:
-            The trials, in the order of the tables.
+        The baseline, which they are compared with, joins them.
 
         Raises:
             UserError: if there is no such trial.
         """
-        known = list(self.trials)
-        names = known if names is None or list(names) == ['all'] else names
+        names = self.trials if names is None or list(names) == ['all'] else names
         for name in names:
-            if name not in known:
-                raise UserError(
-                    f'--only: no trial {name!r}; there are: {", ".join(known)}; or all.'
-                )
-        return [self.trials[name] for name in known if name in {*names, self.baseline}]
+            if name not in self.trials:
+                known = ', '.join(self.trials)
+                raise UserError(f'--only: no trial {name!r}; there are: {known}; or all.')
+        return [one for name, one in self.trials.items() if name in {*names, self.baseline}]

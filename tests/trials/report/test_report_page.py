@@ -10,8 +10,13 @@ from tests.visualization.blocks import write_files
 from vispropnet.errors import UserError
 from vispropnet.evaluation.error_kinds import LABELS
 from vispropnet.trials.report import gallery, page
-from vispropnet.trials.report.page import write_report
-from vispropnet.trials.report.wording import decision, interval, points, signed_points
+from vispropnet.trials.report.page import (
+    decision,
+    interval,
+    points,
+    signed_points,
+    write_report,
+)
 
 
 @pytest.fixture

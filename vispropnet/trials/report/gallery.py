@@ -69,9 +69,9 @@ def build_gallery(
     Args:
         content: Annotation file.
         results: Result file of each trial.
-        titles: What to call each trial.
+        titles: Title of each trial.
         images: Folder that the file names of the videos start from.
-        count: How many videos, at most.
+        count: Number of videos at most.
         budget: Characters that they may take. To stay within, frames are left out and made
             smaller, then videos are left out.
 
@@ -93,19 +93,20 @@ def build_gallery(
         shown.append((video, panels))
     categories = {category['id']: category['name'] for category in content['categories']}
     for detail in DETAILS:
-        texts = _pack(shown, images, categories, detail, budget)
-        if len(texts) == len(shown):
+        texts: list[Markup] = []
+        for video, panels in shown:
+            room = budget - sum(map(len, texts))
+            text = _video_text(video, panels, images, categories, detail, room)
+            if text is None:
+                break
+            texts.append(text)
+        else:
             break
     return Gallery(texts, _notes(detail, len(texts), videos))
 
 
 def scaled_counts(rle: Mapping[str, Any], width: int, height: int) -> str:
-    """Brings a mask to another size.
-
-    Args:
-        rle: Compressed RLE.
-        width: Of the new mask in pixels.
-        height: Of the new mask in pixels.
+    """Brings a mask, a compressed RLE, to another width and height in pixels.
 
     Returns:
         Its compressed counts: each pixel is what the mask has at its middle. A mask that is not
@@ -124,24 +125,6 @@ def scaled_counts(rle: Mapping[str, Any], width: int, height: int) -> str:
         y, x = np.nonzero(mask)
         small[y * height // old_height, x * width // old_width] = 1
     return mask_utils.encode(np.asfortranarray(small))['counts'].decode('ascii')
-
-
-def _pack(
-    shown: Sequence[tuple[Mapping[str, Any], list[Panel]]],
-    images: Path,
-    categories: Mapping[int, str],
-    detail: Detail,
-    budget: int,
-) -> list[Markup]:
-    """Packs videos in turn, up to the first that goes beyond the budget."""
-    texts: list[Markup] = []
-    for video, panels in shown:
-        room = budget - sum(map(len, texts))
-        text = _video_text(video, panels, images, categories, detail, room)
-        if text is None:
-            break
-        texts.append(text)
-    return texts
 
 
 def _video_text(
@@ -175,7 +158,7 @@ def _video_text(
                 'title': title,
                 'score': None if score is None else round(score, 3),
                 'tracks': [
-                    _track(track, frames, width, height, categories)
+                    _track(track, frames, (width, height), categories)
                     for track in sorted(tracks, key=lambda track: track.number)
                 ],
             }
@@ -195,11 +178,7 @@ def _jpeg(picture: np.ndarray, width: int, height: int, quality: int) -> str:
 
 
 def _track(
-    track: ShownTrack,
-    frames: Sequence[int],
-    width: int,
-    height: int,
-    categories: Mapping[int, str],
+    track: ShownTrack, frames: Sequence[int], size: tuple[int, int], categories: Mapping[int, str]
 ) -> dict[str, Any]:
     rles = [track.rles[frame] for frame in frames]
     return {
@@ -207,7 +186,7 @@ def _track(
         'color': track_color(track.number)[::-1],  # from BGR
         'label': str(categories[track.label]),
         'score': None if track.score is None else round(float(track.score), 2),
-        'masks': [rle and scaled_counts(rle, width, height) for rle in rles],
+        'masks': [rle and scaled_counts(rle, *size) for rle in rles],
         'carried': [int(bool(track.propagated[frame])) for frame in frames],
     }
 

@@ -23,14 +23,7 @@ SCORE_THRESHOLD = 0.3
 def true_tracks_of(
     content: Mapping[str, Any], videos: Sequence[Mapping[str, Any]]
 ) -> dict[int, list[ShownTrack]]:
-    """Reads the true tracks of videos, crowds left out.
-
-    Args:
-        content: Annotation file.
-        videos: Entries of its ``videos``.
-
-    Returns:
-        By video id its tracks in the order of the file.
+    """Reads the true tracks of videos of an annotation file, by video id; crowds are left out.
 
     Raises:
         UserError: if the file has no annotations, or one does not fit its video.
@@ -66,18 +59,11 @@ def trial_tracks(
 
 
 def video_score(truth: Sequence[ShownTrack], tracks: Sequence[ShownTrack]) -> float:
-    """Scores the tracks of one video.
+    """Scores the tracks of one video, 0 to 1.
 
     Objects and tracks are paired one to one so that the sum of their IoUs is largest, whatever
-    their category; missed objects and superfluous tracks lower the score.
-
-    Args:
-        truth: The true tracks.
-        tracks: The tracks to be scored.
-
-    Returns:
-        The sum of the IoUs by the number of objects or of tracks, whichever is larger: 0 to 1. It
-        is 1 where there is neither.
+    their category. The score is that sum by the number of objects or of tracks, whichever is
+    larger, so that missed objects and superfluous tracks lower it; 1 where there is neither.
     """
     if not truth and not tracks:
         return 1.0
@@ -97,9 +83,6 @@ def score_videos(
 
     Returns:
         By trial the score of each video, in the order of the annotation file.
-
-    Raises:
-        UserError: if a file is missing, or a track does not fit its video.
     """
     videos = content['videos']
     truth = true_tracks_of(content, videos)
@@ -115,14 +98,12 @@ def most_different(scores: Mapping[str, Sequence[float]], count: int) -> list[in
 
     Args:
         scores: By trial the score of each of V videos.
-        count: How many videos, at most.
+        count: Number of videos at most.
 
     Returns:
         Positions of the videos, those with the largest gap between the best and the worst trial
         first; of equal gaps, those with the lower worst score first.
     """
     ends = [(min(some), max(some)) for some in zip(*scores.values(), strict=True)]
-    order = sorted(
-        range(len(ends)), key=lambda video: (ends[video][0] - ends[video][1], ends[video])
-    )
-    return order[:count]
+    keys = [(worst - best, worst) for worst, best in ends]
+    return sorted(range(len(keys)), key=keys.__getitem__)[:count]
