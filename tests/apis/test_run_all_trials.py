@@ -61,7 +61,7 @@ def test_arguments_that_are_not_given_are_those_of_the_last_run(run, plans, tmp_
     run(resume=True, data=None)
     first, second = plans
     assert names(first) == names(second) == ['baseline', 'ordered']
-    assert first.runs == second.runs and second.overrides == tuple(changes)
+    assert first.runs == second.runs and second.arguments['overrides'] == changes
     run(['all'], baseline_seeds=3, resume=True, data=None)
     run(resume=True, data=None)
     assert names(plans[2]) == names(plans[3]) and len(plans[3].trials) == 3

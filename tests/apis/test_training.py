@@ -9,9 +9,8 @@ from mmengine.config import Config
 
 from tests.processes import run_ranks, run_tool
 from tests.small_runs import SMALL, logged, quick
-from vispropnet.apis.run_setup import check_num_classes, copy_asynchronously
 from vispropnet.apis.testing import test as run_test
-from vispropnet.apis.training import train
+from vispropnet.apis.training import check_num_classes, copy_asynchronously, train
 from vispropnet.config import load_config
 from vispropnet.engine.acceleration import Acceleration, BFloat16OptimWrapper
 from vispropnet.engine.folder_lock import locked_folder

@@ -22,25 +22,15 @@ from vispropnet.video import FrameSource
 
 @dataclass
 class Outcome:
-    """Outcome of segmenting a video.
-
-    Args:
-        frames: Number of frames segmented.
-        instances: Number of instances found in them.
-        seconds: Duration, without loading the model.
-        interrupted: True if Ctrl-C ended it.
-        error: Error that ended it early.
-        notes: Remarks for the user, in sentences.
-        files: Files that were written.
-    """
+    """Outcome of segmenting a video."""
 
     frames: int = 0
     instances: int = 0
-    seconds: float = 0.0
-    interrupted: bool = False
-    error: UserError | None = None
-    notes: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()
+    seconds: float = 0.0  # without loading the model
+    interrupted: bool = False  # by Ctrl-C
+    error: UserError | None = None  # that ended it early
+    notes: tuple[str, ...] = ()  # sentences for the user
+    files: tuple[str, ...] = ()  # that were written
 
 
 def segment_to_files(
@@ -69,8 +59,7 @@ def segment_to_files(
         score_threshold: Instances that score less are left out.
         scale: (width, height) that frames are fitted into for the network.
         fps: Frames a second of the video; by default its frames keep their times.
-        batch: Frames that are encoded at once, as in
-            :func:`~vispropnet.apis.segmentation.segment_video`.
+        batch: As in :func:`~vispropnet.apis.segmentation.segment_video`.
 
     Returns:
         What was found and written, also when bad input or a full disk ended it early.
@@ -106,14 +95,9 @@ def _segment(
     frames: VideoSegmentation, source: FrameSource, outputs: Sequence[Output], outcome: Outcome
 ) -> None:
     """Writes what is found in the frames into the outputs."""
+    options = dict(total=source.length, unit='frame', desc='segmenting', dynamic_ncols=True)
     # A process without a terminal may have no standard error at all.
-    bar = tqdm(
-        total=source.length,
-        unit='frame',
-        desc='segmenting',
-        dynamic_ncols=True,
-        disable=sys.stderr is None,
-    )
+    bar = tqdm(**options, disable=sys.stderr is None)
     with contextlib.closing(frames), bar:
         try:
             for frame in frames:

@@ -118,11 +118,16 @@ class ResultOutput(Output):
     def __exit__(self, *error: Any) -> None:
         if self._size is None:
             return
+        (height, width), names, ids = self._size, self._file_names, self._model.category_ids
+        video = dict(id=VIDEO_ID, width=width, height=height, length=len(names), file_names=names)
+        pairs = zip(ids, self._model.classes, strict=True)
+        categories = [dict(id=number, name=name) for number, name in pairs]
+        content = dict(info=dict(source=self._name), videos=[video], categories=categories)
         description = self._path.with_name(f'{self._path.stem}_video.json')
-        count, ids = len(self._file_names), self._model.category_ids
         try:
-            write_results(self._path, self._tracks.results(VIDEO_ID, count, ids), archive=False)
-            write_json(description, self._description())
+            results = self._tracks.results(VIDEO_ID, len(names), ids)
+            write_results(self._path, results, archive=False)
+            write_json(description, content)
         except OSError as error:
             raise UserError(f'cannot write {self._path}: {error.strerror or error}.') from None
         self._written = [os.fspath(self._path), os.fspath(description)]
@@ -138,19 +143,6 @@ class ResultOutput(Output):
     def files(self) -> list[str]:
         """Names the result file and the description of the video."""
         return self._written
-
-    def _description(self) -> dict[str, Any]:
-        height, width = self._size
-        video = dict(
-            id=VIDEO_ID,
-            width=width,
-            height=height,
-            length=len(self._file_names),
-            file_names=self._file_names,
-        )
-        pairs = zip(self._model.category_ids, self._model.classes, strict=True)
-        categories = [dict(id=number, name=name) for number, name in pairs]
-        return dict(info=dict(source=self._name), videos=[video], categories=categories)
 
 
 class MaskOutput(Output):

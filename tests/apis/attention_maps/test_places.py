@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vispropnet.apis.attention_maps.places import chosen_cells
+from vispropnet.apis.attention_maps.recording import chosen_cells
 
 
 def mask_of(x0, y0, x1, y1):

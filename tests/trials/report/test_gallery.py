@@ -15,33 +15,38 @@ from vispropnet.visualization.palette import track_color
 
 
 @pytest.fixture
-def files(tmp_path):
+def build(tmp_path):
+    """Builds the gallery of the two methods, and gives it with its videos read."""
     write_files(tmp_path)
-    return tmp_path
+
+    def build(count=2, names='ab', titles=('First', 'Second'), category='cat', **options):
+        results = {name: tmp_path / f'{name}.json' for name in names}
+        titles = dict(zip('ab', titles, strict=True))
+        content = read_annotation_file(tmp_path / 'gt.json')
+        content['categories'][0]['name'] = category
+        made = build_gallery(content, results, titles, tmp_path / 'images', count, **options)
+        return made, list(map(json.loads, made.videos))
+
+    return build
 
 
-def build(files, count=2, **options):
-    results = {name: files / f'{name}.json' for name in 'ab'}
-    titles = {'a': 'First', 'b': 'Second'}
-    content = read_annotation_file(files / 'gt.json')
-    return build_gallery(content, results, titles, files / 'images', count, **options)
-
-
-def test_what_a_video_holds(files):
-    made = build(files)
+def test_what_a_video_holds(build):
+    made, (video, other) = build()
     assert made.notes == []
-    video, other = map(json.loads, made.videos)
     assert (video['name'], other['name']) == ('Video 12', 'Video 11')
     assert (video['width'], video['height'], video['numbers']) == (WIDTH, HEIGHT, [1, 2, 3])
+    for frame, text in enumerate(video['frames']):
+        picture = cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_COLOR)
+        assert picture.shape == (HEIGHT, WIDTH, 3)
+        assert abs(int(picture.mean()) - (100 + 20 * frame)) <= 1
     truth, first, second = video['panels']
     assert [one['title'] for one in video['panels']] == ['Ground truth', 'First', 'Second']
     assert (truth['score'], first['score']) == (None, round(35 / 45 / 2, 3))
     # The second object has number 2 in the first method; the track beside it is the same in both.
     numbers = [[track['number'] for track in one['tracks']] for one in video['panels']]
     assert numbers == [[1, 2], [2, 3], [1, 3]]
-    for panel in video['panels']:
-        for track in panel['tracks']:
-            assert track['color'] == list(track_color(track['number'])[::-1])
+    for track in (track for panel in video['panels'] for track in panel['tracks']):
+        assert track['color'] == list(track_color(track['number'])[::-1])
     assert truth['tracks'][0]['masks'] == [block(20)['counts']] * FRAMES
     assert [track['carried'] for track in second['tracks']] == [[1] * FRAMES, [0] * FRAMES]
     assert first['tracks'][1] | {'masks': 0, 'color': 0} == dict(
@@ -49,71 +54,45 @@ def test_what_a_video_holds(files):
     )
 
 
-def test_frames_are_jpegs_of_the_frames(files):
-    video = json.loads(build(files, 1).videos[0])
-    for frame, text in enumerate(video['frames']):
-        picture = cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_COLOR)
-        assert picture.shape == (HEIGHT, WIDTH, 3)
-        assert abs(int(picture.mean()) - (100 + 20 * frame)) <= 1
+def test_smaller_masks_have_the_middle_of_each_pixel_and_do_not_vanish():
+    def scaled(mask, width, height):
+        counts = scaled_counts(mask_utils.encode(np.asfortranarray(mask)), width, height)
+        return mask_utils.decode({'size': [height, width], 'counts': counts}).tolist()
 
-
-def test_smaller_masks_against_a_slow_reference():
-    rng = np.random.default_rng(0)
-    mask = (rng.random((8, 12)) < 0.5).astype(np.uint8)
-    rle = mask_utils.encode(np.asfortranarray(mask))
-    small = mask_utils.decode({'size': [4, 6], 'counts': scaled_counts(rle, 6, 4)})
+    mask = (np.random.default_rng(0).random((8, 12)) < 0.5).astype(np.uint8)
     expected = [[int(mask[2 * y + 1][2 * x + 1]) for x in range(6)] for y in range(4)]
-    assert small.tolist() == expected
-
-
-def test_a_small_object_does_not_vanish():
-    mask = np.zeros((8, 12), np.uint8, order='F')
+    assert scaled(mask, 6, 4) == expected
+    mask = np.zeros((8, 12), np.uint8)
+    assert scaled(mask, 3, 2) == [[0, 0, 0], [0, 0, 0]]
     mask[3, 5] = 1
-    small = scaled_counts(mask_utils.encode(mask), 3, 2)
-    assert np.argwhere(mask_utils.decode({'size': [2, 3], 'counts': small})).tolist() == [[0, 1]]
-    empty = scaled_counts(mask_utils.encode(np.zeros_like(mask)), 3, 2)
-    assert mask_utils.area({'size': [2, 3], 'counts': empty}) == 0
+    assert scaled(mask, 3, 2) == [[0, 1, 0], [0, 0, 0]]
 
 
-def test_within_the_budget_with_fewer_and_smaller_frames(files, monkeypatch):
-    budget = sum(map(len, build(files).videos)) - 1
+def test_within_the_budget_with_fewer_and_smaller_frames(build, monkeypatch):
+    budget = sum(map(len, build()[0].videos)) - 1
     monkeypatch.setattr(gallery, 'DETAILS', (Detail(None, 240, 80), Detail(2, 120, 80)))
-    made = build(files, budget=budget)
-    assert len(made.videos) == 2
-    assert sum(map(len, made.videos)) <= budget
-    video = json.loads(made.videos[0])
-    assert (video['width'], video['height'], video['numbers']) == (120, 48, [1, 3])
-    assert len(made.notes) == 2
-    assert '2 frames' in made.notes[0]
-    assert '120 pixels' in made.notes[1]
+    made, videos = build(budget=budget)
+    assert len(videos) == 2 and sum(map(len, made.videos)) <= budget
+    assert (videos[0]['width'], videos[0]['height'], videos[0]['numbers']) == (120, 48, [1, 3])
+    frames, pixels = made.notes
+    assert '2 frames' in frames and '120 pixels' in pixels
 
 
-def test_within_the_budget_with_fewer_videos(files):
-    one = len(build(files, 1).videos[0])
-    made = build(files, 3, budget=one)
-    assert len(made.videos) == 1
+def test_within_the_budget_with_fewer_videos(build):
+    made, videos = build(3, budget=len(build(1)[0].videos[0]))
+    assert len(videos) == 1
     assert made.notes == ['Only 1 of 3 videos are shown: the page would be too large.']
-    assert build(files, 3, budget=10).videos == []
+    assert build(3, budget=10)[1] == [] == build(8, names='')[1]
 
 
-def test_without_results(files):
-    content = read_annotation_file(files / 'gt.json')
-    assert build_gallery(content, {}, {}, files / 'images', 8).videos == []
-
-
-def test_a_missing_frame_is_named(files):
-    (files / 'images/1.png').unlink()
+def test_a_missing_frame_is_named(build, tmp_path):
+    (tmp_path / 'images/1.png').unlink()
     with pytest.raises(UserError, match='video 12, frame 1'):
-        build(files)
+        build()
 
 
-def test_names_cannot_end_the_element_of_the_data(files):
-    results = {name: files / f'{name}.json' for name in 'ab'}
-    content = read_annotation_file(files / 'gt.json')
-    content['categories'][0]['name'] = '</script><!--'
-    titles = {'a': '<b>', 'b': '&'}
-    (text,) = build_gallery(content, results, titles, files / 'images', 1).videos
-    assert '<' not in text and '&' not in text
-    panels = json.loads(text)['panels']
-    assert [panel['title'] for panel in panels] == ['Ground truth', '<b>', '&']
-    assert panels[0]['tracks'][0]['label'] == '</script><!--'
+def test_names_cannot_end_the_element_of_the_data(build):
+    made, (video,) = build(1, titles=('<b>', '&'), category='</script><!--')
+    assert '<' not in made.videos[0] and '&' not in made.videos[0]
+    assert [panel['title'] for panel in video['panels']] == ['Ground truth', '<b>', '&']
+    assert video['panels'][0]['tracks'][0]['label'] == '</script><!--'

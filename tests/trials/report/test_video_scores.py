@@ -14,10 +14,6 @@ from vispropnet.trials.report.video_scores import (
 from vispropnet.visualization.shown_tracks import ShownTrack
 
 
-def at(*places):
-    return [ShownTrack(1, 0.9, [block(x)] * FRAMES, [False] * FRAMES) for x in places]
-
-
 def test_scores_of_the_videos(tmp_path):
     write_files(tmp_path)
     content = read_annotation_file(tmp_path / 'gt.json')
@@ -29,24 +25,28 @@ def test_scores_of_the_videos(tmp_path):
     assert most_different(scores, 2) == [1, 0]
 
 
-def test_missed_objects_and_superfluous_tracks_lower_the_score():
-    assert video_score(at(20, 160), at(20)) == 0.5
-    assert video_score(at(20), at(20, 20, 160, 90)) == 0.25
-    assert video_score(at(20, 160), at(160, 20)) == 1
-
-
-def test_videos_without_objects_or_tracks():
-    assert video_score([], []) == 1
-    assert video_score([], at(20)) == 0
-    assert video_score(at(20), []) == 0
+@pytest.mark.parametrize(
+    ('truth', 'tracks', 'score'),
+    [
+        # Missed objects and superfluous tracks lower it.
+        ([20, 160], [20], 0.5),
+        ([20], [20, 20, 160, 90], 0.25),
+        ([20, 160], [160, 20], 1),
+        ([], [], 1),
+        ([], [20], 0),
+        ([20], [], 0),
+    ],
+)
+def test_the_score_of_a_video(truth, tracks, score):
+    truth, tracks = (
+        [ShownTrack(1, 0.9, [block(x)] * FRAMES, [False] * FRAMES) for x in places]
+        for places in (truth, tracks)
+    )
+    assert video_score(truth, tracks) == score
 
 
 def test_largest_gap_first_and_then_the_worst():
-    scores = {
-        'a': [0.5, 0.25, 1.0, 0.75],
-        'b': [0.75, 0.5, 0.25, 0.75],
-        'c': [0.5, 0.25, 0.5, 0.75],
-    }
+    scores = dict(a=[0.5, 0.25, 1.0, 0.75], b=[0.75, 0.5, 0.25, 0.75], c=[0.5, 0.25, 0.5, 0.75])
     assert most_different(scores, 9) == [2, 1, 0, 3]
     assert most_different({'a': [0.5, 0.25, 1.0]}, 2) == [1, 0]  # one trial: its worst
 

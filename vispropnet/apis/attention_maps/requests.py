@@ -33,23 +33,14 @@ _FORM = re.compile(r'(.+):(\d+):(\d+):(?:(\d+),(\d+)|#(.+))', re.ASCII)
 
 
 class Request(NamedTuple):
-    """Frames and a place to draw maps of.
+    """Frames and a place to draw maps of."""
 
-    Attributes:
-        text: As it was asked for.
-        video: Entry of the annotation file.
-        current: Frame where the place is, from 0.
-        reference: Frame where it looks.
-        position: (x, y) of a pixel; None for an object.
-        truth: Annotation of the object, or of the one at the position; None where there is none.
-    """
-
-    text: str
-    video: Mapping[str, Any]
-    current: int
-    reference: int
-    position: tuple[int, int] | None
-    truth: Mapping[str, Any] | None
+    text: str  # as it was asked for
+    video: Mapping[str, Any]  # entry of the annotation file
+    current: int  # frame where the place is, from 0
+    reference: int  # frame where it looks
+    position: tuple[int, int] | None  # (x, y) of a pixel; None for an object
+    truth: Mapping[str, Any] | None  # annotation of the object, or of one at the position
 
 
 def attention_of_results(
@@ -93,26 +84,19 @@ def attention_of_results(
 
 
 def parse_request(text: str, content: Mapping[str, Any]) -> Request:
-    """Reads a request and finds what it names.
-
-    Args:
-        text: See the top of this module.
-        content: Annotation file.
-
-    Returns:
-        The request.
+    """Reads a request, see the top of this module, and finds what it names in annotations.
 
     Raises:
         UserError: if it is malformed, or video, frame, position or object are not there.
     """
+    where = f'attention request {text!r}'
     match = _FORM.fullmatch(text.strip())
     if match is None:
         raise UserError(
-            f'attention request {text!r}: expected VIDEO:FRAME:REFERENCE:X,Y or '
-            'VIDEO:FRAME:REFERENCE:#OBJECT, as in 3:5:0:84,30 or 3:5:0:#7.'
+            f'{where}: expected VIDEO:FRAME:REFERENCE:X,Y or VIDEO:FRAME:REFERENCE:#OBJECT, as in '
+            '3:5:0:84,30 or 3:5:0:#7.'
         )
     number, current, reference, x, y, object_id = match.groups()
-    where = f'attention request {text!r}'
     video = _found(number, content['videos'], f'{where}: video', 'the annotation file')
     current, reference = int(current), int(reference)
     length = len(video['file_names'])
@@ -159,12 +143,10 @@ def _at(
 ) -> Mapping[str, Any] | None:
     """The smallest object at a position."""
     x, y = position
-    there = []
-    for truth in truths:
-        mask = truth['segmentations'][frame]
-        if mask and mask_utils.decode(mask)[y, x]:
-            there.append((int(mask_utils.area(mask)), truth))
-    return min(there, key=lambda pair: pair[0])[1] if there else None
+    visible = [(truth['segmentations'][frame], truth) for truth in truths]
+    there = [pair for pair in visible if pair[0] and mask_utils.decode(pair[0])[y, x]]
+    smallest = min(there, key=lambda pair: int(mask_utils.area(pair[0])), default=(None, None))
+    return smallest[1]
 
 
 def _subject(request: Request, names: Mapping[int, str]) -> str:
@@ -194,12 +176,9 @@ def _draw(
         maps = record_attention(model, *frames, place, label, box)
     except UserError as error:
         raise UserError(f'attention request {request.text!r}: {error}') from None
-    subject = _subject(request, names)
-    heads = (
-        f'frame {request.current} (current): {subject}',
-        f'frame {request.reference} (reference)',
-    )
-    where = f'video {video["id"]}, frame {request.current} → {request.reference}, {subject}'
+    subject, now, then = _subject(request, names), request.current, request.reference
+    heads = f'frame {now} (current): {subject}', f'frame {then} (reference)'
+    where = f'video {video["id"]}, frame {now} → {then}, {subject}'
     for found in maps:
         notes = list(found.notes)
         if truth is not None and box is None:
