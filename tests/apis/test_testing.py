@@ -40,9 +40,8 @@ def test_test_writes_results_archive_metrics_and_drawings(trained, tested, shape
     out = folder / 'results.json'
     results = read_results(out)
     truth = json.loads((shapes / 'valid/instances.json').read_text())
-    assert results and {one['video_id'] for one in results} <= {
-        one['id'] for one in truth['videos']
-    }
+    videos = {one['id'] for one in truth['videos']}
+    assert results and {one['video_id'] for one in results} <= videos
     assert all(len(one['segmentations']) == 3 for one in results)
     with zipfile.ZipFile(folder / 'results.zip') as archive:
         assert archive.namelist() == ['results.json']
@@ -59,9 +58,8 @@ def test_test_writes_results_archive_metrics_and_drawings(trained, tested, shape
 def test_two_ranks_give_the_same_result_file(tested, checkpoint, shapes, small, tmp_path):
     out = tmp_path / 'results.json'
     options = [checkpoint, '--out', out, '--eval', 'segm', '--cfg-options', *quick(shapes)]
-    (status, text), (other, _) = run_ranks(
-        2, 'tools/test_video.py', small, *options, f'work_dir={tmp_path}'
-    )
+    options.append(f'work_dir={tmp_path}')
+    (status, text), (other, _) = run_ranks(2, 'tools/test_video.py', small, *options)
     assert (status, other) == (0, 0), text
     assert out.read_bytes() == (tested[0] / 'results.json').read_bytes()
     assert 'AP75' in text

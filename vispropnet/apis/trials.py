@@ -32,8 +32,6 @@ from vispropnet.trials.work_folder import (
 from vispropnet.visualization.curves import plot_losses
 
 RESAMPLES = 1000
-# Arguments unless given, now or when the folder was begun.
-AT_FIRST = dict(only=None, seeds=1, baseline_seeds=2, data=None, data_seed=0, overrides=())
 
 
 def run_trials(
@@ -69,7 +67,7 @@ def run_trials(
         overrides: ``key=value`` changes of all configs (none).
         print_only: Whether to print what is left to run instead of running it.
         attention: Requests for attention maps in the report, see
-            :func:`~vispropnet.apis.attention_maps.requests.attention_of_results`.
+            :mod:`~vispropnet.apis.attention_maps.requests`.
 
     Returns:
         Whether everything is done.
@@ -82,7 +80,7 @@ def run_trials(
     given |= dict(data=data, data_seed=data_seed, overrides=overrides)
     given = {key: value for key, value in given.items() if value is not None}
     before = asked_before(out) if resume else {}
-    plan = make_plan(study, preset, out, **{**AT_FIRST, **before, **given})
+    plan = make_plan(study, preset, out, **{'baseline_seeds': 2, **before, **given})
     check_data(plan)
     slots = find_slots(jobs, plan.preset.runs_per_gpu)
     with locked_folder(plan.out, '--out') as lock:
@@ -105,13 +103,7 @@ def run_trials(
 
 
 def report_trials(plan: Plan, manifest: dict[str, Any], attention: Sequence[str]) -> None:
-    """Writes table, curves and report of what is done.
-
-    Args:
-        plan: The runs.
-        manifest: Of the folder.
-        attention: As in :func:`run_trials`.
-    """
+    """Writes table, curves and report of what is done; arguments as in :func:`run_trials`."""
     data = data_of(plan)['test']
     _say('scoring')
     table = dict(
@@ -155,28 +147,27 @@ def _draw_curves(plan: Plan) -> Path | None:
 
 
 def _attention(plan: Plan, data: Data, requests: Sequence[str]) -> list[dict[str, Any]]:
+    """Draws attention maps of all trials that are done and have weights of their own."""
     if not requests:
         return []
     # Later: models take seconds to import.
-    from vispropnet.apis.attention_maps.requests import attention_of_results
+    from vispropnet.apis.attention_maps.requests import draw_request
+    from vispropnet.apis.models import init_model
 
-    pictures = []
-    for trial in plan.trials:
-        run = plan.runs_of(trial)[0]
-        if not trial.trains or not run.done():
-            continue
+    content, pictures = read_annotation_file(data.annotations), []
+    runs = [plan.runs_of(trial)[0] for trial in plan.trials if trial.trains]
+    for run in [run for run in runs if run.done()]:
         config, options = run.config_and_options('test')
         for request in requests:
             try:
-                found = attention_of_results(
-                    config, run.checkpoint, data.annotations, data.images, [request], options[:-1]
-                )
+                model = init_model(config, run.checkpoint, overrides=options[:-1])
+                found = draw_request(model, request, content, data.images)
             except UserError as error:
                 # A model without attention, or an affinity by category at a place that has none.
-                _say(f'no attention map of {request} for {trial.name}: {error}')
+                _say(f'no attention map of {request} for {run.trial.name}: {error}')
                 continue
             for picture in found:
-                pictures.append({**picture, 'title': f'{trial.title}: {picture["title"]}'})
+                pictures.append({**picture, 'title': f'{run.trial.title}: {picture["title"]}'})
     return pictures
 
 

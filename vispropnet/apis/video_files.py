@@ -86,8 +86,8 @@ def segment_to_files(
     except UserError as error:
         outcome.error = error
     outcome.seconds = time.perf_counter() - start
-    outcome.notes = (*source.notes(), *(note for output in outputs for note in output.notes()))
-    outcome.files = tuple(path for output in outputs for path in output.files())
+    outcome.notes = (*source.notes(), *(note for output in outputs for note in output.notes))
+    outcome.files = tuple(path for output in outputs for path in output.files)
     return outcome
 
 

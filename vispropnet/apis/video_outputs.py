@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,27 +27,20 @@ VIDEO_ID = 1
 _MIN_WIDTH = 480
 
 
-class Output(abc.ABC):
-    """One kind of output; a context manager, complete when it is left, also by an exception."""
+class Output(contextlib.AbstractContextManager):
+    """One kind of output; a context manager, complete when it is left, also by an exception.
 
-    def __enter__(self) -> Output:
-        return self
+    Attributes:
+        files: Names of the files that were written, once it is left.
+        notes: Remarks for the user, in sentences.
+    """
 
-    @abc.abstractmethod
-    def __exit__(self, *error: Any) -> None:
-        """Completes the files."""
+    files: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @abc.abstractmethod
     def add(self, frame: SegmentedFrame, rles: list[RLE]) -> None:
         """Takes in a frame."""
-
-    @abc.abstractmethod
-    def files(self) -> list[str]:
-        """Names the files that were written."""
-
-    def notes(self) -> list[str]:
-        """Gives remarks for the user, in sentences."""
-        return []
 
 
 class VideoOutput(Output):
@@ -76,7 +70,10 @@ class VideoOutput(Output):
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._writer.__exit__(*error)
+        try:
+            self._writer.__exit__(*error)
+        finally:
+            self.files = (self._path,) if self._writer.frames else ()
 
     def add(self, frame: SegmentedFrame, rles: list[RLE]) -> None:
         """Draws and writes a frame."""
@@ -94,10 +91,6 @@ class VideoOutput(Output):
         )
         self._writer.write(drawn, frame.seconds if self._keeps_times else None)
 
-    def files(self) -> list[str]:
-        """Names the video, if it has a frame."""
-        return [self._path] if self._writer.frames else []
-
 
 class ResultOutput(Output):
     """The tracks as a result file, and the video as an annotation file without annotations."""
@@ -113,7 +106,6 @@ class ResultOutput(Output):
         self._tracks = TrackAccumulator()
         self._size: tuple[int, int] | None = None
         self._file_names: list[str] = []
-        self._written: list[str] = []
 
     def __exit__(self, *error: Any) -> None:
         if self._size is None:
@@ -130,7 +122,7 @@ class ResultOutput(Output):
             write_json(description, content)
         except OSError as error:
             raise UserError(f'cannot write {self._path}: {error.strerror or error}.') from None
-        self._written = [os.fspath(self._path), os.fspath(description)]
+        self.files = (os.fspath(self._path), os.fspath(description))
 
     def add(self, frame: SegmentedFrame, rles: list[RLE]) -> None:
         """Takes in a frame."""
@@ -139,10 +131,6 @@ class ResultOutput(Output):
         place = len(self._file_names)
         self._tracks.add_frame(place, found.ids, found.labels, found.scores, rles, found.propagated)
         self._file_names.append(frame.name)
-
-    def files(self) -> list[str]:
-        """Names the result file and the description of the video."""
-        return self._written
 
 
 class MaskOutput(Output):
@@ -157,7 +145,11 @@ class MaskOutput(Output):
         self._frames = 0
 
     def __exit__(self, *error: Any) -> None:
-        """Does nothing: each file is complete."""
+        if self._frames:
+            self.files = (f'{self._folder} ({self._frames} PNG files)',)
+        if self._others:
+            others = f'{self._others} other PNG files'
+            self.notes = (f'{self._folder} holds {others}, which are not of this run.',)
 
     def add(self, frame: SegmentedFrame, rles: list[RLE]) -> None:
         """Writes the masks of a frame."""
@@ -166,14 +158,3 @@ class MaskOutput(Output):
         self._others -= path.exists()
         write_mask_png(path, found.ids, found.masks.numpy(), found.scores)
         self._frames += 1
-
-    def files(self) -> list[str]:
-        """Names the folder."""
-        return [f'{self._folder} ({self._frames} PNG files)'] if self._frames else []
-
-    def notes(self) -> list[str]:
-        """Counts the files of other runs in the folder."""
-        if not self._others:
-            return []
-        others = f'{self._others} other PNG files'
-        return [f'{self._folder} holds {others}, which are not of this run.']
