@@ -16,7 +16,7 @@ from vispropnet.errors import Stopped
 from vispropnet.trials import execution
 from vispropnet.trials.execution import command_lines, run_plan
 from vispropnet.trials.plan import Plan, Run
-from vispropnet.trials.study import Preset, Study, Trial
+from vispropnet.trials.study_file import Preset, Study, Trial
 
 # Writes what a training or a test leaves, and a line into a diary.
 TRAIN = """

@@ -21,6 +21,7 @@ from vispropnet.engine.folder_lock import locked_folder
 from vispropnet.engine.runner import VISRunner
 from vispropnet.errors import UserError
 from vispropnet.registry import PARAM_SCHEDULERS
+from vispropnet.text import first_of
 
 # Environment variables in which launchers number the ranks.
 _RANKS = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
@@ -128,8 +129,7 @@ def check_num_classes(runner: VISRunner, classes: Sequence[str], config: str | o
         if count != len(classes):
             raise UserError(
                 f'config {config}: model.{name} has num_classes={count}, but the annotation file '
-                f'has {len(classes)} categories ({", ".join(classes[:6])}'
-                f'{", ..." if len(classes) > 6 else ""}).'
+                f'has {len(classes)} categories ({first_of(classes, 6)}).'
             )
 
 

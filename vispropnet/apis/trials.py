@@ -11,6 +11,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from vispropnet.apis.attention_maps.requests import draw_request, parse_request
+from vispropnet.apis.models import init_model
 from vispropnet.datasets.annotation_file import read_annotation_file
 from vispropnet.engine.folder_lock import locked_folder
 from vispropnet.errors import UserError
@@ -20,7 +22,7 @@ from vispropnet.trials.execution import command_lines, run_plan
 from vispropnet.trials.plan import Plan, command_of, default_out, make_plan, shown
 from vispropnet.trials.report.page import write_report
 from vispropnet.trials.scoring import score_trials
-from vispropnet.trials.study import Study
+from vispropnet.trials.study_file import Study
 from vispropnet.trials.table import markdown, write_tables
 from vispropnet.trials.work_folder import (
     asked_before,
@@ -85,7 +87,10 @@ def run_trials(
     slots = find_slots(jobs, plan.preset.runs_per_gpu)
     with locked_folder(plan.out, '--out') as lock:
         manifest = _prepare(plan, resume)
-        _check_requests(plan, attention)
+        if attention:
+            content = read_annotation_file(data_of(plan)['test'].annotations)
+            for request in attention:
+                parse_request(request, content)
         if not print_only:
             check_device(plan)
         write_manifest(plan.out, manifest)
@@ -148,12 +153,6 @@ def _draw_curves(plan: Plan) -> Path | None:
 
 def _attention(plan: Plan, data: Data, requests: Sequence[str]) -> list[dict[str, Any]]:
     """Draws attention maps of all trials that are done and have weights of their own."""
-    if not requests:
-        return []
-    # Later: models take seconds to import.
-    from vispropnet.apis.attention_maps.requests import draw_request
-    from vispropnet.apis.models import init_model
-
     content, pictures = read_annotation_file(data.annotations), []
     runs = [plan.runs_of(trial)[0] for trial in plan.trials if trial.trains]
     for run in [run for run in runs if run.done()]:
@@ -169,18 +168,6 @@ def _attention(plan: Plan, data: Data, requests: Sequence[str]) -> list[dict[str
             for picture in found:
                 pictures.append({**picture, 'title': f'{run.trial.title}: {picture["title"]}'})
     return pictures
-
-
-def _check_requests(plan: Plan, requests: Sequence[str]) -> None:
-    """Checks the requests for maps, before the runs that they come after."""
-    if not requests:
-        return
-    # Later: models take seconds to import.
-    from vispropnet.apis.attention_maps.requests import parse_request
-
-    content = read_annotation_file(data_of(plan)['test'].annotations)
-    for request in requests:
-        parse_request(request, content)
 
 
 def _hardware(plan: Plan, manifest: dict[str, Any]) -> str:

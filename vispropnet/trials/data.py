@@ -16,12 +16,12 @@ from vispropnet.trials.plan import ROOT, Plan, shown
 
 
 class Data(NamedTuple):
-    """Videos to train or to test on."""
+    """Videos to train or to test on, and how to get them."""
 
     root: Path
     annotations: Path
     images: Path
-    hint: str  # how to get them
+    hint: str
 
 
 def make_shapes(folder: Path, options: list[str], run: Callable[[list[str]], None]) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from vispropnet.config import load_config
 from vispropnet.errors import UserError
-from vispropnet.trials.study import Preset, Study, Trial
+from vispropnet.trials.study_file import Preset, Study, Trial
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _EPOCHS = 'train_cfg.max_epochs='
@@ -25,22 +25,15 @@ _TAIL_BYTES = 4096
 
 @dataclass(frozen=True)
 class Run:
-    """One trial from one seed, below its folder: training, then test.
-
-    Attributes:
-        needs: Keys of the runs whose weights it takes.
-        steps: Arguments of the commands, by name (``train``, ``test``), in order.
-        checkpoint: The weights that it ends with, or takes.
-        epochs: Of its training.
-    """
+    """One trial from one seed, below its folder: training, then test."""
 
     trial: Trial
     seed: int
     folder: Path
-    needs: tuple[str, ...]
-    steps: dict[str, list[str]]
-    checkpoint: Path
-    epochs: int
+    needs: tuple[str, ...]  # keys of the runs whose weights it takes
+    steps: dict[str, list[str]]  # arguments of the commands 'train' and 'test', in order
+    checkpoint: Path  # the weights that it ends with, or takes
+    epochs: int  # of its training
 
     @property
     def key(self) -> str:
@@ -106,25 +99,15 @@ class Run:
 
 @dataclass
 class Plan:
-    """All runs, and what they are run on.
-
-    Attributes:
-        study: The trials.
-        preset: Data, configs and schedule.
-        out: Folder of everything.
-        data: Folder of the data; None for what the configs say.
-        arguments: What :func:`make_plan` was asked for, by name.
-        runs: By key, each after those that it needs.
-        trials: Those of the tables.
-    """
+    """All runs, and what they are run on."""
 
     study: Study
     preset: Preset
-    out: Path
-    data: Path | None
-    arguments: dict[str, Any]
-    runs: dict[str, Run] = field(default_factory=dict)
-    trials: list[Trial] = field(default_factory=list)
+    out: Path  # folder of everything
+    data: Path | None  # folder of the data; None for what the configs say
+    arguments: dict[str, Any]  # of :func:`make_plan`, by name
+    runs: dict[str, Run] = field(default_factory=dict)  # by key, each after those that it needs
+    trials: list[Trial] = field(default_factory=list)  # those of the tables
 
     def left(self) -> list[Run]:
         """Returns the runs that are left; of starts, those that are needed for them."""
@@ -171,10 +154,10 @@ def make_plan(
     data_seed: int = 0,
     overrides: Sequence[str] = (),
 ) -> Plan:
-    """Lays out the runs of trials.
+    """Lays out the runs of the trials of a study.
 
     Args:
-        study: The trials.
+        study: The study.
         preset: Name of the preset.
         out: Folder of everything.
         only: Names of trials; None for all. The baseline and what others start from are added.

@@ -28,7 +28,7 @@ from vispropnet.evaluation.report import score_file
 from vispropnet.fileio import read_json
 from vispropnet.trials.plan import Plan, Run, shown
 from vispropnet.trials.seeds import pooled_deviation, seed_error, with_seeds
-from vispropnet.trials.study import METRICS, Trial
+from vispropnet.trials.study_file import METRICS, Trial
 from vispropnet.visualization.training_log import read_scalars
 
 # In the state dict, but not learnt.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vispropnet.fileio import atomic_path, write_json
-from vispropnet.trials.study import MAIN_METRIC, METRICS
+from vispropnet.trials.study_file import MAIN_METRIC, METRICS
 
 _COSTS = ('parameters', 'train_s_per_frame', 'test_s_per_frame')
 _HEADS = (

@@ -76,10 +76,7 @@ def manifest_of(plan: Plan) -> dict[str, Any]:
 
 
 def asked_before(out: Path) -> dict[str, Any]:
-    """Reads the arguments of :func:`~vispropnet.trials.plan.make_plan` that trials last ran with.
-
-    Returns:
-        By name; empty for a folder without trials.
+    """Reads the arguments, by name, of the plan that a folder's trials last ran with.
 
     Raises:
         UserError: if the file is damaged.
@@ -96,8 +93,7 @@ def check_manifest(out: Path, manifest: dict[str, Any], resume: bool) -> dict[st
         resume: Whether it may hold runs of the same trials.
 
     Returns:
-        The manifest, joined with the folder's. The file is written only where no run was begun
-        yet, else see :func:`write_manifest`.
+        The manifest, joined with the folder's; it is written only where no run was begun yet.
 
     Raises:
         UserError: if it holds runs and is not to be resumed, something that results depend on was

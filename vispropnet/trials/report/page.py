@@ -17,13 +17,13 @@ from vispropnet.errors import UserError
 from vispropnet.evaluation.error_kinds import LABELS
 from vispropnet.fileio import atomic_path
 from vispropnet.text import counted
-from vispropnet.trials.report.gallery import build_gallery
-from vispropnet.trials.report.video_scores import SCORE_THRESHOLD
-from vispropnet.trials.study import MAIN_METRIC, METRICS
+from vispropnet.trials.report.gallery import SCORE_THRESHOLD, build_gallery
+from vispropnet.trials.study_file import MAIN_METRIC, METRICS
 from vispropnet.visualization.shown_tracks import SAME_OBJECT_IOU
 
 # Bytes of pictures before they are put into base64; with the gallery they keep a page below 20 MB.
 CURVES_LIMIT, ATTENTION_LIMIT = 2_000_000, 3_000_000
+GALLERY_VIDEOS = 8
 _KINDS = {'.svg': 'image/svg+xml', '.png': 'image/png'}
 # Lines of a log, and characters of a line, that the page quotes at most.
 _LOG_LINES, _LOG_WIDTH = 40, 500
@@ -39,7 +39,6 @@ def write_report(
     results: Mapping[str, str | os.PathLike],
     curves: str | os.PathLike | None,
     attention: Sequence[Mapping[str, Any]] = (),
-    gallery_videos: int = 8,
 ) -> Path:
     """Writes the report of the trials as one HTML page below 20 MB that needs no network.
 
@@ -51,7 +50,6 @@ def write_report(
         results: Result file of each trial that has one, by its name in the table.
         curves: SVG or PNG of the training curves, or None.
         attention: Pictures ``{title, caption, jpeg}``, the last the bytes of a JPEG.
-        gallery_videos: Number of videos to show at most.
 
     Returns:
         ``path``.
@@ -76,7 +74,7 @@ def write_report(
         # A point at least, so that next to nothing does not look like much.
         most_gain=max([0.01, *gains]),
         curves=_curves(curves),
-        gallery=build_gallery(content, results, titles, Path(images), gallery_videos),
+        gallery=build_gallery(content, results, titles, Path(images), GALLERY_VIDEOS),
         num_videos=len(content['videos']),
         score_threshold=SCORE_THRESHOLD,
         same_object_iou=SAME_OBJECT_IOU,
