@@ -75,15 +75,14 @@ def diary(tmp_path):
 
 
 def test_runs_go_from_training_to_test_and_are_not_done_twice(tmp_path):
-    plan = scripted_plan(tmp_path, dict(a=TRAIN, b=TRAIN))
+    plan = scripted_plan(tmp_path, dict(a=TRAIN, b=TRAIN), needs=dict(b=['a']))
     failed, said = work(plan)
     assert failed == [] and said[0] == '2 runs, 0 of them done; 1 at a time'
     assert diary(tmp_path) == ['train a', 'test a', 'train b', 'test b']
     assert work(plan) == ([], ['2 runs, 2 of them done; 1 at a time'])
-    # A test that was cut short is done again, its training is not.
-    plan.runs['a/seed-0'].results.unlink()
-    work(plan)
-    assert diary(tmp_path)[4:] == ['test a']
+    # A test that was cut short is done again, its training and what it needs are not.
+    plan.runs['b/seed-0'].results.unlink()
+    assert work(plan)[0] == [] and diary(tmp_path)[4:] == ['test b']
 
 
 def test_a_failure_is_marked_the_others_go_on_and_it_is_tried_again(tmp_path):

@@ -80,7 +80,7 @@ class VideoSegmentation:
         self,
         model: VISDetector,
         source: FrameSource | Iterable[np.ndarray],
-        score_threshold: float = 0.3,
+        score_threshold: float,
         scale: tuple[int, int] | None = None,
         batch: int | None = None,
     ) -> None:
@@ -141,24 +141,22 @@ def _batches(
 ) -> Iterator[list[tuple[SourceFrame, dict]]]:
     """Groups frames of one size, in order; those before an error of the frames come first."""
     some: list[tuple[SourceFrame, dict]] = []
-    frames = iter(frames)
-    while True:
-        try:
-            one = next(frames, None)
-        except Exception:
-            if some:
+    try:
+        for one in frames:
+            if some and one[0].image.shape[:2] != some[0][0].image.shape[:2]:
                 yield some
-            raise
-        if some and (one is None or one[0].image.shape[:2] != some[0][0].image.shape[:2]):
+                some = []
+            some.append(one)
+            del one  # held no longer than it has to be
+            if len(some) == count:
+                yield some
+                some = []
+    except Exception:
+        if some:
             yield some
-            some = []
-        if one is None:
-            return
-        some.append(one)
-        del one
-        if len(some) == count:
-            yield some
-            some = []
+        raise
+    if some:
+        yield some
 
 
 def _prepared(

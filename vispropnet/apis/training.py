@@ -94,11 +94,7 @@ def default_work_dir(cfg: Config, config: str | os.PathLike) -> str:
 def set_up_run(
     cfg: Config, work_dir: str | os.PathLike, launcher: str, trust_checkpoint: bool
 ) -> None:
-    """Makes the work dir, and puts the options of a run into its config, in place.
-
-    Raises:
-        UserError: if the folder cannot be made.
-    """
+    """Makes the work dir, and puts the options of a run into its config, in place."""
     try:
         os.makedirs(work_dir, exist_ok=True)
     except OSError as error:

@@ -51,25 +51,11 @@ def run_trials(
     print_only: bool = False,
     attention: Sequence[str] = (),
 ) -> bool:
-    """Trains, tests, scores and reports trials; resumes what was cut.
+    """Trains, tests, scores and reports the trials of a study; resumes what was cut.
 
-    None keeps the value of the previous run in this folder, else the default below.
-
-    Args:
-        study: The trials, see :func:`~vispropnet.trials.study_file.read_study`.
-        preset: Name of the preset.
-        out: Folder of everything; None for that of the study and the preset.
-        only: Names of trials, to which the baseline is added (all).
-        seeds: Runs of each trial (1).
-        baseline_seeds: Runs of the baseline, if more, which show what a seed changes (2).
-        resume: Whether the folder may hold runs of the same trials.
-        jobs: Runs at a time; None for as many as the preset puts on each GPU, or one on each core.
-        data: Folder of the data (what the preset makes or its configs name).
-        data_seed: Seed of the data, where the preset makes them (0).
-        overrides: ``key=value`` changes of all configs (none).
-        print_only: Whether to print what is left to run instead of running it.
-        attention: Requests for attention maps in the report, see
-            :mod:`~vispropnet.apis.attention_maps.requests`.
+    Arguments are options of ``tools/run_trials.py``, see docs/trials.md; ``overrides`` are its
+    ``--cfg-options``, ``print_only`` is ``--print-commands``. Of ``only``, seeds, data and
+    overrides, None keeps the value of the previous run in this folder, else takes the default.
 
     Returns:
         Whether everything is done.

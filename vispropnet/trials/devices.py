@@ -43,14 +43,11 @@ def device_of(run: Run) -> str | None:
 
 
 def find_slots(jobs: int | None, per_gpu: int = 1) -> list[str]:
-    """Finds the GPUs or cores that runs can go on.
+    """Finds the GPUs, as ``CUDA_VISIBLE_DEVICES`` wants them, or cores ('') that runs can go on.
 
     Args:
         jobs: Runs at a time; None for as many as the GPUs take, or one on each core without a GPU.
         per_gpu: Runs that a GPU takes.
-
-    Returns:
-        The GPU of each slot, as ``CUDA_VISIBLE_DEVICES`` wants it; '' for a core.
     """
     import torch
 

@@ -60,10 +60,7 @@ def run_plan(plan: Plan, slots: Sequence[str], lock: int, say: Callable[[str], N
 
 
 def command_lines(plan: Plan) -> list[str]:
-    """Returns what is left to run, for a cluster's queue.
-
-    That is a line of shell for each run, behind a comment that names it and those it comes after.
-    """
+    """Returns a line of shell for each run that is left, behind a comment with what it needs."""
     lines = []
     for run in plan.left():
         after = [key for key in run.needs if plan.runs[key].next_step() is not None]

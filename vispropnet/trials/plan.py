@@ -168,8 +168,7 @@ def make_plan(
         overrides: Further ``key=value`` changes of all configs.
 
     Raises:
-        UserError: if there is no such trial, a config is faulty, or a path cannot stand in options
-            of configs.
+        UserError: for an unknown trial, a faulty config, or a path that options cannot hold.
     """
     arguments = dict(
         only=None if only is None else list(only),

@@ -23,12 +23,10 @@ _OF_METRICS = (
 
 
 def write_tables(out: Path, table: Mapping[str, Any]) -> list[Path]:
-    """Writes ``table.md``, ``table.csv`` and ``table.json``.
+    """Writes ``table.md``, ``table.csv`` and ``table.json`` into a folder.
 
-    Args:
-        out: The folder.
-        table: From :func:`~vispropnet.trials.scoring.score_trials`, with ``command``, ``date``,
-            ``hardware``, ``code`` and ``versions``.
+    The table is that of :func:`~vispropnet.trials.scoring.score_trials`, with ``command``,
+    ``date``, ``hardware``, ``code`` and ``versions``.
     """
     texts = {'table.md': markdown(table), 'table.csv': comma_separated(table)}
     for name, text in texts.items():

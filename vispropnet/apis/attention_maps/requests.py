@@ -91,11 +91,7 @@ def draw_request(
 
 
 def parse_request(text: str, content: Mapping[str, Any]) -> Request:
-    """Reads a request, see the top of this module, and finds what it names in annotations.
-
-    Raises:
-        UserError: if it is malformed, or video, frame, position or object are not there.
-    """
+    """Reads a request and finds what it names in annotations; a UserError if it is not there."""
     where = f'attention request {text!r}'
     match = _FORM.fullmatch(text.strip())
     if match is None:
