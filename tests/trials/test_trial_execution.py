@@ -38,6 +38,13 @@ with open(folder.parent.parent / 'diary', 'a') as diary:
     print('test', folder.parent.name, file=diary)
 (folder / 'results.json').write_text('[]')
 """
+# What outlives the command keeps the folder locked.
+HOLDS_THE_LOCK = """
+import os, sys
+files = filter(os.path.exists, (f'/dev/fd/{number}' for number in range(3, 999)))
+same = [os.path.samefile(file, sys.argv[1] + '/../../.lock') for file in files]
+print('holds the lock:', any(same))
+"""
 FAIL = "print('working'); print('RuntimeError: out of memory'); raise SystemExit(3)"
 
 
@@ -112,12 +119,12 @@ def test_a_loss_that_is_no_number_fails_the_trial_also_when_resumed(tmp_path):
 
 
 def test_what_is_whole_on_disk_counts_however_its_process_ended(tmp_path):
-    plan = scripted_plan(tmp_path, dict(a="print('nothing to do')", b=TRAIN))
+    plan = scripted_plan(tmp_path, dict(a=HOLDS_THE_LOCK, b=TRAIN))
     a, b = plan.runs.values()
     b.steps['test'][1] += 'raise SystemExit(3)'
     assert work(plan)[0] == [a.key] and b.done()
     words = f'it ended without an error, and without {a.checkpoint}'
-    assert failure(a)['lines'][-1] == words
+    assert failure(a)['lines'] == ['holds the lock: True', words]
 
 
 def test_weights_that_diverged_elsewhere_fail_with_what_takes_them(tmp_path):

@@ -168,7 +168,8 @@ class _Scheduler:
             lines = tail_lines(run.log(one.step), LOG_LINES)
             if not code:
                 end = run.checkpoint if one.step == 'train' else run.results
-                lines = [*lines[1:], f'it ended without an error, and without {shown(end)}']
+                reason = f'it ended without an error, and without {shown(end)}'
+                lines = [*lines[1 - LOG_LINES :], reason]
             self._fail(run, one.step, code, lines)
         elif one.step == 'train' and self._has_diverged(run):
             pass
