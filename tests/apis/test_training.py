@@ -159,10 +159,7 @@ def test_a_classifier_in_the_backbone_has_no_categories_of_the_data(small):
         ('train_dataloader.batchsize=3', "unexpected keyword argument 'batchsize'"),
         ('default_hooks.logger.intervall=3', "unexpected keyword argument 'intervall'"),
         ('acceleration.amp=int8', "amp must be 'bf16', 'fp16' or None, got 'int8'"),
-        (
-            'model.detector.roi_head.bbox_head.num_classes=7',
-            'but the annotation file has 4 cat',
-        ),
+        ('model.detector.roi_head.bbox_head.num_classes=7', 'but the annotation file has 4 cat'),
     ],
 )
 def test_unknown_types_keys_and_values_anywhere(shapes, small, tmp_path, override, message):

@@ -43,9 +43,9 @@ def init_model(
             type, and their weights are kept in it; the rest is in float32, as all is by default.
 
     Returns:
-        The model, in evaluation mode. Besides weights it carries ``cfg``, the config;
-        ``classes``, the names of the categories, and ``category_ids``, their ids in the data it was
-        trained on, as far as the checkpoint says.
+        The model, in evaluation mode, with ``cfg``, the config; ``classes``, the names of the
+        categories, and ``category_ids``, their ids in the data it was trained on, as far as the
+        checkpoint says.
 
     Raises:
         UserError: if config or checkpoint are missing or do not fit, there is no such device, or

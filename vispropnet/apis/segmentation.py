@@ -96,10 +96,9 @@ class VideoSegmentation:
         return self._frames
 
     def rest(self) -> Iterator[SegmentedFrame]:
-        """Ends the video before its end, also when an exception has ended the iteration.
+        """Ends the video early, with the frames that the model has taken and not handed over.
 
-        Yields:
-            The frames that the model has taken and that were not yet handed over.
+        Also when an exception has ended the iteration.
         """
         self._frames.close()
         yield from self._answered(self._segmenter.finish())

@@ -53,10 +53,7 @@ class VideoSegmenter:
     """
 
     def __init__(
-        self,
-        model: VISDetector,
-        score_threshold: float = 0.0,
-        scale: tuple[int, int] | None = None,
+        self, model: VISDetector, score_threshold: float = 0.0, scale: tuple[int, int] | None = None
     ) -> None:
         if not 0 <= score_threshold <= 1:
             raise UserError(f'score_threshold must be from 0 to 1, got {score_threshold}.')
@@ -93,20 +90,13 @@ class VideoSegmenter:
         return list(self.step_prepared([self.prepare(frame)]))
 
     def finish(self) -> list[tuple[int, FrameInstances]]:
-        """Ends the video; the next frame is the first of another.
-
-        Returns:
-            As :meth:`step`, for the frames that are not yet answered.
-        """
+        """Ends the video, with the answers that are still due; the next frame begins another."""
         answers = [(number, self._on_host(found)) for number, found in self._run.finish()]
         self.reset()
         return answers
 
     def prepare(self, frame: np.ndarray) -> dict[str, Any]:
-        """Prepares a frame, as in :meth:`step`, on the CPU for :meth:`step_prepared`.
-
-        May run ahead of time in another thread.
-        """
+        """Prepares a frame on the CPU, perhaps in another thread, for :meth:`step_prepared`."""
         image = _bgr(frame)
         height, width = image.shape[:2]
         results = dict(img=image, img_shape=(height, width), ori_shape=(height, width))

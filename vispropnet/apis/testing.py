@@ -54,8 +54,7 @@ def test(
             ``test_cfg``, else 1 on a CPU and 4 on a GPU.
 
     Returns:
-        ``mAP, AP50, AP75, AR1, AR10``; None if not asked for, or if there is no annotation to score
-        against.
+        ``mAP, AP50, AP75, AR1, AR10``; None if not asked for, or without annotations.
 
     Raises:
         UserError: for anything wrong in config, data or checkpoint.

@@ -60,8 +60,7 @@ def segment_to_files(
 ) -> Outcome:
     """Segments a video and writes what was found, in memory that does not grow with its length.
 
-    Files that were begun are completed also when Ctrl-C or bad input ends it early, with the frames
-    up to there.
+    Files are completed also when Ctrl-C, bad input or a full disk ends it early.
 
     Args:
         model: Made by :func:`~vispropnet.apis.models.init_model`.
@@ -74,9 +73,6 @@ def segment_to_files(
         scale: (width, height) that frames are fitted into for the network.
         fps: Frames a second of the video; by default its frames keep their times.
         batch: As in :func:`~vispropnet.apis.segmentation.segment_video`.
-
-    Returns:
-        What was found and written, also when bad input or a full disk ended it early.
 
     Raises:
         UserError: before anything is done, if an output does not fit or is the input.

@@ -25,15 +25,12 @@ class Data(NamedTuple):
 
 
 def make_shapes(folder: Path, options: list[str], run: Callable[[list[str]], None]) -> bool:
-    """Makes moving shapes, unless these very ones are there.
+    """Makes moving shapes, and returns True, unless these very ones are there.
 
     Args:
         folder: Of the data, emptied first. A stamp in it says what made them.
         options: Of ``tools/make_moving_shapes.py``.
         run: Runs a command, the arguments of the interpreter; raises an error if it fails.
-
-    Returns:
-        False where they were there.
     """
     stamp = folder / 'made_by.json'
     if stamp.exists() and read_json(stamp) == options:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vispropnet.engine.processes import die_with_parent
 from vispropnet.errors import Stopped, UserError
@@ -69,8 +69,7 @@ def command_lines(plan: Plan) -> list[str]:
     return lines
 
 
-@dataclass
-class _Working:
+class _Working(NamedTuple):
     """A step that is being run."""
 
     run: Run

@@ -33,19 +33,19 @@ from vispropnet.visualization.training_log import read_scalars
 
 # In the state dict, but not learnt.
 _BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')
+_SEED = 0  # of the resampling
 SAME, CONTINUED, APART = 'same', 'continued', 'apart'
 # As the evaluation calls ``METRICS``.
 _NAMES = tuple('AP' if name == 'mAP' else name for name in METRICS)
 
 
-def score_trials(plan: Plan, annotations: Path, resamples: int, seed: int = 0) -> dict[str, Any]:
+def score_trials(plan: Plan, annotations: Path, resamples: int) -> dict[str, Any]:
     """Scores everything that is done.
 
     Args:
         plan: The runs.
         annotations: Annotation file of the test videos.
         resamples: How often to resample the videos for intervals.
-        seed: Of the resampling.
 
     Returns:
         ``title``, ``about``, ``preset``, ``baseline``, ``data`` (counts), ``bootstrap``,
@@ -62,7 +62,7 @@ def score_trials(plan: Plan, annotations: Path, resamples: int, seed: int = 0) -
         UserError: if a file is damaged.
     """
     truth = read_ground_truth(annotations)
-    weights = resample_videos(len(truth.videos), resamples, seed)
+    weights = resample_videos(len(truth.videos), resamples, _SEED)
     scores: dict[str, dict[int, Matches]] = {}
     for trial in plan.trials:
         done = [run for run in plan.runs_of(trial) if run.done()]
@@ -95,7 +95,7 @@ def score_trials(plan: Plan, annotations: Path, resamples: int, seed: int = 0) -
             frames=sum(video.entry['length'] for video in truth.videos),
             objects=len(truth.category),
         ),
-        bootstrap=dict(resamples=resamples, seed=seed, level=LEVEL),
+        bootstrap=dict(resamples=resamples, seed=_SEED, level=LEVEL),
         published=plan.preset.published or None,
         trials=list(rows.values()),
     )

@@ -12,10 +12,7 @@ from vispropnet.evaluation.confidence import LEVEL
 
 
 def pooled_deviation(samples: Sequence[Sequence[float]]) -> tuple[float | None, int]:
-    """Estimates how much a metric varies from seed to seed, alike for all trials.
-
-    Args:
-        samples: For each trial, its metric from each seed.
+    """Estimates how much a metric, given by trial and seed, varies between seeds of a trial.
 
     Returns:
         The standard deviation within trials and its degrees of freedom; (None, 0) if no trial has

@@ -7,11 +7,7 @@ import torch
 import vispropnet.ops.affinity as ops
 from vispropnet.apis import init_model
 from vispropnet.apis.attention_maps import recording
-from vispropnet.apis.attention_maps.recording import (
-    _mass_in_box,
-    chosen_cells,
-    record_attention,
-)
+from vispropnet.apis.attention_maps.recording import _mass_in_box, chosen_cells, record_attention
 from vispropnet.errors import UserError
 
 FOLDER = 'configs/objprop/objprop_r18_fpn_2e_moving-shapes'

@@ -10,13 +10,7 @@ from tests.visualization.blocks import write_files
 from vispropnet.errors import UserError
 from vispropnet.evaluation.error_kinds import LABELS
 from vispropnet.trials.report import gallery, page
-from vispropnet.trials.report.page import (
-    decision,
-    interval,
-    points,
-    signed_points,
-    write_report,
-)
+from vispropnet.trials.report.page import decision, interval, points, signed_points, write_report
 
 
 @pytest.fixture

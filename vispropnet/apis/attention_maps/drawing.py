@@ -1,7 +1,6 @@
 """Pictures of the place in one frame that looks at another, beside what it looks at.
 
-Legend: H, W the frames; h, w the map in cells; a box is (x0, y0, x1, y1) in pixels of the frame,
-its end exclusive.
+Legend: H, W the frames; h, w the map in cells.
 """
 
 from __future__ import annotations

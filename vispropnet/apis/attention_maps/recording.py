@@ -1,7 +1,6 @@
 """Maps of the places in a reference frame that a place of another frame looks at.
 
-Legend: H, W a frame; h, w a level of features in cells; K chosen cells. Boxes are
-(x0, y0, x1, y1) in pixels of the frame.
+Legend: H, W a frame; h, w a level of features in cells; K chosen cells.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from vispropnet.models.looks import Look
 
 # Columns at a time: those of a large object at a fine level would be many.
 COLUMNS = 256
+# (x0, y0, x1, y1) in pixels of the frame, the end exclusive.
 Box = tuple[float, float, float, float]
 # (x, y) of a pixel, or the mask of an object: (H, W) bool with at least one pixel.
 Place = tuple[float, float] | np.ndarray
@@ -157,10 +157,7 @@ def _mean_column(look: Look, cells: Tensor) -> tuple[np.ndarray, float]:
 
 
 def _notes(
-    values: np.ndarray,
-    cell: tuple[float, float],
-    size: tuple[int, int],
-    reference_box: Box | None,
+    values: np.ndarray, cell: tuple[float, float], size: tuple[int, int], reference_box: Box | None
 ) -> list[str]:
     height, width = size
     row, column = np.unravel_index(values.argmax(), values.shape)

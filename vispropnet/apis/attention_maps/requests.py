@@ -60,9 +60,9 @@ def draw_request(
             the model has no attention between frames.
     """
     request = parse_request(text, content)
-    video, truth, now, then = request.video, request.truth, request.current, request.reference
+    video, now, then, place, truth = request
     frames = [read_frame(video, one, images) for one in (now, then)]
-    place, label, box = request.position, None, None
+    label = box = None
     if truth is not None:
         if truth['category_id'] in model.category_ids:
             label = model.category_ids.index(truth['category_id'])

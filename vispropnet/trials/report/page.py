@@ -43,16 +43,13 @@ def write_report(
     """Writes the report of the trials as one HTML page below 20 MB that needs no network.
 
     Args:
-        path: The page, written whole or not at all.
+        path: The page, written whole or not at all, and returned.
         table: Content of ``table.json``. Metrics are shares (0 to 1).
         annotations: Ground truth, a YouTube-VIS annotation file.
         images: Folder that the file names of the videos start from.
         results: Result file of each trial that has one, by its name in the table.
         curves: SVG or PNG of the training curves, or None.
         attention: Pictures ``{title, caption, jpeg}``, the last the bytes of a JPEG.
-
-    Returns:
-        ``path``.
 
     Raises:
         UserError: if a file or frame is missing or does not fit.
@@ -148,12 +145,7 @@ class Axis:
 
 
 def axis_of(table: Mapping[str, Any], base: Mapping[str, Any]) -> Axis | None:
-    """Lays out the axis of the differences to the baseline; None if there is none to draw.
-
-    Args:
-        table: Content of ``table.json``.
-        base: Its entry of the baseline.
-    """
+    """Lays out the axis of a table's differences to the baseline; None if there is none to draw."""
     compared = [one for one in table['trials'] if one['difference']]
     if not compared:
         return None
