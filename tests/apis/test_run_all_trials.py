@@ -84,10 +84,18 @@ def test_other_annotations_in_the_same_place_are_refused(run, plans, own_shapes,
         run(data=moved, resume=True)
 
 
-def test_a_folder_in_use_is_refused(run, plans, tmp_path):
-    with locked_folder(tmp_path / 'out'), pytest.raises(UserError, match='choose another --out'):
+def test_a_folder_in_use_or_of_another_device_is_refused(run, plans, tmp_path):
+    out = tmp_path / 'out'
+    with locked_folder(out), pytest.raises(UserError, match='choose another --out'):
         run(['baseline'])
     assert not plans
+    run(['baseline'])
+    log = out / 'baseline/seed-0/train/20260101_000000/20260101_000000.log'
+    log.parent.mkdir(parents=True)
+    log.write_text('    GPU 0: Some GPU 80GB\n')
+    with pytest.raises(UserError, match='was run on Some GPU 80GB, and here is'):
+        run(resume=True)
+    assert run(resume=True, print_only=True)
 
 
 def test_printing_commands_claims_no_hardware(run, plans, tmp_path, capsys):

@@ -80,6 +80,7 @@ def test_smaller_masks_have_the_middle_of_each_pixel_and_do_not_vanish():
 def test_within_the_budget_with_fewer_and_smaller_frames(build, monkeypatch):
     budget = sum(map(len, build()[0].videos)) - 1
     monkeypatch.setattr(gallery, 'DETAILS', (Detail(None, 240, 80), Detail(2, 120, 80)))
+    assert build(budget=budget + 1)[1][0]['numbers'] == [1, 2, 3]
     made, videos = build(budget=budget)
     assert len(videos) == 2 and sum(map(len, made.videos)) <= budget
     assert (videos[0]['width'], videos[0]['height'], videos[0]['numbers']) == (120, 48, [1, 3])
