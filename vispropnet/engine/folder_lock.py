@@ -16,7 +16,7 @@ LOCK = '.lock'
 
 
 @contextlib.contextmanager
-def locked_folder(folder: str | os.PathLike, option: str = '--work-dir') -> Iterator[None]:
+def locked_folder(folder: str | os.PathLike, option: str = '--work-dir') -> Iterator[int]:
     """Keeps other processes out of a folder while a block runs.
 
     The lock ends with the block, or with the process, however that ends, and its forked children.
@@ -25,6 +25,9 @@ def locked_folder(folder: str | os.PathLike, option: str = '--work-dir') -> Iter
     Args:
         folder: The folder. It is made if it is missing.
         option: Option of the command line that names it, for messages.
+
+    Yields:
+        The lock's file descriptor; a process that inherits it holds the lock as well.
 
     Raises:
         UserError: naming the process and its start time if another one holds the lock, or if the
@@ -56,7 +59,7 @@ def locked_folder(folder: str | os.PathLike, option: str = '--work-dir') -> Iter
         file.write(f'process {owner} on {platform.node()}, started {started}')
         file.flush()
         try:
-            yield
+            yield descriptor
         finally:
             # Closing would not do: children that outlive the block have the same lock.
             if os.getpid() == owner:
