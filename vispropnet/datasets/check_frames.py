@@ -6,7 +6,7 @@ import functools
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from PIL import Image
 from tqdm import tqdm
@@ -14,8 +14,13 @@ from tqdm import tqdm
 from vispropnet.datasets.annotation_values import name_fault
 from vispropnet.datasets.check_report import Report
 from vispropnet.datasets.file_entries import Video
-from vispropnet.datasets.images import ImageError, ImageSizeError, decode_image, upright_size
-from vispropnet.datasets.jpeg import JPEG_START
+from vispropnet.datasets.images import (
+    JPEG_START,
+    ImageError,
+    ImageSizeError,
+    decode_image,
+    upright_size,
+)
 from vispropnet.errors import UserError
 
 # Reading and decoding go on in parallel, without the interpreter's lock.
@@ -23,8 +28,7 @@ _MAX_THREADS = 16
 _FRAMES_AHEAD = 256
 
 
-@dataclass
-class _Frame:
+class _Frame(NamedTuple):
     video: Video
     number: int
     path: str
@@ -44,8 +48,7 @@ def check_frames(
         videos: The videos of an annotation file.
         folder: Image folder, which the file names start from.
         report: Takes what is found.
-        deep: Whether to decode every frame. Otherwise the header of each video's first frame is
-            looked at.
+        deep: Whether to decode every frame, instead of the header of each video's first frame.
         hint: Advice on getting the frames, for the message when the folder is missing.
         progress: Whether to show progress bars (on a terminal).
 
@@ -65,10 +68,8 @@ def check_frames(
             to_open.append(frame)
     _files_in.cache_clear()
     if missing and len(missing) == len(listed):
-        text = (
-            f'none of the frames is in {folder}: is it the folder that the file names start from?'
-        )
-        report.error('image folder', text)
+        text = 'none of the frames is in {}: is it the folder that the file names start from?'
+        report.error('image folder', text.format(folder))
     for frame in missing:
         frame.video.error('missing frame', f'there is no file {frame.path}', frame.number)
     look = _look_deep if deep else _look
@@ -138,10 +139,8 @@ def _report_frame(frame: _Frame, seen: str | tuple[int, int]) -> None:
     known = frame.video.known
     wanted = (known.get('width', seen[0]), known.get('height', seen[1]))
     if seen != wanted:
-        text = (
-            f'the image is {seen[0]}x{seen[1]} pixels (width x height), the annotation file says '
-            f'{wanted[0]}x{wanted[1]}'
-        )
+        found = f'the image is {seen[0]}x{seen[1]} pixels (width x height)'
+        text = f'{found}, the annotation file says {wanted[0]}x{wanted[1]}'
         frame.video.error('frame of another size than its video', text, frame.number)
 
 
