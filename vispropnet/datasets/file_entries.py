@@ -53,19 +53,12 @@ class Entry:
         return value if is_id(value) else None
 
     def take_reference(self, what: str, known: Collection[int]) -> int | None:
-        """Takes the id of a video or a category, which is reported if it is not known.
-
-        Args:
-            what: ``'video'`` or ``'category'``.
-            known: The ids that there are.
+        """Takes the id of a ``'video'`` or ``'category'``, reported unless it is a known one.
 
         Returns:
             The id, known or not; None if it is no id.
         """
-        key, plural = {
-            'video': ('video_id', 'videos'),
-            'category': ('category_id', 'categories'),
-        }[what]
+        key, plural = f'{what}_id', {'video': 'videos', 'category': 'categories'}[what]
         identity = self.take_id(key)
         if identity is None:
             return None
@@ -114,12 +107,7 @@ NO_VIDEO = Video({}, Report(''), {})
 
 
 class Track(Entry):
-    """An annotation or a result with a list of masks.
-
-    Args:
-        entry: The entry.
-        video: Its video.
-    """
+    """An annotation or a result with a list of masks, and its video."""
 
     def __init__(self, entry: Entry, video: Video) -> None:
         super().__init__(entry.value, entry.report, entry.place)
@@ -134,10 +122,6 @@ class Track(Entry):
 
 def take_track(entry: Entry, video: Video) -> Track | None:
     """Takes the masks of an annotation or a result, not looking into them.
-
-    Args:
-        entry: The entry.
-        video: Its video.
 
     Returns:
         The track; None, and reported, if it has no list of masks.

@@ -46,10 +46,8 @@ def check_masks(
 ) -> Iterator[CheckedTrack]:
     """Checks the masks of tracks: each must be an RLE, sound, and of its video's size.
 
-    Tracks are held only until there are enough masks for a batch.
-
     Args:
-        tracks: The tracks.
+        tracks: The tracks. They are held only until there are enough masks for a batch.
         report: Counts the masks; findings go to the tracks' own.
         with_boxes: Whether the masks' boxes are wanted.
 

@@ -14,7 +14,8 @@ from mmengine.dataset import BaseDataset, force_full_init
 from pycocotools import mask as mask_utils
 
 from vispropnet.datasets.annotation_file import MaskFaults, read_annotation_file
-from vispropnet.datasets.bad_frames import BadFrameError, BadFrames, check_policy, with_advice
+from vispropnet.datasets.annotation_values import is_number
+from vispropnet.datasets.bad_frames import BadFrameError, BadFrames, with_advice
 from vispropnet.datasets.randomness import global_seed, random_key
 from vispropnet.datasets.reference import ReferenceSampler
 from vispropnet.errors import UserError
@@ -39,10 +40,10 @@ class YouTubeVIS(BaseDataset):
         pipeline: Transforms for one frame. In training all frames of a clip go through it with the
             same random choices.
         test_mode: Single frames instead of clips.
-        reference: ``'random'``, ``'ordered'`` or ``'window'``, see
-            :class:`~vispropnet.datasets.reference.ReferenceSampler`.
+        reference: ``'random'``, ``'ordered'`` or ``'window'``; with ``num_refs`` and
+            ``max_distance`` as of :class:`~vispropnet.datasets.reference.ReferenceSampler`.
         num_refs: Reference frames of a clip.
-        max_distance: Frames from the key frame to a reference at most, for ``'window'``.
+        max_distance: In frames, for ``'window'``.
         on_bad_sample: Reaction to a frame that cannot be read or decoded, or whose masks are
             damaged. ``'raise'`` stops with an error that names it. ``'skip'``, in training only,
             takes other reference frames or another sample in its place, drawn from (seed, epoch,
@@ -74,7 +75,15 @@ class YouTubeVIS(BaseDataset):
         hint: str = '',
         metainfo: dict | None = None,
     ) -> None:
-        check_policy(on_bad_sample, max_bad_fraction, test_mode)
+        if on_bad_sample not in ('raise', 'skip'):
+            raise UserError(f"on_bad_sample must be 'raise' or 'skip', got {on_bad_sample!r}.")
+        if not is_number(max_bad_fraction) or not 0 <= max_bad_fraction <= 1:
+            raise UserError(f'max_bad_fraction must be within [0, 1], got {max_bad_fraction!r}.')
+        if test_mode and on_bad_sample == 'skip':
+            raise UserError(
+                "on_bad_sample='skip' is for training only: in validation and test every frame of "
+                'a video counts.'
+            )
         self._reference_options = dict(mode=reference, num_refs=num_refs, max_distance=max_distance)
         self.on_bad_sample = on_bad_sample
         self.max_bad_fraction = max_bad_fraction
@@ -84,9 +93,7 @@ class YouTubeVIS(BaseDataset):
             metainfo=metainfo,
             data_root=data_root,
             data_prefix=data_prefix or dict(img=''),
-            pipeline=[
-                TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline
-            ],
+            pipeline=[TRANSFORMS.build(one) if isinstance(one, dict) else one for one in pipeline],
             test_mode=test_mode,
         )
 
@@ -117,11 +124,10 @@ class YouTubeVIS(BaseDataset):
             objects[annotation['video_id']].append(annotation)
         frames = []
         for video in content['videos']:
-            of_video = self._video_frames(video, objects[video['id']], labels)
-            for frame in of_video if faults else ():
-                if (video['id'], frame['frame_id']) in faults:
-                    frame['fault'] = faults[video['id'], frame['frame_id']]
-            frames.extend(of_video)
+            frames += self._video_frames(video, objects[video['id']], labels)
+        for frame in frames if faults else ():
+            if fault := faults.get((frame['video_id'], frame['frame_id'])):
+                frame['fault'] = fault
         self._index(frames, [len(video['file_names']) for video in content['videos']])
         return frames
 
@@ -159,23 +165,20 @@ class YouTubeVIS(BaseDataset):
         return frames
 
     def _index(self, frames: list[dict], video_lengths: list[int]) -> None:
-        annotated = np.array(
-            # A frame with damaged masks shows an object; it is found out when it is drawn.
-            [
-                'fault' in frame or any(not one['ignore_flag'] for one in frame['instances'])
-                for frame in frames
-            ],
-            bool,
-        )
+        # A frame with damaged masks shows an object; it is found out when it is drawn.
+        shows = [
+            'fault' in frame or any(not one['ignore_flag'] for one in frame['instances'])
+            for frame in frames
+        ]
+        annotated = np.array(shows, bool)
         self.video_lengths = np.array(video_lengths, dtype=np.int64)
         self._reference_sampler = ReferenceSampler(
             self.video_lengths, annotated, **self._reference_options
         )
         self._samples = np.arange(len(frames)) if self.test_mode else np.flatnonzero(annotated)
-        if len(self._samples) == 0:
+        if len(self._samples) == 0:  # the rules leave no file without videos
             raise UserError(
-                f'annotation file {self.ann_file}: '
-                + ('no videos.' if self.test_mode else 'no frame shows an object to train on.')
+                f'annotation file {self.ann_file}: no frame shows an object to train on.'
             )
 
     @force_full_init
@@ -205,10 +208,8 @@ class YouTubeVIS(BaseDataset):
             except BadFrameError as error:
                 raise with_advice(error, test_mode=True) from None
         generator = np.random.default_rng(random_key(index))
-        total = int(self.video_lengths.sum())
-        bad = BadFrames(
-            self.ann_file, total, self.max_bad_fraction, skip=self.on_bad_sample == 'skip'
-        )
+        total, skip = int(self.video_lengths.sum()), self.on_bad_sample == 'skip'
+        bad = BadFrames(self.ann_file, total, self.max_bad_fraction, skip)
         for candidate in itertools.chain([frame], self._others(generator)):
             # A frame may have been met before, as a reference.
             clip = None if candidate in bad else self._clip(candidate, generator, bad)
@@ -260,13 +261,9 @@ class YouTubeVIS(BaseDataset):
         return True
 
     def get_data_info(self, idx: int) -> dict:
-        """Gives what the annotation file says of one frame.
+        """Gives a frame's dict of :meth:`load_data_list`, with ``category_ids`` added.
 
-        Args:
-            idx: Number of the frame, frames of all videos numbered through.
-
-        Returns:
-            A dict as from :meth:`load_data_list`, with ``category_ids`` added.
+        Frames of all videos are numbered through.
         """
         info = super().get_data_info(idx)
         info['category_ids'] = self._metainfo['category_ids']
@@ -278,11 +275,7 @@ class YouTubeVIS(BaseDataset):
         return [one['bbox_label'] for one in info['instances'] if not one['ignore_flag']]
 
     def get_subset_(self, indices: int | Sequence[int]) -> None:
-        """Not offered: frames depend on their videos' other frames.
-
-        Raises:
-            NotImplementedError: always.
-        """
+        """Not offered, raises: frames depend on their videos' other frames."""
         raise NotImplementedError('YouTubeVIS cannot be cut by indices; cut the annotation file.')
 
     get_subset = get_subset_
