@@ -1,7 +1,12 @@
 import numpy as np
 
-from vispropnet.datasets.moving_shapes.coverage import cover, cover_scene, visible_masks
-from vispropnet.datasets.moving_shapes.drawing import composite, draw_frames
+from vispropnet.datasets.moving_shapes.drawing import (
+    composite,
+    cover,
+    cover_scene,
+    draw_frames,
+    visible_masks,
+)
 from vispropnet.datasets.moving_shapes.scene import Body, LinearPath, Scene
 from vispropnet.datasets.moving_shapes.spec import MovingShapesSpec
 

@@ -3,9 +3,8 @@ import numpy as np
 import pytest
 
 from vispropnet.datasets.moving_shapes import MovingShapesSpec
-from vispropnet.datasets.moving_shapes.coverage import cover
-from vispropnet.datasets.moving_shapes.looks import pick_colours
-from vispropnet.datasets.moving_shapes.outlines import CATEGORIES, outline_of
+from vispropnet.datasets.moving_shapes.drawing import cover
+from vispropnet.datasets.moving_shapes.looks import CATEGORIES, outline_of, pick_colours
 from vispropnet.datasets.moving_shapes.sampling import sample_scene
 from vispropnet.datasets.moving_shapes.scene import Body, BouncingPath, LinearPath
 

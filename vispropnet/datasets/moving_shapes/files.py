@@ -12,7 +12,7 @@ import numpy as np
 from pycocotools import mask as mask_utils
 from tqdm import tqdm
 
-from vispropnet.datasets.moving_shapes.outlines import CATEGORIES
+from vispropnet.datasets.moving_shapes.looks import CATEGORIES
 from vispropnet.datasets.moving_shapes.spec import SPLITS, MovingShapesSpec
 from vispropnet.datasets.moving_shapes.video import render_video
 from vispropnet.errors import UserError

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from vispropnet.errors import UserError
 
 SPLITS = ('train', 'valid')
-MIN_VISIBLE_AREA = 8  # Pixels at 160x96.
 LONG_ENOUGH_TO_HIDE = 8  # Frames that a video needs so that an object can vanish and return.
 
 
@@ -107,4 +106,4 @@ class MovingShapesSpec:
     @property
     def min_visible_area(self) -> int:
         """Least area of a mask in pixels; smaller ones count as hidden."""
-        return max(4, round(MIN_VISIBLE_AREA * self.unit**2))
+        return max(4, round(8 * self.unit**2))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vispropnet.datasets.moving_shapes.coverage import cover_scene, visible_masks
-from vispropnet.datasets.moving_shapes.drawing import draw_frames
+from vispropnet.datasets.moving_shapes.drawing import cover_scene, draw_frames, visible_masks
 from vispropnet.datasets.moving_shapes.sampling import sample_scene
 from vispropnet.datasets.moving_shapes.spec import (
     LONG_ENOUGH_TO_HIDE,
