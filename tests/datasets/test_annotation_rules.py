@@ -8,7 +8,7 @@ import pytest
 from tests.datasets.annotation_contents import H, W, good_content, rle, set_in
 from vispropnet.datasets.annotation_file import read_annotation_file
 from vispropnet.datasets.annotation_rules import AnnotationFile
-from vispropnet.datasets.annotation_values import leaves_folder
+from vispropnet.datasets.annotation_values import name_fault
 from vispropnet.datasets.check_annotations import check_annotations
 from vispropnet.datasets.check_report import Report
 from vispropnet.datasets.splits import count_by_category, read_divisible
@@ -440,9 +440,9 @@ def test_categories_of_two_files():
 
 @pytest.mark.parametrize('name', ['..', '../0.jpg', 'a/../../0.jpg', '/a/0.jpg', '//a/0.jpg'])
 def test_names_that_leave_the_folder(name):
-    assert leaves_folder(name)
+    assert name_fault(name).startswith('the file name leads out of the image folder')
 
 
 @pytest.mark.parametrize('name', ['a/0.jpg', 'a/../b/0.jpg', './0.jpg', '..a/0.jpg', '...'])
 def test_names_that_stay_in_the_folder(name):
-    assert not leaves_folder(name)
+    assert name_fault(name) is None
