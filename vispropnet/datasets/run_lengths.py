@@ -35,14 +35,7 @@ class Measures(NamedTuple):
 
 
 def measure_counts(counts: Sequence[str | bytes]) -> Measures:
-    """Measures compressed masks without drawing them.
-
-    Args:
-        counts: The compressed counts of M masks.
-
-    Returns:
-        Their measures.
-    """
+    """Measures M masks by their compressed counts, without drawing them."""
     areas, totals = np.zeros((2, len(counts)), np.int64)
     sound, proper = np.zeros((2, len(counts)), bool)
     for batch in _batches(counts):
@@ -60,9 +53,6 @@ def measure_counts(counts: Sequence[str | bytes]) -> Measures:
 
 def decode_counts(counts: str | bytes) -> np.ndarray:
     """Decodes the compressed counts of one mask.
-
-    Args:
-        counts: Compressed counts.
 
     Returns:
         (R,) int32 run lengths, of background and object in turn; none if the text is damaged.
@@ -125,14 +115,9 @@ def _characters(counts: Sequence[str | bytes]) -> tuple[np.ndarray, np.ndarray, 
 
 
 def _numbers(low: np.ndarray, more: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Puts the groups of five bits together.
+    """Puts groups of five bits (C,) uint8 together, over each that says ``more`` (C,).
 
-    Args:
-        low: (C,) uint8, the five bits of each character.
-        more: (C,) bool, whether the number goes on after it.
-
-    Returns:
-        The numbers (R,) int32, and the positions of those with too many digits.
+    Gives the numbers (R,) int32, and the positions of those with too many digits.
     """
     signed = ((low ^ np.uint8(0x10)).view(np.int8) - np.int8(0x10)).astype(np.int16)
     # Nearly all numbers have one or two digits: those are made for all characters in one go.

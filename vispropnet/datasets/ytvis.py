@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -210,55 +209,44 @@ class YouTubeVIS(BaseDataset):
         generator = np.random.default_rng(random_key(index))
         total, skip = int(self.video_lengths.sum()), self.on_bad_sample == 'skip'
         bad = BadFrames(self.ann_file, total, self.max_bad_fraction, skip)
-        for candidate in itertools.chain([frame], self._others(generator)):
+        clip = self._clip(frame, generator, bad)
+        if clip is None:
+            others = generator.permutation(self._samples).tolist()
             # A frame may have been met before, as a reference.
-            clip = None if candidate in bad else self._clip(candidate, generator, bad)
-            if clip is not None:
-                if bad:
-                    bad.note(clip['data_samples'][0])
-                return clip
-        raise bad.nothing_left()
-
-    def _others(self, generator: np.random.Generator) -> Iterator[int]:
-        """The key frames of all samples in random order, drawn when the first is asked for."""
-        yield from generator.permutation(self._samples).tolist()
+            clips = (self._clip(one, generator, bad) for one in others if one not in bad)
+            clip = next(filter(None, clips), None)
+        if clip is None:
+            raise bad.nothing_left()
+        if bad:
+            bad.note(clip['data_samples'][0])
+        return clip
 
     def _clip(
-        self, frame: int, generator: np.random.Generator, bad: BadFrames
+        self, key_frame: int, generator: np.random.Generator, bad: BadFrames
     ) -> dict[str, list] | None:
         """Loads a key frame and its references; None, and ``bad`` knows, if the key frame is bad.
 
         Bad references are replaced by a draw without them.
         """
-        frames = [frame, *self._reference_sampler.sample(frame, generator, bad)]
+        frames = [key_frame, *self._reference_sampler.sample(key_frame, generator, bad)]
         seed = int(generator.integers(2**32))
         loaded: dict[int, dict] = {}
-        while not self._load(frames, seed, loaded, bad):
-            if frame in bad:
-                return None
-            frames = [frame, *self._reference_sampler.sample(frame, generator, bad)]
+        while missing := [frame for frame in frames if frame not in loaded]:
+            try:
+                # From the same seed, so that flips and scales agree within the clip.
+                with global_seed(seed):
+                    loaded[missing[0]] = self.pipeline(self.get_data_info(missing[0]))
+            except BadFrameError as error:
+                bad.add(missing[0], error)
+                if missing[0] == key_frame:
+                    return None
+                frames = [key_frame, *self._reference_sampler.sample(key_frame, generator, bad)]
         # A frame that is there again is an object of its own: ground truth is padded in place.
         clip = [
             copy.deepcopy(loaded[one]) if one in frames[:place] else loaded[one]
             for place, one in enumerate(frames)
         ]
         return {name: [one[name] for one in clip] for name in clip[0]}
-
-    def _load(
-        self, frames: Sequence[int], seed: int, loaded: dict[int, dict], bad: BadFrames
-    ) -> bool:
-        """Loads the frames that are not yet loaded; False, and ``bad`` knows, at a bad one."""
-        for frame in frames:
-            if frame in loaded:
-                continue
-            try:
-                # From the same seed, so that flips and scales agree within the clip.
-                with global_seed(seed):
-                    loaded[frame] = self.pipeline(self.get_data_info(frame))
-            except BadFrameError as error:
-                bad.add(frame, error)
-                return False
-        return True
 
     def get_data_info(self, idx: int) -> dict:
         """Gives a frame's dict of :meth:`load_data_list`, with ``category_ids`` added.
