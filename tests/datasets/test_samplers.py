@@ -1,7 +1,6 @@
 import pytest
 
 from vispropnet.datasets import samplers
-from vispropnet.datasets.randomness import random_key
 from vispropnet.datasets.samplers import SeededSampler, VideoSampler, share_videos
 
 
@@ -16,7 +15,7 @@ def test_seeded_sampler_carries_seed_epoch_and_sample():
     second = list(sampler)
     assert sorted(first) == sorted(second) == list(range(10))
     assert first != second
-    assert [random_key(index) for index in second] == [(4, 1, int(index)) for index in second]
+    assert [index.key for index in second] == [(4, 1, int(index)) for index in second]
 
 
 def test_videos_are_shared_whole_and_evenly():
@@ -47,8 +46,8 @@ def test_each_iteration_trains_on_the_same_samples_for_any_number_of_ranks(monke
             'mmengine.dataset.sampler.get_dist_info', lambda rank=rank: (rank, world_size)
         )
         sampler = SeededSampler(range(24), shuffle=True, seed=4)
-        keys.append([random_key(index) for index in sampler])
-    alone = [random_key(index) for index in shuffled_alone(monkeypatch)]
+        keys.append([index.key for index in sampler])
+    alone = [index.key for index in shuffled_alone(monkeypatch)]
     of_each = 6 // world_size
     for iteration in range(4):
         own = slice(iteration * of_each, (iteration + 1) * of_each)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -58,7 +58,13 @@ def check_frames(
     if not os.path.isdir(folder):
         raise UserError(f'folder of frames not found: {folder}.{f" {hint}" if hint else ""}')
     disable = None if progress else True
-    listed = list(_listed(videos, folder))
+    # Names that cannot be used were reported with the annotation file.
+    listed = [
+        _Frame(video, number, os.path.join(folder, name))
+        for video in videos
+        for number, name in enumerate(video.names or ())
+        if name_fault(name) is None
+    ]
     to_open: list[_Frame] = []
     missing: list[_Frame] = []
     for frame in tqdm(listed, f'files in {folder}', disable=disable):
@@ -81,14 +87,6 @@ def check_frames(
                 _report_frame(frame, seen)
                 bar.update()
     report.look_at(**{'frames': len(listed), 'images opened': len(to_open)})
-
-
-def _listed(videos: Sequence[Video], folder: str | os.PathLike) -> Iterator[_Frame]:
-    """Frames with a usable file name; the others were reported with the annotation file."""
-    for video in videos:
-        for number, name in enumerate(video.names or ()):
-            if name_fault(name) is None:
-                yield _Frame(video, number, os.path.join(folder, name))
 
 
 def _exists(path: str) -> bool:

@@ -39,11 +39,6 @@ class SampleIndex(int):
         return SampleIndex, (int(self), self.key)
 
 
-def random_key(index: int) -> tuple[int, ...]:
-    """Gives seed, epoch and sample of an index; 0, 0 and itself of a plain integer."""
-    return index.key if isinstance(index, SampleIndex) else (0, 0, int(index))
-
-
 @contextlib.contextmanager
 def global_seed(seed: int) -> Iterator[None]:
     """Seeds the generators of Python, NumPy and torch (CPU) for a block, then puts them back.

@@ -15,7 +15,7 @@ from pycocotools import mask as mask_utils
 from vispropnet.datasets.annotation_file import MaskFaults, read_annotation_file
 from vispropnet.datasets.annotation_values import is_number
 from vispropnet.datasets.bad_frames import BadFrameError, BadFrames, with_advice
-from vispropnet.datasets.randomness import global_seed, random_key
+from vispropnet.datasets.randomness import global_seed
 from vispropnet.datasets.reference import ReferenceSampler
 from vispropnet.errors import UserError
 from vispropnet.registry import DATASETS, TRANSFORMS
@@ -206,7 +206,8 @@ class YouTubeVIS(BaseDataset):
                 return self.pipeline(self.get_data_info(frame))
             except BadFrameError as error:
                 raise with_advice(error, test_mode=True) from None
-        generator = np.random.default_rng(random_key(index))
+        # A plain integer stands for seed 0, epoch 0.
+        generator = np.random.default_rng(getattr(index, 'key', (0, 0, int(index))))
         total, skip = int(self.video_lengths.sum()), self.on_bad_sample == 'skip'
         bad = BadFrames(self.ann_file, total, self.max_bad_fraction, skip)
         clip = self._clip(frame, generator, bad)

@@ -16,22 +16,14 @@ _FRACTION_BITS = 4
 
 
 class Patch(NamedTuple):
-    """A body's coverage in one frame, in the rectangle of the frame that it touches.
+    """A body's coverage in one frame, in the rectangle of the frame that it touches."""
 
-    Args:
-        left: First column of the rectangle.
-        top: First row.
-        shares: Coverage, 0 to 255, at each moment of the open shutter, shape (moments, h, w),
-            uint8.
-        matrices: The body's scaled rotation at those moments, shape (moments, 2, 2).
-        centres: The body's centre at those moments, shape (moments, 2).
-    """
-
-    left: int
-    top: int
+    left: int  # first column of the rectangle
+    top: int  # first row
+    # Coverage, 0 to 255, at each moment of the open shutter, shape (moments, h, w), uint8.
     shares: np.ndarray
-    matrices: np.ndarray
-    centres: np.ndarray
+    matrices: np.ndarray  # the body's scaled rotation at those moments, shape (moments, 2, 2)
+    centres: np.ndarray  # the body's centre at those moments, shape (moments, 2)
 
     @property
     def window(self) -> tuple[slice, slice]:

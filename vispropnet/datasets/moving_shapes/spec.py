@@ -12,33 +12,19 @@ LONG_ENOUGH_TO_HIDE = 8  # Frames that a video needs so that an object can vanis
 
 @dataclass(frozen=True)
 class Preset:
-    """The numbers in which the presets differ; pairs are least and most.
+    """The numbers in which the presets differ; pairs are least and most."""
 
-    Args:
-        objects: Objects in a video.
-        radius: Radius of the disc of an object's area, pixels at 160x96.
-        crossing: Probability that an object beyond the first two is aimed at another.
-        wandering: Probability that an object beyond the first two enters or leaves.
-        gap: Distance of two aimed centres when they meet, in radii.
-        speed: Pixels a frame at 160x96.
-        pan: Speed of the background, pixels a frame at 160x96.
-        contrast: Colour distance from the background, 0 to 255.
-        occluders: Occluders in a video.
-        shutter: Frames that the shutter is open.
-        drift: Colour change over the video, 0 to 255.
-    """
-
-    objects: tuple[int, int]
-    radius: tuple[float, float]
-    crossing: float
-    wandering: float
-    gap: tuple[float, float]
-    speed: tuple[float, float]
-    pan: tuple[float, float]
-    contrast: tuple[float, float]
-    occluders: tuple[int, int] = (0, 0)
-    shutter: tuple[float, float] = (0.0, 0.0)
-    drift: tuple[float, float] = (0.0, 0.0)
+    objects: tuple[int, int]  # objects in a video
+    radius: tuple[float, float]  # radius of the disc of an object's area, pixels at 160x96
+    crossing: float  # probability that an object beyond the first two is aimed at another
+    wandering: float  # probability that an object beyond the first two enters or leaves
+    gap: tuple[float, float]  # distance of two aimed centres when they meet, in radii
+    speed: tuple[float, float]  # pixels a frame at 160x96
+    pan: tuple[float, float]  # speed of the background, pixels a frame at 160x96
+    contrast: tuple[float, float]  # colour distance from the background, 0 to 255
+    occluders: tuple[int, int] = (0, 0)  # occluders in a video
+    shutter: tuple[float, float] = (0.0, 0.0)  # frames that the shutter is open
+    drift: tuple[float, float] = (0.0, 0.0)  # colour change over the video, 0 to 255
 
 
 PRESETS = {
