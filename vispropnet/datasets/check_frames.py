@@ -78,7 +78,7 @@ def check_frames(
         report.error('image folder', text.format(folder))
     for frame in missing:
         frame.video.error('missing frame', f'there is no file {frame.path}', frame.number)
-    look = _look_deep if deep else _look
+    look = functools.partial(_look, deep=deep)
     bar = tqdm(total=len(to_open), desc=f'images in {folder}', disable=disable)
     with bar, ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
         for begin in range(0, len(to_open), _FRAMES_AHEAD):
@@ -104,18 +104,12 @@ def _files_in(folder: str) -> frozenset[str]:
         return frozenset()
 
 
-def _look(frame: _Frame) -> str | tuple[int, int]:
-    """Reads width and height from the header; returns them, or what is wrong."""
-    try:
-        return upright_size(frame.path)
-    except ImageError as error:
-        return str(error)
-
-
-def _look_deep(frame: _Frame) -> str | tuple[int, int]:
-    """Decodes the image; returns its width and height, or what is wrong."""
+def _look(frame: _Frame, deep: bool) -> str | tuple[int, int]:
+    """Width and height of an image, from its header unless it is decoded; or what is wrong."""
     known = frame.video.known
     try:
+        if not deep:
+            return upright_size(frame.path)
         with open(frame.path, 'rb') as stream:
             content = stream.read()
         image = decode_image(content, known.get('width'), known.get('height'))

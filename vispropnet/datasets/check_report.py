@@ -22,19 +22,13 @@ _PLACES = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong in a file.
+    """One thing that is wrong in a file."""
 
-    Args:
-        severity: ``'error'`` or ``'warning'``.
-        kind: Findings are grouped by it.
-        text: What was found and what was expected.
-        where: Place in the file: some of ``list``, ``entry`` (number in that list, or in the file
-            itself), ``annotation_id``, ``category_id``, ``video_id``, ``frame``, ``file_name``.
-    """
-
-    severity: str
-    kind: str
-    text: str
+    severity: str  # ``'error'`` or ``'warning'``
+    kind: str  # findings are grouped by it
+    text: str  # what was found and what was expected
+    # Place in the file: some of ``list``, ``entry`` (number in that list, or in the file itself),
+    # ``annotation_id``, ``category_id``, ``video_id``, ``frame``, ``file_name``.
     where: dict[str, int | str]
 
     def line(self, file: str) -> str:
@@ -53,18 +47,13 @@ class Finding:
 
 @dataclass
 class Report:
-    """The findings in one file.
+    """The findings in one file."""
 
-    Args:
-        file: The file, as the user named it.
-        findings: In the order in which they were found.
-        looked_at: How many videos, masks and so on were looked at.
-        unreadable: Why the file could not be read (to its end), or its frames not at all.
-    """
-
-    file: str
-    findings: list[Finding] = field(default_factory=list)
+    file: str  # the file, as the user named it
+    findings: list[Finding] = field(default_factory=list)  # in the order in which they were found
+    # How many videos, masks and so on were looked at.
     looked_at: dict[str, int] = field(default_factory=dict)
+    # Why the file could not be read (to its end), or its frames not at all.
     unreadable: str | None = None
 
     def error(self, kind: str, text: str, **where: Any) -> None:

@@ -18,19 +18,13 @@ _LONGER = np.iinfo(np.int16).min
 
 
 class Measures(NamedTuple):
-    """Measures of M masks, from :func:`measure_counts`.
+    """Measures of M masks, from :func:`measure_counts`."""
 
-    Attributes:
-        areas: (M,) int64, pixels of the object.
-        totals: (M,) int64, pixels that all runs cover.
-        sound: (M,) bool, whether the text is whole and no run is negative.
-        proper: (M,) bool, whether no run but the first is empty. pycocotools takes two masks with
-            an empty run at the same pixel for ended there.
-    """
-
-    areas: np.ndarray
-    totals: np.ndarray
-    sound: np.ndarray
+    areas: np.ndarray  # (M,) int64, pixels of the object
+    totals: np.ndarray  # (M,) int64, pixels that all runs cover
+    sound: np.ndarray  # (M,) bool, whether the text is whole and no run is negative
+    # (M,) bool, whether no run but the first is empty. pycocotools takes two masks with an empty
+    # run at the same pixel for ended there.
     proper: np.ndarray
 
 

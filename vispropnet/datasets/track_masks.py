@@ -21,24 +21,15 @@ _BATCH_MASKS = 1024
 
 @dataclass(frozen=True)
 class CheckedTrack:
-    """A track whose masks were checked.
-
-    Args:
-        track: The track.
-        frames: (M) the frames that have a mask.
-        rles: (M) compressed, None where damaged.
-        areas: (M,) pixels, 0 where damaged.
-        boxes: (M, 4) each mask's x, y, width and height, 0 where damaged or empty; None unless
-            asked for.
-        faulty: Frames whose mask is damaged.
-    """
+    """A track whose masks were checked."""
 
     track: Track
-    frames: list[int]
-    rles: list[dict[str, Any] | None]
-    areas: np.ndarray
+    frames: list[int]  # (M) the frames that have a mask
+    rles: list[dict[str, Any] | None]  # (M) compressed, None where damaged
+    areas: np.ndarray  # (M,) pixels, 0 where damaged
+    # (M, 4) each mask's x, y, width and height, 0 where damaged or empty; None unless asked for.
     boxes: np.ndarray | None
-    faulty: set[int]
+    faulty: set[int]  # frames whose mask is damaged
 
 
 def check_masks(

@@ -131,36 +131,27 @@ class YouTubeVIS(BaseDataset):
         return frames
 
     def _video_frames(self, video: dict, annotations: list[dict], labels: dict) -> list[dict]:
+        names, folder = video['file_names'], self.data_prefix['img']
+        size = dict(height=video['height'], width=video['width'])
+        shared = dict(size, video_id=video['id'], video_length=len(names))
         frames: list[dict[str, Any]] = [
-            dict(
-                img_path=os.path.join(self.data_prefix['img'], name),
-                height=video['height'],
-                width=video['width'],
-                video_id=video['id'],
-                frame_id=frame,
-                video_length=len(video['file_names']),
-                instances=[],
-            )
-            for frame, name in enumerate(video['file_names'])
+            dict(shared, img_path=os.path.join(folder, name), frame_id=frame, instances=[])
+            for frame, name in enumerate(names)
         ]
         for annotation in annotations:
             boxes = annotation.get('bboxes') or [None] * len(frames)
-            entries = zip(frames, annotation['segmentations'], boxes, strict=True)
-            for frame, mask, box in entries:
+            common = dict(
+                bbox_label=labels[annotation['category_id']],
+                ignore_flag=annotation['iscrowd'],
+                instance_id=annotation['id'],
+            )
+            for frame, mask, box in zip(frames, annotation['segmentations'], boxes, strict=True):
                 if mask is None:
                     continue
                 left, top, width, height = mask_utils.toBbox(mask).tolist() if box is None else box
-                if width <= 0 or height <= 0:
-                    continue
-                frame['instances'].append(
-                    dict(
-                        bbox=[left, top, left + width, top + height],
-                        bbox_label=labels[annotation['category_id']],
-                        mask=mask,
-                        ignore_flag=annotation['iscrowd'],
-                        instance_id=annotation['id'],
-                    )
-                )
+                if width > 0 and height > 0:
+                    box = [left, top, left + width, top + height]
+                    frame['instances'].append(dict(common, bbox=box, mask=mask))
         return frames
 
     def _index(self, frames: list[dict], video_lengths: list[int]) -> None:

@@ -161,9 +161,14 @@ def render_video(
         at least once its category id (from 1) and visible masks, shape (frames, height, width),
         bool.
     """
+    key = [spec.seed, list(PRESETS).index(spec.preset), SPLITS.index(split), index]
     best_share = -1.0
     for attempt in range(_MOST_ATTEMPTS):
-        streams = _streams(spec, split, index, attempt)
+        # The layout stays, so that no category is dropped more often than others.
+        streams = {
+            name: np.random.default_rng([*key, number, attempt if number else 0])
+            for number, name in enumerate(('layout', 'motion', 'looks', 'camera'))
+        }
         scene = sample_scene(spec, streams)
         patches = cover_scene(scene)
         masks = visible_masks(scene, patches)
@@ -176,17 +181,6 @@ def render_video(
     categories = [scene.bodies[body].category + 1 for body in scene.order]
     tracks = [pair for pair in zip(categories, masks, strict=True) if pair[1].any()]
     return draw_frames(scene, patches, camera), tracks
-
-
-def _streams(
-    spec: MovingShapesSpec, split: str, index: int, attempt: int
-) -> dict[str, np.random.Generator]:
-    key = [spec.seed, list(PRESETS).index(spec.preset), SPLITS.index(split), index]
-    # The layout stays, so that no category is dropped more often than others.
-    return {
-        name: np.random.default_rng([*key, number, attempt if number else 0])
-        for number, name in enumerate(('layout', 'motion', 'looks', 'camera'))
-    }
 
 
 def _judge(masks: list[np.ndarray], spec: MovingShapesSpec) -> tuple[float, bool]:

@@ -56,22 +56,12 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class MovingShapesSpec:
-    """Settings that determine the videos of a data set.
+    """Settings that determine the videos of a data set; a ``UserError`` if one is out of range."""
 
-    Args:
-        preset: A key of ``PRESETS``.
-        frames: Frames in a video.
-        size: Width and height, pixels.
-        seed: Any whole number from 0.
-
-    Raises:
-        UserError: if a value is out of range.
-    """
-
-    preset: str = 'easy'
-    frames: int = 12
-    size: tuple[int, int] = (160, 96)
-    seed: int = 0
+    preset: str = 'easy'  # a key of ``PRESETS``
+    frames: int = 12  # of a video
+    size: tuple[int, int] = (160, 96)  # width and height, pixels
+    seed: int = 0  # any whole number from 0
 
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
