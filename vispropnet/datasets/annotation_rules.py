@@ -39,22 +39,15 @@ class AnnotationFile:
         report: Takes what is found.
         sparse: Whether keys may be missing that scoring can do without: sizes and file names of
             videos, names of categories, ids of annotations.
-
-    Attributes:
-        videos: All videos.
-        by_id: The videos by id.
-        categories: Names of the categories by id, in file order.
-        annotations: Entries of ``annotations``, not checked; None where the file has none.
-        used_videos: Ids of videos that annotations refer to, as far as those were checked.
-        used_categories: Likewise, of categories.
     """
 
     def __init__(self, content: Any, report: Report, sparse: bool = False) -> None:
         self.report, self._sparse = report, sparse
         self.videos: list[Video] = []
         self.by_id: dict[int, Video] = {}
-        self.categories: dict[int, Any] = {}
-        self.annotations: list[Any] | None = None
+        self.categories: dict[int, Any] = {}  # names by id, in file order
+        self.annotations: list[Any] | None = None  # not checked; None where the file has none
+        # Those that annotations refer to, as far as these were checked.
         self.used_videos: set[int | None] = set()
         self.used_categories: set[int | None] = set()
         if not isinstance(content, dict):

@@ -23,16 +23,9 @@ def frame_name(info: Mapping[str, Any]) -> str:
 
 
 def too_many(file: str, frames: int, limit: int, messages: Sequence[str]) -> UserError:
-    """Makes the error for more bad frames than are allowed.
+    """Makes the error for an annotation file with more bad frames than the limit.
 
-    Args:
-        file: The annotation file.
-        frames: How many frames it has.
-        limit: How many bad ones are allowed.
-        messages: What is wrong, one for each bad frame found.
-
-    Returns:
-        The error, with the first few messages.
+    Of the messages, one for each bad frame found, it has the first few.
     """
     return UserError(
         f'annotation file {file}: {len(messages)} of {frames} frames turned out bad so far; '

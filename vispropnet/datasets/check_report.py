@@ -92,19 +92,14 @@ class Report:
 
 
 class StrictReport(Report):
-    """Raises the first error, and passes over warnings.
-
-    Args:
-        file: Name of the file in messages.
-        tolerated: Kinds of errors that are kept as findings instead.
-    """
+    """Raises the first error unless its kind is tolerated, and passes over warnings."""
 
     def __init__(self, file: str, tolerated: Collection[str] = ()) -> None:
         super().__init__(file)
         self._tolerated = tolerated
 
     def error(self, kind: str, text: str, **where: Any) -> None:
-        """Raises the error as a ``UserError`` unless its kind is tolerated; see the base class."""
+        """Raises the error as a ``UserError``, or keeps it as a finding; see the base class."""
         super().error(kind, text, **where)
         if kind not in self._tolerated:
             raise UserError(f'{self.findings[-1].line(self.file).rstrip(".")}.')

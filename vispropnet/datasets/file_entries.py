@@ -19,7 +19,7 @@ class Entry:
         place: Place in the file, as in :class:`~vispropnet.datasets.check_report.Finding`.
     """
 
-    names: list[Any] | None = None  # of the video's frames
+    names: list[Any] | None = None  # file_names of the video, if that is a list
 
     def __init__(self, value: Any, report: Report, place: dict[str, Any]) -> None:
         self.value, self.report, self.place = value, report, place
@@ -88,18 +88,12 @@ class Entry:
 
 
 class Video(Entry):
-    """An entry of ``videos``; arguments as of :class:`Entry`.
-
-    Attributes:
-        known: ``id``, ``height`` and ``width`` as far as they are sound.
-        names: ``file_names``, None if that is no list; single names may be unusable.
-        frames: Number of frames, None if it is not known.
-    """
+    """An entry of ``videos``; of its ``names``, single ones may be unusable."""
 
     def __init__(self, value: Any, report: Report, place: dict[str, Any]) -> None:
         super().__init__(value, report, place)
-        self.known: dict[str, int] = {}
-        self.frames: int | None = None
+        self.known: dict[str, int] = {}  # id, height and width as far as they are sound
+        self.frames: int | None = None  # their number, if it is known
 
 
 # Stands for a video that the file does not list.

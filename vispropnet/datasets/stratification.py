@@ -116,13 +116,8 @@ def _share_out(
 class _Division:
     """Videos with their labels and sides, to be mended by exchanges.
 
-    Args:
-        labels: The labels of each video.
-        sides: The side of each video.
-        wanted_valid: Of each label, how many of its videos validation should hold, times the number
-            of all videos.
-        on_both: The labels that should be on both sides.
-        order: The videos, in the order in which one stands for others of the same labels.
+    ``wanted_valid`` is in videos of a label times all videos, as in :func:`stratify`. The last one
+    in ``order`` stands for all videos of the same labels on its side.
     """
 
     def __init__(
@@ -159,7 +154,7 @@ class _Division:
                 if abs(excess) < self.unit or (only_missing and not self.lacks(label)):
                     continue
                 to = VALID if excess < 0 else TRAIN
-                # Of videos of the same labels one stands for all.
+
                 coming, going = (
                     {self.labels[one]: one for one in self.order if self.sides[one] == side}
                     for side in (1 - to, to)

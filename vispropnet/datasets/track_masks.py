@@ -66,22 +66,21 @@ def _check_batch(tracks: list[tuple[Track, list[int]]], with_boxes: bool) -> Ite
     masks = [track.masks[frame] for track, frames in tracks for frame in frames]
     videos = [track.video.known for track, frames in tracks for _ in frames]
     rles, areas, faults = examine_rles(masks, videos)
-    boxes = None
-    if with_boxes:
-        boxes = np.zeros((len(rles), 4))
-        sound = [index for index, rle in enumerate(rles) if rle is not None]
-        if sound:
-            boxes[sound] = mask_utils.toBbox([rles[index] for index in sound])
+    boxes = np.zeros((len(rles), 4)) if with_boxes else None
+    sound = [index for index, rle in enumerate(rles) if rle is not None]
+    if with_boxes and sound:
+        boxes[sound] = mask_utils.toBbox([rles[index] for index in sound])
     begin = 0
     for track, frames in tracks:
+        faulty = set()
+        for index, frame in enumerate(frames, begin) if faults else ():
+            if index in faults:
+                faulty.add(frame)
+                track.error(_kind(masks[index], track.video), faults[index], frame)
         part = slice(begin, begin + len(frames))
-        begin += len(frames)
-        faulty = {frame: part.start + at for at, frame in enumerate(frames)} if faults else {}
-        faulty = {frame: position for frame, position in faulty.items() if position in faults}
-        for frame, position in faulty.items():
-            track.error(_kind(masks[position], track.video), faults[position], frame)
-        own = None if boxes is None else boxes[part]
-        yield CheckedTrack(track, frames, rles[part], areas[part], own, set(faulty))
+        begin = part.stop
+        own = boxes[part] if with_boxes else None
+        yield CheckedTrack(track, frames, rles[part], areas[part], own, faulty)
 
 
 def _kind(mask: Any, video: Video) -> str:

@@ -37,11 +37,11 @@ class Patch(NamedTuple):
 
 
 def cover(body: Body, times: np.ndarray, size: tuple[int, int]) -> Patch | None:
-    """Measures how much of each pixel a body covers while the shutter is open.
+    """Measures how much of each pixel a body covers at moments of the open shutter.
 
     Args:
         body: The body.
-        times: Moments of the open shutter, frames, shape (moments,).
+        times: Moments, in frames, shape (moments,).
         size: Width and height of the frame.
 
     Returns:
@@ -79,14 +79,9 @@ def cover_scene(scene: Scene) -> list[list[Patch | None]]:
 
 
 def visible_masks(scene: Scene, patches: list[list[Patch | None]]) -> list[np.ndarray]:
-    """Finds the visible part of each object; of too few pixels, it counts as hidden.
+    """Finds the visible part of each object in order of annotation, (frames, height, width) bool.
 
-    Args:
-        scene: The scene.
-        patches: From :func:`cover_scene`.
-
-    Returns:
-        Masks of each object in order of annotation, shape (frames, height, width), bool.
+    One of too few pixels counts as hidden.
     """
     width, height = scene.spec.size
     owner = np.full((scene.spec.frames, height, width), -1, np.int8)
@@ -168,13 +163,9 @@ def _paint_background(
 
 
 def composite(image: np.ndarray, body: Body, patch: Patch, progress: float) -> None:
-    """Paints a body over an image, in place.
+    """Paints a body over an image, BGR, (height, width, 3) float32, in place.
 
-    Args:
-        image: BGR, shape (height, width, 3), float32.
-        body: The body.
-        patch: Its coverage in this frame.
-        progress: Share of the body's drift that is reached, 0 to 1.
+    ``progress`` is the share of the body's drift that is reached, 0 to 1.
     """
     texture = body.texture
     if np.any(body.drift):

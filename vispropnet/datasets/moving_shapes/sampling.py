@@ -30,9 +30,6 @@ def sample_scene(spec: MovingShapesSpec, streams: dict[str, np.random.Generator]
         spec: The data set.
         streams: Random streams ``layout`` (how many, categories, depth), ``motion`` (sizes and
             paths) and ``looks`` (colours and textures).
-
-    Returns:
-        The scene.
     """
     preset = PRESETS[spec.preset]
     layout, motion, looks = streams['layout'], streams['motion'], streams['looks']
