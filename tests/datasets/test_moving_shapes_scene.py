@@ -2,28 +2,22 @@ import cv2
 import numpy as np
 import pytest
 
-from vispropnet.datasets.moving_shapes import MovingShapesSpec
-from vispropnet.datasets.moving_shapes.drawing import cover
-from vispropnet.datasets.moving_shapes.looks import CATEGORIES, outline_of, pick_colours
+from vispropnet.datasets.moving_shapes import PRESETS, MovingShapesSpec
+from vispropnet.datasets.moving_shapes.looks import outline_of, pick_colours
 from vispropnet.datasets.moving_shapes.sampling import sample_scene
-from vispropnet.datasets.moving_shapes.scene import Body, BouncingPath, LinearPath
-
-# ---- the category shows in the shape only
+from vispropnet.datasets.moving_shapes.scene import BouncingPath
 
 
-def scene_for(layout_seed):
-    streams = {
-        'layout': np.random.default_rng(layout_seed),
-        'motion': np.random.default_rng(1),
-        'looks': np.random.default_rng(2),
-    }
-    return sample_scene(MovingShapesSpec(), streams)
+def sampled(preset, layout, motion=1, looks=2):
+    seeds = dict(layout=layout, motion=motion, looks=looks)
+    streams = {name: np.random.default_rng(seed) for name, seed in seeds.items()}
+    return sample_scene(MovingShapesSpec(preset), streams)
 
 
 def test_looks_and_motion_are_drawn_without_knowledge_of_the_category():
     by_count = {}
     for layout_seed in range(16):
-        scene = scene_for(layout_seed)
+        scene = sampled('easy', layout_seed)
         facts = sorted(
             (
                 body.texture.tobytes(),
@@ -44,70 +38,34 @@ def test_looks_and_motion_are_drawn_without_knowledge_of_the_category():
     assert sum(len(kinds) > 1 for kinds in categories) >= 3
 
 
-def test_categories_have_equal_area():
-    for category in range(4):
-        outline = outline_of(category, radius=10, aspect=1.1)
-        area = cv2.contourArea(outline.astype(np.float32))
-        assert area == pytest.approx(np.pi * 100, rel=1e-5)
+@pytest.mark.parametrize(
+    ('category', 'points', 'pointedness'), [(0, 48, 1), (1, 4, 1), (2, 3, 1), (3, 10, 0.45)]
+)
+def test_categories_differ_in_outline_and_have_equal_area(category, points, pointedness):
+    outline = outline_of(category, radius=10, aspect=1)
+    reaches = np.linalg.norm(outline, axis=1)
+    assert (len(outline), reaches.min() / reaches.max()) == (points, pytest.approx(pointedness))
+    stretched = outline_of(category, radius=10, aspect=1.1)
+    for one in (outline, stretched):
+        assert cv2.contourArea(one.astype(np.float32)) == pytest.approx(np.pi * 100, rel=1e-5)
+    width, height = np.ptp(stretched, 0) / np.ptp(outline, 0)
+    assert width / height == pytest.approx(1.1)
 
 
-def name_of(mask):
-    """Names a shape by how well simple figures around it fit."""
-    contour = max(
-        cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0], key=cv2.contourArea
-    )
-    area = cv2.contourArea(contour)
-    if area / cv2.contourArea(cv2.convexHull(contour)) < 0.82:
-        return 'star'
-    if area / cv2.minEnclosingTriangle(contour)[0] > 0.75:
-        return 'triangle'
-    if area / np.prod(cv2.minAreaRect(contour)[1]) > 0.88:
-        return 'square'
-    return 'disc'
-
-
-def test_shapes_can_be_named_from_their_masks_at_every_size_and_angle():
-    rng = np.random.default_rng(0)
-    for category, name in enumerate(CATEGORIES):
-        for _ in range(40):
-            body = Body(
-                category=category,
-                outline=outline_of(
-                    category, rng.uniform(8, 14), rng.uniform(0.85, 1.18), rng.uniform(0.42, 0.5)
-                ),
-                path=LinearPath(rng.uniform(30, 34, 2), 0, np.zeros(2)),
-                texture=np.zeros((64, 64, 3), np.uint8),
-                texel=1.0,
-                angle=rng.uniform(0, 6.3),
-            )
-            patch = cover(body, np.zeros(1), (64, 64))
-            mask = np.zeros((64, 64), np.uint8)
-            mask[patch.window] = patch.covered()
-            assert name_of(mask) == name
-
-
-# ---- presets, paths and colours
-
-
-def test_presets_differ_in_drift_shutter_and_occluders():
-    for preset in ('easy', 'occlusion'):
-        spec = MovingShapesSpec(preset)
-        for seed in range(5):
-            streams = {
-                name: np.random.default_rng([seed, number])
-                for number, name in enumerate(('layout', 'motion', 'looks'))
-            }
-            scene = sample_scene(spec, streams)
-            objects = [body for body in scene.bodies if body.category is not None]
-            occluders = scene.bodies[len(objects) :]
-            assert all(body.category is None for body in occluders)
-            lengths = [np.linalg.norm(body.drift) for body in objects]
-            if preset == 'easy':
-                assert (len(occluders), scene.shutter, max(lengths)) == (0, 0.0, 0.0)
-            else:
-                assert 1 <= len(occluders) <= 3
-                assert 0.3 <= scene.shutter <= 0.8
-                assert 40 <= min(lengths) <= max(lengths) <= 90
+@pytest.mark.parametrize('seed', range(5))
+def test_presets_differ_in_drift_shutter_and_occluders(seed):
+    easy, occlusion = (sampled(preset, seed, seed + 5, seed + 10) for preset in PRESETS)
+    for scene in (easy, occlusion):
+        objects = [body for body in scene.bodies if body.category is not None]
+        assert scene.bodies[: len(objects)] == objects  # the occluders are in front
+        lengths = [np.linalg.norm(body.drift) for body in objects]
+        occluders = len(scene.bodies) - len(objects)
+        if scene is easy:
+            assert (occluders, scene.shutter, max(lengths)) == (0, 0.0, 0.0)
+        else:
+            assert 1 <= occluders <= 3
+            assert 0.3 <= scene.shutter <= 0.8
+            assert 40 <= min(lengths) <= max(lengths) <= 90
 
 
 def test_bouncing_path_meets_its_anchor_and_stays_between_the_walls():
