@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from tests.datasets.annotation_contents import H, W, good_content, rle, set_in
+from tests.datasets.annotation_contents import FIRST, changed, good_content, parsed, rle
 from vispropnet.datasets.annotation_file import read_annotation_file
 from vispropnet.datasets.annotation_rules import AnnotationFile
 from vispropnet.datasets.annotation_values import name_fault
@@ -16,12 +16,7 @@ from vispropnet.datasets.ytvis import YouTubeVIS
 from vispropnet.errors import UserError
 from vispropnet.evaluation.ground_truth import read_ground_truth
 
-FIRST = 'annotations[0], annotation 1, video 7'
-MASKS = ('annotations', 0, 'segmentations')
-BOXES = ('annotations', 0, 'bboxes')
-
-# Changes of the good file, each with all its findings below: kind, place and the text's beginning.
-# Findings below several changes belong to each. {0} is frame 0 of the first annotation.
+# The findings' kinds, places, and the beginning of the text.
 ERRORS = r"""
 del videos
   structure: key 'videos' must be a list, but it is missing
@@ -49,8 +44,6 @@ set videos/0/height 0
   structure: videos[0], video 7: 'height' must be from 1 to 65535, found 0
 set videos/0/height 65536
   structure: videos[0], video 7: 'height' must be from 1 to 65535, found 65536
-set videos/0/height 1000000000000000000000000000000
-  structure: videos[0], video 7: 'height' must be from 1 to 65535
 set categories/1 null
   structure: categories[1]: must be an object, found null
   unknown category: annotations[0], annotation 1, video 7: category_id 11 is not among the categ
@@ -59,8 +52,6 @@ set categories/1/id [1]
   unknown category: annotations[0], annotation 1, video 7
 del categories/0/name
   structure: categories[0]: 'name' must be a string, but it is missing
-set categories/0/name null
-  structure: categories[0]: 'name' must be a string, found null
 set categories/0/name "a\ud800"
   structure: categories[0]: 'name' must be text that UTF-8 can hold (no halves of characters), f
 add annotations []
@@ -75,8 +66,6 @@ del annotations/0/id
   structure: annotations[0]: key 'id' is missing
 set annotations/0/id true
   structure: annotations[0]: 'id' must be an integer, found true
-set annotations/0/id NaN
-  structure: annotations[0]: 'id' must be an integer, found nan
 set annotations/0/id 9223372036854775808
   structure: annotations[0]: 'id' must be an integer of at most 64 bits, found 9223372036854775808
 
@@ -112,19 +101,13 @@ set annotations/0/areas []
   number of entries: {}: 'areas' has 0 entries, but the video has 3 frames
 set annotations/0/areas/0 "9"
 set annotations/0/areas/0 -1
-set annotations/0/areas/0 true
-set annotations/0/areas/0 [5]
 set annotations/0/areas/0 NaN
 set annotations/0/areas/0 Infinity
 set annotations/0/areas/0 1000000000000000
   structure: {0}: an area must be null or a number from 0 on
-set annotations/0/bboxes/0 [1, 2, 3]
 set annotations/0/bboxes/0 [1, 2, 3, NaN]
 set annotations/0/bboxes/0 ["1", 2, 3, 4]
 set annotations/0/bboxes/0 [true, true, true, true]
-set annotations/0/bboxes/0 5
-set annotations/0/bboxes/0 {}
-set annotations/0/bboxes/0 ""
   structure: {0}: a box must be null or [x, y, width, height], found
 set annotations/0/segmentations/0/size [32, 24]
   mask of another size than its video: {0}: the mask is 24x32 pixels
@@ -134,10 +117,6 @@ set annotations/0/segmentations/0/counts [1, 2, 3]
 set annotations/0/segmentations/0/counts [1000000000000000000000000000000]
 set annotations/0/segmentations/0/counts [NaN]
   damaged mask: {0}: 'counts' of the RLE are damaged
-set annotations/0/segmentations/0 [[0, 0, 2, 0, 2, 2]]
-set annotations/0/segmentations/0 {}
-set annotations/0/segmentations/0 ""
-set annotations/0/segmentations/0 0
 set annotations/0/segmentations/0 false
   damaged mask: {0}: a mask must be null or an RLE
 set annotations/0/segmentations/0/size [10000000000, 10000000000]
@@ -145,8 +124,6 @@ set annotations/0/segmentations/0/size [10000000000, 10000000000]
 
 del videos/0/file_names
   structure: videos[0], video 7: 'file_names' must be a list of at least one frame, but it is mi
-set videos/0/file_names null
-  structure: videos[0], video 7: 'file_names' must be a list of at least one frame, found null
 set videos/0/file_names/1 9
 set videos/0/file_names/1 ""
   structure: videos[0], video 7, frame 1: a file name must be a string that is not empty, found
@@ -171,39 +148,7 @@ SPARE = [
 ]
 
 
-def parsed(table):
-    """Change and findings of each case."""
-    changes, findings, cases = [], [], {}
-    for line in [*filter(None, table.splitlines()), 'end']:
-        if not line.startswith('  ') and findings:
-            cases.update(dict.fromkeys(changes, tuple(findings)))
-            changes, findings = [], []
-        place = f'{FIRST}, frame 0 (a/8.jpg)'
-        text = line.strip().replace(': {0}:', f': {place}:').replace(': {}:', f': {FIRST}:')
-        (findings if line.startswith('  ') else changes).append(text)
-    return cases
-
-
-def changed(change):
-    content = good_content()
-    action, path, value = f'{change} '.split(' ', 2)
-    *steps, key = (int(step) if step.isdigit() else step for step in path.split('/'))
-    target = content
-    for step in steps:
-        target = target[step]
-    value = json.loads(value.replace('MASK', json.dumps(rle(0, 0, 2, 2))) or 'null')
-    if action == 'del':
-        del target[key]
-    elif action == 'set':
-        target[key] = value
-    else:
-        target[key].append(value)
-    return content
-
-
 CASES = parsed(ERRORS)
-
-
 OBJECT = 'the file must hold an object with videos, categories and annotations'
 
 
@@ -318,7 +263,7 @@ def refused_by_all(path, tmp_path, text):
 )
 def test_all_take_the_same_objects_for_crowds(tmp_path, value, crowd):
     content = good_content()
-    set_in('annotations', 0, 'iscrowd', value)(content)
+    content['annotations'][0]['iscrowd'] = value
     if value == 'missing':
         del content['annotations'][0]['iscrowd']
     path = written(tmp_path, content)
@@ -368,8 +313,8 @@ EMPTY, MASK, BOX, ZEROS = rle(0, 0, 0, 0), rle(1, 1, 2, 2), [1, 1, 2, 2], [0, 0,
 def test_all_take_the_same_objects_for_absent(tmp_path, mask, box, shows, finding):
     """Frame 1 of the first object."""
     content = good_content()
-    set_in(*MASKS, 1, mask)(content)
-    set_in(*BOXES, 1, box)(content)
+    content['annotations'][0]['segmentations'][1] = mask
+    content['annotations'][0]['bboxes'][1] = box
     content['annotations'][0]['areas'] = None
     path = written(tmp_path, content)
     if shows is None:
@@ -390,52 +335,45 @@ def test_all_take_the_same_objects_for_absent(tmp_path, mask, box, shows, findin
 
 
 def test_training_passes_over_damaged_masks_if_told(tmp_path):
-    content = good_content()
-    set_in(*MASKS, 2, 'counts', '1')(content)
-    set_in(*MASKS, 0, 'size', [W, H])(content)
+    masks = 'set annotations/0/segmentations'
+    content = changed(f'{masks}/2/counts "1"', f'{masks}/0/size [32, 24]')
     faults = {}
     read = read_annotation_file(written(tmp_path, content), mask_faults=faults)
     assert read['annotations'][0]['segmentations'] == [None] * 3
     assert faults[7, 2].startswith("annotation 1: 'counts' of the RLE are damaged")
     assert faults[7, 0].startswith('annotation 1: the mask is 24x32 pixels')
     assert len(faults) == 2
-    set_in(*MASKS, None)(content)
     with pytest.raises(UserError, match="'segmentations' must be a list"):
-        read_annotation_file(written(tmp_path, content), mask_faults=faults)
+        read_annotation_file(written(tmp_path, changed(f'{masks} null')), mask_faults=faults)
 
 
 # --- others ---------------------------------------------------------------------------------------
 
 
-def test_categories_of_two_files():
-    def differences(change):
-        files = []
-        for number in range(2):
-            content = good_content()
-            if number:
-                change(content['categories'])
-            reports = [Report('train.json'), Report('ann.json')]
-            files.append(AnnotationFile(content, reports[number]))
-        files[1].compare_categories('train.json', files[0])
-        report = reports[1]
-        kind = 'other categories than for training'
-        assert all(one.kind == kind for one in report.findings)
-        return [(one.severity, one.line('ann.json')) for one in report.findings]
-
-    def renumber(categories):
-        categories[0]['id'] = 1
-
-    assert differences(lambda categories: None) == []
-    assert differences(renumber) == []  # labels follow the order, not the ids
-    assert differences(lambda categories: categories.reverse()) == [
-        ('error', "ann.json: categories[0]: 'star' stands where train.json has 'disc'")
-    ]
-    assert differences(lambda categories: categories.pop()) == [
-        ('error', 'ann.json: 1 categories, but train.json has 2')
-    ]
-    assert differences(lambda categories: categories[1].update(name='sun')) == [
-        ('warning', "ann.json: categories[1]: 'sun' stands where train.json has 'star'")
-    ]
+@pytest.mark.parametrize(
+    ('change', 'severity', 'line'),
+    [
+        ('set categories/0/id 1', None, ''),  # labels follow the order, not the ids
+        (
+            'set categories [{"id": 11, "name": "star"}, {"id": 40, "name": "disc"}]',
+            'error',
+            "ann.json: categories[0]: 'star' stands where train.json has 'disc'",
+        ),
+        ('del categories/1', 'error', 'ann.json: 1 categories, but train.json has 2'),
+        (
+            'set categories/1/name "sun"',
+            'warning',
+            "ann.json: categories[1]: 'sun' stands where train.json has 'star'",
+        ),
+    ],
+)
+def test_categories_of_two_files(change, severity, line):
+    report = Report('ann.json')
+    file = AnnotationFile(changed(change), report)
+    file.compare_categories('train.json', AnnotationFile(good_content(), Report('train.json')))
+    kind = 'other categories than for training'
+    found = [(one.severity, one.kind, one.line('ann.json')) for one in report.findings]
+    assert found == ([(severity, kind, line)] if severity else [])
 
 
 @pytest.mark.parametrize('name', ['..', '../0.jpg', 'a/../../0.jpg', '/a/0.jpg', '//a/0.jpg'])

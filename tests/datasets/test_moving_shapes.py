@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
 
+from vispropnet.datasets.check_annotations import check_annotations
+from vispropnet.datasets.check_report import Report
 from vispropnet.datasets.moving_shapes import (
     PRESETS,
     MovingShapesSpec,
@@ -129,6 +131,15 @@ def test_annotations_are_the_rendered_masks_with_tight_boxes_and_areas(occlusion
                 assert box == [left, top, columns.max() - left + 1, rows.max() - top + 1]
                 assert area == mask.sum()
     assert nulls > 5
+
+
+@pytest.mark.parametrize('split', ['train', 'valid'])
+def test_annotations_have_no_findings(occlusion_set, split):
+    report = Report(split)
+    check_annotations(occlusion_set / split / 'instances.json', report, progress=False)
+    # Few videos do not show every category.
+    assert {one.kind for one in report.findings} <= {'category without annotations'}
+    assert report.looked_at['masks'] > 10
 
 
 @pytest.mark.parametrize('preset', PRESETS)
