@@ -27,11 +27,8 @@ def test_cover_places_a_square_on_its_pixels():
     patch = cover(square_body(), np.zeros(1), (32, 32))
     image = np.zeros((32, 32), bool)
     image[patch.window] = patch.covered()
-    expected = np.zeros((32, 32), bool)
-    expected[10:20, 10:20] = True
-    np.testing.assert_array_equal(image, expected)
-    away = square_body(velocity=(0.0, 100.0))
-    assert cover(away, np.ones(1), (32, 32)) is None
+    assert image.sum() == image[10:20, 10:20].sum() == 100
+    assert cover(square_body(velocity=(0.0, 100.0)), np.ones(1), (32, 32)) is None
 
 
 def test_an_open_shutter_smears_along_the_motion():
