@@ -19,12 +19,8 @@ from vispropnet.evaluation.ground_truth import read_ground_truth
 # The findings' kinds, places, and the beginning of the text.
 ERRORS = r"""
 del videos
-  structure: key 'videos' must be a list, but it is missing
-  unknown video: annotations[0]
-  unknown video: annotations[1]
-  unknown video: annotations[2]
 set videos "b"
-  structure: key 'videos' must be a list, found 'b'
+  structure: key 'videos' must be a list,
   unknown video: annotations[0]
   unknown video: annotations[1]
   unknown video: annotations[2]
@@ -41,23 +37,17 @@ del videos/0/width
 set videos/0/width "32"
   structure: videos[0], video 7: 'width' must be an integer, found '32'
 set videos/0/height 0
-  structure: videos[0], video 7: 'height' must be from 1 to 65535, found 0
 set videos/0/height 65536
-  structure: videos[0], video 7: 'height' must be from 1 to 65535, found 65536
+  structure: videos[0], video 7: 'height' must be from 1 to 65535, found
 set categories/1 null
   structure: categories[1]: must be an object, found null
   unknown category: annotations[0], annotation 1, video 7: category_id 11 is not among the categ
-set categories/1/id [1]
-  structure: categories[1]: 'id' must be an integer, found [1]
-  unknown category: annotations[0], annotation 1, video 7
 del categories/0/name
   structure: categories[0]: 'name' must be a string, but it is missing
 set categories/0/name "a\ud800"
   structure: categories[0]: 'name' must be text that UTF-8 can hold (no halves of characters), f
 add annotations []
   structure: annotations[3]: must be an object, found []
-add annotations {"id": 9, "category_id": 11, "segmentations": [MASK]}
-  structure: annotations[3], annotation 9: key 'video_id' is missing
 add annotations {"id": 9, "video_id": [], "category_id": 11, "segmentations": [MASK]}
   structure: annotations[3], annotation 9: 'video_id' must be an integer, found []
 add annotations {"id": 9, "video_id": 3, "category_id": [], "segmentations": [MASK]}
@@ -68,7 +58,6 @@ set annotations/0/id true
   structure: annotations[0]: 'id' must be an integer, found true
 set annotations/0/id 9223372036854775808
   structure: annotations[0]: 'id' must be an integer of at most 64 bits, found 9223372036854775808
-
 add videos {"id": 7, "width": 32, "height": 24, "file_names": ["b/0.jpg"]}
   duplicate id: videos[2], video 7: this id is that of videos[0] already
 add categories {"id": 11, "name": "square"}
@@ -86,7 +75,6 @@ set videos/1/length true
 add videos {"id": 9, "width": 32, "height": 24, "file_names": [], "length": -1}
   structure: videos[2], video 9: 'file_names' must be a list of at least one frame, found []
   length: videos[2], video 9: 'length' must be a number of frames, found -1
-
 del annotations/0/segmentations
   structure: {}: key 'segmentations' is missing, expected a list
 set annotations/0/segmentations null
@@ -102,7 +90,6 @@ set annotations/0/areas []
 set annotations/0/areas/0 "9"
 set annotations/0/areas/0 -1
 set annotations/0/areas/0 NaN
-set annotations/0/areas/0 Infinity
 set annotations/0/areas/0 1000000000000000
   structure: {0}: an area must be null or a number from 0 on
 set annotations/0/bboxes/0 [1, 2, 3, NaN]
@@ -113,7 +100,6 @@ set annotations/0/segmentations/0/size [32, 24]
   mask of another size than its video: {0}: the mask is 24x32 pixels
 set annotations/0/segmentations/0/counts "1"
 set annotations/0/segmentations/0/counts "b2l0"
-set annotations/0/segmentations/0/counts [1, 2, 3]
 set annotations/0/segmentations/0/counts [1000000000000000000000000000000]
 set annotations/0/segmentations/0/counts [NaN]
   damaged mask: {0}: 'counts' of the RLE are damaged
@@ -121,7 +107,6 @@ set annotations/0/segmentations/0 false
   damaged mask: {0}: a mask must be null or an RLE
 set annotations/0/segmentations/0/size [10000000000, 10000000000]
   mask of another size than its video: {0}: 'size' of an RLE must be [height, width], got [10000
-
 del videos/0/file_names
   structure: videos[0], video 7: 'file_names' must be a list of at least one frame, but it is mi
 set videos/0/file_names/1 9
@@ -129,10 +114,6 @@ set videos/0/file_names/1 ""
   structure: videos[0], video 7, frame 1: a file name must be a string that is not empty, found
 set videos/0/file_names/0 "/a/8.jpg"
   file name: videos[0], video 7, frame 0 (/a/8.jpg): the file name leads out of the image folder
-set videos/0/file_names/0 "../x.jpg"
-  file name: videos[0], video 7, frame 0 (../x.jpg): the file name leads out of the image folder
-set videos/0/file_names/0 "b/../../c.jpg"
-  file name: videos[0], video 7, frame 0 (b/../../c.jpg): the file name leads out of the image f
 set videos/0/file_names/0 "a\u0000.jpg"
   file name: videos[0], video 7, frame 0 (a\x00.jpg): the file name has characters that no file
 set videos/0/file_names/2 "a\ud800.jpg"
@@ -149,7 +130,6 @@ SPARE = [
 
 
 CASES = parsed(ERRORS)
-OBJECT = 'the file must hold an object with videos, categories and annotations'
 
 
 def written(tmp_path, content):
@@ -201,17 +181,17 @@ def test_the_largest_values(tmp_path):
         read_annotation_file(written(tmp_path, content))
 
 
+OBJECT = 'the file must hold an object with videos, categories and annotations'
+READERS = (read_annotation_file, read_divisible, read_ground_truth)
+
+
 @pytest.mark.parametrize(
     ('content', 'first', 'number'),
     [
         ([1], f'{OBJECT}, found a list, which is what a result file holds', 1),
         (None, f'{OBJECT}, found null', 1),
         ({'annotations': []}, "key 'videos' must be a list, but it is missing", 2),
-        (
-            {'videos': [], 'categories': {}, 'annotations': 5},
-            'there are no videos: expected at least one',
-            3,
-        ),
+        ({'videos': [], 'categories': {}, 'annotations': 5}, 'there are no videos: expected at', 3),
     ],
 )
 def test_files_that_hold_something_else(tmp_path, content, first, number):
@@ -219,13 +199,13 @@ def test_files_that_hold_something_else(tmp_path, content, first, number):
     errors = [one.line('ann.json') for one in found(path) if one.severity == 'error']
     assert len(errors) == number
     assert errors[0].startswith(f'ann.json: {first}')
-    for reader in (read_annotation_file, read_divisible, read_ground_truth):
+    for reader in READERS:
         with pytest.raises(UserError) as caught:
             reader(path)
         assert str(caught.value).startswith(f'annotation file {path}: {first}')
 
 
-@pytest.mark.parametrize('reader', [read_annotation_file, read_divisible, read_ground_truth])
+@pytest.mark.parametrize('reader', READERS)
 def test_files_that_cannot_be_read(tmp_path, reader):
     path = tmp_path / 'ann.json'
     with pytest.raises(UserError, match=r'annotation file not found: .*ann\.json'):
@@ -350,37 +330,33 @@ def test_training_passes_over_damaged_masks_if_told(tmp_path):
 # --- others ---------------------------------------------------------------------------------------
 
 
+KIND = 'other categories than for training'
+
+
 @pytest.mark.parametrize(
-    ('change', 'severity', 'line'),
+    ('change', 'findings'),
     [
-        ('set categories/0/id 1', None, ''),  # labels follow the order, not the ids
+        ('set categories/0/id 1', []),  # labels follow the order, not the ids
+        ('del categories/1', [f'error: {KIND}: 1 categories, but train.json has 2']),
         (
             'set categories [{"id": 11, "name": "star"}, {"id": 40, "name": "disc"}]',
-            'error',
-            "ann.json: categories[0]: 'star' stands where train.json has 'disc'",
+            [f"error: {KIND}: categories[0]: 'star' stands where train.json has 'disc'"],
         ),
-        ('del categories/1', 'error', 'ann.json: 1 categories, but train.json has 2'),
         (
             'set categories/1/name "sun"',
-            'warning',
-            "ann.json: categories[1]: 'sun' stands where train.json has 'star'",
+            [f"warning: {KIND}: categories[1]: 'sun' stands where train.json has 'star'"],
         ),
     ],
 )
-def test_categories_of_two_files(change, severity, line):
+def test_categories_of_two_files(change, findings):
     report = Report('ann.json')
     file = AnnotationFile(changed(change), report)
     file.compare_categories('train.json', AnnotationFile(good_content(), Report('train.json')))
-    kind = 'other categories than for training'
-    found = [(one.severity, one.kind, one.line('ann.json')) for one in report.findings]
-    assert found == ([(severity, kind, line)] if severity else [])
+    assert [f'{one.severity}: {one.kind}: {one.line("")}' for one in report.findings] == findings
 
 
-@pytest.mark.parametrize('name', ['..', '../0.jpg', 'a/../../0.jpg', '/a/0.jpg', '//a/0.jpg'])
-def test_names_that_leave_the_folder(name):
-    assert name_fault(name).startswith('the file name leads out of the image folder')
-
-
-@pytest.mark.parametrize('name', ['a/0.jpg', 'a/../b/0.jpg', './0.jpg', '..a/0.jpg', '...'])
-def test_names_that_stay_in_the_folder(name):
-    assert name_fault(name) is None
+def test_names_that_leave_the_folder():
+    for name in ('..', '../0.jpg', 'a/../../0.jpg', '/a/0.jpg', '//a/0.jpg'):
+        assert name_fault(name).startswith('the file name leads out of the image folder')
+    for name in ('a/0.jpg', 'a/../b/0.jpg', './0.jpg', '..a/0.jpg', '...'):
+        assert name_fault(name) is None

@@ -123,18 +123,11 @@ def test_borders_of_batches(monkeypatch, size):
     assert_as_slow(['', *texts[:20], '', 'l', '', *texts[20:], 'l'])
 
 
-def test_no_masks():
-    areas, totals, sound, _ = measure_counts([])
-    assert len(areas) == len(totals) == len(sound) == 0
-
-
 def test_masks_of_one_and_two_runs():
     """All background; all object; one beside the other, so that the runs' parity changes."""
     texts = ['5', '05', '5', '5', '05', '23', '5', '0', '00', encoded([10**6]), '05']
-    areas, totals, sound, _ = measure_counts(texts)
-    assert areas.tolist() == [0, 5, 0, 0, 5, 3, 0, 0, 0, 0, 5]
-    assert totals.tolist() == [5, 5, 5, 5, 5, 5, 5, 0, 0, 10**6, 5]
-    assert sound.all()
+    assert measure_counts(texts).areas.tolist() == [0, 5, 0, 0, 5, 3, 0, 0, 0, 0, 5]
+    assert measure_counts([]).areas.tolist() == []
     assert_as_slow(texts)
 
 
@@ -144,27 +137,19 @@ DAMAGED = {
     'empty bytes': b'',
     'stops inside its only number': 'l',
     'stops inside its last number': GOOD + 'Q',
-    'stops inside a long number': GOOD + 'oooo',
     'character below': GOOD[:3] + '/' + GOOD[3:],
-    'space': ' ',
-    'newline at the end': GOOD + '\n',
     'zero byte': '\x00' + GOOD,
     'character above': GOOD[:3] + 'p' + GOOD[3:],
-    'tilde': '~' + GOOD,
     'delete': GOOD + '\x7f',
     'latin': 'ä' + GOOD,
     'latin bytes': b'\xe4' + GOOD.encode(),
-    'beyond latin': GOOD[:4] + 'Ω' + GOOD[4:],
     'beyond the basic plane': GOOD + '😀',
     'lone surrogate': '\ud800' + GOOD,
-    'digits of another script': '٣٣',
     'negative first run': 'O' + GOOD,
     'negative by difference': encoded([1, 2, 3]) + written(-3),
-    'negative by many digits': encoded([1, 2, 3]) + written(-(2**20)),
     'run of 2^31': encoded([2**31]),
     'difference beyond 2^31': encoded([1, 2, 3]) + written(2**31 - 1),
     'eight digits': 'ooooooo0',
-    'nine digits': GOOD + 'PPPPPPPP1',
     'hundreds of digits': 'o' * 300 + '0',
 }
 
@@ -179,12 +164,9 @@ def test_damaged_texts_spoil_no_other(text):
 def test_random_characters():
     rng = np.random.default_rng(6)
     for low, high in ((48, 112), (48, 80), (40, 120), (0, 256)):
-        texts = [
-            ''.join(map(chr, rng.integers(low, high, rng.integers(0, 12)))) for _ in range(300)
-        ]
-        assert_as_slow(texts)
+        lengths = rng.integers(0, 12, 300)
+        assert_as_slow([''.join(map(chr, rng.integers(low, high, one))) for one in lengths])
 
 
 def test_a_damaged_mask_decodes_to_nothing():
-    assert decode_counts(GOOD + 'Q').tolist() == []
-    assert decode_counts('').tolist() == []
+    assert [decode_counts(one).tolist() for one in (GOOD + 'Q', '')] == [[], []]
