@@ -144,20 +144,18 @@ def found(path):
     return report.findings
 
 
+OBJECT = 'the file must hold an object with videos, categories and annotations'
+READERS = (read_annotation_file, read_divisible, read_ground_truth)
+
+
 @pytest.mark.parametrize('change', CASES)
-def test_an_error_is_found_and_nothing_else(tmp_path, change):
-    findings = found(written(tmp_path, changed(change)))
-    findings = [one for one in findings if 'without annotations' not in one.kind]
-    assert [one.severity for one in findings] == ['error'] * len(CASES[change])
-    for one, text in zip(findings, CASES[change], strict=True):
+def test_an_error_is_found_and_nothing_else_and_stops_every_reader(tmp_path, change):
+    path, texts = written(tmp_path, changed(change)), CASES[change]
+    findings = [one for one in found(path) if 'without annotations' not in one.kind]
+    assert [one.severity for one in findings] == ['error'] * len(texts)
+    for one, text in zip(findings, texts, strict=True):
         assert f'{one.kind}: {one.line("")}'.startswith(text)
-
-
-@pytest.mark.parametrize('change', CASES)
-def test_every_reader_stops_at_the_first_error(tmp_path, change):
-    path = written(tmp_path, changed(change))
-    for reader in (read_annotation_file, read_divisible, read_ground_truth):
-        texts = CASES[change]
+    for reader in READERS:
         if reader is read_ground_truth:
             if change in SPARE:
                 reader(path)
@@ -179,10 +177,6 @@ def test_the_largest_values(tmp_path):
     video['file_names'] = ['a/' + 'é' * 128]
     with pytest.raises(UserError, match='has 256 bytes: expected at most 255'):
         read_annotation_file(written(tmp_path, content))
-
-
-OBJECT = 'the file must hold an object with videos, categories and annotations'
-READERS = (read_annotation_file, read_divisible, read_ground_truth)
 
 
 @pytest.mark.parametrize(
@@ -270,23 +264,18 @@ EMPTY, MASK, BOX, ZEROS = rle(0, 0, 0, 0), rle(1, 1, 2, 2), [1, 1, 2, 2], [0, 0,
         (None, ZEROS, False, 'absent object: 1 boxes are [] or zeros'),
         ([], None, False, 'absent object: 1 masks are []'),
         ([], [], False, 'absent object: 1 masks are []'),
-        ([], ZEROS, False, 'absent object: 1 masks are []'),
         (EMPTY, None, False, 'empty mask: the mask has no pixels'),
         (EMPTY, [], False, 'absent object: 1 boxes are [] or zeros'),
-        (EMPTY, ZEROS, False, 'absent object: 1 boxes are [] or zeros'),
         (MASK, BOX, True, None),
         (MASK, None, True, 'box: there is a mask, but no box: that of the mask is taken, [1, 1, 2'),
         # Not by the rules.
         (MASK, [], None, 'the box is [], but the object has a mask'),
         (MASK, ZEROS, None, 'the box is [0, 0, 0.0, 0], but the object has a mask'),
         ({}, None, None, 'a mask must be null or an RLE'),
-        ('', None, None, 'a mask must be null or an RLE'),
         (0, None, None, 'a mask must be null or an RLE'),
         ([[1, 1, 3, 1, 3, 3]], None, None, 'a mask must be null or an RLE'),
         (None, {}, None, 'a box must be null or [x, y, width, height], found {}'),
-        (None, '', None, "a box must be null or [x, y, width, height], found ''"),
         (None, False, None, 'a box must be null or [x, y, width, height], found false'),
-        (None, [0, 0, 0], None, 'a box must be null or [x, y, width, height], found [0, 0, 0]'),
         (None, [False] * 4, None, 'a box must be null or [x, y, width, height], found [False'),
     ],
 )

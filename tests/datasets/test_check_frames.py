@@ -122,14 +122,11 @@ def test_deep_finds_what_cannot_be_decoded(images, name, damage, text):
     assert lines(images) == []
 
 
-@pytest.mark.parametrize(
-    ('content', 'text'), [(b'no image', ' (damaged, or not one?)'), (b'', ': the file is empty')]
-)
-def test_the_header_of_first_frames_is_always_read(images, content, text):
-    (images / 'a/0.jpg').write_bytes(content)
-    (line,) = lines(images)
-    place = 'videos[0], video 7, frame 0 (a/0.jpg)'
-    assert line.startswith(f'error: unreadable frame: {place}: cannot be read as an image{text}')
+def test_the_header_of_first_frames_is_always_read(images):
+    for content, text in ((b'no image', ' (damaged, or not one?)'), (b'', ': the file is empty')):
+        (images / 'a/0.jpg').write_bytes(content)
+        (line,) = lines(images)
+        assert f'video 7, frame 0 (a/0.jpg): cannot be read as an image{text}' in line
 
 
 def test_sound_jpegs_of_other_makers(images):

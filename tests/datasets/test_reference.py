@@ -44,14 +44,6 @@ def test_ordered_is_nearest_earlier_then_nearest_later_else_itself(draw, num_ref
         assert sampler.sample(frame, draw) == wanted
 
 
-def test_ordered_by_hand(draw):
-    sampler = of_video([1, 1, 1], 'ordered')
-    assert [sampler.sample(frame, draw) for frame in range(3)] == [[1], [0], [1]]
-    gaps = of_video([1, 0, 1, 1, 1, 0, 1], 'ordered', num_refs=3)
-    wanted = {3: [2, 0, 4], 0: [2, 3, 4], 6: [4, 3, 2], 5: [4, 3, 2]}
-    assert {frame: gaps.sample(frame, draw) for frame in wanted} == wanted
-
-
 def test_one_random_reference_takes_one_draw_over_the_others():
     sampler = ReferenceSampler([4, 1, 3], np.ones(8, bool), 'random')
     draw, again = np.random.default_rng(3), np.random.default_rng(3)

@@ -157,13 +157,6 @@ def test_neither_file_appears_if_one_fails(source, tmp_path, monkeypatch, failin
     assert os.listdir(tmp_path / 'out') == []
 
 
-def test_a_folder_that_cannot_be_made(source, tmp_path):
-    (tmp_path / 'taken').write_text('')
-    for out in ('taken', 'taken/deep'):
-        with pytest.raises(UserError, match=r'cannot write .*taken'):
-            split_file(source, tmp_path / out, 0.3, 0)
-
-
 @pytest.mark.parametrize(
     ('held', 'fraction', 'seed', 'message'),
     [

@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.dataset import pseudo_collate
 
 from tests.datasets.annotation_contents import H, W, entry, good_content
 from vispropnet.datasets.randomness import SampleIndex
@@ -113,14 +112,6 @@ def test_frames_that_come_again_are_objects_of_their_own(root):
         assert not np.shares_memory(masks[one], masks[other])
         assert torch.equal(images[one], images[other])
         assert images[one].data_ptr() != images[other].data_ptr()
-
-
-def test_a_batch_of_clips_is_a_list_for_each_position(root):
-    dataset = build(root, reference='ordered', num_refs=2)
-    batch = pseudo_collate([dataset[0], dataset[1]])
-    wanted = [[(7, 0), (7, 2)], [(7, 2), (7, 0)], [(7, 2), (7, 0)]]
-    assert [places(samples) for samples in batch['data_samples']] == wanted
-    assert [len(images) for images in batch['inputs']] == [2, 2, 2]
 
 
 def test_window_reaches_as_far_as_it_is_told(root):
