@@ -77,6 +77,21 @@ def test_it_reads_ahead_no_further_than_asked_and_is_closed_early(depth):
     assert source.closed_in.startswith('read-ahead') and source.made == expected
 
 
+def test_closed_early_it_makes_no_more_items():
+    made = []
+
+    def items():
+        while True:
+            made.append(len(made))
+            time.sleep(0.01)
+            yield made[-1]
+
+    ahead = read_ahead(items(), depth=100)
+    assert next(ahead) == 0
+    ahead.close()
+    assert len(made) < 50
+
+
 def test_an_error_comes_in_its_place():
     items = read_ahead(Source(3, error=OSError('no more')), depth=10)
     assert [next(items) for _ in range(3)] == [0, 1, 2]
