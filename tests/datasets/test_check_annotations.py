@@ -20,9 +20,8 @@ def check(tmp_path, content, **options):
 def test_good_data_have_no_findings(tmp_path):
     report = check(tmp_path, good_content(), for_training=True)
     assert report.findings == []
-    assert report.summary() == (
-        'ann.json: 0 errors, 0 warnings; looked at 2 videos, 3 annotations, 6 masks'
-    )
+    summary = 'ann.json: 0 errors, 0 warnings; looked at 2 videos, 3 annotations, 6 masks'
+    assert report.summary() == summary
 
 
 def test_optional_parts_may_be_missing_or_plain(tmp_path):

@@ -167,17 +167,15 @@ def test_force_replaces_a_data_set_but_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('values', 'message'),
+    ('name', 'value', 'message'),
     [
-        ({'preset': 'hard'}, 'easy or occlusion'),
-        ({'frames': 0}, 'frames is 0'),
-        ({'size': (160, 31)}, '160x31'),
-        ({'seed': -1}, 'seed is -1'),
+        *(('preset', 'hard', 'easy or occlusion'), ('frames', 0, 'frames is 0')),
+        *(('size', (160, 31), '160x31'), ('seed', -1, 'seed is -1')),
     ],
 )
-def test_bad_values_are_named(values, message):
+def test_bad_values_are_named(name, value, message):
     with pytest.raises(UserError, match=message):
-        MovingShapesSpec(**values)
+        MovingShapesSpec(**{name: value})
 
 
 # ---- what the videos contain

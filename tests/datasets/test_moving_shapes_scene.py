@@ -62,25 +62,16 @@ def test_presets_differ_in_drift_shutter_and_occluders(seed):
 
 
 def test_bouncing_path_meets_its_anchor_and_stays_between_the_walls():
-    path = BouncingPath(
-        low=np.array([10.0, 10]),
-        high=np.array([150.0, 86]),
-        anchor=np.array([80.0, 40]),
-        anchor_time=5.0,
-        velocity=np.array([4.0, -3.0]),
-        sway=np.zeros(2),
-        sway_rate=0.5,
-    )
-    np.testing.assert_allclose(path.position(np.array(5.0)), [80, 40], atol=1e-9)
-    near = path.position(np.array([4.9, 5.1]))
-    np.testing.assert_allclose((near[1] - near[0]) / 0.2, [4, -3], rtol=0.1)
+    low, high, anchor = np.array([[10.0, 10], [150, 86], [80, 40]])
+    path = BouncingPath(low, high, anchor, 5.0, np.array([4.0, -3]), np.zeros(2), 0.5)
+    before, at_anchor, after = path.position(np.array([4.9, 5, 5.1]))
+    np.testing.assert_allclose(at_anchor, anchor, atol=1e-9)
+    np.testing.assert_allclose((after - before) / 0.2, [4, -3], rtol=0.1)
     points = path.position(np.linspace(0, 200, 2001))
-    assert (points >= 10 - 1e-9).all()
-    assert (points <= [150 + 1e-9, 86 + 1e-9]).all()
-    assert points[:, 0].max() > 149
-    assert points[:, 1].min() < 11
-    steps = np.linalg.norm(np.diff(points, axis=0), axis=1) * 10
-    assert steps.max() < 8  # Never a jump: pixels a frame.
+    assert (points >= low - 1e-9).all() and (points <= high + 1e-9).all()
+    assert points[:, 0].max() > 149 and points[:, 1].min() < 11
+    # Never a jump: pixels a frame.
+    assert np.linalg.norm(np.diff(points, axis=0), axis=1).max() * 10 < 8
 
 
 def test_a_colour_keeps_its_distance_from_the_background():
