@@ -69,7 +69,6 @@ def test_damage_is_reported_or_does_not_matter(tmp_path, number):
         # Names and dates in the archive, and gaps between its parts, do not matter.
         refused, unharmed = (outcomes[damage.__name__, one] for one in ('refused', 'unharmed'))
         assert refused > unharmed, outcomes
-    print({' '.join(key): value for key, value in outcomes.items()})
 
 
 class Calls:

@@ -1,7 +1,6 @@
 """Videos as disks and strangers leave them: frames of one size and in order, or a UserError."""
 
 import random
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -24,7 +23,7 @@ def sound(tmp_path_factory):
 
 @pytest.mark.parametrize('number', [120, pytest.param(6000, marks=pytest.mark.slow)])
 def test_files_damaged_in_every_way(tmp_path, sound, number):
-    outcomes, rng = Counter(), random.Random(number)
+    read, rng = set(), random.Random(number)
     for index in range(number):
         suffix, damage = SUFFIXES[index % 6], DAMAGES[index // 6 % len(DAMAGES)]
         content = bytearray(sound[suffix])
@@ -37,15 +36,13 @@ def test_files_damaged_in_every_way(tmp_path, sound, number):
             frames = list(open_source(path))
         except UserError as error:
             assert str(path) in str(error)
-            outcomes[suffix, 'refused'] += 1
             continue
         assert len({frame.image.shape for frame in frames}) == 1
         assert all(frame.image.dtype == np.uint8 for frame in frames)
         indices = [frame.index for frame in frames]
         assert indices == sorted(set(indices))
-        outcomes[suffix, 'read'] += 1
-    print({' '.join(key): value for key, value in sorted(outcomes.items())})
-    assert all(outcomes[suffix, 'read'] for suffix in SUFFIXES)
+        read.add(suffix)
+    assert read == set(SUFFIXES)
 
 
 def test_names_say_nothing_of_what_is_inside_and_are_no_addresses_or_patterns(
