@@ -39,6 +39,8 @@ def test_checked_rles_names_what_is_wrong(mask, message):
     with pytest.raises(UserError, match=message) as caught:
         checked_rles([None, mask], VIDEO, 'entry 8')
     assert str(caught.value).startswith('entry 8, frame 1: ')
+    rles, areas, faults = examine_rles([RLE, mask], [VIDEO, VIDEO])
+    assert (rles, areas.tolist(), list(faults)) == ([RLE, None], [6, 0], [1])
 
 
 @pytest.mark.parametrize(
