@@ -20,10 +20,13 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from vispropnet.engine.acceleration import Acceleration
-from vispropnet.engine.checkpoints.integrity import sync_and_check
 from vispropnet.engine.checkpoints.legacy import other_conventions
-from vispropnet.engine.checkpoints.reading import read_checkpoint, trained_classes
-from vispropnet.engine.checkpoints.state import check_kinds, check_optimizer, sound_state
+from vispropnet.engine.checkpoints.reading import (
+    read_checkpoint,
+    sync_and_check,
+    trained_classes,
+)
+from vispropnet.engine.checkpoints.resuming import check_kinds, check_optimizer, sound_state
 from vispropnet.engine.checkpoints.weights import load_weights
 from vispropnet.engine.hooks.interrupt import InterruptHook, spare_workers
 from vispropnet.errors import UserError

@@ -40,6 +40,15 @@ def validate(hook, runner, epoch, **figures):
     hook.after_val_epoch(runner, figures)
 
 
+def test_unfinished_files_are_removed_and_others_are_not(runner, tmp_path):
+    kept = [tmp_path / name for name in ('epoch_1.pth', '.hidden.pth', '.a.tmp.json')]
+    unfinished = tmp_path / '.epoch_2.x1y2.tmp.pth'
+    for path in (*kept, unfinished):
+        path.write_text('half')
+    WholeCheckpointHook().before_train(runner)
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
+
+
 @pytest.mark.parametrize('names', [['mAP'], ['mAP', 'AP50']])
 def test_best_is_removed_after_the_new_one_is_there(runner, names):
     hook = WholeCheckpointHook(save_best=names, rule='greater')

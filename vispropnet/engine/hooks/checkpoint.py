@@ -10,7 +10,6 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
-from vispropnet.engine.checkpoints.integrity import remove_unfinished
 from vispropnet.engine.hooks.interrupt import INTERRUPTED
 from vispropnet.fileio import atomic_path
 from vispropnet.registry import HOOKS
@@ -29,7 +28,8 @@ class WholeCheckpointHook(CheckpointHook):
         """Removes what a killed process left half written."""
         super().before_train(runner)
         if is_main_process():
-            for path in remove_unfinished(self.out_dir):
+            for path in Path(self.out_dir).glob('.*.tmp.pth'):
+                path.unlink(missing_ok=True)
                 runner.logger.info(f'Removed {path}, which was not written to its end.')
 
     def after_train(self, runner: Runner) -> None:
