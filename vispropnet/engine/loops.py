@@ -20,9 +20,7 @@ from vispropnet.registry import LOOPS
 
 @LOOPS.register_module(name='EpochBasedTrainLoop')
 class ResumableTrainLoop(EpochBasedTrainLoop):
-    """mmengine's loop, which can also start in the middle of an epoch.
-
-    The arguments are those of ``mmengine.runner.EpochBasedTrainLoop``.
+    """mmengine's loop, with the same arguments, which can also start in the middle of an epoch.
 
     Attributes:
         batches_done: Batches of the coming epoch that have been trained on already.
@@ -72,14 +70,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
 
 class _VideoStepper:
-    """Runs the frames of a loader's videos through a model, one video after the other.
-
-    Args:
-        model: The model, wrapped for several ranks or not.
-        fp16: As in mmengine's loops.
-        batch: Frames of a video that are encoded at once, see
-            :func:`~vispropnet.engine.inference.frames_at_once`.
-    """
+    """Runs the frames of a loader's videos through a model, one video after the other."""
 
     def __init__(self, model: torch.nn.Module, fp16: bool, batch: int | None) -> None:
         self.model = model.module if is_model_wrapper(model) else model
@@ -92,10 +83,7 @@ class _VideoStepper:
         self._samples: deque = deque()
 
     def __call__(self, batch: dict) -> list:
-        """Takes one frame.
-
-        Args:
-            batch: ``inputs`` and ``data_samples`` of one frame, as from the loader.
+        """Takes one frame as from the loader.
 
         Returns:
             Samples of the frames that are answered by now, with ``pred_instances``; none while
@@ -122,27 +110,22 @@ class _VideoStepper:
             answers = list(self._run.answers(inputs, samples))
             if ends:
                 answers += self._run.finish()
-        return [self._answered(instances) for _, instances in answers]
-
-    def _answered(self, instances: Any) -> Any:
-        sample = self._samples.popleft()
-        sample.pred_instances = instances
-        return sample
+        outputs = [self._samples.popleft() for _ in answers]
+        for output, (_, instances) in zip(outputs, answers, strict=True):
+            output.pred_instances = instances
+        return outputs
 
 
 class _VideoLoop:
     """Parts shared by validation and test; comes before mmengine's loop among the bases.
 
     Args:
-        runner: As in mmengine's loops.
-        dataloader: As there; it gives one frame at a time.
-        evaluator: As there.
-        fp16: As there.
+        runner: As in mmengine's loops, as are ``evaluator`` and ``fp16``.
+        dataloader: Gives one frame at a time.
         batch: Frames of a video that are encoded at once; None for 1 on a CPU, 4 on a GPU.
     """
 
-    # As in the names of hooks.
-    stage: str
+    stage: str  # as in the names of hooks
 
     def __init__(
         self,

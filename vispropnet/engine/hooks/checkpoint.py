@@ -19,9 +19,8 @@ from vispropnet.registry import HOOKS
 class WholeCheckpointHook(CheckpointHook):
     """mmengine's hook, which removes old checkpoints only after the new one reads back whole.
 
-    The arguments are those of ``mmengine.hooks.CheckpointHook``. The runner writes the files beside
-    their places and renames them, see
-    :meth:`~vispropnet.engine.runner.VISRunner.save_checkpoint`.
+    The arguments are those of ``mmengine.hooks.CheckpointHook``. The runner writes each file beside
+    its place and renames it (``VISRunner.save_checkpoint``).
     """
 
     def before_train(self, runner: Runner) -> None:

@@ -56,13 +56,12 @@ class InterruptHook(Hook):
         self._votes: _Votes | None = None
         # Seen by data-loading workers, too, which are forked from this process.
         self._ending = mmap.mmap(-1, 1)
-        self._patience, self._first = 0.0, 0.0
+        # Seconds before a repeated signal counts, and the time of the first one.
+        self._patience = self._first = 0.0
 
     def before_train(self, runner: Runner) -> None:
         """Begins to listen for signals, which only the main thread can."""
-        self._received, self._owner = None, os.getpid()
-        self._ending[0] = 0
-        # A launcher forwards signals that its ranks may have received already.
+        self._received, self._owner, self._ending[0] = None, os.getpid(), 0
         self._patience = _LAUNCHER_SECONDS if is_distributed() else 0.0
         self._votes = _Votes() if is_distributed() and get_world_size() > 1 else None
         if threading.current_thread() is threading.main_thread():
@@ -147,23 +146,26 @@ class InterruptHook(Hook):
             barrier()
         self.release()
         runner.visualizer.close()
-        place = Path(runner.work_dir, INTERRUPTED)
         when = f'in epoch {runner.epoch + 1}, after iteration {state["iter"]}'
         if state['validation_due']:
             when = f'in the validation after epoch {runner.epoch}'
         raise Stopped(
-            f'stopped by {received.name} {when}. The state is in {place}: continue with --resume.',
+            f'stopped by {received.name} {when}. The state is in '
+            f'{Path(runner.work_dir, INTERRUPTED)}: continue with --resume.',
             status=128 + received,
         )
 
 
-def init_worker(before: Callable[[int], None] | None, number: int) -> None:
-    """Starts a data-loading worker that SIGTERM does not end before training ends.
+def spare_workers(loader: DataLoader) -> None:
+    """Lets training decide when the forked workers of a loader, changed in place, end."""
+    context = loader.multiprocessing_context or multiprocessing.get_context()
+    if loader.num_workers > 0 and context.get_start_method() == 'fork':
+        loader.worker_init_fn = functools.partial(_init_worker, loader.worker_init_fn)
+        loader.multiprocessing_context = _WorkerContext()
 
-    Args:
-        before: What the loader would have called; None for nothing.
-        number: Number of the worker.
-    """
+
+def _init_worker(before: Callable[[int], None] | None, number: int) -> None:
+    """Starts a data-loading worker that SIGTERM does not end before training ends."""
     if before is not None:
         before(number)
     # A rank ends without waiting for anybody.
@@ -177,7 +179,7 @@ def init_worker(before: Callable[[int], None] | None, number: int) -> None:
 
 
 class _WorkerProcess(ForkProcess):
-    """A worker that receives SIGTERM only after :func:`init_worker` has set a handler."""
+    """A worker that receives SIGTERM only after :func:`_init_worker` has set a handler."""
 
     def start(self) -> None:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
@@ -189,18 +191,6 @@ class _WorkerProcess(ForkProcess):
 
 class _WorkerContext(ForkContext):
     Process = _WorkerProcess
-
-
-def spare_workers(loader: DataLoader) -> None:
-    """Lets training decide when the forked workers of a loader end.
-
-    Args:
-        loader: Changed in place.
-    """
-    context = loader.multiprocessing_context or multiprocessing.get_context()
-    if loader.num_workers > 0 and context.get_start_method() == 'fork':
-        loader.worker_init_fn = functools.partial(init_worker, loader.worker_init_fn)
-        loader.multiprocessing_context = _WorkerContext()
 
 
 class _Votes:
@@ -217,14 +207,7 @@ class _Votes:
         self._going_on: Any = None
 
     def cast(self, wanted: bool) -> bool:
-        """Votes after an iteration.
-
-        Args:
-            wanted: Whether this rank received a signal.
-
-        Returns:
-            Whether any rank had voted so after the iteration before.
-        """
+        """Votes for ending or not; returns whether any rank voted for it an iteration before."""
         decided = False
         if self._going_on is not None:
             self._going_on.wait()

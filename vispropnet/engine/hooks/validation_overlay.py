@@ -26,17 +26,16 @@ class ValidationOverlayHook(Hook):
     """Adds pictures of some validation videos to a run's visualizer, at each validation.
 
     Of each chosen video the middle frame is drawn, the ground truth on the left, what the model
-    finds on the right. The same frames are drawn each time, so that TensorBoard shows beside each
-    other what training changed. With several ranks the videos are those that the main process
-    validates. Validation outside of training draws nothing.
+    finds on the right; the same frames each time, so that TensorBoard shows what training changed.
+    With several ranks the videos are those that the main process validates. Validation outside of
+    training draws nothing.
 
     Args:
         num_videos: How many videos, at most, spread evenly over the data set; 0 for none.
-        score_threshold: Objects found with a lower score are left out.
+        score_threshold: Objects found with a lower score are left out; in [0, 1].
 
     Raises:
-        UserError: if ``num_videos`` is no whole number of at least 0, or ``score_threshold`` is not
-            in [0, 1].
+        UserError: for another value.
     """
 
     def __init__(self, num_videos: int = 4, score_threshold: float = 0.3) -> None:
@@ -87,27 +86,20 @@ class ValidationOverlayHook(Hook):
                 continue
             classes = runner.val_dataloader.dataset.metainfo['classes']
             picture = draw_beside_truth(info, sample.pred_instances, classes, self.score_threshold)
+            picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
             # As the metrics of the validation, which mmengine logs by epoch.
             step = runner.epoch if runner.log_processor.by_epoch else runner.iter
             # Without a slash: the name is also that of a file.
-            runner.visualizer.add_image(
-                f'validation_video_{info["video_id"]}',
-                cv2.cvtColor(picture, cv2.COLOR_BGR2RGB),
-                step,
-            )
+            runner.visualizer.add_image(f'validation_video_{info["video_id"]}', picture, step)
 
 
 def middle_frames(video_lengths: np.ndarray, indices: Sequence[int], count: int) -> list[int]:
-    """Chooses videos evenly and gives the middle frame of each.
+    """Chooses videos evenly and gives the middle frame of each, in ascending order.
 
     Args:
         video_lengths: (V,) frames of each video of the data set.
-        indices: Frames to choose from, whole videos one after the other; the frames of all videos
-            are numbered through.
+        indices: Frames to choose from, those of whole videos; all are numbered through.
         count: How many videos, at most.
-
-    Returns:
-        Numbers of frames, ascending by video; fewer than ``count`` if there are fewer videos.
     """
     ends = np.cumsum(video_lengths)
     videos = np.unique(np.searchsorted(ends, np.fromiter(indices, np.int64), side='right'))
@@ -116,10 +108,7 @@ def middle_frames(video_lengths: np.ndarray, indices: Sequence[int], count: int)
 
 
 def draw_beside_truth(
-    info: Mapping[str, Any],
-    found: InstanceData,
-    classes: Sequence[str],
-    score_threshold: float,
+    info: Mapping[str, Any], found: InstanceData, classes: Sequence[str], score_threshold: float
 ) -> np.ndarray:
     """Draws a frame twice: with its true objects, and with those found.
 
@@ -128,8 +117,7 @@ def draw_beside_truth(
 
     Args:
         info: The frame, as ``YouTubeVIS.get_data_info`` gives it.
-        found: N instances with ``labels``, ``scores``, ``masks`` and, optionally,
-            ``propagated``.
+        found: N instances with ``labels``, ``scores``, ``masks`` and, optionally, ``propagated``.
         classes: Names of the labels.
         score_threshold: Objects found with a lower score are left out.
 
@@ -147,7 +135,6 @@ def draw_beside_truth(
     ]
     results = _shown(found, score_threshold)
     number_tracks(truth, results)
-    # Small frames are enlarged by a whole factor, at least to the size of a panel.
     side = max(picture.shape[:2])
     side = side * -(-PANEL_SIDE // side) if side < PANEL_SIDE else PANEL_SIDE
     place = f'frame {info["frame_id"] + 1} of {info["video_length"]}'
