@@ -100,9 +100,13 @@ def explain_config_errors(path: str | os.PathLike) -> Iterator[None]:
             raise
         name, _, rest = _text(error).partition(' is not in the ')
         registry = rest.partition(' registry')[0]
-        similar = _did_you_mean(name, _known_types(registry))
+        known: list[str] = []
+        for one in vars(registries).values():
+            if isinstance(one, Registry) and one.name == registry.split('::')[-1]:
+                known += [*one.module_dict, *one.parent.module_dict, *one.parent.parent.module_dict]
         raise UserError(
-            f'config {path}: unknown type {name!r} (looked for in {registry}).{similar}'
+            f'config {path}: unknown type {name!r} (looked for in {registry}).'
+            + _did_you_mean(name, known)
         ) from None
     except TypeError as error:
         if 'argument' not in str(error):
@@ -116,11 +120,9 @@ def _parse_overrides(overrides: Sequence[str]) -> dict:
     for override in overrides:
         if '=' not in override:
             raise UserError(f'--cfg-options: expected KEY=VALUE, found {override!r}.')
-    if not overrides:
-        return {}
     parser = argparse.ArgumentParser()
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
-    options = parser.parse_args(['--cfg-options', *overrides]).cfg_options
+    parser.add_argument('overrides', nargs='*', action=DictAction, default={})
+    options = parser.parse_args(['--', *overrides]).overrides or {}
     for override in overrides:
         key, _, text = override.partition('=')
         # mmengine takes the spaces out of texts, which then name other files.
@@ -183,17 +185,6 @@ def _name_annotation_files(config: Config) -> None:
         if not evaluator.get('ann_file'):
             dataset = loader.dataset
             evaluator.ann_file = os.path.join(dataset.get('data_root') or '', dataset.ann_file)
-
-
-def _known_types(registry: str) -> list[str]:
-    """Names in one of our registries and in its parents."""
-    known: list[str] = []
-    for one in vars(registries).values():
-        if isinstance(one, Registry) and one.name == registry.split('::')[-1]:
-            while one is not None:
-                known += one.module_dict
-                one = one.parent
-    return known
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -128,12 +128,7 @@ class _VideoLoop:
     stage: str  # as in the names of hooks
 
     def __init__(
-        self,
-        runner: Any,
-        dataloader: Any,
-        evaluator: Any,
-        fp16: bool = False,
-        batch: int | None = None,
+        self, runner, dataloader, evaluator, fp16: bool = False, batch: int | None = None
     ) -> None:
         super().__init__(runner, dataloader, evaluator, fp16)
         self.batch = batch

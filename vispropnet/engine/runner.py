@@ -89,11 +89,7 @@ class VISRunner(Runner):
         return super().wrap_model(model_wrapper_cfg, model)
 
     def load_checkpoint(
-        self,
-        filename: str,
-        map_location: str | Callable = 'cpu',
-        strict: bool | None = None,
-        revise_keys: list | None = None,
+        self, filename: str, map_location='cpu', strict: bool | None = None, revise_keys=None
     ) -> dict:
         """Loads weights into the model; arguments are mmengine's, ``revise_keys`` is not used.
 
@@ -117,8 +113,7 @@ class VISRunner(Runner):
         self._loaded_meta = checkpoint.get('meta') or {}
         self._loaded_schedules = len(checkpoint.get('param_schedulers') or ())
         self.loaded_classes = trained_classes(checkpoint)
-        warning = other_conventions(checkpoint, self.cfg.model)
-        if warning:
+        if warning := other_conventions(checkpoint, self.cfg.model):
             self.logger.warning(f'{filename}: {warning}')
         if report.complete:
             self.logger.info(f'Loaded {filename}: {report}')

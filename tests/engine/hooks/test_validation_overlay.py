@@ -42,14 +42,12 @@ def mask_of(x):
 
 
 def instances(*columns, scores=None, **more):
-    masks = torch.zeros(0, 96, 240, dtype=torch.bool)
-    if columns:
-        masks = torch.stack([mask_of(x) for x in columns])
+    masks = [mask_of(x) for x in columns] or [torch.zeros(96, 240, dtype=torch.bool)]
     return InstanceData(
         ids=torch.arange(len(columns)),
         labels=torch.zeros(len(columns), dtype=torch.long),
         scores=torch.tensor([0.9] * len(columns) if scores is None else scores),
-        masks=FrameMasks.dense(masks),
+        masks=FrameMasks.dense(torch.stack(masks)[: len(columns)]),
         **more,
     )
 

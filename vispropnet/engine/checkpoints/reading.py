@@ -59,9 +59,8 @@ def read_checkpoint(
     except pickle.UnpicklingError as error:
         found = re.search(r'GLOBAL ([\w.]+)', str(error))
         if found is None:
-            raise UserError(
-                f'checkpoint {path} cannot be read: the file is damaged or no checkpoint.'
-            ) from None
+            reason = 'the file is damaged or no checkpoint'
+            raise UserError(f'checkpoint {path} cannot be read: {reason}.') from None
         raise UserError(
             f'checkpoint {path} holds more than tensors and plain data ({found[1]}), and reading '
             'it would run code from the file. If you trust where it comes from, pass '
@@ -75,9 +74,8 @@ def read_checkpoint(
             f'checkpoint {path} cannot be read ({size} bytes; truncated or damaged?){why}'
         ) from None
     if not isinstance(content, Mapping):
-        raise UserError(
-            f'checkpoint {path}: expected a dict of tensors, found a {type(content).__name__}.'
-        )
+        found = type(content).__name__
+        raise UserError(f'checkpoint {path}: expected a dict of tensors, found a {found}.')
     meta = content.get('meta')
     if not isinstance(meta, (Mapping, type(None))):
         raise UserError(

@@ -69,33 +69,19 @@ class InterruptHook(Hook):
             # Before multiprocessing ends what workers are left.
             atexit.register(self.release)
 
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: dict | None = None,
-    ) -> None:
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Ends training after an iteration, if a signal came."""
         wanted = self._received is not None
         if self._votes is not None:
             wanted = self._votes.cast(wanted)
         # Gradients that are still being summed up are in no checkpoint.
         if wanted and runner.optim_wrapper.should_update():
-            self._stop(
-                runner, iter=runner.iter + 1, batches_done=batch_idx + 1, validation_due=False
-            )
+            self._stop(runner, runner.iter + 1, batch_idx + 1, validation_due=False)
 
-    def after_val_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: list | None = None,
-    ) -> None:
+    def after_val_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Ends validation, which starts again from its beginning when training is resumed."""
         if self._received is not None and runner._train_loop is not None:
-            self._stop(runner, iter=runner.iter, batches_done=0, validation_due=True)
+            self._stop(runner, runner.iter, 0, validation_due=True)
 
     def after_train(self, runner: Runner) -> None:
         """Listens no longer."""
@@ -132,26 +118,27 @@ class InterruptHook(Hook):
         with contextlib.suppress(OSError):  # nobody may be reading any more
             os.write(2, text.encode())
 
-    def _stop(self, runner: Runner, **state: Any) -> None:
+    def _stop(self, runner: Runner, done: int, batches_done: int, validation_due: bool) -> None:
         received = self._received or signal.SIGTERM
-        meta = dict(epoch=runner.epoch, world_size=get_world_size(), **state)
+        meta = dict(epoch=runner.epoch, iter=done, world_size=get_world_size())
+        meta.update(batches_done=batches_done, validation_due=validation_due)
         meta['batch_size'] = runner.train_dataloader.batch_sampler.batch_size
-        if self._votes is not None and not state['validation_due']:
+        if self._votes is not None and not validation_due:
             # Ranks gather statistics of their own. Running means are linear: averaged here and at
             # the end of the epoch they come out as averaged at the end alone.
             all_reduce_params(runner.model.buffers(), op='mean')
         runner.save_checkpoint(runner.work_dir, INTERRUPTED, meta=meta, by_epoch=False)
-        if not state['validation_due']:
+        if not validation_due:
             # Nobody leaves before the file is there; in validation the others are elsewhere.
             barrier()
         self.release()
         runner.visualizer.close()
-        when = f'in epoch {runner.epoch + 1}, after iteration {state["iter"]}'
-        if state['validation_due']:
+        when = f'in epoch {runner.epoch + 1}, after iteration {done}'
+        if validation_due:
             when = f'in the validation after epoch {runner.epoch}'
+        place = Path(runner.work_dir, INTERRUPTED)
         raise Stopped(
-            f'stopped by {received.name} {when}. The state is in '
-            f'{Path(runner.work_dir, INTERRUPTED)}: continue with --resume.',
+            f'stopped by {received.name} {when}. The state is in {place}: continue with --resume.',
             status=128 + received,
         )
 
@@ -201,8 +188,7 @@ class _Votes:
     """
 
     def __init__(self) -> None:
-        # On the host: a GPU would have to be waited for.
-        self._group = torch.distributed.new_group(backend='gloo')
+        self._group = torch.distributed.new_group(backend='gloo')  # on the host: no wait for a GPU
         self._sum = torch.zeros(1)
         self._going_on: Any = None
 

@@ -39,18 +39,14 @@ class ValidationOverlayHook(Hook):
     """
 
     def __init__(self, num_videos: int = 4, score_threshold: float = 0.3) -> None:
+        faults = []
         if type(num_videos) is not int or num_videos < 0:
-            raise UserError(
-                'ValidationOverlayHook: num_videos must be a whole number of at least 0, got '
-                f'{num_videos!r}.'
-            )
+            faults.append(f'num_videos must be a whole number of at least 0, got {num_videos!r}')
         if type(score_threshold) not in (int, float) or not 0 <= score_threshold <= 1:
-            raise UserError(
-                'ValidationOverlayHook: score_threshold must be a number in [0, 1], got '
-                f'{score_threshold!r}.'
-            )
-        self.num_videos = num_videos
-        self.score_threshold = score_threshold
+            faults.append(f'score_threshold must be a number in [0, 1], got {score_threshold!r}')
+        if faults:
+            raise UserError(f'ValidationOverlayHook: {"; ".join(faults)}.')
+        self.num_videos, self.score_threshold = num_videos, score_threshold
         self._training = False
         self._frames: dict[tuple[Any, int], dict] = {}
 
@@ -71,13 +67,7 @@ class ValidationOverlayHook(Hook):
             for info in map(loader.dataset.get_data_info, frames):
                 self._frames[info['video_id'], info['frame_id']] = info
 
-    def after_val_iter(
-        self,
-        runner,
-        batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: Sequence | None = None,
-    ) -> None:
+    def after_val_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Draws those of the answered frames that were chosen."""
         for sample in outputs or ():
             # For other frames nothing is read, so that a GPU does not have to be waited for.
@@ -130,21 +120,19 @@ def draw_beside_truth(
     """
     # A step of the pipeline adds to what it is given.
     picture = muted(LoadVideoFrame().transform(dict(info))['img'])
-    truth = [
-        ShownTrack(one['bbox_label'], None, [one['mask']], [False]) for one in info['instances']
-    ]
+    objects = info['instances']
+    truth = [ShownTrack(one['bbox_label'], None, [one['mask']], [False]) for one in objects]
     results = _shown(found, score_threshold)
     number_tracks(truth, results)
     side = max(picture.shape[:2])
     side = side * -(-PANEL_SIDE // side) if side < PANEL_SIDE else PANEL_SIDE
-    place = f'frame {info["frame_id"] + 1} of {info["video_length"]}'
-    panels = [
-        (f'ground truth, {place}', truth),
-        (f'found, score of {score_threshold:.2f} or more', results),
+    titles = [
+        f'ground truth, frame {info["frame_id"] + 1} of {info["video_length"]}',
+        f'found, score of {score_threshold:.2f} or more',
     ]
     names = dict(enumerate(classes))
-    cells = [draw_cell(picture, tracks, 0, names, side) for _, tracks in panels]
-    return draw_grid([cells], [title for title, _ in panels], cells[0].shape[1])
+    cells = [draw_cell(picture, tracks, 0, names, side) for tracks in (truth, results)]
+    return draw_grid([cells], titles, cells[0].shape[1])
 
 
 def _shown(found: InstanceData, threshold: float) -> list[ShownTrack]:
