@@ -4,9 +4,9 @@ import json
 import os
 import random
 import stat
-import threading
 import tracemalloc
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -145,9 +145,6 @@ def test_entries_before_the_damage_are_given_and_the_rest_is_not_read(path, monk
     assert [next(entries), next(entries), next(entries)] == [{'a': 1}, [2], 3]
     with pytest.raises(UserError, match='Expecting value at character 119 of a file of 122 bytes'):
         next(entries)
-    entries = iter_json_list(path)
-    next(entries)
-    entries.close()
 
 
 SAMPLE = r"""
@@ -262,29 +259,28 @@ def test_the_json_file_in_an_archive_is_read(chunk, tmp_path):
     assert repr(entries_of(path)) == repr(json.loads(SAMPLE))
 
 
-def test_an_archive_without_the_one_json_file(tmp_path):
+@pytest.mark.parametrize(
+    ('files', 'words'),
+    [
+        ({'a.json': '[]', 'b.json': '[]'}, 'must hold one JSON file, found 2.'),
+        ({'a.txt': '[]'}, 'must hold one JSON file, found 0.'),
+        # Not: of a file of (the archive's) bytes.
+        (
+            {'a.json': '[1, 2' + 1000 * ' '},
+            "is not valid JSON (truncated or damaged?): Expecting ',' delimiter at character 1005.",
+        ),
+        ({'a.json': '{}'}, 'must hold a list of entries, not an object.'),
+        ({'a.json': b'["\xff"]'}, 'is not a text file in UTF-8: invalid start byte.'),
+        (
+            {'a.json': ''},
+            'is not valid JSON (truncated or damaged?): Expecting value at character 0.',
+        ),
+    ],
+)
+def test_archives_with_something_else_in_them(tmp_path, files, words):
     path = tmp_path / 'a.zip'
-    write_archive(path, {'a.json': '[]', 'b.json': '[]'})
-    message = list_message_of(path, what='result file')
-    assert message == f'result file {path} must hold one JSON file, found 2.'
-    write_archive(path, {'a.txt': '[]'})
-    assert list_message_of(path) == f'file {path} must hold one JSON file, found 0.'
-
-
-def test_damaged_json_in_an_archive(tmp_path):
-    path = tmp_path / 'a.zip'
-    write_archive(path, {'a.json': '[1, 2' + 1000 * ' '})
-    # Not: of a file of (the archive's) bytes.
-    assert list_message_of(path) == (
-        f"file {path} is not valid JSON (truncated or damaged?): Expecting ',' delimiter at "
-        'character 1005.'
-    )
-    write_archive(path, {'a.json': '{}'})
-    assert 'must hold a list of entries, not an object' in list_message_of(path)
-    write_archive(path, {'a.json': b'["\xff"]'})
-    assert 'is not a text file in UTF-8' in list_message_of(path)
-    write_archive(path, {'a.json': ''})
-    assert 'is not valid JSON (truncated or damaged?): Expecting value' in list_message_of(path)
+    write_archive(path, files)
+    assert list_message_of(path, what='result file') == f'result file {path} {words}'
 
 
 @pytest.mark.parametrize(
@@ -341,14 +337,11 @@ def test_a_large_file_is_never_held_whole(suffix, tmp_path):
     assert len(text) > 29_000_000
     del text
     tracemalloc.start()
-    try:
-        seen = sum(len(one['segmentations']) for one in iter_json_list(path))
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert seen == 100 * count
+    seen = sum(len(one['segmentations']) for one in iter_json_list(path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
     # A few windows of text, whatever the size.
-    assert peak < 15_000_000
+    assert seen == 100 * count and peak < 15_000_000
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -394,22 +387,16 @@ def test_a_writer_may_remove_the_file_that_it_was_given(tmp_path):
 @pytest.mark.parametrize(('mask', 'mode'), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
 def test_permissions_follow_the_umask(tmp_path, mask, mode):
     before = os.umask(mask)
-    try:
-        write_json(tmp_path / 'a.json', [])
-        after = os.umask(mask)
-    finally:
-        os.umask(before)
+    write_json(tmp_path / 'a.json', [])
+    after = os.umask(before)
     assert stat.S_IMODE((tmp_path / 'a.json').stat().st_mode) == mode
     assert after == mask
 
 
 def test_writers_at_the_same_time_leave_one_whole_file(path):
     contents = [[number] * 20_000 for number in range(8)]
-    threads = [threading.Thread(target=write_json, args=(path, content)) for content in contents]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write_json, [path] * 8, contents))
     assert read_json(path) in contents
     assert os.listdir(path.parent) == ['a.json']
 
@@ -445,12 +432,10 @@ def test_of_a_link_the_target_is_replaced(tmp_path):
 def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
     pipe = tmp_path / 'pipe'
     os.mkfifo(pipe)
-    received = []
-    reader = threading.Thread(target=lambda: received.append(pipe.read_text()))
-    reader.start()
-    write_json(pipe, [1, 2])
-    reader.join(timeout=30)
-    assert [json.loads(text) for text in received] == [[1, 2]]
+    with ThreadPoolExecutor(1) as pool:
+        received = pool.submit(pipe.read_text)
+        write_json(pipe, [1, 2])
+    assert json.loads(received.result()) == [1, 2]
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
