@@ -24,28 +24,9 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     Attributes:
         batches_done: Batches of the coming epoch that have been trained on already.
-        validation_due: Whether the validation after the last epoch was interrupted.
     """
 
     batches_done = 0
-    validation_due = False
-
-    def run(self) -> torch.nn.Module:
-        """Trains, after a validation that was interrupted."""
-        runner = self.runner
-        runner.call_hook('before_train')
-        if self.validation_due and runner.val_loop is not None:
-            self.validation_due = False
-            runner.val_loop.run()
-        while self._epoch < self._max_epochs and not self.stop_training:
-            self.run_epoch()
-            self._decide_current_val_interval()
-            last = self._epoch == self._max_epochs
-            due = self._epoch >= self.val_begin and (last or self._epoch % self.val_interval == 0)
-            if due and runner.val_loop is not None:
-                runner.val_loop.run()
-        runner.call_hook('after_train')
-        return runner.model
 
     def run_epoch(self) -> None:
         """Trains for one epoch, or for the rest of one."""

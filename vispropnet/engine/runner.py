@@ -45,9 +45,11 @@ class VISRunner(Runner):
 
     Attributes:
         loaded_classes: Category names that the loaded checkpoint was trained with, if it says so.
+        validation_due: Whether the validation after the last epoch was interrupted.
     """
 
     loaded_classes: tuple[str, ...] | None = None
+    validation_due = False
     _loaded_meta: dict = {}  # noqa: RUF012 (never changed in place)
     _loaded_schedules = 0
     _started: Counter[str] = Counter()  # runs of this process, by the second
@@ -148,7 +150,7 @@ class VISRunner(Runner):
             for one, state in schedules:
                 check_kinds(type(one).__name__, state, one.state_dict())
         loop, meta = self.train_loop, self._loaded_meta
-        loop.validation_due = bool(meta.get('validation_due', False))
+        self.validation_due = bool(meta.get('validation_due', False))
         done = meta.get('batches_done', 0)
         if not done:
             return

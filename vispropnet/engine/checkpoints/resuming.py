@@ -50,10 +50,7 @@ def find_resumable(
     for path in sorted(Path(work_dir).glob('*.pth')):
         if not _NAMES.fullmatch(path.name):
             continue
-        try:
-            changed = path.lstat().st_mtime_ns
-        except FileNotFoundError:
-            continue
+        changed = path.lstat().st_mtime_ns
         try:
             candidates.append((_iterations(path, trust), changed, path))
         except UserError as error:

@@ -60,7 +60,7 @@ class InterruptHook(Hook):
         self._patience = self._first = 0.0
 
     def before_train(self, runner: Runner) -> None:
-        """Begins to listen for signals, which only the main thread can."""
+        """Listens for signals, if in the main thread, and validates if that was interrupted."""
         self._received, self._owner, self._ending[0] = None, os.getpid(), 0
         self._patience = _LAUNCHER_SECONDS if is_distributed() else 0.0
         self._votes = _Votes() if is_distributed() and get_world_size() > 1 else None
@@ -68,6 +68,10 @@ class InterruptHook(Hook):
             self._before = {one: signal.signal(one, self._receive) for one in _SIGNALS}
             # Before multiprocessing ends what workers are left.
             atexit.register(self.release)
+        # All other hooks are ready by now.
+        if runner.validation_due and runner.val_loop is not None:
+            runner.validation_due = False
+            runner.val_loop.run()
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Ends training after an iteration, if a signal came."""
