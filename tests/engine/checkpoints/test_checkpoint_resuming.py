@@ -19,18 +19,11 @@ from vispropnet.errors import UserError
 
 
 def state(iterations=5):
+    meta = dict(epoch=1, iter=iterations, seed=0, batches_done=2, batch_size=4, world_size=1)
     return dict(
         state_dict={'weight': torch.arange(1000.0)},
         optimizer={},
-        meta=dict(
-            epoch=1,
-            iter=iterations,
-            seed=0,
-            batches_done=2,
-            batch_size=4,
-            world_size=1,
-            cfg='a = 1',
-        ),
+        meta=dict(meta, cfg='a = 1'),
         message_hub=MessageHub('state').state_dict(),
     )
 

@@ -19,15 +19,9 @@ def runner(tmp_path):
             raise UserError('no room')
         Path(out_dir, filename).touch()
 
-    runner = SimpleNamespace(
-        work_dir=str(tmp_path),
-        message_hub=MessageHub(str(tmp_path)),
-        logger=SimpleNamespace(info=lambda text: None),
-        epoch=0,
-        iter=0,
-        save_checkpoint=save,
-        full=False,
-    )
+    runner = SimpleNamespace(work_dir=str(tmp_path), epoch=0, iter=0, full=False)
+    runner.message_hub, runner.save_checkpoint = MessageHub(str(tmp_path)), save
+    runner.logger = SimpleNamespace(info=lambda text: None)
     return runner
 
 
