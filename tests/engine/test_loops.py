@@ -62,8 +62,7 @@ def test_images_are_let_go_of():
 
 
 def test_gradients_are_off():
-    model = BrightPixels()
-    seen = []
+    model, seen = BrightPixels(), []
     encode = model.encode
     model.encode = lambda images: seen.append(torch.is_grad_enabled()) or encode(images)
     list(map(_VideoStepper(model, False, 1), batches(video(2))))

@@ -169,10 +169,9 @@ def _check_compiler(on_cuda: bool) -> None:
     """Checks for what torch.compile needs, which would fail only in the first step."""
     if on_cuda and importlib.util.find_spec('triton') is None:
         raise UserError('--compile on a GPU needs the package triton, which is not installed.')
-    on_mac = sys.platform == 'darwin'
-    named, usual = (
-        ('CC', ('gcc', 'clang')) if on_cuda else ('CXX', ('clang++' if on_mac else 'g++',))
-    )
+    named, usual = ('CC', ('gcc', 'clang')) if on_cuda else ('CXX', ('g++',))
+    if not on_cuda and sys.platform == 'darwin':
+        usual = ('clang++',)
     wanted = [os.environ[named]] if os.environ.get(named) else usual
     if not any(shutil.which(one) for one in wanted):
         raise UserError(

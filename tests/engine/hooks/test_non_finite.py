@@ -201,7 +201,7 @@ def test_accumulated_gradients_are_one_step(tmp_path):
     before = run.state()
     run.step(1, 1)
     run.step(math.nan, 1, 1, 1)  # its gradients are added up with the others'
-    run.step(1, 1, 2, 2)
+    run.step(math.nan, 1, 2, 2)  # the first one is to blame
     assert run.state() == before
     assert 'iteration 2' in run.said[0]
     for row in ([1, 1], [2, 0], [3, 2]):
