@@ -8,6 +8,8 @@ import torch
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks
+from mmengine.config import Config
+from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
 
 from tests.small_runs import quick
@@ -57,6 +59,32 @@ def test_training_that_explodes_stops_and_is_reproduced(small, shapes, tmp_path,
     assert terms == pytest.approx(wanted, rel=1e-5, nan_ok=True)
     norm = torch.stack([value.norm() for value in gradients.values()]).norm()
     assert not (math.isfinite(terms['loss']) and math.isfinite(norm))
+
+
+@MODELS.register_module()
+class Noisy(BaseModel):
+    """Its loss is a weight times a random number and the input."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, inputs, mode):
+        return dict(loss=self.weight * torch.rand(()) * inputs)
+
+
+def test_passes_have_their_seeds_and_gradients_are_averaged(tmp_path):
+    passes = [dict(batch=dict(inputs=torch.tensor(one))) for one in (1.0, 3.0)]
+    weights = Noisy().state_dict()
+    content = dict(format=2, acceleration={}, passes=passes, seeds=[5, 6], state_dict=weights)
+    torch.save(content, tmp_path / 'iter_1.pth')
+    wanted = [
+        torch.rand((), generator=torch.Generator().manual_seed(seed)).item() * factor
+        for seed, factor in ((5, 1), (6, 3))
+    ]
+    terms, gradients = reproduce(Config(dict(model=dict(type='Noisy'))), tmp_path / 'iter_1.pth')
+    assert [one['loss'] for one in terms] == pytest.approx(wanted)
+    assert gradients['weight'].item() == pytest.approx(sum(wanted) / 2)
 
 
 @pytest.fixture(scope='module')
