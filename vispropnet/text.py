@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -28,8 +29,7 @@ def counted(number: int, noun: str) -> str:
 
 def shown(value: Any) -> str:
     """Writes a JSON value from a file for a message, cut to at most 80 characters."""
-    names = {None: 'null', True: 'true', False: 'false'}
-    text = names[value] if value is None or isinstance(value, bool) else repr(value)
+    text = json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
     return text if len(text) <= 80 else f'{text[:77]}...'
 
 

@@ -128,7 +128,8 @@ def load_weights(
         raise UserError(
             f'checkpoint {source} does not fit the model of this config{why}:\n{report}'
         )
-    broken = [key for key, value in fitting.items() if not _is_finite(value)]
+    # Shapes without numbers (device meta) have none that could be wrong.
+    broken = [key for key, one in fitting.items() if not (one.is_meta or one.isfinite().all())]
     if broken:
         raise UserError(
             f'checkpoint {source} holds numbers that are not finite (NaN or infinity), in '
@@ -147,10 +148,3 @@ def _fault(value: Tensor, wanted: Tensor) -> str | None:
     if value.is_nested or value.layout != torch.strided:
         return 'nested' if value.is_nested else f'sparse ({value.layout})'
     return None if value.dtype in _NUMBERS | {wanted.dtype} else f'of type {value.dtype}'
-
-
-def _is_finite(value: Tensor) -> bool:
-    # Shapes without numbers (device meta) have none that could be wrong.
-    if value.is_meta or not value.is_floating_point():
-        return True
-    return bool(torch.isfinite(value).all())
