@@ -212,7 +212,6 @@ def test_with_batches_of_another_size_the_epoch_starts_again(stop_at, resume, tm
 # Sends itself signals; under a launcher if a number of seconds is given.
 LISTENER = """
 import os, signal, sys, time
-from types import SimpleNamespace
 import torch
 from vispropnet.engine.hooks import interrupt
 seconds, store, *names = sys.argv[1:]
@@ -221,7 +220,7 @@ if float(seconds):
     torch.distributed.init_process_group('gloo', init_method=place, rank=0, world_size=1)
     interrupt._LAUNCHER_SECONDS = float(seconds)
 hook = interrupt.InterruptHook()
-hook.before_train(SimpleNamespace(validation_due=False))
+hook.before_train(None)
 for name in names:
     os.kill(os.getpid(), signal.Signals[name])
     time.sleep(0.02)

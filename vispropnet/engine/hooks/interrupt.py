@@ -69,7 +69,7 @@ class InterruptHook(Hook):
             # Before multiprocessing ends what workers are left.
             atexit.register(self.release)
         # All other hooks are ready by now.
-        if runner.validation_due and runner.val_loop is not None:
+        if getattr(runner, 'validation_due', False) and runner.val_loop is not None:
             runner.validation_due = False
             runner.val_loop.run()
 
