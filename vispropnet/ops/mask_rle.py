@@ -48,7 +48,7 @@ def bits_on_host(windows: Sequence[Window]) -> list[np.ndarray]:
 
 def _run_lengths(bits: np.ndarray, window: Window, height: int, width: int) -> list[int]:
     """Pixels of background and object in turn, down the columns of the frame."""
-    # Every column ends with an empty pixel, so starts of runs and the pixels behind them take turns.
+    # Every column ends with an empty pixel, so starts of runs and what is behind them take turns.
     changes = np.flatnonzero(np.diff(bits, prepend=False))
     column, row = np.divmod(changes, window.height + 1)
     edges = (column + window.left) * height + row + window.top

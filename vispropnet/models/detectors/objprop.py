@@ -16,7 +16,7 @@ from vispropnet.models.detectors.two_stage import Features, category_counts
 from vispropnet.models.frame_masks import FrameMasks
 from vispropnet.models.frames import Frame
 from vispropnet.models.looks import Look
-from vispropnet.models.trackers import PropagationMemory
+from vispropnet.models.trackers import HistoryFrame
 from vispropnet.registry import MODELS, TASK_UTILS
 
 
@@ -25,10 +25,10 @@ class ObjPropState(MaskTrackRCNNState):
     """State of a video in an ObjProp.
 
     Args:
-        propagation: What propagation remembers; None if tracks are not recovered.
+        history: The last frames, to propagate from; empty if tracks are not recovered.
     """
 
-    propagation: PropagationMemory | None = None
+    history: tuple[HistoryFrame, ...] = ()
 
 
 @MODELS.register_module()
@@ -88,20 +88,12 @@ class ObjProp(MaskTrackRCNN):
         """Adds the losses of the propagation head, means over the references; see the base."""
         losses = super().loss_of_features(features, samples)
         (key_features, *ref_features), (key_samples, *ref_samples) = features, samples
-        losses.update(
-            mean_of_losses(
-                [
-                    self.prop_head.loss(key_features, some, key_samples, truth)
-                    for some, truth in zip(ref_features, ref_samples, strict=True)
-                ]
-            )
+        return losses | mean_of_losses(
+            [
+                self.prop_head.loss(key_features, some, key_samples, truth)
+                for some, truth in zip(ref_features, ref_samples, strict=True)
+            ]
         )
-        return losses
-
-    def init_state(self) -> ObjPropState:
-        """Makes the state of a video before its first frame."""
-        memory = self.recovery.init_memory() if self.recovery.enabled else None
-        return replace(super().init_state(), propagation=memory)
 
     def instances_of_frame(
         self,
@@ -111,34 +103,27 @@ class ObjProp(MaskTrackRCNN):
         support: Sequence[Features],
     ) -> tuple[InstanceData, ObjPropState]:
         """Adds ``propagated`` ((N,) bool) and the recovered instances; see the base class."""
-        # Before boxes are scaled to the original frame.
         recovered = None
         if self.recovery.enabled:
-            recovered, memory = self.recover(frame, detections, state)
-            state = replace(state, propagation=memory)
+            # Before boxes are scaled to the original frame.
+            recovered, history = self.recovery.recover(
+                self.prop_head.features(frame.features)[0],
+                detections,
+                state.tracks.ids,
+                state.history,
+                frame.metainfo,
+                self.prop_head,
+            )
+            state = replace(state, history=history)
         instances, state = super().instances_of_frame(frame, detections, state, support)
         instances.propagated = torch.zeros_like(instances.labels, dtype=torch.bool)
-        if recovered is None or len(recovered) == 0:
+        if not recovered:
             return instances, state
         recovered.masks = FrameMasks.dense(recovered.masks)
         recovered.propagated = torch.ones_like(recovered.labels, dtype=torch.bool)
         for name in ('scores', 'bboxes'):
             recovered[name] = recovered[name].to(instances[name].dtype)
         return InstanceData.cat([instances, recovered]), state
-
-    def recover(
-        self, frame: Frame, detections: InstanceData, state: ObjPropState
-    ) -> tuple[InstanceData, PropagationMemory]:
-        """Tracks that the history holds and no detection is, and the new memory."""
-        current = self.prop_head.features(frame.features)[0]
-        return self.recovery.recover(
-            current,
-            detections,
-            state.tracks.ids,
-            state.propagation,
-            frame.metainfo,
-            self.prop_head,
-        )
 
     def looks(self, current: Features, reference: Features, label: int | None = None) -> list[Look]:
         """Adds the affinity of the propagation head; see the base class."""

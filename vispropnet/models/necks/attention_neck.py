@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from mmengine.model import BaseModule
@@ -12,17 +11,6 @@ from torch import Tensor, nn
 from vispropnet.models.looks import Look
 from vispropnet.ops.affinity import BUDGET, affinity, attend
 from vispropnet.registry import MODELS
-
-
-@dataclass(frozen=True)
-class NeckMemory:
-    """Memory of an attention neck in a video.
-
-    Args:
-        previous: Per level (1, C, H, W) features of the frame before; None before the first.
-    """
-
-    previous: tuple[Tensor, ...] | None = None
 
 
 @MODELS.register_module()
@@ -88,40 +76,13 @@ class AttentionNeck(BaseModule):
             for level, (one, other) in enumerate(zip(current, reference, strict=True))
         )
 
-    def init_memory(self) -> NeckMemory:
-        """Makes the memory before the first frame of a video."""
-        return NeckMemory()
-
-    def remember(
-        self, current: Sequence[Tensor], memory: NeckMemory
-    ) -> tuple[Sequence[Tensor], NeckMemory]:
-        """Gives the reference of a frame, the frame before it, and takes the frame in.
-
-        Args:
-            current: Per level (1, C, H, W).
-            memory: Before this frame.
-
-        Returns:
-            Per level (1, C, H, W) of the reference, which is the frame itself if it is the first;
-            and the memory after this frame.
-        """
-        return memory.previous or current, NeckMemory(tuple(current))
-
     def levels(self, count: int) -> range:
-        """Levels that are attended on.
-
-        Args:
-            count: How many levels there are.
-
-        Returns:
-            Their positions, finest first.
+        """Positions of the levels that are attended on, of so many, finest first.
 
         Raises:
             ValueError: if there is none.
         """
-        end = count
-        if self.num_levels is not None:
-            end = min(end, self.start_level + self.num_levels)
+        end = count if self.num_levels is None else min(count, self.start_level + self.num_levels)
         if self.start_level >= end:
             raise ValueError(
                 f'attn_neck: start_level={self.start_level}, but there are {count} levels'
@@ -147,37 +108,31 @@ class AttentionNeck(BaseModule):
     def looks(
         self, current: Sequence[Tensor], reference: Sequence[Tensor], strides: Sequence[int]
     ) -> list[Look]:
-        """Correlations of the levels that are attended on, for analysis.
+        """Correlation of each level that is attended on, for analysis.
 
         Args:
             current: Per level (1, C, H, W).
             reference: The same of the other frame.
             strides: Of each level.
-
-        Returns:
-            One for each level.
         """
-        # Which features are summed up there is a setting of its own.
-        note = f'the neck sums up features of the {self.value} frame at these places'
-        return [
-            Look(
-                title=f'attention neck, stride {strides[level]}',
-                size=current[level].shape[-2:],
-                stride=strides[level],
-                columns=lambda some, pair=(current[level], reference[level]): self.correlation(
-                    *pair, some
-                )[0],
-                note=note,
+
+        def look(level: int) -> Look:
+            pair = current[level], reference[level]
+            return Look(
+                f'attention neck, stride {strides[level]}',
+                current[level].shape[-2:],
+                strides[level],
+                lambda some: self.correlation(*pair, some)[0],
+                # Which features are summed up there is a setting of its own.
+                f'the neck sums up features of the {self.value} frame at these places',
             )
-            for level in self.levels(len(current))
-        ]
+
+        return [look(level) for level in self.levels(len(current))]
 
     def _attend(self, current: Tensor, reference: Tensor) -> Tensor:
         query, key = self.conv1(current).relu(), self.conv1(reference).relu()
         value = self.conv2(reference if self.value == 'reference' else current).relu()
         # (B, positions, C), contiguous: fused kernels want rows.
-        query, key, value = (
-            part.flatten(2).transpose(1, 2).contiguous() for part in (query, key, value)
-        )
-        attended = attend(query, key, value, self.budget).transpose(1, 2)
+        rows = (part.flatten(2).transpose(1, 2).contiguous() for part in (query, key, value))
+        attended = attend(*rows, self.budget).transpose(1, 2)
         return current + self.gamma * attended.reshape(current.shape)
