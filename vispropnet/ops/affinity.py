@@ -22,7 +22,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
-BUDGET = 256 * 2**20
+BUDGET = 256 * 2**20  # bytes that a block of the affinity, or of masks, may take
 # Without gradients smaller blocks are faster: they stay in a processor's cache.
 CACHED_BLOCK = 16 * 2**20
 FUSED_BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]

@@ -26,32 +26,17 @@ class AttentionNeck(BaseModule):
         value: What is summed over the reference positions: ``'reference'`` features, or, as in the
             published trial, the ``'current'`` ones, although their positions are of another frame.
         gamma: Where the learnable weight starts.
-        start_level: Finest level to attend on; finer ones pass unchanged.
-        num_levels: Levels from there to attend on; None for all.
 
     Raises:
-        ValueError: for another ``value``, a negative ``start_level`` or no levels.
+        ValueError: for another ``value``.
     """
 
-    def __init__(
-        self,
-        channels: int = 256,
-        value: str = 'current',
-        gamma: float = 0.5,
-        start_level: int = 0,
-        num_levels: int | None = None,
-    ) -> None:
+    def __init__(self, channels: int = 256, value: str = 'current', gamma: float = 0.5) -> None:
         super().__init__()
         if value not in ('current', 'reference'):
             raise ValueError(f"attn_neck: value must be 'current' or 'reference', got {value!r}")
-        if start_level < 0 or (num_levels is not None and num_levels < 1):
-            raise ValueError(
-                'attn_neck: start_level must be 0 or more and num_levels positive or None, got '
-                f'{start_level!r} and {num_levels!r}'
-            )
         self.channels = channels
         self.value = value
-        self.start_level, self.num_levels = start_level, num_levels
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
         self.gamma = nn.Parameter(torch.full((1,), float(gamma)))
@@ -66,28 +51,8 @@ class AttentionNeck(BaseModule):
 
         Returns:
             Per level (B, C, H, W).
-
-        Raises:
-            ValueError: if there is no level to attend on.
         """
-        levels = self.levels(len(current))
-        return tuple(
-            self._attend(one, other) if level in levels else one
-            for level, (one, other) in enumerate(zip(current, reference, strict=True))
-        )
-
-    def levels(self, count: int) -> range:
-        """Positions of the levels that are attended on, of so many, finest first.
-
-        Raises:
-            ValueError: if there is none.
-        """
-        end = count if self.num_levels is None else min(count, self.start_level + self.num_levels)
-        if self.start_level >= end:
-            raise ValueError(
-                f'attn_neck: start_level={self.start_level}, but there are {count} levels'
-            )
-        return range(self.start_level, end)
+        return tuple(self._attend(*pair) for pair in zip(current, reference, strict=True))
 
     def correlation(self, current: Tensor, reference: Tensor, positions: Tensor) -> Tensor:
         """Attention of some current positions of one level, for analysis.
@@ -108,7 +73,7 @@ class AttentionNeck(BaseModule):
     def looks(
         self, current: Sequence[Tensor], reference: Sequence[Tensor], strides: Sequence[int]
     ) -> list[Look]:
-        """Correlation of each level that is attended on, for analysis.
+        """Correlation of each level, for analysis.
 
         Args:
             current: Per level (1, C, H, W).
@@ -116,18 +81,17 @@ class AttentionNeck(BaseModule):
             strides: Of each level.
         """
 
-        def look(level: int) -> Look:
-            pair = current[level], reference[level]
+        def look(one: Tensor, other: Tensor, stride: int) -> Look:
             return Look(
-                f'attention neck, stride {strides[level]}',
-                current[level].shape[-2:],
-                strides[level],
-                lambda some: self.correlation(*pair, some)[0],
+                f'attention neck, stride {stride}',
+                one.shape[-2:],
+                stride,
+                lambda some: self.correlation(one, other, some)[0],
                 # Which features are summed up there is a setting of its own.
                 f'the neck sums up features of the {self.value} frame at these places',
             )
 
-        return [look(level) for level in self.levels(len(current))]
+        return [look(*level) for level in zip(current, reference, strides, strict=True)]
 
     def _attend(self, current: Tensor, reference: Tensor) -> Tensor:
         query, key = self.conv1(current).relu(), self.conv1(reference).relu()

@@ -17,8 +17,8 @@ from torch.nn import functional
 from vispropnet.errors import UserError
 from vispropnet.models.looks import Look
 from vispropnet.models.prop_heads.boxes import box_maps
+from vispropnet.ops.affinity import BUDGET, at_least_single, carry, gaussian_factors
 from vispropnet.ops.affinity import affinity as affinity_matrix
-from vispropnet.ops.affinity import at_least_single, carry, gaussian_factors
 from vispropnet.ops.transfer import to_device
 from vispropnet.registry import MODELS
 
@@ -51,7 +51,6 @@ class PropagationHead(BaseModule):
             as the original code does, instead of at stride 8.
         attention_loss_weight: Weight of ``loss_propattn``.
         mask_loss_weight: Weight of ``loss_propmask``.
-        budget_mib: Memory in MiB that one block of the affinity may take.
 
     Raises:
         ValueError: if the affinity's channels are not the head's, or a scale is not positive.
@@ -76,7 +75,6 @@ class PropagationHead(BaseModule):
         resize_attention: bool = False,
         attention_loss_weight: float = 1.0,
         mask_loss_weight: float = 1.0,
-        budget_mib: float = 256,
     ) -> None:
         super().__init__()
         for name, sigma in (('train_sigma', train_sigma), ('test_sigma', test_sigma)):
@@ -95,7 +93,7 @@ class PropagationHead(BaseModule):
         self.train_sigma, self.test_sigma = train_sigma, test_sigma
         self.renormalize, self.resize_attention = renormalize, resize_attention
         self.attention_loss_weight, self.mask_loss_weight = attention_loss_weight, mask_loss_weight
-        self.budget = int(budget_mib * 2**20)
+        self.budget = BUDGET
         norm_cfg = norm_cfg or dict(type='BN')
         self.convs = nn.Sequential(
             nn.Conv2d(num_levels * in_channels, channels, 1),

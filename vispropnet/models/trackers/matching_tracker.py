@@ -50,12 +50,10 @@ class MatchingTracker:
         iou_weight: Weight of the IoU with a track's last box.
         label_weight: Weight of having a track's last label.
         num_frames_retain: A track that has not been seen for this many frames is forgotten, so that
-            memory stays bounded however long the video is; None for never. No video of YouTube-VIS
-            is that long by default.
-        on_conflict: What becomes of a detection whose best track goes to a better one, see
-            :func:`~vispropnet.models.trackers.association.assign`: ``'drop'`` (as the code of the
-            authors of MaskTrack R-CNN; it measured best, see the table in the docs), ``'next'``,
-            ``'new'`` or ``'hungarian'``.
+            memory stays bounded; None for never. No video of YouTube-VIS is as long as the default.
+        on_conflict: What becomes of a detection whose best track goes to a better one, as for
+            :func:`~vispropnet.models.trackers.association.assign`; ``'drop'`` measured best, see
+            ``docs/methods/masktrack-rcnn.md``.
         conflict_margin: For ``'next'``: how much better than "new" the next best track must score.
 
     Raises:
