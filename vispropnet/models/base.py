@@ -172,13 +172,7 @@ class VISDetector(BaseModel):
 
 
 def frames_of_clips(clips: Clips) -> list[tuple[DetDataSample, ...]]:
-    """Sorts the samples of clips by their position in the clip.
-
-    Args:
-        clips: B clips of T samples each.
-
-    Returns:
-        T tuples of B: the key frames, the first references and so on.
+    """Sorts the samples of B clips by position: tuples of B key frames, of first references ...
 
     Raises:
         ValueError: for clips without a reference frame.

@@ -45,7 +45,7 @@ class WaitlessMaxIoUAssigner(MaxIoUAssigner):
             return super().assign_wrt_overlaps(overlaps, gt_labels)
         best, nearest = overlaps.max(dim=0)
         low, high = (
-            self.neg_iou_thr if isinstance(self.neg_iou_thr, tuple) else (0.0, self.neg_iou_thr)
+            self.neg_iou_thr if isinstance(self.neg_iou_thr, tuple) else (0, self.neg_iou_thr)
         )
         found = torch.where((best >= low) & (best < high), 0, -1)
         found = torch.where(best >= self.pos_iou_thr, nearest + 1, found)
@@ -119,15 +119,12 @@ class HostLevelRoIExtractor(SingleRoIExtractor):
     def forward(
         self, feats: Sequence[Tensor], rois: Tensor, roi_scale_factor: float | None = None
     ) -> Tensor:
-        """Pools features of RoIs, each from its level.
+        """Pools features of RoIs, each from its level: (R, C, height, width).
 
         Args:
             feats: Per level (B, C, H, W).
             rois: (R, 5) as image index, x1, y1, x2, y2 in pixels of the network's input.
             roi_scale_factor: Enlarges the RoIs, after their levels were chosen.
-
-        Returns:
-            (R, C, height, width).
         """
         if len(feats) == 1 or rois.device.type == 'cpu':
             return super().forward(feats, rois, roi_scale_factor)

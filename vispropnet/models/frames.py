@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -40,18 +40,11 @@ class Frame:
         """Its number in the video, from 0."""
         return int(self.metainfo['frame_id'])
 
-    def with_objects(self, objects: Mapping[int, Tensor]) -> Frame:
-        """Gives the frame with given objects, as the argument of the class."""
-        return replace(self, objects=objects)
-
     def size_after(self, before: FrameSize | None) -> FrameSize:
-        """Checks that the frame has the size of the frames before it.
+        """Height and width of the original frame, which must be those of the frames before it.
 
         Args:
             before: Height and width of the original frames before; None for the first frame.
-
-        Returns:
-            Height and width of the original frame.
 
         Raises:
             UserError: if they differ: boxes and features of one size say nothing about frames of
@@ -80,9 +73,6 @@ def split_frames(features: Any, metainfos: Sequence[Mapping[str, Any]]) -> list[
         features: What ``encode`` gave of F frames: a tensor whose first axis is the frames, or
             tuples, lists and dicts of such.
         metainfos: F of the frames.
-
-    Returns:
-        F frames.
 
     Raises:
         ValueError: if the features are of another number of frames.

@@ -54,16 +54,11 @@ def paste(
         probabilities: (N, M, M') in [0, 1].
         boxes: (N, 4) x1, y1, x2, y2 in pixels of the frame.
         size: Height and width of the frame in pixels.
-        threshold: A pixel belongs to the mask if its value is at least this.
+        threshold: A pixel belongs to the mask if its value is at least this; above 0.
 
     Returns:
         N windows, on the device of the probabilities.
-
-    Raises:
-        ValueError: for a threshold that is not positive: every pixel of the frame would belong.
     """
-    if threshold <= 0:
-        raise ValueError(f'the mask threshold must be above 0, got {threshold}')
     if len(boxes) == 0:
         return []
     height, width = size

@@ -43,16 +43,13 @@ class MaskTrackRCNN(TwoStageVISDetector):
     """Mask R-CNN with a head that identifies objects across frames.
 
     The stages (encode, attend, propose, detect, associate, segment) are methods that training and
-    inference share.
+    inference share. The other arguments are those of
+    :class:`~vispropnet.models.detectors.two_stage.TwoStageVISDetector`.
 
     Args:
-        detector: As in :class:`~vispropnet.models.detectors.two_stage.TwoStageVISDetector`.
         track_head: Config of the track head.
         tracker: Config of the association.
         attn_neck: Config of an attention neck between the features and the RPN; None for none.
-        support: As in ``TwoStageVISDetector``.
-        data_preprocessor: Config of the preprocessing.
-        init_cfg: Initialisation, as in mmengine.
 
     Raises:
         ValueError: if the attention neck takes other channels than the features have, or a part

@@ -35,17 +35,12 @@ class ObjPropState(MaskTrackRCNNState):
 class ObjProp(MaskTrackRCNN):
     """MaskTrack R-CNN with a propagation head, which recovers objects that the detector missed.
 
+    The other arguments are those of :class:`MaskTrackRCNN`.
+
     Args:
-        detector: As in :class:`MaskTrackRCNN`.
-        track_head: As in :class:`MaskTrackRCNN`.
-        tracker: As in :class:`MaskTrackRCNN`.
         prop_head: Config of the propagation head.
         recovery: Config of what is done with it at test, see
             :class:`~vispropnet.models.trackers.track_recovery.TrackRecovery`; None for nothing.
-        attn_neck: As in :class:`MaskTrackRCNN`.
-        support: As in :class:`MaskTrackRCNN`.
-        data_preprocessor: Config of the preprocessing.
-        init_cfg: Initialisation, as in mmengine.
 
     Raises:
         ValueError: if neck or propagation head take other channels or more levels than the features
