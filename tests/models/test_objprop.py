@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.models.small_models import SIZE, frame_metainfo, step
-from tests.models.test_masktrack_rcnn import clips_of, run
+from tests.models.test_masktrack_rcnn import clips_of, losses_by_reference, run
 from vispropnet.errors import UserError
 from vispropnet.registry import MODELS
 
@@ -82,40 +82,11 @@ def test_losses_reach_every_weight(build, variant):
             assert weight.grad.abs().sum() > 0 or name in unmoved, name
 
 
-@pytest.mark.parametrize('variant', VARIANTS)
-@pytest.mark.parametrize(
-    'empty', [dict(empty_key=True), dict(empty_ref=True), dict(empty_key=True, empty_ref=True)]
-)
-def test_empty_frames_give_finite_losses_and_gradients(build, variant, empty):
-    model = build(**VARIANTS[variant])
-    losses = model.loss(*clips_of(**empty))
-    assert losses['loss_propmask'] == 0
-    value, _ = model.parse_losses(losses)
-    value.backward()
-    assert torch.isfinite(value)
-    assert all(
-        one.grad is not None and torch.isfinite(one.grad).all() for one in model.parameters()
-    )
-
-
 @pytest.mark.parametrize('batch_size', [1, 2])
 @pytest.mark.parametrize('variant', ['plain', 'neck'])
 def test_propagation_losses_are_means_over_the_references(build, variant, batch_size):
     model = build(**VARIANTS[variant])
-    images, clips = clips_of(batch_size, num_refs=2)
-    for clip in clips:
-        clip[2] = clip[2].clone()
-        clip[2].gt_instances = clip[2].gt_instances[1:]
-    samples = list(zip(*clips, strict=True))
-    features = model.encode_clips(images, 3)
-
-    def losses_of(*places):
-        torch.manual_seed(0)
-        return model.loss_of_features(
-            [features[place] for place in places], [samples[place] for place in places]
-        )
-
-    both, first, second = losses_of(0, 1, 2), losses_of(0, 1), losses_of(0, 2)
+    both, first, second = losses_by_reference(model, batch_size, kept=slice(1, 2))
     for name in ('loss_propattn', 'loss_propmask', 'propattn_accuracy'):
         assert first[name] != second[name]
         torch.testing.assert_close(both[name], (first[name] + second[name]) / 2)
@@ -136,7 +107,7 @@ def test_recovered_masks_come_after_the_detected(eager):
         assert len(set(ids)) == len(ids)
         assert instances.masks.shape == (len(ids), 32, 48)
         assert instances.masks.to_tensor().dtype == torch.bool
-        remembered = state.propagation.history[number]
+        remembered = state.history[number]
         assert remembered.ids.tolist() == ids
         torch.testing.assert_close(remembered.boxes, instances.bboxes * 2, rtol=0, atol=1e-4)
     assert found[-1].propagated.any()
@@ -156,7 +127,7 @@ def test_without_propagation_it_is_masktrack_rcnn(eager, small_config):
         assert torch.equal(one.ids, other.ids)
         assert torch.equal(one.masks.to_tensor(), other.masks.to_tensor())
         assert not one.propagated.any()
-    assert state.propagation is None
+    assert state.history == () and state.previous is None
 
 
 @pytest.mark.parametrize('variant', ['plain', 'neck'])
@@ -182,10 +153,10 @@ def test_a_step_leaves_the_state_before_as_it_was(eager):
     model = eager()
     _, state = run_missing(model, frames(2))
     same = replace(state)
-    boxes, history = state.tracks.boxes.clone(), state.propagation.history
+    boxes, history = state.tracks.boxes.clone(), state.history
     first, _ = step(model, frames(1, seed=5)[0], frame_metainfo(), state)
     again, _ = step(model, frames(1, seed=5)[0], frame_metainfo(), same)
-    assert torch.equal(state.tracks.boxes, boxes) and state.propagation.history is history
+    assert torch.equal(state.tracks.boxes, boxes) and state.history is history
     assert torch.equal(first.masks.to_tensor(), again.masks.to_tensor())
 
 
@@ -228,13 +199,13 @@ def test_neck_changes_proposals_at_test(eager):
     first, second = frames(2)
     _, state = step(model, first, frame_metainfo(), model.init_state())
     features = model.encode(second[None])
-    for level, previous in zip(model.encode(first[None]), state.neck.previous, strict=True):
+    for level, previous in zip(model.encode(first[None]), state.previous, strict=True):
         assert torch.equal(level, previous)
     seen = []
     original = model.propose
     model.propose = lambda levels, metainfo: seen.append(levels) or original(levels, metainfo)
     step(model, second, frame_metainfo(frame_id=1), state)
-    attended = model.attn_neck(features, state.neck.previous)
+    attended = model.attn_neck(features, state.previous)
     assert all(torch.equal(one, other) for one, other in zip(seen[0], attended, strict=True))
     with_neck = original(attended, frame_metainfo()).bboxes
     without = original(features, frame_metainfo()).bboxes
@@ -265,11 +236,6 @@ def test_only_the_rpn_sees_attended_features(build):
         assert all(torch.equal(a, b) for a, b in zip(seen[name], features, strict=True)), name
 
 
-def test_neck_without_state_where_there_is_none(eager):
-    _, state = run_missing(eager(), frames(2))
-    assert state.neck is None
-
-
 def test_weighted_affinity_starts_as_plain_and_is_saved(eager):
     plain = eager()
     found, _ = run_missing(plain, frames(3))
@@ -281,11 +247,6 @@ def test_weighted_affinity_starts_as_plain_and_is_saved(eager):
             assert torch.equal(one.ids, same.ids)
             assert (one.masks.to_tensor() == same.masks.to_tensor()).float().mean() > 0.999
         assert any('prop_head.affinity' in name for name in model.state_dict())
-
-
-def test_weighted_affinity_of_other_channels(build):
-    with pytest.raises(ValueError, match='channels=32, but the features of the head have .*=64'):
-        build(**{'prop_head.affinity': dict(type='WeightedAffinity', channels=32)})
 
 
 @pytest.mark.parametrize(
@@ -342,14 +303,13 @@ def test_cpu_and_gpu_agree(eager, variant):
     _, state = run_missing(model, frames(3))
     image = frames(1, seed=9)[0]
     features = model.encode(image[None])
-    missing = model.recovery.find_missing(state.propagation.history, torch.tensor([0]))
+    missing = model.recovery.find_missing(state.history, torch.tensor([0]))
     expected = model.recovery.probabilities(
-        model.prop_head.features(features)[0], missing, state.propagation.history, model.prop_head
+        model.prop_head.features(features)[0], missing, state.history, model.prop_head
     )
     model.cuda()
     history = tuple(
-        replace(one, features=one.features.cuda(), boxes=one.boxes.cuda())
-        for one in state.propagation.history
+        replace(one, features=one.features.cuda(), boxes=one.boxes.cuda()) for one in state.history
     )
     features = [level.cuda() for level in features]
     found = model.recovery.probabilities(
