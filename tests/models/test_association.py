@@ -4,12 +4,7 @@ import math
 import pytest
 import torch
 
-from vispropnet.models.trackers import (
-    MatchingTracker,
-    TrackMemory,
-    assign,
-    matching_scores,
-)
+from vispropnet.models.trackers import MatchingTracker, assign, matching_scores
 
 
 def slow_scores(logits, scores, boxes, labels, track_boxes, track_labels):
@@ -138,7 +133,7 @@ def step(tracker, state, boxes, labels, embeddings, scores=None):
 
 
 def test_ids_follow_embeddings_and_are_never_given_twice():
-    tracker, state = MatchingTracker(on_conflict='new'), TrackMemory.empty()
+    tracker, state = MatchingTracker(on_conflict='new'), MatchingTracker().init_memory()
     near, far = [0, 0, 4, 4], [20, 20, 24, 24]
     ids, state = step(tracker, state, [near, far], [1, 1], [[5, 0], [0, 5]])
     assert ids.tolist() == [0, 1]
@@ -152,7 +147,7 @@ def test_ids_follow_embeddings_and_are_never_given_twice():
 
 
 def test_memory_holds_the_latest_of_each_track():
-    tracker, state = MatchingTracker(), TrackMemory.empty()
+    tracker, state = MatchingTracker(), MatchingTracker().init_memory()
     _, state = step(tracker, state, [[0, 0, 4, 4], [9, 9, 12, 12]], [1, 2], [[5, 0], [0, 5]])
     _, state = step(tracker, state, [[1, 0, 5, 4]], [1], [[6, 1]])
     assert state.ids.tolist() == [0, 1]
@@ -162,7 +157,7 @@ def test_memory_holds_the_latest_of_each_track():
 
 
 def test_empty_frames_keep_the_memory_and_the_old_state_is_untouched():
-    tracker, first = MatchingTracker(), TrackMemory.empty()
+    tracker, first = MatchingTracker(), MatchingTracker().init_memory()
     ids, state = step(tracker, first, [], [], [])
     assert ids.tolist() == [] and state.num_frames == 1
     _, known = step(tracker, state, [[0, 0, 4, 4]], [0], [[5, 0]])
@@ -175,7 +170,7 @@ def test_empty_frames_keep_the_memory_and_the_old_state_is_untouched():
 
 
 def test_another_label_makes_a_new_track():
-    tracker, state = MatchingTracker(), TrackMemory.empty()
+    tracker, state = MatchingTracker(), MatchingTracker().init_memory()
     _, state = step(tracker, state, [[0, 0, 4, 4]], [0], [[2, 0]])
     ids, _ = step(tracker, state, [[0, 0, 4, 4]], [1], [[2, 0]])
     assert ids.tolist() == [1]
@@ -185,7 +180,7 @@ def test_another_label_makes_a_new_track():
 
 
 def test_tracks_unseen_for_long_are_forgotten():
-    tracker, state = MatchingTracker(num_frames_retain=2), TrackMemory.empty()
+    tracker, state = MatchingTracker(num_frames_retain=2), MatchingTracker().init_memory()
     near, far = [0, 0, 4, 4], [20, 20, 24, 24]
     _, state = step(tracker, state, [near, far], [1, 1], [[5, 0], [0, 5]])
     for _ in range(2):
@@ -205,7 +200,7 @@ def test_tracks_unseen_for_long_are_forgotten():
 
 @pytest.mark.parametrize(('retain', 'expected'), [(3, [0]), (None, [0]), (2, [1])])
 def test_for_how_many_frames_a_track_is_remembered(retain, expected):
-    tracker, state = MatchingTracker(num_frames_retain=retain), TrackMemory.empty()
+    tracker, state = MatchingTracker(num_frames_retain=retain), MatchingTracker().init_memory()
     _, state = step(tracker, state, [[0, 0, 4, 4]], [0], [[5, 0]])
     for _ in range(2):
         _, state = step(tracker, state, [], [], [])
@@ -214,7 +209,7 @@ def test_for_how_many_frames_a_track_is_remembered(retain, expected):
 
 
 def test_memory_is_bounded():
-    tracker, state = MatchingTracker(num_frames_retain=5), TrackMemory.empty()
+    tracker, state = MatchingTracker(num_frames_retain=5), MatchingTracker().init_memory()
     for number in range(100):
         # Another label each time: always a new track.
         _, state = step(tracker, state, [[0, 0, 4, 4]], [number], [[0.1, 0]])
@@ -229,7 +224,7 @@ def test_refuses_other_numbers_of_frames(value):
 
 
 def test_dropped_detections_leave_no_trace():
-    tracker, memory = MatchingTracker(), TrackMemory.empty()
+    tracker, memory = MatchingTracker(), MatchingTracker().init_memory()
     near = [0, 0, 4, 4]
     _, memory = step(tracker, memory, [near], [1], [[5, 0]])
     ids, after = step(

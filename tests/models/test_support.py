@@ -5,12 +5,7 @@ from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from tests.models.small_models import SIZE, frame_metainfo, step
 from tests.models.test_masktrack_rcnn import clips_of
 from vispropnet.config import load_config
-from vispropnet.models.support import (
-    SupportedLevels,
-    SupportMemory,
-    SupportWindow,
-    parts_with_support,
-)
+from vispropnet.models.support import SupportedLevels, SupportWindow
 from vispropnet.registry import MODELS
 
 
@@ -60,13 +55,11 @@ def test_levels_carry_their_support_through_slices():
 
 
 def test_window_gives_the_frames_before():
-    window, memory = SupportWindow(2), SupportMemory()
-    given = []
+    window, support, given = SupportWindow(2), (), []
     for number in range(4):
-        support, memory = window.remember([torch.tensor(number)], memory)
         given.append([int(levels[0]) for levels in support])
+        support = window.remember([torch.tensor(number)], support)
     assert given == [[], [0], [0, 1], [1, 2]]
-    assert len(memory.frames) == 2
     for bad in (0, 1.5, True):
         with pytest.raises(ValueError, match='support: num_frames must be a positive integer'):
             SupportWindow(bad)
@@ -75,7 +68,7 @@ def test_window_gives_the_frames_before():
 @pytest.mark.parametrize(('batch_size', 'num_refs'), [(1, 1), (2, 2)])
 def test_references_reach_the_box_head_in_training(build, batch_size, num_refs):
     model = build(WINDOW).eval()  # so that normalisation gives the same features again
-    assert parts_with_support(model) == ['detector.roi_head.bbox_roi_extractor']
+    assert model.uses_support
     inputs, clips = clips_of(batch_size, num_refs=num_refs)
     losses = model.loss(inputs, clips)
     (support,) = model.detector.roi_head.bbox_roi_extractor.seen
@@ -91,7 +84,7 @@ def test_references_reach_the_box_head_in_training(build, batch_size, num_refs):
 
 def test_plain_heads_ignore_support(build):
     model = build(WINDOW, 'mmdet.SingleRoIExtractor').eval()
-    assert not model.uses_support and model.init_state().support is None
+    assert not model.uses_support
     inputs, clips = clips_of(1)
     key, ref = model.encode_clips(inputs, 2)
     samples = [clip[0] for clip in clips]
@@ -119,7 +112,7 @@ def test_frames_before_support_a_frame_at_test(build):
         for levels, other in zip(support, expected, strict=True):
             assert same(levels, other[: len(levels)])
         assert len(instances) > 0
-        assert len(state.support.frames) == min(number + 1, 2)
+        assert len(state.support) == min(number + 1, 2)
 
 
 def test_a_part_that_would_get_no_support_is_told(build, small_config, root):
