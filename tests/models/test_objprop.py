@@ -1,5 +1,7 @@
+import contextlib
 import copy
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 import torch
@@ -161,26 +163,16 @@ def test_a_step_leaves_the_state_before_as_it_was(eager):
 
 
 def test_empty_first_frame(eager):
-    model = eager()
-    model.detector.roi_head.test_cfg.max_per_img = 6
+    model, found = eager(), []
     state = model.init_state()
-    model.detector.roi_head.test_cfg.score_thr = 1.0
-    instances, state = step(model, frames(1)[0], frame_metainfo(), state)
-    assert len(instances) == 0 and instances.masks.shape == (0, *SIZE)
-    assert instances.propagated.shape == (0,)
-    model.detector.roi_head.test_cfg.score_thr = 0.0
-    instances, state = step(model, frames(1)[0], frame_metainfo(frame_id=1), state)
-    assert len(instances) == 6 and not instances.propagated.any()
-    model.detector.roi_head.test_cfg.score_thr = 1.0
-    instances, state = step(model, frames(1)[0], frame_metainfo(frame_id=2), state)
-    assert 0 < len(instances) <= 6 and instances.propagated.all()
-
-
-def test_video_of_one_frame_and_one_object(eager):
-    model = eager()
-    model.detector.roi_head.test_cfg.max_per_img = 1
-    (instances,) = run(model, frames(1))
-    assert instances.ids.tolist() == [0] and instances.propagated.tolist() == [False]
+    for number, threshold in enumerate((1.0, 0.0, 1.0)):
+        model.detector.roi_head.test_cfg.score_thr = threshold
+        instances, state = step(model, frames(1)[0], frame_metainfo(frame_id=number), state)
+        found.append(instances)
+    empty, detected, recovered = found
+    assert len(empty) == 0 and empty.masks.shape == (0, *SIZE) and empty.propagated.shape == (0,)
+    assert len(detected) == 6 and not detected.propagated.any()
+    assert 0 < len(recovered) <= 6 and recovered.propagated.all()
 
 
 @pytest.mark.parametrize('propagates', [True, False])
@@ -194,27 +186,17 @@ def test_change_of_the_frame_size_is_told(eager, propagates):
     step(model, frames(1)[0], info, model.init_state())
 
 
-def test_neck_changes_proposals_at_test(eager):
-    model = eager(attn_neck=NECK)
-    first, second = frames(2)
-    _, state = step(model, first, frame_metainfo(), model.init_state())
-    features = model.encode(second[None])
-    for level, previous in zip(model.encode(first[None]), state.previous, strict=True):
-        assert torch.equal(level, previous)
-    seen = []
-    original = model.propose
-    model.propose = lambda levels, metainfo: seen.append(levels) or original(levels, metainfo)
-    step(model, second, frame_metainfo(frame_id=1), state)
-    attended = model.attn_neck(features, state.previous)
-    assert all(torch.equal(one, other) for one, other in zip(seen[0], attended, strict=True))
-    with_neck = original(attended, frame_metainfo()).bboxes
-    without = original(features, frame_metainfo()).bboxes
-    assert not torch.equal(with_neck, without)
+def test_at_test_the_neck_attends_to_the_frame_before(eager):
+    model, images, seen = eager(attn_neck=NECK), frames(3), []
+    propose = model.propose
+    model.propose = lambda levels, metainfo: seen.append(levels) or propose(levels, metainfo)
+    run(model, images)
+    encoded = [model.encode(image[None]) for image in images]
     # The first frame attends to itself.
-    seen.clear()
-    step(model, second, frame_metainfo(), model.init_state())
-    itself = model.attn_neck(features, features)
-    assert all(torch.equal(one, other) for one, other in zip(seen[0], itself, strict=True))
+    for levels, current, before in zip(seen, encoded, [encoded[0], *encoded[:2]], strict=True):
+        attended = model.attn_neck(current, before)
+        assert all(torch.equal(one, other) for one, other in zip(levels, attended, strict=True))
+        assert not torch.equal(levels[0], current[0])
 
 
 def test_only_the_rpn_sees_attended_features(build):
@@ -222,18 +204,19 @@ def test_only_the_rpn_sees_attended_features(build):
     inputs, samples = clips_of()
     model.eval()  # so that normalisation gives the same features again
     features, _ = model.encode_clips(inputs, 2)
-    seen = {}
-    for name, head in (('roi', model.sample_rois), ('track', model.track_head.loss)):
-        setattr(
-            model if name == 'roi' else model.track_head,
-            'sample_rois' if name == 'roi' else 'loss',
-            lambda *args, head=head, name=name: seen.setdefault(name, args[0]) and head(*args),
-        )
-    propagation = model.prop_head.loss
-    model.prop_head.loss = lambda *args: seen.setdefault('prop', args[0]) and propagation(*args)
-    model.loss(inputs, samples)
-    for name in ('roi', 'track', 'prop'):
-        assert all(torch.equal(a, b) for a, b in zip(seen[name], features, strict=True)), name
+    with contextlib.ExitStack() as stack:
+        spies = [
+            stack.enter_context(mock.patch.object(owner, name, wraps=getattr(owner, name)))
+            for owner, name in (
+                (model, 'sample_rois'),
+                (model.track_head, 'loss'),
+                (model.prop_head, 'loss'),
+            )
+        ]
+        model.loss(inputs, samples)
+    for spy in spies:
+        seen = spy.call_args.args[0]
+        assert all(torch.equal(one, other) for one, other in zip(seen, features, strict=True))
 
 
 def test_weighted_affinity_starts_as_plain_and_is_saved(eager):

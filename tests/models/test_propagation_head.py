@@ -10,9 +10,7 @@ from torch.nn import functional
 
 from tests.models.small_models import SIZE, frame_sample
 from vispropnet.models.prop_heads import PropagationHead
-from vispropnet.models.prop_heads.boxes import box_maps
-from vispropnet.ops.affinity import BUDGET, gaussian_factors
-from vispropnet.ops.affinity import affinity as dense_affinity
+from vispropnet.ops.affinity import BUDGET
 
 DEVICES = ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)]
 IN_CHANNELS, CHANNELS, CLASSES = 3, 6, 4
@@ -296,19 +294,12 @@ def test_features_equal_the_slow_ones(training, size):
 
 
 def test_features_of_another_level_and_number():
-    head = head_of(num_levels=2, level=0)
-    levels = levels_of(1)
-    seen = []
-    head.convs[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    head, levels, seen = head_of(num_levels=2, level=0), levels_of(1), []
+    head.convs[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].double()))
     head.features(levels)
-    (concatenated,) = seen
-    torch.testing.assert_close(concatenated[:, :IN_CHANNELS], levels[0])
-    torch.testing.assert_close(
-        concatenated[:, IN_CHANNELS:].double(),
-        slow_resize(levels[1].double(), levels[0].shape[-2:]),
-        atol=1e-6,
-        rtol=1e-6,
-    )
+    size = levels[0].shape[-2:]
+    expected = torch.cat([slow_resize(level.double(), size) for level in levels[:2]], dim=1)
+    torch.testing.assert_close(seen, [expected], atol=1e-6, rtol=1e-6)
 
 
 def test_attention_follows_an_object_by_hand():
@@ -318,31 +309,24 @@ def test_attention_follows_an_object_by_hand():
     reference = 10 * torch.eye(12).reshape(12, 3, 4)
     current = reference.roll((1, 1), dims=(1, 2))
     # Cells 8 to 24 across, 0 to 8 down.
-    foreground, background = head.attention(
-        reference, current, torch.tensor([[8.0, 0, 24, 8]]), torch.tensor([0])
-    )
+    given = reference, current, torch.tensor([[8.0, 0, 24, 8]]), torch.tensor([0])
     expected = torch.zeros(1, 3, 4)
     expected[0, 1, 2:4] = 1
-    torch.testing.assert_close(foreground, expected)
-    torch.testing.assert_close(background, 1 - expected)
-    attended = head.attend(foreground, background)
-    # softmax([0, 1]) and softmax([1, 0])
-    torch.testing.assert_close(attended, 0.2689414 + (0.7310586 - 0.2689414) * expected)
     # Summing up to 1 again under the Gaussian changes nothing where all comes from one place.
-    given = reference, current, torch.tensor([[8.0, 0, 24, 8]]), torch.tensor([0])
-    for found, wanted in zip(
-        head.attention(*given, sigma=2.0), (expected, 1 - expected), strict=True
-    ):
-        torch.testing.assert_close(found, wanted)
+    for sigma in (None, 2.0):
+        found = head.attention(*given, sigma)
+        torch.testing.assert_close(found, (expected, 1 - expected))
+        # softmax([0, 1]) and softmax([1, 0])
+        attended = 0.2689414 + (0.7310586 - 0.2689414) * expected
+        torch.testing.assert_close(head.attend(*found), attended)
     head.renormalize = False
     # With the Gaussian alone what comes from a cell further down and right weighs exp(-2 / 4); what
     # went around the edge of the frame comes from further away.
     near = torch.full((3, 4), math.exp(-2 / 4))
     near[0], near[:, 0] = math.exp(-(4 + 1) / 4), math.exp(-(1 + 9) / 4)
     near[0, 0] = math.exp(-(4 + 9) / 4)
-    foreground, background = head.attention(*given, sigma=2.0)
-    torch.testing.assert_close(foreground, expected * near)
-    torch.testing.assert_close(background, (1 - expected) * near)
+    found = head.attention(*given, sigma=2.0)
+    torch.testing.assert_close(found, (expected * near, (1 - expected) * near))
 
 
 @pytest.mark.parametrize('budget', [BUDGET, 1])
@@ -382,29 +366,21 @@ def test_attention_equals_the_loops(affinity, sigma, renormalize, budget):
 
 @pytest.mark.parametrize(('sigma', 'renormalize'), [(None, True), (2.0, True), (2.0, False)])
 @pytest.mark.parametrize('affinity', AFFINITIES)
-def test_columns_are_those_of_the_dense_affinity(affinity, sigma, renormalize):
+def test_columns_are_what_each_reference_cell_gives(affinity, sigma, renormalize):
     head = head_of(affinity=affinity, renormalize=renormalize)
     reference, current = torch.randn(CHANNELS, 4, 3), torch.randn(CHANNELS, 3, 5)
     labels, positions = torch.tensor([1, 3]), torch.tensor([14, 0, 6])
-    weighed = head.affinity(current.flatten(1), labels)
-    gaussian = None if sigma is None else gaussian_factors((4, 3), (3, 5), sigma, current)
-    dense = dense_affinity(reference.flatten(1).expand(len(weighed), -1, -1), weighed, gaussian)
-    if sigma is not None and renormalize:
-        dense = dense / dense.sum(dim=1, keepdim=True)
-    found = head.affinity_columns(reference, current, positions, labels, sigma)
-    count = 2 if affinity['type'] == 'CategoryAffinity' else 1
-    assert found.shape == (count, 4, 3, 3)
-    torch.testing.assert_close(found, dense[:, :, positions].view(count, 4, 3, 3))
-    # What the columns say arrives is what the head carries.
-    boxes = torch.tensor([[0.0, 0, 16, 16], [4, 9, 24, 30]])
-    foreground, _ = head.attention(reference, current, boxes, labels, sigma)
-    maps = box_maps(boxes, (4, 3), head.stride)
-    torch.testing.assert_close(
-        (found * maps[..., None]).sum(dim=(1, 2)), foreground.flatten(1)[:, positions]
-    )
-    assert torch.equal(
-        found.sum(dim=(1, 2)) > 0.999, torch.full((count, 3), sigma is None or renormalize)
-    )
+    columns = head.affinity_columns(reference, current, positions, labels, sigma)
+    assert columns.shape == (2 if affinity['type'] == 'CategoryAffinity' else 1, 4, 3, 3)
+    sums_up = torch.full((len(columns), 3), sigma is None or renormalize)
+    assert torch.equal(columns.sum(dim=(1, 2)) > 0.999, sums_up)
+    # A box for each cell.
+    boxes = [[8.0 * x, 8.0 * y, 8.0 * x + 8, 8.0 * y + 8] for y in range(4) for x in range(3)]
+    for found, label in zip(columns, labels, strict=False):
+        arrived, _ = head.attention(
+            reference, current, torch.tensor(boxes), label.repeat(12), sigma
+        )
+        torch.testing.assert_close(found.flatten(0, 1), arrived.flatten(1)[:, positions])
 
 
 @pytest.mark.parametrize('affinity', AFFINITIES)
@@ -441,18 +417,16 @@ def test_segment_takes_the_channel_of_the_label(class_agnostic, learns):
     head = head_of(class_agnostic=class_agnostic)
     assert head.conv_logits.out_channels == (1 if class_agnostic else CLASSES)
     current, attention = torch.randn(1, CHANNELS, 3, 5), torch.rand(5, 3, 5)
-    labels = torch.tensor([3, 0, 1, 2, 0])
-    slow = SlowHead(head)
+    labels, slow = torch.tensor([3, 0, 1, 2, 0]), SlowHead(head)
     expected = [
         slow.mask(current[0].double(), one.double(), label)
         for one, label in zip(attention, labels.tolist(), strict=True)
     ]
     with torch.set_grad_enabled(learns):
-        found = head.segment(current, attention, labels)
-        # The same features given for each object.
-        each = head.segment(current.expand(5, -1, -1, -1), attention, labels)
-    torch.testing.assert_close(found.double(), torch.stack(expected), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(each, found)
+        # The same features once, and given for each object.
+        for features in (current, current.expand(5, -1, -1, -1)):
+            found = head.segment(features, attention, labels).double()
+            torch.testing.assert_close(found, torch.stack(expected), atol=1e-5, rtol=1e-5)
 
 
 # --- losses ---------------------------------------------------------------------------------------
@@ -465,21 +439,12 @@ def test_losses_by_feat_by_hand():
         """Of a logit that is on the right side by the margin."""
         return math.log(1 + math.exp(-margin))
 
-    losses = head.loss_by_feat(
-        # Two objects of two pixels; one object of two; a frame without any.
-        [
-            torch.tensor([[[2.0, -1.0]], [[0.5, 0.25]]]),
-            torch.tensor([[[0.0, -3.0]]]),
-            torch.zeros(0, 1, 2),
-        ],
-        [torch.tensor([[[4.0, -5.0]]]), torch.zeros(0, 1, 2), torch.zeros(0, 1, 2)],
-        [
-            torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]),
-            torch.tensor([[[0.0, 1.0]]]),
-            torch.zeros(0, 1, 2),
-        ],
-        [torch.tensor([[[1.0, 1.0]]]), torch.zeros(0, 1, 2), torch.zeros(0, 1, 2)],
-    )
+    # Two objects of two pixels; one object of two; a frame without any.
+    none = torch.zeros(0, 1, 2)
+    scores = torch.tensor([[[2.0, -1.0]], [[0.5, 0.25]]]), torch.tensor([[[0.0, -3.0]]]), none
+    boxes = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]), torch.tensor([[[0.0, 1.0]]]), none
+    logits, masks = torch.tensor([[[4.0, -5.0]]]), torch.tensor([[[1.0, 1.0]]])
+    losses = head.loss_by_feat(scores, [logits, none, none], boxes, [masks, none, none])
     first = (cost(2) + cost(1) + cost(-0.5) + cost(0.25)) / 4
     second = (cost(0) + cost(-3)) / 2
     assert losses['loss_propattn'].item() == pytest.approx(3 * (first + second) / 3)
