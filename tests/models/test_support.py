@@ -2,7 +2,7 @@ import pytest
 import torch
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 
-from tests.models.small_models import SIZE, frame_metainfo, step
+from tests.models.small_models import MMDET, SIZE, frame_metainfo, step
 from tests.models.test_masktrack_rcnn import clips_of
 from vispropnet.config import load_config
 from vispropnet.models.support import SupportedLevels, SupportWindow
@@ -129,8 +129,7 @@ def test_a_part_that_would_get_no_support_is_told(build, small_config, root):
         'detector.roi_head. only',
     ):
         build(WINDOW, 'mmdet.SingleRoIExtractor')
-    folder = root / 'configs/mmdet_masktrack_rcnn'
-    config = load_config(folder / 'mmdet-masktrack-rcnn_r18_fpn_2e_moving-shapes.py').model
+    config = load_config(root / MMDET).model
     config.detector.roi_head.bbox_roi_extractor.type = 'vispropnet.MeanRoIExtractor'
     with pytest.raises(ValueError, match='which a MMDetMaskTrackRCNN passes to no part'):
         MODELS.build(config)
