@@ -238,14 +238,6 @@ def test_attend_with_torch_2_4(monkeypatch):
     assert asked == [(1, 1, 5, 8)]
 
 
-@pytest.mark.parametrize('value_channels', [CHANNELS, 3])
-def test_gradcheck_of_attend(value_channels):
-    shapes = [(3, CHANNELS), (5, CHANNELS), (5, value_channels)]
-    given = leaves([torch.randn(PAIRS, *shape) for shape in shapes])
-    for budget in (BUDGET, 2 * 5 * 8):
-        assert gradcheck(lambda q, k, v, b=budget: attend(q, k, v, budget=b), given)
-
-
 @pytest.mark.parametrize('device', DEVICES)
 @pytest.mark.parametrize('value_channels', [CHANNELS, 3])
 def test_attend_takes_features_of_any_layout(value_channels, device):
