@@ -1,4 +1,6 @@
-"""Inter-frame attention against loops over positions in double precision."""
+"""Inter-frame attention against its dense definition in double precision."""
+
+import itertools
 
 import pytest
 import torch
@@ -21,44 +23,26 @@ SIGMA = 1.5
 # --- references -----------------------------------------------------------------------------------
 
 
-def slow_affinity(reference, current, sizes=None, sigma=None):
-    """(B, P, Q) of (B, C, P) and (B, C, Q), from single numbers."""
-    pairs = []
-    for known, found in zip(reference, current, strict=True):
-        columns = []
-        for x in found.unbind(dim=1):
-            products = [sum(r * c for r, c in zip(p, x, strict=True)) for p in known.unbind(dim=1)]
-            most = max(product.item() for product in products)
-            exponentials = [torch.exp(product - most) for product in products]
-            columns.append(torch.stack(exponentials) / sum(exponentials))
-        pairs.append(torch.stack(columns, dim=1))
-    matrix = torch.stack(pairs)
+def dense_affinity(reference, current, sizes=None, sigma=None):
+    """The definition: (B, P, Q) of (B, C, P) and (B, C, Q)."""
+    matrix = (reference.transpose(1, 2) @ current).softmax(dim=1)
     return matrix if sigma is None else matrix * slow_gaussian(*sizes, sigma).to(matrix)
 
 
 def slow_gaussian(reference_size, current_size, sigma):
     """(P, Q) exp(-d² / sigma²) of the distance d of two cells in the plane."""
-    rows = []
-    for p in range(reference_size[0] * reference_size[1]):
-        row = []
-        for q in range(current_size[0] * current_size[1]):
-            down = p // reference_size[1] - q // current_size[1]
-            right = p % reference_size[1] - q % current_size[1]
-            row.append(-(down**2 + right**2) / sigma**2)
-        rows.append(row)
+    rows = [
+        [
+            -((y - j) ** 2 + (x - i) ** 2) / sigma**2
+            for j, i in itertools.product(*map(range, current_size))
+        ]
+        for y, x in itertools.product(*map(range, reference_size))
+    ]
     return torch.tensor(rows, dtype=torch.double).exp()
 
 
-def slow_read(matrix, maps):
-    """(B, N, Q): what of each map arrives at each current position."""
-    pairs = [
-        [
-            torch.stack([(one * column).sum() for column in columns.unbind(dim=1)])
-            for one in some_maps
-        ]
-        for columns, some_maps in zip(matrix, maps, strict=True)
-    ]
-    return torch.stack([torch.stack(rows) for rows in pairs])
+def dense_attention(query, key, value):
+    return (query @ key.transpose(1, 2)).softmax(dim=2) @ value
 
 
 # --- what is compared -----------------------------------------------------------------------------
@@ -133,11 +117,11 @@ def test_far_cells_have_the_right_distance_in_half_precision():
 
 @pytest.mark.parametrize('device', DEVICES)
 @pytest.mark.parametrize('sigma', [SIGMA, None])
-def test_affinity_and_carry_equal_the_loops(sigma, device):
+def test_affinity_and_carry_equal_the_definition(sigma, device):
     given = inputs(device)
     slow = leaves(given)
-    matrix = slow_affinity(*slow[:2], sizes=(REFERENCE, CURRENT), sigma=sigma)
-    expected = slow_read(matrix, slow[2]), matrix.sum(dim=1, keepdim=True)
+    matrix = dense_affinity(*slow[:2], sizes=(REFERENCE, CURRENT), sigma=sigma)
+    expected = slow[2] @ matrix, matrix.sum(dim=1, keepdim=True)
     matrix_gradients = gradients([matrix], slow[:2], retain_graph=True)
     slow_gradients = gradients(expected, slow)
 
@@ -176,7 +160,7 @@ def test_gradcheck_of_carry():
 def test_no_maps_no_pairs_one_position(sigma, budget):
     reference, current, maps = inputs()
     gaussian = gaussian_of(sigma, current)
-    matrix = slow_affinity(reference, current, sizes=(REFERENCE, CURRENT), sigma=sigma)
+    matrix = dense_affinity(reference, current, sizes=(REFERENCE, CURRENT), sigma=sigma)
 
     given = leaves([reference, current], torch.float)
     arrived, total = carry(*given, maps[:, :0].detach(), gaussian, budget=budget)
@@ -207,13 +191,12 @@ def test_no_maps_no_pairs_one_position(sigma, budget):
 @pytest.mark.parametrize('budget', BUDGETS)
 @pytest.mark.parametrize('value_channels', [CHANNELS, 3, 7])
 @pytest.mark.parametrize('counts', [(6, 9), (9, 6), (1, 4), (4, 1)])
-def test_attend_equals_the_loops(counts, value_channels, budget, device):
+def test_attend_equals_the_definition(counts, value_channels, budget, device):
     references, currents = counts
     shapes = [(currents, CHANNELS), (references, CHANNELS), (references, value_channels)]
     given = leaves([torch.randn(PAIRS, *shape) for shape in shapes], torch.float, device)
     slow = leaves(given)
-    matrix = slow_affinity(slow[1].transpose(1, 2), slow[0].transpose(1, 2))
-    expected = slow_read(matrix, slow[2].transpose(1, 2)).transpose(1, 2)
+    expected = dense_attention(*slow)
     output = attend(*given, budget=budget)
     assert_all_close([output], [expected])
     assert_all_close(gradients([output], given), gradients([expected], slow))
@@ -232,9 +215,7 @@ def test_attend_with_torch_2_4(monkeypatch):
 
     monkeypatch.setattr(torch.backends.cuda, 'SDPAParams', of_torch_2_4)
     given = leaves([torch.randn(1, 5, 8) for _ in range(3)], torch.float, 'cuda')
-    query, key, value = leaves(given)
-    expected = (query @ key.transpose(1, 2)).softmax(dim=2) @ value
-    assert_all_close([attend(*given)], [expected])
+    assert_all_close([attend(*given)], [dense_attention(*leaves(given))])
     assert asked == [(1, 1, 5, 8)]
 
 
@@ -329,8 +310,7 @@ def test_attend_makes_nothing_beyond_its_budget(value_channels, device):
     assert largest <= max(budget, 4 * 2 * 384 * 8)
     assert saved < 0.2 * dense
     slow = leaves([one.cpu() for one in given])
-    matrix = (slow[0] @ slow[1].transpose(1, 2)).softmax(dim=2)
-    expected = matrix @ slow[2]
+    expected = dense_attention(*slow)
     assert_all_close(found, [expected, *torch.autograd.grad(expected.square().sum(), slow)])
 
 
@@ -357,8 +337,8 @@ def test_carry_of_large_half_precision_features(dtype, autocast, device):
     maps = torch.randint(0, 2, (1, MAPS, 6)).to(device, dtype)
     gaussian = gaussian_factors(REFERENCE, CURRENT, SIGMA, current.detach().float())
     slow = leaves([reference, current])
-    matrix = slow_affinity(*slow, sizes=(REFERENCE, CURRENT), sigma=SIGMA)
-    expected = slow_read(matrix, maps.double().cpu()), matrix.sum(dim=1, keepdim=True)
+    matrix = dense_affinity(*slow, sizes=(REFERENCE, CURRENT), sigma=SIGMA)
+    expected = maps.double().cpu() @ matrix, matrix.sum(dim=1, keepdim=True)
     slow_gradients = gradients(expected, slow)
     for budget in BUDGETS:
         with torch.autocast(device, dtype=torch.bfloat16, enabled=autocast):
@@ -381,8 +361,7 @@ def test_attend_of_large_half_precision_features(dtype, value_channels, autocast
     rows = [one.transpose(1, 2).contiguous() for one in (current, reference)]
     given = leaves([*rows, value], dtype, device)
     slow = leaves(given)
-    matrix = slow_affinity(slow[1].transpose(1, 2), slow[0].transpose(1, 2))
-    expected = slow_read(matrix, slow[2].transpose(1, 2)).transpose(1, 2)
+    expected = dense_attention(*slow)
     slow_gradients = gradients([expected], slow)
     half = dtype != torch.float32 or autocast
     for budget in BUDGETS:
@@ -393,10 +372,8 @@ def test_attend_of_large_half_precision_features(dtype, value_channels, autocast
         found = gradients([output], given)
         # For the way back fused kernels keep the logarithm of the sum, near 160 000, in single
         # precision, so to 0.008. The gradients of query and key have 400 in channel 0.
-        near = 2e-2
-        scale = 400 * near
-        assert_all_close(found[:2], slow_gradients[:2], atol=scale, rtol=near)
-        assert_all_close(found[2:], slow_gradients[2:], atol=2 * near, rtol=near)
+        assert_all_close(found[:2], slow_gradients[:2], atol=8, rtol=2e-2)
+        assert_all_close(found[2:], slow_gradients[2:], atol=4e-2, rtol=2e-2)
 
 
 @pytest.mark.parametrize('device', DEVICES)
