@@ -1,6 +1,5 @@
 """The propagation head against a slow one in double precision: one object and place at a time."""
 
-import itertools
 import math
 
 import pytest
@@ -10,6 +9,7 @@ from torch.nn import functional
 
 from tests.models.small_models import SIZE, frame_sample
 from vispropnet.models.prop_heads import PropagationHead
+from vispropnet.models.prop_heads.boxes import box_maps
 from vispropnet.ops.affinity import BUDGET
 
 DEVICES = ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)]
@@ -93,34 +93,21 @@ def samples_of(frames, size=SIZE):
 # --- the slow head --------------------------------------------------------------------------------
 
 
-def slow_resize_matrix(before, after):
-    """(after, before) of linear interpolation between the centres of cells."""
-    matrix = torch.zeros(after, before, dtype=torch.double)
-    for place in range(after):
-        source = max((place + 0.5) * before / after - 0.5, 0)
-        low = min(int(source), before - 1)
-        matrix[place, low] += 1 - (source - low)
-        matrix[place, min(low + 1, before - 1)] += source - low
-    return matrix
+def resize(maps, size):
+    """(h, w) to a size, bilinear between the centres of cells."""
+    maps = functional.interpolate(maps[None, None], size, mode='bilinear', align_corners=False)
+    return maps[0, 0]
 
 
-def slow_resize(maps, size):
-    height, width = maps.shape[-2:]
-    return slow_resize_matrix(height, size[0]) @ maps @ slow_resize_matrix(width, size[1]).T
+def concatenated(levels, size):
+    """Levels (B, C, H, W) at one size, in double precision."""
+    levels = [level.double() for level in levels]
+    return torch.cat([functional.interpolate(one, size, mode='bilinear') for one in levels], dim=1)
 
 
-def slow_box_map(box, height, width, stride):
-    """1 where the centre of the cell is in the box or the centre of the box is in the cell."""
-    left, top, right, bottom = box
-    cells = torch.zeros(height, width, dtype=torch.double)
-    for row in range(height):
-        for column in range(width):
-            x, y = (column + 0.5) * stride, (row + 0.5) * stride
-            cells[row, column] = float(left <= x <= right and top <= y <= bottom)
-    row, column = int((top + bottom) / 2 // stride), int((left + right) / 2 // stride)
-    if 0 <= row < height and 0 <= column < width:
-        cells[row, column] = 1
-    return cells
+def cells(frame):
+    """(P, 2) rows and columns of the cells of a (C, h, w) frame."""
+    return torch.ones(frame.shape[1:]).nonzero().double()
 
 
 class SlowHead:
@@ -154,8 +141,7 @@ class SlowHead:
 
     def features(self, levels):
         """P2 to P5 at the size of P3, concatenated."""
-        size = levels[1].shape[-2:]
-        features = torch.cat([slow_resize(level.double(), size) for level in levels[:4]], dim=1)
+        features = concatenated(levels[:4], levels[1].shape[-2:])
         features = self.norm(self.conv(features, 'convs.0'), 'convs.1').clamp(min=0)
         features = self.norm(self.conv(features, 'convs.3', padding=1), 'convs.4').clamp(min=0)
         return self.conv(features, 'convs.6')
@@ -172,23 +158,15 @@ class SlowHead:
 
     def attention(self, reference, current, box, label, sigma=None):
         """Fore- and background of one object at each current position."""
-        height, width = current.shape[1:]
-        inside = slow_box_map(box, *reference.shape[1:], 8).flatten()
-        known = reference.flatten(1).T @ self.weight(label)
-        foreground, background = [], []
-        for row, column in itertools.product(range(height), range(width)):
-            share = (known @ current[:, row, column]).softmax(dim=0)
-            if sigma is not None:
-                near = [
-                    math.exp(-((row - y) ** 2 + (column - x) ** 2) / sigma**2)
-                    for y, x in itertools.product(*map(range, reference.shape[1:]))
-                ]
-                share = share * torch.tensor(near, dtype=torch.double)
-                if self.renormalize:
-                    share = share / share.sum()
-            foreground.append((share * inside).sum())
-            background.append((share * (1 - inside)).sum())
-        return [torch.stack(one).reshape(height, width) for one in (foreground, background)]
+        inside = box_maps(torch.tensor([box]).double(), reference.shape[1:], 8).flatten()
+        affinity = reference.flatten(1).T @ self.weight(label) @ current.flatten(1)
+        affinity = affinity.softmax(dim=0)
+        if sigma is not None:
+            places = [cells(frame) for frame in (reference, current)]
+            affinity = affinity * torch.exp(-(torch.cdist(*places) ** 2) / sigma**2)
+            if self.renormalize:
+                affinity = affinity / affinity.sum(dim=0)
+        return [(one @ affinity).view(current.shape[1:]) for one in (inside, 1 - inside)]
 
     @staticmethod
     def softmax(foreground, background):
@@ -202,7 +180,7 @@ class SlowHead:
         weights = self.weights['upsample.weight'], self.weights['upsample.bias']
         features = functional.conv_transpose2d(features, *weights, stride=2).clamp(min=0)
         logits = self.conv(features, 'conv_logits')[0, 0 if self.class_agnostic else label]
-        return slow_resize(logits, [4 * side for side in logits.shape])
+        return resize(logits, [4 * side for side in logits.shape])
 
     def losses(self, key_levels, ref_levels, frames, size=SIZE, sigma=None):
         """Both losses and the accuracy; ``frames`` as FRAMES."""
@@ -217,9 +195,10 @@ class SlowHead:
                 arrived = self.attention(reference, current, box, label, sigma)
                 target = torch.zeros(size, dtype=torch.double)
                 if identity in found:
-                    target = slow_box_map(found[identity][:4], *size, 1)
+                    box = torch.tensor([found[identity][:4]]).double()
+                    target = box_maps(box, size, 1)[0]
                 enlarged = [8 * side for side in current.shape[1:]]
-                fore, back = (slow_resize(one, enlarged)[: size[0], : size[1]] for one in arrived)
+                fore, back = (resize(one, enlarged)[: size[0], : size[1]] for one in arrived)
                 probability = self.softmax(fore, back)
                 chosen = torch.where(target > 0, probability, 1 - probability)
                 maps.append(-chosen.log().mean())
@@ -297,8 +276,7 @@ def test_features_of_another_level_and_number():
     head, levels, seen = head_of(num_levels=2, level=0), levels_of(1), []
     head.convs[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].double()))
     head.features(levels)
-    size = levels[0].shape[-2:]
-    expected = torch.cat([slow_resize(level.double(), size) for level in levels[:2]], dim=1)
+    expected = concatenated(levels[:2], levels[0].shape[-2:])
     torch.testing.assert_close(seen, [expected], atol=1e-6, rtol=1e-6)
 
 
@@ -399,15 +377,14 @@ def test_attention_and_masks_of_no_objects(affinity):
 @pytest.mark.parametrize('resized', [False, True])
 def test_attend_is_the_softmax(resized):
     """As the original code resizes: both enlarged by 8, the softmax, back to the features' size."""
-    foreground, background = torch.rand(2, 3, 4, 5)
-    arrived = [foreground.double(), background.double()]
+    arrived = torch.rand(2, 4, 5)
     if resized:
-        enlarged = [slow_resize(one, (32, 40)) for one in arrived]
-        expected = slow_resize(SlowHead.softmax(*enlarged), (4, 5))
+        enlarged = [resize(one.double(), (32, 40)) for one in arrived]
+        expected = resize(SlowHead.softmax(*enlarged), (4, 5))
     else:
-        expected = SlowHead.softmax(*arrived)
-    found = head_of(resize_attention=resized).attend(foreground, background)
-    torch.testing.assert_close(found.double(), expected, atol=1e-6, rtol=1e-6)
+        expected = SlowHead.softmax(*arrived.double())
+    found = head_of(resize_attention=resized).attend(*arrived[:, None])
+    torch.testing.assert_close(found[0].double(), expected, atol=1e-6, rtol=1e-6)
     assert found.dtype == torch.float32
 
 

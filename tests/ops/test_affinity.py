@@ -4,7 +4,6 @@ import itertools
 
 import pytest
 import torch
-from torch.autograd import gradcheck
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -145,14 +144,6 @@ def test_columns_are_those_of_the_whole_matrix(sigma):
     places = torch.tensor([11, 1, 1])
     columns = affinity(reference, current[:, :, places], gaussian, places)
     torch.testing.assert_close(columns, affinity(reference, current, gaussian)[:, :, places])
-
-
-def test_gradcheck_of_carry():
-    gaussian = gaussian_factors((1, 3), (2, 2), SIGMA, torch.zeros(1).double())
-    given = leaves([torch.randn(shape) for shape in [(2, 2, 3), (2, 2, 4), (2, 1, 3)]])
-    for budget in (BUDGET, 1):
-        assert gradcheck(lambda r, x, m, b=budget: carry(r, x, m, gaussian, budget=b), given)
-        assert gradcheck(lambda r, x, m, b=budget: carry(r, x, m, budget=b), given)
 
 
 @pytest.mark.parametrize('budget', BUDGETS)

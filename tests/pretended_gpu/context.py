@@ -17,13 +17,12 @@ context ``.cuda()``, ``.to('cuda')``, ``device='cuda'`` and ``torch.cuda.*`` wor
 
 Found are:
 
-* tensors of two devices in one operator (:class:`DeviceMismatch`, an error as on a GPU, or with
-  ``strict=False`` a note, after which the operator goes on);
+* tensors of two devices in one operator (:class:`DeviceMismatch`, an error as on a GPU);
 * what only CPU tensors can do: ``.numpy()``, ``np.asarray``, pycocotools, a generator of the CPU;
 * operators without a CUDA kernel in this build of PyTorch, matrix products of integers;
 * waits of the host for the device (``gpu.waits``), with their place in the code: ``.item()``,
-  ``bool()``, ``.tolist()``, ``.cpu()``, ``nonzero``, boolean indexing, NMS, copies from pageable
-  memory, and the like, as the CUDA kernels of PyTorch 2.11 and torchvision 0.26 have them;
+  ``bool()``, ``.cpu()``, ``nonzero``, boolean indexing, NMS, copies from pageable memory, and the
+  like, as the CUDA kernels of PyTorch 2.11 and torchvision 0.26 have them;
 * copies to the host that nobody waits for, whose numbers may be read too early (``gpu.hazards``).
 
 Not found are numbers, speed, memory, kernels and their choice (fused attention is computed
@@ -53,21 +52,11 @@ __all__ = ['DeviceMismatch', 'GpuTensor', 'PretendedGpu', 'pretended_gpu']
 
 
 @contextlib.contextmanager
-def pretended_gpu(strict: bool = True) -> Iterator[PretendedGpu]:
-    """Pretends that there is a GPU.
-
-    Args:
-        strict: As in :class:`PretendedGpu`.
-
-    Yields:
-        The device.
-
-    Raises:
-        RuntimeError: if there is one.
-    """
+def pretended_gpu() -> Iterator[PretendedGpu]:
+    """Pretends that there is a GPU, and yields it; a RuntimeError if there is one."""
     if torch.cuda.is_available():
         raise RuntimeError('this machine has a GPU: use that.')
-    gpu = PretendedGpu(strict)
+    gpu = PretendedGpu()
     # PyTorch's own means for fake tensors on machines without a GPU.
     torch._C._ensureCUDADeviceGuardSet()
     lifts = torch._C._only_lift_cpu_tensors()
