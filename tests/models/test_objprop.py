@@ -240,6 +240,8 @@ def test_weighted_affinity_starts_as_plain_and_is_saved(eager):
         ({'prop_head.num_levels': 9}, 'prop_head: num_levels=9, but .*num_outs=3'),
         ({'prop_head.renormalize': 'no'}, "renormalize must be True or False, got 'no'"),
         ({'prop_head.train_sigma': 'abc'}, "train_sigma must be positive or None, got 'abc'"),
+        ({'prop_head.train_sigma': 0}, 'train_sigma must be positive or None, got 0'),
+        ({'prop_head.test_sigma': -1.5}, 'test_sigma must be positive or None, got -1.5'),
         (dict(prop_head=None), 'prop_head must be a config, got None'),
     ],
 )
