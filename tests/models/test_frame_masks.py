@@ -68,8 +68,7 @@ def test_logits_of_the_right_category():
 
 def test_no_masks():
     for masks in (squares(), FrameMasks((6, 8)), FrameMasks.dense(torch.zeros(0, 6, 8).bool())):
-        assert len(masks) == 0 and masks.shape == (0, 6, 8)
-        assert masks.rles() == [] and masks.to_tensor().shape == (0, 6, 8)
+        assert masks.shape == masks.to_tensor().shape == (0, 6, 8) and masks.rles() == []
 
 
 @pytest.mark.parametrize(

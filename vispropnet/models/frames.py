@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -39,6 +39,10 @@ class Frame:
     def number(self) -> int:
         """Its number in the video, from 0."""
         return int(self.metainfo['frame_id'])
+
+    def with_objects(self, objects: Mapping[int, Tensor]) -> Frame:
+        """Gives the frame with given objects, as the argument of the class."""
+        return replace(self, objects=objects)
 
     def size_after(self, before: FrameSize | None) -> FrameSize:
         """Height and width of the original frame, which must be those of the frames before it.

@@ -101,14 +101,7 @@ class ObjProp(MaskTrackRCNN):
         recovered = None
         if self.recovery.enabled:
             # Before boxes are scaled to the original frame.
-            recovered, history = self.recovery.recover(
-                self.prop_head.features(frame.features)[0],
-                detections,
-                state.tracks.ids,
-                state.history,
-                frame.metainfo,
-                self.prop_head,
-            )
+            recovered, history = self.recover(frame, detections, state)
             state = replace(state, history=history)
         instances, state = super().instances_of_frame(frame, detections, state, support)
         instances.propagated = torch.zeros_like(instances.labels, dtype=torch.bool)
@@ -119,6 +112,14 @@ class ObjProp(MaskTrackRCNN):
         for name in ('scores', 'bboxes'):
             recovered[name] = recovered[name].to(instances[name].dtype)
         return InstanceData.cat([instances, recovered]), state
+
+    def recover(
+        self, frame: Frame, detections: InstanceData, state: ObjPropState
+    ) -> tuple[InstanceData, tuple[HistoryFrame, ...]]:
+        """Tracks that the history holds and no detection is, and the new history."""
+        current = self.prop_head.features(frame.features)[0]
+        given = current, detections, state.tracks.ids, state.history
+        return self.recovery.recover(*given, frame.metainfo, self.prop_head)
 
     def looks(self, current: Features, reference: Features, label: int | None = None) -> list[Look]:
         """Adds the affinity of the propagation head; see the base class."""
