@@ -41,39 +41,21 @@ def randomise(module):
     return module
 
 
-def slow_product(matrix, current):
-    """(C, Q) of W and x, from single numbers."""
-    columns = current.t().tolist()
-    return torch.tensor(
-        [
-            [sum(w * x for w, x in zip(row, column, strict=True)) for column in columns]
-            for row in matrix
-        ]
-    )
-
-
-def slow_category_matrix(affinity, label):
-    """I + U_k V_kᵀ."""
-    left, right = affinity.left[label].tolist(), affinity.right[label].tolist()
-    return [
-        [
-            float(c == d) + sum(u * v for u, v in zip(left[c], right[d], strict=True))
-            for d in range(CHANNELS)
-        ]
-        for c in range(CHANNELS)
-    ]
-
-
 def test_each_is_its_matrix_times_the_features():
     current = torch.randn(CHANNELS, 6)
     assert torch.equal(PlainAffinity()(current, LABELS), current[None])
     weighted = randomise(WeightedAffinity(CHANNELS))
-    expected = slow_product(weighted.weight.tolist(), current)
-    torch.testing.assert_close(weighted(current, LABELS), expected[None], atol=1e-5, rtol=1e-5)
+    # The identity and a 6 in row 1, column 2; x is 1, 10, 100 and so on.
+    powers = 10.0 ** torch.arange(CHANNELS)[:, None]
+    with torch.no_grad():
+        weighted.weight.copy_(torch.eye(CHANNELS))
+        weighted.weight[1, 2] = 6
+    assert weighted(powers, LABELS).flatten().tolist() == [1, 610, 100, 1000, 10000]
     category = randomise(CategoryAffinity(CHANNELS, CLASSES, RANK))
-    matrices = [slow_category_matrix(category, label) for label in LABELS.tolist()]
-    expected = torch.stack([slow_product(matrix, current) for matrix in matrices])
-    torch.testing.assert_close(category(current, LABELS), expected, atol=1e-5, rtol=1e-5)
+    found = category(current, LABELS)
+    for one, label in zip(found, LABELS, strict=True):
+        matrix = torch.eye(CHANNELS) + category.left[label] @ category.right[label].t()
+        torch.testing.assert_close(one, matrix @ current, atol=1e-5, rtol=1e-5)
     assert category(current, LABELS[:0]).shape == (0, CHANNELS, 6)
 
 

@@ -127,13 +127,12 @@ def test_ids_follow_embeddings_and_are_never_given_twice():
 
 
 def test_memory_holds_the_latest_of_each_track():
-    tracker, state = MatchingTracker(), MatchingTracker().init_memory()
+    tracker = MatchingTracker()
+    state = tracker.init_memory()
     _, state = step(tracker, state, [[0, 0, 4, 4], [9, 9, 12, 12]], [1, 2], [[5, 0], [0, 5]])
     _, state = step(tracker, state, [[1, 0, 5, 4]], [1], [[6, 1]])
-    assert state.ids.tolist() == [0, 1]
-    assert state.boxes.tolist() == [[1, 0, 5, 4], [9, 9, 12, 12]]
-    assert state.embeddings.tolist() == [[6, 1], [0, 5]]
-    assert state.labels.tolist() == [1, 2]
+    found = [one.tolist() for one in (state.ids, state.boxes, state.embeddings, state.labels)]
+    assert found == [[0, 1], [[1, 0, 5, 4], [9, 9, 12, 12]], [[6, 1], [0, 5]], [1, 2]]
 
 
 def test_empty_frames_keep_the_memory_and_the_old_state_is_untouched():
@@ -188,12 +187,6 @@ def test_for_how_many_frames_a_track_is_remembered(retain, expected):
     assert ids.tolist() == expected
 
 
-@pytest.mark.parametrize('value', [0, -1, 2.5, True, 'all'])
-def test_refuses_other_numbers_of_frames(value):
-    with pytest.raises(ValueError, match='num_frames_retain must be a positive integer or None'):
-        MatchingTracker(num_frames_retain=value)
-
-
 def test_dropped_detections_leave_no_trace():
     tracker, memory = MatchingTracker(), MatchingTracker().init_memory()
     near = [0, 0, 4, 4]
@@ -206,10 +199,24 @@ def test_dropped_detections_leave_no_trace():
     assert after.embeddings.tolist() == [[5, 0], [-1, 3]]
 
 
-def test_bad_rules_are_refused():
-    with pytest.raises(ValueError, match="on_conflict must be one of drop, next, .* got 'first'"):
-        MatchingTracker(on_conflict='first')
-    with pytest.raises(ValueError, match=r"conflict_margin is for on_conflict='next', got 0.5"):
-        MatchingTracker(on_conflict='new', conflict_margin=0.5)
-    with pytest.raises(ValueError, match="conflict_margin must be a number, got '1'"):
-        MatchingTracker(on_conflict='next', conflict_margin='1')
+RETAIN = 'num_frames_retain must be a positive integer or None'
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        *((dict(num_frames_retain=value), RETAIN) for value in (0, -1, 2.5, True, 'all')),
+        (dict(on_conflict='first'), "on_conflict must be one of drop, next, .* got 'first'"),
+        (
+            dict(on_conflict='new', conflict_margin=0.5),
+            r"conflict_margin is for on_conflict='next', got 0.5",
+        ),
+        (
+            dict(on_conflict='next', conflict_margin='1'),
+            "conflict_margin must be a number, got '1'",
+        ),
+    ],
+)
+def test_bad_rules_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        MatchingTracker(**options)

@@ -69,18 +69,6 @@ def test_channels_that_no_kernel_likes(value):
         torch.testing.assert_close(output.double(), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_one_position_by_hand():
-    """A single reference position is all there is to attend to."""
-    for value, content in (('current', 3.0), ('reference', 20.0)):
-        neck = AttentionNeck(1, value=value)
-        with torch.no_grad():
-            neck.conv2.weight.zero_()
-            neck.conv2.weight[0, 0, 1, 1] = 2.0
-            neck.conv2.bias.zero_()
-        (output,) = neck([torch.full((1, 1, 1, 1), 1.5)], [torch.full((1, 1, 1, 1), 10.0)])
-        assert output.item() == pytest.approx(1.5 + 0.5 * content)
-
-
 def test_published_form_reads_the_current_frame_at_reference_positions():
     """value='current' sums other places up than the attended ones: the fault that it keeps."""
     outputs = []

@@ -115,25 +115,20 @@ class _Functions(TorchFunctionMode):
         self.gpu = gpu
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
         handler = _FUNCTIONS.get(func)
         if handler is not None:
-            return handler(self.gpu, func, args, kwargs)
-        return func(*args, **kwargs)
+            return handler(self.gpu, func, args, kwargs or {})
+        return func(*args, **(kwargs or {}))
 
 
 def _pin_memory(gpu: PretendedGpu, func: Callable, args: tuple, kwargs: dict) -> Tensor:
     if isinstance(args[0], GpuTensor):
         gpu.refuse("cannot pin 'torch.cuda.FloatTensor' only dense CPU tensors can be pinned")
-    if getattr(args[0], 'pretended_pinned', False):
+    if hasattr(args[0], 'pretended_pinned'):
         return args[0]
     pinned = args[0].clone()
     pinned.pretended_pinned = True
     return pinned
-
-
-def _is_pinned(gpu: PretendedGpu, func: Callable, args: tuple, kwargs: dict) -> bool:
-    return getattr(args[0], 'pretended_pinned', False)
 
 
 def _attention(gpu: PretendedGpu, func: Callable, args: tuple, kwargs: dict) -> Tensor:
@@ -160,7 +155,7 @@ def _set_data(gpu: PretendedGpu, func: Callable, args: tuple, kwargs: dict) -> N
 
 _FUNCTIONS = {
     torch.Tensor.pin_memory: _pin_memory,
-    torch.Tensor.is_pinned: _is_pinned,
+    torch.Tensor.is_pinned: lambda gpu, func, args, kwargs: hasattr(args[0], 'pretended_pinned'),
     torch.nn.functional.scaled_dot_product_attention: _attention,
     torch.Tensor.data.__set__: _set_data,
 }

@@ -23,12 +23,7 @@ NAME = 'Pretended GPU'
 def patches(
     gpu: PretendedGpu, modes: Callable[[], AbstractContextManager]
 ) -> Iterator[tuple[Any, str, Any]]:
-    """Objects, their attributes, and what these become.
-
-    Args:
-        gpu: The device.
-        modes: Enters the modes of the device in a thread.
-    """
+    """Objects, their attributes, and what these become; ``modes`` enters the modes in a thread."""
     properties = _Properties()
     for name, value in {
         'is_available': True,
