@@ -64,10 +64,10 @@ def metainfo(**changes):
 
 
 HISTORY = [
-    ([7, 2], [[0, 0, 20, 12], [8, 8, 32, 30]], [1, 2], [0.4, 0.9]),
+    ([7, 2], [[0, 0, 20, 12], [8, 8, 32, 30]], [1, 0], [0.25, 0.7]),
     ([], [], [], []),
-    ([2], [[10, 8, 34, 30]], [0], [0.7]),
-    ([5, 7], [[20, 4, 39, 16], [4, 0, 24, 12]], [0, 1], [0.2, 0.6]),
+    ([2], [[10, 8, 34, 30]], [2], [0.9]),
+    ([5, 7], [[20, 4, 39, 16], [4, 0, 24, 12]], [0, 1], [0.2, 0.75]),
 ]
 
 
@@ -80,13 +80,13 @@ def test_probabilities_are_those_of_the_definition(head, history, fusion, at_onc
     current, slow = features(), SlowHead(head)
     recovery = TrackRecovery(fusion=fusion)
     recovery._masks_at_once = lambda features: at_once
-    # 5 is in the current frame; 2 and 7 are missing. Label 2 has 0.9 of track 2, label 0 has 0.7.
+    # 5 is in the current frame; 2 and 7 are missing. Track 2 has label 0 with 0.7, label 2 with 0.9.
     missing = recovery.find_missing(history, torch.tensor([5]))
     assert (missing.ids, missing.labels) == ([2, 7], [2, 1])
     assert missing.scores == pytest.approx([0.8, 0.5])
     found = recovery.probabilities(current, missing, history, head)
     # Frame, row and label of each.
-    held = {2: [(0, 1, 2), (2, 0, 0)], 7: [(0, 0, 1), (3, 1, 1)]}
+    held = {2: [(0, 1, 0), (2, 0, 2)], 7: [(0, 0, 1), (3, 1, 1)]}
     for one, track, voted in zip(found, (2, 7), (2, 1), strict=True):
         masks, maps = [], []
         for number, row, label in held[track]:
