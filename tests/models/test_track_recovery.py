@@ -80,7 +80,7 @@ def test_probabilities_are_those_of_the_definition(head, history, fusion, at_onc
     current, slow = features(), SlowHead(head)
     recovery = TrackRecovery(fusion=fusion)
     recovery._masks_at_once = lambda features: at_once
-    # 5 is in the current frame; 2 and 7 are missing. Track 2 has label 0 with 0.7, label 2 with 0.9.
+    # 5 is in the current frame, 2 and 7 are missing; 2 has label 0 with 0.7, label 2 with 0.9.
     missing = recovery.find_missing(history, torch.tensor([5]))
     assert (missing.ids, missing.labels) == ([2, 7], [2, 1])
     assert missing.scores == pytest.approx([0.8, 0.5])
@@ -123,13 +123,17 @@ def test_recovered_instances_and_what_is_remembered(head, history):
     assert after[-1].ids.tolist() == [5] and after[-1].boxes.tolist() == [[18, 4, 37, 16]]
 
 
-def test_threshold_applies_at_the_size_of_the_frame(head, history):
+@pytest.mark.parametrize('width', [40, 32])
+def test_threshold_applies_at_the_size_of_the_frame(head, history, width):
+    """What is beyond the width is padding."""
     current, recovery = features(), TrackRecovery()
     missing = recovery.find_missing(history, torch.tensor([]))
     with torch.no_grad():
         probabilities = recovery.probabilities(current, missing, history, head)
+    probabilities = probabilities[:, :, :width]
     recovery.mask_threshold = float(probabilities.median())
-    found, _ = recover(recovery, current, detections(), history, metainfo(), head)
+    info = metainfo() | dict(img_shape=(32, width), ori_shape=(32, width))
+    found, _ = recover(recovery, current, detections(), history, info, head)
     expected = probabilities > recovery.mask_threshold
     kept = expected.flatten(1).any(dim=1)
     assert torch.equal(found.masks, expected[kept])
@@ -137,7 +141,7 @@ def test_threshold_applies_at_the_size_of_the_frame(head, history):
         rows, columns = mask.nonzero(as_tuple=True)
         assert box == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
     recovery.min_area = int(expected.sum(dim=(1, 2)).max())
-    fewer, _ = recover(recovery, current, detections(), history, metainfo(), head)
+    fewer, _ = recover(recovery, current, detections(), history, info, head)
     assert len(fewer) == 1 <= len(found)
 
 
