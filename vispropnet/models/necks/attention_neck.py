@@ -43,14 +43,11 @@ class AttentionNeck(BaseModule):
         self.budget = BUDGET
 
     def forward(self, current: Sequence[Tensor], reference: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Attends from the current to the reference frames.
+        """Attends from the current to the reference frames, per level (B, C, H, W).
 
         Args:
             current: Per level (B, C, H, W).
             reference: The same of the reference frames.
-
-        Returns:
-            Per level (B, C, H, W).
         """
         return tuple(self._attend(*pair) for pair in zip(current, reference, strict=True))
 

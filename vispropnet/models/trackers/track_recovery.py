@@ -164,16 +164,13 @@ class TrackRecovery:
     def find_missing(
         self, history: tuple[HistoryFrame, ...], present: Tensor, known: Tensor | None = None
     ) -> MissingTracks:
-        """Finds the tracks that the history holds and the current frame lacks.
+        """Finds the tracks, of mean score ``min_score`` or more, that the current frame lacks.
 
         Args:
             history: Earlier frames, oldest first.
             present: (N,) ids in the current frame, on the CPU.
             known: (M,) ids that association still knows, on the CPU; None for all. An object that
                 comes back under another id must not be carried on under its old one for ever.
-
-        Returns:
-            Those whose mean score reaches ``min_score``.
         """
         present = set(present.tolist())
         known = None if known is None else set(known.tolist())
@@ -204,16 +201,13 @@ class TrackRecovery:
         history: tuple[HistoryFrame, ...],
         head: PropagationHead,
     ) -> Tensor:
-        """Averaged mask probabilities of missing tracks.
+        """Averaged mask probabilities of M missing tracks, (M, stride * h, stride * w) in [0, 1].
 
         Args:
             features: (C, h, w) of the current frame.
-            missing: M tracks.
+            missing: The tracks.
             history: Frames to propagate from.
             head: Carries and segments.
-
-        Returns:
-            (M, stride * h, stride * w) in [0, 1].
         """
         attention, tracks, labels = self._attention(features, missing, history, head)
         # By track: then a batch adds to neighbouring rows only, in the same order each time.
