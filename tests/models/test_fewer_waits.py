@@ -50,7 +50,7 @@ def test_boxes_are_assigned_as_by_mmdet(options, num_objects):
         torch.manual_seed(seed)
         # With equal boxes and with two equal objects.
         boxes, objects = boxes_of(80).repeat(2, 1), objects_of(num_objects)
-        objects = InstanceData.cat([objects, objects[:1]]) if num_objects else objects
+        objects = InstanceData.cat([objects, objects[-1:]]) if num_objects else objects
         results = []
         for kind in (WaitlessMaxIoUAssigner, MaxIoUAssigner):
             torch.manual_seed(seed)
