@@ -8,7 +8,6 @@ any other features do. Parts that do not are called with plain levels.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from torch import Tensor, nn
 
@@ -34,22 +33,10 @@ class SupportedLevels(tuple):
         return self
 
     def __getitem__(self, index):
-        """Gives a level, or a slice of levels with the same slice of the support."""
         chosen = super().__getitem__(index)
         if not isinstance(index, slice):
             return chosen
         return SupportedLevels(chosen, (levels[index] for levels in self.support))
-
-
-@dataclass(frozen=True)
-class SupportMemory:
-    """Features of earlier frames of a video, which support later ones.
-
-    Args:
-        frames: Per frame, oldest first, its levels (1, C, H, W).
-    """
-
-    frames: tuple[tuple[Tensor, ...], ...] = ()
 
 
 @TASK_UTILS.register_module()
@@ -70,39 +57,20 @@ class SupportWindow:
             raise ValueError(f'support: num_frames must be a positive integer, got {num_frames!r}')
         self.num_frames = num_frames
 
-    def init_memory(self) -> SupportMemory:
-        """Makes the memory before the first frame of a video."""
-        return SupportMemory()
-
-    def remember(
-        self, features: Levels, memory: SupportMemory
-    ) -> tuple[tuple[Levels, ...], SupportMemory]:
-        """Gives what supports a frame, and takes the frame in.
+    def remember(self, features: Levels, frames: Sequence[Levels]) -> tuple[Levels, ...]:
+        """Takes a frame in.
 
         Args:
             features: Per level (1, C, H, W) of the frame.
-            memory: Before this frame.
+            frames: The same of each frame that supports this one, oldest first.
 
         Returns:
-            The levels of each frame before, oldest first, and the memory after this frame.
+            Those that support the next frame.
         """
-        frames = (*memory.frames, tuple(features))
-        return memory.frames, SupportMemory(frames[-self.num_frames :])
+        return (*frames, tuple(features))[-self.num_frames :]
 
 
-def parts_with_support(model: nn.Module) -> list[str]:
-    """Lists the parts of a model that need features of other frames.
-
-    Args:
-        model: The model.
-
-    Returns:
-        Their dotted names.
-    """
-    return [name for name, one in model.named_modules() if getattr(one, 'needs_support', False)]
-
-
-def check_support(model: nn.Module, places: Sequence[str] = (), given: bool = False) -> None:
+def check_support(model: nn.Module, places: Sequence[str] = (), given: bool = False) -> bool:
     """Checks that parts that need features of other frames will get them.
 
     Args:
@@ -110,19 +78,23 @@ def check_support(model: nn.Module, places: Sequence[str] = (), given: bool = Fa
         places: Beginnings of the names of the parts that it passes such features to.
         given: Whether the config says which frames they come from at test.
 
+    Returns:
+        Whether there is such a part.
+
     Raises:
         ValueError: naming the first part that would get none.
     """
-    for name in parts_with_support(model):
-        part = f'{name} ({type(model.get_submodule(name)).__name__})'
+    parts = [
+        (name, one) for name, one in model.named_modules() if getattr(one, 'needs_support', False)
+    ]
+    for name, one in parts:
+        needs = f'{name} ({type(one).__name__}) needs features of other frames'
         if not name.startswith(tuple(places)):
-            known = f' to parts below {", ".join(places)} only' if places else ' to no part'
-            raise ValueError(
-                f'{part} needs features of other frames, which a {type(model).__name__} passes'
-                f'{known}'
-            )
+            known = f'to parts below {", ".join(places)} only' if places else 'to no part'
+            raise ValueError(f'{needs}, which a {type(model).__name__} passes {known}')
         if not given:
             raise ValueError(
-                f'{part} needs features of other frames, and the config gives none: set '
+                f'{needs}, and the config gives none: set '
                 "support=dict(type='SupportWindow', num_frames=...) in the model"
             )
+    return bool(parts)

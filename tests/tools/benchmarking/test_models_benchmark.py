@@ -157,7 +157,7 @@ def test_table_of_options(mmdets, monkeypatch, capsys):
 def test_no_track_is_missing_in_the_timed_frames(ours):
     """The frames are alike, so that each step finds what the first finds."""
     one = infer.make('ours', InferSettings(**ours))
-    history = one.prepare().propagation.history
+    history = one.prepare().history
     (instances,) = one()
     assert len(history) == 24 and len(instances) > 0
     assert not instances.propagated.any()
