@@ -103,10 +103,10 @@ def _score(
     if other is not None:
         report['baseline']['results'] = os.fspath(baseline)
     if hota_threshold is not None:
-        measures = tracking_measures(ours.matches.tracks, hota_threshold)
+        measures = tracking_measures(ours.tracks, hota_threshold)
         report['tracking'] = dict(score_threshold=hota_threshold, **measures)
         if other is not None:
-            report['baseline']['tracking'] = tracking_measures(other.matches.tracks, hota_threshold)
+            report['baseline']['tracking'] = tracking_measures(other.tracks, hota_threshold)
     return report
 
 

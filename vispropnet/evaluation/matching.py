@@ -64,14 +64,7 @@ class Matches:
 
 
 def area_bins(tracks: Tracks) -> list[Bin]:
-    """Makes the reference evaluator's bins by area.
-
-    Args:
-        tracks: The predicted tracks.
-
-    Returns:
-        The bins ``all``, ``small``, ``medium`` and ``large``.
-    """
+    """Makes the reference evaluator's bins by area: ``all``, ``small``, ``medium``, ``large``."""
     return [
         Bin(
             name,
@@ -92,9 +85,6 @@ def match_tracks(tracks: Tracks, bins: Sequence[Bin]) -> Matches:
     Args:
         tracks: The predicted tracks.
         bins: What to score by itself; each is matched anew.
-
-    Returns:
-        The matches.
     """
     truth = tracks.truth
     rank, order, groups = _groups(tracks)

@@ -16,7 +16,6 @@ from vispropnet.errors import UserError
 from vispropnet.evaluation.average_precision import weighted_metrics
 from vispropnet.evaluation.confidence import (
     LEVEL,
-    as_json,
     confidence_intervals,
     paired_differences,
     resample_videos,
@@ -106,7 +105,7 @@ def score_trials(plan: Plan, annotations: Path, resamples: int, seed: int = 0) -
 def _score(plan: Plan, trial: Trial, truth: GroundTruth) -> dict[int, Matches]:
     """Matches by seed, of the runs that are done."""
     return {
-        run.seed: score_file(truth, run.results, frame_by_frame=True).matches
+        run.seed: score_file(truth, run.results, frame_by_frame=True)
         for run in plan.runs_of(trial)
         if run.done()
     }
@@ -123,7 +122,7 @@ def _relation(plan: Plan, trial: Trial) -> str:
 def _differences(
     ours: Sequence[Matches], baseline: Sequence[Matches], weights: np.ndarray
 ) -> dict[str, dict[str, Any]]:
-    found = as_json(paired_differences(ours, baseline, weights, _NAMES))
+    found = paired_differences(ours, baseline, weights, _NAMES)
     plain = [[_plain(one) for one in some] for some in (ours, baseline)]
     differences = {}
     for metric, name in zip(METRICS, _NAMES, strict=True):
