@@ -11,7 +11,6 @@ HEIGHT, WIDTH = 300, 320
 # The frames of each video of the random cases.
 LENGTHS = {7: 1, 40: 3, 3: 2, 12: 4, 5: 2, 21: 3}
 NO_TRACKS, NO_OBJECTS = 21, 5
-CROWDED = 40, 5
 # Category 1 has a crowd at most, 4 only tracks.
 CATEGORIES = (5, 2, 9, 4, 1)
 
@@ -77,17 +76,14 @@ def random_object(rng, length):
 
 def random_areas(rng, masks):
     """What a file may give: the masks' areas, others, or those on the edge of a bin."""
-    areas = [None if mask is None else int(mask.sum()) for mask in masks]
     kind = rng.random()
     if kind < 0.5:
-        return areas
-    if kind < 0.6:
-        return [float(rng.choice([16384, 65536])) for _ in masks]
+        return [None if mask is None else int(mask.sum()) for mask in masks]
     if kind < 0.7:
-        return [float(rng.choice([16383.5, 16384.5, 65535, 65537])) for _ in masks]
+        return [float(rng.choice([16384, 65536, 16383.5, 16384.5, 65535, 65537])) for _ in masks]
     if kind < 0.75:
         return [(None, 0)[rng.integers(2)]] * len(masks)
-    return [None if rng.random() < 0.3 else float(rng.integers(0, 90000)) for _ in masks]
+    return [None if rng.random() < 0.3 else float(rng.integers(0, 150000)) for _ in masks]
 
 
 def random_track(rng, masks):
@@ -96,8 +92,8 @@ def random_track(rng, masks):
     if kind == 0:
         return masks
     if kind in (1, 2):  # so many twentieths of its columns
-        share = int(rng.integers(10, 21))
-        return [None if mask is None else part_of(mask, share / 20) for mask in masks]
+        share = int(rng.integers(10, 21)) / 20
+        return [None if mask is None else part_of(mask, share) for mask in masks]
     if kind == 3:
         shift = int(rng.integers(-12, 13))
         return [None if mask is None else np.roll(mask, shift, axis=1) for mask in masks]
@@ -119,16 +115,18 @@ def random_score(rng):
     return int(rng.integers(0, 11)) / 10
 
 
+def random_truth(rng, video_id, category_id, masks, crowds=0.2):
+    areas, crowd = random_areas(rng, masks), int(rng.random() < crowds)
+    return truth(video_id, category_id, masks, areas=areas, iscrowd=crowd)
+
+
 def add_herd(rng, truths, results):
     """Objects of one category beside and upon each other, so that tracks contend for them."""
     side = (60, 128, 180)[rng.integers(3)]
     places = [(int(rng.integers(0, 6)) * 4, int(rng.integers(0, 6)) * 4) for _ in range(12)]
     herd = [[box(*place, side, side)] * 3 for place in places]
-    for masks in herd[:6]:
-        entry = truth(40, 9, masks, iscrowd=int(rng.random() < 0.15))
-        truths.append({**entry, 'areas': random_areas(rng, masks)})
-    for masks in herd[3:]:
-        results.append(track(40, 9, random_score(rng), masks))
+    truths += [random_truth(rng, 40, 9, masks, crowds=0.15) for masks in herd[:6]]
+    results += [track(40, 9, random_score(rng), masks) for masks in herd[3:]]
 
 
 @functools.cache
@@ -140,16 +138,16 @@ def random_case(seed, plain=False):
     rng = np.random.default_rng(seed)
     truths, results = [], []
     for video_id, length in LENGTHS.items():
+        most_tracks = 0 if video_id == NO_TRACKS else 4
         for _ in range(0 if video_id == NO_OBJECTS else rng.integers(1, 5)):
             category_id, masks = int(rng.choice([5, 2, 9])), random_object(rng, length)
             # Also twice the same object: ties in IoU.
             for _ in range(1 + (rng.random() < 0.3)):
-                entry = truth(video_id, category_id, masks, iscrowd=int(rng.random() < 0.2))
-                truths.append({**entry, 'areas': random_areas(rng, masks)})
-            for _ in range(0 if video_id == NO_TRACKS else rng.integers(0, 5)):
-                score = random_score(rng)
-                results.append(track(video_id, category_id, score, random_track(rng, masks)))
-        for _ in range(0 if video_id == NO_TRACKS else rng.integers(0, 4)):
+                truths.append(random_truth(rng, video_id, category_id, masks))
+            for _ in range(rng.integers(0, most_tracks + 1)):
+                near = random_track(rng, masks)
+                results.append(track(video_id, category_id, random_score(rng), near))
+        for _ in range(rng.integers(0, most_tracks + 1)):
             masks = random_object(rng, length)
             category_id = int(rng.choice(CATEGORIES))
             results.append(track(video_id, category_id, random_score(rng), masks))
@@ -159,9 +157,8 @@ def random_case(seed, plain=False):
     if rng.random() < 0.7:
         add_herd(rng, truths, results)
     if seed % 3 == 0:
-        few = [entry for entry in results if (entry['video_id'], entry['category_id']) == CROWDED]
-        few += [track(*CROWDED, 0.5, random_object(rng, 3)) for _ in range(4)]
-        for _ in range(rng.integers(100, 130)):
+        few = [track(40, 5, 0.5, random_object(rng, 3)) for _ in range(8)]
+        for _ in range(rng.integers(101, 130)):
             results.append({**few[rng.integers(len(few))], 'score': random_score(rng)})
     # At least one object counts.
     truths.append(truth(12, 9, random_object(rng, 4)))

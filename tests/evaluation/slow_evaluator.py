@@ -40,25 +40,17 @@ def closest(objects, ious):
     return best
 
 
-def verdicts_of(ious, object_count, ignored, crowds, outside, threshold):
-    """What becomes of the tracks of one video and category, best first.
+def verdicts_of(ious, ignored, crowds, outside, threshold):
+    """'found', 'false' or 'ignored' for each track of one video and category, best first.
 
-    Args:
-        ious: A list per track, with an IoU per object.
-        object_count: How many objects.
-        ignored: Per object, whether it is of another area or a crowd.
-        crowds: Per object.
-        outside: Per track, whether it is of another area.
-        threshold: The IoU to reach.
-
-    Returns:
-        One of 'found', 'false', 'ignored' per track.
+    Takes IoUs by track and object; which objects are of another area or a crowd (``ignored``) or a
+    crowd, and which tracks are of another area (``outside``).
     """
     taken, verdicts = set(), []
     for row, is_outside in zip(ious, outside, strict=True):
         hits = [
             one
-            for one in range(object_count)
+            for one in range(len(crowds))
             if row[one] >= threshold and (one not in taken or crowds[one])
         ]
         wanted = closest([one for one in hits if not ignored[one]], row)
@@ -111,28 +103,26 @@ def slow_metrics(content, results):
                 areas.append(mean_of_present([int(np.count_nonzero(mask)) for mask in masks]))
                 ious.append([iou_of(masks, other) for _, _, other in objects])
             videos[here] = objects, best, areas, ious
-    table = []  # of each bin, category and threshold
-    for name, (low, high) in BINS.items():
-        for category in [entry['id'] for entry in content['categories']]:
-            table += slow_rows(videos, name, low, high, category)
+    ids = [entry['id'] for entry in content['categories']]
+    rows = {
+        name: [row for category in ids for row in slow_rows(videos, *ends, category)]
+        for name, ends in BINS.items()
+    }
 
-    def mean(column, rows):
-        return sum(row[column] for row in rows) / len(rows) if rows else -1
+    def mean(key, some):
+        return sum(row[key] for row in some) / len(some) if some else -1
 
-    of_bin = {name: [row for row in table if row['bin'] == name] for name in BINS}
-    metrics = {'AP': mean('AP', of_bin[''])}
+    metrics = {}
+    for name in BINS:
+        metrics[f'AP{name}'] = mean('AP', rows[name])
+        metrics[f'AR{name or 100}'] = mean(100, rows[name])
     for percent in (50, 75):
-        rows = [row for row in of_bin[''] if round(100 * row['threshold']) == percent]
-        metrics[f'AP{percent}'] = mean('AP', rows)
-    for limit in (1, 10, 100):
-        metrics[f'AR{limit}'] = mean(limit, of_bin[''])
-    for name in 'sml':
-        metrics[f'AP{name}'] = mean('AP', of_bin[name])
-        metrics[f'AR{name}'] = mean(100, of_bin[name])
-    return metrics
+        of_threshold = [row for row in rows[''] if round(100 * row['threshold']) == percent]
+        metrics[f'AP{percent}'] = mean('AP', of_threshold)
+    return metrics | {f'AR{limit}': mean(limit, rows['']) for limit in (1, 10)}
 
 
-def slow_rows(videos, name, low, high, category):
+def slow_rows(videos, low, high, category):
     """AP and recalls of a category and bin, one row per threshold; none without objects."""
     own = [parts for (_, other), parts in videos.items() if other == category]
     count = sum(
@@ -140,12 +130,11 @@ def slow_rows(videos, name, low, high, category):
     )
     table = []
     for threshold in THRESHOLDS if count else []:
-        row = {'bin': name, 'threshold': threshold, 1: 0, 10: 0, 100: 0}
+        row = {'threshold': threshold, 1: 0, 10: 0, 100: 0}
         scored = []
         for objects, scores, areas, ious in own:
             verdicts = verdicts_of(
                 ious,
-                len(objects),
                 [bool(crowd) or not low <= area <= high for area, crowd, _ in objects],
                 [crowd for _, crowd, _ in objects],
                 [not low <= area <= high for area in areas],
