@@ -30,14 +30,10 @@ def annotation_file(lengths, categories, truths):
 
 
 def truth(video_id, category_id, masks, **more):
-    entry = {
-        'video_id': video_id,
-        'category_id': category_id,
-        'segmentations': [encode(mask) for mask in masks],
-        'areas': [None if mask is None else int(mask.sum()) for mask in masks],
-        'iscrowd': 0,
-    }
-    return {**entry, **more}
+    areas = [None if mask is None else int(mask.sum()) for mask in masks]
+    entry = track(video_id, category_id, 0, masks)
+    del entry['score']
+    return {**entry, 'areas': areas, 'iscrowd': 0, **more}
 
 
 def track(video_id, category_id, score, masks):
@@ -45,7 +41,7 @@ def track(video_id, category_id, score, masks):
 
 
 def random_shape(rng):
-    """A box or an ellipse of any bin of area, some exactly on a bin's edge."""
+    """A box of any bin of area, some exactly on a bin's edge."""
     height, width = (
         (int(rng.integers(10, 120)), 20 * int(rng.integers(1, 6))),
         (128, 128),
@@ -53,13 +49,7 @@ def random_shape(rng):
         (256, 256),
         (int(rng.integers(270, 301)), 20 * int(rng.integers(13, 17))),
     )[rng.integers(5)]
-    top = int(rng.integers(0, HEIGHT - height + 1))
-    left = int(rng.integers(0, WIDTH - width + 1))
-    if rng.random() < 0.8:
-        return box(top, left, height, width)
-    y, x = np.ogrid[:HEIGHT, :WIDTH]
-    down, right = (y - top - height / 2) / height, (x - left - width / 2) / width
-    return down**2 + right**2 <= 0.25
+    return box(rng.integers(HEIGHT - height + 1), rng.integers(WIDTH - width + 1), height, width)
 
 
 def random_object(rng, length):
@@ -87,27 +77,25 @@ def random_areas(rng, masks):
 
 
 def random_track(rng, masks):
-    """A track near an object: of the same IoU as a threshold, shifted in space or time, cut."""
+    """A track near an object: with gaps, shifted in time or space, or cut to twentieths."""
     kind = rng.integers(6)
     if kind == 0:
         return masks
-    if kind in (1, 2):  # so many twentieths of its columns
-        share = int(rng.integers(10, 21)) / 20
-        return [None if mask is None else part_of(mask, share) for mask in masks]
+    if kind == 1:
+        return masks[1:] + masks[:1]
+    if kind == 2:
+        return [None if rng.random() < 0.4 else mask for mask in masks]
     if kind == 3:
         shift = int(rng.integers(-12, 13))
         return [None if mask is None else np.roll(mask, shift, axis=1) for mask in masks]
-    if kind == 4:
-        return masks[1:] + masks[:1]
-    return [None if rng.random() < 0.4 else mask for mask in masks]
+    share = int(rng.integers(10, 21)) / 20
+    return [None if mask is None else part_of(mask, share) for mask in masks]
 
 
 def part_of(mask, share):
     """The leftmost columns of a mask."""
     columns = np.flatnonzero(mask.any(axis=0))
-    kept = mask.copy()
-    kept[:, columns[round(share * len(columns)) :]] = False
-    return kept
+    return mask & (np.arange(WIDTH) < columns[:1].sum() + round(share * len(columns)))
 
 
 def random_score(rng):
@@ -115,18 +103,9 @@ def random_score(rng):
     return int(rng.integers(0, 11)) / 10
 
 
-def random_truth(rng, video_id, category_id, masks, crowds=0.2):
-    areas, crowd = random_areas(rng, masks), int(rng.random() < crowds)
+def random_truth(rng, video_id, category_id, masks):
+    areas, crowd = random_areas(rng, masks), int(rng.random() < 0.2)
     return truth(video_id, category_id, masks, areas=areas, iscrowd=crowd)
-
-
-def add_herd(rng, truths, results):
-    """Objects of one category beside and upon each other, so that tracks contend for them."""
-    side = (60, 128, 180)[rng.integers(3)]
-    places = [(int(rng.integers(0, 6)) * 4, int(rng.integers(0, 6)) * 4) for _ in range(12)]
-    herd = [[box(*place, side, side)] * 3 for place in places]
-    truths += [random_truth(rng, 40, 9, masks, crowds=0.15) for masks in herd[:6]]
-    results += [track(40, 9, random_score(rng), masks) for masks in herd[3:]]
 
 
 @functools.cache
@@ -154,8 +133,10 @@ def random_case(seed, plain=False):
     if rng.random() < 0.5:
         truths.append(truth(3, 1, random_object(rng, 2), iscrowd=1))
         results.append(track(3, 1, 0.5, random_object(rng, 2)))
-    if rng.random() < 0.7:
-        add_herd(rng, truths, results)
+    # Objects of one category beside and upon each other, so that tracks contend for them.
+    herd = [[box(*rng.integers(6, size=2) * 4, 128, 128)] * 3 for _ in range(12)]
+    truths += [random_truth(rng, 40, 9, masks) for masks in herd[:6]]
+    results += [track(40, 9, random_score(rng), masks) for masks in herd[3:]]
     if seed % 3 == 0:
         few = [track(40, 5, 0.5, random_object(rng, 3)) for _ in range(8)]
         for _ in range(rng.integers(101, 130)):
@@ -165,8 +146,7 @@ def random_case(seed, plain=False):
     order = rng.permutation(len(truths))
     for entries, share in ((truths, 0.3), (results, 0.2 * plain)):
         for index in np.flatnonzero(rng.random(len(entries)) < share).tolist():
-            rles = entries[index]['segmentations']
-            runs = [rle and encode(decode(rle), 'runs') for rle in rles]
+            runs = [rle and encode(decode(rle), 'runs') for rle in entries[index]['segmentations']]
             entries[index] = {**entries[index], 'segmentations': runs}
     rng.shuffle(results)
     return annotation_file(LENGTHS, CATEGORIES, [truths[index] for index in order]), results

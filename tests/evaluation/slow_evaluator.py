@@ -32,12 +32,8 @@ def iou_of(one, other):
 
 
 def closest(objects, ious):
-    """Of those with the highest IoU the last."""
-    best = None
-    for one in objects:
-        if best is None or ious[one] >= ious[best]:
-            best = one
-    return best
+    """Of those with the highest IoU the last; None of none."""
+    return max(objects, key=lambda one: (ious[one], one), default=None)
 
 
 def verdicts_of(ious, ignored, crowds, outside, threshold):
@@ -85,24 +81,17 @@ def slow_metrics(content, results):
     videos = {}
     for video in sorted(video['id'] for video in content['videos']):
         for category in [entry['id'] for entry in content['categories']]:
-            here = (video, category)
-            objects = [
-                (
-                    mean_of_present(entry['areas']),
-                    entry['iscrowd'],
-                    [decode(rle) for rle in entry['segmentations']],
-                )
-                for entry in content['annotations']
-                if (entry['video_id'], entry['category_id']) == here
-            ]
-            tracks = [r for r in results if (r['video_id'], r['category_id']) == here]
-            best, areas, ious = [], [], []
-            for result in sorted(tracks, key=lambda entry: -entry['score'])[:100]:
-                masks = [decode(rle) for rle in result['segmentations']]
-                best.append(result['score'])
-                areas.append(mean_of_present([int(np.count_nonzero(mask)) for mask in masks]))
-                ious.append([iou_of(masks, other) for _, _, other in objects])
-            videos[here] = objects, best, areas, ious
+            truths, tracks = (
+                [one for one in some if (one['video_id'], one['category_id']) == (video, category)]
+                for some in (content['annotations'], results)
+            )
+            objects = [(mean_of_present(one['areas']), one['iscrowd']) for one in truths]
+            best = sorted(tracks, key=lambda entry: -entry['score'])[:100]
+            masks = [[decode(rle) for rle in one['segmentations']] for one in best]
+            areas = [mean_of_present([int(np.count_nonzero(m)) for m in some]) for some in masks]
+            others = [[decode(rle) for rle in one['segmentations']] for one in truths]
+            ious = [[iou_of(some, other) for other in others] for some in masks]
+            videos[video, category] = objects, [one['score'] for one in best], areas, ious
     ids = [entry['id'] for entry in content['categories']]
     rows = {
         name: [row for category in ids for row in slow_rows(videos, *ends, category)]
@@ -125,9 +114,7 @@ def slow_metrics(content, results):
 def slow_rows(videos, low, high, category):
     """AP and recalls of a category and bin, one row per threshold; none without objects."""
     own = [parts for (_, other), parts in videos.items() if other == category]
-    count = sum(
-        low <= area <= high and not crowd for objects, *_ in own for area, crowd, _ in objects
-    )
+    count = sum(low <= area <= high and not crowd for objects, *_ in own for area, crowd in objects)
     table = []
     for threshold in THRESHOLDS if count else []:
         row = {'threshold': threshold, 1: 0, 10: 0, 100: 0}
@@ -135,8 +122,8 @@ def slow_rows(videos, low, high, category):
         for objects, scores, areas, ious in own:
             verdicts = verdicts_of(
                 ious,
-                [bool(crowd) or not low <= area <= high for area, crowd, _ in objects],
-                [crowd for _, crowd, _ in objects],
+                [bool(crowd) or not low <= area <= high for area, crowd in objects],
+                [crowd for _, crowd in objects],
                 [not low <= area <= high for area in areas],
                 threshold,
             )
