@@ -70,25 +70,29 @@ def random_masks(rng):
 
 
 def laid_out_by_hand(objects, crowds, tracks):
-    """The same data from decoded masks, each object and track (T, H, W) bool."""
+    """Numbers of objects and tracks; ids and IoUs by frame; all from masks (T, H, W) bool."""
     kept = [masks.copy() for masks in tracks]
     for frame, mask in (pair for masks in kept for pair in enumerate(masks)):
-        ious = [(mask & one[frame]).sum() / max((mask | one[frame]).sum(), 1) for one in objects]
+        ious = [iou_of(mask, one[frame]) for one in objects]
         on_crowd = any((mask & one[frame]).sum() > mask.sum() / 2 for one in crowds)
         if on_crowd and max(ious, default=0) < 0.5:
             mask[:] = False
-    objects = [masks for masks in objects if masks.any()]
-    kept = [masks for masks in kept if masks.any()]
+    objects, kept = ([masks for masks in some if masks.any()] for some in (objects, kept))
     frames = []
     for frame in range(LENGTH):
-        truth_ids = [i for i, masks in enumerate(objects) if masks[frame].any()]
-        ids = [i for i, masks in enumerate(kept) if masks[frame].any()]
-        ious = np.zeros((len(truth_ids), len(ids)))
-        for row, column in np.ndindex(ious.shape):
-            one, other = objects[truth_ids[row]][frame], kept[ids[column]][frame]
-            ious[row, column] = (one & other).sum() / (one | other).sum()
-        frames.append((truth_ids, ids, ious))
+        truth_ids, ids = (
+            [index for index, masks in enumerate(some) if masks[frame].any()]
+            for some in (objects, kept)
+        )
+        ious = [
+            [iou_of(objects[one][frame], kept[other][frame]) for other in ids] for one in truth_ids
+        ]
+        frames.append((truth_ids, ids, np.reshape(ious, (len(truth_ids), len(ids)))))
     return len(objects), len(kept), frames
+
+
+def iou_of(one, other):
+    return (one & other).sum() / max((one | other).sum(), 1)
 
 
 @pytest.mark.parametrize('seed', range(8))
