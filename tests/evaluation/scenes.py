@@ -109,11 +109,8 @@ def random_truth(rng, video_id, category_id, masks):
 
 
 @functools.cache
-def random_case(seed, plain=False):
-    """Ground truth and results; not to be changed.
-
-    ``plain`` makes some masks of the results uncompressed.
-    """
+def random_case(seed):
+    """Ground truth, some of its masks uncompressed, and results; not to be changed."""
     rng = np.random.default_rng(seed)
     truths, results = [], []
     for video_id, length in LENGTHS.items():
@@ -143,10 +140,10 @@ def random_case(seed, plain=False):
             results.append({**few[rng.integers(len(few))], 'score': random_score(rng)})
     # At least one object counts.
     truths.append(truth(12, 9, random_object(rng, 4)))
-    order = rng.permutation(len(truths))
-    for entries, share in ((truths, 0.3), (results, 0.2 * plain)):
-        for index in np.flatnonzero(rng.random(len(entries)) < share).tolist():
-            runs = [rle and encode(decode(rle), 'runs') for rle in entries[index]['segmentations']]
-            entries[index] = {**entries[index], 'segmentations': runs}
+    for entry in truths:
+        if rng.random() < 0.3:
+            runs = [rle and encode(decode(rle), 'runs') for rle in entry['segmentations']]
+            entry['segmentations'] = runs
+    rng.shuffle(truths)
     rng.shuffle(results)
-    return annotation_file(LENGTHS, CATEGORIES, [truths[index] for index in order]), results
+    return annotation_file(LENGTHS, CATEGORIES, truths), results

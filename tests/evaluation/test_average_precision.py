@@ -13,11 +13,9 @@ from vispropnet.errors import UserError
 from vispropnet.evaluation.average_precision import (
     ALL_METRICS,
     RECALLS,
-    category_metrics,
     evaluate_tracks,
     format_table,
     interpolated_precision,
-    plain_metrics,
     weighted_metrics,
 )
 
@@ -47,45 +45,6 @@ def test_a_weight_repeats_the_video(seed, monkeypatch):
             numbers = [row[name] for row in wanted]
             assert values[name] == pytest.approx(numbers, nan_ok=True, abs=1e-12)
             assert np.isnan(values[name][-1])
-
-
-def test_categories_that_vanish_are_left_out():
-    mask = box(0, 0, 9, 9)
-    content = annotation_file(
-        {1: 1, 2: 1}, (1, 2), [truth(1, 1, [mask]), truth(2, 2, [mask]), truth(2, 2, [mask])]
-    )
-    matches = matched(content, [track(1, 1, 0.5, [mask]), track(2, 1, 0.9, [mask])])
-    weights = np.array([[1, 1], [1, 0], [0, 1], [3, 1], [1, 3], [0, 0]], float)
-    # Category 1: a true track behind a false one; category 2: nothing found.
-    wanted = {
-        'AP': [1 / 4, 1, 0, (3 / 4) / 2, (1 / 4) / 2, np.nan],
-        'AR1': [1 / 2, 1, 0, 1 / 2, 1 / 2, np.nan],
-        'APm': [np.nan] * 6,
-    }
-    values = weighted_metrics(matches, weights, tuple(wanted))
-    assert list(values) == list(wanted)
-    for name, numbers in wanted.items():
-        assert values[name] == pytest.approx(numbers, nan_ok=True), name
-    plain = plain_metrics(matches)
-    assert (plain['AP'], plain['AR1'], plain['APm']) == (pytest.approx(1 / 4), 1 / 2, -1)
-
-
-def test_per_category_and_threshold():
-    mask, near = box(0, 0, 10, 10), box(0, 0, 10, 7)
-    truths = [truth(1, 5, [mask]), truth(2, 5, [mask]), truth(1, 3, [mask], iscrowd=1)]
-    content = annotation_file({1: 1, 2: 1}, (5, 3, 4), truths)
-    matches = matched(content, [track(1, 5, 0.9, [near]), track(2, 5, 0.5, [mask])])
-    values = category_metrics(matches, np.array([[1, 1], [3, 1.0]]), ('AP', 'AP75', 'AR100'))
-    # Up to IoU 0.7 all is found; above, one of two behind a false one, or one of four behind three.
-    wanted = {
-        'AP': [[1] * 5 + [51 / 101 / 2] * 5, [1] * 5 + [26 / 101 / 4] * 5],
-        'AP75': [[51 / 101 / 2], [26 / 101 / 4]],
-        'AR100': [[1] * 5 + [1 / 2] * 5, [1] * 5 + [1 / 4] * 5],
-    }
-    # Categories in the order of their ids: 3 has a crowd only, 4 nothing.
-    for name, numbers in wanted.items():
-        assert np.isnan(values[name][:, :2]).all()
-        assert values[name][:, 2] == pytest.approx(np.array(numbers))
 
 
 def test_of_equal_scores_in_one_video_the_copies_of_the_first_track_come_first():

@@ -55,7 +55,7 @@ def test_resampled_data_sets_have_as_many_videos_each_drawn_as_often():
 # --- intervals ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('seed', range(2))
+@pytest.mark.parametrize('seed', range(3))
 def test_intervals_are_those_of_repeated_videos(seed):
     content, results = random_case(seed)
     weights = resample_videos(5, 15, seed)
@@ -70,16 +70,6 @@ def test_intervals_are_those_of_repeated_videos(seed):
             continue
         low, high = ends_around(metrics[name], present)
         assert intervals[name] == pytest.approx((max(low, 0), min(high, 1)), abs=1e-9)
-
-
-@pytest.mark.parametrize('seed', range(6))
-def test_a_metric_lies_in_its_interval_and_that_in_0_to_1(seed):
-    matches = matched(*random_case(seed))
-    metrics = plain_metrics(matches)
-    for resamples in (1, 2, 3, 40):
-        for name, ends in confidence_intervals(matches, resample_videos(5, resamples)).items():
-            assert (ends is None) == (metrics[name] < 0) or resamples < 40
-            assert ends is None or 0 <= ends[0] <= metrics[name] <= ends[1] <= 1
 
 
 def test_a_rare_resample_cannot_push_the_interval_off_its_metric():
@@ -182,27 +172,6 @@ def test_differences_are_those_of_repeated_videos():
         assert one['ci'] == pytest.approx(ends_around(value, apart), abs=1e-9)
         share = sum(difference + shift > 1e-12 for difference in apart) / len(apart)
         assert one['above_zero'] == pytest.approx(share)
-
-
-def test_pairing_makes_differences_surer():
-    # Every other video is hard for both; ours finds two objects more.
-    theirs = [1.0, 0.0] * 15
-    ours = [1.0, 1.0, 1.0, 1.0, *theirs[4:]]
-    matches = found_in_thirty(ours), found_in_thirty(theirs)
-    weights = resample_videos(30, 400, seed=0), resample_videos(30, 400, seed=1)
-    paired = paired_differences(*matches, weights[0], ['AR1'])['AR1']
-    alone = [
-        weighted_metrics(one, own, ['AR1'])['AR1']
-        for one, own in zip(matches, weights, strict=True)
-    ]
-    apart = alone[0] - alone[1]
-    width = np.percentile(apart, 97.5) - np.percentile(apart, 2.5)
-    # A video more in 15: its draws vary by sqrt(2) / 30, that of both metrics by sqrt(2 / 4 / 30).
-    assert paired['value'] == pytest.approx(2 / 30)
-    low, high = paired['ci']
-    assert high - low < 0.5 * width
-    assert paired['above_zero'] > 0.8
-    assert low <= paired['value'] <= high
 
 
 # --- how often intervals hold what they promise ---------------------------------------------------

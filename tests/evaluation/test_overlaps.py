@@ -126,30 +126,6 @@ def test_equals_decoded_masks_in_loops(seed, frame_by_frame, monkeypatch):
     assert tracks.frames == ([] if frame_by_frame else None)
 
 
-@pytest.mark.parametrize('seed', range(4))
-def test_what_the_objects_look_like(seed):
-    content = random_scene(seed)[0]
-    truth = ground_truth(content)
-    assert [video.entry['id'] for video in truth.videos] == sorted(VIDEOS)
-    assert truth.category_ids == sorted(CATEGORIES)
-    # By video; stable.
-    entries = sorted(content['annotations'], key=lambda entry: entry['video_id'])
-    assert len(truth.video) == len(entries)
-    for position, entry in enumerate(entries):
-        video, masks = truth.videos[truth.video[position]], decoded(entry)
-        assert video.entry['id'] == entry['video_id']
-        assert truth.category_ids[truth.category[position]] == entry['category_id']
-        row = video.objects.tolist().index(position)
-        assert video.areas[row].tolist() == [mask.sum() for mask in masks]
-        absent = [rle is None for rle in entry['segmentations']]
-        assert [mask is None for mask in video.masks[row]] == absent
-        shown, area = shown_in(masks)
-        assert (truth.length[position], truth.area[position]) == (len(shown), area)
-        hidden = 1 - len(shown) / (shown[-1] - shown[0] + 1) if shown else 0
-        assert truth.hidden[position] == pytest.approx(hidden)
-        assert not truth.crowd[position]
-
-
 def test_an_iou_of_exactly_one_half_is_not_left_out():
     # The smaller mask lies in the larger one: as much overlap as can be.
     place = {'video_id': 1, 'category_id': 1}
