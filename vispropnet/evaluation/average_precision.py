@@ -241,15 +241,7 @@ def _mean(values: np.ndarray) -> np.ndarray:
 
 
 def format_table(metrics: Mapping[str, float], names: Sequence[str] = MAIN_METRICS) -> str:
-    """Lays out metrics for a terminal.
-
-    Args:
-        metrics: Metrics by name.
-        names: Which, and in which order.
-
-    Returns:
-        Two aligned lines: the names and, with four digits, the values; a dash where there is none.
-    """
+    """Lays out two aligned lines for a terminal: names and values, a dash where there is none."""
     cells = [(name, '-' if metrics[name] < 0 else f'{metrics[name]:.4f}') for name in names]
     widths = [max(map(len, pair)) for pair in cells]
     return '\n'.join(

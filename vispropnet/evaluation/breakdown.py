@@ -35,11 +35,21 @@ def break_down(matches: Matches) -> dict[str, list[dict[str, Any]]]:
         each with its ``name``, how many ``objects`` it has, and the ``METRICS``, None where it has
         no object.
     """
+    tracks, truth = matches.tracks, matches.tracks.truth
+    lengths = [
+        Bin(name, _within(truth.length, *ends), _within(tracks.length, *ends))
+        for name, ends in LENGTHS.items()
+    ]
+    every = np.ones(len(tracks.score), bool)
+    shares = [
+        Bin(name, (truth.hidden > low) & (truth.hidden <= high), every)
+        for name, (low, high) in HIDDEN.items()
+    ]
     return dict(
         categories=_categories(matches),
-        track_length=_bins(matches.tracks, _length_bins(matches.tracks)),
+        track_length=_bins(tracks, lengths),
         objects_per_video=_object_counts(matches),
-        hidden=_bins(matches.tracks, _hidden_bins(matches.tracks)),
+        hidden=_bins(tracks, shares),
     )
 
 
@@ -82,21 +92,6 @@ def _bins(tracks: Tracks, bins: list[Bin]) -> list[dict[str, Any]]:
             **_means(category_metrics(matches, ones, METRICS, index)),
         )
         for index, one in enumerate(bins)
-    ]
-
-
-def _length_bins(tracks: Tracks) -> list[Bin]:
-    return [
-        Bin(name, _within(tracks.truth.length, *ends), _within(tracks.length, *ends))
-        for name, ends in LENGTHS.items()
-    ]
-
-
-def _hidden_bins(tracks: Tracks) -> list[Bin]:
-    hidden = tracks.truth.hidden
-    every = np.ones(len(tracks.score), bool)
-    return [
-        Bin(name, (hidden > low) & (hidden <= high), every) for name, (low, high) in HIDDEN.items()
     ]
 
 

@@ -93,9 +93,7 @@ def error_gains(matches: Matches, errors: TrackErrors) -> dict[str, dict[str, fl
 def worst_videos(matches: Matches, errors: TrackErrors) -> list[dict[str, Any]]:
     """Ranks videos by how much mAP would be gained without them.
 
-    Args:
-        matches: As for :func:`classify_errors`.
-        errors: From :func:`classify_errors`.
+    Takes the same as :func:`error_gains`.
 
     Returns:
         The worst first: ``video_id``, ``name`` (the folder of its frames), ``gain`` in mAP without

@@ -113,17 +113,9 @@ def iter_sound_results(path: str | os.PathLike, progress: bool = False) -> Itera
 
 
 def iter_results(path: str | os.PathLike, progress: bool = False) -> Iterator[Any]:
-    """Reads the entries of a result file one by one, so that a large file is never held whole.
+    """Reads the entries of a result file, or of the archive made of it, one by one and unchecked.
 
-    Args:
-        path: The file, or the archive made of it.
-        progress: Whether to show a bar in a terminal.
-
-    Yields:
-        The entries as they are, not checked.
-
-    Raises:
-        UserError: if the file is missing, no complete JSON, or no list.
+    Args and raises are those of :func:`~vispropnet.fileio.iter_json_list`.
     """
     return iter_json_list(path, 'result file', 'tracks', progress)
 

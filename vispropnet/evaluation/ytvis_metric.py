@@ -114,9 +114,6 @@ class YouTubeVISMetric(BaseMetric):
     def evaluate(self, size: int = 0) -> dict[str, float]:
         """Gathers the tracks of all ranks, writes and scores them, and starts afresh.
 
-        Args:
-            size: Not used.
-
         Returns:
             The metrics with their prefix, the same on all ranks; empty if nothing is to be scored.
 
@@ -169,24 +166,23 @@ class YouTubeVISMetric(BaseMetric):
 
     def _evaluate_on_main_rank(self) -> dict[str, float]:
         """Scores on the main rank; every rank gets its metrics or its error, so that none hangs."""
-        outcome: list[Any] = [{}, None, None]  # metrics; message of a UserError; of another error
+        outcome: list[Any] = [None]
         failure: Exception | None = None
         if is_main_process():
             try:
                 metrics = self.compute_metrics(self._tracks)
                 outcome[0] = {f'{self.prefix}/{name}': value for name, value in metrics.items()}
+            except UserError as error:
+                failure = outcome[0] = error
             except Exception as error:  # raised below, once the others know of it
                 failure = error
-                outcome[1 if isinstance(error, UserError) else 2] = str(error)
+                outcome[0] = RuntimeError(f'evaluation failed on the main rank: {error}')
         broadcast_object_list(outcome)
-        metrics, user_error, other_error = outcome
         if failure is not None:
             raise failure
-        if user_error is not None:
-            raise UserError(user_error)
-        if other_error is not None:
-            raise RuntimeError(f'evaluation failed on the main rank: {other_error}')
-        return metrics
+        if isinstance(outcome[0], Exception):
+            raise outcome[0]
+        return outcome[0]
 
 
 def _gather_tracks(tracks: TrackStore) -> TrackStore:
