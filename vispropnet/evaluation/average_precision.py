@@ -64,13 +64,9 @@ def evaluate_tracks(
 
 
 def plain_metrics(matches: Matches) -> dict[str, float]:
-    """Computes the twelve metrics, each video counting once.
+    """Computes the twelve metrics of :func:`evaluate_tracks`, each video counting once.
 
-    Args:
-        matches: Of the four bins of :func:`~vispropnet.evaluation.matching.area_bins`, in order.
-
-    Returns:
-        As from :func:`evaluate_tracks`, without ``mAP``.
+    Takes matches of the four bins of :func:`~vispropnet.evaluation.matching.area_bins`, in order.
     """
     values = weighted_metrics(matches, np.ones((1, len(matches.tracks.truth.videos))))
     return {name: -1.0 if np.isnan(value[0]) else float(value[0]) for name, value in values.items()}

@@ -15,12 +15,7 @@ LEVEL = 0.95
 
 
 def resample_videos(videos: int, resamples: int, seed: int = 0) -> np.ndarray:
-    """Draws data sets of as many videos, with replacement.
-
-    Args:
-        videos: How many videos there are.
-        resamples: How many data sets to draw.
-        seed: The same one gives the same data sets.
+    """Draws data sets of as many videos, with replacement; a seed always gives the same ones.
 
     Returns:
         (resamples, videos) float64, how often each video is in each data set.

@@ -98,9 +98,7 @@ def match_tracks(tracks: Tracks, bins: Sequence[Bin]) -> Matches:
             ious = np.stack([tracks.ious[member][own] for member in members])
             _match_group(members, ious, objects, counted[:, objects], truth, found)
     taken = found >= 0
-    true = taken & np.take_along_axis(
-        counted, np.maximum(found, 0).reshape(len(bins), -1), axis=1
-    ).reshape(found.shape)
+    true = taken & counted[np.arange(len(bins))[:, None, None], found]
     inside = np.stack([one.tracks for one in bins]) & (rank < TRACK_LIMIT)
     return Matches(
         tracks=tracks,

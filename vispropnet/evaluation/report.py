@@ -108,11 +108,7 @@ def full_report(
 
 
 def metric_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """Lays out the twelve metrics of a full report, with intervals and differences, if any.
-
-    Yields:
-        Lines, as from the other functions below.
-    """
+    """Lays out the twelve metrics of a full report, with intervals and differences, if any."""
     intervals, baseline = report.get('ci'), report.get('baseline')
     difference = (baseline or {}).get('difference')
     header = ['metric', 'value']

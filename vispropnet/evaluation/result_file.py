@@ -27,11 +27,7 @@ RESULT_KEYS = tuple(_KEY_TYPES)
 
 
 def check_writable(path: str | os.PathLike) -> None:
-    """Finds out before a long run if the result file can be written; see :func:`check_folder`.
-
-    Raises:
-        UserError: also if it is not named ``*.json``.
-    """
+    """Checks a result file like :func:`check_folder`, and that it is named ``*.json``."""
     _check_name(path)
     check_folder(path)
 
@@ -97,10 +93,6 @@ def read_results(path: str | os.PathLike) -> list[dict[str, Any]]:
 
 def iter_sound_results(path: str | os.PathLike, progress: bool = False) -> Iterator[dict[str, Any]]:
     """Reads the tracks of a result file, ours or another system's; see :func:`iter_results`.
-
-    Yields:
-        Tracks with ``video_id``, ``category_id``, ``score`` and ``segmentations``, and all their
-        other keys.
 
     Raises:
         UserError: naming the file, the entry and the key, if it is not a list of such tracks.

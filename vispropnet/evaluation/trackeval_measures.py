@@ -103,11 +103,8 @@ def sequence_data(tracks: Tracks, category: int, video: int, rows: Sequence[int]
     Crowds are no objects to be found. In a frame, a mask is left out if its IoU with each object of
     the category is below 0.5 and more than half of its area lies on a crowd of the category.
 
-    Args:
-        tracks: Measured with ``frame_by_frame``.
-        category: Its position.
-        video: Its position.
-        rows: Positions of the tracks to score, of this category and video.
+    Takes tracks measured ``frame_by_frame``, the positions of the category and of the video, and
+    the positions of the tracks to score, of this category and video.
 
     Returns:
         ``num_timesteps, num_gt_ids, num_tracker_ids, num_gt_dets, num_tracker_dets``; and by frame

@@ -173,7 +173,7 @@ class YouTubeVISMetric(BaseMetric):
                 metrics = self.compute_metrics(self._tracks)
                 outcome[0] = {f'{self.prefix}/{name}': value for name, value in metrics.items()}
             except UserError as error:
-                failure = outcome[0] = error
+                failure, outcome[0] = error, UserError(str(error))
             except Exception as error:  # raised below, once the others know of it
                 failure = error
                 outcome[0] = RuntimeError(f'evaluation failed on the main rank: {error}')
