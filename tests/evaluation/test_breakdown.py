@@ -75,10 +75,8 @@ def test_a_category_is_scored_as_if_it_were_the_only_one(seed):
 )
 def test_edges_of_the_length_bins(frames, name):
     content = data_set({1: 40}, [(1, 1, shown(0, frames.ljust(40, '0')))])
-    assert objects_of(parts(content, [], 'track_length')) == {
-        **dict.fromkeys(('1', '2-8', '9-16', '17-32', '33 or more'), 0),
-        name: 1,
-    }
+    none = dict.fromkeys(('1', '2-8', '9-16', '17-32', '33 or more'), 0)
+    assert objects_of(parts(content, [], 'track_length')) == {**none, name: 1}
 
 
 def test_track_lengths_by_hand():
@@ -159,37 +157,32 @@ def test_a_part_is_scored_as_if_there_were_no_other_videos(seed):
 
 
 @pytest.mark.parametrize(
-    ('frames', 'name'),
+    ('name', 'some'),
     [
-        ('1111111111', 'never'),
-        ('0001100000', 'never'),  # not there yet, or no more: not hidden
-        ('0000100000', 'never'),
-        ('1111101111', 'up to 25 %'),  # 1 of 10
-        ('0101100000', 'up to 25 %'),  # 1 of 4
-        ('0110101111', 'up to 25 %'),  # 2 of 9
-        ('1011001111', 'over 25 %'),  # 3 of 10
-        ('0010100000', 'over 25 %'),  # 1 of 3
-        ('1000000001', 'over 25 %'),
+        # Not there yet, or no more, is not hidden.
+        ('never', ['1111111111', '0001100000', '0000100000']),
+        # 1 frame of 10, 1 of 4, 2 of 9; then 3 of 10, 1 of 3, 8 of 10.
+        ('up to 25 %', ['1111101111', '0101100000', '0110101111']),
+        ('over 25 %', ['1011001111', '0010100000', '1000000001']),
     ],
 )
-def test_share_of_frames_hidden(frames, name):
-    content = data_set({1: 10}, [(1, 1, shown(0, frames))])
-    hidden = parts(content, [track(1, 1, 0.5, shown(0, frames))], 'hidden')
-    assert objects_of(hidden) == {'never': 0, 'up to 25 %': 0, 'over 25 %': 0, name: 1}
-    for key, part in hidden.items():
-        assert metrics_of(part) == (wanted(1) if key == name else NONE)
+def test_share_of_frames_hidden(name, some):
+    for frames in some:
+        content = data_set({1: 10}, [(1, 1, shown(0, frames))])
+        hidden = parts(content, [track(1, 1, 0.5, shown(0, frames))], 'hidden')
+        assert objects_of(hidden) == {'never': 0, 'up to 25 %': 0, 'over 25 %': 0, name: 1}
+        for key, part in hidden.items():
+            assert metrics_of(part) == (wanted(1) if key == name else NONE)
 
 
 def test_hidden_by_hand():
-    content = data_set(
-        {1: 10, 2: 10},
-        [
-            (1, 1, shown(0, '1111111111')),
-            (1, 1, shown(1, '1110000111')),
-            (2, 1, shown(0, '1111111110')),
-            (2, 1, shown(3, '1000000001'), True),
-        ],
-    )
+    truths = [
+        (1, 1, shown(0, '1111111111')),
+        (1, 1, shown(1, '1110000111')),
+        (2, 1, shown(0, '1111111110')),
+        (2, 1, shown(3, '1000000001'), True),
+    ]
+    content = data_set({1: 10, 2: 10}, truths)
     results = [
         track(1, 1, 0.9, shown(0, '1111111111')),
         track(2, 1, 0.8, shown(5, '1111111111')),  # false in every part

@@ -92,15 +92,6 @@ def test_interval_by_hand_is_moved_onto_its_metric():
     assert confidence_intervals(matches, weights, ['AR100'])['AR100'] == pytest.approx((0.3, 0.8))
 
 
-def test_where_all_or_nothing_is_found_there_is_no_doubt():
-    content = data_set({1: 2, 2: 2, 3: 2}, [(video, 1, shown(0, '11')) for video in (1, 2, 3)])
-    results = [track(video, 1, 0.5, shown(0, '11')) for video in (1, 2, 3)]
-    for found, end in ((results, 1), ([], 0)):
-        intervals = confidence_intervals(matched(content, found), resample_videos(3, 30))
-        assert intervals['AP'] == intervals['AR1'] == (end, end)
-        assert intervals['APm'] is intervals['ARl'] is None
-
-
 def test_one_video_and_resamples_without_objects_tell_nothing():
     content = data_set({1: 2}, [(1, 1, shown(0, '11'))])
     matches = matched(content, [track(1, 1, 0.5, shown(0, '11'))])

@@ -29,6 +29,11 @@ def always(left, **shape):
     return [box(left, **shape)] * FRAMES
 
 
+def pieces(*parts):
+    """Boxes that are so far left, None for no box, for so many frames each."""
+    return [None if left is None else box(left) for left, count in parts for _ in range(count)]
+
+
 def track(masks, score, category=1, video=1):
     return track_of(video, category, score, masks)
 
@@ -75,10 +80,7 @@ def levels(*kinds):
         # Identities switch: six frames of ten on the own object.
         (
             TWO,
-            [
-                track([box(LEFT)] * 6 + [box(RIGHT)] * 4, 0.9),
-                track([box(RIGHT)] * 6 + [box(LEFT)] * 4, 0.6),
-            ],
+            [track(pieces((LEFT, 6), (RIGHT, 4)), 0.9), track(pieces((RIGHT, 6), (LEFT, 4)), 0.6)],
             {'linking': 1},
         ),
         # A split track. IoU 0.7 and 0.3. Up to 0.70: true, false, true: 51 recalls at 1 and 50 at
@@ -86,32 +88,24 @@ def levels(*kinds):
         (
             TWO,
             [
-                track([box(LEFT)] * 7 + [None] * 3, 0.9),
-                track([None] * 7 + [box(LEFT)] * 3, 0.8),
+                track(pieces((LEFT, 7), (None, 3)), 0.9),
+                track(pieces((None, 7), (LEFT, 3)), 0.8),
                 SECOND,
             ],
             {'linking': 1 - (5 * (51 + 50 * 2 / 3) / 101 + 5 * 51 / 3 / 101) / 10},
         ),
         # A merged track; the object that it means less is missed, but finding it gains nothing.
-        (TWO, [track([box(LEFT)] * 6 + [box(RIGHT)] * 4, 0.9)], {'linking': 51 / 101}),
+        (TWO, [track(pieces((LEFT, 6), (RIGHT, 4)), 0.9)], {'linking': 51 / 101}),
         # On the object in 4 of 10 frames, with IoU 5 / 15: mending one thing alone would not do.
-        (
-            TWO,
-            [track([box(LEFT + 5)] * 4 + [None] * 6, 0.9), SECOND],
-            {'both': 1 - 51 / 2 / 101},
-        ),
-        (
-            TWO_CATEGORIES,
-            [FIRST, track(always(RIGHT + 5), 0.6)],
-            {'category_and_overlap': 0.5},
-        ),
+        (TWO, [track(pieces((LEFT + 5, 4), (None, 6)), 0.9), SECOND], {'both': 1 - 51 / 2 / 101}),
+        (TWO_CATEGORIES, [FIRST, track(always(RIGHT + 5), 0.6)], {'category_and_overlap': 0.5}),
         # True, false, true: 51 recalls at 1, 50 at 2/3.
         (TWO, [FIRST, SECOND, track(always(LEFT), 0.8)], {'duplicate': 50 / 3 / 101}),
         *(
             (TWO, [FIRST, SECOND, track(masks, 0.8)], {'background': 50 / 3 / 101})
             for masks in (
                 always(MIDDLE),
-                always(MIDDLE)[:9] + [box(LEFT)],  # on an object in one frame of ten
+                pieces((MIDDLE, 9), (LEFT, 1)),  # on an object in one frame of ten
                 always(LEFT, top=14),  # touches an object: IoU 10 / 190 in every frame
             )
         ),
@@ -140,34 +134,21 @@ def test_counts_and_gains_at_one_half():
     assert errors.target[-1].tolist() == [-1, 1]
 
 
-def test_tracks_of_two_objects():
-    # Half of each: IoU 500 / 1500, and the first object with the highest IoU is meant by both.
-    swapped = [
-        track([box(LEFT)] * 5 + [box(RIGHT)] * 5, 0.9),
-        track([box(RIGHT)] * 5 + [box(LEFT)] * 5, 0.6),
-    ]
-    _, errors, gains = analysed(TWO, swapped)
-    assert (errors.kind == KINDS.index('linking')).all()
-    assert gains['linking']['count'] == 2
-    assert gains['background'] == gains['duplicate'] == dict(AP=0.0, AP50=0.0, count=0)
-    _, errors, gains = analysed(TWO, [track([box(LEFT)] * 6 + [box(RIGHT)] * 4, 0.9)])
-    assert errors.missed.tolist() == [[False, True]] * 10
-    assert gains['missed']['count'] == 1
-
-
 def test_kinds_by_threshold():
     # In 8 of 10 frames, with masks of IoU 9 / 11. IoU: 720 / (8 * 110 + 200) = 0.667. With masks
     # mended 0.8, with linking mended 0.818: up to 0.80 the better one names the error.
-    masks = [box(LEFT + 1)] * 8 + [None] * 2
-    _, errors, _ = analysed(TWO, [track(masks, 0.9), SECOND])
+    _, errors, _ = analysed(TWO, [track(pieces((LEFT + 1, 8), (None, 2)), 0.9), SECOND])
     assert errors.kind[:, 0].tolist() == levels((None, 4), ('linking', 3), ('both', 3))
     # One frame of ten: IoU 0.1 at most, but as all of it is on the object it is no background; with
     # linking mended 9 / 11.
-    piece = [box(LEFT + 1)] + [None] * 9
-    _, errors, _ = analysed(TWO, [FIRST, SECOND, track(piece, 0.8)])
+    piece = track(pieces((LEFT + 1, 1), (None, 9)), 0.8)
+    _, errors, _ = analysed(TWO, [FIRST, SECOND, piece])
     assert errors.kind[:, 2].tolist() == levels(('linking', 7), ('both', 3))
     assert (errors.target[:, 2] == 0).all()
-    # An object that a false track means is not missed.
+    # Of a merged track the object that it means less is missed; one that it means is not.
+    _, errors, gains = analysed(TWO, [track(pieces((LEFT, 6), (RIGHT, 4)), 0.9)])
+    assert errors.missed.tolist() == [[False, True]] * 10
+    assert gains['missed']['count'] == 1
     _, errors, gains = analysed(TWO, [FIRST, track(always(RIGHT + 5), 0.6)])
     assert gains['missed']['count'] == 0 and not errors.missed.any()
 

