@@ -105,6 +105,7 @@ def levels(*kinds):
             (TWO, [FIRST, SECOND, track(masks, 0.8)], {'background': 50 / 3 / 101})
             for masks in (
                 always(MIDDLE),
+                pieces((LEFT, 1), (MIDDLE, 2), (None, 7)),  # in one of three, IoU 100 / 1200
                 pieces((MIDDLE, 9), (LEFT, 1)),  # on an object in one frame of ten
                 always(LEFT, top=14),  # touches an object: IoU 10 / 190 in every frame
             )
@@ -151,6 +152,14 @@ def test_kinds_by_threshold():
     assert gains['missed']['count'] == 1
     _, errors, gains = analysed(TWO, [FIRST, track(always(RIGHT + 5), 0.6)])
     assert gains['missed']['count'] == 0 and not errors.missed.any()
+
+
+def test_a_track_is_linked_to_the_object_that_it_overlaps_most():
+    # IoU 1/10 with the object of the other category; with the own one it is 1/3 in that frame only.
+    content = scene((1, 1, always(LEFT)), (1, 2, always(LEFT + 5)))
+    piece = track(pieces((LEFT, 1), (None, 9)), 0.8, category=2)
+    _, errors, _ = analysed(content, [piece])
+    assert errors.kind[:, 0].tolist() == levels(('category_and_overlap', 10))
 
 
 def test_crowds_are_no_errors():

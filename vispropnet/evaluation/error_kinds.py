@@ -150,7 +150,7 @@ def _errors_of_track(tracks: Tracks, track: int) -> tuple[np.ndarray, np.ndarray
     targets = np.full(len(IOU_THRESHOLDS), -1, np.int64)
     if not proper.any():
         return kinds, targets
-    same = proper & (tracks.truth.category[video.objects] == tracks.category[track])
+    same = tracks.truth.category[video.objects] == tracks.category[track]
     ious = np.where(proper, tracks.ious[track], 0.0)
     on, masks_mended, links_mended = _mended_ious(*tracks.frames[track], video.areas, proper, ious)
     own, other = (
