@@ -198,17 +198,3 @@ def test_hidden_by_hand():
     assert metrics_of(hidden['never']) == wanted(*[two_of_three] * 3, 0.5, 1)
     assert metrics_of(hidden['up to 25 %']) == NONE
     assert metrics_of(hidden['over 25 %']) == wanted(0.5, 0.5, 0.5, 0, 1)
-
-
-# --- all of it ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize('seed', range(4))
-def test_every_object_is_of_one_part_of_each_kind(seed):
-    content, results = random_case(seed)
-    found, nothing = (break_down(matched(content, some)) for some in (results, []))
-    assert list(found) == ['categories', 'track_length', 'objects_per_video', 'hidden']
-    for parts_found, parts_of_nothing in zip(found.values(), nothing.values(), strict=True):
-        assert sum(part['objects'] for part in parts_found) == len(content['annotations'])
-        for part in parts_of_nothing:
-            assert metrics_of(part) == (dict.fromkeys(NAMES, 0.0) if part['objects'] else NONE)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation.content import decode, encode
+from vispropnet.datasets.rle import examine_rles
 from vispropnet.errors import UserError
 from vispropnet.evaluation.ground_truth import ground_truth
 from vispropnet.evaluation.overlaps import measure_tracks
@@ -144,21 +145,33 @@ class Masks(list):
     """A list whose life can be watched."""
 
 
+class Rle(dict):
+    """Likewise."""
+
+
 def test_tracks_are_let_go_of_batch_by_batch(monkeypatch):
-    monkeypatch.setattr(BATCH_MASKS, 20)
-    mask = encode(np.ones((16, 16), bool), 'text')
-    watched = []
+    given, compressed = [], []
+
+    def examine(masks, videos):
+        rles, *rest = examine_rles(masks, videos)
+        rles = [Rle(one) for one in rles]
+        compressed.extend(map(weakref.ref, rles))
+        return rles, *rest
 
     def results():
         for _ in range(60):
             masks = Masks([mask] * 5)
-            watched.append(weakref.ref(masks))
-            assert sum(one() is not None for one in watched) <= 6  # a batch of four, and this one
+            given.append(weakref.ref(masks))
+            assert sum(one() is not None for one in given) <= 6  # a batch of four, and this one
+            assert sum(one() is not None for one in compressed) <= 1
             yield {'video_id': 7, 'category_id': 4, 'score': 0.5, 'segmentations': masks}
 
+    monkeypatch.setattr(BATCH_MASKS, 20)
+    monkeypatch.setattr('vispropnet.evaluation.overlaps.examine_rles', examine)
+    mask = encode(np.ones((16, 16), bool))
     tracks = measure_tracks(ground_truth(random_scene(1)[0]), results())
     assert tracks.area.tolist() == [256] * 60
-    assert not any(one() is not None for one in watched)
+    assert len(given) == 60 and len(compressed) == 300
 
 
 # --- what does not fit ----------------------------------------------------------------------------
