@@ -81,7 +81,7 @@ def check(annotations, results, folder):
     report = Report(str(annotations))
     contents = check_annotations(annotations, report, progress=False)
     check_frames(contents.videos, folder / 'train/JPEGImages', report, progress=False)
-    check_results(results, contents, report, progress=False)
+    check_results(results, contents, report)
     json.dumps(reports_as_json([report]))
     '\n'.join(report_lines([report]))
 
