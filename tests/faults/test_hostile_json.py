@@ -115,7 +115,7 @@ def check(annotations, results, images):
     report = Report(str(annotations))
     contents = check_annotations(annotations, report, progress=False)
     check_frames(contents.videos, images, report, progress=False)
-    check_results(results, contents, report, progress=False)
+    check_results(results, contents, report)
     json.dumps(reports_as_json([report]))
     '\n'.join(report_lines([report]))
 

@@ -74,10 +74,10 @@ def print_scores(
     if other is not None:
         report['baseline']['results'] = os.fspath(baseline)
     if hota_threshold is not None:
-        measures = tracking_measures(ours.matches.tracks, hota_threshold)
+        measures = tracking_measures(ours.tracks, hota_threshold)
         report['tracking'] = dict(score_threshold=hota_threshold, **measures)
         if other is not None:
-            report['baseline']['tracking'] = tracking_measures(other.matches.tracks, hota_threshold)
+            report['baseline']['tracking'] = tracking_measures(other.tracks, hota_threshold)
     # Files first: whoever reads the tables may leave early.
     if chart is not None:
         _draw_errors(report, chart)

@@ -16,7 +16,6 @@ from vispropnet.errors import UserError
 from vispropnet.evaluation.average_precision import weighted_metrics
 from vispropnet.evaluation.confidence import (
     LEVEL,
-    as_json,
     confidence_intervals,
     paired_differences,
     resample_videos,
@@ -112,7 +111,7 @@ def _relation(plan: Plan, trial: Trial) -> str:
 def _differences(
     ours: Sequence[Matches], baseline: Sequence[Matches], weights: np.ndarray
 ) -> dict[str, dict[str, Any]]:
-    found = as_json(paired_differences(ours, baseline, weights, _NAMES))
+    found = paired_differences(ours, baseline, weights, _NAMES)
     plain = [[_plain(one) for one in some] for some in (ours, baseline)]
     differences = {}
     for metric, name in zip(METRICS, _NAMES, strict=True):
