@@ -66,7 +66,7 @@ def score_trials(plan: Plan, annotations: Path, resamples: int) -> dict[str, Any
     for trial in plan.trials:
         done = [run for run in plan.runs_of(trial) if run.done()]
         scored = [score_file(truth, run.results, frame_by_frame=True) for run in done]
-        scores[trial.name] = {run.seed: one.matches for run, one in zip(done, scored, strict=True)}
+        scores[trial.name] = {run.seed: one for run, one in zip(done, scored, strict=True)}
     baseline = plan.study.baseline
     rows = {}
     for trial in plan.trials:
