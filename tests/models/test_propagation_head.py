@@ -303,8 +303,7 @@ def test_attention_follows_an_object_by_hand():
 @pytest.mark.parametrize(('sigma', 'renormalize'), [(None, True), (2.0, True), (2.0, False)])
 @pytest.mark.parametrize('affinity', AFFINITIES)
 def test_attention_equals_the_loops(affinity, sigma, renormalize, budget):
-    head = head_of(affinity=affinity, renormalize=renormalize)
-    head.budget = budget
+    head = head_of(affinity=affinity, renormalize=renormalize, budget_mib=budget / 2**20)
     reference = torch.randn(CHANNELS, 4, 3).requires_grad_()
     current = torch.randn(CHANNELS, 3, 5).requires_grad_()
     boxes = torch.tensor([[0.0, 0, 16, 16], [4, 9, 24, 30], [17, 17, 18, 18], [90, 0, 99, 9]])

@@ -78,8 +78,8 @@ HISTORY = [
 def test_probabilities_are_those_of_the_definition(head, history, fusion, at_once, renormalize):
     head.renormalize = renormalize
     current, slow = features(), SlowHead(head)
-    recovery = TrackRecovery(fusion=fusion)
-    recovery._masks_at_once = lambda features: at_once
+    # A mask's largest tensor has four single precision numbers for each of the features.
+    recovery = TrackRecovery(fusion=fusion, batch_mib=at_once * 16 * current.numel() / 2**20)
     # 5 is in the current frame, 2 and 7 are missing; 2 has label 0 with 0.7, label 2 with 0.9.
     missing = recovery.find_missing(history, torch.tensor([5]))
     assert (missing.ids, missing.labels) == ([2, 7], [2, 1])
