@@ -25,9 +25,10 @@ def test_runs_come_after_those_that_they_need(study, tmp_path):
 def test_seeds_stand_in_commands_and_folders(study, tmp_path):
     plan = make_plan(study, 'cpu', tmp_path, ['propagation-off'], seeds=2, baseline_seeds=3)
     # What all start from is the same for every seed.
-    seeds = [('start', 0), *(('baseline', n) for n in range(3))]
-    seeds += [('propagation-off', 0), ('propagation-off', 1)]
-    assert list(plan.runs) == [f'{name}/seed-{seed}' for name, seed in seeds]
+    seeds = {'start': 1, 'baseline': 3, 'propagation-off': 2}
+    assert list(plan.runs) == [
+        f'{name}/seed-{n}' for name, count in seeds.items() for n in range(count)
+    ]
     train = plan.runs['baseline/seed-1'].steps['train']
     assert train[train.index('--seed') + 1] == '1' and '--resume' in train
     assert train[train.index('--work-dir') + 1] == f'{tmp_path}/baseline/seed-1/train'
