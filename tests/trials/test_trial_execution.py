@@ -18,26 +18,23 @@ from vispropnet.trials.execution import command_lines, run_plan
 from vispropnet.trials.plan import Plan, Run
 from vispropnet.trials.study_file import Preset, Study, Trial
 
-# Writes what a training or a test leaves, and a line into a diary.
-TRAIN = """
+# Write what a training or a test leaves, and a line into a diary.
+NOTE = """
 import os, pathlib, sys
-folder = pathlib.Path(sys.argv[1]); (folder / 'train').mkdir(exist_ok=True)
+folder, gpu = pathlib.Path(sys.argv[1]), os.environ.get('CUDA_VISIBLE_DEVICES')
 with open(folder.parent.parent / 'diary', 'a') as diary:
-    print('train', folder.parent.name, os.environ.get('CUDA_VISIBLE_DEVICES'), file=diary)
+    print(STEP, folder.parent.name, gpu, file=diary)
+"""
+TRAINED = """
 log = folder / 'train/20260101_000000/vis_data/scalars.json'
 log.parent.mkdir(parents=True, exist_ok=True)
 log.write_text('{"loss": LOSS, "iter": 50}')
 (folder / 'train/epoch_2.pth').write_text('weights')
 (folder / 'train/last_checkpoint').write_text('epoch_2.pth')
 """
-DIVERGE, TRAIN = TRAIN.replace('LOSS', 'NaN'), TRAIN.replace('LOSS', '1.5')
-TEST = """
-import pathlib, sys
-folder = pathlib.Path(sys.argv[1])
-with open(folder.parent.parent / 'diary', 'a') as diary:
-    print('test', folder.parent.name, file=diary)
-(folder / 'results.json').write_text('[]')
-"""
+TRAIN = NOTE.replace('STEP', "'train'") + TRAINED.replace('LOSS', '1.5')
+DIVERGE = TRAIN.replace('1.5', 'NaN')
+TEST = NOTE.replace('STEP', "'test'") + "(folder / 'results.json').write_text('[]')\n"
 # What outlives the command keeps the folder locked.
 HOLDS_THE_LOCK = """
 import os, sys
@@ -78,7 +75,7 @@ def failure(run):
 
 
 def diary(tmp_path):
-    return [line.removesuffix(' None') for line in (tmp_path / 'diary').read_text().splitlines()]
+    return (tmp_path / 'diary').read_text().replace(' None', '').splitlines()
 
 
 def test_runs_go_from_training_to_test_and_are_not_done_twice(tmp_path):
@@ -93,13 +90,18 @@ def test_runs_go_from_training_to_test_and_are_not_done_twice(tmp_path):
 
 
 def test_a_failure_is_marked_the_others_go_on_and_it_is_tried_again(tmp_path):
-    plan, a, b, c = scripted_plan(tmp_path, dict(a=FAIL, b=TRAIN, c=TRAIN), c='a')
+    scripts = dict(a=FAIL, b=TRAIN, c=TRAIN, d=HOLDS_THE_LOCK)
+    plan, a, b, c, d = scripted_plan(tmp_path, scripts, c='a')
+    # What is whole on disk counts, however its process ended.
+    b.steps['test'][1] += 'raise SystemExit(3)'
     failed, said = work(plan)
-    assert failed == [a.key, c.key] and b.results.exists() and not c.log('train').exists()
+    assert failed == [a.key, c.key, d.key] and b.done() and not c.log('train').exists()
     lines = ['working', 'RuntimeError: out of memory']
     assert failure(a).items() >= dict(step='train', exit=3, lines=lines).items()
     assert any('FAILED in train: RuntimeError: out of memory' in line for line in said)
     assert failure(c)['lines'] == [*lines, 'a/seed-0, whose weights it takes, failed']
+    words = f'it ended without an error, and without {d.checkpoint}'
+    assert failure(d)['lines'] == ['holds the lock: True', words]
     plan, a = scripted_plan(tmp_path, dict(a=TRAIN))
     assert work(plan)[0] == [] and not a.failure.exists()
 
@@ -112,25 +114,11 @@ def test_a_loss_that_is_no_number_fails_the_trial_also_when_resumed(tmp_path):
         assert b.results.exists() and not a.results.exists() and not c.results.exists()
     # It is not trained a second time.
     assert diary(tmp_path).count('train a') == 1
-
-
-def test_what_is_whole_on_disk_counts_however_its_process_ended(tmp_path):
-    plan, a, b = scripted_plan(tmp_path, dict(a=HOLDS_THE_LOCK, b=TRAIN))
-    b.steps['test'][1] += 'raise SystemExit(3)'
-    assert work(plan)[0] == [a.key] and b.done()
-    words = f'it ended without an error, and without {a.checkpoint}'
-    assert failure(a)['lines'] == ['holds the lock: True', words]
-
-
-def test_weights_that_diverged_elsewhere_fail_with_what_takes_them(tmp_path):
-    """A queue of a cluster trains and tests without looking at the losses."""
-    plan, a, b = scripted_plan(tmp_path, dict(a=DIVERGE, b=TRAIN), b='a')
-    for run in (a, b):
-        run.folder.mkdir(parents=True)
-        for command in run.steps.values():
-            subprocess.run([sys.executable, *command], check=True)
-    assert work(plan)[0] == [a.key, b.key]
-    assert not a.done() and not b.done() and a.results.exists()
+    # A queue of a cluster trains and tests without looking at the losses.
+    for command in (a.steps['test'], *c.steps.values()):
+        subprocess.run([sys.executable, *command], check=True)
+    assert work(plan)[0] == [a.key, c.key]
+    assert not a.done() and not c.done() and a.results.exists()
 
 
 def test_runs_get_the_gpu_of_a_slot_and_wait_for_what_they_need(tmp_path):

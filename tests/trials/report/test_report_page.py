@@ -40,17 +40,16 @@ def cells(text, kind):
     ]
 
 
-def test_metrics_in_points():
+def test_metrics_and_decisions_in_words():
     assert [points(one) for one in (0.4567, -0.0001, -0.02, None)] == ['45.7', '0.0', '−2.0', '–']
     assert [signed_points(one) for one in (0.01, 0.0001, -0.02)] == ['+1.0', '0.0', '−2.0']
     assert interval([-0.02, 0.08], signed=True) == '[−2.0, +8.0]'
     assert interval([0.02, 0.08]) == '[2.0, 8.0]' and interval(None) == ''
 
-
-def test_a_decision_needs_an_interval_over_videos_and_seeds_without_zero():
     def decided(value, ci, *both):
         return [decision(dict(value=value, ci=ci, ci_both=one)) for one in both]
 
+    # A decision needs an interval over videos and seeds without zero.
     assert decided(0.05, [0.04, 0.06], [0.001, 0.1], [-0.1, -0.001]) == ['better', 'worse']
     assert {*decided(0.05, [0.04, 0.06], [0, 0.1], [-0.1, 0.1], None)} == {'not decided'}
     assert decided(0.0, [0, 0], [-0.01, 0.01]) == ['same']  # nothing differs on any video
@@ -81,6 +80,8 @@ def test_facts_counts_and_nothing_beside_the_page(write, monkeypatch):
     assert '<dd>blocks: 5 videos, 15 frames, 10 objects</dd>' in text
     assert '<dd><code>abc123</code></dd>' in text and '<dd>torch 2.9.0</dd>' in text
     assert '5 of 5 videos' in text
+    assert '<pre tabindex="0">a &lt;tag&gt;\nthe end</pre>' in text
+    assert 'c/seed-0, step train, exit status 1' in text and 'href="#failure-c"' in text
     monkeypatch.setattr(page, 'GALLERY_VIDEOS', 1)
     table = full_table()
     table['data']['videos'] = 1
@@ -137,9 +138,6 @@ def test_remarks_on_a_difference(write):
 
 def test_failures_quote_the_end_of_the_log(write):
     table = full_table()
-    text = write(table)
-    assert '<pre tabindex="0">a &lt;tag&gt;\nthe end</pre>' in text
-    assert 'c/seed-0, step train, exit status 1' in text and 'href="#failure-c"' in text
     failure = table['trials'][2]['failure']
     failure |= dict(lines=[f'line {n}' for n in range(100)] + ['x' * 10_000], exit=None, log=None)
     text = write(table)
@@ -184,22 +182,10 @@ def test_places_in_the_chart(write):
     assert f'<title>{"m" * 41}</title>{"m" * 39}…</text>' in text
 
 
-def test_curves_are_embedded_and_faulty_files_named(write, tmp_path):
+def test_pictures_are_embedded_unless_they_are_too_large_or_faulty(write, tmp_path, monkeypatch):
     for name, kind in (('c.svg', 'svg+xml'), ('c.png', 'png')):
         (tmp_path / name).write_bytes(b'picture')
         assert f'src="data:image/{kind};base64,cGljdHVyZQ=="' in write(curves=tmp_path / name)
-    (tmp_path / 'report.html').unlink()
-    with pytest.raises(UserError, match='cannot be read'):
-        write(curves=tmp_path / 'none.png')
-    with pytest.raises(UserError, match=r'expected a file \.svg or \.png'):
-        write(curves=tmp_path / 'c.pdf')
-    (tmp_path / 'b.json').unlink()
-    with pytest.raises(UserError, match='b.json'):
-        write()
-    assert not (tmp_path / 'report.html').exists()
-
-
-def test_pictures_that_are_too_large_are_left_out(write, tmp_path, monkeypatch):
     # Full pages stay below 20 MB.
     assert (page.CURVES_LIMIT + page.ATTENTION_LIMIT) * 4 / 3 + gallery.BUDGET < 19_000_000
     monkeypatch.setattr(page, 'CURVES_LIMIT', 10)
@@ -210,3 +196,12 @@ def test_pictures_that_are_too_large_are_left_out(write, tmp_path, monkeypatch):
     assert 'too large for this page (0.0 MB); see <code>c.svg</code>' in text
     assert text.count('data:image/jpeg;base64,AAAAAAA="') == 2
     assert '2 of 4 pictures are left out' in text
+    (tmp_path / 'report.html').unlink()
+    with pytest.raises(UserError, match='cannot be read'):
+        write(curves=tmp_path / 'none.png')
+    with pytest.raises(UserError, match=r'expected a file \.svg or \.png'):
+        write(curves=tmp_path / 'c.pdf')
+    (tmp_path / 'b.json').unlink()
+    with pytest.raises(UserError, match='b.json'):
+        write()
+    assert not (tmp_path / 'report.html').exists()
