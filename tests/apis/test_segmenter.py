@@ -1,4 +1,5 @@
 import weakref
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -23,21 +24,16 @@ def model(root):
     return model.eval()
 
 
-@pytest.fixture(scope='module')
-def bright_of(model):
-    """Makes a model that answers after so many frames."""
-
-    def bright_of(look_ahead=0, fault=None):
-        made = BrightPixels(look_ahead, fault)
-        made.cfg, made.classes = model.cfg, ('a', 'b')
-        return made.eval()
-
-    return bright_of
+def bright_of(model, look_ahead=0, fault=None):
+    """A model that answers after so many frames, with the config of another."""
+    made = BrightPixels(look_ahead, fault)
+    made.cfg, made.classes = model.cfg, ('a', 'b')
+    return made.eval()
 
 
 @pytest.fixture(params=[0, 3])
-def bright(request, bright_of):
-    return bright_of(request.param)
+def bright(request, model):
+    return bright_of(model, request.param)
 
 
 def frames(count=4, shape=(60, 90, 3), seed=0):
@@ -88,24 +84,18 @@ def test_instances_of_a_frame(model):
 
 
 def test_the_frame_is_fitted_into_the_scale_and_results_are_not(model, monkeypatch):
-    encode, original, seen = model.encode, model.step, []
-
-    def watch_images(images):
-        seen.append(tuple(images.shape))
-        return encode(images)
-
-    def watch(frame, state):
-        seen.append((frame.metainfo['img_shape'], frame.metainfo['ori_shape']))
-        return original(frame, state)
-
-    monkeypatch.setattr(model, 'encode', watch_images)
-    monkeypatch.setattr(model, 'step', watch)
+    encode, track = Mock(wraps=model.encode), Mock(wraps=model.step)
+    monkeypatch.setattr(model, 'encode', encode)
+    monkeypatch.setattr(model, 'step', track)
     for scale in (None, (64, 64)):
         found = step(VideoSegmenter(model, scale=scale), frames(1, (120, 200, 3))[0])
         assert found.masks.size == (120, 200)
     # The config's video_scale is 160 x 96: 200 x 120 becomes 160 x 96; padded to 32s.
-    first = (1, 3, 96, 160), ((96, 160), (120, 200))
-    assert seen == [*first, (1, 3, 64, 64), ((38, 64), (120, 200))]
+    shapes = [tuple(call.args[0].shape) for call in encode.call_args_list]
+    assert shapes == [(1, 3, 96, 160), (1, 3, 64, 64)]
+    shapes = [call.args[0].metainfo for call in track.call_args_list]
+    assert [one['img_shape'] for one in shapes] == [(96, 160), (38, 64)]
+    assert [one['ori_shape'] for one in shapes] == [(120, 200)] * 2
 
 
 def test_videos_can_be_interleaved_and_begun_anew(model):
@@ -188,18 +178,18 @@ def test_on_a_gpu_as_on_the_cpu(root):
 
 @pytest.mark.parametrize('count', [0, 1, 2, 3, 4, 11])
 @pytest.mark.parametrize('batch', [None, 1, 2, 4])
-def test_any_lag_and_any_batch_give_the_same(bright, bright_of, count, batch):
+def test_any_lag_and_any_batch_give_the_same(bright, model, count, batch):
     images = frames(count, (32, 48, 3))
     found = list(segment_video(bright, images, 0.0, batch=batch))
     names = [(number, f'{number:08d}') for number in range(count)]
     assert [(one.index, one.name) for one in found] == names
     assert all(one.image is image for one, image in zip(found, images, strict=True))
-    same([one.instances for one in found], instances(bright_of(), images))
+    same([one.instances for one in found], instances(bright_of(model), images))
 
 
-def test_step_and_finish(bright, bright_of):
+def test_step_and_finish(bright, model):
     images, answers = frames(5, (32, 48, 3)), []
-    expected, segmenter = instances(bright_of(), images), VideoSegmenter(bright)
+    expected, segmenter = instances(bright_of(model), images), VideoSegmenter(bright)
     for number, image in enumerate(images):
         ready, due = segmenter.step(image), number - bright.look_ahead
         assert [place for place, _ in ready] == ([due] if due >= 0 else [])
@@ -213,7 +203,7 @@ def test_step_and_finish(bright, bright_of):
     same([again[0][1]], expected[:1])
 
 
-def test_no_more_frames_are_held_than_wait(model, bright_of):
+def test_no_more_frames_are_held_than_wait(model):
     """Each frame's array is let go of, however long the video is."""
 
     def stream():
@@ -223,26 +213,12 @@ def test_no_more_frames_are_held_than_wait(model, bright_of):
             yield image
 
     # The current one, four that lie ready, one in the making, the batch, those that wait.
-    for one, batch, limit in ((model, None, 8), (bright_of(), 2, 10), (bright_of(3), 2, 13)):
+    lags = (bright_of(model, lag) for lag in (0, 3))
+    for one, batch, limit in zip((model, *lags), (None, 2, 2), (8, 10, 13), strict=True):
         alive, most = [], 0
         for _ in segment_video(one, stream(), batch=batch):
             most = max(most, sum(reference() is not None for reference in alive))
         assert most <= limit and len(alive) == 20
-
-
-def test_cut_short_the_rest_is_what_the_model_has_taken(bright):
-    images = frames(9, (32, 48, 3))
-    video, seen = VideoSegmentation(bright, images, 0.0, batch=2), []
-    for frame in video:
-        seen.append(frame)
-        if frame.index == 2:
-            break
-    seen += video.rest()
-    video.close()
-    # Frame 2 is answered when frame 2 + lag was taken.
-    count = 3 + bright.look_ahead
-    assert [one.index for one in seen] == list(range(count))
-    same([one.instances for one in seen], instances(bright, images)[:count])
 
 
 @pytest.mark.parametrize('batch', [2, 3, 8])
@@ -258,13 +234,13 @@ def test_several_frames_at_once_give_the_same_tracks(model, batch):
         assert (shared >= 0.999 * union).all()
 
 
-def test_frames_before_a_change_of_size_are_given(bright_of, model):
+def test_frames_before_a_change_of_size_are_given(model):
     images = [*frames(3), *frames(2, (70, 90, 3))]
+    words = 'frame 3 has 90x70 pixels, the frames before it have 90x60'
     for batch in (None, 4):
-        words = 'frame 3 has 90x70 pixels, the frames before it have 90x60'
         assert refused(model, images, words, batch=batch) == [0, 1, 2]
     # A model that minds no size sees no batch of two sizes.
-    bright = bright_of()
+    bright = bright_of(model)
     assert len(instances(bright, images, batch=4)) == 5 and bright.encoded == [3, 2]
     # A refused frame is not counted.
     segmenter = VideoSegmenter(model)
@@ -275,14 +251,25 @@ def test_frames_before_a_change_of_size_are_given(bright_of, model):
     step(segmenter, images[0])
 
 
-def test_frames_before_bad_input_are_given_however_late_answers_are(bright):
+def test_cut_short_or_before_bad_input_all_frames_are_given_that_were_taken(bright, model):
+    images, seen = frames(9, (32, 48, 3)), []
+    video = VideoSegmentation(bright, images, 0.0, batch=2)
+    for frame in video:
+        seen.append(frame)
+        if frame.index == 2:
+            break
+    seen += video.rest()
+    video.close()
+    # Frame 2 is answered when frame 2 + lag was taken.
+    count = 3 + bright.look_ahead
+    assert [one.index for one in seen] == list(range(count))
+    same([one.instances for one in seen], instances(bright, images)[:count])
+
     def stream():
-        yield from frames(6, (16, 24, 3))
+        yield from images[:6]
         raise UserError('frame 6 is damaged.')
 
     for batch in (1, 4):
         assert refused(bright, stream(), 'frame 6 is damaged', batch=batch) == list(range(6))
-
-
-def test_a_wrong_model_is_reported_not_what_follows_from_it(bright_of):
-    refused(bright_of(3, 'twice'), frames(9, (16, 24, 3)), 'answered frame 2 twice')
+    # A wrong model is reported, not what follows from it.
+    refused(bright_of(model, 3, 'twice'), images, 'answered frame 2 twice')

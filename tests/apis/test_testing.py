@@ -47,14 +47,19 @@ def test_test_writes_results_archive_metrics_and_drawings(trained, tested, shape
     assert len(pictures) == 9 and cv2.imread(str(pictures[0])).shape[1] >= 480
 
 
-def test_annotations_that_are_changed(checkpoint, own_shapes, small, tmp_path, capsys):
+def test_files_that_do_not_fit_each_other(checkpoint, own_shapes, small, tmp_path, capsys):
     path, out = own_shapes / 'valid/instances.json', tmp_path / 'results.json'
     content = json.loads(path.read_text())
     options = dict(evaluate=True, overrides=quick(own_shapes))
     path.write_text(json.dumps({**content, 'categories': content['categories'][::-1]}))
     with pytest.raises(UserError, match='another order .* triangle, star against star, tri'):
         run_test(small, checkpoint, out, **options)
-    # Without any, results are written and nothing is scored.
+    wider = quick(own_shapes, 'model.track_head.embed_head.fc_out_channels=8')
+    with pytest.raises(UserError, match=r'epoch_2\.pth does not fit') as caught:
+        run_test(small, checkpoint, out, overrides=wider)
+    assert 'track_head.embed_head.fcs.1.bias: (16,) in the file, (8,) wanted' in str(caught.value)
+    assert not out.exists()
+    # Without annotations, results are written and nothing is scored.
     del content['annotations']
     path.write_text(json.dumps(content))
     assert run_test(small, checkpoint, out, **options) is None and read_results(out)
@@ -109,14 +114,6 @@ def test_two_ranks_run_a_model_that_lags(prompt, shapes, root, tmp_path):
     ends = run_ranks(2, 'tools/test_video.py', *files, '--out', out, *options)
     assert [status for status, _ in ends] == [0, 0] and 'AP75' in ends[0][1], ends
     assert out.read_bytes() == prompt[0]
-
-
-def test_checkpoint_of_another_model(checkpoint, shapes, small, tmp_path):
-    wider = 'model.track_head.embed_head.fc_out_channels=8'
-    with pytest.raises(UserError, match=r'epoch_2\.pth does not fit') as caught:
-        run_test(small, checkpoint, tmp_path / 'r.json', overrides=quick(shapes, wider))
-    assert 'track_head.embed_head.fcs.1.bias: (16,) in the file, (8,) wanted' in str(caught.value)
-    assert not (tmp_path / 'r.json').exists()
 
 
 def test_options_are_checked_before_work_begins(small, tmp_path, shapes, monkeypatch):

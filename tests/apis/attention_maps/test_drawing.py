@@ -62,7 +62,7 @@ def test_marks_are_around_the_chosen_place():
     assert ring.get_edgecolor()[:3] == to_rgb(MARK)
 
 
-def test_frames_of_any_size():
+def test_pictures_of_frames_of_any_size_and_colour():
     sizes = ((160, 96), 480), ((500, 300), 500), ((1920, 1080), 960), ((90, 160), 480)
     for (width, height), panel in sizes:
         picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -74,9 +74,7 @@ def test_frames_of_any_size():
         assert drawn.shape[:2] == pytest.approx(expected, abs=1)
         np.testing.assert_array_equal(picture, before)
         assert dict(matplotlib.rcParams) == style
-
-
-def test_pictures_are_in_blue_green_red():
+    # Blue, green, red.
     blue = np.full((HEIGHT, WIDTH, 3), (200, 40, 0), np.uint8)
     drawn = draw_attention(blue, blue, np.zeros((12, 20)), (8, 8), (1, 1))
     plain = (drawn == (200, 40, 0)).all(axis=2)

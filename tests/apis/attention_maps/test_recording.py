@@ -1,5 +1,7 @@
 """Attention maps against the dense affinity of features that are made here step by step."""
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import torch
@@ -69,7 +71,7 @@ def dense_correlation(model, *pair, level):
     return matrix.view(*key.shape[1:], -1).numpy()
 
 
-def test_maps_of_a_position_are_columns_of_the_dense_matrices(model, pair):
+def test_maps_of_a_position_are_columns_of_the_dense_matrices_and_name_padding(model, pair):
     maps, head = record_attention(model, *pair, (50, 21)), 'affinity of the propagation head'
     titles = [head, f'{head}, with the distance as at test (sigma 3 cells)']
     titles += [f'attention neck, stride {stride}' for stride in (4, 8, 16)]
@@ -93,23 +95,23 @@ def test_maps_of_a_position_are_columns_of_the_dense_matrices(model, pair):
         assert found.notes[0] == f'{place} (spread evenly: {1 / values.size:.2g})'
         assert not any('mass' in note or 'mean' in note for note in found.notes)
     assert maps[2].notes[-1] == 'the neck sums up features of the current frame at these places'
+    found, *_ = record_attention(model, *pair, (85, 55))
+    # Of the last column of cells 2 of 8 pixels are in the frame, of the last row 4 of 8.
+    outside = 1 - np.array([*[1] * 7, 0.5]) @ found.values @ np.array([*[1] * 11, 0.25])
+    assert outside > 0.005
+    assert f'{outside:.1%} lies in the padding beyond the frame, which is not shown' in found.notes
 
 
 def test_maps_of_masks_are_means_of_columns_that_are_asked_for(model, pair, monkeypatch):
-    seen, block = [], ops._block
-
-    def watch(reference, current, places, gaussian):
-        seen.append(current.shape[2])
-        return block(reference, current, places, gaussian)
-
-    monkeypatch.setattr(recording, 'COLUMNS', 4)
     mask = covering(24, 8, 48, 24)  # rows 1 and 2 and columns 3 to 5, whole
     columns = [row * 12 + column for row in (1, 2) for column in (3, 4, 5)]
     expected = dense_affinity(model, *pair)[..., columns].mean(axis=2)
-    monkeypatch.setattr(ops, '_block', watch)
+    monkeypatch.setattr(ops, '_block', Mock(wraps=ops._block))
+    monkeypatch.setattr(recording, 'COLUMNS', 4)
     found, *_ = record_attention(model, *pair, mask, reference_box=(40, 10, 60, 30))
     # 6 cells of stride 8, 24 of stride 4; at stride 16 two are covered by half.
-    assert seen == [4, 2, 4, 2, *[4] * 6, 4, 2, 2]
+    counts = [call.args[1].shape[2] for call in ops._block.call_args_list]
+    assert counts == [4, 2, 4, 2, *[4] * 6, 4, 2, 2]
     np.testing.assert_allclose(found.values, expected, atol=1e-5)
     assert 'mean over 6 cells of the object' in found.notes
     share = f'{_mass_in_box(expected, (8, 8), (40, 10, 60, 30)):.1%} of the mass'
@@ -118,26 +120,17 @@ def test_maps_of_masks_are_means_of_columns_that_are_asked_for(model, pair, monk
     assert found.notes[1] == f'{share} is {place}'
 
 
-def test_padding_is_reported(model, pair):
-    found, *_ = record_attention(model, *pair, (85, 55))
-    # Of the last column of cells 2 of 8 pixels are in the frame, of the last row 4 of 8.
-    outside = 1 - np.array([*[1] * 7, 0.5]) @ found.values @ np.array([*[1] * 11, 0.25])
-    assert outside > 0.005
-    assert f'{outside:.1%} lies in the padding beyond the frame, which is not shown' in found.notes
-
-
 def test_affinity_by_category_takes_the_label(root, pair):
     model = model_of(root, name='_category-affinity')
-    head = model.prop_head
+    head, affinity = model.prop_head, model.prop_head.affinity
     with torch.no_grad():
-        head.affinity.right.copy_(torch.randn(head.affinity.right.shape))
+        affinity.right.copy_(torch.randn(affinity.right.shape))
+        now, known = (head.features(levels_of(model, one))[0] for one in pair)
+        weights = torch.eye(64) + affinity.left @ affinity.right.mT
+        columns = known.flatten(1).T @ (weights @ now[:, 2, 6]).T
     for label in (1, 3):
         found, _ = record_attention(model, *pair, (50, 21), label)
-        with torch.no_grad():
-            now, known = (head.features(levels_of(model, one))[0] for one in pair)
-            weight = torch.eye(64) + head.affinity.left[label] @ head.affinity.right[label].T
-            column = known.flatten(1).T @ (weight @ now[:, 2, 6])
-        expected = column.softmax(dim=0).view(8, 12)
+        expected = columns[:, label].softmax(dim=0).view(8, 12)
         np.testing.assert_allclose(found.values, expected, atol=1e-4)
     for label in (None, 4, -1):
         with pytest.raises(UserError, match=f'a label from 0 to 3, found {label}'):
@@ -164,15 +157,6 @@ def test_weights_that_the_gaussian_leaves(root, pair):
     assert len(record_attention(model, *pair, (50, 21))) == 1
 
 
-def test_mass_in_a_box_by_hand():
-    values = np.array([[0.1, 0.2], [0.3, 0.4]])
-    assert _mass_in_box(values, (10, 10), (0, 0, 20, 20)) == pytest.approx(1)
-    # Half of the left column, all of the right one, of the lower row a fifth.
-    assert _mass_in_box(values, (10, 10), (5, 10, 99, 12)) == pytest.approx(0.2 * (0.15 + 0.4))
-    assert _mass_in_box(values, (10, 10), (30, 0, 40, 9)) == 0
-    assert _mass_in_box(values, (10, 5), (10, 0, 20, 5)) == pytest.approx(0.2)
-
-
 def test_cells_of_pixels_and_masks():
     shape, same = (32, 48), (1.0, 1.0)  # 4 x 6 cells at stride 8
     for place, scale, size, cells in (
@@ -191,3 +175,12 @@ def test_cells_of_pixels_and_masks():
     ):
         found = chosen_cells(place, size, 8, scale).tolist()
         assert [divmod(cell, size[1]) for cell in found] == cells
+
+
+def test_mass_in_a_box_by_hand():
+    boxes = (0, 0, 20, 20), (5, 10, 99, 12), (30, 0, 40, 9)
+    values = np.array([[0.1, 0.2], [0.3, 0.4]])
+    found = [_mass_in_box(values, (10, 10), box) for box in boxes]
+    # In the second one: half of the left column, all of the right one, of the lower row a fifth.
+    assert found == pytest.approx([1, 0.2 * (0.15 + 0.4), 0])
+    assert _mass_in_box(values, (10, 5), (10, 0, 20, 5)) == pytest.approx(0.2)

@@ -21,19 +21,16 @@ def content(tmp_path):
         cv2.imwrite(str(tmp_path / name), picture)
     videos = [dict(id=n, width=96, height=64, file_names=names) for n in range(11, 18)]
     large, small = rectangle(8, 8, 56, 48, 96, 64), rectangle(24, 16, 40, 32, 96, 64)
-    given = (20, 2, [large] * 3), (21, 4, [small, small, None])
-    keys = 'id', 'category_id', 'segmentations'
-    truths = [dict(zip(keys, one, strict=True), video_id=15) for one in given]
+    truths = [
+        dict(id=20, video_id=15, category_id=2, segmentations=[large] * 3),
+        dict(id=21, video_id=15, category_id=4, segmentations=[small, small, None]),
+    ]
     categories = [dict(id=n, name=f'kind {n}') for n in range(1, 5)]
     return dict(videos=videos, categories=categories, annotations=truths)
 
 
-@pytest.fixture(scope='module')
-def model(root):
-    return init_model(root / f'{OBJPROP}.py', device='cpu')
-
-
-def test_pictures_of_objects_and_positions(model, content, tmp_path):
+def test_pictures_of_objects_and_positions(content, root, tmp_path):
+    model = init_model(root / f'{OBJPROP}.py', device='cpu')
     affinity = 'affinity of the propagation head'
     ends = affinity, f'{affinity}, with the distance as at test (sigma 3 cells)'
     for request, start, takes, gone in (
@@ -52,12 +49,17 @@ def test_pictures_of_objects_and_positions(model, content, tmp_path):
             assert ('not visible in the reference' in one['caption']) == gone
 
 
-def test_category_of_the_annotation_is_the_label(content, root, tmp_path):
+def test_models_by_category_or_without_attention_and_missing_frames(content, root, small, tmp_path):
     model = init_model(root / f'{OBJPROP}_category-affinity.py', device='cpu')
+    # The category of the annotation is the label; of a position on nothing it is not known.
     assert len(draw_request(model, '15:0:1:#20', content, tmp_path)) == 2
-    # Of a position on nothing the category is not known.
     with pytest.raises(UserError, match="request '15:0:1:90,60': the affinity .* by category"):
         draw_request(model, '15:0:1:90,60', content, tmp_path)
+    with pytest.raises(UserError, match='MaskTrackRCNN, which has no attention between frames'):
+        draw_request(init_model(small), '15:0:1:3,4', content, tmp_path)
+    (tmp_path / '2.png').unlink()
+    with pytest.raises(UserError, match='video 15, frame 2: .* not found'):
+        draw_request(model, '15:0:2:#20', content, tmp_path)
 
 
 def test_requests_are_read(content):
@@ -98,11 +100,3 @@ def test_bad_requests(content):
     ):
         with pytest.raises(UserError, match=f'^attention request {request!r}.*{message}'):
             parse_request(request, content)
-
-
-def test_missing_frames_and_models_that_do_not_look(content, model, small, tmp_path):
-    with pytest.raises(UserError, match='MaskTrackRCNN, which has no attention between frames'):
-        draw_request(init_model(small), '15:0:1:3,4', content, tmp_path)
-    (tmp_path / '2.png').unlink()
-    with pytest.raises(UserError, match='video 15, frame 2: .* not found'):
-        draw_request(model, '15:0:2:3,4', content, tmp_path)
