@@ -52,6 +52,11 @@ def test_what_a_video_holds(build):
     assert [track['carried'] for track in second['tracks']] == [[1] * FRAMES, [0] * FRAMES]
     left = dict(number=3, label='cat', score=0.8, carried=[0] * FRAMES)
     assert first['tracks'][1].items() >= left.items()
+    # Names cannot end the element of the data.
+    made, (video,) = build(1, titles=('<b>', '&'), category='</script><!--')
+    assert '<' not in made.videos[0] and '&' not in made.videos[0]
+    assert [panel['title'] for panel in video['panels']] == ['Ground truth', '<b>', '&']
+    assert video['panels'][0]['tracks'][0]['label'] == '</script><!--'
 
 
 def test_smaller_masks_have_the_middle_of_each_pixel_and_do_not_vanish():
@@ -88,22 +93,19 @@ def test_within_the_budget_with_fewer_videos_that_are_whole(build, tmp_path):
         build()
 
 
-def test_names_cannot_end_the_element_of_the_data(build):
-    made, (video,) = build(1, titles=('<b>', '&'), category='</script><!--')
-    assert '<' not in made.videos[0] and '&' not in made.videos[0]
-    assert [panel['title'] for panel in video['panels']] == ['Ground truth', '<b>', '&']
-    assert video['panels'][0]['tracks'][0]['label'] == '</script><!--'
-
-
 def test_scores_are_of_objects_that_are_no_crowds(tmp_path):
     write_files(tmp_path)
     content = read_annotation_file(tmp_path / 'gt.json')
     scores = gallery.score_videos(content, {name: tmp_path / f'{name}.json' for name in 'ab'})
     # Squares of 40 pixels: one that is off by 5 has an IoU of 35 / 45, by 2 of 38 / 42. The second
     # track of each method finds nothing; that of video 13 scores too low to count.
-    assert scores['a'] == pytest.approx([0, 35 / 45 / 2, 0, 0, 0])
-    assert scores['b'] == pytest.approx([0, 38 / 42 / 2, 0, 0, 0])
+    for name, iou in dict(a=35 / 45, b=38 / 42).items():
+        assert scores[name] == pytest.approx([0, iou / 2, 0, 0, 0])
     assert most_different(scores, 2) == [1, 0]
+    # The largest gap first and then the worst; of one trial its worst.
+    scores = dict(a=[0.5, 0.25, 1.0, 0.75], b=[0.75, 0.5, 0.25, 0.75], c=[0.5, 0.25, 0.5, 0.75])
+    assert most_different(scores, 9) == [2, 1, 0, 3]
+    assert most_different({'a': [0.5, 0.25, 1.0]}, 2) == [1, 0]
     content['annotations'][0]['iscrowd'] = 1
     assert len(gallery.true_tracks_of(content, content['videos'])[11]) == 1
     with pytest.raises(UserError, match="no 'annotations'"):
@@ -117,9 +119,3 @@ def test_missed_objects_and_superfluous_tracks_lower_the_score_of_a_video():
     some = ([20, 160], [20], 0.5), ([20], [20, 20, 160, 90], 0.25), ([20, 160], [160, 20], 1)
     for truth, found, score in (*some, ([], [], 1), ([], [20], 0), ([20], [], 0)):
         assert video_score(tracks(*truth), tracks(*found)) == score
-
-
-def test_largest_gap_first_and_then_the_worst():
-    scores = dict(a=[0.5, 0.25, 1.0, 0.75], b=[0.75, 0.5, 0.25, 0.75], c=[0.5, 0.25, 0.5, 0.75])
-    assert most_different(scores, 9) == [2, 1, 0, 3]
-    assert most_different({'a': [0.5, 0.25, 1.0]}, 2) == [1, 0]  # one trial: its worst

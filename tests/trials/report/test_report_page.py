@@ -68,7 +68,7 @@ def test_text_from_data_is_escaped(write):
     assert text.count('</script>') == 2
 
 
-def test_facts_counts_and_nothing_beside_the_page(write, monkeypatch):
+def test_facts_and_tables_and_nothing_beside_the_page(write, monkeypatch):
     text = write()
     assert not re.search(r'https?://|@import|url\(|<link|src="(?!data:)', text)
     assert "default-src 'none'" in text
@@ -82,24 +82,6 @@ def test_facts_counts_and_nothing_beside_the_page(write, monkeypatch):
     assert '5 of 5 videos' in text
     assert '<pre tabindex="0">a &lt;tag&gt;\nthe end</pre>' in text
     assert 'c/seed-0, step train, exit status 1' in text and 'href="#failure-c"' in text
-    monkeypatch.setattr(page, 'GALLERY_VIDEOS', 1)
-    table = full_table()
-    table['data']['videos'] = 1
-    text = write(table)
-    assert '1 of 5 videos' in text and 'blocks: 1 video, 15 frames' in text
-
-
-def test_a_table_with_nothing_in_it(write):
-    text = write(empty_table(), names='')
-    assert cells(text, 'results') == [['A|a change', 'not run']]
-    assert 'no results to show' in text and 'no difference to draw' in text
-    assert 'No trial has a breakdown' in text and 'There are no training curves' in text
-    assert not any(one in text for one in ('id="attention"', 'Published', 'Failed trials'))
-    assert 'None' not in text.split('<script>')[0].split('</style>')[1]
-
-
-def test_rows_of_the_tables(write):
-    text = write()
     rows = cells(text, 'results')
     assert rows[0] == ['A|a change', *['40.0|[35.0, 45.0]'] * 5, '2.0', 'baseline']
     title, *metrics, seeds, change, decided = rows[1]
@@ -120,6 +102,20 @@ def test_rows_of_the_tables(write):
     assert rows[0][1:] == ['2.0|12', '2.0|12'] and rows[-1][1:] == ['2.0|12', '10.0|3']
     assert re.findall('--share:([0-9.]+)', text) == ['0.200'] * 15 + ['1.000']
     assert '<th scope="col">B &lt;i&gt;&amp;<small>mAP 41.0</small></th>' in text
+    monkeypatch.setattr(page, 'GALLERY_VIDEOS', 1)
+    table = full_table()
+    table['data']['videos'] = 1
+    text = write(table)
+    assert '1 of 5 videos' in text and 'blocks: 1 video, 15 frames' in text
+
+
+def test_a_table_with_nothing_in_it(write):
+    text = write(empty_table(), names='')
+    assert cells(text, 'results') == [['A|a change', 'not run']]
+    assert 'no results to show' in text and 'no difference to draw' in text
+    assert 'No trial has a breakdown' in text and 'There are no training curves' in text
+    assert not any(one in text for one in ('id="attention"', 'Published', 'Failed trials'))
+    assert 'None' not in text.split('<script>')[0].split('</style>')[1]
 
 
 def test_remarks_on_a_difference(write):
