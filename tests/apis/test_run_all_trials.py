@@ -78,8 +78,14 @@ def test_other_annotations_in_the_same_place_are_refused(run, plans, own_shapes,
         run(data=moved, resume=True)
 
 
-def test_a_folder_in_use_or_of_another_device_is_refused(run, plans, tmp_path):
-    out = tmp_path / 'out'
+def test_a_folder_for_printing_in_use_or_of_another_device(run, plans, tmp_path, capsys):
+    out = tmp_path / 'out'  # printing commands claims no hardware
+    assert run(['propagation-off'], print_only=True) and not plans
+    lines = capsys.readouterr().out.splitlines()
+    first, *baselines, last = (line for line in lines if line[0] == '#')
+    assert [first, last] == ['# start/seed-0', '# propagation-off/seed-0, after baseline/seed-0']
+    assert baselines == [f'# baseline/seed-{seed}, after start/seed-0' for seed in (0, 1)]
+    assert 'hardware' not in json.loads((out / 'trials.json').read_text())
     with locked_folder(out), pytest.raises(UserError, match='choose another --out'):
         run(['baseline'])
     assert not plans
@@ -90,15 +96,6 @@ def test_a_folder_in_use_or_of_another_device_is_refused(run, plans, tmp_path):
     with pytest.raises(UserError, match='was run on Some GPU 80GB, and here is'):
         run(resume=True)
     assert run(resume=True, print_only=True)
-
-
-def test_printing_commands_claims_no_hardware(run, plans, tmp_path, capsys):
-    assert run(['propagation-off'], print_only=True) and not plans
-    lines = capsys.readouterr().out.splitlines()
-    first, *baselines, last = (line for line in lines if line[0] == '#')
-    assert [first, last] == ['# start/seed-0', '# propagation-off/seed-0, after baseline/seed-0']
-    assert baselines == [f'# baseline/seed-{seed}, after start/seed-0' for seed in (0, 1)]
-    assert 'hardware' not in json.loads((tmp_path / 'out/trials.json').read_text())
 
 
 def test_a_run_that_fails_is_reported_with_those_that_need_it(run, tmp_path, monkeypatch, capsys):

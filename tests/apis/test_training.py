@@ -38,8 +38,8 @@ def test_training_logs_losses_and_validates_each_epoch(trained, shapes, small, t
 
 def test_resumed_training_ends_at_the_loss_of_the_unbroken_one(trained, shapes, small, tmp_path):
     # Another number of workers, and other global generators' states, on purpose.
-    workers = 'train_dataloader.num_workers=2', 'train_dataloader.persistent_workers=True'
-    options = quick(shapes, *workers)
+    workers = 'num_workers=2', 'persistent_workers=True'
+    options = quick(shapes, *(f'train_dataloader.{one}' for one in workers))
     np.random.seed(99)  # noqa: NPY002
     train(small, tmp_path, overrides=[*options, 'train_cfg.max_epochs=1'])
     torch.rand(5)
@@ -79,9 +79,8 @@ def test_training_resumes_without_what_made_it_faster(shapes, small, tmp_path):
 
 def test_load_from_starts_from_what_fits(trained, shapes, small, tmp_path):
     wider = 'model.track_head.embed_head.fc_out_channels=8'
-    options = quick(shapes, wider, *SHORT, 'optim_wrapper.optimizer.lr=0.0')
-    options.append(f'load_from={trained / "epoch_2.pth"}')
-    runner = train(small, tmp_path, overrides=options)
+    more = 'optim_wrapper.optimizer.lr=0.0', f'load_from={trained / "epoch_2.pth"}'
+    runner = train(small, tmp_path, overrides=quick(shapes, wider, *SHORT, *more))
     name = 'detector.rpn_head.rpn_cls.weight'
     assert torch.equal(runner.model.state_dict()[name], weights(trained / 'epoch_2.pth')[name])
     log = next(tmp_path.glob('*/*.log')).read_text()
@@ -89,7 +88,11 @@ def test_load_from_starts_from_what_fits(trained, shapes, small, tmp_path):
     assert 'track_head.embed_head.fcs.1.weight: (16, 16) in the file, (8, 8) wanted' in log
 
 
-def test_what_is_refused_before_anything_is_written(shapes, small, tmp_path):
+def test_what_is_refused_before_anything_is_written(root, shapes, small, tmp_path):
+    large = 'configs/masktrack_rcnn/masktrack-rcnn_r50_fpn_1x_ytvis2021.py'
+    for config, words in ((SMALL, r'.*make_moving_shapes\.py'), (large, '.*downloaded by hand')):
+        with pytest.raises(UserError, match=f'annotation file not found{words}'):
+            train(root / config, tmp_path / 'no data', overrides=['data_root=/nowhere'])
     # A script that always passes --resume must not lose the weights to start from.
     options = quick(shapes, f'load_from={tmp_path / "none.pth"}')
     with pytest.raises(UserError, match=r'checkpoint not found: .*none\.pth'):
@@ -101,13 +104,6 @@ def test_what_is_refused_before_anything_is_written(shapes, small, tmp_path):
     with locked_folder(tmp_path / 'a'), pytest.raises(UserError, match=wanted):
         train(small, tmp_path / 'a', overrides=quick(shapes))
     assert os.listdir(tmp_path / 'a') == ['.lock']
-
-
-def test_missing_data_say_where_to_get_them(root, tmp_path):
-    large = 'configs/masktrack_rcnn/masktrack-rcnn_r50_fpn_1x_ytvis2021.py'
-    for config, words in ((SMALL, r'.*make_moving_shapes\.py'), (large, '.*downloaded by hand')):
-        with pytest.raises(UserError, match=f'annotation file not found{words}'):
-            train(root / config, tmp_path, overrides=['data_root=/nowhere'])
 
 
 @pytest.mark.parametrize('workers', [0, 1])
@@ -122,14 +118,23 @@ def test_missing_frame_stops_training_with_its_name(own_shapes, small, tmp_path,
     assert 'Traceback' not in str(caught.value)
 
 
-def test_a_classifier_in_the_backbone_has_no_categories_of_the_data(small):
-    model = MODELS.build(load_config(small).model)
+def test_what_is_seen_to_before_a_model_trains(small):
+    config = load_config(small, ['val_dataloader.pin_memory=False'])
+    copy_asynchronously(config)
+    assert config.train_dataloader.pin_memory and config.test_dataloader.pin_memory
+    assert not config.val_dataloader.pin_memory  # as it was asked for
+    model = MODELS.build(config.model)
+    assert model.data_preprocessor._non_blocking
+    # A classifier in the backbone has no categories of the data.
     model.detector.backbone.num_classes = 1000
     runner = SimpleNamespace(model=model)
     check_num_classes(runner, ['disc', 'star', 'ring', 'cross'], small)
     wanted = r'model\.detector\.roi_head\.bbox_head has num_classes=4, .* 3 categories \(disc'
     with pytest.raises(UserError, match=wanted):
         check_num_classes(runner, ['disc', 'star', 'ring'], small)
+    config.pop('val_dataloader')
+    config.model.pop('data_preprocessor')
+    copy_asynchronously(config)
 
 
 def test_unknown_types_keys_and_values_anywhere(shapes, small, tmp_path):
@@ -167,14 +172,3 @@ def test_two_ranks_train_and_validate(shapes, small, tmp_path, faster):
     assert [status for status, _ in ends] == [0, 0], ends
     assert len(logged(tmp_path, 'ytvis/mAP')) == 2 and np.isfinite(logged(tmp_path, 'loss')).all()
     assert set(logged(tmp_path, 'iter')) == {1, 2, 3, 4}  # 6 frames in batches of 2 x 2, twice
-
-
-def test_copies_to_a_gpu_are_asynchronous(small):
-    config = load_config(small, ['val_dataloader.pin_memory=False'])
-    copy_asynchronously(config)
-    assert config.train_dataloader.pin_memory and config.test_dataloader.pin_memory
-    assert not config.val_dataloader.pin_memory  # as it was asked for
-    assert MODELS.build(config.model).data_preprocessor._non_blocking
-    config.pop('val_dataloader')
-    config.model.pop('data_preprocessor')
-    copy_asynchronously(config)

@@ -20,9 +20,7 @@ def test_runs_come_after_those_that_they_need(study, tmp_path):
     assert f'load_from={tmp_path}/start/seed-0/train/epoch_12.pth' in train
     assert 'train_dataloader.dataset.ann_file=local/train.json' in train
     assert not any(one.startswith('data_root') for one in train)
-
-
-def test_seeds_stand_in_commands_and_folders(study, tmp_path):
+    # Seeds stand in commands and folders.
     plan = make_plan(study, 'cpu', tmp_path, ['propagation-off'], seeds=2, baseline_seeds=3)
     # What all start from is the same for every seed.
     counts = {'start': 1, 'baseline': 3, 'propagation-off': 2}

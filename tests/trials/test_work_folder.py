@@ -15,8 +15,10 @@ BEGUN |= dict(data=['--videos', '4'], versions={'torch': '2'}, code={'a.py': '1'
 
 @pytest.fixture
 def begun(tmp_path):
-    """A folder where a run was begun."""
-    check_manifest(tmp_path, BEGUN, resume=False)
+    """A folder where a run was begun; before that, anything may change."""
+    assert asked_before(tmp_path) == {}
+    for manifest in ({**BEGUN, 'preset': 'gpu'}, BEGUN):
+        assert check_manifest(tmp_path, manifest, resume=False) == manifest == read(tmp_path)
     (tmp_path / 'baseline/seed-0').mkdir(parents=True)
     return tmp_path
 
@@ -27,12 +29,6 @@ def resumed(out, **changes):
 
 def read(out):
     return json.loads((out / MANIFEST).read_text())
-
-
-def test_before_the_first_run_anything_may_change(tmp_path):
-    assert asked_before(tmp_path) == {}
-    for manifest in (BEGUN, {**BEGUN, 'preset': 'gpu'}):
-        assert check_manifest(tmp_path, manifest, resume=False) == manifest == read(tmp_path)
 
 
 def test_a_folder_is_resumed_when_asked(begun):
