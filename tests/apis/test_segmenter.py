@@ -68,7 +68,7 @@ def refused(model, images, words, **options):
     return seen
 
 
-def test_instances_of_a_frame(model):
+def test_instances_of_frames_and_those_that_a_threshold_leaves(model):
     found = step(VideoSegmenter(model), frames(1)[0])
     assert len(found) == 10 and found.ids.tolist() == list(range(10))
     assert found.categories == tuple(model.classes[label] for label in found.labels)
@@ -81,6 +81,17 @@ def test_instances_of_a_frame(model):
         if len(rows):  # pixel centres inside the box
             assert left <= columns.min() + 0.5 and columns.max() + 0.5 <= right
             assert top <= rows.min() + 0.5 and rows.max() + 0.5 <= bottom
+    # Half of the first frame's instances score less; leaving them out changes nothing else.
+    threshold, counts = float(np.median(found.scores)), []
+    everything, strict = VideoSegmenter(model), VideoSegmenter(model, score_threshold=threshold)
+    for frame in frames():
+        whole, part = step(everything, frame), step(strict, frame)
+        kept = np.flatnonzero(whole.scores >= np.float32(threshold))
+        counts.append((len(kept), len(whole)))
+        np.testing.assert_array_equal(part.ids, whole.ids[kept])
+        assert part.masks.rles() == whole.masks[kept].rles()
+    assert any(0 < some < every for some, every in counts)
+    assert len(step(VideoSegmenter(model, score_threshold=1.0), frames(1)[0])) == 0
 
 
 def test_the_frame_is_fitted_into_the_scale_and_results_are_not(model, monkeypatch):
@@ -109,21 +120,6 @@ def test_videos_can_be_interleaved_and_begun_anew(model):
     first.reset()
     assert first.num_frames == 0
     same([step(first, one[0])], found[:1])
-
-
-def test_threshold_leaves_out_and_changes_nothing_else(model):
-    # Half of the first frame's instances score less.
-    threshold = float(np.median(step(VideoSegmenter(model), frames()[0]).scores))
-    everything, strict = VideoSegmenter(model), VideoSegmenter(model, score_threshold=threshold)
-    counts = []
-    for frame in frames():
-        whole, part = step(everything, frame), step(strict, frame)
-        kept = np.flatnonzero(whole.scores >= np.float32(threshold))
-        counts.append((len(kept), len(whole)))
-        np.testing.assert_array_equal(part.ids, whole.ids[kept])
-        assert part.masks.rles() == whole.masks[kept].rles()
-    assert any(0 < some < every for some, every in counts)
-    assert len(step(VideoSegmenter(model, score_threshold=1.0), frames(1)[0])) == 0
 
 
 def test_grey_four_channels_and_any_size(model):

@@ -19,32 +19,30 @@ def checkpoint(trained):
     return str(trained / 'epoch_2.pth')
 
 
-@pytest.fixture(scope='module')
-def tested(trained, checkpoint, shapes, small, tmp_path_factory):
-    """A folder with all that a test writes, and the metrics."""
-    folder = tmp_path_factory.mktemp('tested')
-    places = dict(metrics_out=folder / 'metrics.json', show_dir=folder / 'show')
-    options = dict(evaluate=True, overrides=quick(shapes, f'work_dir={folder}'), **places)
-    return folder, run_test(small, checkpoint, folder / 'results.json', **options)
-
-
-def test_test_writes_results_archive_metrics_and_drawings(trained, tested, shapes):
-    folder, metrics = tested
-    out, annotations = folder / 'results.json', shapes / 'valid/instances.json'
+def test_test_writes_all_also_in_mixed_precision(trained, checkpoint, shapes, small, tmp_path):
+    out, annotations = tmp_path / 'results.json', shapes / 'valid/instances.json'
+    places = dict(metrics_out=tmp_path / 'metrics.json', show_dir=tmp_path / 'show')
+    options = dict(overrides=quick(shapes, f'work_dir={tmp_path}'))
+    metrics = run_test(small, checkpoint, out, evaluate=True, **places, **options)
     results = read_results(out)
     videos = {one['id'] for one in json.loads(annotations.read_text())['videos']}
     assert results and {one['video_id'] for one in results} <= videos
     assert all(len(one['segmentations']) == 3 for one in results)
-    with zipfile.ZipFile(folder / 'results.zip') as archive:
+    with zipfile.ZipFile(tmp_path / 'results.zip') as archive:
         assert archive.namelist() == ['results.json']
         assert archive.read('results.json') == out.read_bytes()
-    assert json.loads((folder / 'metrics.json').read_text()) == metrics
+    assert json.loads((tmp_path / 'metrics.json').read_text()) == metrics
     scores = evaluate_tracks(annotations, results)
     assert metrics == {name: scores[name] for name in MAIN_METRICS}
     # The last validation of the training saw the same weights.
     assert metrics['mAP'] == pytest.approx(logged(trained, 'ytvis/mAP')[-1], abs=1e-4)
-    pictures = list((folder / 'show').glob('*/*.jpg'))
+    pictures = list((tmp_path / 'show').glob('*/*.jpg'))
     assert len(pictures) == 9 and cv2.imread(str(pictures[0])).shape[1] >= 480
+    run_test(small, checkpoint, tmp_path / 'half.json', amp='bf16', **options)
+    half = read_results(tmp_path / 'half.json')
+    assert results != half and half
+    best, plain_best = (max(one['score'] for one in some) for some in (half, results))
+    assert best == pytest.approx(plain_best, abs=0.02)
 
 
 def test_files_that_do_not_fit_each_other(checkpoint, own_shapes, small, tmp_path, capsys):
@@ -64,15 +62,6 @@ def test_files_that_do_not_fit_each_other(checkpoint, own_shapes, small, tmp_pat
     path.write_text(json.dumps(content))
     assert run_test(small, checkpoint, out, **options) is None and read_results(out)
     assert 'has no annotations, so there is nothing to score against' in capsys.readouterr().out
-
-
-def test_mixed_precision(tested, checkpoint, shapes, small, tmp_path):
-    out = tmp_path / 'half.json'
-    run_test(small, checkpoint, out, amp='bf16', overrides=quick(shapes))
-    plain, half = read_results(tested[0] / 'results.json'), read_results(out)
-    assert plain != half and plain and half
-    best, plain_best = (max(one['score'] for one in some) for some in (half, plain))
-    assert best == pytest.approx(plain_best, abs=0.02)
 
 
 @pytest.fixture(scope='module')

@@ -118,7 +118,7 @@ def test_a_loss_that_is_no_number_fails_the_trial_also_when_resumed(tmp_path):
     for command in (a.steps['test'], *c.steps.values()):
         subprocess.run([sys.executable, *command], check=True)
     assert work(plan)[0] == [a.key, c.key]
-    assert not a.done() and not c.done() and a.results.exists()
+    assert a.results.exists() and not a.done() and not c.done()
 
 
 def test_runs_get_the_gpu_of_a_slot_and_wait_for_what_they_need(tmp_path):

@@ -110,8 +110,7 @@ def test_a_run_goes_from_training_to_test_to_done(study, tmp_path):
     for named, left in (('epoch_1.pth', ['train', 'test']), ('epoch_2.pth', ['test'])):
         pointer.write_text(f'somewhere/{named}\n')
         assert run.left() == left
-    assert run.share_done() == pytest.approx(0.9)
-    assert plan.left() == [start, baseline, run]
+    assert run.share_done() == pytest.approx(0.9) and plan.left() == [start, baseline, run]
     run.results.write_text('[]')
     assert run.next_step() is None and run.share_done() == 1
     assert plan.left() == [start, baseline]
@@ -122,5 +121,4 @@ def test_a_run_goes_from_training_to_test_to_done(study, tmp_path):
     # The last lines of a log.
     log = tmp_path / 'log'
     log.write_text('one\n\ntwo  \n' + 'x' * 5000 + '\nthree\n\n')
-    assert tail_lines(log, 1) == ['three']
-    assert tail_lines(tmp_path / 'none', 3) == []
+    assert tail_lines(log, 1) == ['three'] and tail_lines(tmp_path / 'none', 3) == []

@@ -66,18 +66,16 @@ def test_metrics_are_means_over_seeds_and_the_gap_is_apart(score):
     assert [ordered['figures'][one]['mean'] for one in ('AR1', 'AR10')] == pytest.approx([0.5, 1])
     counts = dict(videos=2, frames=4, objects=4)
     assert table['data'] == dict(name='moving shapes, occlusion, seed 0', **counts)
-
-
-def test_differences_are_of_the_same_resampled_videos(score):
+    # Differences are of the same resampled videos.
     single = data_set({1: 2}, TRUTHS[:2], categories=(1,))
-    for content, baseline, ordered, ends, above_zero in (
+    for content, baseline, ordered, ends, above in (
         # As much more in every video: no resample changes the difference.
         (CONTENT, found(0, 2), ALL, [0.5, 0.5], 1.0),
         # A single video has no interval.
         (single, found(0), found(0, 1), None, None),
     ):
         _, rows = score(dict(baseline=[baseline], ordered=[ordered]), content=content)
-        expected = dict(value=0.5, ci=ends, above_zero=above_zero, seed_error=None, ci_both=None)
+        expected = dict(value=0.5, ci=ends, above_zero=above, seed_error=None, ci_both=None)
         assert rows['ordered']['difference']['AR10'] == expected
 
 

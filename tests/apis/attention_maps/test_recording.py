@@ -157,7 +157,7 @@ def test_weights_that_the_gaussian_leaves(root, pair):
     assert len(record_attention(model, *pair, (50, 21))) == 1
 
 
-def test_cells_of_pixels_and_masks():
+def test_cells_of_pixels_and_masks_and_mass_in_a_box_by_hand():
     shape, same = (32, 48), (1.0, 1.0)  # 4 x 6 cells at stride 8
     for place, scale, size, cells in (
         ((7, 8), same, (4, 6), [(1, 0)]),
@@ -175,9 +175,6 @@ def test_cells_of_pixels_and_masks():
     ):
         found = chosen_cells(place, size, 8, scale).tolist()
         assert [divmod(cell, size[1]) for cell in found] == cells
-
-
-def test_mass_in_a_box_by_hand():
     boxes = (0, 0, 20, 20), (5, 10, 99, 12), (30, 0, 40, 9)
     values = np.array([[0.1, 0.2], [0.3, 0.4]])
     found = [_mass_in_box(values, (10, 10), box) for box in boxes]

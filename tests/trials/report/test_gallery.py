@@ -33,13 +33,12 @@ def build(tmp_path):
 
 def test_what_a_video_holds(build):
     made, (video, other) = build()
-    assert made.notes == []
-    assert (video['name'], other['name']) == ('Video 12', 'Video 11')
+    assert made.notes == [] and (video['name'], other['name']) == ('Video 12', 'Video 11')
     assert [video[key] for key in ('width', 'height', 'numbers')] == [WIDTH, HEIGHT, [1, 2, 3]]
     for frame, text in enumerate(video['frames']):
         picture = cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_COLOR)
         assert picture.shape == (HEIGHT, WIDTH, 3)
-        assert abs(int(picture.mean()) - (100 + 20 * frame)) <= 1
+        assert picture.mean() == pytest.approx(100 + 20 * frame, abs=1)
     truth, first, second = video['panels']
     assert [one['title'] for one in video['panels']] == ['Ground truth', 'First', 'Second']
     assert (truth['score'], first['score']) == (None, round(35 / 45 / 2, 3))

@@ -58,8 +58,7 @@ def test_the_gallery_is_drawn(tmp_path):
     done = subprocess.run([*command, path.as_uri()], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
     body = re.search('<body[^>]*>', done.stdout).group()
-    assert 'data-ready="5"' in body
-    assert 'data-error' not in body
+    assert 'data-ready="5"' in body and 'data-error' not in body
     found = json.loads(re.search('data-found="([^"]*)"', body).group(1).replace('&quot;', '"'))
     assert found['size'] == [2 * WIDTH, 2 * HEIGHT]
     # Frames are of grey 100 and 140.

@@ -56,7 +56,7 @@ def test_metrics_and_decisions_in_words():
     assert decided(0.0, [-0.01, 0.01], [-0.02, 0.02]) == decided(0.0, None, None) == ['not decided']
 
 
-def test_text_from_data_is_escaped(write):
+def test_text_from_data_is_escaped_and_what_is_not_there_is_named(write):
     table = full_table()
     table['trials'][0] |= dict(title='<script>alert(1)</script>', change='"><img src=x>')
     table |= dict(command="<i onload='x'>", hardware='<s>', versions={'<u>': '<b>'})
@@ -66,6 +66,13 @@ def test_text_from_data_is_escaped(write):
     assert not re.search("<[ibus][ >]|<script>alert|<img src=x|onload='", text)
     # Nor does a name end the data of the gallery.
     assert text.count('</script>') == 2
+    # A table with nothing in it.
+    text = write(empty_table(), names='')
+    assert cells(text, 'results') == [['A|a change', 'not run']]
+    assert 'no results to show' in text and 'no difference to draw' in text
+    assert 'No trial has a breakdown' in text and 'There are no training curves' in text
+    assert not any(one in text for one in ('id="attention"', 'Published', 'Failed trials'))
+    assert 'None' not in text.split('<script>')[0].split('</style>')[1]
 
 
 def test_facts_and_tables_and_nothing_beside_the_page(write, monkeypatch):
@@ -107,15 +114,6 @@ def test_facts_and_tables_and_nothing_beside_the_page(write, monkeypatch):
     table['data']['videos'] = 1
     text = write(table)
     assert '1 of 5 videos' in text and 'blocks: 1 video, 15 frames' in text
-
-
-def test_a_table_with_nothing_in_it(write):
-    text = write(empty_table(), names='')
-    assert cells(text, 'results') == [['A|a change', 'not run']]
-    assert 'no results to show' in text and 'no difference to draw' in text
-    assert 'No trial has a breakdown' in text and 'There are no training curves' in text
-    assert not any(one in text for one in ('id="attention"', 'Published', 'Failed trials'))
-    assert 'None' not in text.split('<script>')[0].split('</style>')[1]
 
 
 def test_remarks_on_a_difference(write):
