@@ -15,7 +15,8 @@ import vispropnet
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = sorted(path.name for path in (ROOT / 'tools').glob('*.py') if path.name[0] != '_')
-HEAVY = ['torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'cv2', 'av', 'scipy', 'matplotlib']
+HEAVY = ['torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'cv2', 'av', 'numpy', 'scipy']
+HEAVY += ['matplotlib']
 
 
 @pytest.fixture(scope='module')
