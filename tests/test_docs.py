@@ -12,6 +12,7 @@ import runpy
 import shlex
 import shutil
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -35,12 +36,8 @@ TO_BE_MADE = re.compile(r'cosine|overlap[-_]tracker|_mine\.py')
 
 def blocks(text, *languages):
     """Code blocks of a page, without the indentation that they have in lists."""
-    found = re.findall(r'^( *)```(\w*)\n(.*?)^\1```$', text, re.DOTALL | re.MULTILINE)
-    return [
-        re.sub(f'^{indent}', '', code, flags=re.MULTILINE)
-        for indent, language, code in found
-        if language in languages
-    ]
+    found = re.findall(r'^ *```(\w*)\n(.*?)^ *```$', text, re.DOTALL | re.MULTILINE)
+    return [textwrap.dedent(code) for language, code in found if language in languages]
 
 
 def spans(text):
@@ -64,9 +61,8 @@ def commands(text):
     blocked = '\n'.join(blocks(text, 'bash', 'sh')).replace('\\\n', ' ').splitlines()
     # A span without `python` is shorthand: no whole command.
     whole = [span for span in spans(text) if span.startswith(('python ', 'torchrun '))]
-    for line in blocked + whole:
-        if found := re.search(r'\btools/\w+\.py .*', line.split(' #')[0]):
-            yield shlex.split(found[0])
+    found = [re.search(r'\btools/\w+\.py .*', line.split(' #')[0]) for line in blocked + whole]
+    return [shlex.split(one[0]) for one in found if one]
 
 
 def expanded(name):
@@ -100,7 +96,7 @@ def parse(monkeypatch):
     return run
 
 
-@pytest.mark.parametrize('name', [name for name, text in TEXTS.items() if any(commands(text))])
+@pytest.mark.parametrize('name', [name for name in TEXTS if commands(TEXTS[name])])
 def test_commands_parse(name, parse):
     for tool, *arguments in commands(TEXTS[name]):
         parse(tool, *arguments)
@@ -131,18 +127,14 @@ def test_files_that_a_page_names_exist(name):
     assert [path for path in missing if not TO_BE_MADE.search(path)] == []
     # In the README beside the configs of a method.
     if name.startswith('configs/'):
-        listed = [
-            path for row in re.findall(r'^\| `(\S+\.py)`', text, re.M) for path in expanded(row)
-        ]
+        listed = itertools.chain(*map(expanded, re.findall(r'^\| `(\S+\.py)`', text, re.M)))
         assert sorted(listed) == sorted(path.name for path in folder.glob('*.py'))
 
 
 @pytest.mark.parametrize('name', [name for name in TEXTS if not name.startswith('docs/')])
 def test_links_lead_somewhere(name):
     """Those of the pages themselves are checked where the pages are built."""
-    for target in re.findall(r'\]\(([^)\s]+)\)', TEXTS[name]):
-        if target.startswith('https://'):
-            continue
+    for target in re.findall(r'\]\((?!https://)([^)\s]+)\)', TEXTS[name]):
         path, _, anchor = target.partition('#')
         file = (ROOT / name).parent / path if path else ROOT / name
         assert file.exists(), target
@@ -172,9 +164,8 @@ def test_python_examples_run(name, code, tmp_path, monkeypatch, capsys):
         (tmp_path / 'study.py').write_text(code)
         assert read_study('study.py').trials.keys() >= {'history-12', 'low-rate'}
         return
-    write_moving_shapes(
-        'data/moving_shapes', train_videos=1, val_videos=1, frames=3, size=(96, 64), progress=False
-    )
+    sizes = dict(train_videos=1, val_videos=1, frames=3, size=(96, 64))
+    write_moving_shapes('data/moving_shapes', **sizes, progress=False)
     model = MODELS.build(load_config(ROOT / SMALL).model)
     torch.save(dict(state_dict=model.state_dict()), 'weights.pth')
     (video,) = (tmp_path / 'data/moving_shapes/valid/JPEGImages').iterdir()
