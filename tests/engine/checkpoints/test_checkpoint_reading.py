@@ -1,5 +1,3 @@
-"""Checkpoints are read as data, and only if they are whole."""
-
 import os
 
 import pytest

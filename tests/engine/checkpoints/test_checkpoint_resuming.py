@@ -1,5 +1,3 @@
-"""The newest checkpoint of a work dir that training can be resumed from, and its state."""
-
 import copy
 import math
 import os

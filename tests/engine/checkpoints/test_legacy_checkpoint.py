@@ -257,13 +257,11 @@ def test_settings_of_the_published_runs(pytestconfig, name):
     # Old boxes were a pixel wider in both; today's suppression needs no offset for that.
     assert proposals.nms == dict(type='nms', iou_threshold=0.7)
     assert found.nms == dict(type='nms', iou_threshold=0.5)
-    for head in (detector.rpn_head, detector.roi_head.bbox_head):
-        assert head.bbox_coder.type == 'LegacyDeltaXYWHBBoxCoder'
-    assert proposals.max_per_img == (1000 if objprop else 200)
-    assert found.score_thr == (0.001 if objprop else 0.05)
-    assert found.max_per_img == (100 if objprop else 10)
+    coders = [head.bbox_coder.type for head in (detector.rpn_head, detector.roi_head.bbox_head)]
+    assert coders == ['LegacyDeltaXYWHBBoxCoder'] * 2 and config.load_from is None
+    numbers = (proposals.max_per_img, found.max_per_img, found.score_thr)
+    assert numbers == ((1000, 100, 0.001) if objprop else (200, 10, 0.05))
     assert config.model.track_head.embed_head.get('normalize_at_test', False) == objprop
-    assert config.load_from is None
 
 
 @pytest.mark.parametrize(('on_conflict', 'detected'), [('next', (8, 3)), ('drop', (8, 2))])
@@ -285,19 +283,19 @@ def test_frames_of_a_video_run(model, monkeypatch, on_conflict, detected):
 
 
 @pytest.mark.parametrize(
-    ('left_out', 'config', 'method', 'count'),
+    ('left_out', 'method', 'count'),
     [
-        ('nothing', OBJPROP, 'ObjProp', 397),
-        ('neck_attn', OBJPROP, 'ObjProp', 392),
-        (('neck_attn', 'prop_head'), MASKTRACK, 'MaskTrack R-CNN', 364),
+        ('nothing', 'ObjProp', 397),  # with its attention neck
+        ('neck_attn', 'ObjProp', 392),  # as released
+        (('neck_attn', 'prop_head'), 'MaskTrack R-CNN', 364),
     ],
-    ids=['attention-neck', 'released', 'masktrack'],
 )
-def test_every_key_has_a_place(pytestconfig, left_out, config, method, count):
+def test_every_key_has_a_place(pytestconfig, left_out, method, count):
     shapes = {key: one for key, one in old_shapes().items() if not key.startswith(left_out)}
     weights = {key: torch.empty(shape, device='meta') for key, shape in shapes.items()}
     converted = convert_weights(weights, 'old.pth')
     assert (converted.method, converted.num_classes) == (method, CLASSES)
+    config = OBJPROP if method == 'ObjProp' else MASKTRACK
     settings = load_config(pytestconfig.rootpath / config).model
     if left_out == 'nothing':
         settings.attn_neck = dict(type='AttentionNeck', channels=256)
@@ -333,13 +331,6 @@ def test_forms_of_a_file(tmp_path, form):
     assert torch.equal(kept, weights['bbox_head.fc_reg.weight'][4:])
     assert kept.untyped_storage().nbytes() == kept.nbytes
     assert [one.name for one in target.parent.iterdir()] == ['new.pth']
-
-
-def test_plain_mask_rcnn_is_told_apart():
-    heads, weights = ('prop_head', 'track_head'), small_weights(attention_neck=False)
-    weights = {key: one for key, one in weights.items() if not key.startswith(heads)}
-    converted = convert_weights(weights, 'old.pth')
-    assert converted.method == 'Mask R-CNN' and 'load_from' in str(converted)
 
 
 def test_files_that_cannot_be_converted(tmp_path):
@@ -393,7 +384,11 @@ def test_out_must_be_another_file_that_can_be_written(tmp_path, monkeypatch):
     assert new.read_bytes() == b'of before' and set(tmp_path.iterdir()) == {source, link, new}
 
 
-def test_converted_files_belong_to_legacy_configs(pytestconfig):
+def test_plain_mask_rcnn_is_told_apart_and_converted_files_belong_to_legacy_configs(pytestconfig):
+    heads, weights = ('prop_head', 'track_head'), small_weights(attention_neck=False)
+    weights = {key: one for key, one in weights.items() if not key.startswith(heads)}
+    converted = convert_weights(weights, 'old.pth')
+    assert converted.method == 'Mask R-CNN' and 'load_from' in str(converted)
     checkpoint = dict(meta=dict(converted_from='old.pth'))
     for name in (OBJPROP, MASKTRACK):
         config = load_config(pytestconfig.rootpath / name).model
