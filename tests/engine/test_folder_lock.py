@@ -1,5 +1,3 @@
-"""Locks on folders that end with their owner."""
-
 import errno
 import fcntl
 import signal

@@ -1,5 +1,3 @@
-"""The best checkpoint is never lost to the next one."""
-
 from pathlib import Path
 from types import SimpleNamespace
 

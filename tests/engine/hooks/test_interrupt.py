@@ -1,5 +1,3 @@
-"""Training that is stopped by a signal and resumed ends as an unbroken one."""
-
 import errno
 import os
 import signal

@@ -1,5 +1,3 @@
-"""Dumps of steps with non-finite values, and running them again."""
-
 import math
 import os
 

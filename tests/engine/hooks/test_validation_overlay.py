@@ -82,11 +82,18 @@ def test_middle_frames_are_spread_over_the_videos():
     assert middle_frames(lengths, [], 4) == []
 
 
-def test_the_same_middle_frames_are_drawn_at_each_validation(blocks, monkeypatch):
+def test_the_same_frames_are_drawn_each_time_and_generators_left_as_they_are(blocks, monkeypatch):
+    def states():
+        numbers = np.random.get_state()[1].tolist()  # noqa: NPY002
+        return random.getstate(), numbers, torch.get_rng_state().tolist()
+
+    before = states()
+    assert len(validate(in_training(), make_runner(blocks), instances(20, 100))) == 4
     hook, runner = in_training(num_videos=3), make_runner(blocks)
     for epoch in (1, 2):
         runner.epoch = epoch
         validate(hook, runner, instances(20))
+    assert states() == before
     names = [f'validation_video_{video}' for video in (11, 13, 15)]
     assert [(name, step) for name, _, step in runner.visualizer.added] == [
         (name, epoch) for epoch in (1, 2) for name in names
@@ -115,16 +122,6 @@ def test_nothing_is_drawn_when_turned_off_outside_training_and_on_other_ranks(bl
         assert not validate(hook, make_runner(blocks))
     hook.after_train(None)
     assert not validate(hook, make_runner(blocks))
-
-
-def test_generators_are_left_as_they_are(blocks):
-    def states():
-        numbers = np.random.get_state()[1].tolist()  # noqa: NPY002
-        return random.getstate(), numbers, torch.get_rng_state().tolist()
-
-    before = states()
-    assert len(validate(in_training(), make_runner(blocks), instances(20, 100))) == 4
-    assert states() == before
 
 
 def drawn(info, found):
