@@ -118,7 +118,7 @@ def test_options_that_pages_name_exist_and_the_readme_is_short(parse):
 
 
 @pytest.mark.parametrize('name', TEXTS)
-def test_files_that_a_page_names_exist(name):
+def test_files_and_modules_that_a_page_names_exist(name):
     text, folder = TEXTS[name], (ROOT / name).parent
     text = text.replace('{backbone}_fpn_{data}', 'r18_fpn_2e_moving-shapes')  # in a study
     pattern = r'(?<![\w/.])(?:configs|docs|tests|tools|vispropnet)/[\w./{},-]*[\w}](?:/(?=[`\s]))?'
@@ -129,6 +129,12 @@ def test_files_that_a_page_names_exist(name):
     if name.startswith('configs/'):
         listed = itertools.chain(*map(expanded, re.findall(r'^\| `(\S+\.py)`', text, re.M)))
         assert sorted(listed) == sorted(path.name for path in folder.glob('*.py'))
+    for dotted in set(re.findall(r'`(vispropnet\.[a-z_.]+\w*)`', text)):
+        module, _, attribute = dotted.rpartition('.')
+        try:
+            importlib.import_module(dotted)
+        except ModuleNotFoundError:
+            assert hasattr(importlib.import_module(module), attribute), dotted
 
 
 @pytest.mark.parametrize('name', [name for name in TEXTS if not name.startswith('docs/')])
@@ -141,16 +147,6 @@ def test_links_lead_somewhere(name):
         headings = re.findall(r'^#+ (.*)$', file.read_text(), re.M) if anchor else []
         slugs = [re.sub(r'[^\w\s-]', '', heading).lower().replace(' ', '-') for heading in headings]
         assert not anchor or anchor in slugs, target
-
-
-@pytest.mark.parametrize('name', TEXTS)
-def test_modules_that_a_page_names_exist(name):
-    for dotted in set(re.findall(r'`(vispropnet\.[a-z_.]+\w*)`', TEXTS[name])):
-        module, _, attribute = dotted.rpartition('.')
-        try:
-            importlib.import_module(dotted)
-        except ModuleNotFoundError:
-            assert hasattr(importlib.import_module(module), attribute), dotted
 
 
 @pytest.mark.parametrize(('name', 'code'), examples('code'))

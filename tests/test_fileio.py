@@ -1,5 +1,4 @@
-"""Reading JSON with clear errors, and files that are written whole or not at all."""
-
+import functools
 import json
 import os
 import random
@@ -13,6 +12,9 @@ import pytest
 from vispropnet.errors import UserError
 from vispropnet.fileio import NotAListError, atomic_path, iter_json_list, read_json, write_json
 
+CHUNK = 'vispropnet.fileio._CHUNK_CHARACTERS'
+CHUNKS = (1, 2, 3, 7, 16, 100, 1 << 22)
+
 
 def message_of(path, read=read_json, **arguments):
     with pytest.raises(UserError) as caught:
@@ -24,8 +26,7 @@ def entries_of(path, **arguments):
     return list(iter_json_list(path, **arguments))
 
 
-def list_message_of(path, **arguments):
-    return message_of(path, entries_of, **arguments)
+list_message_of = functools.partial(message_of, read=entries_of)
 
 
 @pytest.fixture
@@ -33,20 +34,13 @@ def path(tmp_path):
     return tmp_path / 'a.json'
 
 
-def set_chunk(patch, characters):
-    patch.setattr('vispropnet.fileio._CHUNK_CHARACTERS', characters)
-
-
-def test_what_was_written_is_read(path):
-    content = {'videos': [1, 2.5, None, 'ü'], 'deep': {'a': []}}
-    write_json(path, content)
-    assert read_json(path) == read_json(str(path)) == content
-
-
-def test_a_missing_and_a_truncated_file(path):
+def test_a_file_that_is_whole_missing_or_truncated(path):
     assert message_of(path) == f'file not found: {path}.'
     text = message_of(path, what='annotation file', hint='Make it with tools/x.py.')
     assert text == f'annotation file not found: {path}. Make it with tools/x.py.'
+    content = {'videos': [1, 2.5, None, 'ü'], 'deep': {'a': []}}
+    write_json(path, content)
+    assert read_json(path) == read_json(str(path)) == content
     path.write_text('{"videos": [1,\n2, 3')
     assert message_of(path, what='result file') == (
         f"result file {path} is not valid JSON (truncated or damaged?): Expecting ',' delimiter at "
@@ -60,21 +54,14 @@ def test_a_missing_and_a_truncated_file(path):
 
 @pytest.mark.parametrize('read', [read_json, entries_of])
 def test_files_that_cannot_be_opened(read, path):
-    folder = path.parent
+    folder, kind = path.parent, 'cannot be read:'
     (folder / 'd.zip').mkdir()
     (folder / 'file').touch()
     assert message_of(path, read, what='result file') == f'result file not found: {path}.'
-    for name, words in (
-        ('a.zip', 'not found'),
-        ('', 'cannot be read: Is a directory.'),
-        ('d.zip', 'cannot be read: Is a directory.'),
-        ('file/b.json', 'cannot be read: Not a directory.'),
-    ):
-        assert f'{folder / name}' in message_of(folder / name, read)
-        assert words in message_of(folder / name, read)
-
-
-CHUNKS = (1, 2, 3, 7, 16, 100, 1 << 22)
+    names = {'a.zip': 'not found', '': f'{kind} Is a dir', 'd.zip': f'{kind} Is a directory.'}
+    for name, words in {**names, 'file/b.json': f'{kind} Not a directory.'}.items():
+        message = message_of(folder / name, read)
+        assert f'{folder / name}' in message and words in message
 
 
 def random_value(rng, depth=0):
@@ -96,7 +83,7 @@ def random_value(rng, depth=0):
 @pytest.fixture(params=CHUNKS)
 def chunk(request, monkeypatch):
     """So many characters are read at once."""
-    set_chunk(monkeypatch, request.param)
+    monkeypatch.setattr(CHUNK, request.param)
 
 
 @pytest.mark.parametrize('seed', range(10))
@@ -111,7 +98,7 @@ def test_entries_are_those_of_the_whole_file(seed, path, monkeypatch):
         for text in [*texts, plain] if '\ud800' not in plain else texts:
             path.write_text(text, encoding='utf-8')
             for characters in CHUNKS:
-                set_chunk(monkeypatch, characters)
+                monkeypatch.setattr(CHUNK, characters)
                 # Also -0.0 and the kinds of numbers.
                 assert repr(entries_of(path)) == repr(content)
 
@@ -125,13 +112,13 @@ def test_numbers_are_not_cut_by_the_window(number, path, monkeypatch):
         for after in (', 7]', ']'):
             path.write_text(text := f'[{before * " "}{number}{after}')
             for characters in range(1, len(text) + 1):
-                set_chunk(monkeypatch, characters)
+                monkeypatch.setattr(CHUNK, characters)
                 assert repr(entries_of(path)) == repr(json.loads(text))
 
 
 def test_entries_before_the_damage_are_given_and_the_rest_is_not_read(path, monkeypatch):
     path.write_text('[{"a": 1}, [2], 3' + 100 * ' ' + ', oh]')
-    set_chunk(monkeypatch, 4)
+    monkeypatch.setattr(CHUNK, 4)
     entries = iter_json_list(path)
     assert [next(entries) for _ in range(3)] == [{'a': 1}, [2], 3]
     with pytest.raises(UserError, match='Expecting value at character 119 of a file of 122 bytes'):
@@ -181,13 +168,12 @@ def test_a_file_that_is_cut_goes_on_or_is_none_is_an_error_that_says_where(chunk
 
 @pytest.mark.parametrize('seed', range(5))
 def test_damage_anywhere_is_found_where_the_whole_file_has_it(seed, path, monkeypatch):
-    rng = random.Random(seed)
-    found = 0
+    rng, found = random.Random(seed), 0
     for _ in range(200):
         at = rng.randrange(SAMPLE.index('[') + 1, len(SAMPLE))
         sign = rng.choice('[]{},:"\\ 1e.-tnNI\n\x01')
         text = SAMPLE[:at] + sign + SAMPLE[at + rng.randint(0, 1) :]
-        set_chunk(monkeypatch, rng.choice(CHUNKS))
+        monkeypatch.setattr(CHUNK, rng.choice(CHUNKS))
         found += compare(path, text.encode())
     assert found > 50
 
@@ -202,17 +188,17 @@ def test_what_is_no_list(chunk, path):
 
 
 def test_a_list_that_is_not_utf_8(chunk, path):
-    contents = [
-        '["é"]'.encode('latin-1'),
-        '[1]'.encode('utf-16'),
-        b'[1, 2, "\xff"]',
+    contents = ['["é"]'.encode('latin-1'), '[1]'.encode('utf-16'), b'[1, 2, "\xff"]']
+    contents += [
         b'["a", "\xc3',
+        b'\xff\xd8\xff\xe0',
+        b'PK\x03\x04\xff',
+        b'[' + b'1,' * 10_000 + b'\x80]',
     ]
-    contents += [b'\xff\xd8\xff\xe0', b'PK\x03\x04\xff', b'[' + b'1,' * 10_000 + b'\x80]']
     for content in contents:
         path.write_bytes(content)
-        assert f'{path} is not a text file in UTF-8' in list_message_of(path)
-        assert f'{path} is not a text file in UTF-8' in message_of(path)
+        for read in (read_json, entries_of):
+            assert f'{path} is not a text file in UTF-8' in message_of(path, read)
 
 
 @pytest.mark.parametrize('text', ['[' * 100_000, '[' + '{"a":' * 100_000, '[0,' + '9' * 5000 + ']'])
@@ -329,13 +315,12 @@ def test_a_block_that_raises_leaves_the_old_file_and_nothing_else(path, write, v
     assert path.read_text() == 'old' and os.listdir(path.parent) == ['a.json']
 
 
-@pytest.mark.parametrize(('mask', 'mode'), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
-def test_permissions_follow_the_umask(tmp_path, mask, mode):
-    before = os.umask(mask)
-    write_json(tmp_path / 'a.json', [])
-    after = os.umask(before)
-    assert stat.S_IMODE((tmp_path / 'a.json').stat().st_mode) == mode
-    assert after == mask
+def test_permissions_follow_the_umask(tmp_path):
+    for mask, mode in ((0o022, 0o644), (0o077, 0o600), (0o002, 0o664)):
+        before = os.umask(mask)
+        write_json(tmp_path / 'a.json', [])
+        assert os.umask(before) == mask
+        assert stat.S_IMODE((tmp_path / 'a.json').stat().st_mode) == mode
 
 
 def test_writers_at_the_same_time_leave_one_whole_file(path):
@@ -350,13 +335,10 @@ def test_a_path_that_can_be_no_file(tmp_path):
     for name, words in (('', 'it is a folder'), ('file/b.json', '(File exists|Not a directory)')):
         with pytest.raises(UserError, match=f'cannot write {tmp_path / name}: {words}'):
             write_json(tmp_path / name, [])
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason='root may write everywhere')
-def test_a_folder_without_permission_is_an_error_of_the_user(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(UserError, match='Permission denied'):
-        write_json(tmp_path / 'a.json', [])
+    if os.geteuid():  # root may write everywhere
+        tmp_path.chmod(0o500)
+        with pytest.raises(UserError, match='Permission denied'):
+            write_json(tmp_path / 'a.json', [])
 
 
 def test_of_a_link_the_target_is_replaced(tmp_path):

@@ -1,5 +1,3 @@
-"""What is installed and how: versions, pins, command lines that answer at once."""
-
 import os
 import re
 import runpy
