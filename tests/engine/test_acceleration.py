@@ -56,7 +56,7 @@ def cosine(one, other):
     return nn.functional.cosine_similarity(one.double(), other.double(), dim=0).item()
 
 
-def test_losses_in_bfloat16_are_close_and_in_single_precision(trainee):
+def test_losses_are_close_in_bfloat16_and_the_same_in_channels_last(trainee):
     plain, gradient, _ = losses_and_gradients(trainee)
     mixed, mixed_gradient, kinds = losses_and_gradients(trainee, amp='bf16')
     assert kinds == {torch.float32} and mixed.keys() == plain.keys() and mixed != plain
@@ -66,10 +66,7 @@ def test_losses_in_bfloat16_are_close_and_in_single_precision(trainee):
         assert mixed[name] == pytest.approx(value, rel=0.1, abs=0.02), name
     assert mixed_gradient.dtype == torch.float32 and mixed_gradient.isfinite().all()
     assert cosine(gradient, mixed_gradient) > 0.9
-
-
-def test_channels_last_changes_neither_losses_nor_keys(trainee):
-    plain, gradient, _ = losses_and_gradients(trainee)
+    # Channels-last changes neither losses nor keys.
     other, other_gradient, _ = losses_and_gradients(trainee, channels_last=True)
     assert other == pytest.approx(plain, rel=1e-4, abs=1e-5)
     assert cosine(gradient, other_gradient) > 0.99999
@@ -115,16 +112,6 @@ def test_a_linear_layer_multiplies_in_bfloat16():
     assert not torch.is_autocast_enabled('cpu') and not net.neck._forward_hooks
 
 
-def test_wrapper_resumes_from_the_state_of_another():
-    net = nn.Linear(2, 2)
-    sgd = [torch.optim.SGD(net.parameters(), lr=lr, momentum=0.9) for lr in (1.0, 0.5)]
-    plain, mixed = OptimWrapper(sgd[0]), BFloat16OptimWrapper(optimizer=sgd[1])
-    plain.update_params(net(torch.ones(1, 2)).sum())
-    mixed.load_state_dict({**plain.state_dict(), 'loss_scaler': {'scale': 2.0}})
-    torch.testing.assert_close(*(one.state[net.weight]['momentum_buffer'] for one in sgd))
-    assert mixed.get_lr()['lr'] == [1.0]
-
-
 def test_optimiser_config_is_changed_for_the_precision_only():
     config = dict(type='AmpOptimWrapper', loss_scale=8.0, optimizer=dict(type='SGD'), clip_grad=1)
     kept, fp16 = dict(optimizer=dict(type='SGD'), clip_grad=1), Acceleration(amp='fp16')
@@ -134,6 +121,14 @@ def test_optimiser_config_is_changed_for_the_precision_only():
     added = dict(type='AmpOptimWrapper', loss_scale='dynamic', dtype='float16')
     assert fp16.optim_wrapper(kept) == dict(kept, **added)
     assert config['loss_scale'] == 8.0 and 'dtype' not in config
+    # The wrapper resumes from the state of another.
+    net = nn.Linear(2, 2)
+    sgd = [torch.optim.SGD(net.parameters(), lr=lr, momentum=0.9) for lr in (1.0, 0.5)]
+    plain, mixed = OptimWrapper(sgd[0]), BFloat16OptimWrapper(optimizer=sgd[1])
+    plain.update_params(net(torch.ones(1, 2)).sum())
+    mixed.load_state_dict({**plain.state_dict(), 'loss_scaler': {'scale': 2.0}})
+    torch.testing.assert_close(*(one.state[net.weight]['momentum_buffer'] for one in sgd))
+    assert mixed.get_lr()['lr'] == [1.0]
 
 
 @pytest.mark.slow
@@ -154,25 +149,7 @@ def test_compiling_leaves_keys_and_other_parts(trainee):
         Acceleration(compile=True).prepare(nn.Linear(1, 1))
 
 
-def test_what_is_switched_on_is_named_and_bad_configs_are_reported():
-    for config, named in (
-        (None, 'none'),
-        (dict(amp='bf16', compile=True), 'bf16 + compile'),
-        (dict(channels_last=True), 'channels-last'),
-    ):
-        assert str(Acceleration.from_config(config)) == named
-    for config, message in (
-        (['amp'], r"must be a dict with any of amp, channels_last, compile, got \['amp'\]"),
-        (dict(ampp='bf16'), "unknown key 'ampp'; known: amp, channels_last, compile"),
-        (dict(amp=True), "amp must be 'bf16', 'fp16' or None, got True"),
-        (dict(channels_last='yes'), "channels_last must be True or False, got 'yes'"),
-        (dict(compile='backbone'), "compile must be True or False, got 'backbone'"),
-    ):
-        with pytest.raises(UserError, match=message):
-            Acceleration.from_config(config)
-
-
-def test_what_a_cpu_cannot_do_is_reported(monkeypatch, tmp_path):
+def test_bad_configs_and_what_a_cpu_cannot_do_are_reported(monkeypatch, tmp_path):
     Acceleration(amp='bf16', channels_last=True).check('cpu')
     with pytest.raises(UserError, match='fp16 .* needs a GPU.* --amp bf16 works on a CPU'):
         Acceleration(amp='fp16').check('cpu')
@@ -198,6 +175,21 @@ def test_what_a_cpu_cannot_do_is_reported(monkeypatch, tmp_path):
         Acceleration().check('cpu')
     # setup.py allows older versions of torch: these are there since 2.4.
     assert isinstance(torch.cpu._is_avx512_bf16_supported(), bool)
+    for config, named in (
+        (None, 'none'),
+        (dict(amp='bf16', compile=True), 'bf16 + compile'),
+        (dict(channels_last=True), 'channels-last'),
+    ):
+        assert str(Acceleration.from_config(config)) == named
+    for config, message in (
+        (['amp'], r"must be a dict with any of amp, channels_last, compile, got \['amp'\]"),
+        (dict(ampp='bf16'), "unknown key 'ampp'; known: amp, channels_last, compile"),
+        (dict(amp=True), "amp must be 'bf16', 'fp16' or None, got True"),
+        (dict(channels_last='yes'), "channels_last must be True or False, got 'yes'"),
+        (dict(compile='backbone'), "compile must be True or False, got 'backbone'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            Acceleration.from_config(config)
 
 
 def first_frame(model, data):

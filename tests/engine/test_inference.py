@@ -89,7 +89,7 @@ def test_answers_that_are_wrong_are_named_after_those_before():
     assert found == [0, 1]
 
 
-def test_an_interruption_loses_no_answer():
+def test_given_objects_reach_the_step_and_an_interruption_loses_no_answer():
     """The caller is interrupted while it has frame 1: finish() gives that again, and the rest."""
     progress, found = VideoRun(BrightPixels(look_ahead=2)), []
     images, samples = video(6)
@@ -101,25 +101,11 @@ def test_an_interruption_loses_no_answer():
     assert found == [0]
     # Frame 3 was the last that was stepped through.
     assert [number for number, _ in progress.finish()] == [1, 2, 3]
-
-
-def test_given_objects_reach_the_step():
-    model, seen = BrightPixels(), []
-    model.step = lambda frame, state: (
-        seen.append(frame.objects) or type(model).step(model, frame, state)
-    )
+    model, step, seen = BrightPixels(), BrightPixels.step, []
+    model.step = lambda frame, *state: seen.append(frame.objects) or step(model, frame, *state)
     masks = {4: torch.ones(SIZE, dtype=torch.bool)}
     list(VideoRun(model).answers(*video(2), [masks, None]))
     assert seen == [masks, None]
-
-
-def test_frames_at_once():
-    assert frames_at_once(None, torch.device('cpu')) == 1
-    assert frames_at_once(None, torch.device('cuda')) == GPU_BATCH == 4
-    assert frames_at_once(8, torch.device('cpu')) == 8
-    for bad in (0, -1, 1.5, True, '2'):
-        with pytest.raises(UserError, match=r'batch .* must be 1 or more'):
-            frames_at_once(bad, torch.device('cpu'))
 
 
 def faulty(method, change):
@@ -143,7 +129,7 @@ def spoil(name, change=None):
     return faulty('_found', changed)
 
 
-def test_what_else_a_model_gives_is_reported():
+def test_what_else_a_model_gives_and_odd_batch_sizes_are_reported():
     dense = torch.zeros(2, 8, 12, dtype=torch.bool)
     small = FrameMasks.dense(torch.zeros(2, 4, 6, dtype=torch.bool))
     stateless = faulty('step', lambda given: given[0])
@@ -167,3 +153,9 @@ def test_what_else_a_model_gives_is_reported():
     forgetful = type('Forgetful', (BrightPixels,), dict(state_type=object))
     with pytest.raises(ValueError, match='Forgetful must set state_type to the class that its'):
         run(forgetful(), *video(1))
+    assert frames_at_once(None, torch.device('cpu')) == 1
+    assert frames_at_once(None, torch.device('cuda')) == GPU_BATCH == 4
+    assert frames_at_once(8, torch.device('cpu')) == 8
+    for bad in (0, -1, 1.5, True, '2'):
+        with pytest.raises(UserError, match=r'batch .* must be 1 or more'):
+            frames_at_once(bad, torch.device('cpu'))

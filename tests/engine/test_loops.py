@@ -14,7 +14,7 @@ def batches(*videos):
             yield dict(inputs=[image], data_samples=[sample.clone()])
 
 
-def test_every_video_starts_from_a_fresh_state():
+def test_every_video_starts_from_a_fresh_state_and_comes_frame_by_frame():
     stepper = _VideoStepper(BrightPixels(), fp16=False, batch=None)
     outputs = [stepper(batch) for batch in batches(video(3, 4), video(1, 2), video(2, 7))]
     scores = [[one.pred_instances.scores[0].item() for one in some] for some in outputs]
@@ -22,6 +22,9 @@ def test_every_video_starts_from_a_fresh_state():
     assert scores == [[1], [1 / 2], [pytest.approx(1 / 3)], [1], [1], [1 / 2]]
     places = [(one.video_id, one.frame_id) for some in outputs for one in some]
     assert places == [(4, 0), (4, 1), (4, 2), (2, 0), (7, 0), (7, 1)]
+    images, samples = video(2)
+    with pytest.raises(UserError, match=r'batch_size .* must be 1 .* found 2.* pass --batch'):
+        _VideoStepper(BrightPixels(), False, 1)(dict(inputs=images, data_samples=samples))
 
 
 @pytest.mark.parametrize('batch', [1, 2, 4])
@@ -42,12 +45,6 @@ def test_samples_are_handed_on_when_they_are_answered(look_ahead, batch):
     parts = {1: [1] * 17, 2: [2, 2, 1, 2, 1, 2, 2, 2, 2, 1], 4: [4, 1, 2, 1, 4, 4, 1]}
     assert model.encoded == parts[batch]
     assert model.most_held <= look_ahead + 1
-
-
-def test_batches_of_several_frames_are_refused():
-    images, samples = video(2)
-    with pytest.raises(UserError, match=r'batch_size .* must be 1 .* found 2.* pass --batch'):
-        _VideoStepper(BrightPixels(), False, 1)(dict(inputs=images, data_samples=samples))
 
 
 def test_images_are_let_go_of_and_gradients_are_off():

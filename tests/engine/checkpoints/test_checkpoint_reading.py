@@ -73,17 +73,7 @@ def test_a_flipped_bit_in_a_weight_is_found_and_what_is_cut_short(tmp_path):
     assert find_damage(path) is None and find_damage(tmp_path / 'none.pth') is not None
 
 
-def test_unreachable_address_says_what_to_do(monkeypatch, tmp_path):
-    def fail(url, target):
-        raise OSError('no route to host')
-
-    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
-    monkeypatch.setattr(torch.hub, 'download_url_to_file', fail)
-    with pytest.raises(UserError, match='no route to host.*load_from=FILE.*load_from=None'):
-        read_checkpoint('https://example.org/a.pth')
-
-
-def test_meta_must_be_a_dict(tmp_path):
+def test_meta_must_be_a_dict_and_may_name_classes(tmp_path):
     for meta, found in (([1], r'\[1\]'), ('x', "'x'"), (5, '5'), (torch.ones(2), 'tensor')):
         path = save(tmp_path / 'a.pth', state_dict={}, meta=meta)
         with pytest.raises(UserError, match=rf'a\.pth: meta must be a dict, found {found}'):
@@ -91,9 +81,6 @@ def test_meta_must_be_a_dict(tmp_path):
     torch.save([1, 2], path)
     with pytest.raises(UserError, match=r'a\.pth: expected a dict of tensors, found a list\.'):
         read_checkpoint(path)
-
-
-def test_trained_classes():
     for meta, classes in (
         (dict(dataset_meta=dict(classes=('a', 'b'))), ('a', 'b')),
         (dict(dataset_meta=dict(classes=['a'])), ('a',)),
@@ -107,7 +94,14 @@ def test_trained_classes():
     assert trained_classes({}) is None
 
 
-def test_only_regular_files_are_opened(tmp_path):
+def test_what_cannot_be_opened_or_downloaded_is_named(monkeypatch, tmp_path):
+    def fail(url, target):
+        raise OSError('no route to host')
+
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', fail)
+    with pytest.raises(UserError, match='no route to host.*load_from=FILE.*load_from=None'):
+        read_checkpoint('https://example.org/a.pth')
     os.mkfifo(tmp_path / 'pipe.pth')
     (tmp_path / 'zero.pth').symlink_to('/dev/zero')
     (tmp_path / 'folder.pth').mkdir()

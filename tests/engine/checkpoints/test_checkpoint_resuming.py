@@ -116,7 +116,7 @@ def trained(optimizer_class, **options):
     return optimizer, fresh, weight
 
 
-def test_sound_optimisers_pass():
+def test_sound_optimisers_pass_and_those_of_another_kind_are_refused():
     for optimizer_class, options in (
         (torch.optim.SGD, dict(momentum=0.9)),
         (torch.optim.SGD, {}),
@@ -127,9 +127,6 @@ def test_sound_optimisers_pass():
         optimizer, fresh, _ = trained(optimizer_class, **options)
         optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
         check_optimizer(optimizer, fresh)
-
-
-def test_states_and_options_of_another_kind_are_refused():
     for name, value, words in (
         # Kernels trust the shape: they would read what is not theirs.
         ('exp_avg', torch.zeros(3), r'exp_avg must be \(2, 3\), found \(3,\)'),

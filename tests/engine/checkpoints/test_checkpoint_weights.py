@@ -81,15 +81,7 @@ def test_old_layout_says_how_to_convert(strict, prefix):
     assert 'python tools/convert_checkpoint.py IN OUT' in text and '_legacy.py' in text
 
 
-def test_a_model_explains_what_is_missing():
-    text = refused(Extended(), Model().state_dict())
-    assert 'a.pth does not fit the model of this config: it has no extra part:\n' in text
-    assert 'missing in the checkpoint (2):\n    extra.weight\n    extra.bias' in text
-    report = load_weights(Extended(), Model().state_dict(), 'a.pth', strict=False)
-    assert report.missing == ['extra.weight', 'extra.bias']
-
-
-def test_what_does_not_fit_is_refused_without_a_reason():
+def test_a_model_explains_what_is_missing_and_nothing_else():
     for model, weights, strict in (
         (Model(), {'x': torch.zeros(1)}, False),  # nothing fits
         (Model(), dict(state_dict=[1, 2]), False),
@@ -102,6 +94,11 @@ def test_what_does_not_fit_is_refused_without_a_reason():
         text = refused(model, weights, strict)
         assert 'a.pth does not fit the model of this config:\n' in text
         assert all(key in text for key in model.state_dict() if key not in weights)
+    text = refused(Extended(), Model().state_dict())
+    assert 'a.pth does not fit the model of this config: it has no extra part:\n' in text
+    assert 'missing in the checkpoint (2):\n    extra.weight\n    extra.bias' in text
+    report = load_weights(Extended(), Model().state_dict(), 'a.pth', strict=False)
+    assert report.missing == ['extra.weight', 'extra.bias']
 
 
 def test_many_missing_tensors_are_counted_by_module():

@@ -1,6 +1,7 @@
 """Old files against the formulas of their time, written plainly from the old tensors."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -21,11 +22,7 @@ from vispropnet.registry import MODELS
 OBJPROP = 'configs/objprop/objprop_r50_fpn_1x_ytvis2019_legacy.py'
 MASKTRACK = 'configs/masktrack_rcnn/masktrack-rcnn_r50_fpn_1x_ytvis2019_legacy.py'
 CLASSES = 40
-
-
-def norm_shapes(name, channels):
-    kinds = ('weight', 'bias', 'running_mean', 'running_var')
-    return {**{f'{name}.{kind}': (channels,) for kind in kinds}, f'{name}.num_batches_tracked': ()}
+resize = partial(functional.interpolate, mode='bilinear', align_corners=False)
 
 
 def resnet50_shapes(base):
@@ -58,8 +55,10 @@ def old_shapes(base=64, width=256, fc=1024, classes=CLASSES):
     layers |= {'prop_head.convs.6': (width, width, 1, 1), 'neck_attn.conv2': square}
     shapes = {f'{name}.weight': shape for name, shape in layers.items()}
     shapes |= {f'{name}.bias': shape[:1] for name, shape in layers.items()}
-    norms = norm_shapes('prop_head.convs.1', width) | norm_shapes('prop_head.convs.4', width)
-    return {**resnet50_shapes(base), **shapes, **norms, 'neck_attn.gamma': (1,)}
+    kinds, norms = ('weight', 'bias', 'running_mean', 'running_var'), ('1', '4')
+    shapes |= {f'prop_head.convs.{norm}.{kind}': (width,) for norm in norms for kind in kinds}
+    shapes |= {f'prop_head.convs.{norm}.num_batches_tracked': () for norm in norms}
+    return {**resnet50_shapes(base), **shapes, 'neck_attn.gamma': (1,)}
 
 
 def old_weights(attention_neck=False, **sizes):
@@ -107,10 +106,6 @@ def linear(old, name, features):
     return functional.linear(features, old[f'{name}.weight'], old[f'{name}.bias'])
 
 
-def resize(maps, **arguments):
-    return functional.interpolate(maps, mode='bilinear', align_corners=False, **arguments)
-
-
 def old_mask_branch(old, name, convs, features):
     for number in range(4):
         features = conv(old, f'{name}.{convs}.{number}.conv', features, padding=1).relu()
@@ -150,10 +145,6 @@ def old_propagated_mask(old, reference, current, box, label):
     return resize(logits, scale_factor=4.0)[0, label + 1]
 
 
-def pyramid(height=64, width=96):
-    return [torch.randn(1, 256, height // stride, width // stride) for stride in (4, 8, 16, 32)]
-
-
 def test_shared_parts_have_the_old_tensors(model, old):
     new = model.state_dict()
     for part in ('backbone.', 'neck.', 'rpn_head.'):
@@ -165,7 +156,10 @@ def test_shared_parts_have_the_old_tensors(model, old):
 
 def test_propagation(model, old):
     head = model.prop_head
-    levels, ref_levels = pyramid(), pyramid()
+    levels, ref_levels = (
+        [torch.randn(1, 256, 64 // stride, 96 // stride) for stride in (4, 8, 16, 32)]
+        for _ in range(2)
+    )
     current, reference = old_features(old, levels), old_features(old, ref_levels)
     assert_close(head.features(levels), current, rtol=1e-4, atol=1e-4)
     # Smaller, so that attention is not of single places; both sides get the same.

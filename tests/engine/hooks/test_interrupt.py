@@ -104,16 +104,9 @@ def test_stopped_again_and_again(trained, stop_at, resume, tmp_path):
     assert_same_end(tmp_path, trained)
 
 
-def test_code_in_a_checkpoint_is_not_run(trained, resume, tmp_path):
-    content = torch.load(trained / 'epoch_1.pth', weights_only=False)
-    content['meta']['config'] = f'import os\nos.mkdir({str(tmp_path / "made")!r})\n'
-    torch.save(content, tmp_path / 'epoch_1.pth')
-    resume()
-    assert not (tmp_path / 'made').exists()
-    assert_same_weights(tmp_path, trained)
-
-
-def test_states_that_do_not_fit_are_refused(trained, shapes, small, tmp_path):
+def test_states_that_do_not_fit_are_refused_and_code_is_not_run(
+    trained, shapes, small, resume, tmp_path
+):
     path, wrong = tmp_path / 'odd.pth', dict(exp_avg=torch.zeros(3))
     done = dict(batches_done=100, batch_size=2, world_size=1)
     for change, words in (
@@ -131,6 +124,12 @@ def test_states_that_do_not_fit_are_refused(trained, shapes, small, tmp_path):
         with pytest.raises(UserError, match=words) as caught:
             train(small, tmp_path, resume=str(path), overrides=quick(shapes))
         assert f'checkpoint {path}' in str(caught.value)
+    content = torch.load(trained / 'epoch_1.pth', weights_only=False)
+    content['meta']['config'] = f'import os\nos.mkdir({str(tmp_path / "made")!r})\n'
+    torch.save(content, tmp_path / 'epoch_1.pth')
+    resume()
+    assert not (tmp_path / 'made').exists()
+    assert_same_weights(tmp_path, trained)
 
 
 def test_batches_that_are_made_otherwise_are_skipped_one_by_one(

@@ -166,7 +166,7 @@ def test_skipped_step_leaves_weights_statistics_and_the_next_step_alone(tmp_path
     assert run.said[-1].endswith('non-finite values: 1')
 
 
-def test_skipping_ends_after_so_many_in_a_row(tmp_path):
+def test_skipping_ends_after_so_many_in_a_row_and_bad_options_are_refused(tmp_path):
     run = Run(tmp_path, NonFiniteHook('skip', max_in_a_row=3))
     for first in (math.nan, math.nan, 1) * 2 + (math.nan, math.nan):
         run.step(first, 1)
@@ -175,6 +175,12 @@ def test_skipping_ends_after_so_many_in_a_row(tmp_path):
     assert run.dumped() == ['iter_1.pth', 'iter_2.pth', 'iter_4.pth']
     run.hook.after_train(run.runner)
     assert run.said[-1].endswith('non-finite values: 6')
+    for option, value in (('action', 'go on'), ('max_in_a_row', 0), ('max_in_a_row', True)):
+        with pytest.raises(UserError, match=f'{option} must be .*, got {value!r}'):
+            NonFiniteHook(**{option: value})
+    with pytest.raises(UserError, match='needs one OptimWrapper, found <object'):
+        NonFiniteHook().before_train(SimpleNamespace(optim_wrapper=object()))
+    assert HOOKS.get('BadNumbersHook') is HOOKS.get('NonFiniteHook') is NonFiniteHook
 
 
 def test_accumulated_gradients_are_one_step(tmp_path):
@@ -222,20 +228,10 @@ def test_overflow_of_gradients_in_fp16_is_the_scalers_business(tmp_path):
     assert run.read('iter_2.pth')['acceleration'] == dict(amp='fp16')
 
 
-def test_bad_options_and_the_former_name():
-    for option, value in (('action', 'go on'), ('max_in_a_row', 0), ('max_in_a_row', True)):
-        with pytest.raises(UserError, match=f'{option} must be .*, got {value!r}'):
-            NonFiniteHook(**{option: value})
-    with pytest.raises(UserError, match='needs one OptimWrapper, found <object'):
-        NonFiniteHook().before_train(SimpleNamespace(optim_wrapper=object()))
-    assert HOOKS.get('BadNumbersHook') is HOOKS.get('NonFiniteHook') is NonFiniteHook
-
-
-def frame(number):
-    return DetDataSample(metainfo=dict(frame_id=number, video_id=7, img_path=f'{number}.jpg'))
-
-
 def test_all_frames_of_a_clip_are_named():
+    def frame(number):
+        return DetDataSample(metainfo=dict(frame_id=number, video_id=7, img_path=f'{number}.jpg'))
+
     one, two, four, five = (f'frame {number} of video 7 ({number}.jpg)' for number in (1, 2, 4, 5))
     pairs = [[frame(1), frame(4)], [frame(2), frame(5)]]
     for samples, lines in (

@@ -73,13 +73,20 @@ def in_training(**options):
     return hook
 
 
-def test_middle_frames_are_spread_over_the_videos():
+def test_middle_frames_are_spread_over_the_videos_and_bad_options_reported():
     lengths = np.array([4, 1, 3, 6, 2])  # they start at 0, 4, 5, 8 and 14
     found = [middle_frames(lengths, range(16), count) for count in (5, 9, 3, 1)]
     assert found == [[2, 4, 6, 11, 15], [2, 4, 6, 11, 15], [2, 6, 15], [2]]
     # A rank that has the second and the fourth video, and one without any.
     assert middle_frames(lengths, [4, *range(8, 14)], 4) == [4, 11]
     assert middle_frames(lengths, [], 4) == []
+    whole, number = 'a whole number of at least 0', r'a number in \[0, 1\]'
+    for option, value, expected in (
+        *(('num_videos', value, whole) for value in (-1, 2.5, True)),
+        *(('score_threshold', value, number) for value in (1.5, 'low')),
+    ):
+        with pytest.raises(UserError, match=f'{option} must be {expected}, got {value!r}'):
+            ValidationOverlayHook(**{option: value})
 
 
 def test_the_same_frames_are_drawn_each_time_and_generators_left_as_they_are(blocks, monkeypatch):
@@ -174,16 +181,6 @@ def test_propagated_masks_have_dashes_and_plain_arrays_will_do(blocks):
     assert white[1] > white[0]
     dense.masks = dense.masks.to_tensor()
     assert np.array_equal(drawn(info, dense), plain)
-
-
-def test_bad_options_are_reported():
-    whole, number = 'a whole number of at least 0', r'a number in \[0, 1\]'
-    for option, value, expected in (
-        *(('num_videos', value, whole) for value in (-1, 2.5, True)),
-        *(('score_threshold', value, number) for value in (1.5, 'low')),
-    ):
-        with pytest.raises(UserError, match=f'{option} must be {expected}, got {value!r}'):
-            ValidationOverlayHook(**{option: value})
 
 
 def events_of(work_dir):
