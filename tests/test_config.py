@@ -78,7 +78,7 @@ def test_parts_that_cannot_be_built(small):
         {}['missing']
 
 
-def test_every_config_is_read(pytestconfig):
+def test_every_config_is_read_and_backbones_have_their_depths(pytestconfig):
     paths = sorted((pytestconfig.rootpath / 'configs').glob('[!_]*/*.py'))
     paths = [path for path in paths if path.parent.name != 'studies']
     assert len(paths) >= 10
@@ -86,9 +86,6 @@ def test_every_config_is_read(pytestconfig):
         config = load_config(path)
         assert config.default_scope == 'vispropnet', path
         assert config.test_evaluator.ann_file.endswith('.json'), path
-
-
-def test_every_model_is_built(pytestconfig):
     depths = {}
     for path in sorted((pytestconfig.rootpath / 'configs').glob('masktrack_rcnn/*2019.py')):
         model = MODELS.build(load_config(path).model)

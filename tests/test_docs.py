@@ -72,37 +72,30 @@ def expanded(name):
     return [''.join(choice) for choice in itertools.product(*choices)]
 
 
-class _Parsed(Exception):
-    """Carries the parser of a tool out of it, before anything is done."""
-
-
 @pytest.fixture
 def parse(monkeypatch):
     """Runs a tool up to where its arguments, if any, are parsed; gives its parser."""
     original = argparse.ArgumentParser.parse_args
 
+    class Parsed(Exception):
+        """Leaves the tool before anything is done."""
+
     def parse_args(parser, *args, **kwargs):
         if len(sys.argv) > 1:
             original(parser, *args, **kwargs)
-        raise _Parsed(parser)
+        raise Parsed(parser)
 
     def run(tool, *arguments):
         monkeypatch.setattr(sys, 'argv', [tool, *arguments])
         monkeypatch.setattr(argparse.ArgumentParser, 'parse_args', parse_args)
-        with pytest.raises(_Parsed) as parsed:
+        with pytest.raises(Parsed) as parsed:
             runpy.run_path(str(ROOT / tool), run_name='__main__')
         return parsed.value.args[0]
 
     return run
 
 
-@pytest.mark.parametrize('name', [name for name in TEXTS if commands(TEXTS[name])])
-def test_commands_parse(name, parse):
-    for tool, *arguments in commands(TEXTS[name]):
-        parse(tool, *arguments)
-
-
-def test_options_that_pages_name_exist_and_the_readme_is_short(parse):
+def test_commands_parse_options_that_pages_name_exist_and_the_readme_is_short(parse):
     """Also options in tables, which are no whole commands."""
     assert len(TEXTS['README.md'].splitlines()) <= 150
     known = {'--nproc_per_node', '--logdir', '--force-reinstall', '--no-deps'}
@@ -113,6 +106,8 @@ def test_options_that_pages_name_exist_and_the_readme_is_short(parse):
             if isinstance(action, argparse._SubParsersAction):
                 parsers += action.choices.values()
     for name, text in TEXTS.items():
+        for tool, *arguments in commands(text):
+            parse(tool, *arguments)
         shown = ' '.join([*spans(text), *blocks(text, 'bash', 'sh')])
         assert set(re.findall(r'(?<![\w-])--[a-z][\w-]*', shown)) <= known, name
 

@@ -66,6 +66,19 @@ def test_tools_print_a_line_and_exit_with_a_status(capsys):
         with pytest.raises(type(error)) as caught, report_user_errors():
             raise error
         assert caught.value is error and capsys.readouterr() == ('', '')
+    for number, words in (
+        (errno.ENOSPC, 'No space left on device. Free some space'),
+        (errno.EDQUOT, 'Disk quota exceeded. Free some space'),
+        (errno.EFBIG, 'File too large. Raise the limit'),
+        (errno.EROFS, 'Read-only file system. Write to a folder'),
+        (errno.EIO, 'Input/output error. The disk'),
+    ):
+        for names, place in ((('a.json',), 'a.json'), ((), 'reading or writing failed')):
+            with pytest.raises(SystemExit) as exit, report_user_errors():
+                raise OSError(number, os.strerror(number), *names)
+            told = capsys.readouterr().err
+            assert told.startswith(f'error: {place}: {words}') and told.count('\n') == 1
+            assert exit.value.code == 2
 
 
 # Without a reader of its output, and with a device that is always full behind it.
@@ -98,19 +111,3 @@ def test_a_command_ends_without_a_traceback(run_python, code, status, message):
         pytest.skip('needs /dev/full')
     done = run_python('-c', code, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (status, '', message)
-
-
-def test_faults_of_the_disk_are_one_line(capsys):
-    for number, words in (
-        (errno.ENOSPC, 'No space left on device. Free some space'),
-        (errno.EDQUOT, 'Disk quota exceeded. Free some space'),
-        (errno.EFBIG, 'File too large. Raise the limit'),
-        (errno.EROFS, 'Read-only file system. Write to a folder'),
-        (errno.EIO, 'Input/output error. The disk'),
-    ):
-        for names, place in ((('a.json',), 'a.json'), ((), 'reading or writing failed')):
-            with pytest.raises(SystemExit) as exit, report_user_errors():
-                raise OSError(number, os.strerror(number), *names)
-            told = capsys.readouterr().err
-            assert told.startswith(f'error: {place}: {words}') and told.count('\n') == 1
-            assert exit.value.code == 2

@@ -116,15 +116,6 @@ def test_numbers_are_not_cut_by_the_window(number, path, monkeypatch):
                 assert repr(entries_of(path)) == repr(json.loads(text))
 
 
-def test_entries_before_the_damage_are_given_and_the_rest_is_not_read(path, monkeypatch):
-    path.write_text('[{"a": 1}, [2], 3' + 100 * ' ' + ', oh]')
-    monkeypatch.setattr(CHUNK, 4)
-    entries = iter_json_list(path)
-    assert [next(entries) for _ in range(3)] == [{'a': 1}, [2], 3]
-    with pytest.raises(UserError, match='Expecting value at character 119 of a file of 122 bytes'):
-        next(entries)
-
-
 SAMPLE = r"""
  [ {"video_id": 12, "score": -0.5e-3, "n": [NaN, null, true, -Infinity, {}]},
   "é😀 \u00e9\ud83d\ude00\"\\ ]", -12.25E+2 , [[1, 2.5], []], false
@@ -176,6 +167,13 @@ def test_damage_anywhere_is_found_where_the_whole_file_has_it(seed, path, monkey
         monkeypatch.setattr(CHUNK, rng.choice(CHUNKS))
         found += compare(path, text.encode())
     assert found > 50
+    # Entries before the damage are given, and the rest is not read.
+    path.write_text('[{"a": 1}, [2], 3' + 100 * ' ' + ', oh]')
+    monkeypatch.setattr(CHUNK, 4)
+    entries = iter_json_list(path)
+    assert [next(entries) for _ in range(3)] == [{'a': 1}, [2], 3]
+    with pytest.raises(UserError, match='Expecting value at character 119 of a file of 122 bytes'):
+        next(entries)
 
 
 def test_what_is_no_list(chunk, path):
@@ -187,7 +185,7 @@ def test_what_is_no_list(chunk, path):
         assert str(caught.value) == f'result file {path} must hold a list of tracks, not {kind}.'
 
 
-def test_a_list_that_is_not_utf_8(chunk, path):
+def test_a_list_that_is_not_utf_8_or_no_json_that_python_can_hold(chunk, path):
     contents = ['["é"]'.encode('latin-1'), '[1]'.encode('utf-16'), b'[1, 2, "\xff"]']
     contents += [
         b'["a", "\xc3',
@@ -199,13 +197,11 @@ def test_a_list_that_is_not_utf_8(chunk, path):
         path.write_bytes(content)
         for read in (read_json, entries_of):
             assert f'{path} is not a text file in UTF-8' in message_of(path, read)
-
-
-@pytest.mark.parametrize('text', ['[' * 100_000, '[' + '{"a":' * 100_000, '[0,' + '9' * 5000 + ']'])
-def test_too_deep_or_too_long_is_an_error_of_the_user(text, path):
-    path.write_text(text)
-    for read in (read_json, entries_of):
-        assert f'{path} is not valid JSON' in message_of(path, read)
+    # Too deep, or too long a number.
+    for text in ('[' * 100_000, '[' + '{"a":' * 100_000, '[0,' + '9' * 5000 + ']'):
+        path.write_text(text)
+        for read in (read_json, entries_of):
+            assert f'{path} is not valid JSON' in message_of(path, read)
 
 
 def write_archive(path, files, compression=zipfile.ZIP_DEFLATED):
@@ -283,6 +279,17 @@ def test_a_large_file_is_never_held_whole(suffix, tmp_path):
     assert seen == 100 * count and peak < 15_000_000
 
 
+def test_writers_at_the_same_time_leave_one_whole_file_with_the_mode_of_the_umask(path):
+    contents = [[number] * 20_000 for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write_json, [path] * 8, contents))
+    assert read_json(path) in contents and os.listdir(path.parent) == ['a.json']
+    for mask, mode in ((0o022, 0o644), (0o077, 0o600), (0o002, 0o664)):
+        before = os.umask(mask)
+        write_json(path, [])
+        assert os.umask(before) == mask and stat.S_IMODE(path.stat().st_mode) == mode
+
+
 def test_the_file_appears_when_the_block_ends(tmp_path):
     path = tmp_path / 'new' / 'folders' / 'a.txt'
     with atomic_path(path) as temporary:
@@ -315,21 +322,6 @@ def test_a_block_that_raises_leaves_the_old_file_and_nothing_else(path, write, v
     assert path.read_text() == 'old' and os.listdir(path.parent) == ['a.json']
 
 
-def test_permissions_follow_the_umask(tmp_path):
-    for mask, mode in ((0o022, 0o644), (0o077, 0o600), (0o002, 0o664)):
-        before = os.umask(mask)
-        write_json(tmp_path / 'a.json', [])
-        assert os.umask(before) == mask
-        assert stat.S_IMODE((tmp_path / 'a.json').stat().st_mode) == mode
-
-
-def test_writers_at_the_same_time_leave_one_whole_file(path):
-    contents = [[number] * 20_000 for number in range(8)]
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(write_json, [path] * 8, contents))
-    assert read_json(path) in contents and os.listdir(path.parent) == ['a.json']
-
-
 def test_a_path_that_can_be_no_file(tmp_path):
     (tmp_path / 'file').touch()
     for name, words in (('', 'it is a folder'), ('file/b.json', '(File exists|Not a directory)')):
@@ -341,17 +333,7 @@ def test_a_path_that_can_be_no_file(tmp_path):
             write_json(tmp_path / 'a.json', [])
 
 
-def test_of_a_link_the_target_is_replaced(tmp_path):
-    (tmp_path / 'far').mkdir()
-    target, link = tmp_path / 'far' / 'a.json', tmp_path / 'link.json'
-    link.symlink_to(target)  # dangling at first
-    write_json(link, [1])
-    write_json(link, [2])
-    assert link.is_symlink() and read_json(target) == [2]
-    assert sorted(os.listdir(tmp_path)) == ['far', 'link.json']
-
-
-def test_a_pipe_and_standard_output_are_written_to_and_not_replaced(tmp_path, run_python):
+def test_pipes_and_targets_of_links_are_written_to(tmp_path, run_python):
     pipe = tmp_path / 'pipe'
     os.mkfifo(pipe)
     with ThreadPoolExecutor(1) as pool:
@@ -360,3 +342,10 @@ def test_a_pipe_and_standard_output_are_written_to_and_not_replaced(tmp_path, ru
     assert json.loads(received.result()) == [1, 2] and stat.S_ISFIFO(pipe.stat().st_mode)
     code = 'from vispropnet.fileio import write_json; write_json("/dev/stdout", [1])'
     assert run_python('-c', code).stdout == '[1]'
+    (tmp_path / 'far').mkdir()
+    target, link = tmp_path / 'far' / 'a.json', tmp_path / 'link.json'
+    link.symlink_to(target)  # dangling at first
+    write_json(link, [1])
+    write_json(link, [2])
+    assert link.is_symlink() and read_json(target) == [2]
+    assert sorted(os.listdir(tmp_path)) == ['far', 'link.json', 'pipe']
