@@ -156,10 +156,8 @@ def test_shared_parts_have_the_old_tensors(model, old):
 
 def test_propagation(model, old):
     head = model.prop_head
-    levels, ref_levels = (
-        [torch.randn(1, 256, 64 // stride, 96 // stride) for stride in (4, 8, 16, 32)]
-        for _ in range(2)
-    )
+    sizes = [(64 // stride, 96 // stride) for stride in (4, 8, 16, 32)]
+    levels, ref_levels = ([torch.randn(1, 256, *size) for size in sizes] for _ in range(2))
     current, reference = old_features(old, levels), old_features(old, ref_levels)
     assert_close(head.features(levels), current, rtol=1e-4, atol=1e-4)
     # Smaller, so that attention is not of single places; both sides get the same.

@@ -75,18 +75,16 @@ def stop_at(small, shapes, tmp_path):
 
 # In the middle of an epoch, after its last batch, and in the first epoch's validation.
 PLACES = [
-    ('train', 1, 'in epoch 1, after iteration 2'),
-    ('train', 2, 'in epoch 1, after iteration 3'),
-    ('train', 4, 'in epoch 2, after iteration 5'),
-    ('val', 1, 'in the validation after epoch 1'),
+    (('train', 1), 'in epoch 1, after iteration 2'),
+    (('train', 2), 'in epoch 1, after iteration 3'),
+    (('train', 4), 'in epoch 2, after iteration 5'),
+    (('val', 1), 'in the validation after epoch 1'),
 ]
 
 
-@pytest.mark.parametrize(('when', 'number', 'words'), PLACES)
-def test_stopped_anywhere_it_ends_as_the_unbroken_one(
-    trained, stop_at, resume, tmp_path, when, number, words
-):
-    stop = stop_at(when, number)
+@pytest.mark.parametrize(('place', 'words'), PLACES)
+def test_stopped_it_ends_as_the_unbroken_one(trained, stop_at, resume, tmp_path, place, words):
+    stop = stop_at(*place)
     assert stop.status == 128 + signal.SIGTERM
     assert 'stopped by SIGTERM' in str(stop) and words in str(stop)
     assert find_resumable(tmp_path) == (tmp_path / 'interrupted.pth', [])
@@ -104,19 +102,18 @@ def test_stopped_again_and_again(trained, stop_at, resume, tmp_path):
     assert_same_end(tmp_path, trained)
 
 
-def test_states_that_do_not_fit_are_refused_and_code_is_not_run(
-    trained, shapes, small, resume, tmp_path
-):
+def test_odd_states_are_refused_and_code_is_not_run(trained, shapes, small, resume, tmp_path):
     path, wrong = tmp_path / 'odd.pth', dict(exp_avg=torch.zeros(3))
-    done = dict(batches_done=100, batch_size=2, world_size=1)
+    done, hundred = dict(batches_done=100, batch_size=2, world_size=1), '100 batches of an epoch'
+    groups = dict(param_groups=[])
     for change, words in (
         (lambda found: found['param_schedulers'].pop(), 'it has 1 schedules, the config has 2'),
         (
             lambda found: [one.update(wrong) for one in found['optimizer']['state'].values()],
             r'optimizer.state: exp_avg must be \(.*\), found \(3,\)',
         ),
-        (lambda found: found['meta'].update(done), '100 batches of an epoch .* an epoch .* has 3'),
-        (lambda found: found['optimizer'].update(param_groups=[]), 'cannot be resumed from it'),
+        (lambda found: found['meta'].update(done), f'{hundred} are done, but an epoch .* has 3'),
+        (lambda found: found['optimizer'].update(groups), 'training cannot be resumed from it'),
     ):
         content = torch.load(trained / 'epoch_1.pth', weights_only=False)
         change(content)
@@ -132,9 +129,7 @@ def test_states_that_do_not_fit_are_refused_and_code_is_not_run(
     assert_same_weights(tmp_path, trained)
 
 
-def test_batches_that_are_made_otherwise_are_skipped_one_by_one(
-    shapes, small, stop_at, resume, tmp_path
-):
+def test_batches_made_otherwise_are_skipped_one_by_one(shapes, small, stop_at, resume, tmp_path):
     sampler = 'train_dataloader.batch_sampler.type=mmdet.AspectRatioBatchSampler'
     more = [sampler, 'train_cfg.max_epochs=1', 'train_cfg.val_begin=2']
     train(small, tmp_path / 'whole', overrides=quick(shapes, *more))
@@ -171,9 +166,7 @@ def test_a_full_disk_is_reported_and_what_was_saved_stays(resume, tmp_path, monk
     assert [path.name for path in tmp_path.glob('*.pth')] == ['epoch_2.pth']
 
 
-def test_accumulated_gradients_are_not_lost_and_batches_of_another_size_start_again(
-    stop_at, resume, tmp_path
-):
+def test_accumulated_gradients_and_batches_of_another_size(stop_at, resume, tmp_path):
     # Two batches a step: the signal after the first waits for the second.
     assert 'after iteration 2' in str(stop_at('train', 0, 'optim_wrapper.accumulative_counts=2'))
     (tmp_path / 'interrupted.pth').unlink()

@@ -188,9 +188,7 @@ def events_of(work_dir):
     return EventAccumulator(str(events)).Reload()
 
 
-def test_tensorboard_has_losses_metrics_and_pictures_and_training_is_the_same(
-    trained, shapes, small, tmp_path
-):
+def test_tensorboard_has_pictures_and_training_is_the_same(trained, shapes, small, tmp_path):
     """The shared training was without pictures."""
     options = [f'default_hooks.overlays.{one}' for one in ('num_videos=2', 'score_threshold=0.0')]
     train(small, tmp_path, overrides=quick(shapes, *options))
