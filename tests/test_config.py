@@ -66,9 +66,10 @@ def test_overrides_that_do_not_fit(small):
 
 
 def test_parts_that_cannot_be_built(small):
+    unexpected = "EmbeddingHead.*unexpected keyword argument 'num_fc'"
     for override, message in (
         ('model.type=MaskTrackRCN', "unknown type 'MaskTrackRCN' .*'MaskTrackRCNN'"),
-        ('model.track_head.embed_head.num_fc=3', "EmbeddingHead.*unexpected .* argument 'num_fc'"),
+        ('model.track_head.embed_head.num_fc=3', unexpected),
     ):
         config = load_config(small, [override])
         with pytest.raises(UserError, match=message), explain_config_errors(small):

@@ -58,8 +58,9 @@ def test_files_that_cannot_be_opened(read, path):
     (folder / 'd.zip').mkdir()
     (folder / 'file').touch()
     assert message_of(path, read, what='result file') == f'result file not found: {path}.'
-    names = {'a.zip': 'not found', '': f'{kind} Is a dir', 'd.zip': f'{kind} Is a directory.'}
-    for name, words in {**names, 'file/b.json': f'{kind} Not a directory.'}.items():
+    names = {'a.zip': 'not found', 'file/b.json': f'{kind} Not a directory.'}
+    names |= dict.fromkeys(['', 'd.zip'], f'{kind} Is a directory.')
+    for name, words in names.items():
         message = message_of(folder / name, read)
         assert f'{folder / name}' in message and words in message
 
