@@ -27,33 +27,26 @@ def drawn_with(mask, side, frame=1, number=1, propagated=False):
     return draw_cell(gray, [track], frame, {5: 'cat'}, side)
 
 
-@pytest.mark.parametrize(
-    ('total', 'count', 'chosen'),
-    [(5, 3, [0, 2, 4]), (4, 2, [0, 3]), (3, 9, [0, 1, 2]), (10, 4, [0, 3, 6, 9]), (7, 1, [0])],
-)
-def test_positions_are_picked_evenly(total, count, chosen):
-    assert evenly(total, count) == chosen
+def test_positions_are_picked_evenly():
+    assert [evenly(5, 3), evenly(4, 2), evenly(3, 9)] == [[0, 2, 4], [0, 3], [0, 1, 2]]
+    assert [evenly(10, 4), evenly(7, 1)] == [[0, 3, 6, 9], [0]]
 
 
-@pytest.mark.parametrize(
-    ('size', 'side', 'expected'),
-    [
+def test_small_frames_are_enlarged_and_large_ones_shrunk():
+    for size, side, expected in (
         ((160, 96), 480, (480, 288)),
         ((160, 96), 479, (320, 192)),
         ((96, 160), 160, (96, 160)),
         ((1280, 720), 640, (640, 360)),
         ((720, 1280), 640, (360, 640)),
         ((400, 2), 100, (100, 1)),
-    ],
-)
-def test_small_frames_are_enlarged_and_large_ones_shrunk(size, side, expected):
-    gray = np.zeros((*size[::-1], 3), np.uint8)
-    assert draw_cell(gray, [], 0, {}, side).shape == (*expected[::-1], 3)
+    ):
+        gray = np.zeros((*size[::-1], 3), np.uint8)
+        assert draw_cell(gray, [], 0, {}, side).shape == (*expected[::-1], 3)
 
 
-@pytest.mark.parametrize(
-    ('sizes', 'columns', 'side'),
-    [
+def test_cells_are_large_enough_and_not_too_wide_together():
+    for sizes, columns, side in (
         ([(160, 96)], 3, 480),
         ([(640, 360)], 3, 640),
         ([(1280, 720)], 3, 640),
@@ -61,12 +54,10 @@ def test_small_frames_are_enlarged_and_large_ones_shrunk(size, side, expected):
         ([(720, 1280)], 1, 1280),
         ([(100, 100)], 1, 500),
         ([(160, 96), (50, 600)], 2, 600),
-    ],
-)
-def test_cells_are_large_enough_and_not_too_wide_together(sizes, columns, side):
-    videos = [dict(width=width, height=height) for width, height in sizes]
-    assert cell_side(videos, 480, columns, 1932) == side
-    assert columns * side + (columns - 1) * GAP <= 1932
+    ):
+        videos = [dict(width=width, height=height) for width, height in sizes]
+        assert cell_side(videos, 480, columns, 1932) == side
+        assert columns * side + (columns - 1) * GAP <= 1932
 
 
 def test_muting_keeps_brightness_and_takes_most_of_the_colour():
@@ -134,8 +125,7 @@ def test_grid_has_pictures_in_rows_and_columns():
         assert texts[middle - 8 : middle + 8, :70].any()
     assert not texts[CAPTION : CAPTION + 25, :80].any()
 
-
-def test_captions_are_cut_to_their_columns():
+    # Captions are cut to their columns.
     grid = draw_grid([pictures(50, 60)], ['x' * 200, ''], 100)
     assert grid.shape == (CAPTION + 80, 2 * 100 + GAP, 3)
     assert (grid[:CAPTION, 100:] == BACKGROUND).all()

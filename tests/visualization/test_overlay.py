@@ -56,19 +56,16 @@ def test_fill_mixes_brightness_and_track_colour_and_outline_is_the_colour(no_lab
     assert np.abs(drawn[50, 50] - expected).max() <= 1
     assert (drawn[[20, 79, 50, 50], [50, 50, 20, 79]] == color).all()
 
-
-def test_object_thinner_than_its_outline_has_the_full_colour(no_labels):
-    masks = boxes_to_masks([(10, 10, 11, 11), (20, 30, 22, 40)], 64, 64)
-    drawn = draw(gray_image(64, 64), masks)
+    # What is thinner than its outline has the full colour.
+    drawn = draw(gray_image(64, 64), boxes_to_masks([(10, 10, 11, 11), (20, 30, 22, 40)], 64, 64))
     assert tuple(drawn[10, 10]) == track_color(1)
     assert (drawn[30:40, 20:22] == track_color(2)).all()
 
 
-@pytest.mark.parametrize('order', [[0, 1], [1, 0]])
-def test_small_object_stays_visible_on_a_large_one(no_labels, order):
+def test_small_object_stays_visible_on_a_large_one(no_labels):
     masks = boxes_to_masks([(30, 30, 50, 50), (0, 0, 100, 100)], 100, 100)
-    drawn = draw(gray_image(100, 100), masks[order], np.array([7, 8])[order].tolist())
-    assert tuple(drawn[30, 40]) == track_color(7)
+    for some, ids in ((masks, [7, 8]), (masks[::-1], [8, 7])):
+        assert tuple(draw(gray_image(100, 100), some, ids)[30, 40]) == track_color(7)
 
 
 @pytest.mark.parametrize('scale', [2, 3, 5])
@@ -86,24 +83,21 @@ def test_scale_enlarges_frame_and_masks(no_labels, scale):
     area = overlay._enlarge(masks[0].astype(np.uint8), scale).sum()
     assert area == pytest.approx(masks.sum() * scale**2, rel=0.02)
 
+    # A single pixel survives.
+    drawn = draw(gray_image(16, 16), boxes_to_masks([(5, 5, 6, 6)], 16, 16), scale=scale)
+    assert (drawn != 100).any(axis=2).sum() == scale**2
 
-def test_single_pixel_survives_enlarging(no_labels):
-    drawn = draw(gray_image(16, 16), boxes_to_masks([(5, 5, 6, 6)], 16, 16), scale=4)
-    assert (drawn != 100).any(axis=2).sum() == 16
 
-
-def test_nothing_to_draw_gives_the_frame():
+def test_nothing_to_draw_and_frames_of_any_size():
     image = noise(20, 30)
     assert (draw(image, [], scores=[]) == image).all()
     assert draw(image, [], scale=3).shape == (60, 90, 3)
     assert (draw(image, np.zeros((1, 20, 30), bool)) == image).all()
-
-
-@pytest.mark.parametrize(('height', 'width'), [(32, 32), (8, 8), (720, 1280), (3, 200)])
-def test_works_at_any_size(height, width):
-    boxes = [(0, 0, width // 2, height), (width // 2, 0, width, height)]
-    drawn = draw(gray_image(height, width), boxes_to_masks(boxes, height, width), scores=[0.9, 0.8])
-    assert drawn.shape == (height, width, 3) and (drawn != 100).any(axis=2).all()
+    for height, width in ((32, 32), (8, 8), (720, 1280), (3, 200)):
+        boxes = [(0, 0, width // 2, height), (width // 2, 0, width, height)]
+        masks = boxes_to_masks(boxes, height, width)
+        drawn = draw(gray_image(height, width), masks, scores=[0.9, 0.8])
+        assert drawn.shape == (height, width, 3) and (drawn != 100).any(axis=2).all()
 
 
 def test_propagated_masks_have_white_dashes_in_their_outline_only(no_labels):
@@ -127,10 +121,8 @@ def test_label_says_id_category_and_score(monkeypatch):
     texts = []
     monkeypatch.setattr(overlay, '_draw_labels', lambda canvas, given, *rest: texts.extend(given))
     masks = boxes_to_masks([(0, 0, 0, 0), (20, 20, 40, 40), (20, 20, 40, 40)], 100, 100)
-    names = {7: 'star', 9: 'disc'}
-    draw(
-        gray_image(100, 100), masks, [2, 3, 4], labels=[9, 7, 9], scores=[0, 0.874, 1], names=names
-    )
+    options = dict(labels=[9, 7, 9], scores=[0, 0.874, 1], names={7: 'star', 9: 'disc'})
+    draw(gray_image(100, 100), masks, [2, 3, 4], **options)
     draw(gray_image(100, 100), masks[1:2], [5], labels=[1])
     assert texts == [('#3', 'star', '0.87'), ('#4', 'disc', '1.00'), ('#5', 'disc', '')]
 
@@ -158,39 +150,34 @@ def test_label_is_dark_with_white_text_above_the_object(scale):
 
 def test_label_wider_than_the_picture_is_cut_to_the_id_or_left_out(monkeypatch):
     written = []
-    monkeypatch.setattr(
-        overlay, 'draw_text', lambda canvas, text, *rest, **more: written.append(text)
-    )
+    monkeypatch.setattr(overlay, 'draw_text', lambda canvas, text, *_, **__: written.append(text))
     for width in (400, 40, 6):
         masks = boxes_to_masks([(1, 1, 5, 5)], 32, width)
         draw(gray_image(32, width), masks, [3], scores=[0.5], names=['giant_panda'])
     assert written == ['#3', 'giant_panda 0.50', '#3']
 
 
-@pytest.mark.parametrize(
-    ('change', 'message'),
-    [
+def test_wrong_arguments_are_named():
+    right = dict(image=gray_image(20, 30), masks=np.zeros((2, 20, 30), bool))
+    for change, message in (
         (dict(ids=[1, 2, 3], labels=[0] * 3), r'masks must have one entry per id \(3\), got 2'),
         (dict(labels=[0]), r'labels must have one entry per id \(2\), got 1'),
         (dict(scores=[0.5]), r'scores must have one entry per id \(2\), got 1'),
         (dict(propagated=[True]), r'propagated must have one entry per id \(2\), got 1'),
         (dict(image=gray_image(30, 20)), r'masks must be \(30, 20\), got one of \(20, 30\)'),
-    ],
-)
-def test_wrong_arguments_are_named(change, message):
-    arguments = dict(image=gray_image(20, 30), masks=np.zeros((2, 20, 30), bool))
-    with pytest.raises(ValueError, match=message):
-        draw(**{**arguments, **change})
+    ):
+        with pytest.raises(ValueError, match=message):
+            draw(**{**right, **change})
 
 
 def test_encodings_as_bytes_and_as_text_are_drawn_alike():
     masks = boxes_to_masks([(0, 0, 30, 60), (20, 10, 80, 50), (79, 59, 80, 60)], 60, 80)
     masks[1] &= np.random.default_rng(3).random((60, 80)) < 0.8
-    drawn = []
-    for form in ('text', 'bytes'):
-        rles = [encode(one, form) for one in masks]
-        drawn.append(draw_instances(noise(60, 80), rles, [1, 2, 3], [0, 1, 0], None, NAMES, 3))
-    assert (drawn[0] == drawn[1]).all()
+    text, as_bytes = (
+        draw_instances(noise(60, 80), rles, [1, 2, 3], [0, 1, 0], None, NAMES, 3)
+        for rles in ([encode(one, form) for one in masks] for form in ('text', 'bytes'))
+    )
+    assert (text == as_bytes).all()
 
 
 def test_id_can_be_read_on_every_colour():
