@@ -2,19 +2,8 @@ import numpy as np
 import pytest
 
 from tests.evaluation.content import encode
-from vispropnet.visualization.grid import (
-    BACKGROUND,
-    BAR,
-    CAPTION,
-    GAP,
-    STRIP,
-    cell_side,
-    draw_bar,
-    draw_cell,
-    draw_grid,
-    evenly,
-    muted,
-)
+from vispropnet.visualization import grid
+from vispropnet.visualization.grid import BAR, CAPTION, GAP, STRIP, draw_cell, evenly, muted
 from vispropnet.visualization.palette import track_color
 from vispropnet.visualization.shown_tracks import ShownTrack
 from vispropnet.visualization.text import text_size
@@ -30,6 +19,13 @@ def drawn_with(mask, side, frame=1, number=1, propagated=False):
 def test_positions_are_picked_evenly():
     assert [evenly(5, 3), evenly(4, 2), evenly(3, 9)] == [[0, 2, 4], [0, 3], [0, 1, 2]]
     assert [evenly(10, 4), evenly(7, 1)] == [[0, 3, 6, 9], [0]]
+
+
+def test_muting_keeps_brightness_and_takes_most_of_the_colour():
+    picture = np.array([[[0, 0, 255], [90, 90, 90]]], np.uint8)  # red, and gray of no colour
+    gray = 0.299 * 255
+    assert np.abs(muted(picture)[0, 0] - [0.7 * gray, 0.7 * gray, 0.7 * gray + 76.5]).max() <= 1
+    assert (muted(picture)[0, 1] == 90).all()
 
 
 def test_small_frames_are_enlarged_and_large_ones_shrunk():
@@ -56,15 +52,8 @@ def test_cells_are_large_enough_and_not_too_wide_together():
         ([(160, 96), (50, 600)], 2, 600),
     ):
         videos = [dict(width=width, height=height) for width, height in sizes]
-        assert cell_side(videos, 480, columns, 1932) == side
+        assert grid.cell_side(videos, 480, columns, 1932) == side
         assert columns * side + (columns - 1) * GAP <= 1932
-
-
-def test_muting_keeps_brightness_and_takes_most_of_the_colour():
-    picture = np.array([[[0, 0, 255], [90, 90, 90]]], np.uint8)  # red, and gray of no colour
-    gray = 0.299 * 255
-    assert np.abs(muted(picture)[0, 0] - [0.7 * gray, 0.7 * gray, 0.7 * gray + 76.5]).max() <= 1
-    assert (muted(picture)[0, 1] == 90).all()
 
 
 @pytest.mark.parametrize('side', [50, 33])
@@ -82,15 +71,13 @@ def test_shrunk_masks_cover_the_pixels_that_are_half_covered(side):
     steps = 20
     ys = ((np.arange(height * steps) + 0.5) / steps * 90 / height).astype(int)
     xs = ((np.arange(width * steps) + 0.5) / steps * 100 / width).astype(int)
-    share = mask[ys][:, xs].reshape(height, steps, width, steps).mean(axis=(1, 3))
+    share = mask[np.ix_(ys, xs)].reshape(height, steps, width, steps).mean(axis=(1, 3))
     # The label is around all that is darker than any mask is painted on this gray.
     rows, columns = np.nonzero((drawn < 60).all(axis=2))
     sure = np.abs(share - 0.5) > 0.3
     sure[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = False
     assert sure.mean() > 0.5 and (changed == (share > 0.5))[sure].all()
-
-
-def test_mask_lost_by_shrinking_keeps_a_pixel():
+    # One that is lost by shrinking keeps a pixel.
     mask = np.zeros((400, 400), bool)
     mask[200, 100] = True
     assert (drawn_with(mask, 100)[50, 25] == track_color(1)).all()
@@ -112,13 +99,13 @@ def pictures(*grays, size=(100, 80)):
 
 def test_grid_has_pictures_in_rows_and_columns():
     rows = [pictures(50, 60), pictures(70, 80)]
-    grid = draw_grid(rows, ['first', 'second'], 120, ['above', 'below'], 70)
-    assert grid.shape == (CAPTION + 2 * 80 + GAP, 70 + 2 * 120 + GAP, 3)
+    found = grid.draw_grid(rows, ['first', 'second'], 120, ['above', 'below'], 70)
+    assert found.shape == (CAPTION + 2 * 80 + GAP, 70 + 2 * 120 + GAP, 3)
     for row, below in enumerate((CAPTION, CAPTION + 80 + GAP)):
         for column, left in enumerate((70 + 10, 70 + 120 + GAP + 10)):
-            gray = (grid == 50 + 20 * row + 10 * column).all(axis=2)
+            gray = (found == 50 + 20 * row + 10 * column).all(axis=2)
             assert gray[below : below + 80, left : left + 100].all()
-    texts = (grid == 255).all(axis=2)
+    texts = (found == 255).all(axis=2)
     # Captions above their columns, names before the middle of their rows.
     assert texts[:CAPTION, 80:180].any() and texts[:CAPTION, 206:306].any()
     for middle in (CAPTION + 40, CAPTION + 80 + GAP + 40):
@@ -126,14 +113,14 @@ def test_grid_has_pictures_in_rows_and_columns():
     assert not texts[CAPTION : CAPTION + 25, :80].any()
 
     # Captions are cut to their columns.
-    grid = draw_grid([pictures(50, 60)], ['x' * 200, ''], 100)
-    assert grid.shape == (CAPTION + 80, 2 * 100 + GAP, 3)
-    assert (grid[:CAPTION, 100:] == BACKGROUND).all()
-    assert (grid[:CAPTION, :100] == 255).any()
+    found = grid.draw_grid([pictures(50, 60)], ['x' * 200, ''], 100)
+    assert found.shape == (CAPTION + 80, 2 * 100 + GAP, 3)
+    assert (found[:CAPTION, 100:] == grid.BACKGROUND).all()
+    assert (found[:CAPTION, :100] == 255).any()
 
 
 def test_bar_has_title_and_notes():
-    bar = draw_bar(300, 'video 3', 'a folder')
+    bar = grid.draw_bar(300, 'video 3', 'a folder')
     assert bar.shape == (BAR, 300, 3) and (bar[:, -20:] == STRIP).all()
     end = 10 + text_size('video 3', 14, bold=True)[0]
     white = (bar == 255).all(axis=2)
