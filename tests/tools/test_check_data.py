@@ -132,13 +132,9 @@ def test_a_result_file(check, scored):
     path.write_text(json.dumps(results))
     status, findings, _, _ = check('--results', path, '--ann', ann)
     first, second = (f'{path}: entry {n}, video {results[n]["video_id"]}: ' for n in (0, 1))
-    assert (status, findings) == (
-        1,
-        [
-            f'{first}category_id 77 is not among the categories of the annotation file',
-            f"{second}'score' must be from 0 to 1, found nan",
-        ],
-    )
+    first += 'category_id 77 is not among the categories of the annotation file'
+    second += "'score' must be from 0 to 1, found nan"
+    assert (status, findings) == (1, [first, second])
 
 
 def test_results_for_a_broken_annotation_file_and_that_break_off(check, scored):
