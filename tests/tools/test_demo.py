@@ -57,9 +57,8 @@ def test_demo_leaves_everything_and_trains_once(root, tmp_path):
 
 
 def test_demo_reports_what_failed(tmp_path):
-    options = ['--work-dir', tmp_path, '--config', 'configs/none.py']
-    status, text = run_tool('tools/demo.py', *options)
-    assert status == 2 and text == 'error: config not found: configs/none.py\n'
+    found = run_tool('tools/demo.py', '--work-dir', tmp_path, '--config', 'configs/none.py')
+    assert found == (2, 'error: config not found: configs/none.py\n')
 
 
 # Runs a command as the demo does.

@@ -46,9 +46,9 @@ def checkpoint(tmp_path_factory):
 
 
 @pytest.fixture
-def run(checkpoint, run_main):
+def run(checkpoint, tool):
     """Runs the tool on a source: exit status, stdout, stderr."""
-    return partial(run_main, 'demo_video', CONFIG, checkpoint)
+    return partial(tool, CONFIG, checkpoint)
 
 
 def write_folder(folder, count=4, size=(64, 48)):
@@ -124,14 +124,20 @@ def test_frames_keep_their_times(run, tmp_path, suffix):
         assert [frame.time for frame in written.decode(video=0)] == [n / 2 for n in range(15)]
 
 
-def test_folder_with_other_files_in_it(run, tmp_path):
+def test_damaged_and_other_files(run, tmp_path):
     folder = write_folder(tmp_path / 'frames', 5)
     (folder / 'notes.txt').write_text('no image')
     (folder / '2.png').write_bytes(b'damaged')
     status, _, said = run(folder, '--json', tmp_path / 'out.json', *EAGER)
     assert status == 0 and 'notes.txt' in said and '2.png' in said
-    _, description = sound(tmp_path / 'out.json')
-    assert description['videos'][0]['file_names'] == ['0.png', '1.png', '3.png', '4.png']
+    video = sound(tmp_path / 'out.json')[1]['videos'][0]
+    assert video['file_names'] == ['0.png', '1.png', '3.png', '4.png']
+    # A video that is cut short.
+    write_h264(tmp_path / 'whole.mp4', 40, faststart=True, every_key=10)
+    cut(tmp_path / 'whole.mp4', tmp_path / 'cut.mp4', 0.7)
+    status, _, said = run(tmp_path / 'cut.mp4', '--json', tmp_path / 'o.json', *EAGER)
+    assert status == 0 and re.search(r'note: .*cut.mp4: \d+ of 40 frames are lost', said)
+    assert 5 < sound(tmp_path / 'o.json')[1]['videos'][0]['length'] < 40
 
 
 def test_tiny_frames_and_a_single_one(run, tmp_path):
@@ -147,14 +153,6 @@ def test_tiny_frames_and_a_single_one(run, tmp_path):
     tracks, description = sound(tmp_path / 'o.json')
     assert status == 0 and tracks == [] and description['videos'][0]['length'] == 1
     assert '1 frame, 0 instances' in printed
-
-
-def test_truncated_video(run, tmp_path):
-    write_h264(tmp_path / 'whole.mp4', 40, faststart=True, every_key=10)
-    cut(tmp_path / 'whole.mp4', tmp_path / 'cut.mp4', 0.7)
-    status, _, said = run(tmp_path / 'cut.mp4', '--json', tmp_path / 'o.json', *EAGER)
-    assert status == 0 and re.search(r'note: .*cut.mp4: \d+ of 40 frames are lost', said)
-    assert 5 < sound(tmp_path / 'o.json')[1]['videos'][0]['length'] < 40
 
 
 def test_frames_before_a_fault_are_kept(run, tmp_path, monkeypatch):
@@ -234,13 +232,10 @@ def test_the_input_is_not_overwritten(run, tmp_path):
         status, _, said = run(tmp_path / f'{source}.mp4', '--out', tmp_path / f'{out}.mp4')
         assert status == 2 and f'{out}.mp4 is the input: name another file' in said
     assert (tmp_path / 'clip.mp4').read_bytes() == before
-    cv2.imwrite(str(tmp_path / 'one.png'), numbered_frame(1))
-    status, _, said = run(tmp_path / 'one.png', '--masks', tmp_path)
-    assert status == 2 and 'holds the input' in said
-
-
-def test_masks_of_another_run_are_named(run, tmp_path):
     folder, masks = write_folder(tmp_path / 'frames', 4), tmp_path / 'masks'
+    status, _, said = run(folder / '0.png', '--masks', folder)
+    assert status == 2 and 'holds the input' in said
+    # Masks of another run are named.
     status, _, said = run(folder, '--masks', masks)
     assert status == 0 and 'note' not in said
     status, _, said = run(folder, '--masks', masks, '--end', 3)
@@ -281,7 +276,7 @@ def test_bad_input_is_one_message_and_status_2(run, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('count', [1, 2, 9])
-def test_a_model_that_lags(run_main, tmp_path, count):
+def test_a_model_that_lags(tool, tmp_path, count):
     """Shorter and longer videos than the lag: the files of a model that answers at once."""
     folder, content = write_folder(tmp_path / 'frames', count), {}
     for look_ahead in (0, 3):
@@ -290,7 +285,7 @@ def test_a_model_that_lags(run_main, tmp_path, count):
         names = ['--out', out / 'o.mp4', '--json', out / 'o.json', '--masks', out / 'masks']
         for batch in (1, 4):
             options = [*names, '--batch', batch, '--score-thr', 0]
-            assert run_main('demo_video', *model, folder, *options)[0] == 0
+            assert tool(*model, folder, *options)[0] == 0
             assert len(read_video(out / 'o.mp4')) == count
             files = [out / 'o.json', out / 'o_video.json', *sorted((out / 'masks').iterdir())]
             content[look_ahead, batch] = [path.read_bytes() for path in files]

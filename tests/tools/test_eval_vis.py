@@ -3,7 +3,6 @@ import os
 import re
 import sys
 import zipfile
-from functools import partial
 
 import pytest
 
@@ -14,18 +13,12 @@ from vispropnet.text import shown as in_words
 
 
 @pytest.fixture
-def score(run_main):
-    """Runs the tool: exit status, stdout, stderr."""
-    return partial(run_main, 'eval_vis')
-
-
-@pytest.fixture
-def report(score, tmp_path):
+def report(tool, tmp_path):
     """Runs the tool, which must succeed, and gives its JSON and stdout."""
 
     def run(*arguments):
         out = tmp_path / 'out.json'
-        status, printed, err = score(*arguments, '--json', out)
+        status, printed, err = tool(*arguments, '--json', out)
         assert (status, err) == (0, '')
         return json.loads(out.read_text(), parse_constant=pytest.fail), printed
 
@@ -60,12 +53,9 @@ def metrics_of(report):
     return {name: report[name] for name in ALL_METRICS}
 
 
-# --- what it tells --------------------------------------------------------------------------------
-
-
-def test_tables_and_json(score, files, case, tmp_path):
+def test_tables_and_json(tool, files, case, tmp_path):
     content, results, _ = case
-    status, out, err = score(*files[:2], '--per-class')
+    status, out, err = tool(*files[:2], '--per-class')
     assert (status, err) == (0, '')
     lines, objects = out.splitlines(), len(content['annotations'])
     tracks = f'{len(results)} tracks in 5 videos'
@@ -82,7 +72,7 @@ def test_tables_and_json(score, files, case, tmp_path):
     assert lines[lines.index(titles[0]) + 1].startswith('kind 1 ')
     # The JSON holds all metrics unrounded.
     out = tmp_path / 'new' / 'metrics.json'
-    status, plain, _ = score(*files[:2], '--json', out)
+    status, plain, _ = tool(*files[:2], '--json', out)
     assert status == 0 and plain.endswith(f'all metrics: {out}\n')
     assert not any(words in plain for words in ('kind 1', 'category', 'are few'))
     report = json.loads(out.read_text())
@@ -126,45 +116,42 @@ def test_a_seed_gives_the_same_output(report, files):
     assert first == again and first[0] != other[0] and first[1] != other[1]
 
 
-def test_errors_go_beside_the_results_or_where_told(score, files, tmp_path):
+def test_errors_go_beside_the_results_or_where_told(tool, files, tmp_path):
     names = ['ours_errors.png', 'ours_worst_videos.json']
     before = all_files(tmp_path)
-    _, out, _ = score(*files[:2], '--errors')
+    _, out, _ = tool(*files[:2], '--errors')
     assert set(all_files(tmp_path)) - set(before) == {tmp_path / 'ours' / name for name in names}
     assert f'chart: {tmp_path}/ours/ours_errors.png\n' in out
     assert f'worst videos first: {tmp_path}/ours/ours_worst_videos.json\n' in out
     # The folder alone asks for them as well.
-    status, out, _ = score(*files[:2], '--errors-dir', tmp_path / 'a' / 'b')
+    status, out, _ = tool(*files[:2], '--errors-dir', tmp_path / 'a' / 'b')
     assert status == 0 and 'wrong category' in out
     assert sorted(os.listdir(tmp_path / 'a' / 'b')) == names
 
 
-def test_results_of_one_name_are_told_apart_in_the_chart(score, files, monkeypatch):
+def test_results_of_one_name_are_told_apart_in_the_chart(tool, files, monkeypatch):
     from vispropnet.visualization import charts
 
     drawn = []
     monkeypatch.setattr(charts, 'draw_error_chart', lambda path, bars: drawn.extend(bars))
     same = files[2].rename(files[2].with_name('ours.json'))
-    score(*files[:2], '--baseline', same, '--errors')
+    tool(*files[:2], '--baseline', same, '--errors')
     other = same.rename(same.with_name('other.json'))
-    score(*files[:2], '--baseline', other, '--errors')
+    tool(*files[:2], '--baseline', other, '--errors')
     assert [name for name, _, _ in drawn] == [str(files[1]), str(same), 'ours', 'other']
 
 
-def test_annotations_that_play_no_part_are_told(score, files, case):
+def test_annotations_that_play_no_part_are_told(tool, files, case):
     content = case[0]
     content['annotations'].append({**content['annotations'][0], 'category_id': 99, 'id': 1000})
     written(files[0], content)
-    status, out, _ = score(*files[:2], '--baseline', files[1], '--bootstrap', 10)
+    status, out, _ = tool(*files[:2], '--baseline', files[1], '--bootstrap', 10)
     line = out.splitlines()[1]
     assert status == 0 and f'check_data.py --ann {files[0]}' in line
     assert line.startswith('warning: 1 annotations are of no listed video or')
     # Equal results are called equal.
     row = next(line for line in out.splitlines() if line.startswith('AP '))
     assert row.endswith('+0.0000 .. +0.0000    equal')
-
-
-# --- unusual but sound input ----------------------------------------------------------------------
 
 
 def test_an_archive(report, files, tmp_path, case):
@@ -202,10 +189,10 @@ def test_names_and_lengths_are_not_needed(report, case, files, tmp_path):
     assert metrics_of(scores) == metrics_of(evaluate_tracks(*case[:2]))
 
 
-def test_missing_trackeval_is_told_before_the_work(score, files, tmp_path, monkeypatch):
+def test_missing_trackeval_is_told_before_the_work(tool, files, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'trackeval', None)
     monkeypatch.setitem(sys.modules, 'trackeval.metrics', None)
-    status, out, err = score(tmp_path / 'none.json', files[1], '--hota')
+    status, out, err = tool(tmp_path / 'none.json', files[1], '--hota')
     assert (status, out) == (2, '')
     assert 'Install it with: pip install --no-deps trackeval' in err
 
@@ -221,8 +208,6 @@ def test_hota(report, files, case, tmp_path):
         assert scores['tracking']['HOTA'] == scores['tracking']['IDF1'] == pytest.approx(value)
 
 
-# --- bad input ------------------------------------------------------------------------------------
-
 GOOD = track(1, 1, 0.5, shown(0, '111'))
 
 
@@ -234,12 +219,12 @@ def pair(tmp_path):
 
 
 @pytest.fixture
-def refused(score, tmp_path):
+def refused(tool, tmp_path):
     """Runs the tool on bad input, asserts that it does nothing, and gives the message."""
 
     def run(*arguments, options=('--errors', '--bootstrap', 5, '--json', tmp_path / 'out.json')):
         before = all_files(tmp_path)
-        status, printed, err = score(*arguments, *options)
+        status, printed, err = tool(*arguments, *options)
         assert (status, printed) == (2, '')
         assert err.startswith('error: ') and err.count('\n') == 1 and len(err) < 600
         assert all_files(tmp_path) == before
@@ -248,8 +233,8 @@ def refused(score, tmp_path):
     return run
 
 
-def test_files_that_cannot_be_read(score, refused, pair, tmp_path):
-    assert score(*pair)[0] == 0
+def test_files_that_cannot_be_read(tool, refused, pair, tmp_path):
+    assert tool(*pair)[0] == 0
     path = tmp_path / 'bad.json'
     # More in tests/test_fileio.py.
     for content, message in (
@@ -301,9 +286,6 @@ def test_bad_ground_truth(refused, pair):
         assert re.match(f'annotation file {pair[0]}: {message}', refused(*pair))
 
 
-# --- bad options ----------------------------------------------------------------------------------
-
-
 def test_numbers_out_of_range(refused, pair):
     for option, wanted, values in (
         ('--bootstrap', 'a number of resamples, at most 100000', (-1, 100_001, 10**12)),
@@ -342,9 +324,6 @@ def test_inputs_are_not_overwritten(refused, pair, tmp_path):
     for path in (*pair, other, tmp_path / 'link.json', tmp_path / 'sub' / '..' / 'gt.json'):
         message = refused(*pair, '--baseline', other, options=['--json', path])
         assert message == f'cannot write {path}: it is an input; give another path.'
-
-
-# --- as a process ---------------------------------------------------------------------------------
 
 
 def test_as_a_process_it_needs_no_torch(run_python, files, tmp_path):

@@ -1,6 +1,5 @@
 import json
 import shlex
-from functools import partial
 
 import pytest
 
@@ -11,12 +10,6 @@ from vispropnet.registry import DATASETS
 
 SMALL = 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
 LOCAL = 'configs/masktrack_rcnn/masktrack-rcnn_r50_fpn_1x_ytvis2021-local.py'
-
-
-@pytest.fixture
-def split(run_main):
-    """Runs the tool: exit status, stdout, stderr."""
-    return partial(run_main, 'split_ytvis')
 
 
 def write_source(path, held, names):
@@ -32,11 +25,11 @@ def write_source(path, held, names):
     return path
 
 
-def test_prints_what_is_where(split, tmp_path):
+def test_prints_what_is_where(tool, tmp_path):
     # Of 10 videos two are without objects; nobody holds a tapir, one video holds the owl.
     held = [[0, 0]] * 6 + [[1, 2]] + [[1]] + [[]] * 2
     source = write_source(tmp_path / 'train.json', held, ['cat', 'fish', 'owl', 'tapir'])
-    _, out, _ = split(source, '--val-fraction', '0.4', '--out-dir', tmp_path / 'out')
+    _, out, _ = tool(source, '--val-fraction', '0.4', '--out-dir', tmp_path / 'out')
     lines = out.splitlines()
     # 40 % of six and two videos; fish: one on each side, and the one with the owl is trained on.
     rows = {line.rsplit(maxsplit=4)[0]: line.split()[-4:] for line in lines[1:8] if line}
@@ -61,10 +54,10 @@ def test_prints_what_is_where(split, tmp_path):
     assert len(lines) == 14
 
 
-def test_says_whether_all_are_on_both_sides(split, tmp_path):
+def test_says_whether_all_are_on_both_sides(tool, tmp_path):
     source = write_source(tmp_path / 'train.json', [[0], [0], [1], [1]], ['cat', 'fish'])
     options = ['--out-dir', tmp_path / 'out', '--force', '--val-fraction']
-    few, both = (split(source, *options, fraction)[1] for fraction in (0.25, 0.5))
+    few, both = (tool(source, *options, fraction)[1] for fraction in (0.25, 0.5))
     assert 'categories on both sides: 1 of 2' in few and 'categories on both sides: all 2\n' in both
     assert 'in training, no exchange found that would not c' in few
     assert '(no object)' not in few + both
@@ -78,16 +71,16 @@ def command_of(output):
     return words[2], words[4:]
 
 
-def test_command_for_the_official_layouts(split, root, tmp_path, monkeypatch):
+def test_command_for_the_official_layouts(tool, root, tmp_path, monkeypatch):
     data = tmp_path / 'data' / 'youtube_vis'
     for layout in ('train.json', 'train/instances.json'):
         source = write_source(data / layout, [[0], [0, 1], [1]], [f'kind {n}' for n in range(40)])
         monkeypatch.chdir(root)
-        _, out, _ = split(source, '--out-dir', data / 'local', '--force')
+        _, out, _ = tool(source, '--out-dir', data / 'local', '--force')
         assert command_of(out) == (LOCAL, [f'data_root={data}'])
         # Short where the data are below the current folder, and with files that lie elsewhere.
         monkeypatch.chdir(tmp_path / 'data')
-        _, out, _ = split(f'youtube_vis/{layout}', '--out-dir', 'splits', '--force')
+        _, out, _ = tool(f'youtube_vis/{layout}', '--out-dir', 'splits', '--force')
         config, overrides = command_of(out)
         assert (config, overrides[0]) == (LOCAL, 'data_root=youtube_vis')
         loaded = load_config(root / config, overrides)
@@ -95,13 +88,13 @@ def test_command_for_the_official_layouts(split, root, tmp_path, monkeypatch):
         assert loaded.train_dataloader.dataset.ann_file == str(tmp_path / 'data/splits/train.json')
 
 
-def test_moving_shapes_are_split_and_read(split, root, tmp_path):
+def test_moving_shapes_are_split_and_read(tool, root, tmp_path):
     shapes = tmp_path / 'data'
     options = dict(train_videos=8, val_videos=1, frames=3, size=(96, 64), progress=False)
     write_moving_shapes(shapes, **options)
     source = shapes / 'train' / 'instances.json'
     options = ['--val-fraction', '0.25', '--seed', '3', '--out-dir', shapes / 'local']
-    config, overrides = command_of(split(source, *options)[1])
+    config, overrides = command_of(tool(source, *options)[1])
     assert config == 'CONFIG'
     loaded = load_config(root / SMALL, overrides)
     read = {}
@@ -127,7 +120,7 @@ def test_moving_shapes_are_split_and_read(split, root, tmp_path):
         assert len(dataset.video_lengths) == videos
 
 
-def test_bad_input_is_one_message_and_status_2(split, tmp_path, monkeypatch):
+def test_bad_input_is_one_message_and_status_2(tool, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_source(tmp_path / 'good.json', [[0], [0]], ['cat'])
     write_source(tmp_path / 'one.json', [[0]], ['cat'])
@@ -152,9 +145,9 @@ def test_bad_input_is_one_message_and_status_2(split, tmp_path, monkeypatch):
         (['good.json', '--out-dir', 'cut.json'], 'cannot write cut.json/train.json'),
         (['good.json', '--out-dir', 'old'], 'already there: old/valid.json; --force replaces'),
     ):
-        status, out, err = split('--out-dir', 'out', *options)
+        status, out, err = tool('--out-dir', 'out', *options)
         assert (status, out) == (2, '')
         assert err.startswith('error: ') and err.count('\n') == 1 and message in err
         assert sorted(tmp_path.rglob('*')) == before
-    status, _, error = split('good.json')
+    status, _, error = tool('good.json')
     assert status == 2 and '--out-dir' in error

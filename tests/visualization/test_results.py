@@ -132,7 +132,7 @@ def test_a_frame_that_cannot_be_drawn_on_is_named(files):
 
 
 def test_arguments_and_results_that_do_not_fit_are_named(files):
-    for options in ({'videos': 0}, {'frames': 0}, {'frames': 38}):
+    for options in (dict(videos=0), dict(frames=0), dict(frames=38)):
         with pytest.raises(ValueError, match='videos and frames'):
             draw_sheet(files, **options)
     wrong = dict(track(11, 0), segmentations=[rectangle(0, 0, 9, 9, 20, 20)] * FRAMES)

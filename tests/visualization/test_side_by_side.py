@@ -73,15 +73,6 @@ def test_videos_are_selected(files):
         assert [path.stem for path in show(files, selection=selection)] == names
 
 
-def test_frames_are_picked_evenly_and_only_those_are_read(files):
-    (files / 'images/1.png').unlink()
-    (path,) = show(files, selection=Selection(videos=1, frames=2))
-    sheet = cv2.imread(str(path))
-    assert (sheet == 100).all(axis=2).any() and (sheet == 140).all(axis=2).any()
-    with pytest.raises(UserError, match=r'video 11, frame 1: .*1\.png not found'):
-        show(files, selection=Selection(videos=1))
-
-
 def test_videos_have_all_frames_and_panels(files):
     paths = show(files, selection=Selection(ids=['12'], frames=1), mp4=True, fps=5)
     assert paths == [files / 'out/12.png', files / 'out/12.mp4']
@@ -98,9 +89,16 @@ def test_videos_have_all_frames_and_panels(files):
     assert [fill[0] - fill[2] > 40 for fill in fills] == [True, True, False]
 
 
-def test_broken_frame_leaves_no_part_of_a_video(files):
-    wanted = dict(selection=Selection(ids=['12'], frames=1), mp4=True)
+def test_missing_and_broken_frames(files):
+    wanted = dict(selection=Selection(ids=['12'], frames=2), mp4=True)
     (files / 'images/1.png').unlink()
+    # Of frames that are picked evenly, only those are read.
+    (path,) = show(files, selection=Selection(videos=1, frames=2))
+    sheet = cv2.imread(str(path))
+    assert (sheet == 100).all(axis=2).any() and (sheet == 140).all(axis=2).any()
+    path.unlink()
+    with pytest.raises(UserError, match=r'video 11, frame 1: .*1\.png not found'):
+        show(files, selection=Selection(videos=1))
     with pytest.raises(UserError, match=r'frame 1: .*1\.png not found'):
         show(files, **wanted)
     assert not list((files / 'out').glob('*'))  # a missing one is found before the work
