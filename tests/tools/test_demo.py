@@ -32,6 +32,8 @@ def test_demo_leaves_everything_and_trains_once(root, tmp_path):
     status, text = run_tool(*command)
     in_use = f'error: folder {tmp_path} is in use by process {process.pid} on '
     assert status == 2 and text.startswith(in_use)
+    failed = run_tool('tools/demo.py', '--work-dir', tmp_path / 'a', '--config', 'configs/none.py')
+    assert failed == (2, 'error: config not found: configs/none.py\n')
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, out[-2000:] + err[-2000:]
     assert 'Epoch(train)' in out
@@ -54,11 +56,6 @@ def test_demo_leaves_everything_and_trains_once(root, tmp_path):
     with pytest.raises(UserError, match='the command above failed'):
         demo['train'](['no such tool'], 'another', tmp_path / 'train', checkpoint, anew=False)
     assert os.listdir(tmp_path / 'train') == ['recipe.json'] and not checkpoint.exists()
-
-
-def test_demo_reports_what_failed(tmp_path):
-    found = run_tool('tools/demo.py', '--work-dir', tmp_path, '--config', 'configs/none.py')
-    assert found == (2, 'error: config not found: configs/none.py\n')
 
 
 # Runs a command as the demo does.

@@ -10,6 +10,7 @@ from tests.evaluation.strips import data_set, random_case, shown, track
 from vispropnet.evaluation.average_precision import ALL_METRICS, evaluate_tracks
 from vispropnet.evaluation.error_kinds import KINDS
 from vispropnet.text import shown as in_words
+from vispropnet.visualization import charts
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ def test_a_seed_gives_the_same_output(report, files):
     assert first == again and first[0] != other[0] and first[1] != other[1]
 
 
-def test_errors_go_beside_the_results_or_where_told(tool, files, tmp_path):
+def test_errors_go_beside_the_results_or_where_told(tool, files, tmp_path, monkeypatch):
     names = ['ours_errors.png', 'ours_worst_videos.json']
     before = all_files(tmp_path)
     _, out, _ = tool(*files[:2], '--errors')
@@ -127,11 +128,7 @@ def test_errors_go_beside_the_results_or_where_told(tool, files, tmp_path):
     status, out, _ = tool(*files[:2], '--errors-dir', tmp_path / 'a' / 'b')
     assert status == 0 and 'wrong category' in out
     assert sorted(os.listdir(tmp_path / 'a' / 'b')) == names
-
-
-def test_results_of_one_name_are_told_apart_in_the_chart(tool, files, monkeypatch):
-    from vispropnet.visualization import charts
-
+    # Results of one name are told apart in the chart.
     drawn = []
     monkeypatch.setattr(charts, 'draw_error_chart', lambda path, bars: drawn.extend(bars))
     same = files[2].rename(files[2].with_name('ours.json'))
@@ -154,7 +151,7 @@ def test_annotations_that_play_no_part_are_told(tool, files, case):
     assert row.endswith('+0.0000 .. +0.0000    equal')
 
 
-def test_an_archive(report, files, tmp_path, case):
+def test_unusual_but_sound_files(report, files, tmp_path, case):
     archive = tmp_path / 'upload.zip'
     with zipfile.ZipFile(archive, 'w') as stream:
         stream.writestr('results.json', json.dumps(case[1]))
@@ -162,9 +159,13 @@ def test_an_archive(report, files, tmp_path, case):
     scores, of_archive = (report(files[0], path, *options)[0] for path in (files[1], archive))
     assert (tmp_path / 'upload_errors.png').exists()
     assert scores == {**of_archive, 'results': str(files[1])} != of_archive
-
-
-def test_no_tracks_at_all_score_0(report, files, tmp_path):
+    # Names and lengths are not needed.
+    content = json.loads(files[0].read_text())
+    content['videos'] = [{'id': video['id']} for video in content['videos']]
+    content['categories'] = [{'id': category['id']} for category in content['categories']]
+    scores, _ = report(written(tmp_path / 'bare.json', content), files[1], '--errors')
+    assert metrics_of(scores) == metrics_of(evaluate_tracks(*case[:2]))
+    # No tracks at all score 0.
     path = written(tmp_path / 'none.json', [])
     options = ['--baseline', path, '--bootstrap', 10, '--errors', '--per-class']
     scores, _ = report(files[0], path, *options)
@@ -179,14 +180,6 @@ def test_one_video(report, tmp_path):
     scores, printed = report(truth, path, '--baseline', path, '--bootstrap', 10, '--errors')
     assert printed.splitlines()[3].split() == ['AP', '1.0000', '-', '1.0000', '+0.0000', '-', '-']
     assert scores['ci'] == scores['baseline']['difference'] == dict.fromkeys(ALL_METRICS)
-
-
-def test_names_and_lengths_are_not_needed(report, case, files, tmp_path):
-    content = json.loads(files[0].read_text())
-    content['videos'] = [{'id': video['id']} for video in content['videos']]
-    content['categories'] = [{'id': category['id']} for category in content['categories']]
-    scores, _ = report(written(tmp_path / 'bare.json', content), files[1], '--errors')
-    assert metrics_of(scores) == metrics_of(evaluate_tracks(*case[:2]))
 
 
 def test_missing_trackeval_is_told_before_the_work(tool, files, tmp_path, monkeypatch):
@@ -258,7 +251,6 @@ def test_bad_results(refused, pair, tmp_path):
     # More in tests/evaluation/test_result_file.py and test_overlaps.py.
     for content, message in (
         (None, ' must hold a list of tracks, not null.'),
-        ([GOOD, {'video_id': 1}], ": entry 1 has no 'category_id' ("),
         ([track(1, 1, 0.5, [None, mask, None])], f'{place}, frame 1 (v1/01.jpg): {size}'),
         *(
             ([GOOD, {**GOOD, 'score': score}], scores.format(in_words(score)))
@@ -309,6 +301,11 @@ def test_outputs_that_cannot_be_written_are_told_before_the_work(refused, pair, 
         path = tmp_path / name
         message = refused(tmp_path / 'none.json', pair[1], options=[*options, path])
         assert message.startswith('cannot ') and str(path) in message
+    other = written(tmp_path / 'other.json', [GOOD])
+    (tmp_path / 'link.json').symlink_to(pair[1])
+    for path in (*pair, other, tmp_path / 'link.json', tmp_path / 'sub' / '..' / 'gt.json'):
+        message = refused(*pair, '--baseline', other, options=['--json', path])
+        assert message == f'cannot write {path}: it is an input; give another path.'
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason='root may write anywhere')
@@ -316,14 +313,6 @@ def test_folder_without_permission(refused, pair, tmp_path):
     (tmp_path / 'folder').mkdir(mode=0o500)
     options = ['--json', tmp_path / 'folder' / 'out.json']
     assert 'no permission to write' in refused(*pair, options=options)
-
-
-def test_inputs_are_not_overwritten(refused, pair, tmp_path):
-    other = written(tmp_path / 'other.json', [GOOD])
-    (tmp_path / 'link.json').symlink_to(pair[1])
-    for path in (*pair, other, tmp_path / 'link.json', tmp_path / 'sub' / '..' / 'gt.json'):
-        message = refused(*pair, '--baseline', other, options=['--json', path])
-        assert message == f'cannot write {path}: it is an input; give another path.'
 
 
 def test_as_a_process_it_needs_no_torch(run_python, files, tmp_path):

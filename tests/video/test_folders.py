@@ -19,7 +19,7 @@ def folder(tmp_path):
     return path
 
 
-def test_images_come_in_the_natural_order_of_their_names(folder):
+def test_images_come_in_the_natural_order_of_their_names_or_a_part_of_them(folder):
     source = open_source(folder)
     found = (source.kind, source.name, source.fps, source.length)
     assert found == ('folder', 'frames', None, 12)
@@ -27,9 +27,6 @@ def test_images_come_in_the_natural_order_of_their_names(folder):
         assert (frame.index, frame.name, frame.seconds) == (count, f'frame_{count}.png', None)
         assert (frame.image == numbered_frame(count, (64, 36))).all()
     assert count == 11 and source.notes() == []
-
-
-def test_a_part_of_a_folder(folder):
     assert read(folder, start=2, end=9, every=3) == ([2, 5, 8], [2, 5, 8], [])
     for part, message in (
         (dict(start='1s'), 'start=1s is in seconds, but folder .* no frame rate'),

@@ -53,11 +53,7 @@ def test_written_frames_can_be_read(tmp_path):
     assert [number_of(frame) for frame in frames] == list(range(40))
     assert np.abs(frames[39].astype(int) - canvas).mean() < 4
     assert frame_rate(path) == 12.5
-
-
-def test_the_file_has_the_form_that_browsers_and_phones_play(tmp_path):
-    path = tmp_path / 'a.mp4'
-    write(path, [numbered_frame(n) for n in range(3)])
+    # The file has the form that browsers and phones play.
     assert path.read_bytes().index(b'moov') < path.read_bytes().index(b'mdat')
     with av.open(str(path)) as container:
         context = container.streams.video[0].codec_context

@@ -51,14 +51,14 @@ def test_a_panel_per_term_and_a_line_per_run(plot):
     losses = ['RPN classification (loss_rpn_cls)', 'Total (loss)', 'loss_extra']
     scores = [f'Validation (ytvis/{name})' for name in ('mAP', 'AP50')]
     assert list(shown) == [*losses, 'Accuracy in training, % (acc)', *scores]
-    values = [line.get_ydata() for line in shown['loss_extra'].lines]
-    assert [len(data) for data in values] == [100] * 4  # as logged and smoothed, per run
-    assert [set(data.round(9)) for data in values] == [{1.0}, {1.0}, {6.0}, {6.0}]
+    values = [line.get_ydata().round(9).tolist() for line in shown['loss_extra'].lines]
+    # As logged and smoothed, per run.
+    assert values == [[1] * 100, [1] * 100, [6] * 100, [6] * 100]
     colors = [line.get_color() for line in shown['loss_extra'].lines]
     assert colors[0] == colors[1] != colors[2] == colors[3]
     for axes, value in zip([shown[name] for name in scores], (0.3, 0.4), strict=True):
-        lines = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines]
-        assert lines == [([50, 100], [value, value])] * 2
+        lines = [line.get_xydata().tolist() for line in axes.lines]
+        assert lines == [[[50, value], [100, value]]] * 2
         assert {line.get_marker() for line in axes.lines} == {'o'}
         assert axes.get_ylim()[0] == 0
     assert legend == ['plain', 'attention', 'running mean', 'as logged']

@@ -43,9 +43,7 @@ def test_it_is_shown_in_the_colours_of_the_tracks(tmp_path):
     assert colors[0, [0, 3]].tolist() == [list(track_color(one)[::-1]) for one in (255, 2)]
     mode, values, colors = written(tmp_path / 'a.png', [], np.zeros((0, 5, 6), bool))
     assert (mode, values.shape) == ('P', (5, 6)) and not colors.any()
-
-
-def test_large_ids_take_16_bits(tmp_path):
+    # Large ids take 16 bits.
     for other in (0, 65534):
         mode, values, _ = written(tmp_path / 'a.png', [255, other], TWO)
         assert (mode, values.tolist()) == ('I;16', [[256, 256, 256, other + 1]])

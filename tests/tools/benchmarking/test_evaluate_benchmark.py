@@ -131,9 +131,7 @@ def test_unequal_metrics_are_an_error(monkeypatch, capsys):
     with pytest.raises(UserError, match=r'do not agree: AR10 is nan of ours and 0\.'):
         benchmark(Settings(**SMALL, repeats=1))
     assert capsys.readouterr().out == ''
-
-
-def test_the_largest_difference_by_hand():
+    # The largest difference by hand.
     ours = dict.fromkeys(ALL_METRICS, 0.5)
     assert metric_difference(ours, ours) == 0
     baseline = {**ours, 'AP': 0.5 + 2**-40, 'ARl': 0.5 - 2**-39}

@@ -24,9 +24,7 @@ def test_a_real_one(root, last_line):
     assert min(row[f'{one}_s'] for one in ('ours', 'baseline', 'save', 'mmengine_save')) > 0
     # 4.3 million weights of 4 bytes, and as many of momentum.
     assert 30 < row['checkpoint_mib'] < 50
-
-
-def test_a_config_that_is_not_for_training(root):
+    # A config that is not for training.
     config = str(root / 'configs/_base_/models/masktrack-rcnn_r50_fpn.py')
     with pytest.raises(UserError, match='has no optim_wrapper: it is not for training'):
         benchmark(Settings(config=config))
