@@ -119,21 +119,24 @@ def test_a_result_file(check, scored):
     status, findings, (line,), _ = check('--results', path, '--ann', ann)
     assert (status, findings) == (0, [])
     assert line.startswith(f'{path}: 0 errors, 0 warnings; looked at 3 videos, ')
+    # For a broken annotation file.
+    edit(ann, lambda content: content['videos'][0].pop('width'))
+    status, findings, others, _ = check('--results', path, '--ann', ann)
+    broken = f"{ann}: videos[0], video 1: key 'width' is missing, expected an integer"
+    assert (status, findings) == (1, [broken])
+    assert others[-2].startswith(f'{ann}: 1 errors') and others[-1].startswith(f'{path}: 0 errors')
     results[1]['score'], results[0]['category_id'] = float('nan'), 77
     path.write_text(json.dumps(results))
     status, findings, _, _ = check('--results', path, '--ann', ann)
     first, second = (f'{path}: entry {n}, video {results[n]["video_id"]}: ' for n in (0, 1))
     first += 'category_id 77 is not among the categories of the annotation file'
     second += "'score' must be from 0 to 1, found nan"
-    assert (status, findings) == (1, [first, second])
-    # For a broken annotation file, and broken off: checked as far as they go.
+    assert (status, findings) == (1, [broken, first, second])
+    # Broken off: checked as far as they go.
     text = json.dumps([{**results[0], 'category_id': 1, 'score': 2}, *results[1:]])
     path.write_text(text[: -len(text) // 4])
-    edit(ann, lambda content: content['videos'][0].pop('width'))
     status, findings, others, errors = check('--results', path, '--ann', ann)
     assert status == 2 and len(findings) == 3
-    assert findings[0] == f"{ann}: videos[0], video 1: key 'width' is missing, expected an integer"
-    assert others[-2].startswith(f'{ann}: 1 errors')
     assert f'{path}: not all could be read; so far 2 errors, ' in others[-1]
     assert errors.startswith(f'error: result file {path} is not valid JSON')
 
