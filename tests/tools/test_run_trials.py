@@ -69,8 +69,8 @@ def test_a_study_is_trained_tested_scored_and_reported(tool, root, tmp_path, mon
     study, out = tmp_path / 'my-study.py', tmp_path / 'out'
     study.write_text(STUDY)
     command = ['--study', study, '--preset', 'tiny', '--baseline-seeds', '1', '--out', out]
-    code, text, err = tool(*command)
-    assert code == 0 and '2 runs, 0 of them done' in text, text + err
+    code, text, progress = tool(*command)
+    assert code == 0 and '2 runs, 0 of them done' in progress, progress
     trials = table_of(out)
     assert {trial['state'] for trial in trials.values()} == {'done'}
     assert trials['few']['parameters'] == trials['plain']['parameters'] > 10**6
@@ -84,8 +84,8 @@ def test_a_study_is_trained_tested_scored_and_reported(tool, root, tmp_path, mon
     assert (out / 'losses.svg').exists() and f'--study {study}' in text
     # What is done is not done again.
     before = [path.stat().st_mtime_ns for path in results]
-    code, text, _ = tool(*command, '--resume', '--attention', '1:1:0:20,20')
-    assert code == 0 and '2 runs, 2 of them done' in text
+    code, _, progress = tool(*command, '--resume', '--attention', '1:1:0:20,20')
+    assert code == 0 and '2 runs, 2 of them done' in progress
     assert before == [path.stat().st_mtime_ns for path in results]
     assert '<strong>Plain &lt;b&gt;: ' in (out / 'report.html').read_text()
 
