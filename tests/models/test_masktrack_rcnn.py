@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 
-from tests.models.small_models import MMDET, SIZE, frame_metainfo, frame_sample, step
+from tests.models.small_models import MMDET, SIZE, frame_metainfo, frame_sample, same, step
 from vispropnet.config import load_config
 from vispropnet.engine.checkpoints.weights import load_weights
 from vispropnet.models.frames import split_frames
@@ -33,30 +33,24 @@ def test_rpn_is_trained_on_objects_of_every_category_alike(small_model):
     for clips in (samples, other):
         torch.manual_seed(0)
         loss, _ = small_model.propose_with_loss(features, [key for key, _ in clips])
-        losses.append([one.item() for one in loss['loss_rpn_cls']])
-    assert losses[0] == losses[1]
+        losses.append(loss['loss_rpn_cls'])
+    assert same(*losses)
     # The ground truth itself keeps its labels for the heads behind.
     assert [one.gt_instances.labels.tolist() for one, _ in samples] == [[3, 1], [3, 1]]
 
 
 @pytest.mark.parametrize(('batch_size', 'num_refs'), [(2, 1), (1, 2), (2, 2)])
 def test_all_frames_of_all_clips_go_through_the_backbone_at_once(small_model, batch_size, num_refs):
-    calls = []
-    small_model.detector.backbone.register_forward_pre_hook(
-        lambda module, args: calls.append(tuple(args[0].shape))
-    )
-    small_model.loss(*clips_of(batch_size, num_refs=num_refs))
-    assert calls == [(batch_size * (1 + num_refs), 3, *SIZE)]
-
-
-@pytest.mark.parametrize(('batch_size', 'num_frames'), [(2, 2), (1, 3), (2, 3)])
-def test_features_of_clips_come_position_by_position(small_model, batch_size, num_frames):
-    small_model.eval()
-    images, _ = clips_of(batch_size, num_refs=num_frames - 1)
-    positions = small_model.encode_clips(images, num_frames)
-    assert len(positions) == num_frames
+    """And their features come position by position."""
+    shapes, (images, clips) = [], clips_of(batch_size, num_refs)
+    backbone = small_model.detector.backbone
+    backbone.register_forward_pre_hook(lambda module, given: shapes.append(given[0].shape))
+    small_model.loss(images, clips)
+    assert shapes == [(batch_size * (1 + num_refs), 3, *SIZE)]
+    positions = small_model.eval().encode_clips(images, 1 + num_refs)
+    assert len(positions) == 1 + num_refs
     for place, levels in enumerate(positions):
-        own = torch.stack([images[clip * num_frames + place] for clip in range(batch_size)])
+        own = images[place :: 1 + num_refs]
         for level, expected in zip(levels, small_model.encode(own), strict=True):
             torch.testing.assert_close(level, expected)
             assert level.is_contiguous()
@@ -70,9 +64,8 @@ def losses_by_reference(model, batch_size, kept):
     samples, features = list(zip(*clips, strict=True)), model.encode_clips(images, 3)
     losses = []
     for places in ((0, 1, 2), (0, 1), (0, 2)):
-        # All draws, so of the proposals and RoIs, are the same.
-        torch.manual_seed(0)
-        some = [features[place] for place in places], [samples[place] for place in places]
+        torch.manual_seed(0)  # all draws, so of the proposals and RoIs, are the same
+        some = [[one[place] for place in places] for one in (features, samples)]
         losses.append(model.loss_of_features(*some))
     return losses
 
@@ -87,10 +80,11 @@ def test_track_loss_is_the_mean_over_the_references(small_model, batch_size):
         assert torch.equal(both[name], first[name]), name
 
 
-def test_clips_without_a_reference_are_told(small_model):
-    images, clips = clips_of(2, num_refs=0)
+def test_calls_that_are_refused(small_model):
     with pytest.raises(ValueError, match=r'one or more reference frames, .* \(T=1\)'):
-        small_model.loss(images, clips)
+        small_model.loss(*clips_of(2, num_refs=0))
+    with pytest.raises(ValueError, match=r"mode must be 'loss', got 'predict'"):
+        small_model(torch.zeros(1, 3, *SIZE), mode='predict')
 
 
 def run(model, images):
@@ -164,28 +158,15 @@ def test_mask_threshold_that_every_pixel_reaches(small_config, threshold):
         MODELS.build(small_config)
 
 
-def test_forward_is_for_training_only(small_model):
-    with pytest.raises(ValueError, match=r"mode must be 'loss', got 'predict'"):
-        small_model(torch.zeros(1, 3, *SIZE), mode='predict')
-
-
 def test_loss_of_a_seeded_step(small_model):
     """Refactors leave it; a change of the method changes it on purpose."""
     torch.manual_seed(0)
     _, log = small_model.parse_losses(small_model.loss(*clips_of()))
     assert {'acc', 'match_accuracy'} <= set(log)
-    assert {name: value.item() for name, value in log.items() if 'loss' in name} == pytest.approx(
-        dict(
-            loss=3.79938,
-            loss_rpn_cls=0.693125,
-            loss_rpn_bbox=0.0221164,
-            loss_cls=1.56194,
-            loss_bbox=0.000681348,
-            loss_mask=0.445741,
-            loss_match=1.07578,
-        ),
-        rel=1e-3,
-    )
+    expected = dict(loss=3.79938, loss_rpn_cls=0.693125, loss_rpn_bbox=0.0221164, loss_cls=1.56194)
+    expected |= dict(loss_bbox=0.000681348, loss_mask=0.445741, loss_match=1.07578)
+    found = {name: value.item() for name, value in log.items() if 'loss' in name}
+    assert found == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.gpu
@@ -196,10 +177,8 @@ def test_cpu_and_gpu_agree(small_model):
     on_gpu, _ = small_model.encode_clips(inputs.cuda(), 2)
     for one, other in zip(features, on_gpu, strict=True):
         torch.testing.assert_close(one, other.cpu(), rtol=1e-3, atol=1e-3)
-    small_model.eval()
-    instances, state = step(
-        small_model, inputs[0].cuda(), frame_metainfo(), small_model.init_state()
-    )
+    state = small_model.eval().init_state()
+    instances, state = step(small_model, inputs[0].cuda(), frame_metainfo(), state)
     assert instances.bboxes.device.type == state.tracks.boxes.device.type == 'cuda'
 
 
@@ -219,13 +198,8 @@ def test_dropped_detections_are_in_no_answer(eager_model):
     """Two boxes alike match alike: the better one has the track, the other is dropped."""
     eager_model.tracker = MatchingTracker(on_conflict='drop')
     detect, image = eager_model.detect, torch.randn(3, *SIZE)
-
-    def twice(*arguments):
-        found = detect(*arguments)
-        return found[torch.tensor([0, 0, 1])]
-
-    first, state = step(eager_model, image, frame_metainfo(), eager_model.init_state())
-    eager_model.detect = twice
+    _, state = step(eager_model, image, frame_metainfo(), eager_model.init_state())
+    eager_model.detect = lambda *given: detect(*given)[torch.tensor([0, 0, 1])]
     second, state = step(eager_model, image, frame_metainfo(frame_id=1), state)
     ids = second.ids.tolist()
     assert len(ids) == len(set(ids)) == len(second.scores) == len(second.masks) <= 2
