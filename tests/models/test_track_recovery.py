@@ -9,8 +9,9 @@ from tests.models.test_propagation_head import CHANNELS, SlowHead
 from vispropnet.models.prop_heads import PropagationHead
 from vispropnet.models.trackers import HistoryFrame, TrackRecovery
 
-HEIGHT, WIDTH = 4, 5
-SIGMA = 3.0
+# The features have a cell for 8 x 8 pixels.
+SIZE, SIGMA = (32, 40), 3.0
+INFO = frame_metainfo(img_shape=SIZE, ori_shape=SIZE)
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def head():
 
 
 def features():
-    return torch.randn(CHANNELS, HEIGHT, WIDTH)
+    return torch.randn(CHANNELS, 4, 5)
 
 
 def longs(numbers):
@@ -65,11 +66,6 @@ def detections(ids=(), boxes=()):
     return made
 
 
-def metainfo(**changes):
-    size = (HEIGHT * 8, WIDTH * 8)
-    return frame_metainfo(img_shape=size, ori_shape=size, **changes)
-
-
 @torch.no_grad()
 @pytest.mark.parametrize('fusion', ['masks', 'attention'])
 @pytest.mark.parametrize('at_once', [1, 3, 9])
@@ -103,7 +99,7 @@ def test_recovered_instances_and_what_is_remembered(head, history):
     current, recovery = features(), TrackRecovery(mask_threshold=0.0)
     seen = detections([5], [[18, 4, 37, 16]])
     # The frame as it came is half as large, and the last 8 columns of the input are padding.
-    info = metainfo() | dict(img_shape=(32, 32), ori_shape=(16, 16), scale_factor=(2.0, 2.0))
+    info = INFO | dict(img_shape=(32, 32), ori_shape=(16, 16), scale_factor=(2.0, 2.0))
     found, after = recover(recovery, current, seen, history, info, head)
     # With a threshold of 0 everything is kept: whole frames, without the padding.
     assert (found.ids.tolist(), found.labels.tolist()) == ([2, 7], [2, 1])
@@ -111,13 +107,14 @@ def test_recovered_instances_and_what_is_remembered(head, history):
     assert found.masks.shape == (2, 16, 16) and found.masks.all()
     assert found.bboxes.tolist() == [[0, 0, 16, 16]] * 2
     # Remembered like detections, with boxes in pixels of the network's input.
-    assert len(after) == 5 and after[-1].features is current
-    assert after[-1].ids.tolist() == [5, 2, 7] and after[-1].labels.tolist() == [0, 2, 1]
-    assert after[-1].scores.tolist() == pytest.approx([0.5, 0.8, 0.5])
-    assert after[-1].boxes.tolist() == [[18, 4, 37, 16], [0, 0, 32, 32], [0, 0, 32, 32]]
+    *before, last = after
+    assert len(before) == 4 and last.features is current
+    assert (last.ids.tolist(), last.labels.tolist()) == ([5, 2, 7], [0, 2, 1])
+    assert last.scores.tolist() == pytest.approx([0.5, 0.8, 0.5])
+    assert last.boxes.tolist() == [[18, 4, 37, 16], [0, 0, 32, 32], [0, 0, 32, 32]]
     recovery.remember_recovered = False
-    _, after = recover(recovery, current, seen, history, info, head)
-    assert after[-1].ids.tolist() == [5] and after[-1].boxes.tolist() == [[18, 4, 37, 16]]
+    _, (*_, last) = recover(recovery, current, seen, history, info, head)
+    assert (last.ids.tolist(), last.boxes.tolist()) == ([5], [[18, 4, 37, 16]])
 
 
 @pytest.mark.parametrize('width', [40, 32])
@@ -129,7 +126,7 @@ def test_threshold_applies_at_the_size_of_the_frame(head, history, width):
         probabilities = recovery.probabilities(current, missing, history, head)
     probabilities = probabilities[:, :, :width]
     recovery.mask_threshold = float(probabilities.median())
-    info = metainfo() | dict(img_shape=(32, width), ori_shape=(32, width))
+    info = INFO | dict(img_shape=(32, width), ori_shape=(32, width))
     found, _ = recover(recovery, current, detections(), history, info, head)
     expected = probabilities > recovery.mask_threshold
     kept = expected.flatten(1).any(dim=1)
@@ -140,24 +137,21 @@ def test_threshold_applies_at_the_size_of_the_frame(head, history, width):
     recovery.min_area = int(expected.sum(dim=(1, 2)).max())
     fewer, _ = recover(recovery, current, detections(), history, info, head)
     assert len(fewer) == 1 <= len(found)
-
-
-def test_nothing_left_of_a_mask(head, history):
-    recovery = TrackRecovery(mask_threshold=1 - 1e-7)
-    found, after = recover(recovery, features(), detections(), history, metainfo(), head)
-    assert len(found) == 0 and found.masks.shape == (0, 32, 40) and found.bboxes.shape == (0, 4)
-    assert len(after[-1].ids) == 0
+    recovery.mask_threshold = 1 - 1e-7
+    found, after = recover(recovery, current, detections(), history, info, head)
+    assert found.masks.shape == (0, 32, width) and found.bboxes.shape == (0, 4)
+    assert len(found) == len(after[-1].ids) == 0
 
 
 def test_only_missing_tracks_are_propagated(head, history):
     head.segment = mock.Mock(wraps=head.segment)
     recovery, box = TrackRecovery(), [0, 0, 8, 8]
     everything = detections([2, 5, 7], [box] * 3)
-    found, _ = recover(recovery, features(), everything, history, metainfo(), head)
+    found, _ = recover(recovery, features(), everything, history, INFO, head)
     assert len(found) == 0 and not head.segment.called
     assert found.masks.shape == (0, 32, 40) and found.ids.dtype == found.labels.dtype == torch.long
     # Track 5 is in one frame of the history.
-    recover(recovery, features(), detections([2, 7], [box] * 2), history, metainfo(), head)
+    recover(recovery, features(), detections([2, 7], [box] * 2), history, INFO, head)
     assert [len(call.args[2]) for call in head.segment.call_args_list] == [1]
 
 
@@ -165,17 +159,17 @@ def test_history_is_bounded_and_forgets(head):
     recovery, history = TrackRecovery(history_length=2, mask_threshold=1 - 1e-7), ()
     for number in range(4):
         seen = detections([number], [[0, 0, 16, 16]])
-        _, history = recover(recovery, features(), seen, history, metainfo(), head)
+        _, history = recover(recovery, features(), seen, history, INFO, head)
     assert [one.ids.tolist() for one in history] == [[2], [3]]
     assert recovery.find_missing(history, torch.tensor([3])).ids == [2]
 
 
-def test_tracks_that_association_forgot_or_is_unsure_of_are_not_carried_on(head, history):
+def test_forgotten_and_unsure_tracks_are_not_carried_on(head, history):
     for least, expected in ((0.5, [2, 7]), (0.51, [2])):
         assert TrackRecovery(min_score=least).find_missing(history, longs([])).ids == expected
     recovery, seen = TrackRecovery(mask_threshold=0.0), detections([5], [[0, 0, 8, 8]])
     assert recovery.find_missing(history, torch.tensor([5]), torch.tensor([2])).ids == [2]
-    found, _ = recover(recovery, features(), seen, history, metainfo(), head, known=[5, 7])
+    found, _ = recover(recovery, features(), seen, history, INFO, head, known=[5, 7])
     assert found.ids.tolist() == [7]
 
 
