@@ -137,7 +137,7 @@ def test_threshold_applies_at_the_size_of_the_frame(head, history, width):
     recovery.min_area = int(expected.sum(dim=(1, 2)).max())
     fewer, _ = recover(recovery, current, detections(), history, info, head)
     assert len(fewer) == 1 <= len(found)
-    recovery.mask_threshold = 1 - 1e-7
+    recovery = TrackRecovery(mask_threshold=1 - 1e-7)
     found, after = recover(recovery, current, detections(), history, info, head)
     assert found.masks.shape == (0, 32, width) and found.bboxes.shape == (0, 4)
     assert len(found) == len(after[-1].ids) == 0
