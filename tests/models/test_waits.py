@@ -26,17 +26,14 @@ def build(pytestconfig, path):
     return model
 
 
-def assert_waits(gpu, ours, in_place_of_mmdet):
+def assert_waits(gpu, ours, in_place_of_mmdet, most):
+    """Ours, and at most how many there are with mmdet's, which are not to come back unseen."""
     counts = [0, 0]
     for event in gpu.waits:
         counts['models/fewer_waits.py' in event.place] += event.ours
     assert counts == [ours, in_place_of_mmdet], f'waits, ours first:\n{listed(gpu.waits)}'
-    assert not gpu.hazards, listed(gpu.hazards)
-
-
-def assert_all_waits(gpu, most):
-    """Ours and others', so that mmdet's do not come back unseen."""
     assert len(gpu.waits) <= most, f'{len(gpu.waits)} waits:\n{listed(gpu.waits)}'
+    assert not gpu.hazards, listed(gpu.hazards)
 
 
 @pytest.mark.parametrize(('path', 'ours', 'all_waits'), [(SMALL, 0, 75), (SMALL_OBJPROP, 1, 76)])
@@ -52,8 +49,7 @@ def test_waits_of_a_training_step(pytestconfig, path, ours, all_waits):
         batch = dict(inputs=[list(position) for position in images], data_samples=samples)
         model.train_step(batch, wrapper)
     # Two images: 4 samplings; 4 poolings.
-    assert_waits(gpu, ours, 8)
-    assert_all_waits(gpu, all_waits)
+    assert_waits(gpu, ours, 8, all_waits)
 
 
 def frame_waits(model, dropped=0):
@@ -69,8 +65,7 @@ def frame_waits(model, dropped=0):
             gpu.clear()
             if number == 3:
                 test_cfg.max_per_img -= dropped
-            info = frame_metainfo(frame_id=number)
-            instances, state = step(model, image, info, state)
+            instances, state = step(model, image, frame_metainfo(frame_id=number), state)
             instances.masks.rles()
         return gpu, instances
 
@@ -79,29 +74,24 @@ def test_waits_of_a_frame(pytestconfig):
     gpu, instances = frame_waits(build(pytestconfig, SMALL))
     assert len(instances) > 0
     # Association, pasting, encoding. Three poolings.
-    assert_waits(gpu, 3, 3)
-    assert_all_waits(gpu, 19)
+    assert_waits(gpu, 3, 3, 19)
 
 
 @pytest.mark.parametrize(('history', 'dropped'), [(2, 2), (24, 3)])
 def test_waits_of_a_frame_with_missing_tracks(pytestconfig, history, dropped):
     """The same number for any number of tracks and frames to recover from."""
     model = build(pytestconfig, SMALL_OBJPROP)
-    model.recovery.history_length = history
-    model.recovery.mask_threshold = 0.0
+    model.recovery.history_length, model.recovery.mask_threshold = history, 0.0
     gpu, instances = frame_waits(model, dropped)
     assert instances.propagated.sum() >= dropped
     # And the detections, which of the recovered masks are large enough, and their boxes.
-    assert_waits(gpu, 6, 3)
-    assert_all_waits(gpu, 23)
+    assert_waits(gpu, 6, 3, 23)
 
 
 def test_waits_of_a_frame_without_missing_tracks(pytestconfig):
     model = build(pytestconfig, SMALL_OBJPROP)
     model.tracker.on_conflict = 'new'
-    model.recovery.history_length = 1
-    model.recovery.min_score = 0.999
+    model.recovery.history_length, model.recovery.min_score = 1, 0.999
     gpu, instances = frame_waits(model)
     assert not instances.propagated.any()
-    assert_waits(gpu, 4, 3)
-    assert_all_waits(gpu, 21)
+    assert_waits(gpu, 4, 3, 21)
