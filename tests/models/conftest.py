@@ -1,9 +1,7 @@
 import pytest
-import torch
 
-from tests.models.small_models import SMALL, SMALL_OBJPROP
+from tests.models.small_models import SMALL, SMALL_OBJPROP, seeded_model
 from vispropnet.config import load_config
-from vispropnet.registry import MODELS
 
 
 @pytest.fixture
@@ -13,10 +11,7 @@ def small_config(root):
 
 @pytest.fixture
 def small_model(small_config):
-    torch.manual_seed(0)
-    model = MODELS.build(small_config)
-    model.init_weights()
-    return model
+    return seeded_model(small_config)
 
 
 @pytest.fixture

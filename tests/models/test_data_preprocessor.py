@@ -20,8 +20,9 @@ def batch_of(batch_size, num_frames, size=SIZE):
     batch = dict(inputs=[], data_samples=[])
     for place in range(num_frames):
         frames = [frame(10 * clip + place, size) for clip in range(batch_size)]
-        for column, values in zip(batch.values(), zip(*frames, strict=True), strict=True):
-            column.append(values)
+        images, samples = zip(*frames, strict=True)
+        batch['inputs'].append(images)
+        batch['data_samples'].append(samples)
     return batch
 
 

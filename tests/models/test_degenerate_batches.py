@@ -8,9 +8,8 @@ import torch
 from mmdet.structures.bbox import HorizontalBoxes
 from mmengine.config import Config
 
-from tests.models.small_models import SIZE, SMALL, SMALL_OBJPROP, frame_sample
+from tests.models.small_models import SIZE, SMALL, SMALL_OBJPROP, frame_sample, seeded_model
 from vispropnet.engine.acceleration import layers_in_bfloat16
-from vispropnet.registry import MODELS
 
 NECK = dict(type='AttentionNeck', channels=64)
 WEIGHTED, CATEGORY = dict(type='WeightedAffinity'), dict(type='CategoryAffinity', rank=2)
@@ -30,7 +29,7 @@ BOX, OTHER = [10, 10, 30, 30], [40, 20, 70, 50]
 def sample(*boxes, ids=None, ignored=()):
     """A frame whose objects have these boxes, as labels 0, 1 ... and ids 0, 1 ..."""
     count = len(boxes)
-    made = frame_sample(list(boxes), list(range(count)), ids or list(range(count)))
+    made = frame_sample(boxes, range(count), ids or range(count))
     made.ignored_instances.bboxes = torch.tensor(ignored, dtype=torch.float).reshape(-1, 4)
     return made
 
@@ -70,9 +69,7 @@ def built(pytestconfig):
             path = pytestconfig.rootpath / (SMALL if name == 'masktrack' else SMALL_OBJPROP)
             config = Config(Config.fromfile(path).model)
             config.merge_from_dict(copy.deepcopy(MODELS_OF[name]))
-            torch.manual_seed(0)
-            made[name] = MODELS.build(config)
-            made[name].init_weights()
+            made[name] = seeded_model(config)
         model = made[name].train()
         model.zero_grad(set_to_none=True)
         return model

@@ -80,11 +80,15 @@ def test_track_loss_is_the_mean_over_the_references(small_model, batch_size):
         assert torch.equal(both[name], first[name]), name
 
 
-def test_calls_that_are_refused(small_model):
+def test_calls_and_mask_thresholds_that_are_refused(small_model, small_config):
     with pytest.raises(ValueError, match=r'one or more reference frames, .* \(T=1\)'):
         small_model.loss(*clips_of(2, num_refs=0))
     with pytest.raises(ValueError, match=r"mode must be 'loss', got 'predict'"):
         small_model(torch.zeros(1, 3, *SIZE), mode='predict')
+    for threshold in (0, -1.0):  # every pixel would reach it
+        small_config.detector.test_cfg.rcnn.mask_thr_binary = threshold
+        with pytest.raises(ValueError, match=f'mask_thr_binary must be above 0, got {threshold}'):
+            MODELS.build(small_config)
 
 
 def run(model, images):
@@ -149,13 +153,6 @@ def test_frames_without_detections(small_model):
     small_model.eval().detector.roi_head.test_cfg.score_thr = 1.0
     for instances in run(small_model, torch.randn(2, 3, *SIZE)):
         assert instances.ids.shape == (0,) and instances.masks.shape == (0, *SIZE)
-
-
-@pytest.mark.parametrize('threshold', [0, -1.0])
-def test_mask_threshold_that_every_pixel_reaches(small_config, threshold):
-    small_config.detector.test_cfg.rcnn.mask_thr_binary = threshold
-    with pytest.raises(ValueError, match=f'mask_thr_binary must be above 0, got {threshold}'):
-        MODELS.build(small_config)
 
 
 def test_loss_of_a_seeded_step(small_model):

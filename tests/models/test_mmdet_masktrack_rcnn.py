@@ -2,19 +2,15 @@ import pytest
 import torch
 from mmengine.structures import InstanceData
 
-from tests.models.small_models import MMDET, SIZE, frame_metainfo, step
+from tests.models.small_models import MMDET, SIZE, frame_metainfo, seeded_model, step
 from tests.models.test_masktrack_rcnn import clips_of
 from vispropnet.config import load_config
 from vispropnet.models.detectors.mmdet_masktrack_rcnn import _best_of_each_id
-from vispropnet.registry import MODELS
 
 
 @pytest.fixture
 def model(root):
-    torch.manual_seed(0)
-    model = MODELS.build(load_config(root / MMDET).model)
-    model.init_weights()
-    return model
+    return seeded_model(load_config(root / MMDET).model)
 
 
 @pytest.fixture

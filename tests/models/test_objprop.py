@@ -5,7 +5,7 @@ from unittest import mock
 import pytest
 import torch
 
-from tests.models.small_models import SIZE, frame_metainfo, same, step
+from tests.models.small_models import SIZE, frame_metainfo, same, seeded_model, step
 from tests.models.test_masktrack_rcnn import clips_of, losses_by_reference, run
 from vispropnet.errors import UserError
 from vispropnet.registry import MODELS
@@ -18,12 +18,9 @@ def build(objprop_config):
     """Builds the small ObjProp with changes of its config."""
 
     def make(**changes):
-        torch.manual_seed(0)
         config = copy.deepcopy(objprop_config)
         config.merge_from_dict({f'model.{key}': value for key, value in changes.items()})
-        model = MODELS.build(config.model)
-        model.init_weights()
-        return model
+        return seeded_model(config.model)
 
     return make
 

@@ -86,18 +86,14 @@ class SlowHead:
             name: one.detach().double().cpu().requires_grad_(name in dict(head.named_parameters()))
             for name, one in head.state_dict().items()
         }
-        self.training = head.training
-        self.num_mask_convs = len(head.mask_convs)
-        self.affinity = type(head.affinity).__name__
-        self.class_agnostic = head.class_agnostic
-        self.renormalize = head.renormalize
+        self.head, self.affinity = head, type(head.affinity).__name__
 
     def conv(self, features, name, **options):
         weights = self.weights[f'{name}.weight'], self.weights[f'{name}.bias']
         return functional.conv2d(features, *weights, **options)
 
     def norm(self, features, name):
-        if self.training:
+        if self.head.training:
             mean = features.mean(dim=(0, 2, 3))
             variance = (features - mean[:, None, None]).square().mean(dim=(0, 2, 3))
         else:
@@ -132,7 +128,7 @@ class SlowHead:
         if sigma is not None:
             cells = [torch.ones(one.shape[1:]).nonzero().double() for one in (reference, current)]
             affinity = affinity * torch.exp(-(torch.cdist(*cells) ** 2) / sigma**2)
-            if self.renormalize:
+            if self.head.renormalize:
                 affinity = affinity / affinity.sum(dim=0)
         return [(one @ affinity).view(current.shape[1:]) for one in (inside, 1 - inside)]
 
@@ -149,16 +145,16 @@ class SlowHead:
     def mask(self, current, attention, label):
         """The mask logits of one object, at eight times the size of the features."""
         features = (attention * current)[None]
-        for place in range(self.num_mask_convs):
+        for place in range(len(self.head.mask_convs)):
             features = self.conv(features, f'mask_convs.{place}.conv', padding=1).clamp(min=0)
         weights = self.weights['upsample.weight'], self.weights['upsample.bias']
         features = functional.conv_transpose2d(features, *weights, stride=2).clamp(min=0)
-        logits = self.conv(features, 'conv_logits')[0, 0 if self.class_agnostic else label]
+        logits = self.conv(features, 'conv_logits')[0, 0 if self.head.class_agnostic else label]
         return resize(logits, [4 * side for side in logits.shape])
 
     def losses(self, key_levels, ref_levels, frames, size=SIZE, sigma=None):
         """Both losses and the accuracy; ``frames`` as FRAMES."""
-        batch = len(frames)
+        batch, (height, width) = len(frames), size
         both = self.features([torch.cat(pair) for pair in zip(key_levels, ref_levels, strict=True)])
         attention_losses, mask_losses, hits = [], [], []
         for place, (ref_objects, key_objects) in enumerate(frames):
@@ -167,23 +163,19 @@ class SlowHead:
             maps, masks = [], []
             for *box, label, identity in ref_objects:
                 arrived = self.attention(reference, current, box, label, sigma)
-                target = torch.zeros(size, dtype=torch.double)
+                target = torch.zeros(size)
                 if identity in found:
-                    box = torch.tensor([found[identity][:4]]).double()
-                    target = box_maps(box, size, 1)[0]
-                enlarged = [8 * side for side in current.shape[1:]]
-                fore, back = (resize(one, enlarged)[: size[0], : size[1]] for one in arrived)
-                probability = self.softmax(fore, back)
-                chosen = torch.where(target > 0, probability, 1 - probability)
-                maps.append(-chosen.log().mean())
-                hits.append(((fore > back) == (target > 0)).double().mean())
-                if identity in found:
-                    logits = self.mask(current, self.softmax(*arrived), label)
-                    logits = logits[: size[0], : size[1]]
+                    target = box_maps(torch.tensor([found[identity][:4]]).double(), size, 1)[0]
+                    logits = self.mask(current, self.softmax(*arrived), label)[:height, :width]
                     mask = sample_of([found[identity]], size).gt_instances.masks.masks[0]
                     mask = torch.from_numpy(mask).bool()
                     # -log sigmoid(logit) on the object, -log(1 - sigmoid) elsewhere
                     masks.append(functional.softplus(torch.where(mask, -logits, logits)).mean())
+                enlarged = [8 * side for side in current.shape[1:]]
+                fore, back = (resize(one, enlarged)[:height, :width] for one in arrived)
+                chosen = torch.where(target > 0, self.softmax(fore, back), self.softmax(back, fore))
+                maps.append(-chosen.log().mean())
+                hits.append(((fore > back) == (target > 0)).double().mean())
             attention_losses.append(sum(maps) / max(len(maps), 1))
             mask_losses.append(sum(masks) / max(len(masks), 1))
         return dict(
@@ -217,8 +209,7 @@ def assert_losses_equal(head, frames, size=SIZE, device='cpu'):
     assert set(losses) == set(expected)
     for name, one in losses.items():
         near = 1e-5 if 'loss' in name else 0.02
-        slow_one = torch.as_tensor(expected[name]).item()
-        assert one.item() == pytest.approx(slow_one, abs=near, rel=1e-5), name
+        assert one.item() == pytest.approx(float(expected[name]), abs=near, rel=1e-5), name
     found = {name: one.grad.double().cpu() for name, one in head.named_parameters()}
     torch.testing.assert_close(found, slow.gradients(expected), atol=1e-5, rtol=1e-5)
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 
-from tests.models.small_models import MMDET, SIZE, frame_metainfo, same, step
+from tests.models.small_models import MMDET, SIZE, frame_metainfo, same, seeded_model, step
 from tests.models.test_masktrack_rcnn import clips_of
 from vispropnet.config import load_config
 from vispropnet.models.support import SupportedLevels, SupportWindow
@@ -31,9 +31,7 @@ def build(small_config):
     def make(support=None, kind='vispropnet.MeanRoIExtractor'):
         small_config.detector.roi_head.bbox_roi_extractor.type = kind
         small_config.support = support
-        torch.manual_seed(0)
-        model = MODELS.build(small_config)
-        model.init_weights()
+        model = seeded_model(small_config)
         model.detector.roi_head.test_cfg.score_thr = 0.0
         return model
 

@@ -9,21 +9,17 @@ import pytest
 import torch
 from mmengine.optim import OptimWrapper
 
-from tests.models.small_models import SIZE, SMALL, SMALL_OBJPROP, frame_metainfo, step
+from tests.models.small_models import SIZE, SMALL, SMALL_OBJPROP, frame_metainfo, seeded_model, step
 from tests.models.test_masktrack_rcnn import clips_of
 from tests.pretended_gpu.context import pretended_gpu
 from tests.pretended_gpu.events import listed
 from vispropnet.config import load_config
-from vispropnet.registry import MODELS
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason='only a pretended GPU counts')
 
 
 def build(pytestconfig, path):
-    torch.manual_seed(0)
-    model = MODELS.build(load_config(pytestconfig.rootpath / path).model)
-    model.init_weights()
-    return model
+    return seeded_model(load_config(pytestconfig.rootpath / path).model)
 
 
 def assert_waits(gpu, ours, in_place_of_mmdet, most):
