@@ -1,10 +1,13 @@
 """The small models, and frames for them."""
 
+from pathlib import Path
+
 import torch
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData
 
+from vispropnet.config import load_config
 from vispropnet.models.frames import Frame
 from vispropnet.registry import MODELS
 
@@ -33,10 +36,17 @@ def frame_metainfo(**metainfo):
     return {**sizes, 'scale_factor': (1.0, 1.0), 'frame_id': 0, **metainfo}
 
 
-def seeded_model(config):
-    """Builds a model with the weights of seed 0."""
+def model_config(path, **changes):
+    """Reads the model of a config, with changes such as ``{'prop_head.num_levels': 2}``."""
+    config = load_config(Path(__file__).parents[2] / path)
+    config.merge_from_dict({f'model.{key}': value for key, value in changes.items()})
+    return config.model
+
+
+def seeded_model(path, **changes):
+    """Builds the model of a config, with changes, and with the weights of seed 0."""
     torch.manual_seed(0)
-    model = MODELS.build(config)
+    model = MODELS.build(model_config(path, **changes))
     model.init_weights()
     return model
 

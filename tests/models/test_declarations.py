@@ -4,8 +4,7 @@ import pytest
 import torch
 from mmengine.config import ConfigDict
 
-from tests.models.small_models import MMDET, SMALL, SMALL_OBJPROP
-from vispropnet.config import load_config
+from tests.models.small_models import MMDET, SMALL, SMALL_OBJPROP, model_config
 from vispropnet.engine.acceleration import layers_in_bfloat16
 from vispropnet.engine.checkpoints.weights import load_weights
 from vispropnet.errors import UserError
@@ -17,14 +16,8 @@ ALL = [SMALL, MMDET, SMALL_OBJPROP, *VARIANTS]
 BOX, MASK = 'detector.roi_head.bbox_head', 'detector.roi_head.mask_head'
 
 
-@pytest.fixture
-def build(root):
-    """Builds the model of a config, with changes."""
-
-    def built(name, *overrides):
-        return MODELS.build(load_config(root / name, overrides).model)
-
-    return built
+def build(name, **changes):
+    return MODELS.build(model_config(name, **changes))
 
 
 def hooked(model):
@@ -34,7 +27,7 @@ def hooked(model):
 
 
 @pytest.mark.parametrize('name', ALL)
-def test_outputs_in_float32_are_those_of_neck_and_heads(build, name):
+def test_outputs_in_float32_are_those_of_neck_and_heads(name):
     model = build(name)
     # The rule by names, which the declarations replaced.
     last = ('neck', 'rpn_head', 'bbox_head', 'mask_head', 'embed_head')
@@ -42,8 +35,8 @@ def test_outputs_in_float32_are_those_of_neck_and_heads(build, name):
     assert hooked(model) == wanted and len(wanted) == 5
 
 
-def test_each_head_of_a_cascade_counts(root):
-    config = load_config(root / SMALL).model
+def test_each_head_of_a_cascade_counts():
+    config = model_config(SMALL)
     roi_head, train_cfg = config.detector.roi_head, config.detector.train_cfg
     roi_head.update(type='CascadeRoIHead', num_stages=2, stage_loss_weights=[1, 0.5])
     for part in ('bbox_head', 'mask_head'):
@@ -57,15 +50,14 @@ def test_each_head_of_a_cascade_counts(root):
     assert model.category_counts() == dict.fromkeys(heads[:3], 4)
 
 
-def test_categories_are_counted_where_they_are_told_apart(build):
+def test_categories_are_counted_where_they_are_told_apart():
     # The mask and propagation heads of the small configs treat all categories alike.
-    apart = 'model.{}.class_agnostic=False'
     for model, expected in (
         (build(SMALL), [BOX]),
-        (build(SMALL, apart.format(MASK)), [BOX, MASK]),
+        (build(SMALL, **{f'{MASK}.class_agnostic': False}), [BOX, MASK]),
         (build(MMDET), [f'model.{BOX}']),
         (build(SMALL_OBJPROP), [BOX]),
-        (build(SMALL_OBJPROP, apart.format('prop_head')), [BOX, 'prop_head']),
+        (build(SMALL_OBJPROP, **{'prop_head.class_agnostic': False}), [BOX, 'prop_head']),
         (build(VARIANTS[1]), [BOX, 'prop_head.affinity']),
     ):
         assert model.category_counts() == dict.fromkeys(expected, 4)
@@ -74,7 +66,7 @@ def test_categories_are_counted_where_they_are_told_apart(build):
     assert list(model.category_counts().values()) == [4, 4]
 
 
-def test_a_checkpoint_without_propagation_head_says_what_to_do(build):
+def test_a_checkpoint_without_propagation_head_says_what_to_do():
     weights, model = build(SMALL).state_dict(), build(SMALL_OBJPROP)
     with pytest.raises(UserError) as caught:
         load_weights(model, weights, 'a.pth')
@@ -86,7 +78,7 @@ def test_a_checkpoint_without_propagation_head_says_what_to_do(build):
     assert model.explain_missing(report.missing[1:]) == model.explain_missing([]) == ''
 
 
-def test_weights_of_a_plain_detector_fill_the_detector(build):
+def test_weights_of_a_plain_detector_fill_the_detector():
     source, target = build(SMALL).detector, build(SMALL)
     torch.nn.init.constant_(source.backbone.conv1.weight, 0.5)
     report = load_weights(target, source.state_dict(), 'coco.pth', strict=False)

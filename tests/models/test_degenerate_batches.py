@@ -1,12 +1,11 @@
 """Batches with next to nothing in them: every loss term and every gradient stays finite."""
 
-import copy
+import functools
 from contextlib import nullcontext
 
 import pytest
 import torch
 from mmdet.structures.bbox import HorizontalBoxes
-from mmengine.config import Config
 
 from tests.models.small_models import SIZE, SMALL, SMALL_OBJPROP, frame_sample, seeded_model
 from vispropnet.engine.acceleration import layers_in_bfloat16
@@ -60,19 +59,13 @@ BATCHES = {
 
 
 @pytest.fixture(scope='module')
-def built(pytestconfig):
+def built():
     """Builds each model once."""
-    made = {}
 
+    @functools.cache
     def build(name):
-        if name not in made:
-            path = pytestconfig.rootpath / (SMALL if name == 'masktrack' else SMALL_OBJPROP)
-            config = Config(Config.fromfile(path).model)
-            config.merge_from_dict(copy.deepcopy(MODELS_OF[name]))
-            made[name] = seeded_model(config)
-        model = made[name].train()
-        model.zero_grad(set_to_none=True)
-        return model
+        path = SMALL if name == 'masktrack' else SMALL_OBJPROP
+        return seeded_model(path, **MODELS_OF[name])
 
     return build
 
@@ -84,6 +77,7 @@ def check(model, *positions, precision='float32'):
     images = torch.randint(0, 256, shape, generator=generator).byte()
     batch = dict(inputs=[list(some) for some in images], data_samples=list(positions))
     data = model.data_preprocessor(batch, True)
+    model.zero_grad(set_to_none=True)
     with layers_in_bfloat16(model) if precision == 'bf16' else nullcontext():
         total, terms = model.parse_losses(model(**data, mode='loss'))
     total.backward()

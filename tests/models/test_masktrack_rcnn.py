@@ -3,8 +3,8 @@ import copy
 import pytest
 import torch
 
-from tests.models.small_models import MMDET, SIZE, frame_metainfo, frame_sample, same, step
-from vispropnet.config import load_config
+from tests.models import small_models
+from tests.models.small_models import SIZE, frame_metainfo, frame_sample, model_config, same, step
 from vispropnet.engine.checkpoints.weights import load_weights
 from vispropnet.models.frames import split_frames
 from vispropnet.models.trackers import MatchingTracker
@@ -137,8 +137,8 @@ def test_frames_of_two_videos_are_encoded_at_once(eager_model):
     assert eager_model.look_ahead == 0 and eager_model.finish(state) == []
 
 
-def test_a_state_of_another_model_is_refused(eager_model, objprop_config):
-    other = MODELS.build(objprop_config.model).eval()
+def test_a_state_of_another_model_is_refused(eager_model):
+    other = MODELS.build(model_config(small_models.SMALL_OBJPROP)).eval()
     image = torch.randn(3, *SIZE)
     for model, state, told in (
         (eager_model, other.init_state(), 'MaskTrackRCNNState.*MaskTrackRCNN.*ObjPropState'),
@@ -179,9 +179,9 @@ def test_cpu_and_gpu_agree(small_model):
     assert instances.bboxes.device.type == state.tracks.boxes.device.type == 'cuda'
 
 
-def test_zoo_layout_loads_strictly_and_matches_alike(root, small_config):
+def test_zoo_layout_loads_strictly_and_matches_alike(small_config):
     """mmdet's class has the layout of its zoo's files."""
-    theirs = MODELS.build(load_config(root / MMDET).model).model
+    theirs = MODELS.build(model_config(small_models.MMDET)).model
     small_config.track_head.embed_head.final_relu = True
     ours = MODELS.build(small_config)
     report = load_weights(ours, dict(state_dict=theirs.state_dict()), 'zoo file', strict=True)

@@ -4,13 +4,12 @@ from mmengine.structures import InstanceData
 
 from tests.models.small_models import MMDET, SIZE, frame_metainfo, seeded_model, step
 from tests.models.test_masktrack_rcnn import clips_of
-from vispropnet.config import load_config
 from vispropnet.models.detectors.mmdet_masktrack_rcnn import _best_of_each_id
 
 
 @pytest.fixture
-def model(root):
-    return seeded_model(load_config(root / MMDET).model)
+def model():
+    return seeded_model(MMDET)
 
 
 @pytest.fixture

@@ -1,11 +1,10 @@
-import copy
 from dataclasses import replace
 from unittest import mock
 
 import pytest
 import torch
 
-from tests.models.small_models import SIZE, frame_metainfo, same, seeded_model, step
+from tests.models.small_models import SIZE, SMALL_OBJPROP, frame_metainfo, same, seeded_model, step
 from tests.models.test_masktrack_rcnn import clips_of, losses_by_reference, run
 from vispropnet.errors import UserError
 from vispropnet.registry import MODELS
@@ -13,28 +12,16 @@ from vispropnet.registry import MODELS
 NECK = dict(type='AttentionNeck', channels=64)
 
 
-@pytest.fixture
-def build(objprop_config):
+def build(**changes):
     """Builds the small ObjProp with changes of its config."""
-
-    def make(**changes):
-        config = copy.deepcopy(objprop_config)
-        config.merge_from_dict({f'model.{key}': value for key, value in changes.items()})
-        return seeded_model(config.model)
-
-    return make
+    return seeded_model(SMALL_OBJPROP, **changes)
 
 
-@pytest.fixture
-def eager(build):
+def eager(**changes):
     """Builds one that finds something in noise."""
-
-    def make(**changes):
-        model = build(**changes).eval()
-        model.detector.roi_head.test_cfg.update(score_thr=0.0, max_per_img=6)
-        return model
-
-    return make
+    model = build(**changes).eval()
+    model.detector.roi_head.test_cfg.update(score_thr=0.0, max_per_img=6)
+    return model
 
 
 def frames(count=1, seed=0):
@@ -65,7 +52,7 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize('variant', VARIANTS)
-def test_losses_reach_every_weight(build, variant):
+def test_losses_reach_every_weight(variant):
     model = build(**VARIANTS[variant])
     losses = model.loss(*clips_of(2))
     assert set(losses) >= {'loss_match', 'loss_propattn', 'loss_propmask', 'propattn_accuracy'}
@@ -80,7 +67,7 @@ def test_losses_reach_every_weight(build, variant):
 
 @pytest.mark.parametrize('batch_size', [1, 2])
 @pytest.mark.parametrize('variant', ['plain', 'neck'])
-def test_propagation_losses_are_means_over_the_references(build, variant, batch_size):
+def test_propagation_losses_are_means_over_the_references(variant, batch_size):
     model = build(**VARIANTS[variant])
     both, first, second = losses_by_reference(model, batch_size, kept=slice(1, 2))
     for name in ('loss_propattn', 'loss_propmask', 'propattn_accuracy'):
@@ -90,7 +77,7 @@ def test_propagation_losses_are_means_over_the_references(build, variant, batch_
     assert same(both['loss_rpn_cls'], first['loss_rpn_cls'])
 
 
-def test_recovered_masks_come_after_the_detected(eager):
+def test_recovered_masks_come_after_the_detected():
     model = eager(**{'tracker.on_conflict': 'next'})  # every detection gets an id
     half = dict(ori_shape=(32, 48), scale_factor=(2.0, 2.0))
     found, state = run_missing(model, frames(4), half)
@@ -108,7 +95,7 @@ def test_recovered_masks_come_after_the_detected(eager):
 
 
 @pytest.mark.parametrize('change', [{'recovery.enabled': False}, {'recovery': None}])
-def test_without_propagation_it_is_masktrack_rcnn(eager, small_config, change):
+def test_without_propagation_it_is_masktrack_rcnn(small_config, change):
     model, plain = eager(**change), MODELS.build(small_config).eval()
     plain.load_state_dict(model.state_dict(), strict=False)
     plain.detector.roi_head.test_cfg.score_thr = 0.0
@@ -120,7 +107,7 @@ def test_without_propagation_it_is_masktrack_rcnn(eager, small_config, change):
 
 
 @pytest.mark.parametrize('variant', ['plain', 'neck'])
-def test_interleaved_videos_give_what_each_gives_alone(eager, variant):
+def test_interleaved_videos_give_what_each_gives_alone(variant):
     model, videos = eager(**VARIANTS[variant]), [frames(4, seed=1), frames(4, seed=2)]
     alone = [run_missing(model, video)[0] for video in videos]
     assert any(one.propagated.any() for one in alone[0])
@@ -136,7 +123,7 @@ def test_interleaved_videos_give_what_each_gives_alone(eager, variant):
             assert torch.equal(found.propagated, expected.propagated)
 
 
-def test_a_step_leaves_the_state_before_as_it_was(eager):
+def test_a_step_leaves_the_state_before_as_it_was():
     model = eager()
     _, state = run_missing(model, frames(2))
     copied, boxes, history = replace(state), state.tracks.boxes.clone(), state.history
@@ -146,7 +133,7 @@ def test_a_step_leaves_the_state_before_as_it_was(eager):
     assert torch.equal(first.masks.to_tensor(), again.masks.to_tensor())
 
 
-def test_empty_first_frame(eager):
+def test_empty_first_frame():
     model, found = eager(), []
     state = model.init_state()
     for number, threshold in enumerate((1.0, 0.0, 1.0)):
@@ -160,7 +147,7 @@ def test_empty_first_frame(eager):
 
 
 @pytest.mark.parametrize('propagates', [True, False])
-def test_change_of_the_frame_size_is_told(eager, propagates):
+def test_change_of_the_frame_size_is_told(propagates):
     model = eager(**{'recovery.enabled': propagates})
     _, state = run_missing(model, frames(2))
     info = frame_metainfo(frame_id=2, video_id=7, ori_shape=(32, 48), scale_factor=(2.0, 2.0))
@@ -170,7 +157,7 @@ def test_change_of_the_frame_size_is_told(eager, propagates):
     step(model, frames()[0], info, model.init_state())
 
 
-def test_at_test_the_neck_attends_to_the_frame_before(eager):
+def test_at_test_the_neck_attends_to_the_frame_before():
     model, images, seen = eager(attn_neck=NECK), frames(3), []
     propose = model.propose
     model.propose = lambda levels, metainfo: seen.append(levels) or propose(levels, metainfo)
@@ -182,7 +169,7 @@ def test_at_test_the_neck_attends_to_the_frame_before(eager):
         assert not torch.equal(levels[0], current[0])
 
 
-def test_only_the_rpn_sees_attended_features(build, monkeypatch):
+def test_only_the_rpn_sees_attended_features(monkeypatch):
     model = build(attn_neck=NECK).eval()  # so that normalisation gives the same features again
     inputs, samples = clips_of()
     features, _ = model.encode_clips(inputs, 2)
@@ -194,7 +181,7 @@ def test_only_the_rpn_sees_attended_features(build, monkeypatch):
         assert same(getattr(owner, name).call_args.args[0], features)
 
 
-def test_weighted_affinity_starts_as_plain_and_is_saved(eager):
+def test_weighted_affinity_starts_as_plain_and_is_saved():
     plain = eager()
     found, _ = run_missing(plain, frames(3))
     for variant in ('weighted', 'category'):
@@ -219,25 +206,25 @@ def test_weighted_affinity_starts_as_plain_and_is_saved(eager):
         (dict(prop_head=None), 'prop_head must be a config, got None'),
     ],
 )
-def test_channels_other_than_those_of_the_features(build, changes, message):
+def test_channels_other_than_those_of_the_features(changes, message):
     with pytest.raises(ValueError, match=message):
         build(**changes)
 
 
-def test_stride_other_than_that_of_the_level(build):
+def test_stride_other_than_that_of_the_level():
     with pytest.raises(ValueError, match='stride=3, but level 1 has 8 cells for 64 pixels'):
         build(**{'prop_head.stride': 3}).loss(*clips_of())
 
 
 @pytest.mark.parametrize('variant', ['weighted', 'category', 'neck'])
-def test_parts_of_a_trial_leave_all_other_weights_as_they_start(build, variant):
+def test_parts_of_a_trial_leave_all_other_weights_as_they_start(variant):
     expected = build().state_dict()
     found = build(**VARIANTS[variant]).state_dict()
     assert set(expected) < set(found)
     assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
-def test_loss_of_a_seeded_step(build):
+def test_loss_of_a_seeded_step():
     """Refactors leave it; a change of the method changes it on purpose."""
     model = build()
     torch.manual_seed(0)
@@ -249,7 +236,7 @@ def test_loss_of_a_seeded_step(build):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize('variant', ['plain', 'neck', 'category'])
-def test_cpu_and_gpu_agree(eager, variant):
+def test_cpu_and_gpu_agree(variant):
     model = eager(**VARIANTS[variant])
     _, state = run_missing(model, frames(3))
     missing = model.recovery.find_missing(state.history, torch.tensor([0]))
@@ -272,7 +259,7 @@ def test_cpu_and_gpu_agree(eager, variant):
 
 
 @pytest.mark.gpu
-def test_mixed_precision_training_step(build):
+def test_mixed_precision_training_step():
     model = build(attn_neck=NECK).cuda()
     inputs, samples = clips_of()
     samples = [[frame.cuda() for frame in clip] for clip in samples]

@@ -209,7 +209,8 @@ def assert_losses_equal(head, frames, size=SIZE, device='cpu'):
     assert set(losses) == set(expected)
     for name, one in losses.items():
         near = 1e-5 if 'loss' in name else 0.02
-        assert one.item() == pytest.approx(float(expected[name]), abs=near, rel=1e-5), name
+        slow_one = torch.as_tensor(expected[name]).item()
+        assert one.item() == pytest.approx(slow_one, abs=near, rel=1e-5), name
     found = {name: one.grad.double().cpu() for name, one in head.named_parameters()}
     torch.testing.assert_close(found, slow.gradients(expected), atol=1e-5, rtol=1e-5)
 

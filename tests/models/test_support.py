@@ -2,9 +2,8 @@ import pytest
 import torch
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 
-from tests.models.small_models import MMDET, SIZE, frame_metainfo, same, seeded_model, step
+from tests.models.small_models import MMDET, SIZE, SMALL, frame_metainfo, same, seeded_model, step
 from tests.models.test_masktrack_rcnn import clips_of
-from vispropnet.config import load_config
 from vispropnet.models.support import SupportedLevels, SupportWindow
 from vispropnet.registry import MODELS
 
@@ -26,19 +25,14 @@ class MeanRoIExtractor(SingleRoIExtractor):
         return torch.stack(frames).mean(dim=0)
 
 
-@pytest.fixture
-def build(small_config):
-    def make(support=None, kind='vispropnet.MeanRoIExtractor'):
-        small_config.detector.roi_head.bbox_roi_extractor.type = kind
-        small_config.support = support
-        model = seeded_model(small_config)
-        model.detector.roi_head.test_cfg.score_thr = 0.0
-        return model
-
-    return make
+WINDOW, MEAN = dict(type='SupportWindow', num_frames=2), 'vispropnet.MeanRoIExtractor'
 
 
-WINDOW = dict(type='SupportWindow', num_frames=2)
+def build(support=None, kind=MEAN, **changes):
+    changes['detector.roi_head.bbox_roi_extractor.type'] = kind
+    model = seeded_model(SMALL, support=support, **changes)
+    model.detector.roi_head.test_cfg.score_thr = 0.0
+    return model
 
 
 def test_levels_carry_their_support_through_slices():
@@ -60,7 +54,7 @@ def test_window_gives_the_frames_before():
 
 
 @pytest.mark.parametrize(('batch_size', 'num_refs'), [(1, 1), (2, 2)])
-def test_references_reach_the_box_head_in_training(build, batch_size, num_refs):
+def test_references_reach_the_box_head_in_training(batch_size, num_refs):
     model = build(WINDOW).eval()  # so that normalisation gives the same features again
     assert model.uses_support
     inputs, clips = clips_of(batch_size, num_refs)
@@ -75,7 +69,7 @@ def test_references_reach_the_box_head_in_training(build, batch_size, num_refs):
     assert all(one.grad is not None for one in model.parameters())
 
 
-def test_plain_heads_ignore_support(build):
+def test_plain_heads_ignore_support():
     model = build(WINDOW, 'mmdet.SingleRoIExtractor').eval()
     assert not model.uses_support
     inputs, ((sample, _),) = clips_of(1)
@@ -86,7 +80,7 @@ def test_plain_heads_ignore_support(build):
     torch.testing.assert_close(*found, rtol=0, atol=0)
 
 
-def test_frames_before_support_a_frame_at_test(build):
+def test_frames_before_support_a_frame_at_test():
     model = build(WINDOW).eval()
     extractor = model.detector.roi_head.bbox_roi_extractor
     images = torch.randn(4, 3, *SIZE)
@@ -101,16 +95,13 @@ def test_frames_before_support_a_frame_at_test(build):
             assert same(levels, other[: len(levels)])
 
 
-def test_a_part_that_would_get_no_support_is_told(build, small_config, root):
+def test_a_part_that_would_get_no_support_is_told():
     told = r'\(MeanRoIExtractor\) needs features of other frames, and the config gives none: set '
     place = 'detector.roi_head.bbox_roi_extractor '
     with pytest.raises(ValueError, match=rf'{place}{told}support=dict\(type='):
         build()
-    small_config.track_head.roi_extractor.type = 'vispropnet.MeanRoIExtractor'
     told = r'which a MaskTrackRCNN passes to parts below detector.roi_head. only'
     with pytest.raises(ValueError, match=f'track_head.roi_extractor .* {told}'):
-        build(WINDOW, 'mmdet.SingleRoIExtractor')
-    config = load_config(root / MMDET).model
-    config.detector.roi_head.bbox_roi_extractor.type = 'vispropnet.MeanRoIExtractor'
+        build(WINDOW, 'mmdet.SingleRoIExtractor', **{'track_head.roi_extractor.type': MEAN})
     with pytest.raises(ValueError, match='which a MMDetMaskTrackRCNN passes to no part'):
-        MODELS.build(config)
+        seeded_model(MMDET, **{'detector.roi_head.bbox_roi_extractor.type': MEAN})

@@ -13,13 +13,8 @@ from tests.models.small_models import SIZE, SMALL, SMALL_OBJPROP, frame_metainfo
 from tests.models.test_masktrack_rcnn import clips_of
 from tests.pretended_gpu.context import pretended_gpu
 from tests.pretended_gpu.events import listed
-from vispropnet.config import load_config
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason='only a pretended GPU counts')
-
-
-def build(pytestconfig, path):
-    return seeded_model(load_config(pytestconfig.rootpath / path).model)
 
 
 def assert_waits(gpu, ours, in_place_of_mmdet, most):
@@ -33,8 +28,8 @@ def assert_waits(gpu, ours, in_place_of_mmdet, most):
 
 
 @pytest.mark.parametrize(('path', 'ours', 'all_waits'), [(SMALL, 0, 75), (SMALL_OBJPROP, 1, 76)])
-def test_waits_of_a_training_step(pytestconfig, path, ours, all_waits):
-    model = build(pytestconfig, path)
+def test_waits_of_a_training_step(path, ours, all_waits):
+    model = seeded_model(path)
     images, clips = clips_of(2)
     images = images.mul(50).clamp(0, 255).byte().unflatten(0, (2, 2)).transpose(0, 1)
     samples = [list(position) for position in zip(*clips, strict=True)]
@@ -66,17 +61,17 @@ def frame_waits(model, dropped=0):
         return gpu, instances
 
 
-def test_waits_of_a_frame(pytestconfig):
-    gpu, instances = frame_waits(build(pytestconfig, SMALL))
+def test_waits_of_a_frame():
+    gpu, instances = frame_waits(seeded_model(SMALL))
     assert len(instances) > 0
     # Association, pasting, encoding. Three poolings.
     assert_waits(gpu, 3, 3, 19)
 
 
 @pytest.mark.parametrize(('history', 'dropped'), [(2, 2), (24, 3)])
-def test_waits_of_a_frame_with_missing_tracks(pytestconfig, history, dropped):
+def test_waits_of_a_frame_with_missing_tracks(history, dropped):
     """The same number for any number of tracks and frames to recover from."""
-    model = build(pytestconfig, SMALL_OBJPROP)
+    model = seeded_model(SMALL_OBJPROP)
     model.recovery.history_length, model.recovery.mask_threshold = history, 0.0
     gpu, instances = frame_waits(model, dropped)
     assert instances.propagated.sum() >= dropped
@@ -84,8 +79,8 @@ def test_waits_of_a_frame_with_missing_tracks(pytestconfig, history, dropped):
     assert_waits(gpu, 6, 3, 23)
 
 
-def test_waits_of_a_frame_without_missing_tracks(pytestconfig):
-    model = build(pytestconfig, SMALL_OBJPROP)
+def test_waits_of_a_frame_without_missing_tracks():
+    model = seeded_model(SMALL_OBJPROP)
     model.tracker.on_conflict = 'new'
     model.recovery.history_length, model.recovery.min_score = 1, 0.999
     gpu, instances = frame_waits(model)
