@@ -43,8 +43,8 @@ def slow_assignment(matrix):
 
 
 def test_assignment_equals_walking_all_pairs_from_the_best():
-    for rows, columns in itertools.product(range(1, 8), repeat=2):
-        matrix = torch.randn(rows, columns)
+    for shape in itertools.product(range(1, 8), repeat=2):
+        matrix = torch.randn(shape)
         assert assign(matrix, 'next').tolist() == slow_assignment(matrix.tolist())
 
 

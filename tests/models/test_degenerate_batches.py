@@ -25,17 +25,13 @@ MODELS_OF = {
 BOX, OTHER = [10, 10, 30, 30], [40, 20, 70, 50]
 
 
-def sample(*boxes, ids=None, ignored=()):
+def sample(*boxes, ids=None, ignored=(), filled=True):
     """A frame whose objects have these boxes, as labels 0, 1 ... and ids 0, 1 ..."""
     count = len(boxes)
     made = frame_sample(boxes, range(count), ids or range(count))
     made.ignored_instances.bboxes = torch.tensor(ignored, dtype=torch.float).reshape(-1, 4)
-    return made
-
-
-def without_masks(made):
-    """The same frame, its masks without a pixel."""
-    made.gt_instances.masks.masks[:] = 0
+    if not filled:
+        made.gt_instances.masks.masks[:] = 0
     return made
 
 
@@ -53,7 +49,7 @@ BATCHES = {
     'box without width': lambda: ([sample([20, 10, 20, 40], BOX)], [sample([20, 10, 20, 40], BOX)]),
     'box without height': lambda: ([sample([10, 20, 40, 20])], [sample([10, 20, 40, 20])]),
     'box at the corner': lambda: ([sample([96, 64, 96, 64])], [sample([0, 0, 0, 0])]),
-    'masks without a pixel': lambda: tuple([without_masks(sample(BOX, OTHER))] for _ in range(2)),
+    'masks without a pixel': lambda: tuple([sample(BOX, OTHER, filled=False)] for _ in range(2)),
     'whole frame': lambda: ([sample([0, 0, 96, 64])], [sample([0, 0, 96, 64])]),
 }
 

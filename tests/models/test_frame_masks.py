@@ -9,9 +9,6 @@ from pycocotools import mask as mask_utils
 from vispropnet.models import frame_masks
 from vispropnet.models.frame_masks import FrameMasks
 
-# Comes from inside pycocotools at each call of decode.
-pytestmark = pytest.mark.filterwarnings('ignore:__array__ implementation:DeprecationWarning')
-
 
 def squares(*sides, size=(6, 8)):
     """Full small masks whose boxes are squares at the upper left corner."""

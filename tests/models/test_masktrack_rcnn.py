@@ -4,13 +4,17 @@ import pytest
 import torch
 
 from tests.models import small_models
-from tests.models.small_models import SIZE, frame_metainfo, frame_sample, model_config, same, step
+from tests.models.small_models import SIZE, frame_metainfo, frame_sample, same, seeded_model, step
 from vispropnet.engine.checkpoints.weights import load_weights
 from vispropnet.models.frames import split_frames
 from vispropnet.models.trackers import MatchingTracker
-from vispropnet.registry import MODELS
 
 BOXES = [[10, 10, 30, 30], [40, 20, 70, 50]]
+
+
+@pytest.fixture
+def small_model():
+    return seeded_model(small_models.SMALL)
 
 
 def clips_of(batch_size=2, num_refs=1):
@@ -80,15 +84,14 @@ def test_track_loss_is_the_mean_over_the_references(small_model, batch_size):
         assert torch.equal(both[name], first[name]), name
 
 
-def test_calls_and_mask_thresholds_that_are_refused(small_model, small_config):
+def test_calls_and_mask_thresholds_that_are_refused(small_model):
     with pytest.raises(ValueError, match=r'one or more reference frames, .* \(T=1\)'):
         small_model.loss(*clips_of(2, num_refs=0))
     with pytest.raises(ValueError, match=r"mode must be 'loss', got 'predict'"):
         small_model(torch.zeros(1, 3, *SIZE), mode='predict')
-    for threshold in (0, -1.0):  # every pixel would reach it
-        small_config.detector.test_cfg.rcnn.mask_thr_binary = threshold
-        with pytest.raises(ValueError, match=f'mask_thr_binary must be above 0, got {threshold}'):
-            MODELS.build(small_config)
+    for value in (0, -1.0):  # every pixel would reach it
+        with pytest.raises(ValueError, match=f'mask_thr_binary must be above 0, got {value}'):
+            seeded_model(small_models.SMALL, **{'detector.test_cfg.rcnn.mask_thr_binary': value})
 
 
 def run(model, images):
@@ -138,7 +141,7 @@ def test_frames_of_two_videos_are_encoded_at_once(eager_model):
 
 
 def test_a_state_of_another_model_is_refused(eager_model):
-    other = MODELS.build(model_config(small_models.SMALL_OBJPROP)).eval()
+    other = seeded_model(small_models.SMALL_OBJPROP).eval()
     image = torch.randn(3, *SIZE)
     for model, state, told in (
         (eager_model, other.init_state(), 'MaskTrackRCNNState.*MaskTrackRCNN.*ObjPropState'),
@@ -179,14 +182,13 @@ def test_cpu_and_gpu_agree(small_model):
     assert instances.bboxes.device.type == state.tracks.boxes.device.type == 'cuda'
 
 
-def test_zoo_layout_loads_strictly_and_matches_alike(small_config):
+def test_zoo_layout_loads_strictly_and_matches_alike():
     """mmdet's class has the layout of its zoo's files."""
-    theirs = MODELS.build(model_config(small_models.MMDET)).model
-    small_config.track_head.embed_head.final_relu = True
-    ours = MODELS.build(small_config)
+    theirs = seeded_model(small_models.MMDET).model
+    ours = seeded_model(small_models.SMALL, **{'track_head.embed_head.final_relu': True})
     report = load_weights(ours, dict(state_dict=theirs.state_dict()), 'zoo file', strict=True)
     assert report.complete and report.loaded == len(ours.state_dict())
-    features = torch.randn(3, small_config.track_head.embed_head.in_channels, 7, 7)
+    features = torch.randn(3, 64, 7, 7)
     (expected,) = theirs.track_head.embed_head.extract_feat(features, [3])
     torch.testing.assert_close(ours.track_head.embed_head(features), expected)
 

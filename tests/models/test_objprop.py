@@ -4,17 +4,17 @@ from unittest import mock
 import pytest
 import torch
 
-from tests.models.small_models import SIZE, SMALL_OBJPROP, frame_metainfo, same, seeded_model, step
+from tests.models import small_models
+from tests.models.small_models import SIZE, frame_metainfo, same, seeded_model, step
 from tests.models.test_masktrack_rcnn import clips_of, losses_by_reference, run
 from vispropnet.errors import UserError
-from vispropnet.registry import MODELS
 
 NECK = dict(type='AttentionNeck', channels=64)
 
 
 def build(**changes):
     """Builds the small ObjProp with changes of its config."""
-    return seeded_model(SMALL_OBJPROP, **changes)
+    return seeded_model(small_models.SMALL_OBJPROP, **changes)
 
 
 def eager(**changes):
@@ -95,8 +95,8 @@ def test_recovered_masks_come_after_the_detected():
 
 
 @pytest.mark.parametrize('change', [{'recovery.enabled': False}, {'recovery': None}])
-def test_without_propagation_it_is_masktrack_rcnn(small_config, change):
-    model, plain = eager(**change), MODELS.build(small_config).eval()
+def test_without_propagation_it_is_masktrack_rcnn(change):
+    model, plain = eager(**change), seeded_model(small_models.SMALL).eval()
     plain.load_state_dict(model.state_dict(), strict=False)
     plain.detector.roi_head.test_cfg.score_thr = 0.0
     found, state = run_missing(model, frames(3))

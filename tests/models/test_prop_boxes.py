@@ -75,8 +75,7 @@ def test_box_maps_of_large_boxes_equal_a_loop_over_centres(stride, device):
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
 def test_box_maps_have_the_type_of_the_boxes(dtype):
-    boxes = torch.tensor([[8, 16, 32, 24]], dtype=dtype)
-    maps = box_maps(boxes, SIZE, STRIDE)
+    maps = box_maps(torch.tensor([[8, 16, 32, 24]], dtype=dtype), SIZE, STRIDE)
     assert maps.dtype == dtype
     assert maps.nonzero()[:, 1:].tolist() == [[2, 1], [2, 2], [2, 3]]
 

@@ -117,9 +117,8 @@ def test_recovered_instances_and_what_is_remembered(head, history):
     assert (last.ids.tolist(), last.boxes.tolist()) == ([5], [[18, 4, 37, 16]])
 
 
-@pytest.mark.parametrize('width', [40, 32])
+@pytest.mark.parametrize('width', [40, 32])  # beyond it is padding
 def test_threshold_applies_at_the_size_of_the_frame(head, history, width):
-    """What is beyond the width is padding."""
     current, recovery = features(), TrackRecovery()
     missing = recovery.find_missing(history, torch.tensor([]))
     with torch.no_grad():
