@@ -97,7 +97,6 @@ NEAR, FAR = [0, 0, 4, 4], [20, 20, 24, 24]
 
 
 def step(tracker, state, boxes, embeddings, labels=None, scores=None):
-    """Ids of a frame's detections, and the memory after it."""
     boxes = torch.tensor(boxes, dtype=torch.float).reshape(-1, 4)
     embeddings = torch.tensor(embeddings, dtype=torch.float).reshape(-1, 2)
     labels = torch.tensor(labels or [1] * len(boxes), dtype=torch.long)

@@ -99,8 +99,7 @@ def test_gamma_starts_at_a_half_is_saved_and_learns():
 def test_correlation_of_some_positions():
     neck, positions = AttentionNeck(CHANNELS).double(), torch.tensor([11, 2])
     current, reference = torch.randn(2, 2, CHANNELS, 3, 4).double()
-    parameters = dict(neck.named_parameters())
-    _, expected = dense_neck(current, reference, parameters, neck.value)
+    _, expected = dense_neck(current, reference, dict(neck.named_parameters()), neck.value)
     found = neck.correlation(current, reference, positions)
     torch.testing.assert_close(found, expected.view(2, 3, 4, 12)[..., positions])
 

@@ -63,9 +63,8 @@ def test_of_two_instances_with_one_id_the_better_is_kept():
 
 
 def test_frames_without_detections(model):
-    model.eval()
     model.model.detector.roi_head.test_cfg.score_thr = 1.0
-    state = model.init_state()
+    state = model.eval().init_state()
     for frame in range(2):
         instances, state = step(model, torch.randn(3, *SIZE), frame_metainfo(frame_id=frame), state)
         assert instances.ids.tolist() == [] and instances.masks.shape == (0, *SIZE)

@@ -192,7 +192,6 @@ class SlowHead:
 
 
 def losses_of(head, frames, size=SIZE, device='cpu'):
-    """Losses of a head on a device."""
     levels = [levels_of(len(frames), size, seed) for seed in (0, 1)]
     samples = [[sample_of(frame[at], size) for frame in frames] for at in (1, 0)]
     return head.to(device).loss(*([one.to(device) for one in some] for some in levels + samples))
