@@ -40,7 +40,9 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         help="frames a second of --out (by default the times of the input's frames; 10 for images)",
     )
     frames = parser.add_argument_group('which frames')
-    frames.add_argument('--every', type=int, default=1, metavar='N', help='only every N-th')
+    frames.add_argument(
+        '--every', default=1, metavar='N', help='only every N-th, or one in so many seconds as 0.5s'
+    )
     frames.add_argument('--start', help='the first: its number from 0, or seconds as 12.5s')
     frames.add_argument('--end', help='the one behind the last: number or seconds')
     frames.add_argument(

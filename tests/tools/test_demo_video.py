@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import torch
 from PIL import Image
 
 from tests.models.delayed import write_config
-from tests.videos import cut, number_of, numbered_frame, read_video, write_h264
+from tests.videos import cut, number_of, numbered_frame, read_video, write_h264, write_uneven
 from vispropnet.apis import init_model, video_outputs
 from vispropnet.datasets.annotation_file import read_annotation_file
 from vispropnet.errors import UserError
@@ -109,20 +110,32 @@ def test_chosen_frames_scaled_down(run, tmp_path):
     assert cv2.VideoCapture(str(out)).get(cv2.CAP_PROP_FPS) == pytest.approx(20 / 3, rel=1e-3)
 
 
-@pytest.mark.parametrize('suffix', ['.mp4', '.mkv'])
-def test_frames_keep_their_times(run, tmp_path, suffix):
-    times = np.cumsum(np.random.default_rng(1).integers(20, 400, 15)) - 20
-    source = write_h264(tmp_path / f'in{suffix}', times.tolist())
-    out, slow = tmp_path / 'out.mp4', tmp_path / 'slow.mp4'
+# Of the webm, as browsers record it, neither length nor rate are known; the AVI has empty slots.
+@pytest.mark.parametrize(
+    ('name', 'codec', 'ticks'),
+    [
+        *(('in.mp4', 'libx264', 1000), ('in.mkv', 'libx264', 1000)),
+        *(('in.webm', 'libvpx', 1000), ('in.avi', 'mpeg4', 25)),
+    ],
+)
+def test_frames_keep_their_times_and_shape(run, tmp_path, name, codec, ticks):
+    times = np.cumsum(np.random.default_rng(1).integers(1, 10, 15)) / 25
+    times -= times[0]
+    live, aspect = ({'live': '1'}, Fraction(1)) if codec == 'libvpx' else ({}, Fraction(4, 3))
+    source = write_uneven(tmp_path / name, times, codec, ticks, live, aspect)
+    out, slow, results = (tmp_path / name for name in ('out.mp4', 'slow.mp4', 'out.json'))
     options = ['--score-thr', 1, '--max-size', 64]
-    assert run(source, '--out', out, *options)[0] == 0
-    with av.open(str(source)) as given, av.open(str(out)) as written:
-        old = np.array([frame.time for frame in given.decode(video=0)])
+    status, _, said = run(source, '--out', out, '--json', results, *options)
+    assert status == 0 and '15/15' in said and 'note' not in said
+    with av.open(str(out)) as written:
         new = [frame.time for frame in written.decode(video=0)]
-        np.testing.assert_allclose(new, old - old[0], atol=1e-3)
+        np.testing.assert_allclose(new, times, atol=1e-3)
         # To one frame, at the average rate.
-        frame = (old[-1] - old[0]) / 14
-        assert written.duration / av.time_base == pytest.approx(old[-1] - old[0] + frame, abs=frame)
+        frame = times[-1] / 14
+        assert written.duration / av.time_base == pytest.approx(times[-1] + frame, abs=frame)
+        assert written.streams.video[0].sample_aspect_ratio == aspect
+    _, description = sound(results)
+    assert description['videos'][0]['timestamps'] == pytest.approx(times.tolist(), abs=1e-3)
     assert run(source, '--out', slow, *options, '--fps', 2)[0] == 0
     with av.open(str(slow)) as written:
         assert [frame.time for frame in written.decode(video=0)] == [n / 2 for n in range(15)]
@@ -292,7 +305,8 @@ def test_without_standard_error(checkpoint, tmp_path):
         (['97'], r"'97' not found: expected a video file or a folder"),
         (['frames', '--start', 9], 'start=9'),
         (['frames', '--start', 'soon'], 'soon'),
-        (['frames', '--every', 0], r'every must be a whole number from 1 up \(frames\), got 0'),
+        (['frames', '--every', 0], r'every must be a whole number from 1 up \(frames, .* got .0'),
+        (['frames', '--every', '1s'], r'every=1s is in seconds, but folder frames has no frame'),
         (['frames', '--max-size', 0], r'max_size must be a whole .* from 1 up \(pixels\), got 0'),
         (['frames', '--batch', 0], '--batch must be 1 or more, got 0'),
         (['frames', '--amp', 'fp16'], r'fp16 .* needs a GPU'),

@@ -1,6 +1,7 @@
 import re
 import shutil
 from collections import namedtuple
+from fractions import Fraction
 
 import av
 import cv2
@@ -133,6 +134,14 @@ def test_times_are_kept_from_the_first_frame_on(tmp_path):
     found, duration = times_of(tmp_path / 'a.mp4')
     np.testing.assert_allclose(found, times - times[0], atol=2e-5)
     assert duration == pytest.approx(times[-1] - times[0] + 1 / 25, abs=1e-3)
+
+
+def test_pixels_keep_their_aspect(tmp_path):
+    with VideoWriter(tmp_path / 'a.mp4', 5, Fraction(16, 11)) as writer:
+        writer.write(numbered_frame(0, (64, 36)))
+    with av.open(str(tmp_path / 'a.mp4')) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(16, 11)
+    assert b'pasp' in (tmp_path / 'a.mp4').read_bytes()  # for players that read the container
 
 
 def test_times_that_do_not_increase_are_moved(tmp_path):

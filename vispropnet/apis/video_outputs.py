@@ -80,7 +80,7 @@ def segment_to_files(
     _spare_the_input(source, video, masks)
     outputs: list[Output] = []
     if video is not None:
-        outputs.append(VideoOutput(video, source.fps, fps, model.classes))
+        outputs.append(VideoOutput(video, source, fps, model.classes))
     if results is not None:
         outputs.append(ResultOutput(results, model, source.name))
     if masks is not None:
@@ -168,7 +168,7 @@ class VideoOutput(Output):
 
     Args:
         path: The file, ``*.mp4``.
-        source_fps: Frames a second of the input, None if unknown.
+        source: The input.
         fps: Frames a second of the output; None keeps the times of the frames.
         names: Of the categories.
     """
@@ -176,13 +176,13 @@ class VideoOutput(Output):
     def __init__(
         self,
         path: str | os.PathLike,
-        source_fps: float | None,
+        source: FrameSource,
         fps: float | None,
         names: Sequence[str],
     ) -> None:
         self._path, self._names = os.fspath(path), names
         self._keeps_times = fps is None
-        self._writer = VideoWriter(path, source_fps if fps is None else fps)
+        self._writer = VideoWriter(path, source.fps if fps is None else fps, source.pixel_aspect)
         self._labeller = Labeller()
 
     def __enter__(self) -> VideoOutput:
@@ -213,7 +213,10 @@ class VideoOutput(Output):
 
 
 class ResultOutput(Output):
-    """The tracks as a result file, and the video as an annotation file without annotations."""
+    """The tracks as a result file, and the video as an annotation file without annotations.
+
+    The video has ``timestamps`` beside its ``file_names``: seconds since the input's first frame.
+    """
 
     def __init__(self, path: str | os.PathLike, model: VISDetector, name: str) -> None:
         self._path = Path(path)
@@ -226,12 +229,15 @@ class ResultOutput(Output):
         self._tracks = TrackAccumulator()
         self._size: tuple[int, int] | None = None
         self._file_names: list[str] = []
+        self._timestamps: list[float] = []
 
     def __exit__(self, *error: Any) -> None:
         if self._size is None:
             return
         (height, width), names, ids = self._size, self._file_names, self._model.category_ids
         video = dict(id=VIDEO_ID, width=width, height=height, length=len(names), file_names=names)
+        if self._timestamps:
+            video['timestamps'] = self._timestamps
         pairs = zip(ids, self._model.classes, strict=True)
         categories = [dict(id=number, name=name) for number, name in pairs]
         content = dict(info=dict(source=self._name), videos=[video], categories=categories)
@@ -251,6 +257,8 @@ class ResultOutput(Output):
         place = len(self._file_names)
         self._tracks.add_frame(place, found.ids, found.labels, found.scores, rles, found.propagated)
         self._file_names.append(frame.name)
+        if frame.seconds is not None:
+            self._timestamps.append(round(frame.seconds, 6))
 
 
 class MaskOutput(Output):

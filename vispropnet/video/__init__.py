@@ -25,8 +25,9 @@ def open_source(
     Args:
         source: A video file, a folder of images (in the natural order of their names, ``frame_2``
             before ``frame_10``), or a single image.
-        every: Only every N-th frame comes.
-        start: The first frame, from 0, or seconds as a text such as ``'12.5s'`` (of videos).
+        every: Only every N-th frame comes; or, of a text such as ``'0.5s'``, the first frame of
+            every so many seconds (of sources with times, as all options in seconds).
+        start: The first frame, from 0, or seconds as ``'12.5s'``.
         end: The frame behind the last, or seconds. By default all come.
         max_size: Longest side in pixels; larger frames are scaled down to it.
 

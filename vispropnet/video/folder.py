@@ -59,7 +59,7 @@ class FolderSource(FrameSource):
         else:
             self._folder, self._what, name = place.parent, f'image {path}', place.stem
             names, self._others = [place.name], []
-        selection.check_rate(None, self._what)
+        selection.check_times(self._what)
         wanted = selection.of(len(names))
         if not wanted:
             raise UserError(

@@ -30,6 +30,7 @@ _QUALITY = '21'
 _MOST_THREADS = 8
 # Times are exact to at least this part of a second.
 _FINEST_TIME = 90_000
+_FINEST_ASPECT = 1000
 _BT709 = 1
 # The encoder takes even sizes, and players do not show the tiniest.
 _SHORTEST_SIDE = 16
@@ -51,13 +52,19 @@ class VideoWriter:
     Args:
         path: The file, ``*.mp4``. Missing parent folders are made.
         fps: Frames a second, of frames without times and of the last one; None takes 10.
+        pixel_aspect: Width of a pixel over its height, for the player.
 
     Raises:
         UserError: if the path or the rate does not fit, or the file cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike, fps: float | None = None) -> None:
-        self._path = Path(path)
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        fps: float | None = None,
+        pixel_aspect: Fraction = Fraction(1),
+    ) -> None:
+        self._path, self._pixel_aspect = Path(path), pixel_aspect
         if self._path.suffix.lower() != '.mp4':
             raise UserError(f'video {path} must be named .mp4.')
         fps = _DEFAULT_FPS if fps is None else float(fps)
@@ -104,7 +111,9 @@ class VideoWriter:
             )
         with self._explained(f'frame {self.frames}'):
             if self._encoder is None:
-                self._encoder = _Encoder(self._temporary, frame.shape, self._rate, self._ticks)
+                self._encoder = _Encoder(
+                    self._temporary, frame.shape, self._rate, self._ticks, self._pixel_aspect
+                )
             self._encoder.write(frame, seconds)
         self.frames += 1
 
@@ -152,7 +161,9 @@ class _NoFrameError(Exception):
 class _Encoder:
     """Encodes frames of shape (H, W, 3) into a file, of so many frames and ticks a second."""
 
-    def __init__(self, path: Path, shape: tuple[int, ...], rate: Fraction, ticks: int) -> None:
+    def __init__(
+        self, path: Path, shape: tuple[int, ...], rate: Fraction, ticks: int, aspect: Fraction
+    ) -> None:
         self._shape = shape
         self._ticks, self._step = ticks, int(ticks / rate)
         self._start: float | None = None
@@ -165,6 +176,7 @@ class _Encoder:
         stream.width, stream.height, stream.pix_fmt = _padded(width), _padded(height), 'yuv420p'
         context = stream.codec_context
         context.time_base = stream.time_base = Fraction(1, ticks)
+        context.sample_aspect_ratio = aspect.limit_denominator(_FINEST_ASPECT)
         context.thread_count = min(_MOST_THREADS, os.cpu_count() or 1)
         context.color_primaries = context.color_trc = context.colorspace = _BT709
 
