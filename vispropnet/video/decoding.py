@@ -146,7 +146,7 @@ class Reading:
             try:
                 yield from self._container.demux(self._stream)
                 return
-            except av.FFmpegError:
+            except (av.FFmpegError, IndexError):  # the latter for a stream that damage makes up
                 self._is_damaged = True
 
     def _decode(self, packet: av.Packet) -> list[av.VideoFrame]:
