@@ -160,6 +160,28 @@ def test_tiny_frames(run, tmp_path, size):
     assert (description['videos'][0]['width'], description['videos'][0]['height']) == size
 
 
+@pytest.mark.parametrize(
+    ('size', 'written'),
+    [((33, 1000), (34, 1000)), ((64, 1920), (64, 1920)), ((40, 300), (240, 1800))],
+)
+def test_narrow_frames_are_enlarged_within_bounds(run, tmp_path, size, written):
+    """As far as they do not become taller than 1920; odd sides get a pixel more."""
+    folder = write_folder(tmp_path / 'frames', 2, size)
+    assert run(folder, '--out', tmp_path / 'o.mp4', *EAGER)[0] == 0
+    assert [frame.shape for frame in read_video(tmp_path / 'o.mp4')] == [(*written[::-1], 3)] * 2
+
+
+def test_an_animated_image_that_its_masks_would_replace(run, tmp_path):
+    first, second = (Image.fromarray(numbered_frame(number, (64, 48))) for number in (1, 2))
+    path = tmp_path / '00000000.png'
+    first.save(path, save_all=True, append_images=[second], duration=200)
+    status, _, said = run(path, '--masks', tmp_path)
+    assert status == 2 and 'holds the input' in said
+    assert run(path, '--json', tmp_path / 'o.json')[0] == 0
+    _, description = sound(tmp_path / 'o.json')
+    assert description['videos'][0]['timestamps'] == [0, 0.2]
+
+
 def test_single_frame_and_nothing_found(run, tmp_path):
     cv2.imwrite(str(tmp_path / 'one.jpg'), numbered_frame(5))
     options = ['--json', tmp_path / 'o.json', '--score-thr', 1]
@@ -313,6 +335,7 @@ def test_without_standard_error(checkpoint, tmp_path):
         (['frames', '--score-thr', 2], '--score-thr must be from 0 to 1, got 2'),
         (['frames', '--scale', 0, 5], r'scale must be a width and a height, got \(0, 5\)'),
         (['frames', '--device', 'cuda:77'], 'device cuda:77'),
+        (['frames', '--font', 'text.mp4'], r'font text\.mp4 cannot be read'),
     ],
 )
 def test_bad_input_is_one_message_and_status_2(run, tmp_path, monkeypatch, arguments, message):

@@ -26,12 +26,11 @@ from vispropnet.video import FrameSource
 from vispropnet.video.writer import VideoWriter
 from vispropnet.visualization.labels import Labeller
 from vispropnet.visualization.mask_png import write_mask_png
-from vispropnet.visualization.overlay import draw_instances
+from vispropnet.visualization.overlay import draw_instances, readable_scale
+from vispropnet.visualization.text import drawable_names
 
 # The one video of a result file.
 VIDEO_ID = 1
-# Frames smaller than this are enlarged by a whole factor, so that labels can be read.
-_MIN_WIDTH = 480
 
 
 @dataclass
@@ -80,7 +79,8 @@ def segment_to_files(
     _spare_the_input(source, video, masks)
     outputs: list[Output] = []
     if video is not None:
-        outputs.append(VideoOutput(video, source, fps, model.classes))
+        names = drawable_names(dict(zip(model.category_ids, model.classes, strict=True)))
+        outputs.append(VideoOutput(video, source, fps, list(names.values())))
     if results is not None:
         outputs.append(ResultOutput(results, model, source.name))
     if masks is not None:
@@ -140,10 +140,11 @@ def _spare_the_input(
     """Raises an error if an output would take the place of the input."""
     if video is not None and os.path.exists(video) and os.path.samefile(video, source.path):
         raise UserError(f'{video} is the input: name another file for the output.')
-    # Masks take the names of the frames that they are of.
-    if source.kind == 'folder' and masks is not None and os.path.exists(masks):
-        path = Path(source.path)
-        if os.path.samefile(masks, path if path.is_dir() else path.parent):
+    # Masks take the names of the frames that they are of, and numbers.
+    path = Path(source.path)
+    if source.kind == 'folder' or path.suffix.lower() == '.png':
+        folder = path if path.is_dir() else path.parent
+        if masks is not None and os.path.exists(masks) and os.path.samefile(masks, folder):
             raise UserError(f'{masks} holds the input: name another folder for the masks.')
 
 
@@ -198,6 +199,7 @@ class VideoOutput(Output):
     def add(self, frame: SegmentedFrame, rles: list[RLE]) -> None:
         """Draws and writes a frame."""
         found = frame.instances
+        height, width = frame.image.shape[:2]
         drawn = draw_instances(
             frame.image,
             rles,
@@ -205,7 +207,7 @@ class VideoOutput(Output):
             found.labels.tolist(),
             found.scores.tolist(),
             self._names,
-            scale=-(-_MIN_WIDTH // frame.image.shape[1]),
+            scale=readable_scale(width, height),
             propagated=found.propagated.tolist(),
             labeller=self._labeller,
         )

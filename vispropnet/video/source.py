@@ -29,7 +29,7 @@ class FrameSource(abc.ABC):
     Attributes:
         path: The file or folder.
         name: Stem for files made of it, such as ``clip`` for ``videos/clip.mp4``.
-        kind: ``'video'`` or ``'folder'``.
+        kind: ``'video'``, ``'folder'`` or ``'stack'``, a file of several images.
         fps: Frames a second of those that come, on average; None if unknown.
         length: Number of frames that will come, as far as is known beforehand; None if unknown.
         pixel_aspect: Width of a pixel over its height, as it is to be shown.

@@ -17,6 +17,7 @@ from vispropnet.models.frame_masks import FrameMasks
 from vispropnet.registry import HOOKS
 from vispropnet.visualization.grid import draw_cell, draw_grid, evenly, muted
 from vispropnet.visualization.shown_tracks import ShownTrack, number_tracks
+from vispropnet.visualization.text import drawable_names
 
 PANEL_SIDE = 480
 
@@ -155,7 +156,7 @@ def draw_beside_truth(
         (f'ground truth, {place}', truth),
         (f'found, score of {score_threshold:.2f} or more', results),
     ]
-    names = dict(enumerate(classes))
+    names = drawable_names(dict(enumerate(classes)))
     cells = [draw_cell(picture, tracks, 0, names, side) for _, tracks in panels]
     return draw_grid([cells], [title for title, _ in panels], cells[0].shape[1])
 
