@@ -23,6 +23,7 @@ from vispropnet.apis import init_model, video_outputs
 from vispropnet.datasets.annotation_file import read_annotation_file
 from vispropnet.errors import UserError
 from vispropnet.evaluation.result_file import read_results
+from vispropnet.video.writer import VideoWriter
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py')
@@ -158,6 +159,25 @@ def test_tiny_frames(run, tmp_path, size):
     assert len(read_video(tmp_path / 'o.mp4')) == 2
     _, description = sound(tmp_path / 'o.json')
     assert (description['videos'][0]['width'], description['videos'][0]['height']) == size
+
+
+@pytest.mark.parametrize('name', ['a.mp4', 'a.png', 'a.webp', 'a.gif'])
+def test_a_last_frame_stays_for_its_time(run, tmp_path, name):
+    images = [numbered_frame(number, (64, 48)) for number in range(4)]
+    path, out = tmp_path / name, tmp_path / 'o.mp4'
+    if name == 'a.mp4':
+        with VideoWriter(path, 10) as writer:
+            for number, image in enumerate(images):
+                writer.write(image, number / 10)
+            writer.end = 2.3
+    else:
+        first, *others = map(Image.fromarray, images)
+        durations = [100, 100, 100, 2000]
+        first.save(path, save_all=True, append_images=others, duration=durations)
+    for options, seconds in [((), 2.3), (('--every', 2), 2.3), (('--fps', 5), 0.8)]:
+        assert run(path, '--out', out, *options)[0] == 0
+        with av.open(str(out)) as written:
+            assert written.duration / av.time_base == pytest.approx(seconds, abs=0.01)
 
 
 @pytest.mark.parametrize(

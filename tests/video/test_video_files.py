@@ -261,7 +261,8 @@ def test_a_cut_matroska_is_known_by_its_length(tmp_path):
     assert 50 < len(indices) < 150
     assert note == (
         f'video {path}: decoding stopped after frame {indices[-1]} ({indices[-1] / 25:.1f} s), but '
-        'the file announces 8.0 s: it is cut short, its end is damaged, or only its sound goes on.'
+        'the file announces 8.0 s: it is cut short, its end is damaged, or its last frame stays, '
+        'or only its sound goes on.'
     )
 
 
@@ -356,7 +357,7 @@ def test_sound_and_pictures_of_a_file_that_announces_one_duration(tmp_path):
     assert read(write_h264(tmp_path / 'a.flv', 50, sound=2.5))[2] == []
     (note,) = read(write_h264(tmp_path / 'a.flv', 50, sound=5))[2]
     assert 'stopped after frame 49 (2.0 s), but the file announces 5' in note
-    assert note.endswith(' s: it is cut short, its end is damaged, or only its sound goes on.')
+    assert note.endswith('or its last frame stays, or only its sound goes on.')
 
 
 def test_a_trimmed_video_has_lost_nothing(video, tmp_path):

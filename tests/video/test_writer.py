@@ -136,6 +136,20 @@ def test_times_are_kept_from_the_first_frame_on(tmp_path):
     assert duration == pytest.approx(times[-1] - times[0] + 1 / 25, abs=1e-3)
 
 
+# As given after the last time; frames of more than 8 megapixels are encoded otherwise.
+@pytest.mark.parametrize(('size', 'count'), [((64, 36), 20), ((64, 36), 1), ((4096, 2048), 4)])
+@pytest.mark.parametrize('stay', [3.0, -1.0, None])
+def test_the_last_frame_stays_to_the_end(tmp_path, size, count, stay):
+    times = 5 + np.cumsum(np.random.default_rng(0).integers(10, 400, count)) / 1000
+    with VideoWriter(tmp_path / 'a.mp4', 10) as writer:
+        for number, seconds in enumerate(times):
+            writer.write(numbered_frame(number, size), seconds)
+        writer.end = None if stay is None else times[-1] + stay
+    found, duration = times_of(tmp_path / 'a.mp4')
+    np.testing.assert_allclose(found, times - times[0], atol=2e-5)
+    assert duration == pytest.approx(times[-1] - times[0] + (3 if stay == 3 else 0.1), abs=1e-3)
+
+
 def test_pixels_keep_their_aspect(tmp_path):
     with VideoWriter(tmp_path / 'a.mp4', 5, Fraction(16, 11)) as writer:
         writer.write(numbered_frame(0, (64, 36)))
@@ -193,7 +207,7 @@ def test_frames_before_an_error_are_kept(tmp_path, error):
 
 
 def test_a_second_interruption_drops_the_file(tmp_path, monkeypatch):
-    def interrupted(_):
+    def interrupted(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(writer_module._Encoder, 'finish', interrupted)

@@ -119,6 +119,9 @@ def _segment(
             # Frames that the model has taken in and not yet answered.
             for frame in frames.rest():
                 _write(frame, outputs, outcome, bar)
+    if not outcome.interrupted:
+        for output in outputs:
+            output.end = source.end
     if not outcome.frames and not outcome.interrupted:
         raise UserError(f'{source.name}: there is no frame to segment.')
 
@@ -154,8 +157,11 @@ class Output(contextlib.AbstractContextManager):
     Attributes:
         files: Names of the files that were written, once it is left.
         notes: Remarks for the user, in sentences.
+        end: Seconds since the source's first frame when its last is over; None if unknown, or not
+            all was segmented.
     """
 
+    end: float | None = None
     files: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -191,6 +197,7 @@ class VideoOutput(Output):
         return self
 
     def __exit__(self, *error: Any) -> None:
+        self._writer.end = self.end if self._keeps_times else None
         try:
             self._writer.__exit__(*error)
         finally:

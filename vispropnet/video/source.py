@@ -33,6 +33,8 @@ class FrameSource(abc.ABC):
         fps: Frames a second of those that come, on average; None if unknown.
         length: Number of frames that will come, as far as is known beforehand; None if unknown.
         pixel_aspect: Width of a pixel over its height, as it is to be shown.
+        end: Seconds since the first frame when the last is over; None if unknown, or unless the
+            end was reached by the last iteration.
     """
 
     kind: str
@@ -48,6 +50,7 @@ class FrameSource(abc.ABC):
     ) -> None:
         self.path, self.name, self.pixel_aspect = path, name, pixel_aspect
         self.fps, self.length = fps, length
+        self.end: float | None = None
         self._max_size = max_size
 
     @abc.abstractmethod

@@ -116,6 +116,8 @@ class StackSource(FrameSource):
                     yield SourceFrame(frame, index, f'{index:08d}', seconds)
                 if self._is_animation:
                     seconds += (image.info.get('duration') or _DEFAULT_DURATION) / 1000
+            else:
+                self.end = seconds
         if not picker.started:
             raise self._behind_the_end()
 

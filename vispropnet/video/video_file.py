@@ -85,7 +85,7 @@ class VideoSource(FrameSource):
         return count, rate
 
     def __iter__(self) -> Iterator[SourceFrame]:
-        selection, self._notes = self._selection, []
+        selection, self._notes, self.end = self._selection, [], None
         picker, size, reformatter = Picker(selection), None, VideoReformatter()
         with Reading(self.path) as reading:
             for frame in reading.frames():
@@ -100,6 +100,10 @@ class VideoSource(FrameSource):
                     break
             else:
                 self._notes = self._missing(reading)
+                if picker.started and not self._notes and reading.seconds is not None:
+                    self.end = reading.seconds + float((frame.duration or 0) * frame.time_base)
+                    if self._announced is not None:
+                        self.end = max(self.end, self._duration or 0)
                 if not picker.started and self._notes:
                     raise UserError(
                         f'no frame from {selection.start} on can be read: {self._notes[0]}'
@@ -145,7 +149,7 @@ class VideoSource(FrameSource):
             return []
         return [
             f'{self._what}: {place}, but the file announces {self._duration:.1f} s: it is cut '
-            'short, its end is damaged, or only its sound goes on.'
+            'short, its end is damaged, or its last frame stays, or only its sound goes on.'
         ]
 
 

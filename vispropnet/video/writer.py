@@ -48,6 +48,8 @@ class VideoWriter:
 
     Attributes:
         frames: Number of frames in the file.
+        end: Time when the last frame is over, counted as those of :meth:`write`; None, the default,
+            shows it for as long as a frame takes at the video's rate.
 
     Args:
         path: The file, ``*.mp4``. Missing parent folders are made.
@@ -77,6 +79,7 @@ class VideoWriter:
         numerator = self._rate.numerator
         self._ticks = numerator * -(-_FINEST_TIME // numerator)  # a second
         self.frames = 0
+        self.end: float | None = None
         self._encoder: _Encoder | None = None
 
     def __enter__(self) -> VideoWriter:
@@ -131,7 +134,7 @@ class VideoWriter:
             frames, self.frames = self.frames, 0
             try:
                 with self._explained('the end'):
-                    self._encoder.finish()
+                    self._encoder.finish(self.end)
             except UserError as error:
                 raise failure if isinstance(failure, UserError) else error from None
             self.frames = frames
@@ -168,6 +171,9 @@ class _Encoder:
         self._ticks, self._step = ticks, int(ticks / rate)
         self._start: float | None = None
         self._last = -self._step
+        # The packets of the last frame wait for how long it is shown.
+        self._held: list[av.Packet] = []
+        self._first: int | None = None  # when the first packet is decoded, in ticks
         self._reformatter = VideoReformatter()
         self._container = av.open(os.fspath(path), 'w', options={'movflags': 'faststart'})
         height, width = shape[:2]
@@ -200,14 +206,32 @@ class _Encoder:
         )
         picture.pts, picture.time_base = time, Fraction(1, self._ticks)
         self._last = time
-        self._container.mux(self._stream.encode(picture))
+        self._container.mux(self._held)
+        self._held = self._stream.encode(picture)
+        if self._first is None and self._held:
+            self._first = self._held[0].dts
 
-    def finish(self) -> None:
-        """Encodes what is held back and completes the file."""
+    def finish(self, end: float | None) -> None:
+        """Encodes what is held back and completes the file, which lasts to ``end``."""
         try:
-            self._container.mux(self._stream.encode())
+            packets = [*self._held, *self._stream.encode()]
+            if packets:
+                self._last_stays(packets, end)
+            self._container.mux(packets)
         finally:
             self._container.close()
+
+    def _last_stays(self, packets: list[av.Packet], end: float | None) -> None:
+        """Gives the last frame its time, by the packets that are shown and decoded last."""
+        over = 0
+        if end is not None and self._start is not None:
+            over = round((end - self._start) * self._ticks)
+        if over <= self._last:
+            over = self._last + self._step
+        first = packets[0].dts if self._first is None else self._first
+        shown, decoded = max(packets, key=lambda packet: packet.pts), packets[-1]
+        shown.duration = over - shown.pts
+        decoded.duration = over - (decoded.dts - first)
 
 
 def _padded(side: int) -> int:
