@@ -53,21 +53,22 @@ class VideoSource(FrameSource):
             aspect = reading.pixel_aspect
             if reading.seconds is None:
                 selection.check_times(self._what)
-        start, end = selection.start, self._duration
-        if (self._announced and (start.frames or 0) >= self._announced) or (
-            end and (start.seconds or 0) >= end
-        ):
+        start = selection.start
+        if self._announced and (start.frames or 0) >= self._announced:
             raise self._behind_the_end(self._announced)
         if self._announced is None or selection.in_seconds:
             length, fps = self._look_ahead(path, rate)
         else:
             length = len(selection.of(self._announced))
             fps = None if rate is None else rate / selection.every.frames
+        # If the file announces more than there is, reading will say what is lost.
+        if not length and self._duration and (start.seconds or 0) >= self._duration:
+            raise self._behind_the_end(self._announced)
         if frame.rotation % 180:
             aspect = 1 / aspect
         super().__init__(path, Path(path).stem, fps, length, max_size, aspect)
 
-    def _look_ahead(self, path: str, rate: float | None) -> tuple[int | None, float | None]:
+    def _look_ahead(self, path: str, rate: float | None) -> tuple[int, float | None]:
         """Number of wanted frames, and how many come a second, by the times of the packets."""
         selection, picker = self._selection, Picker(self._selection)
         count, first, last = 0, None, None
