@@ -68,7 +68,7 @@ def write_uneven(path, times, codec, ticks, options, pixel_aspect=Fraction(1)):
     with av.open(str(path), 'w', options=options) as container:
         stream = container.add_stream(codec, rate=ticks)
         stream.width, stream.height = 320, 180
-        stream.pix_fmt = 'rgb8' if codec == 'gif' else 'yuv420p'
+        stream.pix_fmt = {'gif': 'rgb8', 'mjpeg': 'yuvj420p'}.get(codec, 'yuv420p')
         stream.codec_context.time_base = Fraction(1, ticks)
         stream.codec_context.sample_aspect_ratio = pixel_aspect
         for number, seconds in enumerate(times):

@@ -337,6 +337,16 @@ def test_frames_of_avi_that_repeat_the_one_before(tmp_path):
     assert source.notes() == []
 
 
+@pytest.mark.parametrize(
+    ('name', 'codec'), [('a.mjpeg', 'mjpeg'), ('a.mpg', 'mpeg2video'), ('a.m2v', 'mpeg2video')]
+)
+def test_streams_without_times_of_their_own(tmp_path, name, codec):
+    path = write_uneven(tmp_path / name, np.arange(50) / 25, codec, 25, {})
+    source = open_source(path, start='1s', every='0.2s')
+    assert source.length == 5
+    assert [number_of(frame.image) for frame in source] == [25, 30, 35, 40, 45]
+
+
 def test_pixels_that_are_not_square(tmp_path):
     path = write_uneven(tmp_path / 'a.mp4', [0, 0.1], 'libx264', 10, {}, Fraction(16, 11))
     assert open_source(path).pixel_aspect == Fraction(16, 11)

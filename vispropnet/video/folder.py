@@ -26,6 +26,8 @@ IMAGE_SUFFIXES = frozenset((
     '.png', '.pnm', '.ppm', '.ras', '.tif', '.tiff', '.webp',
 ))
 # fmt: on
+# One JPEG behind the other, which begin as an image does.
+_JPEG_STREAMS = ('.mjpeg', '.mjpg')
 _MAX_THREADS = 16
 _some_of = functools.partial(first_of, most=3)
 
@@ -33,7 +35,7 @@ _some_of = functools.partial(first_of, most=3)
 def is_image(path: str | os.PathLike) -> bool:
     """Finds an image, also one that moves, by its name or first bytes."""
     suffix = Path(path).suffix.lower()
-    if not os.path.isfile(path):
+    if suffix in _JPEG_STREAMS or not os.path.isfile(path):
         return False
     _quiet_opencv()
     return suffix in IMAGE_SUFFIXES or cv2.haveImageReader(os.fspath(path))
