@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from unittest.mock import Mock
@@ -17,11 +18,12 @@ import torch
 from PIL import Image
 
 from tests.models.delayed import write_config
-from tests.videos import cut, number_of, numbered_frame, read_video, write_h264
+from tests.videos import cut, number_of, numbered_frame, read_video, write_h264, write_uneven
 from vispropnet.apis import init_model, video_outputs
 from vispropnet.datasets.annotation_file import read_annotation_file
 from vispropnet.errors import UserError
 from vispropnet.evaluation.result_file import read_results
+from vispropnet.video.writer import VideoWriter
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py')
@@ -105,20 +107,32 @@ def test_chosen_frames_scaled_down(run, tmp_path):
     assert cv2.VideoCapture(str(out)).get(cv2.CAP_PROP_FPS) == pytest.approx(20 / 3, rel=1e-3)
 
 
-@pytest.mark.parametrize('suffix', ['.mp4', '.mkv'])
-def test_frames_keep_their_times(run, tmp_path, suffix):
-    times = np.cumsum(np.random.default_rng(1).integers(20, 400, 15)) - 20
-    source = write_h264(tmp_path / f'in{suffix}', times.tolist())
-    out, slow = tmp_path / 'out.mp4', tmp_path / 'slow.mp4'
+# Of the webm, as browsers record it, neither length nor rate are known; the AVI has empty slots.
+@pytest.mark.parametrize(
+    ('name', 'codec', 'ticks'),
+    [
+        *(('in.mp4', 'libx264', 1000), ('in.mkv', 'libx264', 1000)),
+        *(('in.webm', 'libvpx', 1000), ('in.avi', 'mpeg4', 25)),
+    ],
+)
+def test_frames_keep_their_times_and_shape(run, tmp_path, name, codec, ticks):
+    times = np.cumsum(np.random.default_rng(1).integers(1, 10, 15)) / 25
+    times -= times[0]
+    live, aspect = ({'live': '1'}, Fraction(1)) if codec == 'libvpx' else ({}, Fraction(4, 3))
+    source = write_uneven(tmp_path / name, times, codec, ticks, live, aspect)
+    out, slow, results = (tmp_path / name for name in ('out.mp4', 'slow.mp4', 'out.json'))
     options = ['--score-thr', 1, '--max-size', 64]
-    assert run(source, '--out', out, *options)[0] == 0
-    with av.open(str(source)) as given, av.open(str(out)) as written:
-        old = np.array([frame.time for frame in given.decode(video=0)])
+    status, _, said = run(source, '--out', out, '--json', results, *options)
+    assert status == 0 and '15/15' in said and 'note' not in said
+    with av.open(str(out)) as written:
         new = [frame.time for frame in written.decode(video=0)]
-        np.testing.assert_allclose(new, old - old[0], atol=1e-3)
+        np.testing.assert_allclose(new, times, atol=1e-3)
         # To one frame, at the average rate.
-        frame = (old[-1] - old[0]) / 14
-        assert written.duration / av.time_base == pytest.approx(old[-1] - old[0] + frame, abs=frame)
+        frame = times[-1] / 14
+        assert written.duration / av.time_base == pytest.approx(times[-1] + frame, abs=frame)
+        assert written.streams.video[0].sample_aspect_ratio == aspect
+    _, description = sound(results)
+    assert description['videos'][0]['timestamps'] == pytest.approx(times.tolist(), abs=1e-3)
     assert run(source, '--out', slow, *options, '--fps', 2)[0] == 0
     with av.open(str(slow)) as written:
         assert [frame.time for frame in written.decode(video=0)] == [n / 2 for n in range(15)]
@@ -138,6 +152,47 @@ def test_damaged_and_other_files(run, tmp_path):
     status, _, said = run(tmp_path / 'cut.mp4', '--json', tmp_path / 'o.json', *EAGER)
     assert status == 0 and re.search(r'note: .*cut.mp4: \d+ of 40 frames are lost', said)
     assert 5 < sound(tmp_path / 'o.json')[1]['videos'][0]['length'] < 40
+
+
+@pytest.mark.parametrize('name', ['a.mp4', 'a.png', 'a.webp', 'a.gif'])
+def test_a_last_frame_stays_for_its_time(run, tmp_path, name):
+    images = [numbered_frame(number, (64, 48)) for number in range(4)]
+    path, out = tmp_path / name, tmp_path / 'o.mp4'
+    if name == 'a.mp4':
+        with VideoWriter(path, 10) as writer:
+            for number, image in enumerate(images):
+                writer.write(image, number / 10)
+            writer.end = 2.3
+    else:
+        first, *others = map(Image.fromarray, images)
+        durations = [100, 100, 100, 2000]
+        first.save(path, save_all=True, append_images=others, duration=durations)
+    for options, seconds in [((), 2.3), (('--every', 2), 2.3), (('--fps', 5), 0.8)]:
+        assert run(path, '--out', out, *options)[0] == 0
+        with av.open(str(out)) as written:
+            assert written.duration / av.time_base == pytest.approx(seconds, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ('size', 'written'),
+    [((33, 1000), (34, 1000)), ((64, 1920), (64, 1920)), ((40, 300), (240, 1800))],
+)
+def test_narrow_frames_are_enlarged_within_bounds(run, tmp_path, size, written):
+    """As far as they do not become taller than 1920; odd sides get a pixel more."""
+    folder = write_folder(tmp_path / 'frames', 2, size)
+    assert run(folder, '--out', tmp_path / 'o.mp4', *EAGER)[0] == 0
+    assert [frame.shape for frame in read_video(tmp_path / 'o.mp4')] == [(*written[::-1], 3)] * 2
+
+
+def test_an_animated_image_that_its_masks_would_replace(run, tmp_path):
+    first, second = (Image.fromarray(numbered_frame(number, (64, 48))) for number in (1, 2))
+    path = tmp_path / '00000000.png'
+    first.save(path, save_all=True, append_images=[second], duration=200)
+    status, _, said = run(path, '--masks', tmp_path)
+    assert status == 2 and 'holds the input' in said
+    assert run(path, '--json', tmp_path / 'o.json')[0] == 0
+    _, description = sound(tmp_path / 'o.json')
+    assert description['videos'][0]['timestamps'] == [0, 0.2]
 
 
 def test_tiny_frames_and_a_single_one(run, tmp_path):
@@ -223,7 +278,9 @@ def test_mistakes_are_one_message_before_the_work(run, tmp_path, monkeypatch):
     for arguments, message in (
         (['file'], 'file is a text, not a video'),
         (['frames', '--start', 9], 'start=9'),
-        (['frames', '--every', 0], r'every must be a whole number from 1 up \(frames\), got 0'),
+        (['frames', '--every', 0], r'every must be a whole number from 1 up \(frames, .* got .0'),
+        (['frames', '--every', '1s'], r'every=1s is in seconds, but folder frames has no frame'),
+        (['frames', '--font', 'file'], 'font file cannot be read'),
         (['frames', '--batch', 0], '--batch must be 1 or more, got 0'),
         (['frames', '--amp', 'fp16'], r'fp16 .* needs a GPU'),
         (['frames', '--score-thr', 2], '--score-thr must be from 0 to 1, got 2'),

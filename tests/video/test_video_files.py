@@ -7,7 +7,15 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.videos import cut, number_of, numbered_frame, trim_by_list, write_h264, write_sound
+from tests.videos import (
+    cut,
+    number_of,
+    numbered_frame,
+    trim_by_list,
+    write_h264,
+    write_sound,
+    write_uneven,
+)
 from tests.videos import read_source as read
 from vispropnet.errors import UserError
 from vispropnet.video import open_source
@@ -70,15 +78,25 @@ def test_exactly_the_wanted_frames_come(video):
         (dict(start='1.01s', end=28), range(26, 28)),
         (dict(end='.5 s'), range(13)),
         (dict(start='1s', every=10), range(25, 60, 10)),
+        # One frame for each begun fifth of a second from the start on: every 5th.
+        (dict(every='.2s'), range(0, 60, 5)),
+        (dict(start='0.9s', every='0.2s'), range(23, 60, 5)),
+        (dict(start=3, every='1s'), range(3, 60, 25)),
+        # At 0, 0.03, 0.06 s and so on, the first frame of each.
+        (dict(every='0.03s', end=5), range(5)),
     ):
         source = open_source(video, **options)
-        assert (source.length, source.fps) == (len(expected), 25 / int(options.get('every', 1)))
+        assert source.length == len(expected)
+        if len(expected) > 1:
+            step = (expected[-1] - expected[0]) / (len(expected) - 1)
+            assert source.fps == pytest.approx(25 / step)
         assert read(video, **options) == (list(expected), list(expected), []), options
 
 
 def test_a_bad_option_is_named_before_work_begins(video, tmp_path):
     for options, message in (
-        (dict(every=0), r'every must be a whole number from 1 up \(frames\), got 0'),
+        (dict(every=0), r"every must be a whole number from 1 up .frames, .* '0.5s'\), got 0"),
+        (dict(every='0s'), "every must be .* got '0s'"),
         (dict(every='x'), "every must be .* got 'x'"),
         (dict(every=1.5), 'every must be .* got 1.5'),
         (dict(every=True), 'every must be .* got True'),
@@ -143,10 +161,10 @@ def test_one_frame_less_is_a_loss_where_the_file_is_cut(tmp_path):
 def test_a_rate_that_cannot_be_is_none(tmp_path):
     path = write_h264(tmp_path / 'fast.mkv', 5, fps=2000)
     source = open_source(path)
-    assert (source.fps, source.length) == (None, None)
+    assert (source.fps, source.length) == (None, 5)
     assert [frame.index for frame in source] == list(range(5))
-    with pytest.raises(UserError, match='start=1s is in seconds, but video .* has no frame rate'):
-        open_source(path, start='1s')
+    # The file counts milliseconds, so they are at 0, 1, 1, 2 and 2; times need no rate.
+    assert read(path, start='0.001s')[0] == [1, 2, 3, 4]
 
 
 def damage(source, path, share, length=600, value=255):
@@ -199,8 +217,7 @@ def test_containers_are_read_whole(tmp_path, suffix):
     assert read(path) == (list(range(50)), list(range(50)), [])
     seconds = [frame.seconds for frame in open_source(path)]
     np.testing.assert_allclose(seconds, np.arange(50) / 25, atol=1e-3)
-    length = open_source(path).length
-    assert length is None if suffix == '.h264' else 50 <= length <= 52  # FLV overstates it
+    assert 50 <= open_source(path).length <= 52  # FLV may overstate it
     assert read(path, start='1s')[0] == list(range(25, 50))
 
 
@@ -210,21 +227,99 @@ def test_a_cut_matroska_is_known_by_its_length(tmp_path):
     assert indices == numbers == list(range(len(indices))) and 50 < len(indices) < 150
     assert note == (
         f'video {path}: decoding stopped after frame {indices[-1]} ({indices[-1] / 25:.1f} s), but '
-        'the file announces 8.0 s: it is cut short, its end is damaged, or only its sound goes on.'
+        'the file announces 8.0 s: it is cut short, its end is damaged, or its last frame stays, '
+        'or only its sound goes on.'
     )
 
 
-@pytest.mark.parametrize('suffix', ['.mp4', '.mkv'])
-def test_frames_at_uneven_times_keep_them(tmp_path, suffix):
-    times = np.cumsum(np.random.default_rng(0).integers(10, 200, 60))
-    path = write_h264(tmp_path / f'uneven{suffix}', times.tolist())
-    assert read(path) == (list(range(60)), list(range(60)), [])
+# Name, encoder, times in a second, and options of the container.
+UNEVEN = [
+    ('a.mp4', 'libx264', 1000, {}),
+    ('b.mp4', 'libx264', 1000, {'movflags': 'frag_keyframe+empty_moov'}),  # announces no frames
+    ('a.mkv', 'libx264', 1000, {}),
+    ('a.webm', 'libvpx', 1000, {'live': '1'}),  # as browsers record: announces no length
+    ('a.ts', 'libx264', 1000, {}),
+    ('a.flv', 'libx264', 1000, {}),
+    ('a.wmv', 'wmv2', 1000, {}),
+    ('a.gif', 'gif', 100, {}),
+    ('a.avi', 'mpeg4', 30, {}),  # with empty slots in between
+]
+
+
+@pytest.mark.parametrize(('name', 'codec', 'ticks', 'options'), UNEVEN)
+def test_time_is_that_of_the_frames(tmp_path, name, codec, ticks, options):
+    """In what comes, in selection, in length and rate: not the number by an announced rate."""
+    steps = np.random.default_rng(0).choice([40, 70, 100, 400], 39)
+    times = np.array([0, *np.cumsum(steps)]) * ticks // 1000 / ticks
+    path = write_uneven(tmp_path / name, times, codec, ticks, options)
     source = open_source(path)
-    seconds = [frame.seconds for frame in source]
-    np.testing.assert_allclose(seconds, (times - times[0]) / 1000, atol=1e-3)
-    # Seconds are those of the frames, not of an average rate.
-    late = [n for n in range(60) if times[n] - times[0] >= 2500]
-    assert read(path, start='2.5s')[0] == late
+    frames = list(source)
+    assert [number_of(frame.image) for frame in frames] == list(range(40))
+    np.testing.assert_allclose([frame.seconds for frame in frames], times, atol=1.1e-3)
+    assert source.notes() == []
+    assert source.length == 40
+    for options, expected in [
+        (dict(start='2.5s'), times >= 2.5),
+        (dict(end='1.5s'), times < 1.5),
+        (dict(start='1.5s', end='3s'), (times >= 1.5) & (times < 3)),
+        (dict(start='1.5s', end=25), (times >= 1.5) & (np.arange(40) < 25)),
+        (dict(every='1s'), np.diff(times // 1, prepend=-1) > 0),
+    ]:
+        part = open_source(path, **options)
+        wanted = np.flatnonzero(expected)
+        assert [number_of(frame.image) for frame in part] == wanted.tolist(), options
+        assert part.length == len(wanted)
+        assert part.fps == pytest.approx((len(wanted) - 1) / np.ptp(times[wanted]), rel=1e-2)
+
+
+def test_avi_without_an_index(tmp_path):
+    """Its header counts the empty slots: 12 of 30 hold frames."""
+    times = np.array([0, 1, 2, 3, 4, 5, 10, 14, 15, 20, 25, 29]) / 10
+    path = write_uneven(tmp_path / 'a.avi', times, 'mpeg4', 10, {})
+    path.write_bytes(path.read_bytes().replace(b'idx1', b'JUNK'))
+    source = open_source(path)
+    assert source.length == 12
+    assert [frame.seconds for frame in source] == pytest.approx(times.tolist())
+    assert source.notes() == []
+
+
+def test_frames_of_avi_that_repeat_the_one_before(tmp_path):
+    """Encoders write them as a header alone, which is no frame, but has its slot."""
+    repeat = av.Packet(bytes.fromhex('000001b6504f'))
+    with av.open(str(tmp_path / 'a.avi'), 'w') as container:
+        stream = container.add_stream('mpeg4', rate=25)
+        stream.width, stream.height, stream.pix_fmt = 320, 180, 'yuv420p'
+        slots = iter(range(100))
+        for number in range(9):
+            frame = av.VideoFrame.from_ndarray(numbered_frame(number), format='bgr24')
+            for packet in [*stream.encode(frame), *[repeat] * (2 if number % 4 == 3 else 0)]:
+                packet.pts = packet.dts = next(slots)
+                packet.time_base, packet.stream = Fraction(1, 25), stream
+                container.mux(packet)
+    source = open_source(tmp_path / 'a.avi')
+    slots = [0, 1, 2, 3, 6, 7, 8, 9, 12]
+    assert [frame.index for frame in source] == slots
+    assert [frame.seconds for frame in source] == pytest.approx(np.array(slots) / 25)
+    assert source.notes() == []
+
+
+@pytest.mark.parametrize(
+    ('name', 'codec'), [('a.mjpeg', 'mjpeg'), ('a.mpg', 'mpeg2video'), ('a.m2v', 'mpeg2video')]
+)
+def test_streams_without_times_of_their_own(tmp_path, name, codec):
+    path = write_uneven(tmp_path / name, np.arange(50) / 25, codec, 25, {})
+    source = open_source(path, start='1s', every='0.2s')
+    assert source.length == 5
+    assert [number_of(frame.image) for frame in source] == [25, 30, 35, 40, 45]
+
+
+def test_pixels_that_are_not_square(tmp_path):
+    path = write_uneven(tmp_path / 'a.mp4', [0, 0.1], 'libx264', 10, {}, Fraction(16, 11))
+    assert open_source(path).pixel_aspect == Fraction(16, 11)
+    content = bytearray(path.read_bytes())
+    turn(content, (0, 1, -1, 0))
+    path.write_bytes(content)
+    assert open_source(path).pixel_aspect == Fraction(11, 16)
 
 
 def test_sound_that_lasts_longer_is_no_loss(tmp_path):
@@ -235,7 +330,7 @@ def test_sound_that_lasts_longer_is_no_loss(tmp_path):
     assert read(write_h264(tmp_path / 'a.flv', 50, sound=2.5))[2] == []
     (note,) = read(write_h264(tmp_path / 'a.flv', 50, sound=5))[2]
     assert 'stopped after frame 49 (2.0 s), but the file announces 5' in note
-    assert note.endswith(' s: it is cut short, its end is damaged, or only its sound goes on.')
+    assert note.endswith('or its last frame stays, or only its sound goes on.')
 
 
 def test_a_trimmed_video_has_lost_nothing(video, tmp_path):
@@ -262,16 +357,21 @@ def test_a_video_that_was_cut_out_of_another_begins_with_its_first_whole_frame(t
     assert next(iter(open_source(path))).seconds == 0
 
 
+def turn(content, matrix):
+    place = content.index(b'tkhd') + 44
+    a, b, c, d = (value << 16 for value in matrix)
+    assert struct.unpack_from('>i', content, place)[0] == 1 << 16
+    struct.pack_into('>9i', content, place, a, b, 0, c, d, 0, 0, 0, 1 << 30)
+
+
 def test_a_turned_video_comes_upright(video, tmp_path):
     path, content = tmp_path / 'turned.mp4', bytearray(video.read_bytes())
-    place = content.index(b'tkhd') + 44
-    assert struct.unpack_from('>i', content, place)[0] == 1 << 16
     (lying,) = open_source(video, end=1)
     # Rows of the matrix in a track's header by which a player turns what is coded, clockwise.
     for quarters, rows in ((1, (0, 1, -1, 0)), (2, (-1, 0, 0, -1)), (3, (0, -1, 1, 0))):
-        a, b, c, d = (value << 16 for value in rows)
-        struct.pack_into('>9i', content, place, a, b, 0, c, d, 0, 0, 0, 1 << 30)
-        path.write_bytes(content)
+        turned = bytearray(content)
+        turn(turned, rows)
+        path.write_bytes(turned)
         (frame,) = open_source(path, end=1)
         np.testing.assert_array_equal(frame.image, np.rot90(lying.image, -quarters))
         assert frame.image.flags.c_contiguous

@@ -1,5 +1,6 @@
 import re
 import shutil
+from fractions import Fraction
 from unittest.mock import Mock
 
 import av
@@ -118,7 +119,31 @@ def test_times_are_kept_from_the_first_frame_on(tmp_path):
     found, duration = times_of(tmp_path / 'a.mp4')
     np.testing.assert_allclose(found, times - times[0], atol=2e-5)
     assert duration == pytest.approx(times[-1] - times[0] + 1 / 25, abs=1e-3)
-    # Those that do not increase are moved.
+
+
+# As given after the last time; frames of more than 8 megapixels are encoded otherwise.
+@pytest.mark.parametrize(('size', 'count'), [((64, 36), 20), ((64, 36), 1), ((4096, 2048), 4)])
+@pytest.mark.parametrize('stay', [3.0, -1.0, None])
+def test_the_last_frame_stays_to_the_end(tmp_path, size, count, stay):
+    times = 5 + np.cumsum(np.random.default_rng(0).integers(10, 400, count)) / 1000
+    with VideoWriter(tmp_path / 'a.mp4', 10) as writer:
+        for number, seconds in enumerate(times):
+            writer.write(numbered_frame(number, size), seconds)
+        writer.end = None if stay is None else times[-1] + stay
+    found, duration = times_of(tmp_path / 'a.mp4')
+    np.testing.assert_allclose(found, times - times[0], atol=2e-5)
+    assert duration == pytest.approx(times[-1] - times[0] + (3 if stay == 3 else 0.1), abs=1e-3)
+
+
+def test_pixels_keep_their_aspect(tmp_path):
+    with VideoWriter(tmp_path / 'a.mp4', 5, Fraction(16, 11)) as writer:
+        writer.write(numbered_frame(0, (64, 36)))
+    with av.open(str(tmp_path / 'a.mp4')) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(16, 11)
+    assert b'pasp' in (tmp_path / 'a.mp4').read_bytes()  # for players that read the container
+
+
+def test_times_that_do_not_increase_are_moved(tmp_path):
     frames = [numbered_frame(n, (64, 36)) for n in range(5)]
     write(tmp_path / 'a.mp4', frames, 25, [0, 0.5, 0.5, 0.2, 1.0])
     assert times_of(tmp_path / 'a.mp4')[0] == pytest.approx([0, 0.5, 0.5, 0.5, 1], abs=1e-4)

@@ -7,7 +7,7 @@ import pytest
 from tests.visualization.blocks import FRAMES, HEIGHT, WIDTH, rectangle, track
 from vispropnet.errors import UserError
 from vispropnet.evaluation.result_file import write_results
-from vispropnet.visualization import results
+from vispropnet.visualization import overlay
 from vispropnet.visualization.grid import GAP, STRIP
 from vispropnet.visualization.palette import track_color
 from vispropnet.visualization.results import contact_sheet, draw_results
@@ -23,7 +23,7 @@ def change(files, **values):
 
 
 def test_tracks_are_drawn_on_all_frames(files, monkeypatch):
-    monkeypatch.setattr(results, 'MIN_WIDTH', WIDTH)
+    monkeypatch.setattr(overlay, '_MIN_WIDTH', WIDTH)
     sure = track(11, 180)
     sure['segmentations'][1] = None
     write_results(files / 'a.json', [sure, track(11, 20, 0.2, propagated=[False, False, True])])
@@ -46,7 +46,7 @@ def test_tracks_are_drawn_on_all_frames(files, monkeypatch):
     rims = [picture[50:90, 20:22].max() + 100 + 20 * n for n, picture in enumerate(all_pictures)]
     assert max(rims[:2]) < 240 < rims[2]
     # Small frames are enlarged by a whole factor.
-    monkeypatch.setattr(results, 'MIN_WIDTH', WIDTH + 1)
+    monkeypatch.setattr(overlay, '_MIN_WIDTH', WIDTH + 1)
     draw()
     assert cv2.imread(str(files / 'out/11/00000.jpg')).shape == (2 * HEIGHT, 2 * WIDTH, 3)
 
