@@ -34,7 +34,11 @@ def read_json(path: str | os.PathLike, what: str = 'file', hint: str = '') -> An
     Raises:
         UserError: if the file is missing, unreadable, or no complete JSON.
     """
-    with _explain_read_errors(path, what, hint), Path(path).open(encoding='utf-8') as stream:
+    with (
+        _explain_read_errors(path, what, hint),
+        Path(path).open('rb') as binary,
+        _decoded(binary) as stream,
+    ):
         return json.load(stream)
 
 
@@ -162,10 +166,15 @@ def _open_text(path: Path, what: str, progress: bool) -> Iterator[TextIO]:
         else:
             size = path.stat().st_size
             binary = stack.enter_context(path.open('rb'))
-        stream = stack.enter_context(io.TextIOWrapper(binary, 'utf-8'))
+        stream = stack.enter_context(_decoded(binary))
         # The bar shows itself in a terminal only.
         bar = dict(desc=f'reading {path.name}', leave=False, disable=None if progress else True)
         yield stack.enter_context(tqdm.wrapattr(stream, 'read', total=size, **bar))
+
+
+def _decoded(binary: Any) -> TextIO:
+    """Reads UTF-8, and what Windows writes: UTF-8 and UTF-16 with a byte order mark."""
+    return io.TextIOWrapper(binary, json.detect_encoding(binary.peek(4)[:4]))
 
 
 # RuntimeError: encrypted, or packed in a way that Python does not know.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,6 +65,10 @@ class Report:
         """Adds something odd that may be meant; arguments as of ``Finding``."""
         self._add(WARNING, kind, text, where)
 
+    def note(self, kind: str, text: str) -> None:
+        """Adds a warning that is not left unsaid by :class:`StrictReport` either."""
+        self._add(WARNING, kind, text, {})
+
     def look_at(self, **numbers: int) -> None:
         """Counts what was looked at: how many more, by what they are."""
         for name, number in numbers.items():
@@ -106,6 +111,12 @@ class StrictReport(Report):
 
     def warn(self, kind: str, text: str, **where: Any) -> None:
         """Passes over the warning."""
+
+    def note(self, kind: str, text: str) -> None:
+        """Logs the note."""
+        from mmengine.logging import print_log  # takes seconds, and is seldom needed
+
+        print_log(f'{self.file}: {text}.', 'current', logging.WARNING)
 
 
 def report_lines(reports: Iterable[Report]) -> Iterator[str]:

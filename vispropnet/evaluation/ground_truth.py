@@ -29,12 +29,14 @@ class VideoTruth:
         objects: (G,) int64, positions in the arrays of :class:`GroundTruth`.
         masks: G lists with a compressed RLE or None per frame.
         areas: (G, T) int64, pixels of each mask, 0 where there is none.
+        annotated: (T,) bool, the frames that count; None for all.
     """
 
     entry: dict[str, Any]
     objects: np.ndarray
     masks: list[list[RLE | None]]
     areas: np.ndarray
+    annotated: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,12 @@ class GroundTruth:
     left_out: int = 0
 
 
-def read_ground_truth(path: str | os.PathLike) -> GroundTruth:
+def read_ground_truth(path: str | os.PathLike, annotated_only: bool = False) -> GroundTruth:
     """Reads the objects to score against; see :func:`ground_truth`.
 
     Args:
         path: Annotation file.
+        annotated_only: As for :func:`ground_truth`.
 
     Returns:
         The objects.
@@ -81,10 +84,11 @@ def read_ground_truth(path: str | os.PathLike) -> GroundTruth:
     Raises:
         UserError: as :func:`ground_truth`, naming the file.
     """
-    return ground_truth(read_json(path, 'annotation file'), f'annotation file {path}')
+    content = read_json(path, 'annotation file')
+    return ground_truth(content, f'annotation file {path}', annotated_only)
 
 
-def ground_truth(annotations: Any, where: str = '') -> GroundTruth:
+def ground_truth(annotations: Any, where: str = '', annotated_only: bool = False) -> GroundTruth:
     """Prepares the objects of the listed videos and categories.
 
     Sizes and file names of videos, names of categories and ids of annotations may be missing. All
@@ -94,6 +98,8 @@ def ground_truth(annotations: Any, where: str = '') -> GroundTruth:
     Args:
         annotations: Content of an annotation file, not changed.
         where: Name of the file in messages.
+        annotated_only: Whether only frames count that show an object, in videos that do not list
+            theirs under ``annotated_frames``.
 
     Returns:
         The objects. Their ids play no part: in the reference evaluator an object with id 0 cannot
@@ -102,18 +108,21 @@ def ground_truth(annotations: Any, where: str = '') -> GroundTruth:
     Raises:
         UserError: for the first error, also if there is nothing to score against.
     """
-    file = _checked_file(annotations, where)
+    file = _checked_file(annotations, where, annotated_only)
     by_video: dict[int, list[CheckedTrack]] = defaultdict(list)
     for checked in file.checked_tracks(file.annotations):
         track = checked.track
         if track.video is not NO_VIDEO and track.value['category_id'] in file.categories:
             by_video[track.value['video_id']].append(checked)
     video_ids, category_ids = sorted(file.by_id), sorted(file.categories)
+    file.note_sparse_frames()
     label = {category_id: index for index, category_id in enumerate(category_ids)}
     videos: list[VideoTruth] = []
     truths: list[dict[str, Any]] = []
     for video_id in video_ids:
-        videos.append(_video_truth(file.by_id[video_id], by_video[video_id], len(truths)))
+        video = file.by_id[video_id]
+        annotated = file.annotated_frames(video)
+        videos.append(_video_truth(video, by_video[video_id], len(truths), annotated))
         truths.extend(checked.track.value for checked in by_video[video_id])
     crowd = np.array([read_crowd(truth) for truth in truths], bool)
     if crowd.all():
@@ -172,9 +181,9 @@ def frame_place(entry: dict[str, Any], frame: int) -> str:
     return f'frame {frame} ({names[frame]})' if frame < len(names) else f'frame {frame}'
 
 
-def _checked_file(annotations: Any, where: str) -> AnnotationFile:
+def _checked_file(annotations: Any, where: str, annotated_only: bool) -> AnnotationFile:
     report = StrictReport(where, tolerated=('unknown video', 'unknown category'))
-    file = AnnotationFile(annotations, report, sparse=True)
+    file = AnnotationFile(annotations, report, True, annotated_only)
     if file.annotations is None:
         text = (
             "no key 'annotations', so there is nothing to score against (the ground truth of the "
@@ -184,7 +193,9 @@ def _checked_file(annotations: Any, where: str) -> AnnotationFile:
     return file
 
 
-def _video_truth(video: Video, tracks: list[CheckedTrack], first: int) -> VideoTruth:
+def _video_truth(
+    video: Video, tracks: list[CheckedTrack], first: int, annotated: list[int] | None
+) -> VideoTruth:
     """Gathers the objects of a video; the first one gets the position ``first``.
 
     Length and size are those of the first object where the file does not say them.
@@ -207,9 +218,9 @@ def _video_truth(video: Video, tracks: list[CheckedTrack], first: int) -> VideoT
         for frame, rle in zip(checked.frames, checked.rles, strict=True):
             masks[row][frame] = rle
     length = {} if frames is None else {'length': frames}
-    return VideoTruth(
-        {**video.value, **known, **length}, first + np.arange(len(tracks)), masks, areas
-    )
+    entry, objects = {**video.value, **known, **length}, first + np.arange(len(tracks))
+    counts = None if annotated is None else np.isin(np.arange(frames or 0), annotated)
+    return VideoTruth(entry, objects, masks, areas, counts)
 
 
 def _rows(videos: list[VideoTruth]) -> Iterator[list[int]]:
@@ -221,7 +232,10 @@ def _visibility(videos: list[VideoTruth]) -> tuple[np.ndarray, np.ndarray]:
     """Frames where each object shows, and the share without it from its first to its last."""
     length, hidden = [], []
     for video in videos:
-        for areas in video.areas:
+        areas_that_count = (
+            video.areas if video.annotated is None else video.areas[:, video.annotated]
+        )
+        for areas in areas_that_count:
             shown = np.flatnonzero(areas)
             span = int(shown[-1] - shown[0]) + 1 if len(shown) else 1
             length.append(len(shown))

@@ -71,7 +71,8 @@ def measure_tracks(
             keep the pixels of every frame. Slower, and needed for kinds of errors.
 
     Returns:
-        The tracks, in the order given.
+        The tracks, in the order given. Of videos with frames that are not annotated, masks there do
+        not count, and tracks are left out that have no others.
 
     Raises:
         UserError: naming video, track and frame, if a track does not fit.
@@ -85,15 +86,16 @@ def measure_tracks(
         video = truth.video_index[result['video_id']]
         batch.add(video, label[result['category_id']], result['segmentations'])
     batch.measure()
+    kept = np.array(batch.kept, bool)
     return Tracks(
         truth=truth,
-        video=np.array(batch.video, np.int64),
-        category=np.array(batch.category, np.int64),
-        score=np.array(score, np.float64),
-        area=np.array(batch.area, np.float64),
-        length=np.array(batch.length, np.int64),
-        ious=batch.ious,
-        frames=batch.frames if frame_by_frame else None,
+        video=np.array(batch.video, np.int64)[kept],
+        category=np.array(batch.category, np.int64)[kept],
+        score=np.array(score, np.float64)[kept],
+        area=np.array(batch.area, np.float64)[kept],
+        length=np.array(batch.length, np.int64)[kept],
+        ious=list(itertools.compress(batch.ious, kept)),
+        frames=list(itertools.compress(batch.frames, kept)) if frame_by_frame else None,
     )
 
 
@@ -108,6 +110,7 @@ class _Batch:
     area: list[float] = field(default_factory=list)
     length: list[int] = field(default_factory=list)
     ious: list[np.ndarray] = field(default_factory=list)
+    kept: list[bool] = field(default_factory=list)
     frames: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     _waiting: list[list[RLE | None]] = field(default_factory=list)  # masks of the last tracks
     _masks: int = 0
@@ -165,8 +168,14 @@ class _Batch:
         areas[present] = pixels
         for position, rle in zip(present, rles, strict=True):
             flat[position] = rle
-        for begin, end in itertools.pairwise([0, *ends]):
-            yield flat[begin:end], areas[begin:end]
+        own_ends = itertools.pairwise([0, *ends])
+        for video, (begin, end) in zip(self.video[first:], own_ends, strict=True):
+            own, annotated = areas[begin:end], self.truth.videos[video].annotated
+            has_masks = own.any()
+            if annotated is not None:
+                own[~annotated] = 0
+            self.kept.append(bool(own.any() or not has_masks))
+            yield flat[begin:end], own
 
     def _measure_group(
         self, video: VideoTruth, own: np.ndarray, tracks: list[tuple[int, list, np.ndarray]]
