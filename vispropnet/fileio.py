@@ -43,7 +43,7 @@ def read_json(path: str | os.PathLike, what: str = 'file', hint: str = '') -> An
 
 
 class NotAListError(UserError):
-    """A file is sound JSON, but holds something else than a list."""
+    """A file is sound JSON, but holds something else than a list of the entries wanted."""
 
 
 def iter_json_list(

@@ -36,6 +36,7 @@ def print_scores(
     errors_dir: str | os.PathLike | None = None,
     hota_threshold: float | None = None,
     json_out: str | os.PathLike | None = None,
+    annotated_only: bool = False,
 ) -> dict[str, Any]:
     """Scores a result file and prints the report.
 
@@ -50,6 +51,7 @@ def print_scores(
             errors out.
         hota_threshold: Score from which tracks count for HOTA and IDF1; None leaves them out.
         json_out: JSON file for all metrics, unrounded.
+        annotated_only: Whether only frames count that show an object.
 
     Returns:
         What was written to ``json_out``, or would be.
@@ -66,7 +68,7 @@ def print_scores(
     if hota_threshold is not None:
         trackeval_metrics()  # rather missed before the work than after it
     frame_by_frame = chart is not None or hota_threshold is not None
-    truth = read_ground_truth(annotations)
+    truth = read_ground_truth(annotations, annotated_only)
     ours = score_file(truth, results, frame_by_frame)
     other = None if baseline is None else score_file(truth, baseline, frame_by_frame)
     report = dict(ground_truth=os.fspath(annotations), results=os.fspath(results))

@@ -48,7 +48,7 @@ def _form(content: Any) -> str | None:
         content.get('annotations')
     )
     if images and isinstance(images, list) and not is_ours:
-        if 'videos' in content or 'video_id' in _first(images):
+        if 'videos' in content:
             return 'a CocoVID file (of mmtracking, mmdet or TAO: annotations frame by frame)'
         return 'a COCO file (annotations of single images)'
     if isinstance(videos, dict) and videos:

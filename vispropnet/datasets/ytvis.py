@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -10,10 +11,12 @@ from typing import Any
 
 import numpy as np
 from mmengine.dataset import BaseDataset, force_full_init
+from mmengine.logging import print_log
 
 from vispropnet.datasets.annotation_file import MaskFaults, read_annotation_file
 from vispropnet.datasets.annotation_values import is_number
 from vispropnet.datasets.bad_frames import BadFrameError, BadFrames, with_advice
+from vispropnet.datasets.frame_paths import find_elsewhere, frame_path
 from vispropnet.datasets.randomness import global_seed
 from vispropnet.datasets.reference import ReferenceSampler
 from vispropnet.errors import UserError
@@ -132,15 +135,28 @@ class YouTubeVIS(BaseDataset):
         for frame in frames if faults else ():
             if fault := faults.get((frame['video_id'], frame['frame_id'])):
                 frame['fault'] = fault
+        self._check_first_frame(content['videos'][0]['file_names'][0], frames[0]['img_path'])
         self._index(frames, [len(video['file_names']) for video in content['videos']])
         return frames
+
+    def _check_first_frame(self, name: str, path: str) -> None:
+        """Finds out before a run if all file names start from another folder."""
+        folder = self.data_prefix['img']
+        if not os.path.lexists(path) and (advice := find_elsewhere(folder, name)) is not None:
+            raise UserError(
+                f'annotation file {self.ann_file}: there is no {name} in {folder}. Frames seem to '
+                f'be elsewhere: {advice}.'
+            )
+        if '\\' in name and '\\' not in path:
+            text = f'{self.ann_file}: backslashes in file names are read as slashes.'
+            print_log(text, 'current', logging.WARNING)
 
     def _video_frames(self, video: dict, annotations: list[dict], labels: dict) -> list[dict]:
         names, folder = video['file_names'], self.data_prefix['img']
         size = dict(height=video['height'], width=video['width'])
         shared = dict(size, video_id=video['id'], video_length=len(names))
         frames: list[dict[str, Any]] = [
-            dict(shared, img_path=os.path.join(folder, name), frame_id=frame, instances=[])
+            dict(shared, img_path=frame_path(folder, name), frame_id=frame, instances=[])
             for frame, name in enumerate(names)
         ]
         for annotation in annotations:
