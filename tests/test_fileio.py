@@ -216,6 +216,7 @@ def test_what_is_no_list(chunk, path):
 def test_a_list_that_is_not_utf_8(chunk, path):
     contents = [
         '["é"]'.encode('latin-1'),
+        '[1]'.encode('utf-16'),
         b'[1, 2, "\xff"]',
         b'["a", "\xc3',
     ]
@@ -224,6 +225,14 @@ def test_a_list_that_is_not_utf_8(chunk, path):
         path.write_bytes(content)
         assert f'{path} is not a text file in UTF-8' in list_message_of(path)
         assert f'{path} is not a text file in UTF-8' in message_of(path)
+
+
+def test_a_byte_order_mark(path):
+    path.write_bytes('["é"]'.encode('utf-8-sig'))
+    assert read_json(path) == entries_of(path) == ['é']
+    for encoding in ('utf-16-le', 'utf-16-be'):
+        path.write_bytes('\ufeff["é"]'.encode(encoding))
+        assert 'it is UTF-16, save it as UTF-8.' in message_of(path)
 
 
 @pytest.mark.parametrize('text', ['[' * 100_000, '[' + '{"a":' * 100_000, '[0,' + '9' * 5000 + ']'])

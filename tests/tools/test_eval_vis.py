@@ -332,7 +332,7 @@ def crowds(content):
     ('change', 'messages'),
     [
         # More in tests/datasets/test_annotation_rules.py.
-        (lambda old: [GOOD], ['the file must hold an object with videos, categories and annot']),
+        (lambda old: [GOOD], ['this is a result file', 'give the annotation file']),
         (lambda old: {**old, 'videos': None}, ["key 'videos' must be a list, found null"]),
         (lambda old: {**old, 'videos': dict.fromkeys(range(9000))}, ["must be a list, found {'0"]),
         (lambda old: {**old, 'annotations': None}, ['nothing to score', 'tools/split_ytvis.py']),

@@ -86,7 +86,7 @@ def print_scores(
         write_json(worst, report['worst_videos'], indent=1)
     if json_out is not None:
         write_json(json_out, report, indent=1)
-    _print_report(report, per_class)
+    _print_report(report, truth.notes, per_class)
     if chart is not None:
         print(f'\nchart: {chart}\nworst videos first: {worst}')
     if json_out is not None:
@@ -111,7 +111,7 @@ def _check_outputs(
         taken[real] = 'another output'
 
 
-def _print_report(report: dict[str, Any], per_class: bool) -> None:
+def _print_report(report: dict[str, Any], notes: Sequence[str], per_class: bool) -> None:
     print(
         f'{report["results"]}: {report["tracks"]} tracks in {report["videos_with_tracks"]} videos, '
         f'against {report["objects"]} objects in {report["videos"]} videos'
@@ -122,6 +122,8 @@ def _print_report(report: dict[str, Any], per_class: bool) -> None:
             f'category and play no part: tools/check_data.py --ann {report["ground_truth"]} lists '
             'them.'
         )
+    for note in notes:
+        print(f'warning: {report["ground_truth"]}: {note}.')
     print()
     print('\n'.join(metric_lines(report)))
     if 'bootstrap' in report:

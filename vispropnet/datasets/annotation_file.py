@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
+from mmengine.logging import print_log
+
 from vispropnet.datasets.annotation_rules import AnnotationFile
 from vispropnet.datasets.annotation_values import read_crowd
-from vispropnet.datasets.check_report import StrictReport
+from vispropnet.datasets.check_report import WARNING, StrictReport
 from vispropnet.datasets.track_masks import DAMAGED, OTHER_SIZE
 from vispropnet.fileio import read_json
 
@@ -60,7 +63,11 @@ def read_annotation_file(
                 own = given and given[frame]
                 entry['segmentations'][frame] = rle
                 entry['bboxes'][frame] = own if own and min(own[2:]) > 0 else box
+    for note in report.notes():
+        print_log(f'{report.file}: {note}.', 'current', logging.WARNING)
     for finding in report.findings:
+        if finding.severity == WARNING:
+            continue
         place = finding.where
         text = f'annotation {place["annotation_id"]}: {finding.text}'
         mask_faults.setdefault((place['video_id'], place['frame']), text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,8 +65,12 @@ class Report:
         self._add(WARNING, kind, text, where)
 
     def note(self, kind: str, text: str) -> None:
-        """Adds a warning that is not left unsaid by :class:`StrictReport` either."""
+        """Adds a warning of the whole file, which :class:`StrictReport` keeps too."""
         self._add(WARNING, kind, text, {})
+
+    def notes(self) -> list[str]:
+        """Gives the texts of the warnings."""
+        return [finding.text for finding in self.findings if finding.severity == WARNING]
 
     def look_at(self, **numbers: int) -> None:
         """Counts what was looked at: how many more, by what they are."""
@@ -111,12 +114,6 @@ class StrictReport(Report):
 
     def warn(self, kind: str, text: str, **where: Any) -> None:
         """Passes over the warning."""
-
-    def note(self, kind: str, text: str) -> None:
-        """Logs the note."""
-        from mmengine.logging import print_log  # takes seconds, and is seldom needed
-
-        print_log(f'{self.file}: {text}.', 'current', logging.WARNING)
 
 
 def report_lines(reports: Iterable[Report]) -> Iterator[str]:

@@ -51,16 +51,19 @@ def _form(content: Any) -> str | None:
         if 'videos' in content:
             return 'a CocoVID file (of mmtracking, mmdet or TAO: annotations frame by frame)'
         return 'a COCO file (annotations of single images)'
-    if isinstance(videos, dict) and videos:
-        if 'expressions' in _first(list(videos.values())):
+    if isinstance(videos, dict):
+        of_video = _first(list(videos.values()))
+        if 'expressions' in of_video:
             return 'meta_expressions.json of Ref-YouTube-VOS or MeViS (its masks are other files)'
-        return 'meta.json of YouTube-VOS (its masks are PNG files)'
+        if 'objects' in of_video:
+            return 'meta.json of YouTube-VOS (its masks are PNG files)'
     return next((form for keys, form in _BY_KEYS.items() if content.keys() >= {*keys}), None)
 
 
 def _form_of_entries(first: dict[str, Any]) -> str | None:
     if 'segmentations' in first:
-        return "the list 'annotations' of an annotation file" if 'id' in first else _RESULTS
+        is_truth = 'id' in first and 'score' not in first
+        return "the list 'annotations' of an annotation file" if is_truth else _RESULTS
     if 'image_id' in first:
         has_score = 'score' in first
         return 'COCO results (of single images)' if has_score else 'annotations of single images'

@@ -10,7 +10,7 @@ from typing import Any
 from vispropnet.datasets.annotation_values import is_id
 
 # Fewer frames with objects tell nothing.
-_LEAST_FRAMES = 4
+_LEAST_FRAMES = 3
 # Share of the neighbours of annotated frames, and of the videos, that may be otherwise.
 _TOLERANCE = 0.2
 

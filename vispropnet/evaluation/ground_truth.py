@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +59,7 @@ class GroundTruth:
         length: (N,) int64, frames where the object shows.
         hidden: (N,) float64, share of frames without a mask from its first to its last.
         left_out: How many annotations are of no listed video or category, and so not here.
+        notes: What of the file may change metrics, to be said with them.
     """
 
     videos: list[VideoTruth]
@@ -72,6 +73,7 @@ class GroundTruth:
     length: np.ndarray
     hidden: np.ndarray
     left_out: int = 0
+    notes: Sequence[str] = ()
 
 
 def read_ground_truth(path: str | os.PathLike, annotated_only: bool = False) -> GroundTruth:
@@ -157,6 +159,7 @@ def ground_truth(annotations: Any, where: str = '', annotated_only: bool = False
         length=length,
         hidden=hidden,
         left_out=len(annotations['annotations']) - len(truths),
+        notes=file.report.notes(),
     )
 
 

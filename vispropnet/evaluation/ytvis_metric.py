@@ -176,7 +176,10 @@ class YouTubeVISMetric(BaseMetric):
         return {name: metrics[name] for name in MAIN_METRICS}
 
     def _read_truth(self) -> GroundTruth:
-        return read_ground_truth(self.ann_file, self.annotated_only)
+        truth = read_ground_truth(self.ann_file, self.annotated_only)
+        for note in truth.notes:
+            print_log(f'annotation file {self.ann_file}: {note}.', 'current', logging.WARNING)
+        return truth
 
     def _evaluate_on_main_rank(self) -> dict[str, float]:
         """Scores on the main rank; every rank gets its metrics or its error, so that none hangs."""
