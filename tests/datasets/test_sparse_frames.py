@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.datasets.annotation_contents import H, W, entry, good_content, rle
+from tests.datasets.annotation_contents import FRAMES, rle, sparse_content, sparse_results
 from vispropnet.datasets.check_annotations import check_annotations
 from vispropnet.datasets.check_report import Report
 from vispropnet.datasets.sparse_frames import find_stride
@@ -15,31 +15,7 @@ from vispropnet.evaluation.average_precision import evaluate_tracks
 from vispropnet.evaluation.ground_truth import ground_truth, read_ground_truth
 from vispropnet.evaluation.overlaps import measure_tracks
 
-FRAMES = 11
 NO_FRAMES = "'annotated_frames' must be null or a list of different frame numbers from 0"
-
-
-def sparse_content(**of_video):
-    """An object on the frames 0, 5 and 10 of a video; another one on frame 0 only."""
-    names = [f'a/{frame}.jpg' for frame in range(FRAMES)]
-    video = dict(id=7, width=W, height=H, length=FRAMES, file_names=names, **of_video)
-    boxes = [(frame, 3, 5, 6) if frame % 5 == 0 else None for frame in range(FRAMES)]
-    others = [(20, 10, 8, 4), *[None] * (FRAMES - 1)]
-    return {
-        **good_content(),
-        'videos': [video],
-        'annotations': [entry(1, 7, 11, boxes), entry(5, 7, 40, others)],
-    }
-
-
-def results():
-    """The first object on all frames, the second one on the first five."""
-    first = [rle(frame, 3, 5, 6) for frame in range(FRAMES)]
-    masks = [first, [rle(20, 10, 8, 4)] * 5 + [None] * 6]
-    return [
-        dict(video_id=7, category_id=category, score=0.9, segmentations=one)
-        for category, one in zip((11, 40), masks, strict=True)
-    ]
 
 
 def findings(tmp_path, content, **options):
@@ -51,7 +27,7 @@ def findings(tmp_path, content, **options):
 
 
 def test_frames_that_are_not_annotated_do_not_count():
-    content, tracks = sparse_content(), results()
+    content, tracks = sparse_content(), sparse_results()
     # Over all frames the first has 3 of 11 masks right, the second 1 of 5.
     assert evaluate_tracks(content, tracks)['mAP'] == 0
     (one, two) = measure_tracks(ground_truth(content), tracks, frame_by_frame=True).ious
@@ -71,7 +47,7 @@ def test_frames_that_are_not_annotated_do_not_count():
 
 
 def test_tracks_on_other_frames_only_are_left_out():
-    tracks = results()
+    tracks = sparse_results()
     for score, frame in ((0.95, 3), (0.94, 5)):
         masks = [rle(0, 0, 2, 2) if at == frame else None for at in range(FRAMES)]
         tracks.append(dict(video_id=7, category_id=11, score=score, segmentations=masks))

@@ -90,7 +90,7 @@ def _box_fault(entry: list[float] | None, box: list[float] | None) -> str | None
         if entry is None or (box is not None and min(entry[2:]) <= 0):
             return None
         return f'the box is {shown(entry)}, but the mask is {"empty" if box else "null"}'
-    if entry is not None and are_near(np.array([entry], float), np.array([box]))[0]:
+    if entry == box or (entry and are_near(np.array([entry], float), np.array([box]))[0]):
         return None
     wanted = list(map(int, box))
     if entry is None:
