@@ -65,11 +65,10 @@ def test_backslashes_do_not_lead_out(name):
         ('{}.JPG', 'train/JPEGImages', 'there is 8.jpg in place of 8.JPG: mend the names'),
     ],
 )
-def test_frames_that_are_elsewhere(tmp_path, monkeypatch, change, images, advice):
-    monkeypatch.chdir(tmp_path.parent)
+def test_frames_that_are_elsewhere(tmp_path, change, images, advice):
     stem = 'png' in change or 'JPG' in change
     placed(tmp_path, lambda name: change.format(name.removesuffix('.jpg') if stem else name))
-    wanted = advice.format(root=tmp_path.name)
+    wanted = advice.format(root=tmp_path)
     with pytest.raises(UserError) as caught:
         load(tmp_path, images).full_init()
     assert wanted in str(caught.value)

@@ -67,7 +67,7 @@ def test_tracks_on_other_frames_only_are_left_out():
 
 def test_a_stride_is_noted_unless_there_is_a_rule(tmp_path):
     path, (found,) = findings(tmp_path, sparse_content())
-    assert found.startswith('warning: sparse frames: objects show on one frame in 5 and are taken')
+    assert found.startswith('warning: sparse frames: objects show on one frame in 5 and count')
     assert read_ground_truth(path).notes[0].startswith('objects show on one frame in 5')
     assert findings(tmp_path, sparse_content(), annotated_only=True)[1] == []
     assert read_ground_truth(path, annotated_only=True).notes == []

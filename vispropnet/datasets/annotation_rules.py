@@ -111,8 +111,8 @@ class AnnotationFile:
         shown = [(sorted(self._shown[video.known['id']]), video.frames) for video in videos]
         if (frames := find_stride(shown)) is not None:
             text = (
-                f'objects show on {frames} and are taken for absent on the others. If those were '
-                "not annotated, list the others under 'annotated_frames' of each video, or use "
+                f'objects show on {frames} and count as absent on the others. If only those frames '
+                "were annotated, list them under 'annotated_frames' of each video, or use "
                 '--annotated-only (annotated_only=True of the evaluator)'
             )
             self.report.note('sparse frames', text)

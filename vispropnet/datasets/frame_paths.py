@@ -26,7 +26,7 @@ def find_elsewhere(folder: str | os.PathLike, name: str) -> str | None:
     for other in _folders_near(os.path.abspath(folder)):
         if os.path.isfile(os.path.join(other, *parts)):
             return (
-                f'with {os.path.relpath(other)} as image folder they are found (data_prefix.img '
+                f'with {other} as image folder they are found (data_prefix.img '
                 'of the data set, --images of tools)'
             )
     for count in range(1, len(parts)):
