@@ -205,6 +205,14 @@ def test_a_list_that_is_not_utf_8_or_no_json_that_python_can_hold(chunk, path):
             assert f'{path} is not valid JSON' in message_of(path, read)
 
 
+def test_a_byte_order_mark(path):
+    path.write_bytes('["é"]'.encode('utf-8-sig'))
+    assert read_json(path) == entries_of(path) == ['é']
+    for encoding in ('utf-16-le', 'utf-16-be'):
+        path.write_bytes('\ufeff["é"]'.encode(encoding))
+        assert 'it is UTF-16, save it as UTF-8.' in message_of(path)
+
+
 def write_archive(path, files, compression=zipfile.ZIP_DEFLATED):
     with zipfile.ZipFile(path, 'w', compression) as archive:
         for name, text in files.items():

@@ -23,6 +23,7 @@ class DataSet:
     images: str | None = None
     hint: str = ''
     for_training: bool = False
+    annotated_only: bool = False
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -41,6 +42,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='decode every frame; otherwise only the header of the first frame of each video is '
         'read, and the others must exist',
+    )
+    parser.add_argument(
+        '--annotated-only',
+        action='store_true',
+        help='frames without objects are not annotated: do not warn of a regular stride',
     )
     parser.add_argument('--json', metavar='OUT', help='write the findings as JSON too')
     parser.add_argument(
@@ -74,7 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
         if options.results:
             reports = check_result_file(options.results, options.ann)
         else:
-            reports = check_data_sets(sets, options.deep)
+            reports = check_data_sets(sets, options.deep, options.annotated_only)
         if options.json:
             write_json(options.json, reports_as_json(reports), indent=1)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -103,12 +109,15 @@ def find_data_sets(options: argparse.Namespace) -> list[DataSet]:
         for one in named_data_sets(loader.get('dataset'), name == 'train_dataloader'):
             key = (os.path.realpath(one.annotations), os.path.realpath(one.images))
             found.setdefault(key, one).for_training |= one.for_training
-    known = {annotations for annotations, _ in found}
+    known = {annotations: one for (annotations, _), one in found.items()}
     for part in ('val', 'test'):
         evaluator = config.get(f'{part}_evaluator')
         path = evaluator.get('ann_file') if isinstance(evaluator, dict) else None
-        if path and os.path.realpath(path) not in known:
-            found[os.path.realpath(path), ''] = DataSet(path)
+        if path:
+            one = known.get(os.path.realpath(path))
+            if one is None:
+                one = found[os.path.realpath(path), ''] = DataSet(path)
+            one.annotated_only |= bool(evaluator.get('annotated_only'))
     if not found:
         raise UserError(f'config {options.config} names no annotation file of a data set.')
     return list(found.values())
@@ -140,7 +149,7 @@ def check_output(path: str | None, inputs: list[str | None]) -> None:
     check_folder(path)
 
 
-def check_data_sets(sets: list[DataSet], deep: bool) -> list[Report]:
+def check_data_sets(sets: list[DataSet], deep: bool, annotated_only: bool = False) -> list[Report]:
     """Checks annotation files and frames."""
     from vispropnet.datasets.check_annotations import check_annotations
     from vispropnet.datasets.check_report import Report
@@ -151,12 +160,15 @@ def check_data_sets(sets: list[DataSet], deep: bool) -> list[Report]:
         report = Report(one.annotations)
         reports.append(report)
         try:
-            file = check_annotations(one.annotations, report, one.hint, one.for_training)
+            file = check_annotations(
+                *(one.annotations, report, one.hint, one.for_training),
+                annotated_only=annotated_only or one.annotated_only,
+            )
             if trained is not None:
                 file.compare_categories(*trained)
             elif one.for_training:
                 trained = one.annotations, file
-            if one.images is not None:
+            if one.images is not None and not file.is_other:
                 from vispropnet.datasets.check_frames import check_frames
 
                 check_frames(file.videos, one.images, report, deep, one.hint)

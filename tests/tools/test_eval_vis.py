@@ -267,7 +267,7 @@ def test_bad_ground_truth(refused, pair):
     crowds = [{**one, 'iscrowd': 1} for one in content['annotations']]
     # More in tests/datasets/test_annotation_rules.py.
     for wrong, message in (
-        ([GOOD], 'the file must hold an object with videos, categories and annot'),
+        ([GOOD], 'this is a result file.*give the annotation file'),
         (dict(videos=None), "key 'videos' must be a list, found null"),
         (dict(videos=dict.fromkeys(range(9000))), "key 'videos' must be a list, found {'0"),
         (dict(annotations=None), '.*nothing to score.*tools/split_ytvis.py'),

@@ -119,7 +119,7 @@ def test_rows_are_called_as_files_or_as_given(files, monkeypatch):
 def test_tracks_of_videos_that_are_not_shown_are_let_go_of(files):
     """Reading holds fewer than half of what the file holds at a time."""
     noise = [block(n) for n in range(200)]
-    others = [dict(track(15, 0), segmentations=noise)] * 100
+    others = [dict(track(15, 0), segmentations=noise)] * 120
     write_results(files / 'a.json', [track(12, 165), *others])
     size = sum(sys.getsizeof(mask['counts']) + 300 for mask in noise) * len(others)
     tracemalloc.start()
