@@ -5,6 +5,7 @@ from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from tests.models.small_models import SIZE, frame_metainfo, step
 from tests.models.test_masktrack_rcnn import clips_of
 from vispropnet.config import load_config
+from vispropnet.models.necks import AttentionNeck
 from vispropnet.models.support import (
     SupportedLevels,
     SupportMemory,
@@ -29,6 +30,13 @@ class MeanRoIExtractor(SingleRoIExtractor):
         plain = super().forward
         frames = [plain(levels, rois) for levels in (tuple(feats), *feats.support)]
         return torch.stack(frames).mean(dim=0)
+
+
+@MODELS.register_module()
+class NeedyNeck(AttentionNeck):
+    """A part in a place that gets no support."""
+
+    needs_support = True
 
 
 @pytest.fixture
@@ -70,6 +78,18 @@ def test_window_gives_the_frames_before():
     for bad in (0, 1.5, True):
         with pytest.raises(ValueError, match='support: num_frames must be a positive integer'):
             SupportWindow(bad)
+        with pytest.raises(ValueError, match='support: stride must be a positive integer'):
+            SupportWindow(stride=bad)
+
+
+def test_window_keeps_one_of_some_frames_and_the_levels_in_use():
+    window, memory = SupportWindow(2, stride=3), SupportMemory()
+    given = []
+    for number in range(8):
+        support, memory = window.remember([torch.tensor(number)] * 3, memory, levels={2})
+        assert all(levels[:2] == (None, None) for levels in support)
+        given.append([int(levels[2]) for levels in support])
+    assert given == [[], [0], [0], [0], [0, 3], [0, 3], [0, 3], [3, 6]]
 
 
 @pytest.mark.parametrize(('batch_size', 'num_refs'), [(1, 1), (2, 2)])
@@ -129,13 +149,13 @@ def test_a_part_that_would_get_no_support_is_told(build, small_config, root):
         r'frames, and the config gives none: set support=dict\(type=',
     ):
         build()
-    small_config.track_head.roi_extractor.type = 'vispropnet.MeanRoIExtractor'
+    small_config.attn_neck = dict(type='vispropnet.NeedyNeck', channels=64)
     with pytest.raises(
         ValueError,
-        match=r'track_head.roi_extractor .* which a MaskTrackRCNN passes to parts below '
-        'detector.roi_head. only',
+        match=r'attn_neck .* which a MaskTrackRCNN passes to parts below '
+        'detector.roi_head., track_head. only',
     ):
-        build(WINDOW, 'mmdet.SingleRoIExtractor')
+        build(WINDOW)
     folder = root / 'configs/mmdet_masktrack_rcnn'
     config = load_config(folder / 'mmdet-masktrack-rcnn_r18_fpn_2e_moving-shapes.py').model
     config.detector.roi_head.bbox_roi_extractor.type = 'vispropnet.MeanRoIExtractor'

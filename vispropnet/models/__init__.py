@@ -15,6 +15,7 @@ from vispropnet.models.prop_heads import (
     PropagationHead,
     WeightedAffinity,
 )
+from vispropnet.models.roi_extractors import TemporalRoIAlign
 from vispropnet.models.track_heads import EmbeddingHead, TrackHead
 from vispropnet.models.trackers import MatchingTracker, TrackRecovery
 
@@ -33,6 +34,7 @@ __all__ = [
     'ObjProp',
     'PlainAffinity',
     'PropagationHead',
+    'TemporalRoIAlign',
     'TrackHead',
     'TrackRecovery',
     'VISDataPreprocessor',

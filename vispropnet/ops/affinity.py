@@ -106,7 +106,7 @@ def affinity(
         (B, P, Q), in single precision at least.
     """
     with torch.autocast(reference.device.type, enabled=False):
-        reference, current = _at_least_single(reference), _at_least_single(current)
+        reference, current = at_least_single(reference), at_least_single(current)
         if places is None:
             places = torch.arange(current.shape[2], device=current.device)
         return _block(reference, current, places, gaussian).transpose(1, 2)
@@ -135,7 +135,7 @@ def carry(
         gradients compute the blocks a second time instead of keeping them.
     """
     with torch.autocast(reference.device.type, enabled=False):
-        reference, current = _at_least_single(reference), _at_least_single(current)
+        reference, current = at_least_single(reference), at_least_single(current)
         # (B, P, N): the last map, of ones, is needed only if the affinity does not sum up to 1.
         values = maps.to(reference.dtype).transpose(1, 2)
         if gaussian is not None:
@@ -176,14 +176,22 @@ def attend(query: Tensor, key: Tensor, value: Tensor, budget: int = BUDGET) -> T
                 attended = functional.scaled_dot_product_attention(*heads, scale=1.0)[:, 0]
         else:
             attended = _in_blocks(
-                _at_least_single(key).transpose(1, 2),
-                _at_least_single(query).transpose(1, 2),
-                _at_least_single(value),
+                at_least_single(key).transpose(1, 2),
+                at_least_single(query).transpose(1, 2),
+                at_least_single(value),
                 None,
                 budget,
                 torch.is_grad_enabled(),
             )
     return attended.to(dtype)
+
+
+def at_least_single(tensor: Tensor) -> Tensor:
+    """Gives a tensor in single precision if it has less.
+
+    Unscaled dot products of hundreds of channels exceed what half precision holds.
+    """
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
 
 
 def _in_blocks(
@@ -249,11 +257,6 @@ def _scores(reference: Tensor, current: Tensor) -> Tensor:
         kernels = reference[0].t().contiguous()[:, :, None, None]
         return functional.conv2d(image, kernels).permute(0, 2, 3, 1).reshape(1, -1, len(kernels))
     return current.transpose(1, 2) @ reference
-
-
-def _at_least_single(tensor: Tensor) -> Tensor:
-    # Unscaled dot products of hundreds of channels exceed what half precision holds.
-    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
 
 
 def _has_fused_kernel(query: Tensor, key: Tensor, value: Tensor) -> bool:

@@ -54,7 +54,7 @@ class MaskTrackRCNN(TwoStageVISDetector):
         attn_neck: Config of an attention neck between the features and the RPN; None for none.
         support: Config of which frames support a frame at test, see
             :class:`~vispropnet.models.support.SupportWindow`; in training the references do. Parts
-            below ``detector.roi_head`` that look at other frames need it.
+            below ``detector.roi_head`` and ``track_head`` that look at other frames need it.
         data_preprocessor: Config of the preprocessing.
         init_cfg: Initialisation, as in mmengine.
 
@@ -64,6 +64,7 @@ class MaskTrackRCNN(TwoStageVISDetector):
     """
 
     state_type = MaskTrackRCNNState
+    support_places = ('detector.roi_head.', 'track_head.')
 
     def __init__(
         self,
@@ -112,11 +113,19 @@ class MaskTrackRCNN(TwoStageVISDetector):
         losses.update(
             self.detection_loss(key_features, sampling_results, key_samples, ref_features)
         )
+        supported = [
+            self.with_support(
+                some,
+                [*features[:position], *features[position + 1 :]],
+                [sample.metainfo for sample in truth],
+            )
+            for position, (some, truth) in enumerate(zip(features, samples, strict=True))
+        ]
         losses.update(
             mean_of_losses(
                 [
-                    self.track_head.loss(key_features, some, sampling_results, key_samples, truth)
-                    for some, truth in zip(ref_features, ref_samples, strict=True)
+                    self.track_head.loss(supported[0], some, sampling_results, key_samples, truth)
+                    for some, truth in zip(supported[1:], ref_samples, strict=True)
                 ]
             )
         )
@@ -140,10 +149,12 @@ class MaskTrackRCNN(TwoStageVISDetector):
         if self.attn_neck is not None:
             reference, neck = self.attn_neck.remember(features, neck)
         if self.uses_support:
-            support, supporting = self.support.remember(features, supporting)
+            support, supporting = self.support.remember(features, supporting, self.support_levels)
         proposals = self.propose(self.attend(features, reference), frame.metainfo)
         detections = self.detect(features, proposals, frame.metainfo, support)
-        ids, tracks = self.associate(features, detections, state.tracks)
+        ids, tracks = self.associate(
+            self.with_support(features, support, [frame.metainfo]), detections, state.tracks
+        )
         kept = (ids >= 0).nonzero().flatten()
         if len(kept) < len(ids):
             ids, detections = ids[kept], detections[to_device(kept, detections.scores.device)]

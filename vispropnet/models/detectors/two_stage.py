@@ -18,7 +18,12 @@ from torch import Tensor, nn
 from vispropnet.models.base import VISDetector
 from vispropnet.models.frame_masks import FrameMasks
 from vispropnet.models.frames import box_scale
-from vispropnet.models.support import SupportedLevels, check_support, parts_with_support
+from vispropnet.models.support import (
+    SupportedLevels,
+    check_support,
+    parts_with_support,
+    support_levels,
+)
 from vispropnet.registry import MODELS, TASK_UTILS
 
 Features = Sequence[Tensor]
@@ -42,9 +47,12 @@ class TwoStageVISDetector(VISDetector):
 
     Attributes:
         uses_support: Whether a part needs features of other frames.
+        support_levels: Numbers of the levels of those that are looked at; None for all.
+        support_places: Beginnings of the names of the parts that are given such features.
     """
 
     plain_weights = 'detector'
+    support_places = ('detector.roi_head.',)
 
     def __init__(
         self,
@@ -73,8 +81,9 @@ class TwoStageVISDetector(VISDetector):
         Raises:
             ValueError: if one would get none.
         """
-        check_support(self, ('detector.roi_head.',), self.support is not None)
+        check_support(self, self.support_places, self.support is not None)
         self.uses_support = bool(parts_with_support(self))
+        self.support_levels = support_levels(self)
 
     def check_channels(self, name: str, channels: int) -> None:
         """Checks that a part takes the features that the detector makes.
@@ -173,7 +182,7 @@ class TwoStageVISDetector(VISDetector):
             support: The features of the clips' other frames; plain heads ignore them.
         """
         roi_head = self.detector.roi_head
-        features = self._with_support(features, support)
+        features = self.with_support(features, support, [sample.metainfo for sample in samples])
         boxes = roi_head.bbox_loss(features, sampling_results)
         masks = roi_head.mask_loss(
             features,
@@ -203,7 +212,7 @@ class TwoStageVISDetector(VISDetector):
         """
         roi_head = self.detector.roi_head
         return roi_head.predict_bbox(
-            self._with_support(features, support),
+            self.with_support(features, support, [metainfo]),
             [metainfo],
             [proposals],
             roi_head.test_cfg,
@@ -226,7 +235,7 @@ class TwoStageVISDetector(VISDetector):
             support: As in :meth:`detect`.
         """
         roi_head = self.detector.roi_head
-        features = self._with_support(features, support)
+        features = self.with_support(features, support, [metainfo])
         size, threshold = metainfo['ori_shape'][:2], roi_head.test_cfg.mask_thr_binary
         if not _is_plain(roi_head.mask_head):
             # mmdet rescales the boxes in place; the state holds the ones of before.
@@ -258,8 +267,22 @@ class TwoStageVISDetector(VISDetector):
         """Those of the RoI head; see the base class."""
         return category_counts(self.detector.roi_head, 'detector.roi_head')
 
-    def _with_support(self, features: Features, support: Sequence[Features]) -> Features:
-        return SupportedLevels(features, support) if self.uses_support else features
+    def with_support(
+        self,
+        features: Features,
+        support: Sequence[Features],
+        metainfos: Sequence[Mapping[str, Any]],
+    ) -> Features:
+        """Features as heads take them: with those of other frames if a part needs them.
+
+        Args:
+            features: Per level (B, C, H, W).
+            support: The same of other frames.
+            metainfos: Of the B frames; the others have the same size.
+        """
+        if not self.uses_support:
+            return features
+        return SupportedLevels(features, support, [one['img_shape'][:2] for one in metainfos])
 
 
 def float32_outputs(detector: nn.Module) -> list[nn.Module]:
