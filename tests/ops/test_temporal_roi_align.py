@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from vispropnet.ops.temporal_roi_align import average_over_frames, most_similar, read_similar
+from vispropnet.ops.temporal_roi_align import (
+    average_over_frames,
+    embedded_products,
+    folded_products,
+    most_similar,
+    read_similar,
+)
 
 
 def slow_read(cells, support, num):
@@ -125,30 +131,51 @@ def test_frames_are_weighted_by_head(num_frames, num_heads):
     found = [draw(2, 4, 3, 2, seed=1 + number).requires_grad_() for number in range(num_frames)]
     with torch.no_grad():
         expected = slow_average(target, found, embed, num_heads)
-    ours = average_over_frames(target, iter(found), embed, num_heads)
+    frames = torch.stack([target, *found])
+    weights = embed.weight, embed.bias, num_heads
+    ours = average_over_frames(frames, *weights)
     torch.testing.assert_close(ours, expected)
+    with torch.no_grad():
+        torch.testing.assert_close(average_over_frames(frames, *weights), expected)
     assert torch.autograd.gradcheck(
-        lambda first, *rest: average_over_frames(first, rest, embed, num_heads), (target, *found)
+        lambda *one: average_over_frames(torch.stack(one), *weights), (target, *found)
     )
     if num_frames == 0:
         assert torch.equal(ours, target)
-        return
-    torch.testing.assert_close(average_over_frames(target, found[::-1], embed, num_heads), ours)
-    frames = torch.stack([target, *found])
+    other_order = torch.stack([target, *found[::-1]])
+    torch.testing.assert_close(average_over_frames(other_order, *weights), ours)
     assert (ours <= frames.amax(0) + 1e-12).all() and (ours >= frames.amin(0) - 1e-12).all()
 
 
 def test_equal_weights_without_heads_and_with_a_convolution_of_zeros():
     target, found = draw(2, 4, 3, 3), [draw(2, 4, 3, 3, seed=1), draw(2, 4, 3, 3, seed=2)]
     mean = (target + found[0] + found[1]) / 3
-    torch.testing.assert_close(average_over_frames(target, found), mean)
-    torch.testing.assert_close(average_over_frames(target, found, torch.zeros_like, 2), mean)
+    frames = torch.stack([target, *found])
+    torch.testing.assert_close(average_over_frames(frames), mean)
+    weights = torch.zeros(4, 4, 3, 3).double(), torch.zeros(4).double()
+    torch.testing.assert_close(average_over_frames(frames, *weights, num_heads=2), mean)
+
+
+@pytest.mark.parametrize(
+    'shape', [(4, 2, 6, 3, 5), (2, 1, 6, 1, 1), (1, 3, 6, 7, 7), (3, 1, 6, 2, 2)]
+)
+def test_the_folded_products_are_those_of_the_embeddings(shape):
+    torch.manual_seed(0)
+    embed = nn.Conv2d(6, 6, 3, padding=1).double()
+    frames = draw(*shape)
+    for num_heads in (1, 2, 3):
+        torch.testing.assert_close(
+            folded_products(frames, embed.weight, embed.bias, num_heads),
+            embedded_products(frames, embed.weight, embed.bias, num_heads),
+        )
 
 
 def test_large_products_do_not_overflow():
     target = torch.full((1, 2, 1, 1), 100.0)
     found = [torch.full((1, 2, 1, 1), 200.0), torch.full((1, 2, 1, 1), -300.0)]
-    averaged = average_over_frames(target, found, lambda one: one, 1)
+    same = torch.zeros(2, 2, 3, 3)
+    same[[0, 1], [0, 1], 1, 1] = 1.0
+    averaged = average_over_frames(torch.stack([target, *found]), same, torch.zeros(2), 1)
     torch.testing.assert_close(averaged, found[0])
 
 

@@ -17,8 +17,6 @@ reach no more than the K positions anyway.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -78,53 +76,87 @@ def read_similar(cells: Tensor, support: Tensor, positions: Tensor) -> Tensor:
 
 
 def average_over_frames(
-    target: Tensor,
-    found: Iterable[Tensor],
-    embed: Callable[[Tensor], Tensor] | None = None,
-    num_heads: int = 0,
+    frames: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, num_heads: int = 0
 ) -> Tensor:
-    """Means of a RoI's features and of what they found in support frames.
+    """Means of the features of RoIs and of what they found in support frames.
 
     With heads, the weights are, for each cell and head, a softmax over the frames, the target's own
-    among them, of the products of the embedding of each frame's features with that of the target's,
-    over the square root of the channels of a head. The frames are taken one after the other, so
-    that memory does not grow with their number.
+    among them, of the products of the embedding of each frame's features, a 3x3 convolution, with
+    that of the target's, over the square root of the channels of a head.
 
     Args:
-        target: (R, C, h, w).
-        found: S times the same.
-        embed: (R, C, h, w) to the same shape; with heads only.
+        frames: (1 + S, R, C, h, w), the target's features first.
+        weight: (C, C, 3, 3) of the convolution; with heads only.
+        bias: (C,) of the convolution.
         num_heads: N, which divides C; 0 for equal weights.
 
     Returns:
-        (R, C, h, w) in single precision at least; exactly the target if there is no support.
+        (R, C, h, w) in single precision at least.
     """
-    target = at_least_single(target)
+    frames = at_least_single(frames)
     if num_heads == 0:
-        total, count = target, 1
-        for one in found:
-            total, count = total + one, count + 1
-        return total / count
-    query = _in_heads(embed(target), num_heads)
-    scale = (target.shape[1] // num_heads) ** -0.5
-
-    def score(features: Tensor) -> Tensor:
-        return (_in_heads(embed(features), num_heads) * query).sum(dim=2, keepdim=True) * scale
-
-    # Sums relative to the largest score so far, as its exponential alone may be too large.
-    largest = (query * query).sum(dim=2, keepdim=True) * scale
-    norm, total = torch.ones_like(largest), _in_heads(target, num_heads)
-    score_of_target, largest = largest, largest.detach()
-    norm = torch.exp(score_of_target - largest)
-    total = total * norm
-    for one in found:
-        new = score(one)
-        before, largest = largest, torch.maximum(largest, new.detach())
-        kept, gained = torch.exp(before - largest), torch.exp(new - largest)
-        norm = norm * kept + gained
-        total = total * kept + _in_heads(one, num_heads) * gained
-    return (total / norm).flatten(1, 2)
+        return frames.mean(dim=0)
+    with torch.autocast(frames.device.type, enabled=False):
+        learns = torch.is_grad_enabled() and any(
+            one.requires_grad for one in (frames, weight, bias)
+        )
+        products = embedded_products if learns or len(frames) <= 2 else folded_products
+        scores = products(frames, weight, bias, num_heads)
+        weights = (scores * (frames.shape[2] / num_heads) ** -0.5).softmax(dim=0)
+        in_heads = frames.unflatten(2, (num_heads, -1))
+        return (in_heads * weights[:, :, :, None]).sum(dim=0).flatten(1, 2)
 
 
-def _in_heads(features: Tensor, num_heads: int) -> Tensor:
-    return at_least_single(features).unflatten(1, (num_heads, -1))
+def embedded_products(frames: Tensor, weight: Tensor, bias: Tensor, num_heads: int) -> Tensor:
+    """Products of the embedding of each frame's features with that of the target's.
+
+    Args:
+        frames: As in :func:`average_over_frames`.
+        weight: The same.
+        bias: The same.
+        num_heads: N, 1 or more.
+
+    Returns:
+        (1 + S, R, N, h, w).
+    """
+    embedded = functional.conv2d(frames.flatten(0, 1), weight, bias, padding=1)
+    embedded = embedded.unflatten(1, (num_heads, -1)).unflatten(0, frames.shape[:2])
+    return (embedded * embedded[:1]).sum(dim=3)
+
+
+def folded_products(frames: Tensor, weight: Tensor, bias: Tensor, num_heads: int) -> Tensor:
+    """Gives what :func:`embedded_products` gives, without a convolution for each frame.
+
+    The convolution ``W`` is linear: ``<W z, e> = <z, Wᵀ e>``. So it is applied to the embedding of
+    the target, backwards and once, which makes 9 N C numbers for each cell: give some RoIs at a
+    time (:func:`folded_bytes`).
+
+    Args:
+        frames: As in :func:`average_over_frames`.
+        weight: The same.
+        bias: The same.
+        num_heads: N, 1 or more.
+
+    Returns:
+        (1 + S, R, N, h, w).
+    """
+    count, rois, channels, height, width = frames.shape
+    target = functional.conv2d(frames[0], weight, bias, padding=1)
+    # What tap t of the convolution has from a cell u goes to the cell u - t, whose embedding it is
+    # multiplied with.
+    goals = functional.unfold(target, 3, padding=1).view(rois, num_heads, -1, 9, height * width)
+    goals = goals.flip(3).permute(3, 1, 0, 4, 2).reshape(9 * num_heads, -1, channels // num_heads)
+    kernels = weight.view(num_heads, -1, channels, 9).permute(3, 0, 1, 2).flatten(0, 1)
+    queries = goals @ kernels  # (9 N, R h w, C)
+    cells = frames.permute(1, 3, 4, 2, 0).reshape(-1, channels, count)
+    parts = (queries.transpose(0, 1) @ cells).view(rois, -1, 9, num_heads, count)
+    parts = parts.flip(2).permute(4, 0, 3, 2, 1).reshape(-1, 9, height * width)
+    products = functional.fold(parts, (height, width), 3, padding=1)
+    # The share of the bias is the same for all frames.
+    constant = target.view(rois, num_heads, -1, height, width) * bias.view(num_heads, -1, 1, 1)
+    return products.view(count, rois, num_heads, height, width) + constant.sum(dim=2)
+
+
+def folded_bytes(channels: int, num_heads: int) -> int:
+    """Memory that :func:`folded_products` takes for a cell of a RoI, in single precision."""
+    return 4 * 9 * num_heads * channels

@@ -12,7 +12,12 @@ from torch import Tensor, nn
 
 from vispropnet.models.fewer_waits import HostLevelRoIExtractor
 from vispropnet.models.support import Levels, SupportedLevels
-from vispropnet.ops.temporal_roi_align import average_over_frames, most_similar, read_similar
+from vispropnet.ops.temporal_roi_align import (
+    average_over_frames,
+    folded_bytes,
+    most_similar,
+    read_similar,
+)
 from vispropnet.ops.transfer import to_device, to_host
 from vispropnet.registry import MODELS
 
@@ -47,7 +52,7 @@ class TemporalRoIAlign(HostLevelRoIExtractor):
         out_channels: C.
         featmap_strides: Pixels of the network's input per position, of each level.
         finest_scale: As in mmdet's ``SingleRoIExtractor``.
-        level: Level of a support frame to search: ``'last'``, the coarsest given (as in mmtracking),
+        level: Level of a support frame to search: ``'last'``, the coarsest given (as mmtracking),
             or ``'own'``, that of the RoI itself.
         num_most_similar: Positions of a support frame to average; all if there are fewer.
         num_heads: Heads of the attention over the frames, which has a 3x3 convolution of its own;
@@ -123,9 +128,18 @@ class TemporalRoIAlign(HostLevelRoIExtractor):
         if len(support) == 0 or len(rois) == 0:
             # Ranks wait for the gradients of all weights.
             return own + sum(weight.sum() for weight in self.parameters()) * 0.0
-        groups, cells = self._groups(feats, rois), own.permute(0, 2, 3, 1)
-        found = (self._read(cells, groups, feats, frame) for frame in support)
-        return average_over_frames(own, found, self.embed, self.num_heads).to(own.dtype)
+        learns = torch.is_grad_enabled() and any(
+            one.requires_grad for one in (own, *self.parameters())
+        )
+        cells = own.shape[2] * own.shape[3]
+        # Gradients keep everything anyway; without, memory grows neither with RoIs nor with frames.
+        block = len(rois) if learns else self.budget // (cells * self._bytes_of_cell(len(support)))
+        groups, parts = self._groups(feats, rois), []
+        for group in groups:
+            maps = self._maps(group, feats)
+            for some in own[group.rois].split(max(1, block)):
+                parts.append(self._average(some, maps))
+        return _in_order(parts, groups).to(own.dtype)
 
     @torch.no_grad()
     def places(self, feats: SupportedLevels, rois: Tensor) -> Tensor:
@@ -139,47 +153,47 @@ class TemporalRoIAlign(HostLevelRoIExtractor):
             (S, R, h, w, K, 2): x and y, in pixels of the network's input, of the centres of the
             positions found in each support frame, the most similar one first.
         """
-        cells, groups = super().forward(feats, rois).permute(0, 2, 3, 1), self._groups(feats, rois)
-        frames = []
-        for frame in self._support_of(feats):
-            parts = []
-            for group in groups:
-                positions, _ = self._search(cells[group.rois], group, feats, frame)
-                width = self._map(group, feats, frame).shape[2]
-                stride = self.featmap_strides[group.level]
-                x, y = positions % width, positions // width
-                parts.append((torch.stack([x, y], dim=-1) + 0.5) * stride)
-            frames.append(_in_order(parts, groups).unflatten(1, cells.shape[1:3]))
-        return torch.stack(frames)
-
-    def _read(
-        self, cells: Tensor, groups: Sequence[_Group], feats: SupportedLevels, frame: Levels
-    ) -> Tensor:
-        """Reads out of one support frame what the cells (R, h, w, C) find there: (R, C, h, w)."""
-        parts = []
+        own, groups, parts = super().forward(feats, rois), self._groups(feats, rois), []
         for group in groups:
-            some = cells[group.rois]
-            positions, keys = self._search(some, group, feats, frame)
-            read = read_similar(some.flatten(0, 2), keys, positions.flatten(0, 1))
-            parts.append(read.view(some.shape))
-        return _in_order(parts, groups).permute(0, 3, 1, 2)
+            cells = _rows(own[group.rois])
+            stride = self.featmap_strides[group.level]
+            found = []
+            for one in self._maps(group, feats):
+                positions = self._search(cells, one)
+                places = torch.stack([positions % one.shape[2], positions // one.shape[2]], dim=-1)
+                found.append((places + 0.5) * stride)
+            parts.append(torch.stack(found, dim=1).unflatten(0, (-1, *own.shape[2:])))
+        # Coarse maps may have fewer positions than are wanted.
+        fewest = min(part.shape[4] for part in parts)
+        ordered = _in_order([part[..., :fewest, :] for part in parts], groups)
+        return ordered.permute(3, 0, 1, 2, 4, 5)
 
-    def _search(
-        self, cells: Tensor, group: _Group, feats: SupportedLevels, frame: Levels
-    ) -> tuple[Tensor, Tensor]:
-        """Gives the positions (R', h * w, K) that a group's cells find, and the features (U, C)."""
-        keys = self._map(group, feats, frame).flatten(1).t()
-        positions = most_similar(cells.flatten(0, 2), keys, self.num_most_similar, self.budget)
-        return positions.view(len(cells), -1, positions.shape[1]), keys
+    def _average(self, own: Tensor, maps: Sequence[Tensor]) -> Tensor:
+        """Averages features (R', C, h, w) with what they find in maps (C, H, W) of other frames."""
+        cells, frames = _rows(own), [own]
+        for one in maps:
+            found = read_similar(cells, one.flatten(1).t(), self._search(cells, one))
+            frames.append(found.view(len(own), *own.shape[2:], -1).permute(0, 3, 1, 2))
+        frames = torch.stack(frames)
+        if self.embed is None:
+            return average_over_frames(frames)
+        return average_over_frames(frames, self.embed.weight, self.embed.bias, self.num_heads)
 
-    def _map(self, group: _Group, feats: SupportedLevels, frame: Levels) -> Tensor:
-        """Gives the map (C, H, W) that a group looks at, without padding."""
-        whole = frame[group.level][group.image]
+    def _search(self, cells: Tensor, one: Tensor) -> Tensor:
+        return most_similar(cells, one.flatten(1).t(), self.num_most_similar, self.budget)
+
+    def _bytes_of_cell(self, num_frames: int) -> int:
+        own_and_found = 4 * self.out_channels * (1 + num_frames) * (1 + self.num_most_similar)
+        return own_and_found + folded_bytes(self.out_channels, self.num_heads)
+
+    def _maps(self, group: _Group, feats: SupportedLevels) -> list[Tensor]:
+        """Gives the maps (C, H, W) that a group looks at, without padding."""
+        maps = [frame[group.level][group.image] for frame in self._support_of(feats)]
         if feats.sizes is None:
-            return whole
+            return maps
         stride = self.featmap_strides[group.level]
         height, width = (math.ceil(side / stride) for side in feats.sizes[group.image])
-        return whole[:, :height, :width]
+        return [one[:, :height, :width] for one in maps]
 
     def _groups(self, feats: Levels, rois: Tensor) -> list[_Group]:
         last = self.num_inputs - 1
@@ -209,8 +223,14 @@ class TemporalRoIAlign(HostLevelRoIExtractor):
         return feats.support
 
 
+def _rows(features: Tensor) -> Tensor:
+    """Gives the cells of RoIs (R, C, h, w) as rows (R h w, C)."""
+    return features.permute(0, 2, 3, 1).flatten(0, 2)
+
+
 def _in_order(parts: Sequence[Tensor], groups: Sequence[_Group]) -> Tensor:
-    """Puts what belongs to groups of RoIs, (R', ...) each, in the order of the RoIs."""
-    if len(parts) == 1:
-        return parts[0]
-    return torch.cat(parts)[torch.cat([group.rois for group in groups]).argsort()]
+    """Joins what belongs to RoIs, group by group, in the order of the RoIs."""
+    joined = torch.cat(parts)
+    if len(groups) == 1:
+        return joined
+    return joined[torch.cat([group.rois for group in groups]).argsort()]

@@ -46,7 +46,9 @@ def slow(align, feats, rois):
             keys = keys.flatten(1).t()
             read = read_similar(cells, keys, most_similar(cells, keys, align.num_most_similar))
             found.append(read.t().view(1, *features.shape))
-        out.append(average_over_frames(features[None], found, align.embed, align.num_heads)[0])
+        frames = torch.stack([features[None], *found])
+        weights = () if align.embed is None else (align.embed.weight, align.embed.bias)
+        out.append(average_over_frames(frames, *weights, num_heads=align.num_heads)[0])
     return torch.stack(out)
 
 
