@@ -18,31 +18,22 @@ def small(pytestconfig):
 
 
 def test_overrides_take_effect(small):
-    config = load_config(small, ['optim_wrapper.optimizer.lr=0.5', 'data_root=/there'])
+    overrides = ['optim_wrapper.optimizer.lr=0.5', 'optim_wrapper.clip_grad=None', 'load_from=None']
+    # Texts keep their spaces.
+    overrides += ['data_root=/my data/set 1', "work_dir='out put'", 'visualizer=None']
+    overrides += ['model.detector.rpn_head.anchor_generator.scales=[4, 8]']
+    overrides += ['model.detector.backbone.type=mmdet.ResNet', 'test_evaluator.ann_file=mine.json']
+    config = load_config(small, overrides)
     assert config.optim_wrapper.optimizer.lr == 0.5
     roots = [config[f'{part}_dataloader'].dataset.data_root for part in ('train', 'val', 'test')]
-    assert roots == ['/there'] * 3
-
-
-def test_texts_keep_their_spaces(small):
-    config = load_config(
-        small, ['data_root=/my data/set 1', "work_dir='out put'", 'load_from=None']
-    )
-    assert config.train_dataloader.dataset.data_root == '/my data/set 1'
+    assert roots == ['/my data/set 1'] * 3
     assert (config.work_dir, config.load_from) == ('out put', None)
-    config = load_config(small, ['model.detector.rpn_head.anchor_generator.scales=[4, 8]'])
     assert config.model.detector.rpn_head.anchor_generator.scales == [4, 8]
-
-
-def test_a_group_of_keys_may_be_dropped(small):
-    config = load_config(small, ['optim_wrapper.clip_grad=None', 'visualizer=None'])
+    # A group of keys may be dropped.
     assert config.optim_wrapper.clip_grad is config.visualizer is None
-
-
-def test_evaluators_score_against_their_data_sets_file(small):
-    config = load_config(small, ['data_root=/there'])
-    assert config.val_evaluator.ann_file == '/there/valid/instances.json'
-    config = load_config(small, ['test_evaluator.ann_file=mine.json'])
+    assert config.model.detector.backbone.type == 'mmdet.ResNet'
+    # Evaluators score against the file of their data set.
+    assert config.val_evaluator.ann_file == '/my data/set 1/valid/instances.json'
     assert config.test_evaluator.ann_file == 'mine.json'
 
 
@@ -69,6 +60,15 @@ def test_broken_config(tmp_path, text):
         ("param_scheduler.0.end='x'", 'param_scheduler.0.end is .* takes a number'),
         ('train_cfg=now', 'train_cfg is a group of keys'),
         ('model.detector.backbone.norm_eval=maybe', 'takes True or False'),
+        *(
+            (f'{key}={name}', rf'{key}={name} names a type by its import path')
+            for key, name in (
+                ('model.type', 'os.system'),
+                ('model.detector.backbone.type', 'torch.hub.load'),
+                ('custom_hooks.0.type', 'mmengine.utils.misc'),
+                ('model.type', 'mmdet..x'),
+            )
+        ),
     ],
 )
 def test_overrides_that_do_not_fit(small, override, message):
@@ -90,9 +90,7 @@ def test_parts_that_cannot_be_built(small, override, message):
     config = load_config(small, [override])
     with pytest.raises(UserError, match=message), explain_config_errors(small):
         MODELS.build(config.model)
-
-
-def test_bugs_are_not_taken_for_config_errors(small):
+    # Bugs are not taken for errors of the config.
     with pytest.raises(KeyError), explain_config_errors(small):
         {}['missing']
 
@@ -118,18 +116,6 @@ def test_every_model_is_built(pytestconfig):
     bottleneck = 1024 * 256 + 256 * 256 * 9 + 256 * 1024 + 2 * (256 + 256 + 1024)
     assert depths['r101'] - depths['r50'] == 17 * bottleneck
     assert depths['x101-64x4d'] > depths['x101-32x4d'] > 0.95 * depths['r101']
-
-
-@pytest.mark.parametrize('name', ['os.system', 'torch.hub.load', 'mmengine.utils.misc', 'mmdet..x'])
-def test_overrides_name_no_type_by_its_import_path(small, name):
-    for key in ('model.type', 'model.detector.backbone.type', 'custom_hooks.0.type'):
-        with pytest.raises(UserError, match=rf'{key}={name} names a type by its import path'):
-            load_config(small, [f'{key}={name}'])
-
-
-def test_overrides_may_name_the_library_of_a_type(small):
-    config = load_config(small, ['model.detector.backbone.type=mmdet.ResNet'])
-    assert config.model.detector.backbone.type == 'mmdet.ResNet'
 
 
 @pytest.fixture

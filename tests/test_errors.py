@@ -29,9 +29,8 @@ def test_the_message_is_kept_but_for_blanks_around_it(message, kept):
 class Broken(Dataset):
     """Raises at its second sample, as a reader of a damaged file does."""
 
-    def __init__(self, chained=False, message=TWO_LINES):
-        self.chained = chained
-        self.message = message
+    def __init__(self, message=TWO_LINES, chained=False):
+        self.message, self.chained = message, chained
 
     def __len__(self):
         return 2
@@ -39,12 +38,12 @@ class Broken(Dataset):
     def __getitem__(self, index):
         if index == 0:
             return torch.zeros(1)
-        if not self.chained:
-            raise UserError(self.message)
         try:
-            raise UserError('the first of two')
+            raise UserError('the first of two' if self.chained else self.message)
         except UserError as error:
-            raise UserError(self.message) from error
+            if self.chained:
+                raise UserError(self.message) from error
+            raise
 
 
 @pytest.mark.parametrize(
@@ -52,7 +51,7 @@ class Broken(Dataset):
     [
         Broken(),
         Broken(chained=True),
-        Broken(message='key "a": wrong.\n\n  UserError: is a word too'),
+        Broken('key "a": wrong.\n\n  UserError: is a word too'),
     ],
     ids=['plain', 'chained', 'names itself'],
 )
@@ -82,42 +81,42 @@ def test_tools_print_a_line_and_exit_with_a_status(capsys, error, status, printe
     assert capsys.readouterr() == ('', printed)
 
 
-def test_other_errors_and_no_error_pass_through(capsys):
-    with report_user_errors():
-        pass
-    with pytest.raises(ZeroDivisionError), report_user_errors():
-        1 / 0  # noqa: B018
-    with pytest.raises(SystemExit) as exit, report_user_errors():
-        raise SystemExit(7)
-    assert exit.value.code == 7
-    assert capsys.readouterr() == ('', '')
+# Without a reader of its output, and with a device that is always full behind it.
+NO_READER = """
+import os
+from vispropnet.errors import UserError, report_user_errors
+reading, writing = os.pipe()
+os.close(reading)
+"""
+FULL = NO_READER + "writing = os.open('/dev/full', os.O_WRONLY)\n"
+WRITING = """
+os.dup2(writing, 1)
+with report_user_errors():
+    print('x' * 100000, flush=True)
+"""
 
 
-def test_a_command_ends_without_a_traceback(run_python):
-    code = (
-        'from vispropnet.errors import UserError, report_user_errors\n'
-        'with report_user_errors():\n'
-        '    try:\n'
-        '        {}["key"]\n'
-        '    except KeyError:\n'
-        '        raise UserError("no key")'
-    )
-    process = run_python('-c', code)
-    assert (process.returncode, process.stdout, process.stderr) == (2, '', 'error: no key\n')
-
-
-def test_output_that_nobody_reads_any_more(run_python):
-    code = (
-        'import os, sys\n'
-        'from vispropnet.errors import report_user_errors\n'
-        'reading, writing = os.pipe()\n'
-        'os.close(reading)\n'
-        'os.dup2(writing, 1)\n'
-        'with report_user_errors():\n'
-        "    print('x' * 100000, flush=True)\n"
-    )
+@pytest.mark.parametrize(
+    ('code', 'status', 'message'),
+    [
+        (
+            NO_READER + 'with report_user_errors():\n    raise UserError("no key") from KeyError()',
+            2,
+            'error: no key\n',
+        ),
+        (NO_READER + WRITING, 141, ''),
+        pytest.param(
+            FULL + WRITING,
+            2,
+            'error: reading or writing failed: No space left on device. Free some space, or write '
+            'to another disk.\n',
+            marks=pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs /dev/full'),
+        ),
+    ],
+)
+def test_a_command_ends_without_a_traceback(run_python, code, status, message):
     done = run_python('-c', code, check=False)
-    assert (done.returncode, done.stderr) == (141, '')
+    assert (done.returncode, done.stdout, done.stderr) == (status, '', message)
 
 
 @pytest.mark.parametrize(
@@ -140,25 +139,12 @@ def test_faults_of_the_disk_are_one_line(capsys, number, words):
 
 
 @pytest.mark.parametrize(
-    'error', [OSError(errno.EACCES, 'denied'), FileNotFoundError(errno.ENOENT, 'x'), OSError('x')]
+    'error',
+    [OSError(errno.EACCES, 'denied'), FileNotFoundError(errno.ENOENT, 'x'), OSError('x')]
+    + [ZeroDivisionError(), SystemExit(7)],
 )
-def test_other_errors_of_the_system_pass_through(capsys, error):
-    with pytest.raises(OSError) as caught, report_user_errors():
+def test_other_errors_pass_through(capsys, error):
+    with pytest.raises(type(error)) as caught, report_user_errors():
         raise error
     assert caught.value is error
     assert capsys.readouterr() == ('', '')
-
-
-@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs a device that is always full')
-def test_output_to_a_full_disk(run_python):
-    code = (
-        'import os\n'
-        'from vispropnet.errors import report_user_errors\n'
-        "os.dup2(os.open('/dev/full', os.O_WRONLY), 1)\n"
-        'with report_user_errors():\n'
-        "    print('x' * 100000, flush=True)\n"
-    )
-    done = run_python('-c', code, check=False)
-    assert done.returncode == 2
-    assert done.stderr.startswith('error: reading or writing failed: No space left on device.')
-    assert done.stderr.count('\n') == 1

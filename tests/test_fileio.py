@@ -4,9 +4,9 @@ import json
 import os
 import random
 import stat
-import threading
 import tracemalloc
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -20,25 +20,35 @@ def message_of(path, read=read_json, **arguments):
     return str(caught.value)
 
 
+def entries_of(path, **arguments):
+    return list(iter_json_list(path, **arguments))
+
+
+def list_message_of(path, **arguments):
+    return message_of(path, entries_of, **arguments)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / 'a.json'
+
+
 # --- reading --------------------------------------------------------------------------------------
 
 
-def test_what_was_written_is_read(tmp_path):
+def test_what_was_written_is_read(path):
     content = {'videos': [1, 2.5, None, 'ü'], 'deep': {'a': []}}
-    write_json(tmp_path / 'a.json', content)
-    assert read_json(tmp_path / 'a.json') == content
-    assert read_json(str(tmp_path / 'a.json')) == content
+    write_json(path, content)
+    assert read_json(path) == read_json(str(path)) == content
 
 
-def test_a_missing_file_is_named_with_the_hint(tmp_path):
-    path = tmp_path / 'a.json'
+def test_a_missing_file_is_named_with_the_hint(path):
     assert message_of(path) == f'file not found: {path}.'
     text = message_of(path, what='annotation file', hint='Make it with tools/x.py.')
     assert text == f'annotation file not found: {path}. Make it with tools/x.py.'
 
 
-def test_a_truncated_file_says_where_it_ends(tmp_path):
-    path = tmp_path / 'a.json'
+def test_a_truncated_file_says_where_it_ends(path):
     path.write_text('{"videos": [1,\n2, 3')
     assert message_of(path, what='result file') == (
         f"result file {path} is not valid JSON (truncated or damaged?): Expecting ',' delimiter at "
@@ -50,20 +60,20 @@ def test_a_truncated_file_says_where_it_ends(tmp_path):
     assert text.endswith('of a file of 0 bytes.')
 
 
-@pytest.mark.parametrize('content', [b'\x80\x02}q\x00.', b'PK\x03\x04\xff', b'\xff\xd8\xff\xe0'])
-def test_a_binary_file_is_called_so(tmp_path, content):
-    path = tmp_path / 'a.json'
-    path.write_bytes(content)
-    assert f'{path} is not a text file in UTF-8' in message_of(path)
-
-
-def test_a_folder_cannot_be_read(tmp_path):
-    assert f'{tmp_path} cannot be read: Is a directory.' in message_of(tmp_path)
-
-
-def test_a_path_through_a_file_cannot_be_read(tmp_path):
-    (tmp_path / 'a').touch()
-    assert 'cannot be read: Not a directory.' in message_of(tmp_path / 'a' / 'b.json')
+@pytest.mark.parametrize('read', [read_json, entries_of])
+def test_files_that_cannot_be_opened(read, path):
+    folder = path.parent
+    (folder / 'd.zip').mkdir()
+    (folder / 'file').touch()
+    assert message_of(path, read, what='result file') == f'result file not found: {path}.'
+    for name, words in (
+        ('a.zip', 'not found'),
+        ('', 'cannot be read: Is a directory.'),
+        ('d.zip', 'cannot be read: Is a directory.'),
+        ('file/b.json', 'cannot be read: Not a directory.'),
+    ):
+        assert f'{folder / name}' in message_of(folder / name, read)
+        assert words in message_of(folder / name, read)
 
 
 # --- reading a list entry by entry ----------------------------------------------------------------
@@ -89,21 +99,11 @@ def random_value(rng, depth=0):
 
 def layouts(content):
     """The same content as different texts."""
-    yield json.dumps(content)
     yield json.dumps(content, separators=(',', ':'))
-    yield json.dumps(content, indent=4)
     yield '\n\r\t ' + json.dumps(content, separators=(' \t,\n', '\r\n: ')) + 30 * ' ' + '\n'
     text = json.dumps(content, ensure_ascii=False, indent=1)
     if '\ud800' not in text:  # half a character; UTF-8 has none
         yield text
-
-
-def entries_of(path, **arguments):
-    return list(iter_json_list(path, **arguments))
-
-
-def list_message_of(path, **arguments):
-    return message_of(path, entries_of, **arguments)
 
 
 @pytest.fixture(params=CHUNKS)
@@ -113,9 +113,8 @@ def chunk(request, monkeypatch):
 
 
 @pytest.mark.parametrize('seed', range(10))
-def test_entries_are_those_of_the_whole_file(seed, tmp_path, monkeypatch):
+def test_entries_are_those_of_the_whole_file(seed, path, monkeypatch):
     rng = random.Random(seed)
-    path = tmp_path / 'a.json'
     for _ in range(4):
         content = [random_value(rng) for _ in range(rng.randint(0, 6))]
         for text in layouts(content):
@@ -130,8 +129,7 @@ NUMBERS = '0 -0 -1 10 1.5 -0.25 100.125 1e5 2E-7 1.5e+30 -1e-300 123456789012345
 
 
 @pytest.mark.parametrize('number', NUMBERS.split())
-def test_numbers_are_not_cut_by_the_window(number, tmp_path, monkeypatch):
-    path = tmp_path / 'a.json'
+def test_numbers_are_not_cut_by_the_window(number, path, monkeypatch):
     for before in range(20):
         for text in (f'[{before * " "}{number}, 7]', f'[{before * " "}{number}]'):
             path.write_text(text)
@@ -140,17 +138,13 @@ def test_numbers_are_not_cut_by_the_window(number, tmp_path, monkeypatch):
                 assert repr(entries_of(path)) == repr(json.loads(text))
 
 
-def test_entries_before_the_damage_are_given_and_the_rest_is_not_read(tmp_path, monkeypatch):
-    path = tmp_path / 'a.json'
+def test_entries_before_the_damage_are_given_and_the_rest_is_not_read(path, monkeypatch):
     path.write_text('[{"a": 1}, [2], 3' + 100 * ' ' + ', oh]')
     monkeypatch.setattr('vispropnet.fileio._CHUNK_CHARACTERS', 4)
     entries = iter_json_list(path)
     assert [next(entries), next(entries), next(entries)] == [{'a': 1}, [2], 3]
     with pytest.raises(UserError, match='Expecting value at character 119 of a file of 122 bytes'):
         next(entries)
-    entries = iter_json_list(path)
-    next(entries)
-    entries.close()
 
 
 SAMPLE = r"""
@@ -160,67 +154,57 @@ SAMPLE = r"""
 """
 
 
-def test_a_file_cut_anywhere_is_an_error_that_says_where(chunk, tmp_path):
-    path = tmp_path / 'a.json'
+def compare(path, content):
+    """Has a file of some bytes read by Python as a whole and by us: the entries or the error agree.
+
+    Returns True for an error.
+    """
+    path.write_bytes(content)
+    try:
+        whole = json.loads(content.decode())
+    except UnicodeDecodeError as error:
+        wanted = f'is not a text file in UTF-8: {error.reason}.'
+    except json.JSONDecodeError as error:
+        # Python 3.13 names the comma of '[1, ]', as long as it sees the whole list.
+        if error.msg.startswith('Illegal trailing comma'):
+            return list_message_of(path) != ''
+        state = 'is not valid JSON (truncated or damaged?)' if content else 'is empty'
+        place = f'at character {error.pos} of a file of {len(content)} bytes.'
+        wanted = f'{state}: {error.msg.removesuffix(" at")} {place}'
+    else:
+        assert repr(entries_of(path)) == repr(whole)
+        return False
+    assert list_message_of(path, what='result file') == f'result file {path} {wanted}'
+    return True
+
+
+TAILS = ('x', ']', ',', '[]', ' \n\n 1', '{}', '\0')
+NOTHING = ('', ' \n ', '<html>', 'video_id,score', ']', ',', ':', '\0\0')
+
+
+def test_a_file_that_is_cut_goes_on_or_is_none_is_an_error_that_says_where(chunk, path):
     whole = SAMPLE.encode()
-    path.write_bytes(whole)
-    assert repr(entries_of(path)) == repr(json.loads(SAMPLE))
-    for size in range(whole.rindex(b']') + 1):
-        path.write_bytes(whole[:size])
-        text = list_message_of(path, what='result file')
-        try:
-            json.loads(whole[:size].decode())
-        except UnicodeDecodeError:
-            assert (
-                text == f'result file {path} is not a text file in UTF-8: unexpected end of data.'
-            )
-        except json.JSONDecodeError as error:
-            state = 'is not valid JSON (truncated or damaged?)' if size else 'is empty'
-            said = error.msg.removesuffix(' at')
-            assert text == (
-                f'result file {path} {state}: {said} at character {error.pos} of a file of {size} '
-                'bytes.'
-            )
+    assert not compare(path, whole)
+    for content in [whole[:size] for size in range(whole.rindex(b']') + 1)]:
+        assert compare(path, content)
+    for text in (*(text + tail for text in ('[]', '[1, {"a": "b"}]') for tail in TAILS), *NOTHING):
+        assert compare(path, text.encode())
 
 
 @pytest.mark.parametrize('seed', range(5))
-def test_damage_anywhere_is_found_where_the_whole_file_has_it(seed, tmp_path, monkeypatch):
+def test_damage_anywhere_is_found_where_the_whole_file_has_it(seed, path, monkeypatch):
     rng = random.Random(seed)
-    path = tmp_path / 'a.json'
     found = 0
     for _ in range(200):
         at = rng.randrange(SAMPLE.index('[') + 1, len(SAMPLE))
-        text = (
-            SAMPLE[:at] + rng.choice('[]{},:"\\ 1e.-tnNI\n\x01') + SAMPLE[at + rng.randint(0, 1) :]
-        )
-        path.write_text(text, encoding='utf-8')
+        sign = rng.choice('[]{},:"\\ 1e.-tnNI\n\x01')
+        text = SAMPLE[:at] + sign + SAMPLE[at + rng.randint(0, 1) :]
         monkeypatch.setattr('vispropnet.fileio._CHUNK_CHARACTERS', rng.choice(CHUNKS))
-        try:
-            content = json.loads(text)
-        except json.JSONDecodeError as error:
-            found += 1
-            message = list_message_of(path)
-            # Python 3.13 names the comma of '[1, ]', as long as it sees the whole list.
-            if not error.msg.startswith('Illegal trailing comma'):
-                said = error.msg.removesuffix(' at')
-                assert f': {said} at character {error.pos} of a file' in message
-        else:
-            assert isinstance(content, list)
-            assert repr(entries_of(path)) == repr(content)
+        found += compare(path, text.encode())
     assert found > 50
 
 
-@pytest.mark.parametrize('tail', ['x', ']', ',', '[]', ' \n\n 1', '{}', '\0'])
-def test_data_behind_the_list(tail, chunk, tmp_path):
-    path = tmp_path / 'a.json'
-    for text in ('[]', '[1, {"a": "b"}]'):
-        path.write_text(text + tail)
-        position = len(text + tail) - len(tail.lstrip())
-        assert f'Extra data at character {position} of a file of' in list_message_of(path)
-
-
-def test_what_is_no_list(chunk, tmp_path):
-    path = tmp_path / 'a.json'
+def test_what_is_no_list(chunk, path):
     kinds = {'{"a": []}': 'an object', ' "[]"': 'a string', '-1.5': 'a number', '\n7': 'a number'}
     for text, kind in {**kinds, 'null': 'null', 'true': 'true', 'false': 'false'}.items():
         path.write_text(text)
@@ -229,45 +213,25 @@ def test_what_is_no_list(chunk, tmp_path):
         assert str(caught.value) == f'result file {path} must hold a list of tracks, not {kind}.'
 
 
-@pytest.mark.parametrize('content', ['', ' \n ', '<html>', 'video_id,score', ']', ',', ':', '\0\0'])
-def test_what_is_no_json_at_all(content, tmp_path):
-    path = tmp_path / 'a.json'
-    path.write_text(content)
-    state = 'is not valid JSON' if content else 'is empty'
-    position = len(content) - len(content.lstrip())
-    message = list_message_of(path)
-    assert f'{path} {state}' in message
-    assert f': Expecting value at character {position} of a file of {len(content)} by' in message
-
-
-def test_a_list_that_is_not_utf_8(chunk, tmp_path):
-    path = tmp_path / 'a.json'
+def test_a_list_that_is_not_utf_8(chunk, path):
     contents = [
         '["é"]'.encode('latin-1'),
         '[1]'.encode('utf-16'),
         b'[1, 2, "\xff"]',
         b'["a", "\xc3',
     ]
-    for content in [*contents, b'\xff\xd8\xff\xe0', b'[' + b'1,' * 10_000 + b'\x80]']:
+    contents += [b'\xff\xd8\xff\xe0', b'PK\x03\x04\xff', b'[' + b'1,' * 10_000 + b'\x80]']
+    for content in contents:
         path.write_bytes(content)
         assert f'{path} is not a text file in UTF-8' in list_message_of(path)
+        assert f'{path} is not a text file in UTF-8' in message_of(path)
 
 
 @pytest.mark.parametrize('text', ['[' * 100_000, '[' + '{"a":' * 100_000, '[0,' + '9' * 5000 + ']'])
-def test_too_deep_or_too_long_is_an_error_of_the_user(text, tmp_path):
-    path = tmp_path / 'a.json'
+def test_too_deep_or_too_long_is_an_error_of_the_user(text, path):
     path.write_text(text)
-    assert f'{path} is not valid JSON' in list_message_of(path)
-    assert f'{path} is not valid JSON' in message_of(path)
-
-
-def test_files_that_cannot_be_opened(tmp_path):
-    path = tmp_path / 'a.json'
-    assert list_message_of(path, what='result file') == f'result file not found: {path}.'
-    assert 'not found' in list_message_of(tmp_path / 'a.zip')
-    assert 'cannot be read: Is a directory.' in list_message_of(tmp_path)
-    (tmp_path / 'd.zip').mkdir()
-    assert 'cannot be read: Is a directory.' in list_message_of(tmp_path / 'd.zip')
+    for read in (read_json, entries_of):
+        assert f'{path} is not valid JSON' in message_of(path, read)
 
 
 # --- archives -------------------------------------------------------------------------------------
@@ -285,29 +249,28 @@ def test_the_json_file_in_an_archive_is_read(chunk, tmp_path):
     assert repr(entries_of(path)) == repr(json.loads(SAMPLE))
 
 
-def test_an_archive_without_the_one_json_file(tmp_path):
+@pytest.mark.parametrize(
+    ('files', 'words'),
+    [
+        ({'a.json': '[]', 'b.json': '[]'}, 'must hold one JSON file, found 2.'),
+        ({'a.txt': '[]'}, 'must hold one JSON file, found 0.'),
+        # Not: of a file of (the archive's) bytes.
+        (
+            {'a.json': '[1, 2' + 1000 * ' '},
+            "is not valid JSON (truncated or damaged?): Expecting ',' delimiter at character 1005.",
+        ),
+        ({'a.json': '{}'}, 'must hold a list of entries, not an object.'),
+        ({'a.json': b'["\xff"]'}, 'is not a text file in UTF-8: invalid start byte.'),
+        (
+            {'a.json': ''},
+            'is not valid JSON (truncated or damaged?): Expecting value at character 0.',
+        ),
+    ],
+)
+def test_archives_with_something_else_in_them(tmp_path, files, words):
     path = tmp_path / 'a.zip'
-    write_archive(path, {'a.json': '[]', 'b.json': '[]'})
-    message = list_message_of(path, what='result file')
-    assert message == f'result file {path} must hold one JSON file, found 2.'
-    write_archive(path, {'a.txt': '[]'})
-    assert list_message_of(path) == f'file {path} must hold one JSON file, found 0.'
-
-
-def test_damaged_json_in_an_archive(tmp_path):
-    path = tmp_path / 'a.zip'
-    write_archive(path, {'a.json': '[1, 2' + 1000 * ' '})
-    # Not: of a file of (the archive's) bytes.
-    assert list_message_of(path) == (
-        f"file {path} is not valid JSON (truncated or damaged?): Expecting ',' delimiter at "
-        'character 1005.'
-    )
-    write_archive(path, {'a.json': '{}'})
-    assert 'must hold a list of entries, not an object' in list_message_of(path)
-    write_archive(path, {'a.json': b'["\xff"]'})
-    assert 'is not a text file in UTF-8' in list_message_of(path)
-    write_archive(path, {'a.json': ''})
-    assert 'is not valid JSON (truncated or damaged?): Expecting value' in list_message_of(path)
+    write_archive(path, files)
+    assert list_message_of(path, what='result file') == f'result file {path} {words}'
 
 
 @pytest.mark.parametrize(
@@ -361,18 +324,14 @@ def test_a_large_file_is_never_held_whole(suffix, tmp_path):
         write_archive(path, {'a.json': text})
     else:
         path.write_text(text)
-    size = len(text)
+    assert len(text) > 29_000_000
     del text
     tracemalloc.start()
-    try:
-        seen = sum(len(one['segmentations']) for one in iter_json_list(path))
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert seen == 100 * count
-    assert size > 29_000_000
+    seen = sum(len(one['segmentations']) for one in iter_json_list(path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
     # A few windows of text, whatever the size.
-    assert peak < 15_000_000
+    assert seen == 100 * count and peak < 15_000_000
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -389,24 +348,23 @@ def test_the_file_appears_when_the_block_ends(tmp_path):
     assert os.listdir(path.parent) == ['a.txt']
 
 
-@pytest.mark.parametrize('error', [ValueError, KeyboardInterrupt, SystemExit])
-def test_a_block_that_raises_leaves_the_old_file_and_nothing_else(tmp_path, error):
-    path = tmp_path / 'a.txt'
-    path.write_text('old')
-    with pytest.raises(error), atomic_path(path) as temporary:
+def fails(path, error):
+    with atomic_path(path) as temporary:
         temporary.write_text('half')
         raise error
+
+
+@pytest.mark.parametrize(
+    ('write', 'value', 'error'),
+    [(fails, one, one) for one in (ValueError, KeyboardInterrupt)]
+    + [(write_json, [2, {3}], TypeError)],  # sets are no JSON
+)
+def test_a_block_that_raises_leaves_the_old_file_and_nothing_else(path, write, value, error):
+    path.write_text('old')
+    with pytest.raises(error):
+        write(path, value)
     assert path.read_text() == 'old'
-    assert os.listdir(tmp_path) == ['a.txt']
-
-
-def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path):
-    path = tmp_path / 'a.json'
-    write_json(path, [1])
-    with pytest.raises(TypeError):
-        write_json(path, [2, {3}])
-    assert read_json(path) == [1]
-    assert os.listdir(tmp_path) == ['a.json']
+    assert os.listdir(path.parent) == ['a.json']
 
 
 def test_a_writer_may_remove_the_file_that_it_was_given(tmp_path):
@@ -419,25 +377,18 @@ def test_a_writer_may_remove_the_file_that_it_was_given(tmp_path):
 @pytest.mark.parametrize(('mask', 'mode'), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
 def test_permissions_follow_the_umask(tmp_path, mask, mode):
     before = os.umask(mask)
-    try:
-        write_json(tmp_path / 'a.json', [])
-        after = os.umask(mask)
-    finally:
-        os.umask(before)
+    write_json(tmp_path / 'a.json', [])
+    after = os.umask(before)
     assert stat.S_IMODE((tmp_path / 'a.json').stat().st_mode) == mode
     assert after == mask
 
 
-def test_writers_at_the_same_time_leave_one_whole_file(tmp_path):
-    path = tmp_path / 'a.json'
+def test_writers_at_the_same_time_leave_one_whole_file(path):
     contents = [[number] * 20_000 for number in range(8)]
-    threads = [threading.Thread(target=write_json, args=(path, content)) for content in contents]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write_json, [path] * 8, contents))
     assert read_json(path) in contents
-    assert os.listdir(tmp_path) == ['a.json']
+    assert os.listdir(path.parent) == ['a.json']
 
 
 @pytest.mark.parametrize(
@@ -446,18 +397,15 @@ def test_writers_at_the_same_time_leave_one_whole_file(tmp_path):
 )
 def test_a_path_that_can_be_no_file(tmp_path, name, message):
     (tmp_path / 'file').touch()
-    with (
-        pytest.raises(UserError, match=f'cannot write {tmp_path / name}: {message}'),
-        atomic_path(tmp_path / name),
-    ):
-        raise AssertionError('not reached')
+    with pytest.raises(UserError, match=f'cannot write {tmp_path / name}: {message}'):
+        write_json(tmp_path / name, [])
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason='root may write everywhere')
 def test_a_folder_without_permission_is_an_error_of_the_user(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(UserError, match='Permission denied'), atomic_path(tmp_path / 'a.json'):
-        raise AssertionError('not reached')
+    with pytest.raises(UserError, match='Permission denied'):
+        write_json(tmp_path / 'a.json', [])
 
 
 def test_of_a_link_the_target_is_replaced(tmp_path):
@@ -474,12 +422,10 @@ def test_of_a_link_the_target_is_replaced(tmp_path):
 def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
     pipe = tmp_path / 'pipe'
     os.mkfifo(pipe)
-    received = []
-    reader = threading.Thread(target=lambda: received.append(pipe.read_text()))
-    reader.start()
-    write_json(pipe, [1, 2])
-    reader.join(timeout=30)
-    assert [json.loads(text) for text in received] == [[1, 2]]
+    with ThreadPoolExecutor(1) as pool:
+        received = pool.submit(pipe.read_text)
+        write_json(pipe, [1, 2])
+    assert json.loads(received.result()) == [1, 2]
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 

@@ -127,7 +127,7 @@ def test_ours_go_downward_and_in_no_circle(root):
     assert faults_of(arrows) == []
 
 
-def test_a_clean_tree_passes(tmp_path):
+def test_names_are_resolved(tmp_path):
     files = {
         'tools/train.py': 'def main():\n    from vispropnet.apis.running import train\n',
         'vispropnet/__init__.py': 'from vispropnet import ops\n',
@@ -149,44 +149,39 @@ def test_a_clean_tree_passes(tmp_path):
     assert faults_of(arrows) == []
 
 
-def test_an_upward_arrow_is_found_wherever_it_stands(tmp_path):
-    inside = 'def late():\n    from vispropnet.apis.running import train\n'
-    checking = 'if TYPE_CHECKING:\n    from vispropnet import apis\n'
-    files = {
-        'vispropnet/apis/__init__.py': '',
-        'vispropnet/engine/loops.py': inside,
-        'vispropnet/ops/paste.py': checking,
-        'vispropnet/errors.py': 'from . import fileio\n',
-        'vispropnet/fileio.py': '',
-    }
-    assert sorted(faults_of(arrows_of(tree(tmp_path, files)))) == [
-        'vispropnet/engine/loops.py:2: vispropnet.engine.loops -> vispropnet.apis.running '
-        '(engine is not above apis)',
-        'vispropnet/errors.py:1: vispropnet.errors -> vispropnet.fileio '
-        '(errors is not above fileio)',
-        'vispropnet/ops/paste.py:2: vispropnet.ops.paste -> vispropnet.apis '
-        '(ops is not above apis)',
-    ]
-
-
-def test_data_and_models_do_not_know_each_other_and_nothing_imports_tools(tmp_path):
+def test_an_arrow_that_is_not_downward_is_found_wherever_it_stands(tmp_path):
     files = {
         'tools/demo.py': '',
         'tools/other.py': 'import tools.demo\nfrom benchmarking import measure\n',
         'tools/benchmarking/__init__.py': '',
         'tools/benchmarking/measure.py': 'from vispropnet.errors import UserError\n',
+        'vispropnet/apis/__init__.py': '',
         'vispropnet/datasets/a.py': 'from vispropnet.models.b import B\n',
-        'vispropnet/models/b.py': 'from vispropnet.datasets import c\n',
-        'vispropnet/fileio.py': 'from benchmarking.measure import compare\n',
+        'vispropnet/engine/loops.py': 'def late():\n    from vispropnet.apis.a import b\n',
+        'vispropnet/errors.py': 'from . import fileio\n',
         'vispropnet/extra/d.py': 'from vispropnet.errors import UserError\n',
+        'vispropnet/fileio.py': 'from benchmarking.measure import compare\n',
+        'vispropnet/models/b.py': 'from vispropnet.datasets import c\n',
+        'vispropnet/ops/paste.py': 'if TYPE_CHECKING:\n    from vispropnet import apis\n',
     }
-    faults = faults_of(arrows_of(tree(tmp_path, files)))
-    assert [fault.partition(' (')[2] for fault in faults] == [
-        'datasets is not above models)',
-        'extra has no place in LAYERS)',
-        'fileio is not above benchmarking)',
-        'models is not above datasets)',
-        'nothing imports tools)',
+    circle, *faults = sorted(faults_of(arrows_of(tree(tmp_path, files))))
+    assert circle.startswith('circle: ')
+    assert faults == [
+        'tools/other.py:1: tools.other -> tools.demo (nothing imports tools)',
+        'vispropnet/datasets/a.py:1: vispropnet.datasets.a -> vispropnet.models.b (datasets is not '
+        'above models)',
+        'vispropnet/engine/loops.py:2: vispropnet.engine.loops -> vispropnet.apis.a (engine '
+        'is not above apis)',
+        'vispropnet/errors.py:1: vispropnet.errors -> vispropnet.fileio (errors is not above '
+        'fileio)',
+        'vispropnet/extra/d.py:1: vispropnet.extra.d -> vispropnet.errors (extra has no place in '
+        'LAYERS)',
+        'vispropnet/fileio.py:1: vispropnet.fileio -> benchmarking.measure (fileio is not above '
+        'benchmarking)',
+        'vispropnet/models/b.py:1: vispropnet.models.b -> vispropnet.datasets (models is not above '
+        'datasets)',
+        'vispropnet/ops/paste.py:2: vispropnet.ops.paste -> vispropnet.apis (ops is not above '
+        'apis)',
     ]
 
 
@@ -198,7 +193,6 @@ def test_a_circle_of_three_is_found(tmp_path):
         'vispropnet/models/d.py': 'from vispropnet.models.a import A\n',
     }
     (fault,) = faults_of(arrows_of(tree(tmp_path, files)))
-    assert fault.startswith('circle: ')
     assert set(fault.removeprefix('circle: ').split(', ')) == {
         'vispropnet/models/a.py:1: vispropnet.models.a -> vispropnet.models.b',
         'vispropnet/models/b.py:2: vispropnet.models.b -> vispropnet.models.c',

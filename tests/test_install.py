@@ -36,19 +36,12 @@ def pins():
     """The versions in requirements.txt, by package."""
     lines = (ROOT / 'requirements.txt').read_text().splitlines()
     named = [Requirement(line) for line in lines if line and not line.startswith('#')]
-    exact = {}
-    for requirement in named:
-        (specifier,) = requirement.specifier
-        assert specifier.operator == '=='
-        exact[requirement.name] = Version(specifier.version)
-    return exact
-
-
-def test_the_package_is_that_of_this_checkout():
-    assert Path(vispropnet.__file__).parent == ROOT / 'vispropnet'
+    versions = {one.name: str(one.specifier).removeprefix('==') for one in named}
+    return {name: Version(version) for name, version in versions.items()}  # fails for others
 
 
 def test_setup_and_package_agree(description):
+    assert Path(vispropnet.__file__).parent == ROOT / 'vispropnet'
     assert description['name'] == 'vispropnet'
     assert description['version'] == vispropnet.__version__
     assert re.fullmatch(r'\d+\.\d+\.\d+', vispropnet.__version__)
@@ -82,21 +75,16 @@ def test_the_pins_lie_in_the_ranges_of_setup(description, pins):
         assert requirement.specifier.contains(pins[requirement.name]), text
 
 
-def test_no_torch_build_is_picked(pins):
+def test_no_torch_build_is_picked_and_both_opencv_builds_have_one_version(pins):
     """A +cpu build of torch does not load the torchvision of the ordinary index."""
-    assert pins['torch'].local is None
-    assert pins['torchvision'].local is None
+    assert pins['torch'].local is pins['torchvision'].local is None
     assert '--' not in (ROOT / 'requirements.txt').read_text()
-
-
-def test_both_opencv_builds_have_one_version(pins):
     assert pins['opencv-python'] == pins['opencv-python-headless']
 
 
 def test_the_licence_is_apache_2(description):
     text = (ROOT / 'LICENSE').read_text()
-    assert 'Apache License' in text[:200]
-    assert 'Version 2.0, January 2004' in text[:200]
+    assert 'Apache License' in text[:200] and 'Version 2.0, January 2004' in text[:200]
     assert 'END OF TERMS AND CONDITIONS' in text
     assert description['license'] == 'Apache-2.0'
 
@@ -113,23 +101,13 @@ def light_environment(tmp_path_factory):
 def test_the_stubs_catch_a_heavy_import(run_python, light_environment):
     for name in HEAVY:
         process = run_python('-c', f'import {name}', env=light_environment)
-        assert process.returncode == 1
-        assert process.stderr == f'imported {name}\n'
+        assert (process.returncode, process.stderr) == (1, f'imported {name}\n')
 
 
 @pytest.mark.parametrize('tool', TOOLS)
-def test_help_answers_before_anything_heavy_is_imported(run_python, light_environment, tool):
-    process = run_python(ROOT / 'tools' / tool, '--help', env=light_environment)
-    assert process.returncode == 0, process.stderr
-    assert process.stdout.startswith('usage: ')
-    assert tool in process.stdout
-    assert process.stderr == ''
-
-
-@pytest.mark.parametrize('tool', TOOLS)
-def test_a_wrong_option_is_refused_before_anything_heavy_is_imported(
-    run_python, light_environment, tool
-):
-    process = run_python(ROOT / 'tools' / tool, '--no-such-option', env=light_environment)
-    assert process.returncode == 2, process.stderr
-    assert 'usage: ' in process.stderr
+def test_tools_answer_before_anything_heavy_is_imported(run_python, light_environment, tool):
+    shown = run_python(ROOT / 'tools' / tool, '--help', env=light_environment)
+    assert (shown.returncode, shown.stderr) == (0, '')
+    assert shown.stdout.startswith('usage: ') and tool in shown.stdout
+    refused = run_python(ROOT / 'tools' / tool, '--no-such-option', env=light_environment)
+    assert refused.returncode == 2 and 'usage: ' in refused.stderr

@@ -76,8 +76,8 @@ def recipe_of(config: str, options: list[str], shapes: list[str]) -> str:
 
 def draw(out: Path, data: Path) -> None:
     """Draws the contact sheet and the loss curves."""
-    from vispropnet.visualization.contact_sheet import contact_sheet
-    from vispropnet.visualization.curves import plot_losses
+    from vispropnet.visualization.charts import plot_losses
+    from vispropnet.visualization.results import contact_sheet
 
     truth, images = data / 'valid/instances.json', data / 'valid/JPEGImages'
     contact_sheet(truth, out / 'results.json', images, out / 'contact_sheet.png')

@@ -15,7 +15,7 @@ from vispropnet.errors import UserError, report_user_errors
 from vispropnet.text import counted
 
 if TYPE_CHECKING:
-    from vispropnet.apis.video_files import Outcome
+    from vispropnet.apis.video_outputs import Outcome
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
 
     source = open_source(args.input, args.every, args.start, args.end, args.max_size)
     from vispropnet.apis.models import init_model
-    from vispropnet.apis.video_files import segment_to_files
+    from vispropnet.apis.video_outputs import segment_to_files
 
     model = init_model(
         args.config,

@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs the command."""
     args = parse_args(arguments)
     with report_user_errors():
-        from vispropnet.visualization.curves import plot_losses
+        from vispropnet.visualization.charts import plot_losses
 
         print(f'wrote {plot_losses(args.work_dirs, args.out, args.names)}')
 

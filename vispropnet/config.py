@@ -25,23 +25,14 @@ LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 class FormattedOnceConfig(Config):
     """mmengine's config, which keeps its formatted text as long as nothing in it changes.
 
-    Formatting takes a second or more, and the text goes into the log, into the pictures' log and
-    into each checkpoint.
+    Formatting takes a second or more, and the text goes into logs and each checkpoint.
     """
 
-    # What was formatted, and its text.
-    _formatted: tuple[str, str] | None = None
+    _formatted: tuple[str, str] | None = None  # what was formatted, and its text
 
     @classmethod
     def of(cls, config: Config) -> FormattedOnceConfig:
-        """Gives a config that shares the content of another.
-
-        Args:
-            config: Any config.
-
-        Returns:
-            The config.
-        """
+        """Gives a config that shares the content of another."""
         ours = cls.__new__(cls)
         # Past __setattr__, which sets keys of the content.
         ours.__dict__.update(config.__dict__)
@@ -59,15 +50,12 @@ class FormattedOnceConfig(Config):
 def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Config:
     """Reads a config file.
 
-    ``data_root`` among the overrides applies to every data set. Evaluators that name no annotation
-    file get their data set's.
-
     Args:
         path: The file.
-        overrides: ``key=value`` strings; keys may be dotted.
+        overrides: ``key=value`` strings; keys may be dotted. ``data_root`` is of every data set.
 
     Returns:
-        The config.
+        The config; evaluators that name no annotation file have got their data set's.
 
     Raises:
         UserError: if the file is missing or broken, or an override names no known key.
@@ -90,17 +78,16 @@ def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Confi
         config.merge_from_dict(options)
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise UserError(f'--cfg-options do not fit config {path}: {_text(error)}') from None
-    _spread_data_root(config, options)
+    for name in LOADERS:
+        if 'data_root' in options and config.get(name) is not None:
+            config[name].dataset.data_root = options['data_root']
     _name_annotation_files(config)
     return config
 
 
 @contextlib.contextmanager
 def explain_config_errors(path: str | os.PathLike) -> Iterator[None]:
-    """Turns what building a config raises for unknown types and keys into a :class:`UserError`.
-
-    Args:
-        path: The config file, for the message.
+    """Turns what building a config raises into a :class:`UserError` that names the file.
 
     Raises:
         UserError: for an unknown ``type``, a key that a part does not take or lacks, and values
@@ -113,9 +100,13 @@ def explain_config_errors(path: str | os.PathLike) -> Iterator[None]:
             raise
         name, _, rest = _text(error).partition(' is not in the ')
         registry = rest.partition(' registry')[0]
-        similar = _did_you_mean(name, _known_types(registry))
+        known: list[str] = []
+        for one in vars(registries).values():
+            if isinstance(one, Registry) and one.name == registry.split('::')[-1]:
+                known += [*one.module_dict, *one.parent.module_dict, *one.parent.parent.module_dict]
         raise UserError(
-            f'config {path}: unknown type {name!r} (looked for in {registry}).{similar}'
+            f'config {path}: unknown type {name!r} (looked for in {registry}).'
+            + _did_you_mean(name, known)
         ) from None
     except TypeError as error:
         if 'argument' not in str(error):
@@ -129,11 +120,9 @@ def _parse_overrides(overrides: Sequence[str]) -> dict:
     for override in overrides:
         if '=' not in override:
             raise UserError(f'--cfg-options: expected KEY=VALUE, found {override!r}.')
-    if not overrides:
-        return {}
     parser = argparse.ArgumentParser()
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
-    options = parser.parse_args(['--cfg-options', *overrides]).cfg_options
+    parser.add_argument('overrides', nargs='*', action=DictAction, default={})
+    options = parser.parse_args(['--', *overrides]).overrides or {}
     for override in overrides:
         key, _, text = override.partition('=')
         # mmengine takes the spaces out of texts, which then name other files.
@@ -143,7 +132,7 @@ def _parse_overrides(overrides: Sequence[str]) -> dict:
 
 
 def _check_top_level(options: dict, config: Config, path: str) -> None:
-    known = set(config.keys()) | set(inspect.signature(Runner.__init__).parameters) - {'self'}
+    known = set(config.keys()) | set(inspect.signature(Runner).parameters)
     known |= {'trust_checkpoint', 'find_unused_parameters', 'auto_scale_lr', 'data_root'}
     known |= {'acceleration', 'video_scale'}
     for key in options:
@@ -155,9 +144,8 @@ def _check_top_level(options: dict, config: Config, path: str) -> None:
 
 def _check_type_name(key: str, value: object) -> None:
     """Refuses types by import path: mmengine would import and call whatever they name."""
-    if key.rpartition('.')[2] != 'type' or not isinstance(value, str) or '.' not in value:
-        return
-    if not _SCOPED.fullmatch(value):
+    named = key.rpartition('.')[2] == 'type' and isinstance(value, str) and '.' in value
+    if named and not _SCOPED.fullmatch(value):
         raise UserError(
             f'--cfg-options: {key}={value} names a type by its import path, which could run any '
             'code. Give a registered name, such as mmdet.ResNet, or write it into the config file.'
@@ -187,14 +175,6 @@ def _check_kind(key: str, value: object, config: Config) -> None:
         )
 
 
-def _spread_data_root(config: Config, options: dict) -> None:
-    if 'data_root' not in options:
-        return
-    for name in LOADERS:
-        if config.get(name) is not None:
-            config[name].dataset.data_root = options['data_root']
-
-
 def _name_annotation_files(config: Config) -> None:
     for part in ('val', 'test'):
         evaluator, loader = config.get(f'{part}_evaluator'), config.get(f'{part}_dataloader')
@@ -205,17 +185,6 @@ def _name_annotation_files(config: Config) -> None:
         if not evaluator.get('ann_file'):
             dataset = loader.dataset
             evaluator.ann_file = os.path.join(dataset.get('data_root') or '', dataset.ann_file)
-
-
-def _known_types(registry: str) -> list[str]:
-    """Names in one of our registries and in its parents."""
-    known: list[str] = []
-    for one in vars(registries).values():
-        if isinstance(one, Registry) and one.name == registry.split('::')[-1]:
-            while one is not None:
-                known += one.module_dict
-                one = one.parent
-    return known
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ import errno
 import os
 import sys
 from collections.abc import Iterator
+from typing import NoReturn
 
 # Faults of a disk, and what helps.
 _DISK_FAULTS = {
@@ -21,16 +22,12 @@ _DISK_FAULTS = {
 class UserError(Exception):
     """Bad input: a file, a key, an option or a checkpoint that its owner can mend.
 
-    The text names what was found, where, and what was expected. Tools print it without a traceback
-    and exit with status 2 (see :func:`report_user_errors`).
-
-    Args:
-        message: What is wrong, in one or a few lines.
+    The text names what was found, where, and what was expected, in one or a few lines. Tools print
+    it without a traceback and exit with status 2 (see :func:`report_user_errors`).
     """
 
     def __init__(self, message: str) -> None:
-        # A data-loading worker hands its error over as the text of a traceback; keep the message at
-        # its end, which is what the user needs.
+        # A data-loading worker hands its error over as the text of a traceback: keeps its end.
         marker = f'\n{type(self).__module__}.{type(self).__qualname__}: '
         if 'Original Traceback' in message and marker in message:
             message = message.rpartition(marker)[2]
@@ -52,22 +49,19 @@ class Stopped(UserError):
 
 @contextlib.contextmanager
 def report_user_errors() -> Iterator[None]:
-    """Turns a :class:`UserError` into one message on stderr and exit status 2.
-
-    So does an ``OSError`` of a disk that is full, read-only or failing.
+    """Turns an error into one message on stderr and an exit status.
 
     Raises:
-        SystemExit: with status 2 for a ``UserError`` and a fault of the disk, its own for
-            :class:`Stopped`, 130 for Ctrl-C, 141 for output that nobody reads any more.
+        SystemExit: with status 2 for a :class:`UserError` and an ``OSError`` of a disk that is
+            full, read-only or failing, its own for :class:`Stopped`, 130 for Ctrl-C, 141 for output
+            that nobody reads any more.
     """
     try:
         yield
     except Stopped as stop:
-        print(stop, file=sys.stderr, flush=True)
-        raise SystemExit(stop.status) from None
+        _end(str(stop), stop.status)
     except UserError as error:
-        print(f'error: {error}', file=sys.stderr, flush=True)
-        raise SystemExit(2) from None
+        _end(f'error: {error}', 2)
     except BrokenPipeError:
         # Whoever read the output has seen enough (`| head`); closing must not complain either.
         _drop_output()
@@ -76,16 +70,18 @@ def report_user_errors() -> Iterator[None]:
         if error.errno not in _DISK_FAULTS:
             raise
         what = 'reading or writing failed' if error.filename is None else error.filename
-        reason = f'{os.strerror(error.errno)}. {_DISK_FAULTS[error.errno]}'
-        print(f'error: {what}: {reason}', file=sys.stderr, flush=True)
         try:
             sys.stdout.flush()
         except OSError:  # it was the output: closing must not complain again
             _drop_output()
-        raise SystemExit(2) from None
+        _end(f'error: {what}: {os.strerror(error.errno)}. {_DISK_FAULTS[error.errno]}', 2)
     except KeyboardInterrupt:
-        print('interrupted', file=sys.stderr, flush=True)
-        raise SystemExit(130) from None
+        _end('interrupted', 130)
+
+
+def _end(message: str, status: int) -> NoReturn:
+    print(message, file=sys.stderr, flush=True)
+    raise SystemExit(status) from None
 
 
 def _drop_output() -> None:

@@ -88,9 +88,6 @@ class _Text:
 
     Not ijson: it is slower, says no position, takes ``\\ud800`` for a question mark, refuses NaN
     and large integers, and fills the memory with lists nested in lists.
-
-    Args:
-        stream: The text.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -139,7 +136,7 @@ class _Text:
     def error(self, message: str, position: int | None = None) -> ValueError:
         """Makes the error of damage at a position of the window, by default the next character."""
         place = self._before + (self._at if position is None else position)
-        return ValueError(f'{_without_at(message)} at character {place}')
+        return ValueError(f'{message.removesuffix(" at")} at character {place}')
 
     def _grow(self) -> bool:
         # At least doubled, so that a long value is not parsed anew too often.
@@ -150,19 +147,14 @@ class _Text:
         return bool(more)
 
 
-def _without_at(message: str) -> str:
-    """A message of json without the 'at' that ends some of them."""
-    return message.removesuffix(' at')
-
-
 @contextlib.contextmanager
 def _open_text(path: Path, what: str, progress: bool) -> Iterator[TextIO]:
     with contextlib.ExitStack() as stack:
         if path.suffix.lower() == '.zip':
             archive = stack.enter_context(zipfile.ZipFile(path))
-            names = [name for name in archive.namelist() if name.endswith('.json')]
             # Archives made by macOS hold a shadow of each file.
-            names = [name for name in names if not name.startswith('__MACOSX/')]
+            names = [name for name in archive.namelist() if not name.startswith('__MACOSX/')]
+            names = [name for name in names if name.endswith('.json')]
             if len(names) != 1:
                 raise UserError(f'{what} {path} must hold one JSON file, found {len(names)}.')
             size = archive.getinfo(names[0]).file_size
@@ -187,11 +179,10 @@ def _explain_read_errors(path: str | os.PathLike, what: str, hint: str = '') -> 
     try:
         yield
     except FileNotFoundError:
-        tail = f' {hint}' if hint else ''
-        raise UserError(f'{what} not found: {path}.{tail}') from None
+        raise UserError(f'{what} not found: {path}. {hint}') from None
     except json.JSONDecodeError as error:
         place = f'line {error.lineno}, column {error.colno}, character {error.pos}'
-        damage = f'{_without_at(error.msg)} at {place}'
+        damage = f'{error.msg.removesuffix(" at")} at {place}'
     except RecursionError:
         damage = 'lists or objects nested too deep'
     except _ARCHIVE_ERRORS as error:
@@ -255,12 +246,6 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def write_json(path: str | os.PathLike, content: Any, indent: int | None = None) -> None:
-    """Writes JSON whole or not at all.
-
-    Args:
-        path: The file.
-        content: What to write.
-        indent: As in :func:`json.dump`.
-    """
+    """Writes JSON whole or not at all; ``indent`` is that of :func:`json.dump`."""
     with atomic_path(path) as temporary, temporary.open('w', encoding='utf-8') as stream:
         json.dump(content, stream, indent=indent)

@@ -1,9 +1,8 @@
 """Registries: children of mmdet's, scope ``vispropnet``.
 
-A config whose ``default_scope`` is ``vispropnet`` names vispropnet's, mmdet's and mmengine's parts
-alike without a prefix: a name is looked up here, then in mmdet's registry, then in mmengine's.
-mmdet's packages are named among the locations because a look-up imports those of the registry it
-starts from, not those of its parents.
+A config whose ``default_scope`` is ``vispropnet`` needs no prefixes: a name is looked up here, then
+in mmdet's registry, then in mmengine's. mmdet's packages are named among the locations because a
+look-up imports those of the registry it starts from, not those of its parents.
 """
 
 from mmdet import registry as mmdet_registry

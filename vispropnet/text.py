@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
 
 def first_of(items: Iterable[Any], most: int, separator: str = ', ') -> str:
-    """Lists the first items and counts the others.
+    """Lists the first items and counts the others: ``a, b, c and 4 more``.
 
     Args:
         items: What to list.
         most: How many are listed.
         separator: Stands between two items. With a line break in it, the count is a line too.
-
-    Returns:
-        Such as ``a, b, c and 4 more``.
     """
     texts = list(map(str, items))
     listed, more = separator.join(texts[:most]), len(texts) - most
@@ -25,43 +23,18 @@ def first_of(items: Iterable[Any], most: int, separator: str = ', ') -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """Writes a number with its noun, in the plural where it is not 1.
-
-    Args:
-        number: How many.
-        noun: Of what, in the singular.
-
-    Returns:
-        Such as ``1 frame`` or ``12 frames``.
-    """
+    """Writes a number with its noun, in the plural if not 1: ``1 frame``, ``12 frames``."""
     return f'{number} {noun}' if number == 1 else f'{number} {noun}s'
 
 
 def shown(value: Any) -> str:
-    """Writes a value from a file for a message, cut if it is long.
-
-    Args:
-        value: Any JSON value.
-
-    Returns:
-        At most 80 characters.
-    """
-    names = {None: 'null', True: 'true', False: 'false'}
-    text = names[value] if value is None or isinstance(value, bool) else repr(value)
+    """Writes a JSON value from a file for a message, cut to at most 80 characters."""
+    text = json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
     return text if len(text) <= 80 else f'{text[:77]}...'
 
 
 def printable(text: str) -> str:
-    """Escapes line breaks, control characters and the like, which names in a file may contain.
-
-    Args:
-        text: Any text.
-
-    Returns:
-        One line.
-    """
-    if text.isprintable():
-        return text
+    """Escapes line breaks, control characters and the like; gives one line."""
     return ''.join(
         one if one.isprintable() else one.encode('unicode_escape').decode('ascii') for one in text
     )

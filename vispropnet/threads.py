@@ -14,8 +14,7 @@ def set_wait_policy() -> None:
 
     By default those of GNU's library, which torch has on Linux, spin for some milliseconds, and
     where other processes need the processors, the thread that all wait for does not get one. Read
-    when torch is imported, so that later calls have no effect; processes that are started inherit
-    it.
+    when torch is imported: later calls have no effect; processes that are started inherit it.
     """
     if not any(name in os.environ for name in VARIABLES):
         os.environ.update(WAIT)

@@ -11,9 +11,7 @@ _trials = _runpy.run_path(str(_Path(__file__).with_name('objprop-trials.py')))
 presets = _trials['presets']
 
 _plain = 'configs/masktrack_rcnn/masktrack-rcnn_{backbone}_fpn_{data}.py'
-_temporal = (
-    'configs/temporal_roi_align/masktrack-rcnn_{backbone}_fpn_{data}_temporal-roi-align.py'
-)
+_temporal = 'configs/temporal_roi_align/masktrack-rcnn_{backbone}_fpn_{data}_temporal-roi-align.py'
 _extractor = 'model.detector.roi_head.bbox_roi_extractor'
 
 starts = {'start': dict(config=_plain)}

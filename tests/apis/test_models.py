@@ -29,10 +29,8 @@ def test_weights_and_categories_of_a_checkpoint(small, tmp_path):
 
 
 def test_config_objects_and_overrides(small):
-    assert init_model(small, device='cpu', overrides=['video_scale=(32,32)']).cfg.video_scale == (
-        32,
-        32,
-    )
+    model = init_model(small, device='cpu', overrides=['video_scale=(32,32)'])
+    assert model.cfg.video_scale == (32, 32)
     config = Config.fromfile(small)
     assert init_model(config, device=torch.device('cpu')).cfg is config
 
@@ -45,19 +43,21 @@ def test_names_of_the_package():
         _ = vispropnet.apis.segment
 
 
-def test_bad_input(small, pytestconfig, tmp_path):
-    with pytest.raises(UserError, match='config not found: nothing.py'):
-        init_model('nothing.py')
-    with pytest.raises(UserError, match='checkpoint not found: .*nothing.pth'):
-        init_model(small, tmp_path / 'nothing.pth')
-    with pytest.raises(UserError, match="device must be 'cpu', 'cuda' or 'cuda:N', got 'gpu'"):
-        init_model(small, device='gpu')
-    with pytest.raises(UserError, match='device cuda:99: this machine has'):
-        init_model(small, device='cuda:99')
-    with pytest.raises(UserError, match="unknown type 'ObjPop'"):
-        init_model(small, overrides=['model.type=ObjPop'])
-    with pytest.raises(UserError, match='has no model'):
-        init_model(pytestconfig.rootpath / 'configs/_base_/schedules/schedule_1x.py')
-    path = checkpoint_of(torch.nn.Linear(2, 2), tmp_path / 'other.pth')
-    with pytest.raises(UserError, match='does not fit the model of this config'):
-        init_model(small, path)
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (dict(config='nothing.py'), 'config not found: nothing.py'),
+        (dict(checkpoint='nothing.pth'), 'checkpoint not found: nothing.pth'),
+        (dict(device='gpu'), "device must be 'cpu', 'cuda' or 'cuda:N', got 'gpu'"),
+        (dict(device='cuda:99'), 'device cuda:99: this machine has'),
+        (dict(overrides=['model.type=ObjPop']), "unknown type 'ObjPop'"),
+        (dict(config='configs/_base_/schedules/schedule_1x.py'), 'has no model'),
+        (dict(checkpoint='other.pth'), 'does not fit the model of this config'),
+    ],
+)
+def test_bad_input(small, root, tmp_path, monkeypatch, options, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'configs').symlink_to(root / 'configs')
+    checkpoint_of(torch.nn.Linear(2, 2), tmp_path / 'other.pth')
+    with pytest.raises(UserError, match=words):
+        init_model(**{'config': small, **options})

@@ -1,33 +1,25 @@
 """Arguments of trials that are remembered, and checks before the first run; nothing is trained."""
 
 import json
-import shutil
 from dataclasses import replace
 
 import pytest
 
 from vispropnet.apis import trials
-from vispropnet.datasets.moving_shapes import write_moving_shapes
+from vispropnet.engine.folder_lock import locked_folder
 from vispropnet.errors import UserError
 from vispropnet.trials.study_file import read_study
 
 
-@pytest.fixture(scope='module')
-def data(tmp_path_factory):
-    out = tmp_path_factory.mktemp('trials') / 'data'
-    write_moving_shapes(out, train_videos=2, val_videos=1, frames=2, size=(96, 64), progress=False)
-    return out
-
-
 @pytest.fixture
-def run(root, data, tmp_path):
+def run(root, shapes, tmp_path):
     """Runs three trials, or some of them, of the preset smoke."""
     study = read_study(root / 'configs/studies/objprop-trials.py')
     three = ('baseline', 'propagation-off', 'ordered')
     study = replace(study, trials={name: study.trials[name] for name in three})
 
     def run(only=None, out=tmp_path / 'out', **more):
-        return trials.run_trials(study, 'smoke', out, only, **{'data': data, **more})
+        return trials.run_trials(study, 'smoke', out, only, **{'data': shapes, **more})
 
     return run
 
@@ -61,7 +53,7 @@ def test_arguments_that_are_not_given_are_those_of_the_last_run(run, plans, tmp_
     run(resume=True, data=None)
     first, second = plans
     assert names(first) == names(second) == ['baseline', 'ordered']
-    assert first.runs == second.runs and second.overrides == tuple(changes)
+    assert first.runs == second.runs and second.arguments['overrides'] == changes
     run(['all'], baseline_seeds=3, resume=True, data=None)
     run(resume=True, data=None)
     assert names(plans[2]) == names(plans[3]) and len(plans[3].trials) == 3
@@ -82,16 +74,28 @@ def test_a_refused_command_leaves_no_claim(run, plans):
     assert [names(plan) for plan in plans] == [['baseline', 'ordered']] * 2
 
 
-def test_other_annotations_in_the_same_place_are_refused(run, plans, data, tmp_path):
-    own, moved = tmp_path / 'own', tmp_path / 'moved'
-    shutil.copytree(data, own)
-    run(['baseline'], data=own)
-    own.rename(moved)
+def test_other_annotations_in_the_same_place_are_refused(run, plans, own_shapes, tmp_path):
+    run(['baseline'], data=own_shapes)
+    moved = own_shapes.rename(tmp_path / 'moved')
     run(data=moved, resume=True)
     annotations = moved / 'valid/instances.json'
     annotations.write_text(annotations.read_text() + '\n')
     with pytest.raises(UserError, match='annotations to test on changed'):
         run(data=moved, resume=True)
+
+
+def test_a_folder_in_use_or_of_another_device_is_refused(run, plans, tmp_path):
+    out = tmp_path / 'out'
+    with locked_folder(out), pytest.raises(UserError, match='choose another --out'):
+        run(['baseline'])
+    assert not plans
+    run(['baseline'])
+    log = out / 'baseline/seed-0/train/20260101_000000/20260101_000000.log'
+    log.parent.mkdir(parents=True)
+    log.write_text('    GPU 0: Some GPU 80GB\n')
+    with pytest.raises(UserError, match='was run on Some GPU 80GB, and here is'):
+        run(resume=True)
+    assert run(resume=True, print_only=True)
 
 
 def test_printing_commands_claims_no_hardware(run, plans, tmp_path, capsys):

@@ -40,9 +40,8 @@ def test_test_writes_results_archive_metrics_and_drawings(trained, tested, shape
     out = folder / 'results.json'
     results = read_results(out)
     truth = json.loads((shapes / 'valid/instances.json').read_text())
-    assert results and {one['video_id'] for one in results} <= {
-        one['id'] for one in truth['videos']
-    }
+    videos = {one['id'] for one in truth['videos']}
+    assert results and {one['video_id'] for one in results} <= videos
     assert all(len(one['segmentations']) == 3 for one in results)
     with zipfile.ZipFile(folder / 'results.zip') as archive:
         assert archive.namelist() == ['results.json']
@@ -54,17 +53,6 @@ def test_test_writes_results_archive_metrics_and_drawings(trained, tested, shape
     assert metrics['mAP'] == pytest.approx(logged(trained, 'ytvis/mAP')[-1], abs=1e-4)
     pictures = list((folder / 'show').glob('*/*.jpg'))
     assert len(pictures) == 9 and cv2.imread(str(pictures[0])).shape[1] >= 480
-
-
-def test_two_ranks_give_the_same_result_file(tested, checkpoint, shapes, small, tmp_path):
-    out = tmp_path / 'results.json'
-    options = [checkpoint, '--out', out, '--eval', 'segm', '--cfg-options', *quick(shapes)]
-    (status, text), (other, _) = run_ranks(
-        2, 'tools/test_video.py', small, *options, f'work_dir={tmp_path}'
-    )
-    assert (status, other) == (0, 0), text
-    assert out.read_bytes() == (tested[0] / 'results.json').read_bytes()
-    assert 'AP75' in text
 
 
 def test_without_annotations_results_are_written_and_nothing_is_scored(
@@ -133,9 +121,10 @@ def test_validation_and_its_pictures_of_a_model_that_lags(shapes, root, tmp_path
 def test_two_ranks_run_a_model_that_lags(prompt, shapes, root, tmp_path):
     config, checkpoint = write_config(tmp_path, root / SMALL, 3)
     out = tmp_path / 'r.json'
-    options = ['--batch', '2', '--cfg-options', *quick(shapes), f'work_dir={tmp_path}']
+    options = ['--batch', '2', '--eval', 'segm', '--cfg-options', *quick(shapes)]
+    options += [f'work_dir={tmp_path}']
     ends = run_ranks(2, 'tools/test_video.py', config, checkpoint, '--out', out, *options)
-    assert [status for status, _ in ends] == [0, 0], ends
+    assert [status for status, _ in ends] == [0, 0] and 'AP75' in ends[0][1], ends
     assert out.read_bytes() == prompt[0]
 
 

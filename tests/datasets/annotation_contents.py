@@ -1,9 +1,12 @@
 """A small annotation file, and ways to change it."""
 
+import json
+
 import numpy as np
 from pycocotools import mask as mask_utils
 
 H, W = 24, 32
+FIRST = 'annotations[0], annotation 1, video 7'
 
 
 def rle(left, top, width, height):
@@ -29,14 +32,8 @@ def good_content():
     """Video 7 of three frames with two objects, video 3 of one frame with one."""
     return {
         'videos': [
-            {
-                'id': 7,
-                'width': W,
-                'height': H,
-                'length': 3,
-                'file_names': [f'a/{frame}.jpg' for frame in (8, 9, 10)],
-            },
-            {'id': 3, 'width': W, 'height': H, 'length': 1, 'file_names': ['b/0.jpg']},
+            dict(id=7, width=W, height=H, length=3, file_names=['a/8.jpg', 'a/9.jpg', 'a/10.jpg']),
+            dict(id=3, width=W, height=H, length=1, file_names=['b/0.jpg']),
         ],
         'categories': [{'id': 40, 'name': 'disc'}, {'id': 11, 'name': 'star'}],
         'annotations': [
@@ -47,24 +44,41 @@ def good_content():
     }
 
 
-def set_in(*path):
-    """Sets what lies at a path through the content: keys and numbers, then the value."""
-    *steps, key, value = path
+def changed(*changes):
+    """The content after changes such as ``set annotations/0/id 5``; MASK stands for an RLE.
 
-    def damage(content):
+    The others are ``del PATH`` and ``add PATH VALUE``, which appends to a list.
+    """
+    content = good_content()
+    for change in changes:
+        action, path, value = f'{change} '.split(' ', 2)
+        *steps, key = (int(step) if step.isdigit() else step for step in path.split('/'))
+        target = content
         for step in steps:
-            content = content[step]
-        content[key] = value
+            target = target[step]
+        value = json.loads(value.replace('MASK', json.dumps(rle(0, 0, 2, 2))) or 'null')
+        if action == 'del':
+            del target[key]
+        elif action == 'set':
+            target[key] = value
+        else:
+            target[key].append(value)
+    return content
 
-    return damage
 
+def parsed(table):
+    """Findings by change, of a table with changes and, indented, all that each one leads to.
 
-def delete_in(*path):
-    *steps, key = path
-
-    def damage(content):
-        for step in steps:
-            content = content[step]
-        del content[key]
-
-    return damage
+    Findings below several changes belong to each. {} is the first annotation, {0} its frame 0.
+    """
+    changes, findings, cases = [], [], {}
+    for line in [*filter(None, table.splitlines()), 'end']:
+        if not line.startswith('  ') and findings:
+            cases.update(dict.fromkeys(changes, tuple(findings)))
+            changes, findings = [], []
+        text = line.strip().replace(': {}:', f': {FIRST}:')
+        for frame, name in enumerate((8, 9, 10)):
+            place = f': {FIRST}, frame {frame} (a/{name}.jpg):'
+            text = text.replace(f': {{{frame}}}:', place)
+        (findings if line.startswith('  ') else changes).append(text)
+    return cases

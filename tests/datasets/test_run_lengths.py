@@ -33,35 +33,24 @@ def slow_runs(text):
     return runs or None
 
 
-def signed(run):
-    return run - 2**32 if run >= 2**31 else run
-
-
-def slow_measures(text):
-    """Area, total and soundness; a run with the highest bit set counts as negative."""
-    runs = slow_runs(text)
-    if runs is None or any(signed(run) < 0 for run in runs):
-        return None
-    return sum(runs[1::2]), sum(runs), True
-
-
 def assert_as_slow(texts):
+    """Runs of damaged masks mean nothing; a run with the highest bit set counts as negative."""
     areas, totals, sound, _ = measure_counts(texts)
-    assert len(areas) == len(totals) == len(sound) == len(texts)
-    for index, text in enumerate(texts):
-        wanted = slow_measures(text)
-        assert bool(sound[index]) == (wanted is not None), (index, text[:60])
-        if wanted is not None:
-            assert (areas[index], totals[index]) == wanted[:2], (index, text[:60])
     runs, first, whole = decode_many(texts)
+    assert len(areas) == len(totals) == len(sound) == len(texts)
     assert runs.dtype == np.int32
     for index, (text, part) in enumerate(zip(texts, np.split(runs, first[1:]), strict=True)):
         wanted = slow_runs(text)
         assert bool(whole[index]) == (wanted is not None), (index, text[:60])
         assert len(part) > 0
         if wanted is not None:
-            assert part.tolist() == [signed(run) for run in wanted], (index, text[:60])
-            assert decode_counts(text).tolist() == part.tolist()
+            signed = [run - 2**32 if run >= 2**31 else run for run in wanted]
+            assert part.tolist() == decode_counts(text).tolist() == signed, (index, text[:60])
+        is_sound = wanted is not None and max(wanted) < 2**31
+        assert bool(sound[index]) == is_sound, (index, text[:60])
+        if is_sound:
+            measures = areas[index], totals[index]
+            assert measures == (sum(wanted[1::2]), sum(wanted)), (index, text[:60])
 
 
 def written(number):
@@ -106,6 +95,10 @@ def test_many_masks_of_all_sizes_in_one_call():
     assert sound.all()
     assert areas.tolist() == [int(mask.sum()) for mask in masks]
     assert totals.tolist() == [mask.size for mask in masks]
+    for mask, text in zip(masks[:40], counts, strict=False):
+        changes = np.flatnonzero(np.diff(mask.T.ravel(), prepend=0))
+        runs = np.diff(changes, prepend=0, append=mask.size).tolist()
+        assert decode_counts(text).tolist() == runs
     assert_as_slow(counts)
     assert_as_slow([text.decode() for text in counts])
 
@@ -127,38 +120,14 @@ def test_borders_of_batches(monkeypatch, size):
     masks = [random_mask(rng) for _ in range(40)]
     texts = [mask_utils.encode(np.asfortranarray(mask))['counts'].decode() for mask in masks]
     # Batches that begin and end with a damaged text, or hold nothing else.
-    texts = ['', *texts[:20], '', 'l', '', *texts[20:], 'l']
-    areas, totals, sound, _ = measure_counts(texts)
-    for index, text in enumerate(texts):
-        wanted = slow_measures(text)
-        assert bool(sound[index]) == (wanted is not None)
-        if wanted is not None:
-            assert (areas[index], totals[index]) == wanted[:2]
-
-
-def test_more_than_a_batch():
-    rng = np.random.default_rng(5)
-    noise = [(rng.random((300, 400)) < 0.5).astype(np.uint8) for _ in range(6)]
-    counts = [mask_utils.encode(np.asfortranarray(mask))['counts'].decode() for mask in noise]
-    assert sum(map(len, counts)) > 2 * run_lengths._BATCH_BYTES
-    areas, totals, sound, _ = measure_counts(counts)
-    assert areas.tolist() == [int(mask.sum()) for mask in noise]
-    assert totals.tolist() == [120000] * 6
-    assert sound.all()
-
-
-def test_no_masks():
-    areas, totals, sound, _ = measure_counts([])
-    assert len(areas) == len(totals) == len(sound) == 0
+    assert_as_slow(['', *texts[:20], '', 'l', '', *texts[20:], 'l'])
 
 
 def test_masks_of_one_and_two_runs():
     """All background; all object; one beside the other, so that the runs' parity changes."""
     texts = ['5', '05', '5', '5', '05', '23', '5', '0', '00', encoded([10**6]), '05']
-    areas, totals, sound, _ = measure_counts(texts)
-    assert areas.tolist() == [0, 5, 0, 0, 5, 3, 0, 0, 0, 0, 5]
-    assert totals.tolist() == [5, 5, 5, 5, 5, 5, 5, 0, 0, 10**6, 5]
-    assert sound.all()
+    assert measure_counts(texts).areas.tolist() == [0, 5, 0, 0, 5, 3, 0, 0, 0, 0, 5]
+    assert measure_counts([]).areas.tolist() == []
     assert_as_slow(texts)
 
 
@@ -168,52 +137,36 @@ DAMAGED = {
     'empty bytes': b'',
     'stops inside its only number': 'l',
     'stops inside its last number': GOOD + 'Q',
-    'stops inside a long number': GOOD + 'oooo',
     'character below': GOOD[:3] + '/' + GOOD[3:],
-    'space': ' ',
-    'newline at the end': GOOD + '\n',
     'zero byte': '\x00' + GOOD,
     'character above': GOOD[:3] + 'p' + GOOD[3:],
-    'tilde': '~' + GOOD,
     'delete': GOOD + '\x7f',
     'latin': 'ä' + GOOD,
     'latin bytes': b'\xe4' + GOOD.encode(),
-    'beyond latin': GOOD[:4] + 'Ω' + GOOD[4:],
     'beyond the basic plane': GOOD + '😀',
     'lone surrogate': '\ud800' + GOOD,
-    'digits of another script': '٣٣',
     'negative first run': 'O' + GOOD,
     'negative by difference': encoded([1, 2, 3]) + written(-3),
-    'negative by many digits': encoded([1, 2, 3]) + written(-(2**20)),
     'run of 2^31': encoded([2**31]),
     'difference beyond 2^31': encoded([1, 2, 3]) + written(2**31 - 1),
     'eight digits': 'ooooooo0',
-    'nine digits': GOOD + 'PPPPPPPP1',
     'hundreds of digits': 'o' * 300 + '0',
 }
 
 
 @pytest.mark.parametrize('text', DAMAGED.values(), ids=DAMAGED)
 def test_damaged_texts_spoil_no_other(text):
-    assert slow_measures(text) is None
     for texts in ([text], [GOOD, text], [text, GOOD], [GOOD, '5', text, GOOD, '05', text]):
-        areas, totals, sound, _ = measure_counts(texts)
-        for index, one in enumerate(texts):
-            assert bool(sound[index]) == (one is not text)
-            if one is not text:
-                assert (areas[index], totals[index]) == slow_measures(one)[:2]
+        assert measure_counts(texts).sound.tolist() == [one is not text for one in texts]
         assert_as_slow(texts)
 
 
 def test_random_characters():
     rng = np.random.default_rng(6)
     for low, high in ((48, 112), (48, 80), (40, 120), (0, 256)):
-        texts = [
-            ''.join(map(chr, rng.integers(low, high, rng.integers(0, 12)))) for _ in range(300)
-        ]
-        assert_as_slow(texts)
+        lengths = rng.integers(0, 12, 300)
+        assert_as_slow([''.join(map(chr, rng.integers(low, high, one))) for one in lengths])
 
 
 def test_a_damaged_mask_decodes_to_nothing():
-    assert decode_counts(GOOD + 'Q').tolist() == []
-    assert decode_counts('').tolist() == []
+    assert [decode_counts(one).tolist() for one in (GOOD + 'Q', '')] == [[], []]

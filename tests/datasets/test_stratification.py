@@ -9,48 +9,29 @@ from vispropnet.datasets.stratification import TRAIN, VALID, stratify
 SEEDS = range(10)
 
 
-def valid_share(held, sides, category):
-    return sum(side == VALID for own, side in zip(held, sides, strict=True) if category in own)
-
-
 @pytest.mark.parametrize('seed', SEEDS)
-def test_each_category_gets_its_share(seed):
-    held = [[0]] * 30 + [[1]] * 20 + [[]] * 10  # a fifth of each: 6, 4 and 2
-    sides = stratify(held, 2, 12, seed)
-    assert [sum(sides[:30]), sum(sides[30:50]), sum(sides[50:])] == [6, 4, 2]
-
-
-@pytest.mark.parametrize('seed', SEEDS)
-def test_a_rare_category_is_on_both_sides(seed):
-    held = [[0]] * 18 + [[1]] * 2  # its share would be 0.2 of a video
-    sides = stratify(held, 2, 2, seed)
-    assert sum(sides[:18]) == 1 and sum(sides[18:]) == 1
-    sides = stratify(held, 2, 18, seed)
-    assert sum(sides[:18]) == 17 and sum(sides[18:]) == 1
-
-
-@pytest.mark.parametrize('seed', SEEDS)
-def test_what_one_video_holds_is_trained_on(seed):
-    held = [[0], [1, 2], [1], [1], [1, 3]]
-    sides = stratify(held, 4, 2, seed)
-    assert [sides[0], sides[1], sides[4]] == [TRAIN] * 3
-    assert sum(sides) == 2
-
-
-@pytest.mark.parametrize('seed', SEEDS)
-def test_what_one_video_holds_gives_way_to_others(seed):
-    # Two videos for validation must bring categories 0, 1 and 3: the first one, which alone holds
-    # category 2, and one of the last two.
-    held = [[0, 2, 3], [0], [3], [1], [1]]
-    sides = stratify(held, 4, 2, seed)
-    assert sides[:3] == [VALID, TRAIN, TRAIN]
-    assert sum(sides[3:]) == 1
-
-
-@pytest.mark.parametrize('seed', SEEDS)
-def test_no_side_is_without_objects(seed):
-    assert stratify([[0], [1], []], 2, 1, seed)[2] == TRAIN
-    assert stratify([[0], [1], []], 2, 2, seed)[2] == VALID
+@pytest.mark.parametrize(
+    ('held', 'num_valid', 'parts', 'wanted'),
+    [
+        # A fifth of each.
+        ([[0]] * 30 + [[1]] * 20 + [[]] * 10, 12, (30, 20, 10), [6, 4, 2]),
+        # A rare category is on both sides, even if its share would be 0.2 of a video.
+        ([[0]] * 18 + [[1]] * 2, 2, (18, 2), [1, 1]),
+        ([[0]] * 18 + [[1]] * 2, 18, (18, 2), [17, 1]),
+        # Categories 0, 2 and 3 are of one video each, which is trained on.
+        ([[0], [1, 2], [1, 3], [1], [1]], 2, (3, 2), [0, 2]),
+        # But two videos must bring categories 0, 1 and 3: the first one, which alone holds
+        # category 2, and one of the last two.
+        ([[0, 2, 3], [0], [3], [1], [1]], 2, (1, 2, 2), [1, 0, 1]),
+        # No side is without objects.
+        ([[0], [1], []], 1, (2, 1), [1, 0]),
+        ([[0], [1], []], 2, (2, 1), [1, 1]),
+    ],
+)
+def test_each_category_gets_its_share(held, num_valid, parts, wanted, seed):
+    """Counts the validation videos in consecutive parts of all."""
+    sides = iter(stratify(held, 4, num_valid, seed))
+    assert [sum(itertools.islice(sides, part)) for part in parts] == wanted
 
 
 def missing(held, sides, num_categories):
@@ -93,22 +74,19 @@ def test_shares_of_a_set_of_the_official_size(fraction):
         sorted(set(draw.choices(range(40), weights, k=draw.choice([0, 1, 1, 1, 2, 3]))))
         for _ in range(3000)
     ]
-    num_valid = round(fraction * 3000)
-    counts = [sum(category in own for own in held) for category in range(40)]
+    labels = [{*own, *(() if own else (40,))} for own in held]  # 40: no object
+    counts = [sum(label in own for own in labels) for label in range(41)]
     assert 20 < min(counts) < 40 and max(counts) > 500
     for seed in range(3):
         start = time.perf_counter()
-        sides = stratify(held, 40, num_valid, seed)
+        sides = stratify(held, 40, round(fraction * 3000), seed)
         assert time.perf_counter() - start < 2  # 0.05 where nothing else runs
-        assert sum(sides) == num_valid
+        assert sum(sides) == round(fraction * 3000)
+        valid = [own for own, side in zip(labels, sides, strict=True) if side == VALID]
         # Also of the most frequent one, whose videos are shared out last.
-        for category, count in enumerate(counts):
-            assert abs(valid_share(held, sides, category) - count * fraction) < 1
-        empty = [side for own, side in zip(held, sides, strict=True) if not own]
-        assert abs(sum(empty) - fraction * len(empty)) < 1
+        for label, count in enumerate(counts):
+            assert abs(sum(label in own for own in valid) - count * fraction) < 1
 
 
 def test_the_seed_decides():
-    held = [[0]] * 20
-    assert stratify(held, 1, 5, 1) == stratify(held, 1, 5, 1)
-    assert len({tuple(stratify(held, 1, 5, seed)) for seed in SEEDS}) > 5
+    assert len({tuple(stratify([[0]] * 20, 1, 5, seed)) for seed in SEEDS}) > 5

@@ -56,8 +56,9 @@ def test_a_second_run_is_refused_with_process_and_time_until_the_first_ends(owne
     owner.stdin.write(b'\n')
     owner.stdin.flush()
     assert owner.stdout.readline() == b'free\n'
-    with locked_folder(tmp_path / 'run'):
-        pass
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError), locked_folder(tmp_path / 'run'):
+            _ = 1 / 0
 
 
 def test_an_owner_that_is_killed_leaves_no_lock(owner, tmp_path):
@@ -66,12 +67,6 @@ def test_an_owner_that_is_killed_leaves_no_lock(owner, tmp_path):
     owner.stdout.read()  # ends when the child has, too
     with locked_folder(tmp_path / 'run'):
         pass
-
-
-def test_the_lock_ends_with_the_block(tmp_path):
-    for _ in range(2):
-        with pytest.raises(ZeroDivisionError), locked_folder(tmp_path):
-            _ = 1 / 0
 
 
 def test_without_locks_in_the_file_system_a_warning_is_printed(tmp_path, capsys, monkeypatch):

@@ -11,7 +11,6 @@ HEIGHT, WIDTH = 300, 320
 # The frames of each video of the random cases.
 LENGTHS = {7: 1, 40: 3, 3: 2, 12: 4, 5: 2, 21: 3}
 NO_TRACKS, NO_OBJECTS = 21, 5
-CROWDED = 40, 5
 # Category 1 has a crowd at most, 4 only tracks.
 CATEGORIES = (5, 2, 9, 4, 1)
 
@@ -31,14 +30,10 @@ def annotation_file(lengths, categories, truths):
 
 
 def truth(video_id, category_id, masks, **more):
-    entry = {
-        'video_id': video_id,
-        'category_id': category_id,
-        'segmentations': [encode(mask) for mask in masks],
-        'areas': [None if mask is None else int(mask.sum()) for mask in masks],
-        'iscrowd': 0,
-    }
-    return {**entry, **more}
+    areas = [None if mask is None else int(mask.sum()) for mask in masks]
+    entry = track(video_id, category_id, 0, masks)
+    del entry['score']
+    return {**entry, 'areas': areas, 'iscrowd': 0, **more}
 
 
 def track(video_id, category_id, score, masks):
@@ -46,7 +41,7 @@ def track(video_id, category_id, score, masks):
 
 
 def random_shape(rng):
-    """A box or an ellipse of any bin of area, some exactly on a bin's edge."""
+    """A box of any bin of area, some exactly on a bin's edge."""
     height, width = (
         (int(rng.integers(10, 120)), 20 * int(rng.integers(1, 6))),
         (128, 128),
@@ -54,13 +49,7 @@ def random_shape(rng):
         (256, 256),
         (int(rng.integers(270, 301)), 20 * int(rng.integers(13, 17))),
     )[rng.integers(5)]
-    top = int(rng.integers(0, HEIGHT - height + 1))
-    left = int(rng.integers(0, WIDTH - width + 1))
-    if rng.random() < 0.8:
-        return box(top, left, height, width)
-    y, x = np.ogrid[:HEIGHT, :WIDTH]
-    down, right = (y - top - height / 2) / height, (x - left - width / 2) / width
-    return down**2 + right**2 <= 0.25
+    return box(rng.integers(HEIGHT - height + 1), rng.integers(WIDTH - width + 1), height, width)
 
 
 def random_object(rng, length):
@@ -77,41 +66,36 @@ def random_object(rng, length):
 
 def random_areas(rng, masks):
     """What a file may give: the masks' areas, others, or those on the edge of a bin."""
-    areas = [None if mask is None else int(mask.sum()) for mask in masks]
     kind = rng.random()
     if kind < 0.5:
-        return areas
-    if kind < 0.6:
-        return [float(rng.choice([16384, 65536])) for _ in masks]
+        return [None if mask is None else int(mask.sum()) for mask in masks]
     if kind < 0.7:
-        return [float(rng.choice([16383.5, 16384.5, 65535, 65537])) for _ in masks]
+        return [float(rng.choice([16384, 65536, 16383.5, 16384.5, 65535, 65537])) for _ in masks]
     if kind < 0.75:
         return [(None, 0)[rng.integers(2)]] * len(masks)
-    return [None if rng.random() < 0.3 else float(rng.integers(0, 90000)) for _ in masks]
+    return [None if rng.random() < 0.3 else float(rng.integers(0, 150000)) for _ in masks]
 
 
 def random_track(rng, masks):
-    """A track near an object: of the same IoU as a threshold, shifted in space or time, cut."""
+    """A track near an object: with gaps, shifted in time or space, or cut to twentieths."""
     kind = rng.integers(6)
     if kind == 0:
         return masks
-    if kind in (1, 2):  # so many twentieths of its columns
-        share = int(rng.integers(10, 21))
-        return [None if mask is None else part_of(mask, share / 20) for mask in masks]
+    if kind == 1:
+        return masks[1:] + masks[:1]
+    if kind == 2:
+        return [None if rng.random() < 0.4 else mask for mask in masks]
     if kind == 3:
         shift = int(rng.integers(-12, 13))
         return [None if mask is None else np.roll(mask, shift, axis=1) for mask in masks]
-    if kind == 4:
-        return masks[1:] + masks[:1]
-    return [None if rng.random() < 0.4 else mask for mask in masks]
+    share = int(rng.integers(10, 21)) / 20
+    return [None if mask is None else part_of(mask, share) for mask in masks]
 
 
 def part_of(mask, share):
     """The leftmost columns of a mask."""
     columns = np.flatnonzero(mask.any(axis=0))
-    kept = mask.copy()
-    kept[:, columns[round(share * len(columns)) :]] = False
-    return kept
+    return mask & (np.arange(WIDTH) < columns[:1].sum() + round(share * len(columns)))
 
 
 def random_score(rng):
@@ -119,57 +103,47 @@ def random_score(rng):
     return int(rng.integers(0, 11)) / 10
 
 
-def add_herd(rng, truths, results):
-    """Objects of one category beside and upon each other, so that tracks contend for them."""
-    side = (60, 128, 180)[rng.integers(3)]
-    places = [(int(rng.integers(0, 6)) * 4, int(rng.integers(0, 6)) * 4) for _ in range(12)]
-    herd = [[box(*place, side, side)] * 3 for place in places]
-    for masks in herd[:6]:
-        entry = truth(40, 9, masks, iscrowd=int(rng.random() < 0.15))
-        truths.append({**entry, 'areas': random_areas(rng, masks)})
-    for masks in herd[3:]:
-        results.append(track(40, 9, random_score(rng), masks))
+def random_truth(rng, video_id, category_id, masks):
+    areas, crowd = random_areas(rng, masks), int(rng.random() < 0.2)
+    return truth(video_id, category_id, masks, areas=areas, iscrowd=crowd)
 
 
 @functools.cache
-def random_case(seed, plain=False):
-    """Ground truth and results; not to be changed.
-
-    ``plain`` makes some masks of the results uncompressed.
-    """
+def random_case(seed):
+    """Ground truth, some of its masks uncompressed, and results; not to be changed."""
     rng = np.random.default_rng(seed)
     truths, results = [], []
     for video_id, length in LENGTHS.items():
+        most_tracks = 0 if video_id == NO_TRACKS else 4
         for _ in range(0 if video_id == NO_OBJECTS else rng.integers(1, 5)):
             category_id, masks = int(rng.choice([5, 2, 9])), random_object(rng, length)
             # Also twice the same object: ties in IoU.
             for _ in range(1 + (rng.random() < 0.3)):
-                entry = truth(video_id, category_id, masks, iscrowd=int(rng.random() < 0.2))
-                truths.append({**entry, 'areas': random_areas(rng, masks)})
-            for _ in range(0 if video_id == NO_TRACKS else rng.integers(0, 5)):
-                score = random_score(rng)
-                results.append(track(video_id, category_id, score, random_track(rng, masks)))
-        for _ in range(0 if video_id == NO_TRACKS else rng.integers(0, 4)):
+                truths.append(random_truth(rng, video_id, category_id, masks))
+            for _ in range(rng.integers(0, most_tracks + 1)):
+                near = random_track(rng, masks)
+                results.append(track(video_id, category_id, random_score(rng), near))
+        for _ in range(rng.integers(0, most_tracks + 1)):
             masks = random_object(rng, length)
             category_id = int(rng.choice(CATEGORIES))
             results.append(track(video_id, category_id, random_score(rng), masks))
     if rng.random() < 0.5:
         truths.append(truth(3, 1, random_object(rng, 2), iscrowd=1))
         results.append(track(3, 1, 0.5, random_object(rng, 2)))
-    if rng.random() < 0.7:
-        add_herd(rng, truths, results)
+    # Objects of one category beside and upon each other, so that tracks contend for them.
+    herd = [[box(*rng.integers(6, size=2) * 4, 128, 128)] * 3 for _ in range(12)]
+    truths += [random_truth(rng, 40, 9, masks) for masks in herd[:6]]
+    results += [track(40, 9, random_score(rng), masks) for masks in herd[3:]]
     if seed % 3 == 0:
-        few = [entry for entry in results if (entry['video_id'], entry['category_id']) == CROWDED]
-        few += [track(*CROWDED, 0.5, random_object(rng, 3)) for _ in range(4)]
-        for _ in range(rng.integers(100, 130)):
+        few = [track(40, 5, 0.5, random_object(rng, 3)) for _ in range(8)]
+        for _ in range(rng.integers(101, 130)):
             results.append({**few[rng.integers(len(few))], 'score': random_score(rng)})
     # At least one object counts.
     truths.append(truth(12, 9, random_object(rng, 4)))
-    order = rng.permutation(len(truths))
-    for entries, share in ((truths, 0.3), (results, 0.2 * plain)):
-        for index in np.flatnonzero(rng.random(len(entries)) < share).tolist():
-            rles = entries[index]['segmentations']
-            runs = [rle and encode(decode(rle), 'runs') for rle in rles]
-            entries[index] = {**entries[index], 'segmentations': runs}
+    for entry in truths:
+        if rng.random() < 0.3:
+            runs = [rle and encode(decode(rle), 'runs') for rle in entry['segmentations']]
+            entry['segmentations'] = runs
+    rng.shuffle(truths)
     rng.shuffle(results)
-    return annotation_file(LENGTHS, CATEGORIES, [truths[index] for index in order]), results
+    return annotation_file(LENGTHS, CATEGORIES, truths), results

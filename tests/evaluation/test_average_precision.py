@@ -1,4 +1,4 @@
-"""Scores of small cases by hand, and what is done with the input."""
+"""Weightings of the videos, the curve of precision over recall, and what is done with the input."""
 
 import copy
 import json
@@ -6,102 +6,96 @@ import json
 import numpy as np
 import pytest
 
-from tests.evaluation.content import encode, track
-from tests.evaluation.strips import HEIGHT, WIDTH, data_set, random_case, shown
+from tests.evaluation.content import matched, repeated_metrics
+from tests.evaluation.scenes import annotation_file, box, track, truth
+from tests.evaluation.strips import data_set, random_case, shown
 from vispropnet.errors import UserError
 from vispropnet.evaluation.average_precision import (
     ALL_METRICS,
-    MAIN_METRICS,
+    RECALLS,
     evaluate_tracks,
     format_table,
+    interpolated_precision,
+    weighted_metrics,
 )
 
-
-def rows(*counts, inverse=False):
-    """A frame per argument: so many pixels, row by row from the top left on; or all others."""
-    masks = np.zeros((len(counts), HEIGHT, WIDTH), bool)
-    for mask, count in zip(masks, counts, strict=True):
-        mask.reshape(-1)[:count] = True
-    return [encode(mask) if mask.any() else None for mask in masks ^ inverse]
+# --- weighting ------------------------------------------------------------------------------------
 
 
-def annotation_file(*truths):
-    """Two videos of three frames, three categories."""
-    return data_set({1: 3, 2: 3}, truths, categories=(1, 2, 3))
+@pytest.mark.parametrize('seed', range(4))
+def test_a_weight_repeats_the_video(seed, monkeypatch):
+    monkeypatch.setattr('vispropnet.evaluation.average_precision._BLOCK', (256, 7)[seed % 2])
+    content, results = random_case(seed)
+    # Equal scores in different videos, none in the same one.
+    seen = dict.fromkeys((entry['video_id'] for entry in results), 0)
+    for entry in results:
+        seen[entry['video_id']] += 1
+        entry['score'] = 1 - seen[entry['video_id']] / 256
+    rng = np.random.default_rng(seed)
+    weights = rng.integers(0, 4, (11, 5)) * 1.0
+    weights[-2:] = [[1], [0]]
+    matches = matched(content, results)
+    values = weighted_metrics(matches, weights)
+    assert list(values) == list(ALL_METRICS)
+    wanted = [repeated_metrics(content, results, row) for row in weights]
+    # Only the proportions matter.
+    for factor in (1, 1000, 1 / 1024):
+        values = weighted_metrics(matches, weights * factor)
+        for name in ALL_METRICS:
+            numbers = [row[name] for row in wanted]
+            assert values[name] == pytest.approx(numbers, nan_ok=True, abs=1e-12)
+            assert np.isnan(values[name][-1])
 
 
-def headline(content, results):
-    """The five metrics that papers report, of objects that are all small."""
-    metrics = evaluate_tracks(content, results)
-    assert set(metrics) == {'mAP', *ALL_METRICS}
-    assert metrics['AP'] == metrics['APs'] == metrics['mAP']
-    assert metrics['AR100'] == metrics['ARs']
-    assert metrics['AR10'] <= metrics['AR100']
-    assert [metrics[name] for name in ('APm', 'APl', 'ARm', 'ARl')] == [-1] * 4
-    return {name: metrics[name] for name in MAIN_METRICS}
+def test_of_equal_scores_in_one_video_the_copies_of_the_first_track_come_first():
+    mask = box(0, 0, 9, 9)
+    content = annotation_file({1: 1}, (1,), [truth(1, 1, [mask])])
+    right, false = track(1, 1, 0.5, [mask]), track(1, 1, 0.5, [box(50, 0, 9, 9)])
+    weights = np.array([[1], [2], [3.0]])
+    # Copies of the video would alternate: found, false, found, false.
+    assert weighted_metrics(matched(content, [right, false]), weights)['AP'] == pytest.approx(1)
+    assert weighted_metrics(matched(content, [false, right]), weights)['AP'] == pytest.approx(1 / 2)
 
 
-def test_perfect_results():
-    # One track per video and category: also the single best one finds everything.
-    truths = [(1, 1, rows(20, 30, 0)), (1, 3, rows(0, 7, 9)), (2, 1, rows(40, 0, 1))]
-    results = [track(video, category, 0.3, masks) for video, category, masks in truths]
-    metrics = headline(annotation_file(*truths), results)
-    assert metrics == pytest.approx(dict.fromkeys(MAIN_METRICS, 1.0))
-
-
-def test_two_videos_by_hand():
-    content = annotation_file(
-        (1, 1, rows(10, 10, 10)),
-        (2, 1, rows(16, 16, 0)),
-        (2, 1, rows(60, 60, 60, inverse=True)),
-    )
-    results = [
-        track(2, 1, 0.7, rows(10, 10, 0)),  # IoU 20 / 32 = 0.625
-        track(1, 1, 0.9, rows(10, 10, 10)),  # IoU 1
-        track(2, 1, 0.8, rows(0, 0, 20)),  # meets nothing
-    ]
-    # Up to IoU 0.60: found, false, found: recall 1/3 at precision 1, and 2/3 at 2/3. Of the 101
-    # recalls, 0.00 to 0.33 are 34, and 0.34 to 0.66 are 33. Above: recall 1/3 at precision 1.
-    loose, strict = (34 + 33 * 2 / 3) / 101, 34 / 101
-    assert headline(content, results) == pytest.approx(
-        {
-            'mAP': (3 * loose + 7 * strict) / 10,
-            'AP50': loose,
-            'AP75': strict,
-            'AR1': 1 / 3,  # the best track of video 2 is the false one
-            'AR10': (3 * 2 / 3 + 7 * 1 / 3) / 10,
-        }
-    )
+# --- precision ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ('masks', 'iou_in_hundredths'),
+    ('true', 'false', 'positives', 'wanted'),
     [
-        (rows(8, 8, 0), 100),
-        (rows(8, 0, 0), 50),  # half of the frames
-        (rows(0, 8, 8), 33),  # one frame shared of three
-        (rows(0, 0, 16), 0),  # no frame shared
-        (rows(8, 6, 0), 87),  # 14 / 16, not the mean of 1 and 6 / 8 per frame (also 0.875) ...
-        (rows(4, 8, 4), 60),  # ... 12 / 20, where the mean over frames is 0.5
+        ([1], [0], 1, 1),
+        ([1], [1], 1, 1 / 2),
+        # Recall 1/4 at precision 1 (0.00 to 0.25), 1/2 at precision 1/2 (0.26 to 0.50).
+        ([1, 2], [0, 2], 4, (26 + 25 / 2) / 101),
+        # Precision 1/2, then 2/3: the higher one also counts for lower recalls.
+        ([1, 2], [1, 1], 4, 51 * 2 / 3 / 101),
+        # 1/2, 2/3, 3/6, 4/7 at recalls 1/5 to 4/5.
+        ([1, 2, 3, 4], [1, 1, 3, 3], 5, (41 * 2 / 3 + 40 * 4 / 7) / 101),
+        # The first video has weight 0, the second 2.
+        ([0, 2], [0, 0], 2, 1),
+        ([0, 2, 2], [3, 3, 3], 2, 2 / 5),
+        ([0, 0], [0, 1], 3, 0),
+        ([], [], 3, 0),
+        ([], [], 0, np.nan),
+        ([0], [1], 0, np.nan),
     ],
 )
-def test_iou_of_tracks(masks, iou_in_hundredths):
-    metrics = headline(annotation_file((1, 1, rows(8, 8, 0))), [track(1, 1, 0.5, masks)])
-    met = sum(iou_in_hundredths >= percent for percent in range(50, 100, 5))
-    assert metrics['mAP'] == pytest.approx(met / 10)
-    assert metrics['AP50'] == pytest.approx(float(iou_in_hundredths >= 50))
-    assert metrics['AP75'] == pytest.approx(float(iou_in_hundredths >= 75))
+def test_interpolated_precision_by_hand(true, false, positives, wanted):
+    parts = np.array([true], float), np.array([false], float), np.array([positives], float)
+    assert interpolated_precision(*parts) == pytest.approx([wanted], nan_ok=True, abs=1e-12)
 
 
-def test_crowds_are_neither_missed_nor_false():
-    crowd = (1, 1, rows(40, 40, 40, inverse=True), True)
-    on_crowd = [track(1, 1, 0.9, crowd[2]), track(1, 1, 0.8, rows(41, 40, 40, inverse=True))]
-    results = [*on_crowd, track(1, 1, 0.5, rows(8, 8, 0))]
-    metrics = headline(annotation_file(crowd, (1, 1, rows(8, 8, 0))), results)
-    assert metrics == pytest.approx({**dict.fromkeys(MAIN_METRICS, 1.0), 'AR1': 0.0})
-    # The same tracks are false where the crowd is not annotated.
-    metrics = evaluate_tracks(annotation_file((1, 1, rows(8, 8, 0))), results)
-    assert metrics['AP50'] == pytest.approx(1 / 3)
+def test_every_recall_that_is_a_fraction_reaches_what_it_should():
+    found, count = (part.ravel() for part in np.mgrid[0:301, 1:301].astype(float))
+    found, count = found[found <= count], count[found <= count]
+    values = interpolated_precision(found[:, None], np.zeros((len(found), 1)), count)
+    # At precision 1 the average is the share of recalls that are reached; none without a find.
+    reached = np.searchsorted(RECALLS, found / count, side='right') * (found > 0)
+    assert np.array_equal(np.rint(values * 101), reached)
+    assert values == pytest.approx(reached / 101, abs=1e-12)
+
+
+# --- input and output -----------------------------------------------------------------------------
 
 
 def test_reads_files_and_leaves_its_input_alone(tmp_path, capsys):

@@ -28,6 +28,10 @@ def rle(left, top, width, height):
     return encode(mask)
 
 
+def track(video, category, score, *masks):
+    return track_of(video, category, score, list(masks))
+
+
 def good_tracks():
     return [
         track(7, 11, 0.5, rle(0, 0, 4, 4), None, rle(1, 0, 4, 4)),
@@ -36,257 +40,170 @@ def good_tracks():
     ]
 
 
-def track(video, category, score, *masks):
-    return track_of(video, category, score, list(masks))
-
-
-def check(tmp_path, tracks):
-    contents = AnnotationFile(ANNOTATIONS, Report('ann.json'))
-    path = tmp_path / 'results.json'
-    path.write_text(tracks if isinstance(tracks, str) else json.dumps(tracks))
-    report = Report('results.json')
-    check_results(path, contents, report, progress=False)
-    json.dumps(reports_as_json([report]), allow_nan=False)
+def check_file(path):
+    contents, report = AnnotationFile(ANNOTATIONS, Report('ann.json')), Report('results.json')
+    check_results(path, contents, report)
     return report
+
+
+@pytest.fixture
+def check(tmp_path):
+    """Checks tracks, or a text in their place."""
+
+    def check(tracks):
+        path = tmp_path / 'results.json'
+        path.write_text(tracks if isinstance(tracks, str) else json.dumps(tracks))
+        report = check_file(path)
+        json.dumps(reports_as_json([report]), allow_nan=False)
+        return report
+
+    return check
 
 
 def found(report):
     return [(one.severity, one.kind, one.line('')) for one in report.findings]
 
 
-def test_good_results_have_no_findings(tmp_path):
-    report = check(tmp_path, good_tracks())
+def test_good_results_have_no_findings(check, tmp_path):
+    report = check(good_tracks())
     assert found(report) == []
     assert report.summary() == (
         'results.json: 0 errors, 0 warnings; looked at 2 videos, 3 tracks, 7 frames, 4 masks'
     )
-
-
-def test_the_archive_is_read_too(tmp_path):
-    check(tmp_path, good_tracks())
-    contents = AnnotationFile(ANNOTATIONS, Report('ann.json'))
     write_results(tmp_path / 'out.json', good_tracks())
-    report = Report('out.zip')
-    check_results(tmp_path / 'out.zip', contents, report, progress=False)
-    assert found(report) == []
-    assert report.looked_at['masks'] == 4
+    assert check_file(tmp_path / 'out.zip').summary() == report.summary()
 
 
-def changed(number, key, value):
-    def damage(tracks):
-        tracks[number][key] = value
-
-    return damage
+def added(*values):
+    """A change of the tracks that appends one."""
+    return lambda tracks: tracks.append(track(*values) if len(values) > 1 else values[0])
 
 
-def changed_mask(number, frame, key, value):
-    def damage(tracks):
-        tracks[number]['segmentations'][frame][key] = value
+def changed(value, *keys):
+    """A change of what stands at these keys; ``...`` deletes it."""
 
-    return damage
+    def change(tracks):
+        place = tracks
+        for key in keys[:-1]:
+            place = place[key]
+        if value is ...:
+            del place[keys[-1]]
+        else:
+            place[keys[-1]] = value
+
+    return change
 
 
-def without(number, key):
-    def damage(tracks):
-        del tracks[number][key]
-
-    return damage
-
-
-FRAME = 'entry 0, video 7, frame 2 (a/2.jpg)'
-PLANTED = {
-    'a number': (
-        lambda tracks: tracks.append(3),
-        [('structure', 'entry 3: must be an object, found 3')],
-    ),
-    'no score': (
-        without(0, 'score'),
-        [('structure', "entry 0, video 7: key 'score' is missing, expected a number")],
-    ),
-    'no masks': (
-        without(0, 'segmentations'),
-        [('structure', "entry 0, video 7: key 'segmentations' is missing, expected a list with")],
-    ),
-    'masks are an object': (
-        changed(0, 'segmentations', {}),
-        [('structure', "entry 0, video 7: 'segmentations' must be a list, found {}")],
-    ),
-    'category is text': (
-        changed(0, 'category_id', '11'),
-        [('structure', "entry 0, video 7: 'category_id' must be an integer, found '11'")],
-    ),
-    **{
-        f'score {score!r}': (
-            changed(0, 'score', score),
-            [(kind, f"entry 0, video 7: 'score' must be {wanted}")],
-        )
+FIRST, FRAME = 'entry 0, video 7', 'entry 0, video 7, frame 2 (a/2.jpg)'
+MASKS, MASK = (0, 'segmentations'), (0, 'segmentations', 2)
+LIST_OF_RUNS = [0, 5, H * W - 5]
+# A kind of finding, the start of its line, and a change that gives this one and no other.
+ERRORS = [
+    ('structure', 'entry 3: must be an object, found 3', added(3)),
+    ('structure', f"{FIRST}: key 'score' is missing, expected a number", changed(..., 0, 'score')),
+    ('structure', f"{FIRST}: key 'segmentations' is missing", changed(..., *MASKS)),
+    ('structure', f"{FIRST}: 'segmentations' must be a list, found {{}}", changed({}, *MASKS)),
+    ('structure', f"{FIRST}: 'category_id' must be an integer", changed('11', 0, 'category_id')),
+    *(
+        (kind, f"{FIRST}: 'score' must be {wanted}", changed(score, 0, 'score'))
         for score, kind, wanted in [
             ('0.5', 'structure', "a number, found '0.5'"),
             (True, 'structure', 'a number, found true'),
             (None, 'structure', 'a number, found null'),
             (float('nan'), 'score', 'from 0 to 1, found nan'),
-            (float('inf'), 'score', 'from 0 to 1, found inf'),
             (-float('inf'), 'score', 'from 0 to 1, found -inf'),
             (50, 'score', 'from 0 to 1, found 50'),
             (-1e-9, 'score', 'from 0 to 1, found -1e-09'),
         ]
-    },
-    'unknown video': (
-        lambda tracks: tracks.append(track(8, 11, 0.5, rle(0, 0, 2, 2))),
-        [
-            (
-                'unknown video',
-                'entry 3, video 8: video_id 8 is not among the videos of the annotation file',
-            )
-        ],
     ),
-    'unknown category': (
-        changed(1, 'category_id', 1),
-        [
-            (
-                'unknown category',
-                'entry 1, video 7: category_id 1 is not among the categories of the',
-            )
-        ],
+    ('unknown video', 'entry 3, video 8: video_id 8 is not', added(8, 11, 0.5, rle(0, 0, 2, 2))),
+    ('unknown category', 'entry 1, video 7: category_id 1 is not', changed(1, 1, 'category_id')),
+    *(
+        ('number of entries', f"{entry}: 'segmentations' has 2 entries", change)
+        for entry, change in [
+            ('entry 1, video 7', changed(..., 1, 'segmentations', 2)),
+            ('entry 2, video 3', changed([rle(0, 0, 2, 2), None], 2, 'segmentations')),
+        ]
     ),
-    'too few entries': (
-        lambda tracks: tracks[1]['segmentations'].pop(),
-        [('number of entries', "entry 1, video 7: 'segmentations' has 2 entries, but the video")],
+    (
+        'mask of another size than its video',
+        f'{FRAME}: the mask is',
+        changed([9, 9], *MASK, 'size'),
     ),
-    'too many entries': (
-        lambda tracks: tracks[2]['segmentations'].append(None),
-        [('number of entries', "entry 2, video 3: 'segmentations' has 2 entries, but the video")],
-    ),
-    'mask of another size': (
-        changed_mask(0, 2, 'size', [12, 16]),
-        [('mask of another size than its video', f'{FRAME}: the mask is 16x12 pixels')],
-    ),
-    'damaged mask': (
-        changed_mask(0, 2, 'counts', 'ö'),
-        [('damaged mask', f"{FRAME}: 'counts' of the RLE are damaged")],
-    ),
-    'no counts': (
-        lambda tracks: tracks[0]['segmentations'][2].pop('counts'),
-        [('damaged mask', f"{FRAME}: a mask must be null or an RLE with 'size' and 'counts'")],
-    ),
-    'plain counts': (
-        changed_mask(0, 2, 'counts', [0, 5, H * W - 5]),
-        [('uncompressed mask', f"{FRAME}: 'counts' is a list: expected a string")],
-    ),
-}
-ODD = {
-    'nothing but null': (
-        lambda tracks: tracks.append(track(7, 11, 0.5, None, None, None)),
-        [('track without masks', 'entry 3, video 7: no frame has a mask with pixels')],
-    ),
-    'empty masks only': (
-        lambda tracks: tracks.append(track(7, 11, 0.5, None, rle(0, 0, 0, 0), None)),
-        [('track without masks', 'entry 3, video 7: no frame has a mask with pixels')],
-    ),
-    'an empty list for a mask': (
-        lambda tracks: tracks[0]['segmentations'].__setitem__(1, []),
-        [('absent object', 'entry 0, video 7, frame 1 (a/1.jpg): 1 masks are []: expected null')],
-    ),
-    'video without tracks': (
-        lambda tracks: tracks.pop(),
-        [('video without tracks', 'video 3: it has no track')],
-    ),
-    'the same track again': (
-        lambda tracks: tracks.append(good_tracks()[0]),
-        [
-            (
-                'repeated track',
-                'entry 3, video 7: video, category, score and masks are those of entry 0',
-            )
-        ],
-    ),
-}
+    ('damaged mask', f"{FRAME}: 'counts' of the RLE are damaged", changed('ö', *MASK, 'counts')),
+    ('damaged mask', f'{FRAME}: a mask must be null or an RLE', changed(..., *MASK, 'counts')),
+    ('uncompressed mask', f"{FRAME}: 'counts' is a list", changed(LIST_OF_RUNS, *MASK, 'counts')),
+]
+NO_PIXELS = 'entry 3, video 7: no frame has a mask with pixels'
+REPEATED = 'entry 3, video 7: video, category, score and masks are those of entry 0'
+WARNINGS = [
+    ('track without masks', NO_PIXELS, added(7, 11, 0.5, None, None, None)),
+    ('track without masks', NO_PIXELS, added(7, 11, 0.5, None, rle(0, 0, 0, 0), None)),
+    ('absent object', f'{FIRST}, frame 1 (a/1.jpg): 1 masks are []', changed([], *MASKS, 1)),
+    ('video without tracks', 'video 3: it has no track', changed(..., 2)),
+    ('repeated track', REPEATED, added(good_tracks()[0])),
+]
 
 
-@pytest.mark.parametrize('name', PLANTED)
-def test_a_planted_error_is_found_and_nothing_else(tmp_path, name):
-    assert_found(tmp_path, *PLANTED[name], severity='error')
-
-
-@pytest.mark.parametrize('name', ODD)
-def test_a_planted_oddity_is_a_warning_and_nothing_else(tmp_path, name):
-    assert_found(tmp_path, *ODD[name], severity='warning')
-
-
-def assert_found(tmp_path, damage, wanted, severity):
+@pytest.mark.parametrize(
+    ('severity', 'kind', 'text', 'change'),
+    [('error', *one) for one in ERRORS] + [('warning', *one) for one in WARNINGS],
+)
+def test_what_is_wrong_or_odd_is_found_and_nothing_else(check, severity, kind, text, change):
     tracks = good_tracks()
-    damage(tracks)
-    findings = found(check(tmp_path, tracks))
-    assert [kind for _, kind, _ in findings] == [kind for kind, _ in wanted]
-    for (has_severity, _, line), (_, text) in zip(findings, wanted, strict=True):
-        assert has_severity == severity
-        assert line.startswith(text)
+    change(tracks)
+    ((severity_found, kind_found, line),) = found(check(tracks))
+    assert (severity_found, kind_found) == (severity, kind)
+    assert line.startswith(text)
 
 
-def test_tracks_that_differ_a_little_are_no_repetition(tmp_path):
+def test_everything_is_listed_at_once(check):
+    tracks = good_tracks()
+    planted = [ERRORS[0], ERRORS[10], *ERRORS[12:14], ERRORS[17], *WARNINGS[:2]]
+    for _, _, change in planted:
+        change(tracks)
+    assert sorted(one[1] for one in found(check(tracks))) == sorted(one[0] for one in planted)
+
+
+def test_tracks_that_differ_a_little_are_no_repetition(check):
     tracks = good_tracks()
     tracks.append({**tracks[0], 'score': 0.25})
     tracks.append({**tracks[0], 'category_id': 40})
     tracks.append(track(7, 11, 0.5, None, *tracks[0]['segmentations'][::2]))
     tracks.append({**tracks[0], 'segmentations': [rle(0, 0, 4, 5), None, rle(1, 0, 4, 4)]})
-    assert found(check(tmp_path, tracks)) == []
+    assert found(check(tracks)) == []
 
 
-def test_only_a_hundred_tracks_of_a_video_and_category_count(tmp_path):
+def test_only_a_hundred_tracks_of_a_video_and_category_count(check):
     def crowd(number):
         return [track(7, 40, n / 200, None, rle(3, 3, 9, 9), None) for n in range(number)]
 
     # One of the good tracks is of that video and category, too.
-    assert found(check(tmp_path, good_tracks() + crowd(99))) == []
-    ((severity, kind, line),) = found(check(tmp_path, good_tracks() + crowd(133)))
+    assert found(check(good_tracks() + crowd(99))) == []
+    ((severity, kind, line),) = found(check(good_tracks() + crowd(133)))
     assert (severity, kind) == ('warning', 'more tracks than count')
     assert line.startswith('category 40, video 7: 134 tracks')
 
 
-def test_no_tracks_at_all(tmp_path):
-    kinds = [(severity, kind) for severity, kind, _ in found(check(tmp_path, []))]
+def test_no_tracks_at_all(check):
+    kinds = [(severity, kind) for severity, kind, _ in found(check([]))]
     assert kinds == [('warning', 'video without tracks')] * 2
 
 
-def test_everything_is_listed_at_once(tmp_path):
-    tracks = good_tracks()
-    wanted = []
-    for planted, names in (
-        (
-            PLANTED,
-            ['unknown video', 'score 50', 'damaged mask', 'unknown category', 'a number'],
-        ),
-        (ODD, ['nothing but null', 'empty masks only']),
-    ):
-        for name in names:
-            planted[name][0](tracks)
-            wanted += [kind for kind, _ in planted[name][1]]
-    assert sorted(kind for _, kind, _ in found(check(tmp_path, tracks))) == sorted(wanted)
-
-
-@pytest.mark.parametrize('content', ['{"a": 1}', '"text"', 'null', '5'])
-def test_what_is_no_list_is_a_finding(tmp_path, content):
-    ((severity, kind, line),) = found(check(tmp_path, content))
+def test_what_is_no_list_is_a_finding_and_no_json_an_error(check):
+    ((severity, kind, line),) = found(check('{"a": 1}'))
     assert (severity, kind) == ('error', 'structure')
     assert 'must hold a list of tracks' in line
-
-
-@pytest.mark.parametrize('content', ['', '[{"video_id": 7', '[3, x]', '[] 5'])
-def test_what_is_no_json_cannot_be_read(tmp_path, content):
     with pytest.raises(UserError, match=r'result file .*results\.json'):
-        check(tmp_path, content)
+        check('[{"video_id": 7')
 
 
 def test_a_large_file_is_not_held(tmp_path):
     mask = encode(np.random.default_rng(0).random((H, W)) < 0.5)
-    tracks = [track(7, 11, n / 10000, mask, mask, mask) for n in range(10000)]
-    contents = AnnotationFile(ANNOTATIONS, Report('ann.json'))
     path = tmp_path / 'results.json'
-    path.write_text(json.dumps(tracks))
-    del tracks
-    report = Report('results.json')
+    path.write_text(json.dumps([track(7, 11, n / 10000, *[mask] * 3) for n in range(10000)]))
     tracemalloc.start()
-    check_results(path, contents, report, progress=False)
+    report = check_file(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert report.looked_at['masks'] == 30000

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation.content import annotation_file, encode
+from tests.evaluation.content import track as track_of
 from vispropnet.errors import UserError
 from vispropnet.evaluation.ground_truth import ground_truth
 from vispropnet.evaluation.overlaps import measure_tracks
@@ -37,17 +38,13 @@ def rows(*counts, offset=0):
     return masks
 
 
-def entry(masks, video_id, category_id, **more):
+def track(masks, video_id=1, category_id=5, score=0.9, **more):
     rles = [encode(mask) if mask.any() else None for mask in masks]
-    return dict(video_id=video_id, category_id=category_id, segmentations=rles, **more)
+    return {**track_of(video_id, category_id, score, rles), **more}
 
 
 def truth(masks, video_id=1, category_id=5, iscrowd=0):
-    return entry(masks, video_id, category_id, iscrowd=iscrowd)
-
-
-def track(masks, video_id=1, category_id=5, score=0.9):
-    return entry(masks, video_id, category_id, score=score)
+    return track(masks, video_id, category_id, iscrowd=iscrowd)
 
 
 def measured(truths, results, frame_by_frame=True):
@@ -56,11 +53,8 @@ def measured(truths, results, frame_by_frame=True):
     return measure_tracks(ground_truth(content), results, frame_by_frame)
 
 
-def metrics(truths, results, *threshold):
-    return tracking_measures(measured(truths, results), *threshold)
-
-
-def check(values, **expected):
+def check(truths, results, **expected):
+    values = tracking_measures(measured(truths, results))
     assert {name: values[name] for name in expected} == pytest.approx(expected)
 
 
@@ -76,25 +70,29 @@ def random_masks(rng):
 
 
 def laid_out_by_hand(objects, crowds, tracks):
-    """The same data from decoded masks, each object and track (T, H, W) bool."""
+    """Numbers of objects and tracks; ids and IoUs by frame; all from masks (T, H, W) bool."""
     kept = [masks.copy() for masks in tracks]
     for frame, mask in (pair for masks in kept for pair in enumerate(masks)):
-        ious = [(mask & one[frame]).sum() / max((mask | one[frame]).sum(), 1) for one in objects]
+        ious = [iou_of(mask, one[frame]) for one in objects]
         on_crowd = any((mask & one[frame]).sum() > mask.sum() / 2 for one in crowds)
         if on_crowd and max(ious, default=0) < 0.5:
             mask[:] = False
-    objects = [masks for masks in objects if masks.any()]
-    kept = [masks for masks in kept if masks.any()]
+    objects, kept = ([masks for masks in some if masks.any()] for some in (objects, kept))
     frames = []
     for frame in range(LENGTH):
-        truth_ids = [i for i, masks in enumerate(objects) if masks[frame].any()]
-        ids = [i for i, masks in enumerate(kept) if masks[frame].any()]
-        ious = np.zeros((len(truth_ids), len(ids)))
-        for row, column in np.ndindex(ious.shape):
-            one, other = objects[truth_ids[row]][frame], kept[ids[column]][frame]
-            ious[row, column] = (one & other).sum() / (one | other).sum()
-        frames.append((truth_ids, ids, ious))
+        truth_ids, ids = (
+            [index for index, masks in enumerate(some) if masks[frame].any()]
+            for some in (objects, kept)
+        )
+        ious = [
+            [iou_of(objects[one][frame], kept[other][frame]) for other in ids] for one in truth_ids
+        ]
+        frames.append((truth_ids, ids, np.reshape(ious, (len(truth_ids), len(ids)))))
     return len(objects), len(kept), frames
+
+
+def iou_of(one, other):
+    return (one & other).sum() / max((one | other).sum(), 1)
 
 
 @pytest.mark.parametrize('seed', range(8))
@@ -115,38 +113,35 @@ def test_data_against_decoded_masks(seed):
         truth(other, video_id=2, category_id=6),
     ]
     results = [track(other, 2, 6), *(track(masks, 2) for masks in own)]
-    tracks = measured(truths, results)
-    data = sequence_data(tracks, 0, 1, range(1, len(results)))
+    data = sequence_data(measured(truths, results), 0, 1, range(1, len(results)))
     count, track_count, frames = laid_out_by_hand(objects, crowds, own)
     assert data['num_timesteps'] == LENGTH
     assert (data['num_gt_ids'], data['num_tracker_ids']) == (count, track_count)
     assert data['num_gt_dets'] == sum(len(truth_ids) for truth_ids, _, _ in frames)
     assert data['num_tracker_dets'] == sum(len(ids) for _, ids, _ in frames)
-    keys = ('gt_ids', 'tracker_ids', 'similarity_scores')
-    for frame, expected in enumerate(frames):
-        for key, values, dtype in zip(keys, expected, (int, int, float), strict=True):
-            np.testing.assert_array_equal(data[key][frame], values)
+    for key, expected in zip(
+        ('gt_ids', 'tracker_ids', 'similarity_scores'), zip(*frames, strict=True), strict=True
+    ):
+        for found, values in zip(data[key], expected, strict=True):
+            np.testing.assert_array_equal(found, values)
+            assert found.shape == np.shape(values)
             # Empty ids, too, have to serve as indices.
-            assert data[key][frame].dtype == dtype
-            assert data[key][frame].shape == np.shape(values)
+            assert found.dtype == (float if key == 'similarity_scores' else int)
 
 
 def test_masks_on_a_crowd():
+    def shown(truths, masks):
+        data = sequence_data(measured(truths, [track(masks)]), 0, 0, [0])
+        return [len(ids) for ids in data['tracker_ids']]
+
     # The object covers pixels 0 to 9, the crowd 10 to 39.
     truths = [truth(rows(10, 10, 10, 10)), truth(rows(*[30] * 4, offset=10), iscrowd=1)]
-    masks = rows(11, 10, 20, 10, offset=5)
-    masks[2:] = np.concatenate([rows(20), rows(10, offset=60)])
     # 6 of 11 on the crowd; half, which is not most of it; also IoU 0.5; and nowhere near.
-    data = sequence_data(measured(truths, [track(masks)]), 0, 0, [0])
-    assert [ids.tolist() for ids in data['tracker_ids']] == [[], [0], [0], [0]]
+    masks = [*rows(11, 10, offset=5), *rows(20), *rows(10, offset=60)]
+    assert shown(truths, masks) == [0, 1, 1, 1]
     # Mostly on the crowd all the time, but it meets the object at 20 / 29, 20 / 40 and 20 / 41.
     truths = [truth(rows(20, 20, 20, 20)), truth(rows(*[60] * 4, offset=6), iscrowd=1)]
-    data = sequence_data(measured(truths, [track(rows(29, 40, 41, 41))]), 0, 0, [0])
-    assert [ids.tolist() for ids in data['tracker_ids']] == [[0], [0], [], []]
-    # A crowd of another category excuses nothing.
-    truths[1]['category_id'] = 6
-    data = sequence_data(measured(truths, [track(rows(29, 40, 41, 41))]), 0, 0, [0])
-    assert data['num_tracker_dets'] == 4
+    assert shown(truths, rows(29, 40, 41, 41)) == [1, 1, 0, 0]
 
 
 def test_sequences_and_tracks_that_are_let_in():
@@ -163,23 +158,24 @@ def test_sequences_and_tracks_that_are_let_in():
         track(rows(0, 1, 0, 0), video_id=3),
     ]
     sequences = scored_sequences(measured(truths, results), 0.3)
-    shown = {
-        category: {
-            video: (data['num_gt_dets'], data['num_tracker_dets'], data['num_tracker_ids'])
-            for video, data in videos.items()
-        }
-        for category, videos in sequences.items()
-    }
-    assert shown == {0: {0: (4, 2, 1), 1: (1, 0, 0), 2: (0, 1, 1)}}
+    keys = ('num_gt_dets', 'num_tracker_dets', 'num_tracker_ids')
+    assert list(sequences) == [0]
+    counts = {video: [data[key] for key in keys] for video, data in sequences[0].items()}
+    assert counts == {0: [4, 2, 1], 1: [1, 0, 0], 2: [0, 1, 1]}
+
+
+FULL = rows(9, 9, 9, 9)
 
 
 @needs_trackeval
 def test_perfect_tracks():
-    masks = [rows(20, 30, 0, 7), rows(0, 7, 9, 0, offset=40), rows(40, 0, 1, 80)]
-    places = [(1, 5), (1, 5), (3, 9)]
-    truths = [truth(m, *place) for m, place in zip(masks, places, strict=True)]
-    results = [track(m, *place) for m, place in zip(masks, places, strict=True)]
-    values = metrics(truths, results[::-1])
+    found = [
+        (rows(20, 30, 0, 7), 1, 5),
+        (rows(0, 7, 9, 0, offset=40), 1, 5),
+        (rows(40, 0, 1, 80), 3, 9),
+    ]
+    truths, results = [truth(*one) for one in found], [track(*one) for one in found]
+    values = tracking_measures(measured(truths, results[::-1]))
     assert values == pytest.approx(dict.fromkeys(ALL_NAMES, 1.0))
     assert tuple(values) == ALL_NAMES
 
@@ -187,29 +183,9 @@ def test_perfect_tracks():
 @needs_trackeval
 def test_identity_switch():
     # Two of four frames each. Per mask: 2 with this pair of identities, 2 more of the object.
-    values = metrics([truth(rows(9, 9, 9, 9))], [track(rows(9, 9, 0, 0)), track(rows(0, 0, 9, 9))])
-    check(values, HOTA=np.sqrt(0.5), DetA=1, AssA=0.5, DetRe=1, DetPr=1, AssRe=0.5, AssPr=1)
-    check(values, IDF1=0.5, IDP=0.5, IDR=0.5)
-
-
-@needs_trackeval
-def test_objects_that_swap():
-    # Per mask: 2 with this pair of identities, 2 more of the object, 2 more of the track.
-    one, other = rows(9, 9, 9, 9), rows(9, 9, 9, 9, offset=40)
-    swapped = [np.concatenate([one[:2], other[2:]]), np.concatenate([other[:2], one[2:]])]
-    values = metrics([truth(one), truth(other)], [track(masks) for masks in swapped])
-    check(values, HOTA=np.sqrt(1 / 3), DetA=1, AssA=1 / 3, AssRe=0.5, AssPr=0.5, IDF1=0.5)
-
-
-@needs_trackeval
-@pytest.mark.parametrize(
-    ('pixels', 'thresholds', 'idf1'), [(6, 12, 1), (5, 10, 1), (4, 8, 0), (10, 19, 1)]
-)
-def test_iou(pixels, thresholds, idf1):
-    # The object has 10 pixels. A threshold that is just reached counts.
-    values = metrics([truth(rows(10, 10, 10, 10))], [track(rows(*[pixels] * 4))])
-    share = thresholds / 19
-    check(values, HOTA=share, DetA=share, AssA=share, IDF1=idf1)
+    parts = [track(rows(9, 9, 0, 0)), track(rows(0, 0, 9, 9))]
+    wanted = dict(HOTA=np.sqrt(0.5), DetA=1, AssA=0.5, DetRe=1, DetPr=1, AssRe=0.5, AssPr=1)
+    check([truth(FULL)], parts, **wanted, IDF1=0.5, IDP=0.5, IDR=0.5)
 
 
 @needs_trackeval
@@ -217,11 +193,11 @@ def test_videos_count_together():
     # 3 masks found in video 1, 1 missed in video 2, 2 false ones in video 3.
     truths = [truth(rows(9, 9, 9, 0)), truth(rows(0, 9, 0, 0), video_id=2)]
     results = [track(rows(9, 9, 9, 0)), track(rows(9, 9, 0, 0), video_id=3)]
-    values = metrics(truths, results)
-    check(values, HOTA=np.sqrt(0.5), DetA=0.5, AssA=1, DetRe=3 / 4, DetPr=3 / 5)
-    check(values, IDF1=2 / 3, IDP=3 / 5, IDR=3 / 4)
+    wanted = dict(HOTA=np.sqrt(0.5), DetA=0.5, AssA=1, DetRe=3 / 4, DetPr=3 / 5)
+    wanted |= dict(IDF1=2 / 3, IDP=3 / 5, IDR=3 / 4)
     # Of a single category, the same when pooled.
-    check(values, **{f'{name}_pooled': values[name] for name in NAMES})
+    pooled = {f'{name}_pooled': value for name, value in wanted.items()}
+    check(truths, results, **wanted, **pooled)
 
 
 @needs_trackeval
@@ -229,39 +205,22 @@ def test_categories_are_averaged():
     # Category 5: 3 masks, found. Category 6: 1 mask, taken for category 9, of which there is none.
     truths = [truth(rows(9, 9, 9, 0)), truth(rows(0, 0, 0, 9), category_id=6)]
     results = [track(rows(9, 9, 9, 0)), track(rows(0, 0, 0, 9), category_id=9)]
-    values = metrics(truths, results)
-    check(values, **dict.fromkeys(NAMES, 0.5))
-    check(values, HOTA_pooled=np.sqrt(0.75), DetA_pooled=0.75, AssA_pooled=1)
-    check(values, IDF1_pooled=3 / 3.5, IDP_pooled=1, IDR_pooled=0.75)
+    wanted = dict(HOTA_pooled=np.sqrt(0.75), DetA_pooled=0.75, AssA_pooled=1)
+    wanted |= dict(IDF1_pooled=3 / 3.5, IDP_pooled=1, IDR_pooled=0.75)
+    check(truths, results, **dict.fromkeys(NAMES, 0.5), **wanted)
 
 
 @needs_trackeval
-def test_score_threshold():
-    masks = rows(9, 9, 9, 9)
-    tracks = measured([truth(masks)], [track(masks, score=0.3), track(masks, score=0.25)])
+def test_score_threshold_and_nothing_to_score():
+    tracks = measured([truth(FULL)], [track(FULL, score=0.3), track(FULL, score=0.25)])
     assert tracking_measures(tracks)['HOTA'] == pytest.approx(1)
     # The second track is false: half of the masks.
-    check(tracking_measures(tracks, 0.25), HOTA=np.sqrt(0.5), IDP=0.5)
+    values = tracking_measures(tracks, 0.25)
+    assert (values['HOTA'], values['IDP']) == pytest.approx((np.sqrt(0.5), 0.5))
     assert tracking_measures(tracks, 0.31) == dict.fromkeys(ALL_NAMES, 0)
-
-
-@needs_trackeval
-def test_nothing_to_score():
-    masks = rows(9, 9, 9, 9)
-    assert metrics([truth(masks)], []) == dict.fromkeys(ALL_NAMES, 0)
-    assert metrics([truth(masks)], [track(rows(0, 0, 0, 0))]) == dict.fromkeys(ALL_NAMES, 0)
+    check([truth(FULL)], [track(rows(0, 0, 0, 0))], **dict.fromkeys(ALL_NAMES, 0))
     # No object shows, so there is nothing to find.
-    assert metrics([truth(rows(0, 0, 0, 0))], [track(masks)]) == dict.fromkeys(ALL_NAMES, -1)
-
-
-@needs_trackeval
-def test_crowd():
-    # The crowd is neither found nor missed, and what lies on it is not false.
-    masks, crowd = rows(9, 9, 9, 9), rows(*[30] * 4, offset=40)
-    results = [track(masks), track(crowd), track(rows(*[9] * 4, offset=45))]
-    values = metrics([truth(masks), truth(crowd, iscrowd=1)], results)
-    check(values, **dict.fromkeys(ALL_NAMES, 1))
-    check(metrics([truth(masks), truth(crowd)], results), DetRe=1, DetPr=8 / 12, IDP=8 / 12)
+    check([truth(rows(0, 0, 0, 0))], [track(FULL)], **dict.fromkeys(ALL_NAMES, -1))
 
 
 @needs_trackeval
@@ -271,8 +230,7 @@ def test_it_is_quiet_without_tabulate(monkeypatch, capsys):
     for name in [name for name in sys.modules if name.partition('.')[0] == 'trackeval']:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, 'tabulate', None)
-    masks = rows(9, 0, 9, 9)
-    assert metrics([truth(masks), truth(rows(0, 0, 0, 0))], [track(masks)])['HOTA'] == 1
+    check([truth(FULL), truth(rows(0, 0, 0, 0))], [track(FULL)], HOTA=1)
     assert capsys.readouterr() == ('', '')
 
 
@@ -280,11 +238,11 @@ def test_trackeval_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, 'trackeval', None)
     monkeypatch.setitem(sys.modules, 'trackeval.metrics', None)
     with pytest.raises(UserError, match='computed by TrackEval') as caught:
-        metrics([truth(rows(9, 9, 9, 9))], [])
+        tracking_measures(measured([truth(FULL)], []))
     assert 'pip install --no-deps trackeval==1.3.0 tabulate==0.10.0' in str(caught.value)
 
 
 def test_frames_were_not_kept():
-    tracks = measured([truth(rows(9, 9, 9, 9))], [], frame_by_frame=False)
+    tracks = measured([truth(FULL)], [], frame_by_frame=False)
     with pytest.raises(ValueError, match='frame_by_frame=True'):
         tracking_measures(tracks)

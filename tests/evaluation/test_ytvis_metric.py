@@ -9,16 +9,18 @@ from mmengine.evaluator import Evaluator
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 
+from tests.evaluation.content import annotation_file
 from tests.ranks import join_two, leave
 from vispropnet.errors import UserError
 from vispropnet.evaluation.result_file import read_results
 from vispropnet.evaluation.ytvis_metric import YouTubeVISMetric
-from vispropnet.registry import METRICS
 
 HEIGHT, WIDTH = 6, 8
 CATEGORY_IDS = [10, 30]  # of label 0 and label 1
 LENGTHS = MappingProxyType({1: 2, 2: 3})  # frames of the videos 1 and 2
 NAMES = ('mAP', 'AP50', 'AP75', 'AR1', 'AR10')
+# Runs 0 18 30 in digits of five bits, the low one first; 18 needs two for its sign.
+WHOLE = {'size': [HEIGHT, WIDTH], 'counts': '0b0n0'}
 
 
 def columns(first, last):
@@ -28,33 +30,10 @@ def columns(first, last):
     return mask
 
 
-def runs(first, last):
-    """The same as an uncompressed RLE: runs along the columns."""
-    counts = [first * HEIGHT, (last - first) * HEIGHT, (WIDTH - last) * HEIGHT]
-    return {'size': [HEIGHT, WIDTH], 'counts': counts}
-
-
-def write_annotations(path, lengths=LENGTHS, hidden=False):
+def write_annotations(path, lengths=LENGTHS):
     """Each video has one object of category 30: columns 0 to 2 in every frame."""
-    content = {
-        'videos': [
-            {'id': video, 'width': WIDTH, 'height': HEIGHT, 'length': length}
-            for video, length in lengths.items()
-        ],
-        'categories': [{'id': 10, 'name': 'a'}, {'id': 30, 'name': 'b'}],
-    }
-    if not hidden:
-        content['annotations'] = [
-            {
-                'id': number,
-                'video_id': video,
-                'category_id': 30,
-                'iscrowd': 0,
-                'segmentations': [runs(0, 3)] * length,
-            }
-            for number, (video, length) in enumerate(lengths.items())
-        ]
-    path.write_text(json.dumps(content))
+    truths = [(video, 30, [WHOLE] * length) for video, length in lengths.items()]
+    path.write_text(json.dumps(annotation_file(lengths, truths, CATEGORY_IDS, (HEIGHT, WIDTH))))
     return str(path)
 
 
@@ -83,13 +62,7 @@ def feed_perfect(metric, lengths=LENGTHS):
 
 def test_two_interleaved_videos(tmp_path):
     outfile = tmp_path / 'run' / 'results.json'
-    metric = METRICS.build(
-        {
-            'type': 'YouTubeVISMetric',
-            'ann_file': write_annotations(tmp_path / 'truth.json'),
-            'outfile': str(outfile),
-        }
-    )
+    metric = YouTubeVISMetric(write_annotations(tmp_path / 'truth.json'), outfile=str(outfile))
     # Video 2 begins first and ends last. Its object is found in two frames of three, once under the
     # other label; video 1's in both, and something false beside it.
     metric.process(None, [frame(2, 0, 3, [(0, 1, 0.75, columns(0, 3))])])
@@ -98,28 +71,20 @@ def test_two_interleaved_videos(tmp_path):
     metric.process(None, [frame(2, 2, 3, [(0, 0, 0.5, columns(0, 3))])])
     metrics = metric.evaluate(5)
 
-    # Runs 0 18 30 and 42 6 in digits of five bits, the low one first; 18 needs two for its sign.
-    whole = {'size': [HEIGHT, WIDTH], 'counts': '0b0n0'}
+    # Runs 42 6.
     last = {'size': [HEIGHT, WIDTH], 'counts': 'Z16'}
     assert read_results(outfile) == [
         {'video_id': 1, 'category_id': 10, 'score': 1.0, 'segmentations': [last, None]},
-        {'video_id': 1, 'category_id': 30, 'score': 0.375, 'segmentations': [whole, whole]},
-        {'video_id': 2, 'category_id': 30, 'score': 0.625, 'segmentations': [whole, None, whole]},
+        {'video_id': 1, 'category_id': 30, 'score': 0.375, 'segmentations': [WHOLE, WHOLE]},
+        {'video_id': 2, 'category_id': 30, 'score': 0.625, 'segmentations': [WHOLE, None, WHOLE]},
     ]
     with zipfile.ZipFile(tmp_path / 'run' / 'results.zip') as archive:
         assert archive.read('results.json') == outfile.read_bytes()
     # Category 30 alone has truth. Video 2's track comes first and has IoU 2/3 (met by 0.50, 0.55,
     # 0.60 and 0.65); above, video 1's comes second, at recall 1/2 (recalls 0.00 to 0.50 are 51).
     half = 51 / 101 * 0.5
-    assert metrics == pytest.approx(
-        {
-            'ytvis/mAP': (4 + 6 * half) / 10,
-            'ytvis/AP50': 1.0,
-            'ytvis/AP75': half,
-            'ytvis/AR1': 0.7,
-            'ytvis/AR10': 0.7,
-        }
-    )
+    values = dict(zip(NAMES, ((4 + 6 * half) / 10, 1, half, 0.7, 0.7), strict=True))
+    assert metrics == pytest.approx({f'ytvis/{name}': value for name, value in values.items()})
 
 
 def test_any_number_of_evaluations(tmp_path):
@@ -130,38 +95,29 @@ def test_any_number_of_evaluations(tmp_path):
     # An epoch without any detection.
     for video_id, length in LENGTHS.items():
         metric.process(None, [frame(video_id, index, length) for index in range(length)])
-    assert metric.evaluate(5) == {f'val/{name}': 0.0 for name in NAMES}
-    # One in which nothing was processed at all.
-    assert metric.evaluate(5) == {f'val/{name}': 0.0 for name in NAMES}
-    feed_perfect(metric)
-    assert metric.evaluate(5) == perfect
+    # Then one in which nothing was processed at all.
+    for _ in range(2):
+        assert metric.evaluate(5) == {f'val/{name}': 0.0 for name in NAMES}
     feed_perfect(metric, {1: 2})
     assert metric.evaluate(2)['val/AR10'] == pytest.approx(0.5)
 
 
 def test_only_writing_needs_no_truth(tmp_path):
-    metric = YouTubeVISMetric(
-        str(tmp_path / 'missing.json'), outfile=str(tmp_path / 'out.json'), evaluate=False
-    )
+    out = str(tmp_path / 'out.json')
+    metric = YouTubeVISMetric(str(tmp_path / 'missing.json'), outfile=out, evaluate=False)
     feed_perfect(metric)
     assert metric.evaluate(5) == {}
-    assert [track['video_id'] for track in read_results(tmp_path / 'out.json')] == [1, 2]
+    assert [track['video_id'] for track in read_results(out)] == [1, 2]
 
 
 def test_through_mmengine_with_data_samples(tmp_path):
-    config = {
-        'type': 'YouTubeVISMetric',
-        'ann_file': write_annotations(tmp_path / 'truth.json', {4: 1}),
-    }
+    config = dict(type='YouTubeVISMetric', ann_file=write_annotations(tmp_path / 'gt.json', {4: 1}))
     with DefaultScope.overwrite_default_scope('vispropnet'):  # as `default_scope` in a config
         evaluator = Evaluator(config)
     assert type(evaluator.metrics[0]) is YouTubeVISMetric  # and not mmdet's of the same name
-    sample = DetDataSample(
-        metainfo={'video_id': 4, 'frame_id': 0, 'video_length': 1, 'category_ids': CATEGORY_IDS}
-    )
-    sample.pred_instances = InstanceData(
-        **frame(4, 0, 1, [(3, 1, 0.5, columns(0, 3))])['pred_instances']
-    )
+    instances = frame(4, 0, 1, [(3, 1, 0.5, columns(0, 3))])
+    sample = DetDataSample(pred_instances=InstanceData(**instances.pop('pred_instances')))
+    sample.set_metainfo(instances)
     evaluator.process([sample])
     assert evaluator.evaluate(1) == pytest.approx({f'ytvis/{name}': 1.0 for name in NAMES})
 
@@ -169,7 +125,8 @@ def test_through_mmengine_with_data_samples(tmp_path):
 def test_errors_come_before_the_run(tmp_path):
     with pytest.raises(UserError, match='annotation file not found'):
         YouTubeVISMetric(str(tmp_path / 'missing.json'))
-    hidden = write_annotations(tmp_path / 'hidden.json', hidden=True)
+    hidden = tmp_path / 'hidden.json'
+    hidden.write_text(json.dumps(annotation_file(LENGTHS, [], CATEGORY_IDS, (HEIGHT, WIDTH))))
     with pytest.raises(UserError, match=r'hidden\.json.*nothing to score against'):
         YouTubeVISMetric(hidden)
     with pytest.raises(UserError, match=r'must be named \.json'):
@@ -235,8 +192,5 @@ def test_two_ranks_with_unequal_shares(tmp_path):
     assert metrics[3] == {f'ytvis/{name}': 0.0 for name in NAMES}
     assert metrics[4][0] == 'RuntimeError'
     assert '[2] were processed more than once' in metrics[4][1]
-    assert metrics[5] == [
-        'UserError',
-        'result entry 1: video_id 8 is not in the annotations.',
-    ]
+    assert metrics[5] == ['UserError', 'result entry 1: video_id 8 is not in the annotations.']
     assert videos == [[1, 2, 5], [1, 2, 5], [1, 2], [], [], [1, 8], [1, 2, 5]]

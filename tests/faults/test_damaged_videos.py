@@ -1,7 +1,6 @@
 """Videos as disks and strangers leave them: frames of one size and in order, or a UserError."""
 
 import random
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -18,15 +17,13 @@ SUFFIXES = ('.mp4', '.mkv', '.ts', '.avi', '.mpg', '.flv')
 def sound(tmp_path_factory):
     folder = tmp_path_factory.mktemp('sound')
     options = dict(size=(64, 48), faststart=True, every_key=10)
-    return {
-        suffix: write_h264(folder / f'clip{suffix}', 40, **options).read_bytes()
-        for suffix in SUFFIXES
-    }
+    paths = {suffix: folder / f'clip{suffix}' for suffix in SUFFIXES}
+    return {one: write_h264(path, 40, **options).read_bytes() for one, path in paths.items()}
 
 
 @pytest.mark.parametrize('number', [120, pytest.param(6000, marks=pytest.mark.slow)])
 def test_files_damaged_in_every_way(tmp_path, sound, number):
-    outcomes, rng = Counter(), random.Random(number)
+    read, rng = set(), random.Random(number)
     for index in range(number):
         suffix, damage = SUFFIXES[index % 6], DAMAGES[index // 6 % len(DAMAGES)]
         content = bytearray(sound[suffix])
@@ -39,28 +36,22 @@ def test_files_damaged_in_every_way(tmp_path, sound, number):
             frames = list(open_source(path))
         except UserError as error:
             assert str(path) in str(error)
-            outcomes[suffix, 'refused'] += 1
             continue
         assert len({frame.image.shape for frame in frames}) == 1
         assert all(frame.image.dtype == np.uint8 for frame in frames)
         indices = [frame.index for frame in frames]
         assert indices == sorted(set(indices))
-        outcomes[suffix, 'read'] += 1
-    print({' '.join(key): value for key, value in sorted(outcomes.items())})
-    assert all(outcomes[suffix, 'read'] for suffix in SUFFIXES)
+        read.add(suffix)
+    assert read == set(SUFFIXES)
 
 
-@pytest.mark.parametrize('suffix', SUFFIXES)
-def test_a_name_says_nothing_of_what_is_inside(tmp_path, sound, suffix):
-    path = tmp_path / 'clip.xyz'
-    path.write_bytes(sound[suffix])
-    assert len(list(open_source(path))) == 40
-
-
-def test_names_that_look_like_addresses_or_patterns_are_files(tmp_path, sound, monkeypatch):
+def test_names_say_nothing_of_what_is_inside_and_are_no_addresses_or_patterns(
+    tmp_path, sound, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
-    for name in ('concat:a.mp4', 'file:b.mp4', 'frame%03d.mp4', '-.mp4', 'ü ?.mp4'):
-        (tmp_path / name).write_bytes(sound['.mp4'])
+    names = ('clip.xyz', 'concat:a.mp4', 'file:b.mp4', 'frame%03d.mp4', '-.mp4', 'ü ?.mp4')
+    for name, content in zip(names, sound.values(), strict=True):
+        (tmp_path / name).write_bytes(content)
         assert len(list(open_source(name))) == 40
 
 

@@ -1,18 +1,19 @@
 """Annotation and result files as nobody should write them: each gives a UserError or is read."""
 
+import copy
 import gc
 import json
+import math
 from collections import Counter
 
 import numpy as np
 import pytest
 
-from tests.faults.json_mutations import RAW, mutated
 from vispropnet.datasets.annotation_file import read_annotation_file
 from vispropnet.datasets.check_annotations import check_annotations
 from vispropnet.datasets.check_frames import check_frames
 from vispropnet.datasets.check_report import Report, report_lines, reports_as_json
-from vispropnet.datasets.moving_shapes.files import write_moving_shapes
+from vispropnet.datasets.moving_shapes import write_moving_shapes
 from vispropnet.datasets.splits import read_divisible, split_annotations
 from vispropnet.datasets.ytvis import YouTubeVIS
 from vispropnet.errors import UserError
@@ -22,42 +23,79 @@ from vispropnet.evaluation.report import full_report, score_file
 from vispropnet.evaluation.result_file import read_results
 from vispropnet.visualization.shown_tracks import select_tracks, sound_entries
 
-TEST = [dict(type='LoadVideoFrame'), dict(type='PackFrameInputs')]
-TRAIN = [TEST[0], dict(type='LoadTrackedAnnotations'), TEST[1]]
+# Stand for what json does not write: it is put into the text.
+RAW = {
+    '@digits': '9' * 5000,
+    '@deep list': '[' * 100_000 + ']' * 100_000,
+    '@deep object': '{"a":' * 100_000 + '1' + '}' * 100_000,
+    '@exponent': '1e999',
+}
+VALUES = [
+    *(None, True, False, 0, 1, 2, -1, 1.0, 1.5, 10**9, 10**30, -(10**30)),
+    *(math.nan, math.inf, -math.inf),
+    *('', '1', 'x', '\0', '\ud800', '../../x.jpg', '/x.jpg', '..', 'a/../../x.jpg'),
+    *('a://b://x.jpg', 'x' * 5000),
+    *([], {}, [[]], [None], [1, 2], [1, 2, 3, 4], ['x'], {'a': 1}),
+    *([math.nan] * 4, [10**30] * 4, [10**9, 10**9], [-3, -3], [0, 0], [True, True]),
+    {'size': [10**9, 10**9], 'counts': '0'},
+    {'size': [32, 48], 'counts': [1536]},
+    {'size': [32, 48], 'counts': [10**30, -(10**30), 1536]},
+    {'size': [32, 48], 'counts': [math.nan]},
+    *RAW,
+]
 
 
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    """Two videos of three frames, 48 x 32."""
-    made = tmp_path_factory.mktemp('hostile') / 'data'
-    return write_moving_shapes(
-        made, train_videos=2, val_videos=1, frames=3, size=(48, 32), progress=False
-    )
+def random_place(value, rng):
+    """A container in a JSON value, and a key of it: at any depth alike, if there is more below."""
+    while True:
+        keys = list(value) if isinstance(value, dict) else range(len(value))
+        key = keys[rng.integers(len(keys))]
+        below = value[key]
+        if not (isinstance(below, (list, dict)) and below) or rng.random() < 0.25:
+            return value, key
+        value = below
 
 
-@pytest.fixture(scope='module')
-def content(folder):
-    return json.loads((folder / 'train/instances.json').read_text())
+def mutate(content, rng):
+    """Drops, replaces or repeats a value."""
+    container, key = random_place(content, rng)
+    action = rng.choice(['drop', 'replace', 'replace', 'replace', 'copy', 'repeat'])
+    if action == 'drop':
+        del container[key]
+    elif action == 'replace':
+        container[key] = copy.deepcopy(VALUES[rng.integers(len(VALUES))])
+    elif action == 'copy':
+        other, name = random_place(content, rng)
+        container[key] = copy.deepcopy(other[name])
+    elif isinstance(container, list):
+        container.insert(key, copy.deepcopy(container[key]))
 
 
-def results_of(content):
-    """The true tracks as results."""
-    return [
-        dict(
-            video_id=one['video_id'],
-            category_id=one['category_id'],
-            score=0.9 - 0.01 * index,
-            segmentations=one['segmentations'],
-        )
-        for index, one in enumerate(content['annotations'])
-    ]
+def mutated(content, rng):
+    """The bytes of a file that is a little other than the given content."""
+    content = copy.deepcopy(content)
+    for _ in range(rng.integers(1, 3)):
+        if content:
+            mutate(content, rng)
+    text = json.dumps(content)
+    for name, raw in RAW.items():
+        text = text.replace(json.dumps(name), raw)
+    data = bytearray(text.encode('utf-8'))
+    for _ in range(rng.integers(1, 4) if rng.random() < 0.2 else 0):
+        data[rng.integers(len(data))] = rng.integers(32, 127)
+    if rng.random() < 0.05:
+        del data[rng.integers(len(data)) :]
+    return bytes(data)
 
 
-def load_samples(path, folder):
+def load_samples(path, images):
     """Reads a clip for training and a frame for test."""
-    options = dict(data_prefix=dict(img=str(folder / 'train/JPEGImages')))
-    for pipeline, test_mode in ((TRAIN, False), (TEST, True)):
-        dataset = YouTubeVIS(str(path), pipeline=pipeline, test_mode=test_mode, **options)
+    test = [dict(type='LoadVideoFrame'), dict(type='PackFrameInputs')]
+    train = [test[0], dict(type='LoadTrackedAnnotations'), test[1]]
+    for pipeline, test_mode in ((train, False), (test, True)):
+        dataset = YouTubeVIS(
+            str(path), data_prefix=dict(img=images), pipeline=pipeline, test_mode=test_mode
+        )
         for index in range(0, len(dataset), 2):
             dataset[index]
 
@@ -67,141 +105,75 @@ def score(annotations, results):
     json.dumps(full_report(scored, resamples=3, errors=True))
 
 
-def split(path):
-    split_annotations(read_divisible(path), 0.5, 0)
-
-
 def show(annotations, results):
     content = read_annotation_file(annotations)
     categories = {one['id']: one['name'] for one in content['categories']}
     select_tracks(sound_entries(results), content['videos'], 0.1, categories)
 
 
-def check(annotations, results, folder):
+def check(annotations, results, images):
     report = Report(str(annotations))
     contents = check_annotations(annotations, report, progress=False)
-    check_frames(contents.videos, folder / 'train/JPEGImages', report, progress=False)
-    check_results(results, contents, report, progress=False)
+    check_frames(contents.videos, images, report, progress=False)
+    check_results(results, contents, report)
     json.dumps(reports_as_json([report]))
     '\n'.join(report_lines([report]))
 
 
-def escaped(readers, tally):
-    """What comes out of readers that is no UserError, by reader; the rest is counted."""
-    found = {}
-    for name, reader in readers.items():
-        try:
-            reader()
-            tally[name, 'worked'] += 1
-        except UserError:
-            tally[name, 'refused'] += 1
-        except Exception as error:
-            found[name] = error
-    return found
-
-
-def annotation_readers(path, results, folder):
-    return dict(
-        read=lambda: read_annotation_file(path),
-        load=lambda: load_samples(path, folder),
-        score=lambda: score(path, results),
-        split=lambda: split(path),
-        show=lambda: show(path, results),
-        check=lambda: check(path, results, folder),
-    )
-
-
-def result_readers(path, annotations, folder):
-    return dict(
-        read=lambda: read_results(path),
-        score=lambda: score(annotations, path),
-        show=lambda: show(annotations, path),
-        check=lambda: check(annotations, path, folder),
-    )
-
-
 @pytest.fixture
-def little_garbage(folder):
-    """Data sets collect garbage when they are made, which takes long among all that is imported."""
-    load_samples(folder / 'train/instances.json', folder)
+def folder(tmp_path):
+    """Two videos of three frames, 48 x 32; the true tracks as results."""
+    options = dict(train_videos=2, val_videos=1, frames=3, size=(48, 32), progress=False)
+    folder = write_moving_shapes(tmp_path / 'data', **options) / 'train'
+    content = json.loads((folder / 'instances.json').read_text())
+    keys = ('video_id', 'category_id', 'segmentations')
+    results = [
+        {**{key: one[key] for key in keys}, 'score': 0.9 - 0.01 * index}
+        for index, one in enumerate(content['annotations'])
+    ]
+    (folder / 'results.json').write_text(json.dumps(results))
+    # Data sets collect garbage when they are made, which takes long among all that is imported.
+    load_samples(folder / 'instances.json', str(folder / 'JPEGImages'))
     gc.freeze()
-    yield
+    yield folder
     gc.unfreeze()
-
-
-def run_mutations(seeds, folder, tmp_path):
-    """Reads as many mutated files as there are seeds; gives what escaped."""
-    annotations = folder / 'train/instances.json'
-    content = json.loads(annotations.read_text())
-    results = results_of(content)
-    sound = tmp_path / 'results.json'
-    sound.write_text(json.dumps(results))
-    path = tmp_path / 'mutated.json'
-    found = {}
-    tallies = {'annotations': Counter(), 'results': Counter()}
-    for seed in seeds:
-        rng = np.random.default_rng(seed)
-        path.write_bytes(mutated(content if seed % 2 else results, rng))
-        if seed % 2:
-            readers = annotation_readers(path, sound, folder)
-        else:
-            readers = result_readers(path, annotations, folder)
-        tally = tallies['annotations' if seed % 2 else 'results']
-        for name, error in escaped(readers, tally).items():
-            found[seed, name] = repr(error)
-    for kind, tally in tallies.items():
-        print(kind, {' '.join(key): value for key, value in sorted(tally.items())})
-    return found
-
-
-def test_the_sound_files_are_read(folder, tmp_path):
-    annotations = folder / 'train/instances.json'
-    results = tmp_path / 'results.json'
-    results.write_text(json.dumps(results_of(json.loads(annotations.read_text()))))
-    load_samples(annotations, folder)
-    score(annotations, results)
-    split(annotations)
-    show(annotations, results)
-    check(annotations, results, folder)
 
 
 @pytest.mark.parametrize(
     'seeds', [range(200), pytest.param(range(1000, 6000), marks=pytest.mark.slow)], ids=len
 )
-@pytest.mark.usefixtures('little_garbage')
-def test_mutated_files_give_user_errors_or_are_read(folder, tmp_path, seeds):
-    assert run_mutations(seeds, folder, tmp_path) == {}
-
-
-def set_value(*keys, value):
-    def change(content):
-        for key in keys[:-1]:
-            content = content[key]
-        content[keys[-1]] = value
-
-    return change
-
-
-@pytest.mark.parametrize('raw', RAW.values(), ids=['digits', 'list', 'object', 'exponent'])
-def test_json_that_python_does_not_take(content, tmp_path, raw):
-    path = tmp_path / 'ann.json'
-    path.write_text(json.dumps({**content, 'videos': '@'}).replace('"@"', raw))
-    with pytest.raises(UserError, match=r'ann\.json'):
-        read_annotation_file(path)
-
-
-@pytest.mark.parametrize(
-    ('change', 'message'),
-    [
-        (set_value(0, 'video_id', value=True), "'video_id' must be an integer, not True"),
-        (set_value(0, 'score', value=None), "'score' must be a number, not null"),
-        (set_value(0, value=[]), 'entry 0 must be an object, not a list'),
-    ],
-)
-def test_result_files_are_refused(content, tmp_path, change, message):
-    results = results_of(content)
-    change(results)
-    path = tmp_path / 'results.json'
-    path.write_text(json.dumps(results))
-    with pytest.raises(UserError, match=message):
-        read_results(path)
+def test_mutated_files_give_user_errors_or_are_read(folder, seeds):
+    annotations, results, images = (
+        folder / one for one in ('instances.json', 'results.json', 'JPEGImages')
+    )
+    sound = [json.loads(path.read_text()) for path in (results, annotations)]
+    path = folder / 'mutated.json'
+    readers = [
+        dict(
+            read=lambda: read_results(path),
+            score=lambda: score(annotations, path),
+            show=lambda: show(annotations, path),
+            check=lambda: check(annotations, path, images),
+        ),
+        dict(
+            read=lambda: read_annotation_file(path),
+            load=lambda: load_samples(path, str(images)),
+            score=lambda: score(path, results),
+            split=lambda: split_annotations(read_divisible(path), 0.5, 0),
+            show=lambda: show(path, results),
+            check=lambda: check(path, results, images),
+        ),
+    ]
+    tally = Counter()
+    for seed in seeds:
+        kind = seed % 2
+        path.write_bytes(mutated(sound[kind], np.random.default_rng(seed)))
+        for name, read in readers[kind].items():
+            try:
+                read()
+                tally[kind, name, 'worked'] += 1
+            except UserError:
+                tally[kind, name, 'refused'] += 1
+            except Exception as error:
+                raise AssertionError(f'seed {seed}: {name} gave {error!r}') from error
+    assert len(tally) == 2 * sum(map(len, readers))  # each did both

@@ -1,14 +1,14 @@
 import pytest
 import torch
-from mmengine.config import Config
 
 from tests.models.small_models import SMALL, SMALL_OBJPROP
+from vispropnet.config import load_config
 from vispropnet.registry import MODELS
 
 
 @pytest.fixture
-def small_config(pytestconfig):
-    return Config.fromfile(pytestconfig.rootpath / SMALL).model
+def small_config(root):
+    return load_config(root / SMALL).model
 
 
 @pytest.fixture
@@ -20,5 +20,5 @@ def small_model(small_config):
 
 
 @pytest.fixture
-def objprop_config(pytestconfig):
-    return Config(dict(model=Config.fromfile(pytestconfig.rootpath / SMALL_OBJPROP).model))
+def objprop_config(root):
+    return load_config(root / SMALL_OBJPROP)

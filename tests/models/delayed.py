@@ -26,11 +26,8 @@ class BrightState:
 class BrightPixels(VISDetector):
     """Finds the pixels above the frame's mean, and those far above; scores fall frame by frame.
 
-    Args:
-        look_ahead: Frames that answers are held back.
-        fault: What it does wrong: answers frame 2 ``'twice'``, ``'never'``, ``'late'`` or
-            ``'swapped'`` with the next, or answers ``'another'``, which it was not given.
-        data_preprocessor: Config of the preprocessing.
+    ``look_ahead`` frames are held back. Its ``fault``: it answers frame 2 ``'twice'``, ``'never'``,
+    ``'late'`` or ``'swapped'`` with the next, or ``'another'`` frame, which it was not given.
     """
 
     state_type = BrightState
@@ -79,9 +76,9 @@ class BrightPixels(VISDetector):
         )
 
     def _spoilt(self, ready):
-        at = next((place for place, (number, _) in enumerate(ready) if number == 2), None)
-        if at is None or self.fault is None:
+        if self.fault is None or 2 not in dict(ready):
             return ready
+        at = [number for number, _ in ready].index(2)
         return {
             'twice': lambda: [*ready, ready[at]],
             'never': lambda: ready[:at] + ready[at + 1 :],
@@ -91,16 +88,7 @@ class BrightPixels(VISDetector):
 
 
 def write_config(folder, base, look_ahead=0):
-    """Writes a config with the model into a folder.
-
-    Args:
-        folder: Where; the file is named by the lag.
-        base: Config file whose data and loops it takes.
-        look_ahead: As in :class:`BrightPixels`.
-
-    Returns:
-        The config file, and a checkpoint for it.
-    """
+    """Writes a config with the model and the data and loops of a base, and a checkpoint for it."""
     config, checkpoint = folder / f'bright_{look_ahead}.py', folder / 'bright.pth'
     config.write_text(
         f"_base_ = [{str(base)!r}]\ncustom_imports = dict(imports=['tests.models.delayed'])\n"

@@ -9,6 +9,7 @@ from vispropnet.models.frames import Frame
 
 SMALL = 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
 SMALL_OBJPROP = 'configs/objprop/objprop_r18_fpn_2e_moving-shapes.py'
+MMDET = 'configs/mmdet_masktrack_rcnn/mmdet-masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
 SIZE = (64, 96)
 
 
@@ -30,16 +31,8 @@ def frame_sample(boxes=(), labels=(), ids=(), **metainfo):
 
 
 def frame_metainfo(**metainfo):
-    height, width = SIZE
-    return {
-        'img_shape': (height, width),
-        'ori_shape': (height, width),
-        'pad_shape': (height, width),
-        'batch_input_shape': (height, width),
-        'scale_factor': (1.0, 1.0),
-        'frame_id': 0,
-        **metainfo,
-    }
+    sizes = dict.fromkeys(('img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape'), SIZE)
+    return {**sizes, 'scale_factor': (1.0, 1.0), 'frame_id': 0, **metainfo}
 
 
 def step(model, image, metainfo, state):
@@ -48,3 +41,8 @@ def step(model, image, metainfo, state):
     ((number, instances),), state = model.step(frame, state)
     assert number == metainfo['frame_id']
     return instances, state
+
+
+def same(levels, others):
+    """Tells whether features of two frames are equal, level by level."""
+    return all(torch.equal(one, other) for one, other in zip(levels, others, strict=True))

@@ -3,7 +3,6 @@ import torch
 from torch.nn import functional
 
 from vispropnet.models.necks import AttentionNeck
-from vispropnet.ops.affinity import affinity
 
 DEVICES = ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)]
 CHANNELS = 4
@@ -14,39 +13,24 @@ def levels(batch=2, sizes=SIZES, channels=CHANNELS, device='cpu'):
     return [torch.randn(batch, channels, *size, device=device) for size in sizes]
 
 
-def slow_neck(current, reference, parameters, value):
-    """One level (B, C, H, W), in double precision, one position after the other.
-
-    The correlation of a current with a reference position is softmax(k · q) over the latter.
-    """
+def dense_neck(current, reference, parameters, value):
+    """One level (B, C, H, W) by the definition, and the correlation (B, P, Q)."""
 
     def branch(name, features):
         weight, bias = parameters[f'{name}.weight'], parameters[f'{name}.bias']
-        return functional.conv2d(features, weight, bias, padding=1).clamp(min=0)
+        return functional.conv2d(features, weight, bias, padding=1).clamp(min=0).flatten(2)
 
-    queries, keys = branch('conv1', current), branch('conv1', reference)
-    values = branch('conv2', {'current': current, 'reference': reference}[value])
-    height, width = current.shape[2:]
-    places = [(row, column) for row in range(height) for column in range(width)]
-    frames = []
-    for query, key, content in zip(queries, keys, values, strict=True):
-        rows = []
-        for row, column in places:
-            products = [(key[:, y, x] * query[:, row, column]).sum() for y, x in places]
-            weights = [torch.exp(one - max(products)) for one in products]
-            parts = [
-                weight / sum(weights) * content[:, y, x]
-                for weight, (y, x) in zip(weights, places, strict=True)
-            ]
-            rows.append(sum(parts))
-        frames.append(torch.stack(rows, dim=1).reshape(-1, height, width))
-    return current + parameters['gamma'] * torch.stack(frames)
+    query, key = branch('conv1', current), branch('conv1', reference)
+    correlation = (key.transpose(1, 2) @ query).softmax(dim=1)
+    content = branch('conv2', {'current': current, 'reference': reference}[value])
+    attended = (content @ correlation).view(current.shape)
+    return current + parameters['gamma'] * attended, correlation
 
 
 @pytest.mark.parametrize('device', DEVICES)
 @pytest.mark.parametrize('budget', [None, 1])
 @pytest.mark.parametrize('value', ['current', 'reference'])
-def test_levels_equal_the_loops(value, budget, device):
+def test_levels_equal_the_definition(value, budget, device):
     neck = AttentionNeck(CHANNELS, value=value).to(device)
     if budget is not None:
         neck.budget = budget
@@ -60,7 +44,7 @@ def test_levels_equal_the_loops(value, budget, device):
     slow = [one.detach().double().cpu().requires_grad_() for one in (*given, *parameters)]
     slow_parameters = dict(zip(names, slow[len(given) :], strict=True))
     expected = [
-        slow_neck(one, other, slow_parameters, value)
+        dense_neck(one, other, slow_parameters, value)[0]
         for one, other in zip(slow[:3], slow[3:6], strict=True)
     ]
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
@@ -81,20 +65,8 @@ def test_channels_that_no_kernel_likes(value):
     current, reference = levels(1, [(2, 2), (1, 1)], 3), levels(1, [(2, 2), (1, 1)], 3)
     parameters = {name: one.double() for name, one in neck.named_parameters()}
     for one, other, output in zip(current, reference, neck(current, reference), strict=True):
-        expected = slow_neck(one.double(), other.double(), parameters, value)
+        expected, _ = dense_neck(one.double(), other.double(), parameters, value)
         torch.testing.assert_close(output.double(), expected, atol=1e-5, rtol=1e-5)
-
-
-def test_one_position_by_hand():
-    """A single reference position is all there is to attend to."""
-    for value, content in (('current', 3.0), ('reference', 20.0)):
-        neck = AttentionNeck(1, value=value)
-        with torch.no_grad():
-            neck.conv2.weight.zero_()
-            neck.conv2.weight[0, 0, 1, 1] = 2.0
-            neck.conv2.bias.zero_()
-        (output,) = neck([torch.full((1, 1, 1, 1), 1.5)], [torch.full((1, 1, 1, 1), 10.0)])
-        assert output.item() == pytest.approx(1.5 + 0.5 * content)
 
 
 def test_published_form_reads_the_current_frame_at_reference_positions():
@@ -134,90 +106,13 @@ def test_gamma_starts_at_a_half_is_saved_and_learns():
     assert neck.gamma.item() == pytest.approx(0.5 - 1e-3 * expected, rel=1e-4)
 
 
-def test_gamma_zero_gives_the_input():
-    neck = AttentionNeck(CHANNELS, gamma=0)
-    current = levels()
-    outputs = neck(current, levels())
-    assert all(torch.equal(one, other) for one, other in zip(outputs, current, strict=True))
-    # And still a gradient to leave it.
-    sum(one.sum() for one in outputs).backward()
-    assert neck.gamma.grad.abs().item() > 0
-
-
-@pytest.mark.parametrize('value', ['current', 'reference'])
-def test_correlation_is_that_of_the_dense_affinity(value):
-    neck = AttentionNeck(CHANNELS, value=value)
-    current, reference = torch.randn(2, CHANNELS, 3, 4), torch.randn(2, CHANNELS, 3, 4)
-    query, key = neck.conv1(current).relu(), neck.conv1(reference).relu()
-    dense = affinity(key.flatten(2), query.flatten(2))
-    everywhere = neck.correlation(current, reference, torch.arange(12))
-    torch.testing.assert_close(everywhere, dense.view(2, 3, 4, 12))
-    positions = torch.tensor([11, 2])
+def test_correlation_of_some_positions():
+    neck, positions = AttentionNeck(CHANNELS).double(), torch.tensor([11, 2])
+    current, reference = torch.randn(2, 2, CHANNELS, 3, 4).double()
+    parameters = dict(neck.named_parameters())
+    _, expected = dense_neck(current, reference, parameters, neck.value)
     found = neck.correlation(current, reference, positions)
-    torch.testing.assert_close(found, everywhere[..., positions])
-    torch.testing.assert_close(found.sum(dim=(1, 2)), torch.ones(2, 2))
-    # What it weighs is what the neck adds.
-    values = neck.conv2(reference if value == 'reference' else current).relu()
-    attended = torch.einsum('bchw,bhwq->bcq', values, everywhere).view(current.shape)
-    torch.testing.assert_close(
-        neck([current], [reference])[0], current + neck.gamma * attended, atol=1e-5, rtol=1e-5
-    )
-
-
-def test_levels_attended_on():
-    assert list(AttentionNeck(CHANNELS).levels(3)) == [0, 1, 2]
-    assert list(AttentionNeck(CHANNELS, start_level=1, num_levels=1).levels(3)) == [1]
-    with pytest.raises(ValueError, match='start_level=3.*3 levels'):
-        AttentionNeck(CHANNELS, start_level=3).levels(3)
-
-
-@pytest.mark.parametrize(
-    ('options', 'changed'),
-    [
-        ({}, [0, 1, 2, 3, 4]),
-        (dict(start_level=1), [1, 2, 3, 4]),
-        (dict(start_level=4), [4]),
-        (dict(num_levels=2), [0, 1]),
-        (dict(start_level=1, num_levels=3), [1, 2, 3]),
-        (dict(start_level=3, num_levels=9), [3, 4]),
-    ],
-)
-def test_other_levels_are_left_as_they_are(options, changed):
-    torch.manual_seed(0)
-    neck = AttentionNeck(CHANNELS, value='reference', **options)
-    torch.manual_seed(0)
-    everywhere = AttentionNeck(CHANNELS, value='reference')
-    current, reference = levels(), levels()
-    outputs, whole = neck(current, reference), everywhere(current, reference)
-    assert len(outputs) == 5
-    for level in range(5):
-        assert outputs[level].shape == current[level].shape
-        expected = whole[level] if level in changed else current[level]
-        torch.testing.assert_close(outputs[level], expected)
-        assert (outputs[level] is current[level]) == (level not in changed)
-        assert torch.equal(whole[level], current[level]) is False
-
-
-def test_the_frame_as_its_own_reference():
-    current = levels(sizes=[(2, 3)])
-    for value in ('current', 'reference'):
-        neck = AttentionNeck(CHANNELS, value=value)
-        parameters = {name: one.double() for name, one in neck.named_parameters()}
-        (output,) = neck(current, current)
-        expected = slow_neck(current[0].double(), current[0].double(), parameters, value)
-        torch.testing.assert_close(output.double(), expected, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize('value', ['current', 'reference'])
-def test_frames_of_a_batch_do_not_mix(value):
-    neck = AttentionNeck(CHANNELS, value=value)
-    current, reference = levels(3), levels(3)
-    together = neck(current, reference)
-    for frame in range(3):
-        one = slice(frame, frame + 1)
-        alone = neck([level[one] for level in current], [level[one] for level in reference])
-        for found, expected in zip(together, alone, strict=True):
-            torch.testing.assert_close(found[one], expected)
+    torch.testing.assert_close(found, expected.view(2, 3, 4, 12)[..., positions])
 
 
 @pytest.mark.parametrize('device', DEVICES)
@@ -237,12 +132,5 @@ def test_autocast_is_near_single_precision(device):
 def test_bad_options():
     with pytest.raises(ValueError, match="value must be 'current' or 'reference', got 'key'"):
         AttentionNeck(CHANNELS, value='key')
-    with pytest.raises(ValueError, match='start_level.*-1'):
-        AttentionNeck(CHANNELS, start_level=-1)
-    with pytest.raises(ValueError, match='num_levels.*0'):
-        AttentionNeck(CHANNELS, num_levels=0)
-    neck = AttentionNeck(CHANNELS, start_level=5)
-    with pytest.raises(ValueError, match='start_level=5.*5 levels'):
-        neck(levels(), levels())
     with pytest.raises(ValueError, match='longer|shorter'):
         AttentionNeck(CHANNELS)(levels(), levels()[:3])

@@ -53,14 +53,6 @@ def test_all_frames_are_padded_alike():
     )
 
 
-def test_objects_without_area_are_left_out_of_each_frame_of_a_clip():
-    data = batch_of(1, 3)
-    for position in data['data_samples'][1:]:
-        position[0].gt_instances.bboxes.tensor[0, 2] = 2
-    data = VISDataPreprocessor()(data, training=True)
-    assert [len(one.gt_instances) for one in data['data_samples'][0]] == [1, 0, 0]
-
-
 def test_single_frames_stay_single():
     images, samples = zip(*(frame(value, SIZE, value) for value in (3, 4)), strict=True)
     data = VISDataPreprocessor()(dict(inputs=list(images), data_samples=list(samples)))

@@ -4,19 +4,17 @@ import pytest
 import torch
 from mmengine.config import ConfigDict
 
+from tests.models.small_models import MMDET
+from tests.models.small_models import SMALL as MASKTRACK
+from tests.models.small_models import SMALL_OBJPROP as OBJPROP
 from vispropnet.config import load_config
 from vispropnet.engine.acceleration import layers_in_bfloat16
 from vispropnet.engine.checkpoints.weights import load_weights
 from vispropnet.errors import UserError
 from vispropnet.registry import MODELS
 
-MASKTRACK = 'masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
-MMDET = 'mmdet_masktrack_rcnn/mmdet-masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
-OBJPROP = 'objprop/objprop_r18_fpn_2e_moving-shapes.py'
-VARIANTS = [
-    OBJPROP.replace('.py', f'{change}.py')
-    for change in ('_attn-neck', '_category-affinity', '_weighted-affinity')
-]
+CHANGES = ('_attn-neck', '_category-affinity', '_weighted-affinity')
+VARIANTS = [OBJPROP.replace('.py', f'{change}.py') for change in CHANGES]
 ALL = [MASKTRACK, MMDET, OBJPROP, *VARIANTS]
 
 
@@ -25,7 +23,7 @@ def build(root):
     """Builds the model of a config, with changes."""
 
     def built(name, *overrides):
-        return MODELS.build(load_config(root / 'configs' / name, overrides).model)
+        return MODELS.build(load_config(root / name, overrides).model)
 
     return built
 
@@ -57,7 +55,7 @@ def as_cascade(config):
 
 
 def test_each_head_of_a_cascade_counts(root):
-    config = as_cascade(load_config(root / 'configs' / MASKTRACK).model)
+    config = as_cascade(load_config(root / MASKTRACK).model)
     config.detector.roi_head.mask_head[1].class_agnostic = False
     model = MODELS.build(config)
     roi = 'detector.roi_head'

@@ -20,6 +20,10 @@ MODELS_OF = {
         SMALL_OBJPROP,
         {'model.attn_neck': NECK, 'model.prop_head.affinity': dict(type='WeightedAffinity')},
     ),
+    'objprop by category': (
+        SMALL_OBJPROP,
+        {'model.prop_head.class_agnostic': False, 'model.prop_head.resize_attention': True},
+    ),
     'objprop neck category gaussian': (
         SMALL_OBJPROP,
         {
@@ -57,21 +61,12 @@ BATCHES = {
     'one object': lambda: ([sample(BOX)], [sample(BOX)]),
     'other objects': lambda: ([sample(BOX, ids=[4])], [sample(OTHER, ids=[5])]),
     'ignored only': lambda: ([sample(ignored=[BOX])], [sample(ignored=[OTHER])]),
-    'ignored all over': lambda: (
-        [sample(BOX, ignored=[[0, 0, SIZE[1], SIZE[0]]])],
-        [sample(BOX, ignored=[[0, 0, SIZE[1], SIZE[0]]])],
-    ),
+    'ignored all over': lambda: tuple([sample(BOX, ignored=[[0, 0, 96, 64]])] for _ in range(2)),
     'box without area': lambda: ([sample([20, 20, 20, 20])], [sample([20, 20, 20, 20])]),
     'box without width': lambda: ([sample([20, 10, 20, 40], BOX)], [sample([20, 10, 20, 40], BOX)]),
     'box without height': lambda: ([sample([10, 20, 40, 20])], [sample([10, 20, 40, 20])]),
-    'box at the corner': lambda: (
-        [sample([SIZE[1], SIZE[0], SIZE[1], SIZE[0]])],
-        [sample([0, 0, 0, 0])],
-    ),
-    'masks without a pixel': lambda: (
-        [without_masks(sample(BOX, OTHER))],
-        [without_masks(sample(BOX, OTHER))],
-    ),
+    'box at the corner': lambda: ([sample([96, 64, 96, 64])], [sample([0, 0, 0, 0])]),
+    'masks without a pixel': lambda: tuple([without_masks(sample(BOX, OTHER))] for _ in range(2)),
     'whole frame': lambda: ([sample([0, 0, 96, 64])], [sample([0, 0, 96, 64])]),
 }
 

@@ -38,7 +38,6 @@ def test_layers_by_hand_and_final_relu():
 
 def test_weights_start_small():
     head = EmbeddingHead(in_channels=64, roi_feat_size=7, fc_out_channels=256)
-    torch.manual_seed(0)
     head.init_weights()
     for layer in head.fcs:
         assert layer.weight.std().item() == pytest.approx(0.01, rel=0.05)
@@ -49,12 +48,8 @@ def test_loss_is_the_mean_over_images_of_the_mean_over_objects():
     head = EmbeddingHead(1, 1, 1, 1, loss_weight=2.0)
     found = [torch.tensor([[1.0], [2.0]]), torch.tensor([[1.0]])]
     known = [torch.tensor([[0.5], [3.0]]), torch.tensor([[-1.0]])]
-    losses = head.loss_by_feat(
-        found,
-        known,
-        [torch.tensor([4, 9]), torch.tensor([1])],
-        [torch.tensor([9, 4]), torch.tensor([2])],
-    )
+    ids = [torch.tensor([4, 9]), torch.tensor([1])]
+    losses = head.loss_by_feat(found, known, ids, [torch.tensor([9, 4]), torch.tensor([2])])
     first = functional.cross_entropy(
         torch.tensor([[0.0, 0.5, 3.0], [0.0, 1.0, 6.0]]), torch.tensor([2, 1])
     )
@@ -64,25 +59,16 @@ def test_loss_is_the_mean_over_images_of_the_mean_over_objects():
     assert losses['match_accuracy'].item() == pytest.approx(200 / 3)
 
 
-def test_no_objects_give_zero_connected_to_the_graph():
+@pytest.mark.parametrize(('found', 'known', 'accuracy'), [(0, 3, 0), (2, 0, 100), (0, 0, 0)])
+def test_no_objects_or_references_give_zero_connected_to_the_graph(found, known, accuracy):
+    """Objects without references are new."""
     head = EmbeddingHead(2, 1, 2, 4)
-    empty = head(torch.zeros(0, 2, 1, 1))
-    known = head(torch.rand(3, 2, 1, 1))
-    none = torch.zeros(0, dtype=torch.long)
-    losses = head.loss_by_feat([empty], [known], [none], [torch.arange(3)])
-    assert losses['loss_match'].item() == 0
+    embeddings = [head(torch.rand(count, 2, 1, 1)) for count in (found, known)]
+    ids = [torch.arange(count) for count in (found, known)]
+    losses = head.loss_by_feat(*([one] for one in (*embeddings, *ids)))
+    assert losses['loss_match'].item() == 0 and losses['match_accuracy'].item() == accuracy
     losses['loss_match'].backward()
     assert all(one.grad is not None and one.grad.abs().sum() == 0 for one in head.parameters())
-
-
-def test_objects_without_references_are_new():
-    head = EmbeddingHead(2, 1, 1, 4)
-    found = head(torch.rand(2, 2, 1, 1))
-    known = head(torch.zeros(0, 2, 1, 1))
-    none = torch.zeros(0, dtype=torch.long)
-    losses = head.loss_by_feat([found], [known], [torch.tensor([1, 2])], [none])
-    assert losses['loss_match'].item() == 0
-    assert losses['match_accuracy'].item() == 100
 
 
 def test_half_precision_logits_do_not_overflow():

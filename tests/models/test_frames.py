@@ -27,10 +27,3 @@ def test_frames_of_a_video_have_one_size():
         frame.size_after((30, 20))
     with pytest.raises(UserError, match='^frame 1 has 30x20 pixels'):
         Frame(None, dict(frame_id=1, ori_shape=(20, 30))).size_after((9, 9))
-
-
-def test_given_objects():
-    frame = Frame(None, dict(frame_id=0))
-    masks = {3: torch.ones(2, 2, dtype=torch.bool)}
-    assert frame.objects is None and frame.with_objects(masks).objects is masks
-    assert frame.objects is None

@@ -2,22 +2,26 @@ import pytest
 import torch
 from mmengine.structures import InstanceData
 
-from tests.models.small_models import SIZE, frame_metainfo, step
+from tests.models.small_models import MMDET, SIZE, frame_metainfo, step
 from tests.models.test_masktrack_rcnn import clips_of
 from vispropnet.config import load_config
 from vispropnet.models.detectors.mmdet_masktrack_rcnn import _best_of_each_id
 from vispropnet.registry import MODELS
 
-CONFIG = 'mmdet-masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
+
+@pytest.fixture
+def model(root):
+    torch.manual_seed(0)
+    model = MODELS.build(load_config(root / MMDET).model)
+    model.init_weights()
+    return model
 
 
 @pytest.fixture
-def model(pytestconfig):
-    torch.manual_seed(0)
-    path = pytestconfig.rootpath / 'configs/mmdet_masktrack_rcnn' / CONFIG
-    model = MODELS.build(load_config(path).model)
-    model.init_weights()
-    return model
+def eager(model):
+    """Finds something in noise."""
+    model.model.detector.roi_head.test_cfg.score_thr = 0.0
+    return model.eval()
 
 
 def test_it_is_mmdets_class_and_trains(model):
@@ -78,28 +82,22 @@ def test_frames_without_detections(model):
         assert instances.ids.tolist() == [] and instances.masks.shape == (0, *SIZE)
 
 
-def test_each_video_has_a_tracker_of_its_own(model):
-    model.eval()
-    model.model.detector.roi_head.test_cfg.score_thr = 0.0
-    torch.manual_seed(0)
+def test_each_video_has_a_tracker_of_its_own(eager):
     images = torch.randn(2, 3, *SIZE)
-    first, second = model.init_state(), model.init_state()
-    one, first = step(model, images[0], frame_metainfo(), first)
-    two, second = step(model, images[1], frame_metainfo(), second)
+    first, second = eager.init_state(), eager.init_state()
+    one, first = step(eager, images[0], frame_metainfo(), first)
+    two, second = step(eager, images[1], frame_metainfo(), second)
     assert len(first.tracker.tracks) == len(one.ids) and len(second.tracker.tracks) == len(two.ids)
     assert two.ids.min() == 0
-    again, first = step(model, images[0], frame_metainfo(frame_id=1), first)
+    again, first = step(eager, images[0], frame_metainfo(frame_id=1), first)
     assert set(again.ids.tolist()) <= set(first.tracker.tracks)
-    assert len(model.model.tracker.tracks) == 0
+    assert len(eager.model.tracker.tracks) == 0
 
 
 @pytest.mark.gpu
-def test_frames_on_a_gpu(model):
-    model.cuda().eval()
-    model.model.detector.roi_head.test_cfg.score_thr = 0.0
-    state = model.init_state()
-    for frame in range(2):
-        image = torch.randn(3, *SIZE).cuda()
-        instances, state = step(model, image, frame_metainfo(frame_id=frame), state)
+def test_frames_on_a_gpu(eager):
+    state = eager.cuda().init_state()
+    for number, image in enumerate(torch.randn(2, 3, *SIZE).cuda()):
+        instances, state = step(eager, image, frame_metainfo(frame_id=number), state)
         assert len(instances) > 0 and instances.ids.is_cuda
         assert len(instances.masks.rles()) == len(instances)

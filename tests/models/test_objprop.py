@@ -1,11 +1,13 @@
+import contextlib
 import copy
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 import torch
 
-from tests.models.small_models import SIZE, frame_metainfo, step
-from tests.models.test_masktrack_rcnn import clips_of, run
+from tests.models.small_models import SIZE, frame_metainfo, same, step
+from tests.models.test_masktrack_rcnn import clips_of, losses_by_reference, run
 from vispropnet.errors import UserError
 from vispropnet.registry import MODELS
 
@@ -33,8 +35,7 @@ def eager(build):
 
     def make(**changes):
         model = build(**changes).eval()
-        model.detector.roi_head.test_cfg.score_thr = 0.0
-        model.detector.roi_head.test_cfg.max_per_img = 6
+        model.detector.roi_head.test_cfg.update(score_thr=0.0, max_per_img=6)
         return model
 
     return make
@@ -82,46 +83,16 @@ def test_losses_reach_every_weight(build, variant):
             assert weight.grad.abs().sum() > 0 or name in unmoved, name
 
 
-@pytest.mark.parametrize('variant', VARIANTS)
-@pytest.mark.parametrize(
-    'empty', [dict(empty_key=True), dict(empty_ref=True), dict(empty_key=True, empty_ref=True)]
-)
-def test_empty_frames_give_finite_losses_and_gradients(build, variant, empty):
-    model = build(**VARIANTS[variant])
-    losses = model.loss(*clips_of(**empty))
-    assert losses['loss_propmask'] == 0
-    value, _ = model.parse_losses(losses)
-    value.backward()
-    assert torch.isfinite(value)
-    assert all(
-        one.grad is not None and torch.isfinite(one.grad).all() for one in model.parameters()
-    )
-
-
 @pytest.mark.parametrize('batch_size', [1, 2])
 @pytest.mark.parametrize('variant', ['plain', 'neck'])
 def test_propagation_losses_are_means_over_the_references(build, variant, batch_size):
     model = build(**VARIANTS[variant])
-    images, clips = clips_of(batch_size, num_refs=2)
-    for clip in clips:
-        clip[2] = clip[2].clone()
-        clip[2].gt_instances = clip[2].gt_instances[1:]
-    samples = list(zip(*clips, strict=True))
-    features = model.encode_clips(images, 3)
-
-    def losses_of(*places):
-        torch.manual_seed(0)
-        return model.loss_of_features(
-            [features[place] for place in places], [samples[place] for place in places]
-        )
-
-    both, first, second = losses_of(0, 1, 2), losses_of(0, 1), losses_of(0, 2)
+    both, first, second = losses_by_reference(model, batch_size, kept=slice(1, 2))
     for name in ('loss_propattn', 'loss_propmask', 'propattn_accuracy'):
         assert first[name] != second[name]
         torch.testing.assert_close(both[name], (first[name] + second[name]) / 2)
     # The neck attends to the first reference.
-    for one, other in zip(both['loss_rpn_cls'], first['loss_rpn_cls'], strict=True):
-        assert torch.equal(one, other)
+    assert same(both['loss_rpn_cls'], first['loss_rpn_cls'])
 
 
 def test_recovered_masks_come_after_the_detected(eager):
@@ -136,27 +107,23 @@ def test_recovered_masks_come_after_the_detected(eager):
         assert len(set(ids)) == len(ids)
         assert instances.masks.shape == (len(ids), 32, 48)
         assert instances.masks.to_tensor().dtype == torch.bool
-        remembered = state.propagation.history[number]
+        remembered = state.history[number]
         assert remembered.ids.tolist() == ids
         torch.testing.assert_close(remembered.boxes, instances.bboxes * 2, rtol=0, atol=1e-4)
     assert found[-1].propagated.any()
-    known = set(found[0].ids.tolist())
-    assert known >= set(found[-1].ids[found[-1].propagated].tolist()) & set(range(6))
 
 
-def test_without_propagation_it_is_masktrack_rcnn(eager, small_config):
-    model = eager(**{'recovery.enabled': False})
-    torch.manual_seed(0)
-    plain = MODELS.build(small_config).eval()
+@pytest.mark.parametrize('change', [{'recovery.enabled': False}, {'recovery': None}])
+def test_without_propagation_it_is_masktrack_rcnn(eager, small_config, change):
+    model, plain = eager(**change), MODELS.build(small_config).eval()
     plain.load_state_dict(model.state_dict(), strict=False)
     plain.detector.roi_head.test_cfg.score_thr = 0.0
     found, state = run_missing(model, frames(3))
     expected, _ = run_missing(plain, frames(3))
     for one, other in zip(found, expected, strict=True):
-        assert torch.equal(one.ids, other.ids)
+        assert torch.equal(one.ids, other.ids) and not one.propagated.any()
         assert torch.equal(one.masks.to_tensor(), other.masks.to_tensor())
-        assert not one.propagated.any()
-    assert state.propagation is None
+    assert state.history == () and state.previous is None
 
 
 @pytest.mark.parametrize('variant', ['plain', 'neck'])
@@ -182,34 +149,24 @@ def test_a_step_leaves_the_state_before_as_it_was(eager):
     model = eager()
     _, state = run_missing(model, frames(2))
     same = replace(state)
-    boxes, history = state.tracks.boxes.clone(), state.propagation.history
+    boxes, history = state.tracks.boxes.clone(), state.history
     first, _ = step(model, frames(1, seed=5)[0], frame_metainfo(), state)
     again, _ = step(model, frames(1, seed=5)[0], frame_metainfo(), same)
-    assert torch.equal(state.tracks.boxes, boxes) and state.propagation.history is history
+    assert torch.equal(state.tracks.boxes, boxes) and state.history is history
     assert torch.equal(first.masks.to_tensor(), again.masks.to_tensor())
 
 
 def test_empty_first_frame(eager):
-    model = eager()
-    model.detector.roi_head.test_cfg.max_per_img = 6
+    model, found = eager(), []
     state = model.init_state()
-    model.detector.roi_head.test_cfg.score_thr = 1.0
-    instances, state = step(model, frames(1)[0], frame_metainfo(), state)
-    assert len(instances) == 0 and instances.masks.shape == (0, *SIZE)
-    assert instances.propagated.shape == (0,)
-    model.detector.roi_head.test_cfg.score_thr = 0.0
-    instances, state = step(model, frames(1)[0], frame_metainfo(frame_id=1), state)
-    assert len(instances) == 6 and not instances.propagated.any()
-    model.detector.roi_head.test_cfg.score_thr = 1.0
-    instances, state = step(model, frames(1)[0], frame_metainfo(frame_id=2), state)
-    assert 0 < len(instances) <= 6 and instances.propagated.all()
-
-
-def test_video_of_one_frame_and_one_object(eager):
-    model = eager()
-    model.detector.roi_head.test_cfg.max_per_img = 1
-    (instances,) = run(model, frames(1))
-    assert instances.ids.tolist() == [0] and instances.propagated.tolist() == [False]
+    for number, threshold in enumerate((1.0, 0.0, 1.0)):
+        model.detector.roi_head.test_cfg.score_thr = threshold
+        instances, state = step(model, frames(1)[0], frame_metainfo(frame_id=number), state)
+        found.append(instances)
+    empty, detected, recovered = found
+    assert len(empty) == 0 and empty.masks.shape == (0, *SIZE) and empty.propagated.shape == (0,)
+    assert len(detected) == 6 and not detected.propagated.any()
+    assert 0 < len(recovered) <= 6 and recovered.propagated.all()
 
 
 @pytest.mark.parametrize('propagates', [True, False])
@@ -223,27 +180,17 @@ def test_change_of_the_frame_size_is_told(eager, propagates):
     step(model, frames(1)[0], info, model.init_state())
 
 
-def test_neck_changes_proposals_at_test(eager):
-    model = eager(attn_neck=NECK)
-    first, second = frames(2)
-    _, state = step(model, first, frame_metainfo(), model.init_state())
-    features = model.encode(second[None])
-    for level, previous in zip(model.encode(first[None]), state.neck.previous, strict=True):
-        assert torch.equal(level, previous)
-    seen = []
-    original = model.propose
-    model.propose = lambda levels, metainfo: seen.append(levels) or original(levels, metainfo)
-    step(model, second, frame_metainfo(frame_id=1), state)
-    attended = model.attn_neck(features, state.neck.previous)
-    assert all(torch.equal(one, other) for one, other in zip(seen[0], attended, strict=True))
-    with_neck = original(attended, frame_metainfo()).bboxes
-    without = original(features, frame_metainfo()).bboxes
-    assert not torch.equal(with_neck, without)
+def test_at_test_the_neck_attends_to_the_frame_before(eager):
+    model, images, seen = eager(attn_neck=NECK), frames(3), []
+    propose = model.propose
+    model.propose = lambda levels, metainfo: seen.append(levels) or propose(levels, metainfo)
+    run(model, images)
+    encoded = [model.encode(image[None]) for image in images]
     # The first frame attends to itself.
-    seen.clear()
-    step(model, second, frame_metainfo(), model.init_state())
-    itself = model.attn_neck(features, features)
-    assert all(torch.equal(one, other) for one, other in zip(seen[0], itself, strict=True))
+    for levels, current, before in zip(seen, encoded, [encoded[0], *encoded[:2]], strict=True):
+        attended = model.attn_neck(current, before)
+        assert same(levels, attended)
+        assert not torch.equal(levels[0], current[0])
 
 
 def test_only_the_rpn_sees_attended_features(build):
@@ -251,23 +198,18 @@ def test_only_the_rpn_sees_attended_features(build):
     inputs, samples = clips_of()
     model.eval()  # so that normalisation gives the same features again
     features, _ = model.encode_clips(inputs, 2)
-    seen = {}
-    for name, head in (('roi', model.sample_rois), ('track', model.track_head.loss)):
-        setattr(
-            model if name == 'roi' else model.track_head,
-            'sample_rois' if name == 'roi' else 'loss',
-            lambda *args, head=head, name=name: seen.setdefault(name, args[0]) and head(*args),
-        )
-    propagation = model.prop_head.loss
-    model.prop_head.loss = lambda *args: seen.setdefault('prop', args[0]) and propagation(*args)
-    model.loss(inputs, samples)
-    for name in ('roi', 'track', 'prop'):
-        assert all(torch.equal(a, b) for a, b in zip(seen[name], features, strict=True)), name
-
-
-def test_neck_without_state_where_there_is_none(eager):
-    _, state = run_missing(eager(), frames(2))
-    assert state.neck is None
+    with contextlib.ExitStack() as stack:
+        spies = [
+            stack.enter_context(mock.patch.object(owner, name, wraps=getattr(owner, name)))
+            for owner, name in (
+                (model, 'sample_rois'),
+                (model.track_head, 'loss'),
+                (model.prop_head, 'loss'),
+            )
+        ]
+        model.loss(inputs, samples)
+    for spy in spies:
+        assert same(spy.call_args.args[0], features)
 
 
 def test_weighted_affinity_starts_as_plain_and_is_saved(eager):
@@ -277,15 +219,11 @@ def test_weighted_affinity_starts_as_plain_and_is_saved(eager):
         model = eager(**VARIANTS[variant])
         model.load_state_dict(plain.state_dict(), strict=False)
         other, _ = run_missing(model, frames(3))
-        for one, same in zip(found, other, strict=True):
-            assert torch.equal(one.ids, same.ids)
-            assert (one.masks.to_tensor() == same.masks.to_tensor()).float().mean() > 0.999
+        for one, plain_one in zip(other, found, strict=True):
+            assert torch.equal(one.ids, plain_one.ids)
+            equal = one.masks.to_tensor() == plain_one.masks.to_tensor()
+            assert equal.float().mean() > 0.999
         assert any('prop_head.affinity' in name for name in model.state_dict())
-
-
-def test_weighted_affinity_of_other_channels(build):
-    with pytest.raises(ValueError, match='channels=32, but the features of the head have .*=64'):
-        build(**{'prop_head.affinity': dict(type='WeightedAffinity', channels=32)})
 
 
 @pytest.mark.parametrize(
@@ -296,6 +234,8 @@ def test_weighted_affinity_of_other_channels(build):
         ({'prop_head.num_levels': 9}, 'prop_head: num_levels=9, but .*num_outs=3'),
         ({'prop_head.renormalize': 'no'}, "renormalize must be True or False, got 'no'"),
         ({'prop_head.train_sigma': 'abc'}, "train_sigma must be positive or None, got 'abc'"),
+        ({'prop_head.train_sigma': 0}, 'train_sigma must be positive or None, got 0'),
+        ({'prop_head.test_sigma': -1.5}, 'test_sigma must be positive or None, got -1.5'),
         (dict(prop_head=None), 'prop_head must be a config, got None'),
     ],
 )
@@ -309,11 +249,6 @@ def test_stride_other_than_that_of_the_level(build):
         build(**{'prop_head.stride': 3}).loss(*clips_of())
 
 
-def test_no_recovery_without_its_config(eager):
-    found, _ = run_missing(eager(recovery=None), frames(3))
-    assert not any(one.propagated.any() for one in found)
-
-
 @pytest.mark.parametrize('variant', ['weighted', 'category', 'neck'])
 def test_parts_of_a_trial_leave_all_other_weights_as_they_start(build, variant):
     expected = build().state_dict()
@@ -324,15 +259,12 @@ def test_parts_of_a_trial_leave_all_other_weights_as_they_start(build, variant):
 
 def test_loss_of_a_seeded_step(build):
     """Refactors leave it; a change of the method changes it on purpose."""
-    torch.manual_seed(0)
     model = build()
     torch.manual_seed(0)
     _, log = model.parse_losses(model.loss(*clips_of()))
     shown = {name: value.item() for name, value in log.items() if 'prop' in name}
-    assert shown == pytest.approx(
-        {'loss_propattn': 0.509706, 'loss_propmask': 0.894837, 'propattn_accuracy': 83.9884},
-        rel=1e-3,
-    )
+    expected = dict(loss_propattn=0.509706, loss_propmask=0.894837, propattn_accuracy=83.9884)
+    assert shown == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.gpu
@@ -340,27 +272,22 @@ def test_loss_of_a_seeded_step(build):
 def test_cpu_and_gpu_agree(eager, variant):
     model = eager(**VARIANTS[variant])
     _, state = run_missing(model, frames(3))
-    image = frames(1, seed=9)[0]
-    features = model.encode(image[None])
-    missing = model.recovery.find_missing(state.propagation.history, torch.tensor([0]))
-    expected = model.recovery.probabilities(
-        model.prop_head.features(features)[0], missing, state.propagation.history, model.prop_head
-    )
-    model.cuda()
-    history = tuple(
-        replace(one, features=one.features.cuda(), boxes=one.boxes.cuda())
-        for one in state.propagation.history
-    )
-    features = [level.cuda() for level in features]
-    found = model.recovery.probabilities(
-        model.prop_head.features(features)[0], missing, history, model.prop_head
-    )
-    torch.testing.assert_close(found.cpu(), expected, rtol=0, atol=1e-3)
+    missing = model.recovery.find_missing(state.history, torch.tensor([0]))
+    image, found = frames(1, seed=9)[0], []
+    encoded = model.encode(image[None])
+    for device in ('cpu', 'cuda'):
+        model.to(device)
+        history = tuple(
+            replace(one, features=one.features.to(device), boxes=one.boxes.to(device))
+            for one in state.history
+        )
+        features = model.prop_head.features([level.to(device) for level in encoded])[0]
+        found.append(model.recovery.probabilities(features, missing, history, model.prop_head))
+    torch.testing.assert_close(found[1].cpu(), found[0], rtol=0, atol=1e-3)
     state = model.init_state()
     for number in range(3):
         model.detector.roi_head.test_cfg.max_per_img = 6 - number
-        info = frame_metainfo(frame_id=number)
-        instances, state = step(model, image.cuda(), info, state)
+        instances, state = step(model, image.cuda(), frame_metainfo(frame_id=number), state)
     assert instances.bboxes.device.type == 'cuda' and instances.propagated.any()
 
 

@@ -2,16 +2,11 @@ import pytest
 import torch
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 
-from tests.models.small_models import SIZE, frame_metainfo, step
+from tests.models.small_models import MMDET, SIZE, frame_metainfo, same, step
 from tests.models.test_masktrack_rcnn import clips_of
 from vispropnet.config import load_config
 from vispropnet.models.necks import AttentionNeck
-from vispropnet.models.support import (
-    SupportedLevels,
-    SupportMemory,
-    SupportWindow,
-    parts_with_support,
-)
+from vispropnet.models.support import SupportedLevels, SupportWindow
 from vispropnet.registry import MODELS
 
 
@@ -56,10 +51,6 @@ def build(small_config):
 WINDOW = dict(type='SupportWindow', num_frames=2)
 
 
-def same(levels, others):
-    return all(torch.equal(one, other) for one, other in zip(levels, others, strict=True))
-
-
 def test_levels_carry_their_support_through_slices():
     levels = SupportedLevels('abc', ['def', 'ghi'])
     assert levels == ('a', 'b', 'c') and levels[1] == 'b' and len(levels) == 3
@@ -68,34 +59,31 @@ def test_levels_carry_their_support_through_slices():
 
 
 def test_window_gives_the_frames_before():
-    window, memory = SupportWindow(2), SupportMemory()
-    given = []
+    window, support, given = SupportWindow(2), (), []
     for number in range(4):
-        support, memory = window.remember([torch.tensor(number)], memory)
         given.append([int(levels[0]) for levels in support])
+        support = window.remember([torch.tensor(number)], support, number)
     assert given == [[], [0], [0, 1], [1, 2]]
-    assert len(memory.frames) == 2
     for bad in (0, 1.5, True):
-        with pytest.raises(ValueError, match='support: num_frames must be a positive integer'):
-            SupportWindow(bad)
-        with pytest.raises(ValueError, match='support: stride must be a positive integer'):
-            SupportWindow(stride=bad)
+        for name in ('num_frames', 'stride'):
+            with pytest.raises(ValueError, match=f'support: {name} must be a positive integer'):
+                SupportWindow(**{name: bad})
 
 
 def test_window_keeps_one_of_some_frames_and_the_levels_in_use():
-    window, memory = SupportWindow(2, stride=3), SupportMemory()
-    given = []
+    window, support, given = SupportWindow(2, stride=3), (), []
+    window.levels = {2}
     for number in range(8):
-        support, memory = window.remember([torch.tensor(number)] * 3, memory, levels={2})
         assert all(levels[:2] == (None, None) for levels in support)
         given.append([int(levels[2]) for levels in support])
+        support = window.remember([torch.tensor(number)] * 3, support, number)
     assert given == [[], [0], [0], [0], [0, 3], [0, 3], [0, 3], [3, 6]]
 
 
 @pytest.mark.parametrize(('batch_size', 'num_refs'), [(1, 1), (2, 2)])
 def test_references_reach_the_box_head_in_training(build, batch_size, num_refs):
     model = build(WINDOW).eval()  # so that normalisation gives the same features again
-    assert parts_with_support(model) == ['detector.roi_head.bbox_roi_extractor']
+    assert model.uses_support
     inputs, clips = clips_of(batch_size, num_refs=num_refs)
     losses = model.loss(inputs, clips)
     (support,) = model.detector.roi_head.bbox_roi_extractor.seen
@@ -111,17 +99,15 @@ def test_references_reach_the_box_head_in_training(build, batch_size, num_refs):
 
 def test_plain_heads_ignore_support(build):
     model = build(WINDOW, 'mmdet.SingleRoIExtractor').eval()
-    assert not model.uses_support and model.init_state().support is None
+    assert not model.uses_support
     inputs, clips = clips_of(1)
     key, ref = model.encode_clips(inputs, 2)
     samples = [clip[0] for clip in clips]
     _, proposals = model.propose_with_loss(key, samples)
     rois = model.sample_rois(key, proposals, samples)
-    with_support = model.detection_loss(key, rois, samples, [ref])
-    without = model.detection_loss(key, rois, samples)
-    assert {name: one.item() for name, one in with_support.items() if one.numel() == 1} == {
-        name: one.item() for name, one in without.items() if one.numel() == 1
-    }
+    found = [model.detection_loss(key, rois, samples, support) for support in ([ref], ())]
+    for name, value in found[0].items():
+        assert torch.equal(value, found[1][name]), name
 
 
 def test_frames_before_support_a_frame_at_test(build):
@@ -139,7 +125,7 @@ def test_frames_before_support_a_frame_at_test(build):
         for levels, other in zip(support, expected, strict=True):
             assert same(levels, other[: len(levels)])
         assert len(instances) > 0
-        assert len(state.support.frames) == min(number + 1, 2)
+        assert len(state.support) == min(number + 1, 2)
 
 
 def test_a_part_that_would_get_no_support_is_told(build, small_config, root):
@@ -156,8 +142,7 @@ def test_a_part_that_would_get_no_support_is_told(build, small_config, root):
         'detector.roi_head., track_head. only',
     ):
         build(WINDOW)
-    folder = root / 'configs/mmdet_masktrack_rcnn'
-    config = load_config(folder / 'mmdet-masktrack-rcnn_r18_fpn_2e_moving-shapes.py').model
+    config = load_config(root / MMDET).model
     config.detector.roi_head.bbox_roi_extractor.type = 'vispropnet.MeanRoIExtractor'
     with pytest.raises(ValueError, match='which a MMDetMaskTrackRCNN passes to no part'):
         MODELS.build(config)

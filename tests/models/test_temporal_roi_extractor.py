@@ -2,7 +2,7 @@ import pytest
 import torch
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 
-from tests.models.small_models import SIZE, frame_metainfo, step
+from tests.models.small_models import SIZE, frame_metainfo, frame_sample, step
 from tests.models.test_masktrack_rcnn import clips_of
 from vispropnet.models.roi_extractors import TemporalRoIAlign
 from vispropnet.models.support import SupportedLevels
@@ -170,7 +170,8 @@ def test_losses_reach_every_weight(build, places, batch_size, num_refs):
 
 def test_clips_without_objects(build):
     model = build(('bbox', 'mask', 'track'))
-    losses = model.loss(*clips_of(2, empty_key=True, empty_ref=True))
+    inputs, _ = clips_of(2)
+    losses = model.loss(inputs, [[frame_sample(), frame_sample()] for _ in range(2)])
     model.parse_losses(losses)[0].backward()
     assert all(one.grad is not None and one.grad.isfinite().all() for one in model.parameters())
 
@@ -214,9 +215,9 @@ def test_videos_can_be_interleaved_and_keep_the_levels_in_use(build):
             )
             mixed[video].append((instances.ids.tolist(), instances.scores.tolist()))
     assert mixed == alone and alone[0] != alone[1]
-    for levels in states[0].support.frames:
+    for levels in states[0].support:
         assert [level is not None for level in levels] == [False, False, True]
-    assert len(states[0].support.frames) == 2
+    assert len(states[0].support) == 2
 
 
 def test_a_video_of_one_frame_is_as_without_it(build, small_config):

@@ -1,14 +1,13 @@
-import math
-
 import pytest
 import torch
 from mmengine.structures import InstanceData
 
 from tests.models.small_models import frame_metainfo
+from tests.models.test_propagation_head import CHANNELS, SlowHead
 from vispropnet.models.prop_heads import PropagationHead
-from vispropnet.models.trackers import HistoryFrame, PropagationMemory, TrackRecovery
+from vispropnet.models.trackers import HistoryFrame, TrackRecovery
 
-CHANNELS, HEIGHT, WIDTH = 6, 4, 5
+HEIGHT, WIDTH = 4, 5
 SIGMA = 3.0
 
 
@@ -37,15 +36,17 @@ def frame(ids, boxes, labels, scores):
     )
 
 
-def memory_of(history):
-    return PropagationMemory(tuple(history))
+@pytest.fixture
+def history():
+    return tuple(frame(*one) for one in HISTORY)
 
 
-def recover(recovery, features, detections, memory, info, head, known=None):
+def recover(recovery, features, detections, history, info, head, known=None):
     # Association knows what the history holds, unless it is told.
-    held = sorted({one for entries in memory.history for one in entries.ids.tolist()})
+    held = sorted({one for entries in history for one in entries.ids.tolist()})
     known = torch.tensor(held if known is None else known, dtype=torch.long)
-    return recovery.recover(features, detections, known, memory, info, head)
+    with torch.no_grad():
+        return recovery.recover(features, detections, known, history, info, head)
 
 
 def detections(ids=(), boxes=()):
@@ -62,83 +63,50 @@ def metainfo(**changes):
     return frame_metainfo(img_shape=size, ori_shape=size, **changes)
 
 
-def plain_attention(head, reference, current, box, sigma):
-    """The definition, position by position."""
-    attention = torch.zeros(HEIGHT, WIDTH)
-    cells = [(y, x) for y in range(HEIGHT) for x in range(WIDTH)]
-    for y, x in cells:
-        products = [float(reference[:, j, i] @ current[:, y, x]) for j, i in cells]
-        total = sum(math.exp(one) for one in products)
-        arrived = [0.0, 0.0]  # background, foreground
-        for (j, i), product in zip(cells, products, strict=True):
-            weight = math.exp(product) / total
-            weight *= math.exp(-((j - y) ** 2 + (i - x) ** 2) / sigma**2)
-            centre_x, centre_y = 8 * i + 4, 8 * j + 4
-            inside = box[0] <= centre_x <= box[2] and box[1] <= centre_y <= box[3]
-            arrived[inside] += weight
-        if head.renormalize:
-            arrived = [one / sum(arrived) for one in arrived]
-        background, foreground = math.exp(arrived[0]), math.exp(arrived[1])
-        attention[y, x] = foreground / (foreground + background)
-    return attention
-
-
-def plain_mask(head, current, attention, label):
-    """Mask probability of one object from its attention, all categories computed."""
-    out = (attention * current)[None]
-    for conv in head.mask_convs:
-        out = conv.conv(out).relu()
-    logits = head.conv_logits(head.upsample(out).relu())
-    size = (8 * HEIGHT, 8 * WIDTH)
-    logits = torch.nn.functional.interpolate(logits, size=size, mode='bilinear')
-    return logits[0, label].sigmoid()
-
-
 HISTORY = [
-    ([7, 2], [[0, 0, 20, 12], [8, 8, 32, 30]], [1, 2], [0.4, 0.9]),
+    ([7, 2], [[0, 0, 20, 12], [8, 8, 32, 30]], [1, 0], [0.25, 0.7]),
     ([], [], [], []),
-    ([2], [[10, 8, 34, 30]], [0], [0.7]),
-    ([5, 7], [[20, 4, 39, 16], [4, 0, 24, 12]], [0, 1], [0.2, 0.6]),
+    ([2], [[10, 8, 34, 30]], [2], [0.9]),
+    ([5, 7], [[20, 4, 39, 16], [4, 0, 24, 12]], [0, 1], [0.2, 0.75]),
 ]
 
 
 @torch.no_grad()
 @pytest.mark.parametrize('fusion', ['masks', 'attention'])
-@pytest.mark.parametrize('batch_mib', [None, 64])
+@pytest.mark.parametrize('at_once', [1, 3, 9])
 @pytest.mark.parametrize('renormalize', [True, False])
-def test_probabilities_are_those_of_the_definition(head, fusion, batch_mib, renormalize):
+def test_probabilities_are_those_of_the_definition(head, history, fusion, at_once, renormalize):
     head.renormalize = renormalize
-    history = [frame(*one) for one in HISTORY]
-    current = features()
-    recovery = TrackRecovery(fusion=fusion, batch_mib=batch_mib)
-    # 5 is in the current frame; 2 and 7 are missing. Label 2 has 0.9 of track 2, label 0 has 0.7.
-    missing = recovery.find_missing(tuple(history), torch.tensor([5]))
+    current, slow = features(), SlowHead(head)
+    # A mask's largest tensor has four single precision numbers for each of the features.
+    recovery = TrackRecovery(fusion=fusion, batch_mib=at_once * 16 * current.numel() / 2**20)
+    # 5 is in the current frame, 2 and 7 are missing; 2 has label 0 with 0.7, label 2 with 0.9.
+    missing = recovery.find_missing(history, torch.tensor([5]))
     assert (missing.ids, missing.labels) == ([2, 7], [2, 1])
     assert missing.scores == pytest.approx([0.8, 0.5])
-    found = recovery.probabilities(current, missing, tuple(history), head)
-    held = {2: [(0, 1, 2), (2, 0, 0)], 7: [(0, 0, 1), (3, 1, 1)]}
-    for position, track in enumerate([2, 7]):
+    found = recovery.probabilities(current, missing, history, head)
+    # Frame, row and label of each.
+    held = {2: [(0, 1, 0), (2, 0, 2)], 7: [(0, 0, 1), (3, 1, 1)]}
+    for one, track, voted in zip(found, (2, 7), (2, 1), strict=True):
         masks, maps = [], []
         for number, row, label in held[track]:
-            reference, box = history[number].features, history[number].boxes[row].tolist()
-            maps.append(plain_attention(head, reference, current, box, SIGMA))
-            masks.append(plain_mask(head, current, maps[-1], label))
-        expected = torch.stack(masks).mean(dim=0)
+            frames = history[number].features.double(), current.double()
+            box = history[number].boxes[row].tolist()
+            maps.append(slow.softmax(*slow.attention(*frames, box, label, SIGMA)))
+            masks.append(slow.mask(frames[1], maps[-1], label).sigmoid())
+        expected = sum(masks) / 2
         if fusion == 'attention':
-            expected = plain_mask(head, current, torch.stack(maps).mean(dim=0), [2, 1][position])
-        torch.testing.assert_close(found[position], expected, rtol=1e-4, atol=1e-5)
+            expected = slow.mask(current.double(), sum(maps) / 2, voted).sigmoid()
+        torch.testing.assert_close(one.double(), expected, rtol=1e-4, atol=1e-5)
 
 
-@torch.no_grad()
-def test_recovered_instances_and_what_is_remembered(head):
-    history = [frame(*one) for one in HISTORY]
+def test_recovered_instances_and_what_is_remembered(head, history):
     current = features()
-    memory = memory_of(history)
     recovery = TrackRecovery(mask_threshold=0.0)
     seen = detections([5], [[18, 4, 37, 16]])
     # The frame as it came is half as large, and the last 8 columns of the input are padding.
     info = metainfo() | dict(img_shape=(32, 32), ori_shape=(16, 16), scale_factor=(2.0, 2.0))
-    found, after = recover(recovery, current, seen, memory, info, head)
+    found, after = recover(recovery, current, seen, history, info, head)
     # With a threshold of 0 everything is kept: whole frames, without the padding.
     assert found.ids.tolist() == [2, 7]
     assert found.labels.tolist() == [2, 1]
@@ -146,27 +114,26 @@ def test_recovered_instances_and_what_is_remembered(head):
     assert found.masks.shape == (2, 16, 16) and found.masks.all()
     assert found.bboxes.tolist() == [[0, 0, 16, 16]] * 2
     # Remembered like detections, with boxes in pixels of the network's input.
-    last = after.history[-1]
-    assert len(after.history) == 5 and last.features is current
-    assert last.ids.tolist() == [5, 2, 7] and last.labels.tolist() == [0, 2, 1]
-    assert last.scores.tolist() == pytest.approx([0.5, 0.8, 0.5])
-    assert last.boxes.tolist() == [[18, 4, 37, 16], [0, 0, 32, 32], [0, 0, 32, 32]]
+    assert len(after) == 5 and after[-1].features is current
+    assert after[-1].ids.tolist() == [5, 2, 7] and after[-1].labels.tolist() == [0, 2, 1]
+    assert after[-1].scores.tolist() == pytest.approx([0.5, 0.8, 0.5])
+    assert after[-1].boxes.tolist() == [[18, 4, 37, 16], [0, 0, 32, 32], [0, 0, 32, 32]]
     recovery.remember_recovered = False
-    _, after = recover(recovery, current, seen, memory, info, head)
-    assert after.history[-1].ids.tolist() == [5]
-    assert after.history[-1].boxes.tolist() == [[18, 4, 37, 16]]
+    _, after = recover(recovery, current, seen, history, info, head)
+    assert after[-1].ids.tolist() == [5] and after[-1].boxes.tolist() == [[18, 4, 37, 16]]
 
 
-@torch.no_grad()
-def test_threshold_applies_at_the_size_of_the_frame(head):
-    history = [frame(*one) for one in HISTORY]
-    current, memory = features(), memory_of([frame(*one) for one in HISTORY])
-    memory = memory_of(history)
-    recovery = TrackRecovery()
-    missing = recovery.find_missing(memory.history, torch.tensor([], dtype=torch.long))
-    probabilities = recovery.probabilities(current, missing, memory.history, head)
+@pytest.mark.parametrize('width', [40, 32])
+def test_threshold_applies_at_the_size_of_the_frame(head, history, width):
+    """What is beyond the width is padding."""
+    current, recovery = features(), TrackRecovery()
+    missing = recovery.find_missing(history, torch.tensor([]))
+    with torch.no_grad():
+        probabilities = recovery.probabilities(current, missing, history, head)
+    probabilities = probabilities[:, :, :width]
     recovery.mask_threshold = float(probabilities.median())
-    found, _ = recover(recovery, current, detections(), memory, metainfo(), head)
+    info = metainfo() | dict(img_shape=(32, width), ori_shape=(32, width))
+    found, _ = recover(recovery, current, detections(), history, info, head)
     expected = probabilities > recovery.mask_threshold
     kept = expected.flatten(1).any(dim=1)
     assert torch.equal(found.masks, expected[kept])
@@ -174,84 +141,62 @@ def test_threshold_applies_at_the_size_of_the_frame(head):
         rows, columns = mask.nonzero(as_tuple=True)
         assert box == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
     recovery.min_area = int(expected.sum(dim=(1, 2)).max())
-    fewer, _ = recover(recovery, current, detections(), memory, metainfo(), head)
+    fewer, _ = recover(recovery, current, detections(), history, info, head)
     assert len(fewer) == 1 <= len(found)
 
 
-@torch.no_grad()
-def test_nothing_left_of_a_mask(head):
+def test_nothing_left_of_a_mask(head, history):
     recovery = TrackRecovery(mask_threshold=1 - 1e-7)
-    memory = memory_of([frame(*one) for one in HISTORY])
-    found, after = recover(recovery, features(), detections(), memory, metainfo(), head)
+    found, after = recover(recovery, features(), detections(), history, metainfo(), head)
     assert len(found) == 0 and found.masks.shape == (0, 32, 40) and found.bboxes.shape == (0, 4)
-    assert len(after.history[-1].ids) == 0
+    assert len(after[-1].ids) == 0
 
 
-@torch.no_grad()
-def test_only_missing_tracks_are_propagated(head):
+def test_only_missing_tracks_are_propagated(head, history):
     calls = []
     original = head.segment
     head.segment = lambda current, attention, labels: (
         calls.append(len(labels)) or original(current, attention, labels)
     )
-    memory = memory_of([frame(*one) for one in HISTORY])
-    recovery = TrackRecovery()
-    everything = detections([2, 5, 7], [[0, 0, 8, 8]] * 3)
-    found, _ = recover(recovery, features(), everything, memory, metainfo(), head)
+    recovery, box = TrackRecovery(), [0, 0, 8, 8]
+    everything = detections([2, 5, 7], [box] * 3)
+    found, _ = recover(recovery, features(), everything, history, metainfo(), head)
     assert len(found) == 0 and calls == []
+    assert found.masks.shape == (0, 32, 40) and found.ids.dtype == found.labels.dtype == torch.long
     # Track 5 is in one frame of the history.
-    some = detections([2, 7], [[0, 0, 8, 8]] * 2)
-    recover(recovery, features(), some, memory, metainfo(), head)
+    recover(recovery, features(), detections([2, 7], [box] * 2), history, metainfo(), head)
     assert calls == [1]
 
 
-@torch.no_grad()
 def test_history_is_bounded_and_forgets(head):
-    recovery = TrackRecovery(history_length=2, mask_threshold=1 - 1e-7)
-    memory = memory_of([])
+    recovery, history = TrackRecovery(history_length=2, mask_threshold=1 - 1e-7), ()
     for number in range(4):
         seen = detections([number], [[0, 0, 16, 16]])
-        _, memory = recover(recovery, features(), seen, memory, metainfo(), head)
-    assert [one.ids.tolist() for one in memory.history] == [[2], [3]]
-    missing = recovery.find_missing(memory.history, torch.tensor([3]))
-    assert missing.ids == [2]
+        _, history = recover(recovery, features(), seen, history, metainfo(), head)
+    assert [one.ids.tolist() for one in history] == [[2], [3]]
+    assert recovery.find_missing(history, torch.tensor([3])).ids == [2]
 
 
-@torch.no_grad()
-def test_tracks_that_association_forgot_are_not_carried_on(head):
-    recovery = TrackRecovery(mask_threshold=0.0)
-    history = [frame(*one) for one in HISTORY]
-    assert recovery.find_missing(tuple(history), torch.tensor([5]), torch.tensor([2])).ids == [2]
-    found, _ = recover(
-        recovery,
-        features(),
-        detections([5], [[0, 0, 8, 8]]),
-        memory_of(history),
-        metainfo(),
-        head,
-        [5, 7],
-    )
+def test_tracks_that_association_forgot_are_not_carried_on(head, history):
+    recovery, seen = TrackRecovery(mask_threshold=0.0), detections([5], [[0, 0, 8, 8]])
+    assert recovery.find_missing(history, torch.tensor([5]), torch.tensor([2])).ids == [2]
+    found, _ = recover(recovery, features(), seen, history, metainfo(), head, known=[5, 7])
     assert found.ids.tolist() == [7]
 
 
-@torch.no_grad()
-def test_unsure_tracks_can_be_left_out():
-    memory = memory_of([frame(*one) for one in HISTORY])
-    nobody = torch.tensor([], dtype=torch.long)
-    assert TrackRecovery(min_score=0.5).find_missing(memory.history, nobody).ids == [2, 7]
-    assert TrackRecovery(min_score=0.51).find_missing(memory.history, nobody).ids == [2]
+def test_unsure_tracks_can_be_left_out(history):
+    assert TrackRecovery(min_score=0.5).find_missing(history, torch.tensor([])).ids == [2, 7]
+    assert TrackRecovery(min_score=0.51).find_missing(history, torch.tensor([])).ids == [2]
 
 
 @torch.no_grad()
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
-def test_half_precision(head, dtype):
-    history = [frame(*one) for one in HISTORY]
-    current = features()
-    recovery = TrackRecovery()
-    missing = recovery.find_missing(tuple(history), torch.tensor([5]))
-    expected = recovery.probabilities(current, missing, tuple(history), head)
+def test_half_precision(head, history, dtype):
+    current, recovery = features(), TrackRecovery()
+    missing = recovery.find_missing(history, torch.tensor([5]))
+    expected = recovery.probabilities(current, missing, history, head)
     with torch.autocast('cpu', dtype=dtype):
-        found = recovery.probabilities(current.to(dtype), missing, tuple(history), head)
+        found = recovery.probabilities(current.to(dtype), missing, history, head)
     torch.testing.assert_close(found.float(), expected, rtol=0, atol=0.02)
 
 
@@ -264,17 +209,11 @@ def test_half_precision(head, dtype):
         (dict(fusion='mean'), "fusion must be 'masks' or 'attention', got 'mean'"),
         (dict(mask_threshold=1.5), r'mask_threshold must be in \[0, 1\), got 1.5'),
         (dict(min_score=-1), r'min_score must be in \[0, 1\), got -1'),
+        (dict(mask_threshold='abc'), 'mask_threshold must be'),
+        (dict(enabled='no'), "enabled must be True or False, got 'no'"),
+        (dict(remember_recovered='off'), "remember_recovered must be True or False, got 'off'"),
     ],
 )
 def test_settings_that_make_no_sense(arguments, message):
     with pytest.raises(ValueError, match=message):
-        TrackRecovery(**arguments)
-
-
-@pytest.mark.parametrize(
-    'arguments', [dict(enabled='no'), dict(remember_recovered='off'), dict(mask_threshold='abc')]
-)
-def test_words_for_switches_and_numbers(arguments):
-    (name,) = arguments
-    with pytest.raises(ValueError, match=f'{name} must be'):
         TrackRecovery(**arguments)

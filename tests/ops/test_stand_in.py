@@ -24,26 +24,15 @@ def test_importing_the_package_does_not_import_torch(run_python):
     assert output_of(run_python('-c', code)) == []
 
 
-def test_registering_twice_leaves_one_finder():
+def test_one_finder_finds_the_extension_alone():
     register_stand_in()
     register_stand_in()
-    assert sum(isinstance(finder, StandInFinder) for finder in sys.meta_path) == 1
-
-
-def test_other_names_are_not_found():
-    finder = StandInFinder()
-    assert finder.find_spec('mmcv') is None
-    assert finder.find_spec('mmcv._ext.deeper') is None
-    assert finder.find_spec('_ext') is None
-
-
-def test_the_spec_is_real_and_says_what_it_is():
+    (finder,) = (one for one in sys.meta_path if isinstance(one, StandInFinder))
+    assert not any(finder.find_spec(name) for name in ('mmcv', 'mmcv._ext.deeper', '_ext'))
     spec = importlib.util.find_spec('mmcv._ext')
-    assert spec.name == 'mmcv._ext'
-    assert spec.loader is not None
+    assert spec.name == 'mmcv._ext' and spec.loader is not None
     if not compiled():
-        assert 'vispropnet.ops.mmcv_ext' in spec.origin
-        assert 'torchvision' in spec.origin
+        assert 'vispropnet.ops.mmcv_ext' in spec.origin and 'torchvision' in spec.origin
 
 
 def compiled():
@@ -60,12 +49,8 @@ def compiled_mmcv(tmp_path):
     package.mkdir()
     (package / '__init__.py').write_text('')
     (package / '_ext.py').write_text("def nms():\n    return 'compiled'\n")
-    return path_first(tmp_path)
-
-
-def path_first(*folders):
     checkout = os.path.dirname(os.path.dirname(vispropnet.__file__))
-    return {**os.environ, 'PYTHONPATH': os.pathsep.join([*map(str, folders), checkout])}
+    return {**os.environ, 'PYTHONPATH': os.pathsep.join([str(tmp_path), checkout])}
 
 
 @pytest.mark.parametrize('first', ['vispropnet', 'mmcv'])
@@ -78,7 +63,7 @@ def test_a_compiled_extension_wins(run_python, compiled_mmcv, first):
     assert output_of(run_python('-c', code, env=compiled_mmcv)) == ['compiled', 'False', 'False']
 
 
-def test_without_mmcv_the_error_is_the_ordinary_one(run_python, tmp_path):
+def test_without_mmcv_the_error_is_the_ordinary_one(run_python):
     code = (
         'import sys, vispropnet\n'
         'sys.modules["mmcv"] = None\n'

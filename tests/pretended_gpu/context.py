@@ -17,13 +17,12 @@ context ``.cuda()``, ``.to('cuda')``, ``device='cuda'`` and ``torch.cuda.*`` wor
 
 Found are:
 
-* tensors of two devices in one operator (:class:`DeviceMismatch`, an error as on a GPU, or with
-  ``strict=False`` a note, after which the operator goes on);
+* tensors of two devices in one operator (:class:`DeviceMismatch`, an error as on a GPU);
 * what only CPU tensors can do: ``.numpy()``, ``np.asarray``, pycocotools, a generator of the CPU;
 * operators without a CUDA kernel in this build of PyTorch, matrix products of integers;
 * waits of the host for the device (``gpu.waits``), with their place in the code: ``.item()``,
-  ``bool()``, ``.tolist()``, ``.cpu()``, ``nonzero``, boolean indexing, NMS, copies from pageable
-  memory, and the like, as the CUDA kernels of PyTorch 2.11 and torchvision 0.26 have them;
+  ``bool()``, ``.cpu()``, ``nonzero``, boolean indexing, NMS, copies from pageable memory, and the
+  like, as the CUDA kernels of PyTorch 2.11 and torchvision 0.26 have them;
 * copies to the host that nobody waits for, whose numbers may be read too early (``gpu.hazards``).
 
 Not found are numbers, speed, memory, kernels and their choice (fused attention is computed
@@ -53,21 +52,11 @@ __all__ = ['DeviceMismatch', 'GpuTensor', 'PretendedGpu', 'pretended_gpu']
 
 
 @contextlib.contextmanager
-def pretended_gpu(strict: bool = True) -> Iterator[PretendedGpu]:
-    """Pretends that there is a GPU.
-
-    Args:
-        strict: As in :class:`PretendedGpu`.
-
-    Yields:
-        The device.
-
-    Raises:
-        RuntimeError: if there is one.
-    """
+def pretended_gpu() -> Iterator[PretendedGpu]:
+    """Pretends that there is a GPU, and yields it; a RuntimeError if there is one."""
     if torch.cuda.is_available():
         raise RuntimeError('this machine has a GPU: use that.')
-    gpu = PretendedGpu(strict)
+    gpu = PretendedGpu()
     # PyTorch's own means for fake tensors on machines without a GPU.
     torch._C._ensureCUDADeviceGuardSet()
     lifts = torch._C._only_lift_cpu_tensors()
@@ -126,25 +115,20 @@ class _Functions(TorchFunctionMode):
         self.gpu = gpu
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
         handler = _FUNCTIONS.get(func)
         if handler is not None:
-            return handler(self.gpu, func, args, kwargs)
-        return func(*args, **kwargs)
+            return handler(self.gpu, func, args, kwargs or {})
+        return func(*args, **(kwargs or {}))
 
 
 def _pin_memory(gpu: PretendedGpu, func: Callable, args: tuple, kwargs: dict) -> Tensor:
     if isinstance(args[0], GpuTensor):
         gpu.refuse("cannot pin 'torch.cuda.FloatTensor' only dense CPU tensors can be pinned")
-    if getattr(args[0], 'pretended_pinned', False):
+    if hasattr(args[0], 'pretended_pinned'):
         return args[0]
     pinned = args[0].clone()
     pinned.pretended_pinned = True
     return pinned
-
-
-def _is_pinned(gpu: PretendedGpu, func: Callable, args: tuple, kwargs: dict) -> bool:
-    return getattr(args[0], 'pretended_pinned', False)
 
 
 def _attention(gpu: PretendedGpu, func: Callable, args: tuple, kwargs: dict) -> Tensor:
@@ -171,7 +155,7 @@ def _set_data(gpu: PretendedGpu, func: Callable, args: tuple, kwargs: dict) -> N
 
 _FUNCTIONS = {
     torch.Tensor.pin_memory: _pin_memory,
-    torch.Tensor.is_pinned: _is_pinned,
+    torch.Tensor.is_pinned: lambda gpu, func, args, kwargs: hasattr(args[0], 'pretended_pinned'),
     torch.nn.functional.scaled_dot_product_attention: _attention,
     torch.Tensor.data.__set__: _set_data,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,11 +13,18 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from tests.pretended_gpu.events import Event, listed, places
-from tests.pretended_gpu.kernels import compute
 from tests.pretended_gpu.rules import Call, copy_between, refusals, waits
 from tests.pretended_gpu.tensor import GpuTensor
 
-NOTED = ('mismatches', 'hazards', 'waits', 'transfers')
+aten = torch.ops.aten
+HALF = (torch.float16, torch.bfloat16)
+SLOW_IN_HALF = {
+    aten.convolution.default,
+    aten.convolution_backward.default,
+    aten.addmm.default,
+    aten.mm.default,
+    aten.bmm.default,
+}
 
 
 class DeviceMismatch(RuntimeError):
@@ -26,20 +34,15 @@ class DeviceMismatch(RuntimeError):
 class PretendedGpu:
     """The device.
 
-    Args:
-        strict: Whether a mismatch is an error; otherwise it is noted, and the operator goes on.
-
     Attributes:
         waits: Where the host waited for the device.
         hazards: Copies to the host that may be read too early.
         mismatches: What a GPU would have refused.
-        transfers: Copies that nobody waits for.
         operators: How often each ran on the device.
         made_bytes: Bytes of all results, freed or not: no peak, but more than nothing.
     """
 
-    def __init__(self, strict: bool = True) -> None:
-        self.strict = strict
+    def __init__(self) -> None:
         self.operators: Counter[str] = Counter()
         self.made_bytes = 0
         self.in_backward = threading.local()
@@ -50,12 +53,11 @@ class PretendedGpu:
         self.waits: list[Event] = []
         self.hazards: list[Event] = []
         self.mismatches: list[Event] = []
-        self.transfers: list[Event] = []
 
     def report(self) -> str:
-        """Lists mismatches, hazards, waits and transfers by their places."""
+        """Lists mismatches, hazards and waits by their places."""
         parts = []
-        for name in NOTED:
+        for name in ('mismatches', 'hazards', 'waits'):
             events = getattr(self, name)
             ours = sum(event.ours for event in events)
             parts.append(f'{name}: {len(events)}, of them ours: {ours}')
@@ -66,15 +68,10 @@ class PretendedGpu:
         """Notes that the host waits for the device."""
         self.waits.append(self._event(what))
 
-    def note_mismatch(self, message: str) -> None:
-        """Notes what a GPU would refuse."""
+    def refuse(self, message: str, kind: type[Exception] = DeviceMismatch) -> None:
+        """Notes what a GPU would refuse, and refuses it."""
         self.mismatches.append(self._event(message))
-
-    def refuse(self, message: str) -> None:
-        """Notes what a GPU would refuse, and refuses it if ``strict``."""
-        self.note_mismatch(message)
-        if self.strict:
-            raise DeviceMismatch(message)
+        raise kind(message)
 
     def run(self, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
         """Runs an operator on inner tensors and wraps what is on the device of its result."""
@@ -114,17 +111,13 @@ class PretendedGpu:
             self._note_copy(*copied)
 
     def _note_copy(self, source: Tensor, to_gpu: bool, later: bool) -> None:
-        pinned = getattr(source, 'pretended_pinned', False)
-        if to_gpu and later:
-            kind = 'pinned' if pinned else 'pageable'
-            self.transfers.append(self._event(f'{kind} copy to the GPU in the background'))
-        elif to_gpu:
+        if to_gpu and not later:
+            pinned = getattr(source, 'pretended_pinned', False)
             self.wait('copy to the GPU' + (' from pinned memory' if pinned else ''))
-        elif later:
-            self.hazards.append(
-                self._event('copy to the host in the background, perhaps read too early')
-            )
-        else:
+        elif not to_gpu and later:
+            what = 'copy to the host in the background, perhaps read too early'
+            self.hazards.append(self._event(what))
+        elif not to_gpu:
             self.wait('copy to the host')
 
     def _wrapped(self, known: dict[int, Tensor], to_gpu: bool, value: Any) -> Any:
@@ -144,3 +137,67 @@ class PretendedGpu:
 def is_cuda(device: Any) -> bool:
     """Tells names and objects of CUDA devices from others, and from None."""
     return device is not None and torch.device(device).type == 'cuda'
+
+
+def compute(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    """Runs an operator on CPU tensors; in single precision where half is slow or missing there."""
+    if func in SUBSTITUTES:
+        return SUBSTITUTES[func](*args, **kwargs)
+    if func not in SLOW_IN_HALF:
+        try:
+            return func(*args, **kwargs)
+        except (RuntimeError, NotImplementedError) as error:
+            if func._schema.is_mutable or 'not implemented' not in str(error):
+                raise
+    flat, spec = tree_flatten((args, kwargs))
+    half = {one.dtype for one in flat if isinstance(one, Tensor) and one.dtype in HALF}
+    if len(half) != 1:
+        return func(*args, **kwargs)
+    flat = [one.float() if isinstance(one, Tensor) and one.dtype in HALF else one for one in flat]
+    args, kwargs = tree_unflatten(flat, spec)
+    back = half.pop()
+    return tree_map(
+        lambda one: one.to(back) if isinstance(one, Tensor) and one.is_floating_point() else one,
+        func(*args, **kwargs),
+    )
+
+
+def _batch_norm(input: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    result = aten.native_batch_norm(input, *rest)
+    return *result, input.new_empty(0, dtype=torch.uint8)
+
+
+def _batch_norm_backward(
+    input: Tensor, gradient: Tensor, weight: Tensor, *rest: Any
+) -> tuple[Tensor, ...]:
+    *statistics, epsilon, _ = rest
+    return aten.native_batch_norm_backward(
+        gradient, input, weight, *statistics, True, epsilon, [True, True, True]
+    )
+
+
+def _softmax(operator: Callable) -> Callable:
+    """Kernels of softmax that read half precision and give single precision are CUDA's alone."""
+    return lambda input, dim, to_float: operator(input.float() if to_float else input, dim, False)
+
+
+def _softmax_backward(operator: Callable) -> Callable:
+    def backward(gradient: Tensor, output: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
+        return operator(gradient, output, dim, gradient.dtype).to(dtype)
+
+    return backward
+
+
+# What PyTorch chooses above kernels for a GPU, and the CPU has not.
+SUBSTITUTES = {
+    aten.cudnn_batch_norm.default: _batch_norm,
+    aten.cudnn_batch_norm_backward.default: _batch_norm_backward,
+} | {
+    operator.default: make(operator.default)
+    for operator, make in (
+        (aten._softmax, _softmax),
+        (aten._log_softmax, _softmax),
+        (aten._softmax_backward_data, _softmax_backward),
+        (aten._log_softmax_backward_data, _softmax_backward),
+    )
+}

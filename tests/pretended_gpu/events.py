@@ -23,13 +23,9 @@ PACKAGES = tuple(sysconfig.get_paths()[kind] + os.sep for kind in ('purelib', 'p
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened on the device.
+    """Something that happened on the device; its way are ``file:line function`` of the frames.
 
-    Args:
-        what: In words.
-        way: ``file:line function`` of the frames that are neither PyTorch's nor Python's, innermost
-            first.
-        backward: Whether gradients were being taken.
+    They are those that are neither PyTorch's nor Python's, innermost first.
     """
 
     what: str

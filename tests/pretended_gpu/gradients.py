@@ -22,10 +22,7 @@ def run_backward(
     allow_unreachable: bool = True,
     accumulate_grad: bool = False,
 ) -> tuple[Tensor | None, ...]:
-    """Takes gradients as PyTorch's engine does, without its threads, streams and hooks.
-
-    The arguments are those of ``_engine_run_backward``.
-    """
+    """Takes gradients as ``_engine_run_backward`` does, without threads, streams and hooks."""
     edges = [_edge(one) for one in outputs]
     wanted = {_edge(one): place for place, one in enumerate(inputs)}
     found: list[Tensor | None] = [None] * len(inputs)
@@ -102,16 +99,15 @@ def _validated(node: Any, place: int, gradient: Tensor) -> Tensor:
 
 def _apply(node: Any, gradients: list[Tensor | None]) -> list[Tensor | None]:
     """Gradients for the edges of a node that lead anywhere."""
-    following = node.next_functions
-    if not isinstance(node, BackwardCFunction):
-        result = node(*gradients)
-        result = result if isinstance(result, tuple) else (result,)
-        some = zip(result, following, strict=False)
-        return [one for one, edge in some if edge[0] is not None]
-    filled = [
-        torch.zeros(tuple(kind.shape), dtype=kind.dtype, device=kind.device) if one is None else one
-        for one, kind in zip(gradients, node._input_metadata, strict=True)
-    ]
-    result = node.apply(*filled)
+    if isinstance(node, BackwardCFunction):
+        gradients = [
+            torch.zeros(tuple(kind.shape), dtype=kind.dtype, device=kind.device)
+            if one is None
+            else one
+            for one, kind in zip(gradients, node._input_metadata, strict=True)
+        ]
+        result, leads = node.apply(*gradients), node.needs_input_grad
+    else:
+        result, leads = node(*gradients), [edge[0] is not None for edge in node.next_functions]
     result = result if isinstance(result, tuple) else (result,)
-    return [one for one, needed in zip(result, node.needs_input_grad, strict=False) if needed]
+    return [one for one, needed in zip(result, leads, strict=False) if needed]

@@ -7,8 +7,7 @@ import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,12 +23,7 @@ NAME = 'Pretended GPU'
 def patches(
     gpu: PretendedGpu, modes: Callable[[], AbstractContextManager]
 ) -> Iterator[tuple[Any, str, Any]]:
-    """Objects, their attributes, and what these become.
-
-    Args:
-        gpu: The device.
-        modes: Enters the modes of the device in a thread.
-    """
+    """Objects, their attributes, and what these become; ``modes`` enters the modes in a thread."""
     properties = _Properties()
     for name, value in {
         'is_available': True,
@@ -66,7 +60,7 @@ def patches(
         yield torch.cuda, name, lambda device=None: gpu.made_bytes
     yield torch.cuda, 'reset_peak_memory_stats', lambda device=None: setattr(gpu, 'made_bytes', 0)
     yield torch.cuda, 'get_rng_state', lambda device=None: torch.zeros(16, dtype=torch.uint8)
-    yield torch.backends.cuda, 'can_use_flash_attention', _fits_flash
+    yield torch.backends.cuda, 'can_use_flash_attention', _giving(False)
     yield torch.backends.cuda, 'can_use_efficient_attention', _fits_efficient
     yield torch.backends.cuda, 'SDPAParams', AttentionShapes
     yield torch.utils, 'swap_tensors', swap
@@ -94,8 +88,7 @@ def _giving(value: Any) -> Callable:
     return lambda *args, **kwargs: value
 
 
-@dataclass(frozen=True)
-class _Properties:
+class _Properties(NamedTuple):
     name: str = NAME
     major: int = 8
     minor: int = 0
@@ -103,8 +96,7 @@ class _Properties:
     multi_processor_count: int = 1
 
 
-@dataclass(frozen=True)
-class AttentionShapes:
+class AttentionShapes(NamedTuple):
     """In place of ``SDPAParams``, to judge which kernel takes them."""
 
     query: Tensor
@@ -114,19 +106,6 @@ class AttentionShapes:
     dropout: float
     is_causal: bool
     enable_gqa: bool
-
-
-def _fits_flash(params: AttentionShapes, debug: bool = False) -> bool:
-    """As the checks of PyTorch 2.11 for compute capability 8.0, for dense tensors."""
-    parts = (params.query, params.key, params.value)
-    sides = {one.shape[-1] for one in parts}
-    return (
-        {one.dtype for one in parts} < {torch.float16, torch.bfloat16}
-        and all(one.dim() == 4 and one.stride(-1) == 1 for one in parts)
-        and len(sides) == 1
-        and max(sides) <= 256
-        and params.attn_mask is None
-    )
 
 
 def _fits_efficient(params: AttentionShapes, debug: bool = False) -> bool:

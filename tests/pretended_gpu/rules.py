@@ -55,23 +55,14 @@ MATRIX_PRODUCTS = ('mm', 'bmm', 'addmm', 'baddbmm', 'addbmm', 'mv', 'addmv', 'do
 
 @dataclass(frozen=True)
 class Call:
-    """A call of an operator.
-
-    Args:
-        func: The operator.
-        args: Its arguments.
-        kwargs: Its keyword arguments.
-        here: Tensors on the GPU among both.
-        there: Tensors on the CPU among both.
-        to_gpu: Whether results are on the GPU.
-    """
+    """A call of an operator, with its tensors on the GPU and on the CPU."""
 
     func: Any
     args: tuple
     kwargs: dict[str, Any]
     here: list[GpuTensor]
     there: list[Tensor]
-    to_gpu: bool
+    to_gpu: bool  # where results are
 
     @functools.cached_property
     def name(self) -> str:
@@ -114,11 +105,10 @@ def waits(call: Call) -> Iterator[str]:
 
 
 def copy_between(call: Call) -> tuple[Tensor, bool, bool] | None:
-    """The copy between host and GPU that a call makes.
+    """The copy between host and GPU that a call makes: its source, and where and how it goes.
 
-    Returns:
-        The source, whether it goes to the GPU, and whether nobody waits for it; None for other
-        calls, and for copies of nothing.
+    These are whether it goes to the GPU, and whether nobody waits for it; None for other calls, and
+    for copies of nothing.
     """
     if call.func is aten.copy_.default:
         source, to_gpu = call.args[1], isinstance(call.args[0], GpuTensor)
@@ -157,8 +147,7 @@ def _may_be_on_cpu(call: Call, one: Tensor) -> bool:
     takes_scalars = (
         torch.Tag.pointwise in call.func.tags
         or call.func in TAKE_CPU_SCALARS
-        or '_foreach_' in call.name
-        or '_fused_' in call.name
+        or any(kind in call.name for kind in ('_foreach_', '_fused_'))
     )
     return takes_scalars and one.dim() == 0 and not _is_written(call, one)
 
@@ -166,12 +155,8 @@ def _may_be_on_cpu(call: Call, one: Tensor) -> bool:
 def _is_written(call: Call, one: Tensor) -> bool:
     for place, argument in enumerate(call.func._schema.arguments):
         if argument.alias_info is not None and argument.alias_info.is_write:
-            value = (
-                call.kwargs.get(argument.name)
-                if argument.kwarg_only
-                else call.args[place : place + 1]
-            )
-            if any(one is other for other in tree_leaves(value)):
+            given = call.args[place : place + 1], call.kwargs.get(argument.name)
+            if any(one is other for other in tree_leaves(given)):
                 return True
     return False
 

@@ -55,14 +55,13 @@ class GpuTensor(Tensor):
 
     def numpy(self, *, force: bool = False) -> Any:
         """Refuses, as only CPU tensors share their memory with arrays."""
-        if force:
-            return self.detach().cpu().numpy()
-        message = (
-            f"can't convert {DEVICE} device type tensor to numpy. Use Tensor.cpu() to copy the "
-            'tensor to host memory first.'
-        )
-        self.gpu.note_mismatch(message)
-        raise TypeError(message)
+        if not force:
+            message = (
+                f"can't convert {DEVICE} device type tensor to numpy. Use Tensor.cpu() to copy the "
+                'tensor to host memory first.'
+            )
+            self.gpu.refuse(message, TypeError)
+        return self.detach().cpu().numpy()
 
     def __repr__(self, **options: Any) -> str:
         self.gpu.wait('repr')

@@ -37,7 +37,6 @@ def test_all_is_as_before_afterwards():
         lambda: torch.zeros(2).cuda(),
         lambda: torch.zeros(2).to('cuda:0'),
         lambda: torch.zeros(2, device='cuda'),
-        lambda: torch.tensor([0.0, 0.0], device='cuda'),
         lambda: torch.arange(2, device='cuda').float() * 0,
         lambda: torch.ones(3, device='cuda').new_tensor([0.0, 0.0]),
         lambda: torch.zeros_like(torch.zeros(2), device='cuda'),
@@ -77,12 +76,6 @@ def test_what_a_gpu_refuses(gpu, wrong):
 def test_only_the_cpu_gives_arrays(gpu, wrong):
     with pytest.raises(TypeError, match="can't convert cuda:0 device type tensor to numpy"):
         wrong(torch.ones(3).cuda())
-
-
-def test_lenient_goes_on():
-    with pretended_gpu(strict=False) as gpu:
-        found = torch.ones(3).cuda() + torch.ones(3)
-        assert found.tolist() == [2, 2, 2] and len(gpu.mismatches) == 1
 
 
 @pytest.mark.parametrize(
@@ -125,7 +118,7 @@ def test_setting_by_a_mask_does_not_wait_but_by_tensors_does(gpu):
 
 def test_reading_a_copy_unawaited_is_a_hazard(gpu):
     torch.ones(3).cuda().to('cpu', non_blocking=True)
-    assert len(gpu.hazards) == 1
+    assert len(gpu.hazards) == 1 and 'hazards: 1' in gpu.report()
 
 
 class Net(nn.Module):
@@ -194,7 +187,6 @@ def test_attention_and_its_gradient(gpu):
     q, k, v = (torch.randn(1, 1, 5, 8).cuda().requires_grad_() for _ in range(3))
     params = torch.backends.cuda.SDPAParams(q, k, v, None, 0.0, False, False)
     assert torch.backends.cuda.can_use_efficient_attention(params)
-    assert not torch.backends.cuda.can_use_flash_attention(params)  # single precision
     found = functional.scaled_dot_product_attention(q, k, v, scale=1.0)
     expected = (q @ k.transpose(-1, -2)).softmax(-1) @ v
     torch.testing.assert_close(found.cpu(), expected.cpu())

@@ -1,9 +1,6 @@
 import json
 import os
-import runpy
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,11 +10,6 @@ from vispropnet.datasets.moving_shapes import write_moving_shapes
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / 'tools' / 'check_data.py'
 SMALL = ROOT / 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
-
-
-@pytest.fixture(scope='module')
-def main():
-    return runpy.run_path(str(TOOL))['main']
 
 
 @pytest.fixture(scope='module')
@@ -34,22 +26,23 @@ def data(made, tmp_path):
 
 
 @pytest.fixture
-def check(main, capsys):
+def check(run_main):
     """Runs the tool: exit status, findings without the indentation, the rest of stdout, stderr."""
 
     def run(*arguments):
-        status = 0
-        try:
-            main([str(one) for one in arguments])
-        except SystemExit as stop:
-            status = stop.code
-        captured = capsys.readouterr()
-        lines = captured.out.splitlines()
+        status, out, err = run_main('check_data', *arguments)
+        lines = out.splitlines()
         findings = [line.strip() for line in lines if line.startswith('  ')]
         others = [line for line in lines if line and not line.startswith('  ')]
-        return status, findings, others, captured.err
+        return status, findings, others, err
 
     return run
+
+
+@pytest.fixture
+def train(data):
+    """Annotation file and frames of the training videos."""
+    return data / 'train/instances.json', data / 'train/JPEGImages'
 
 
 def edit(path, change):
@@ -64,25 +57,20 @@ def warned(others):
 
 
 @pytest.mark.parametrize('deep', [[], ['--deep']])
-def test_a_good_data_set(check, data, deep):
-    ann, images = data / 'train/instances.json', data / 'train/JPEGImages'
+def test_a_good_data_set(check, train, deep):
+    ann, images = train
     status, _, others, errors = check('--ann', ann, '--images', images, *deep)
     assert (status, errors, warned(others)) == (0, '', [])
-    assert others[-1].startswith(f'{ann}: 0 errors, ')
-    assert '4 videos, ' in others[-1]
+    assert others[-1].startswith(f'{ann}: 0 errors, ') and '4 videos, ' in others[-1]
     assert others[-1].endswith(f'12 frames, {12 if deep else 4} images opened')
-
-
-def test_an_annotation_file_alone(check, data):
-    ann = data / 'train/instances.json'
-    (data / 'train/JPEGImages').rename(data / 'elsewhere')
+    # The annotation file alone.
+    images.rename(images.with_name('elsewhere'))
     status, _, others, _ = check('--ann', ann)
-    assert status == 0
-    assert 'frames' not in others[-1]
+    assert status == 0 and 'frames' not in others[-1]
 
 
-def test_all_errors_are_listed_and_written(check, data, tmp_path):
-    ann, images = data / 'train/instances.json', data / 'train/JPEGImages'
+def test_all_errors_are_listed_and_written(check, train, tmp_path):
+    ann, images = train
     content = json.loads(ann.read_text())
     names = [video['file_names'] for video in content['videos']]
     (images / names[0][1]).unlink()
@@ -104,24 +92,21 @@ def test_all_errors_are_listed_and_written(check, data, tmp_path):
         f'{images}/{names[n][f]}'
         for n, f in ((0, 1), (2, 2))
     ]
-    assert [line for line in others if line.startswith('error')] == [
-        'error: iscrowd (1)',
-        'error: damaged mask (1)',
-        'error: missing frame (2)',
+    counts = [line for line in others if line.startswith('error')]
+    assert counts == [
+        f'error: {one}' for one in ('iscrowd (1)', 'damaged mask (1)', 'missing frame (2)')
     ]
     assert others[-1].startswith(f'{ann}: 4 errors, ')
     written = json.loads(out.read_text())
-    assert written['errors'] == 4
-    assert len(written['findings']) == len(findings)
+    assert written['errors'] == 4 and len(written['findings']) == len(findings)
     assert written['findings'][0]['annotation_id'] == first['id']
     assert all(one['file'] == str(ann) for one in written['findings'])
 
 
-def test_deep_finds_a_jpeg_that_is_cut_short(check, data):
-    ann, images = data / 'train/instances.json', data / 'train/JPEGImages'
+def test_deep_finds_a_jpeg_that_is_cut_short(check, train):
+    ann, images = train
     name = json.loads(ann.read_text())['videos'][1]['file_names'][2]
-    path = images / name
-    path.write_bytes(path.read_bytes()[:-100])
+    (images / name).write_bytes((images / name).read_bytes()[:-100])
     assert check('--ann', ann, '--images', images)[0] == 0
     status, findings, *_ = check('--ann', ann, '--images', images, '--deep')
     assert status == 1
@@ -130,14 +115,12 @@ def test_deep_finds_a_jpeg_that_is_cut_short(check, data):
     )
 
 
-def test_warnings_alone_do_not_fail(check, data):
-    ann = data / 'train/instances.json'
-    edit(ann, lambda content: content.pop('annotations'))
-    status, findings, others, _ = check('--ann', ann)
-    assert status == 0
-    assert len(findings) == 1
+def test_warnings_alone_do_not_fail(check, train):
+    edit(train[0], lambda content: content.pop('annotations'))
+    status, findings, others, _ = check('--ann', train[0])
+    assert status == 0 and len(findings) == 1
     assert others[0] == 'warning: no annotations (1)'
-    assert others[-1].startswith(f'{ann}: 0 errors, 1 warnings; looked at 4 videos')
+    assert others[-1].startswith(f'{train[0]}: 0 errors, 1 warnings; looked at 4 videos')
 
 
 def as_results(ann):
@@ -148,18 +131,23 @@ def as_results(ann):
     ]
 
 
-def test_a_result_file(check, data, tmp_path):
+@pytest.fixture
+def scored(data, tmp_path):
+    """Annotation file, result file and its content."""
     ann, path = data / 'valid/instances.json', tmp_path / 'results.json'
-    results = as_results(ann)
-    path.write_text(json.dumps(results))
-    status, findings, others, _ = check('--results', path, '--ann', ann)
+    path.write_text(json.dumps(as_results(ann)))
+    return ann, path, as_results(ann)
+
+
+def test_a_result_file(check, scored):
+    ann, path, results = scored
+    status, findings, (line,), _ = check('--results', path, '--ann', ann)
     assert (status, findings) == (0, [])
-    assert others == [others[0]]
-    assert others[0].startswith(f'{path}: 0 errors, 0 warnings; looked at 3 videos, ')
+    assert line.startswith(f'{path}: 0 errors, 0 warnings; looked at 3 videos, ')
     results[1]['score'] = float('nan')
     results[0]['category_id'] = 77
     path.write_text(json.dumps(results))
-    status, findings, others, _ = check('--results', path, '--ann', ann)
+    status, findings, _, _ = check('--results', path, '--ann', ann)
     assert status == 1
     assert findings == [
         f'{path}: entry 0, video {results[0]["video_id"]}: category_id 77 is not among the '
@@ -168,26 +156,22 @@ def test_a_result_file(check, data, tmp_path):
     ]
 
 
-def test_results_for_a_broken_annotation_file(check, data, tmp_path):
-    ann, path = data / 'valid/instances.json', tmp_path / 'results.json'
-    path.write_text(json.dumps(as_results(ann)))
+def test_results_for_a_broken_annotation_file(check, scored):
+    ann, path, _ = scored
     edit(ann, lambda content: content['videos'][0].pop('width'))
     status, findings, others, _ = check('--results', path, '--ann', ann)
     assert status == 1
     assert findings == [f"{ann}: videos[0], video 1: key 'width' is missing, expected an integer"]
-    assert others[-2].startswith(f'{ann}: 1 errors')
-    assert others[-1].startswith(f'{path}: 0 errors')
+    assert others[-2].startswith(f'{ann}: 1 errors') and others[-1].startswith(f'{path}: 0 errors')
 
 
-def test_results_that_break_off_are_checked_as_far_as_they_go(check, data, tmp_path):
-    ann, path = data / 'valid/instances.json', tmp_path / 'results.json'
-    results = as_results(ann)
+def test_results_that_break_off_are_checked_as_far_as_they_go(check, scored):
+    ann, path, results = scored
     results[0]['score'] = 2
     text = json.dumps(results)
     path.write_text(text[: -len(text) // 4])
     status, findings, others, errors = check('--results', path, '--ann', ann)
-    assert status == 2
-    assert len(findings) == 1
+    assert status == 2 and len(findings) == 1
     assert f'{path}: not all could be read; so far 1 errors, ' in others[-1]
     assert errors.startswith(f'error: result file {path} is not valid JSON')
 
@@ -252,8 +236,7 @@ def test_wrapped_data_sets_and_other_files_of_a_config(check, data, tmp_path):
 def test_a_config_without_data_sets(check, tmp_path):
     (tmp_path / 'config.py').write_text('train_dataloader = None\n')
     status, _, _, errors = check(tmp_path / 'config.py')
-    assert status == 2
-    assert 'names no annotation file' in errors
+    assert status == 2 and 'names no annotation file' in errors
 
 
 @pytest.mark.parametrize(
@@ -273,64 +256,54 @@ def test_a_config_without_data_sets(check, tmp_path):
 )
 def test_misuse(check, arguments, message):
     status, findings, _, errors = check(*arguments.split())
-    assert (status, findings) == (2, [])
-    assert message in errors
-    assert 'Traceback' not in errors
+    assert (status, findings) == (2, []) and message in errors and 'Traceback' not in errors
 
 
-def test_files_that_cannot_be_read_or_written(check, data, tmp_path):
-    ann, images = data / 'train/instances.json', data / 'train/JPEGImages'
-    before = ann.read_bytes()
-    for arguments, message in (
-        (['--images', tmp_path / 'none'], f'folder of frames not found: {tmp_path}/none'),
-        (['--results', tmp_path / 'none.json'], f'result file not found: {tmp_path}/none.json'),
-        (['--json', ann], 'would replace a file that is to be checked'),
-        (['--json', images], 'is a folder'),
-        (['--json', ann / 'x' / 'out.json'], 'cannot make the folder'),
-    ):
-        status, _, _, errors = check('--ann', ann, *arguments)
-        assert status == 2
-        assert message in errors
-        assert 'Traceback' not in errors
-    assert ann.read_bytes() == before
-    broken = tmp_path / 'broken.json'
-    broken.write_bytes(before[: len(before) // 2])
-    status, _, others, errors = check('--ann', broken)
-    assert status == 2
-    assert 'is not valid JSON (truncated or damaged?)' in errors
-    assert others == [f'{broken}: not read']
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--images', 'none'], 'folder of frames not found: none'),
+        (['--results', 'none.json'], 'result file not found: none.json'),
+        (['--json', 'data/train/instances.json'], 'would replace a file that is to be checked'),
+        (['--json', 'data/train/JPEGImages'], 'is a folder'),
+        (['--json', 'data/train/instances.json/x/out.json'], 'cannot make the folder'),
+    ],
+)
+def test_files_that_cannot_be_read_or_written(check, train, monkeypatch, arguments, message):
+    before = train[0].read_bytes()
+    monkeypatch.chdir(train[0].parents[2])
+    status, _, _, errors = check('--ann', 'data/train/instances.json', *arguments)
+    assert status == 2 and message in errors and 'Traceback' not in errors
+    assert train[0].read_bytes() == before
 
 
-def test_names_that_the_terminal_cannot_show(data):
-    ann = data / 'train/instances.json'
+def test_an_annotation_file_that_is_cut_short(check, train):
+    train[0].write_bytes(train[0].read_bytes()[:1000])
+    status, _, others, errors = check('--ann', train[0])
+    assert status == 2 and 'is not valid JSON (truncated or damaged?)' in errors
+    assert others == [f'{train[0]}: not read']
 
+
+def test_names_that_the_terminal_cannot_show(run_python, train):
     def rename(content):
         content['videos'][0]['file_names'][0] = '/\ud800Ω.jpg'
 
-    edit(ann, rename)
-    done = subprocess.run(
-        [sys.executable, str(TOOL), '--ann', str(ann)],
-        capture_output=True,
-        env={**os.environ, 'PYTHONIOENCODING': 'ascii'},
-    )
-    assert (done.returncode, done.stderr) == (1, b'')
-    assert b'(/\\ud800\\u03a9.jpg)' in done.stdout
+    edit(train[0], rename)
+    environment = {**os.environ, 'PYTHONIOENCODING': 'ascii'}
+    done = run_python(TOOL, '--ann', train[0], env=environment)
+    assert (done.returncode, done.stderr) == (1, '')
+    assert r'(/\ud800\u03a9.jpg)' in done.stdout
 
 
-@pytest.mark.parametrize('form', ['ann', 'results'])
-def test_only_the_config_form_needs_torch(data, tmp_path, form):
-    ann = data / 'valid/instances.json'
-    (tmp_path / 'results.json').write_text(json.dumps(as_results(ann)))
-    arguments = {
-        'ann': ['--ann', ann, '--images', data / 'valid/JPEGImages'],
-        'results': ['--ann', ann, '--results', tmp_path / 'results.json'],
-    }[form]
+def test_only_the_config_form_needs_torch(run_python, scored):
+    ann, path, _ = scored
     code = (
         'import runpy, sys\n'
-        f'sys.argv = {[str(TOOL), *map(str, arguments)]!r}\n'
-        'runpy.run_path(sys.argv[0], run_name="__main__")\n'
+        'main = runpy.run_path(sys.argv[1])["main"]\n'
+        'main(["--ann", sys.argv[2], "--images", sys.argv[3]])\n'
+        'main(["--ann", sys.argv[2], "--results", sys.argv[4]])\n'
         'print([name for name in ("torch", "mmengine", "mmcv", "mmdet") if name in sys.modules])\n'
     )
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    done = run_python('-c', code, TOOL, ann, ann.with_name('JPEGImages'), path)
     assert done.stdout.splitlines()[-1] == '[]'
     assert done.stderr == ''  # no progress bar where there is no terminal

@@ -1,5 +1,3 @@
-import runpy
-
 import pytest
 import torch
 
@@ -31,23 +29,15 @@ def test_wrong_file_is_one_message_and_status_2(tmp_path):
     assert not (tmp_path / 'new.pth').exists()
 
 
-@pytest.fixture(scope='module')
-def main(root):
-    return runpy.run_path(str(root / TOOL))['main']
-
-
 @pytest.mark.parametrize('damage', ['missing', 'truncated'])
-def test_missing_and_damaged_files(main, tmp_path, capsys, damage):
+def test_missing_and_damaged_files(run_main, tmp_path, damage):
     source, target = tmp_path / 'old.pth', tmp_path / 'new.pth'
     if damage == 'truncated':
         torch.save(small_weights(), source)
         source.write_bytes(source.read_bytes()[:2000])
-    with pytest.raises(SystemExit) as stop:
-        main([str(source), str(target)])
-    assert stop.value.code == 2
+    status, _, error = run_main('convert_checkpoint', source, target)
     message = 'is damaged: it ends too soon' if damage == 'truncated' else 'checkpoint not found'
-    assert message in capsys.readouterr().err
-    assert not target.exists()
+    assert status == 2 and message in error and not target.exists()
 
 
 class Payload:
@@ -55,12 +45,10 @@ class Payload:
         return eval, ('1',)
 
 
-def test_files_that_run_code_need_trust(main, tmp_path, capsys):
+def test_files_that_run_code_need_trust(run_main, tmp_path):
     source, target = tmp_path / 'old.pth', tmp_path / 'new.pth'
     torch.save(dict(state_dict=small_weights(), payload=Payload()), source)
-    with pytest.raises(SystemExit):
-        main([str(source), str(target)])
-    assert '--trust-checkpoint' in capsys.readouterr().err
-    assert not target.exists()
-    main([str(source), str(target), '--trust-checkpoint'])
+    _, _, error = run_main('convert_checkpoint', source, target)
+    assert '--trust-checkpoint' in error and not target.exists()
+    run_main('convert_checkpoint', source, target, '--trust-checkpoint')
     assert 'payload' not in torch.load(target)

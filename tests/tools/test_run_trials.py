@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import runpy
 import signal
 import subprocess
 import sys
@@ -68,15 +67,13 @@ def table_of(out):
 
 
 @pytest.fixture
-def main(root, monkeypatch, capsys):
+def main(root, monkeypatch, run_main):
     """Runs the command in this process; gives its status, and what it wrote."""
     monkeypatch.chdir(root)
-    tool = runpy.run_path(TOOL)['main']
 
     def main(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            tool([str(one) for one in arguments])
-        return ended.value.code, ''.join(capsys.readouterr())
+        code, out, err = run_main('run_trials', *arguments)
+        return code, out + err
 
     return main
 

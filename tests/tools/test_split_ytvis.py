@@ -1,7 +1,6 @@
 import json
-import runpy
 import shlex
-import time
+from functools import partial
 
 import pytest
 
@@ -10,14 +9,14 @@ from vispropnet.datasets.moving_shapes import write_moving_shapes
 from vispropnet.evaluation.average_precision import evaluate_tracks
 from vispropnet.registry import DATASETS
 
-TOOL = 'tools/split_ytvis.py'
 SMALL = 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
 LOCAL = 'configs/masktrack_rcnn/masktrack-rcnn_r50_fpn_1x_ytvis2021-local.py'
 
 
-@pytest.fixture(scope='module')
-def main(root):
-    return runpy.run_path(str(root / TOOL))['main']
+@pytest.fixture
+def split(run_main):
+    """Runs the tool: exit status, stdout, stderr."""
+    return partial(run_main, 'split_ytvis')
 
 
 def write_source(path, held, names):
@@ -27,33 +26,29 @@ def write_source(path, held, names):
         for video, categories in enumerate(held)
         for n, category in enumerate(categories)
     ]
-    content = {
-        'videos': [
-            dict(id=video, width=8, height=6, file_names=[f'{video}.jpg'])
-            for video in range(len(held))
-        ],
-        'categories': [{'id': n, 'name': name} for n, name in enumerate(names)],
-        'annotations': annotations,
-    }
-    path.write_text(json.dumps(content))
+    videos = [dict(id=n, width=8, height=6, file_names=[f'{n}.jpg']) for n in range(len(held))]
+    categories = [dict(id=n, name=name) for n, name in enumerate(names)]
+    path.write_text(json.dumps(dict(videos=videos, categories=categories, annotations=annotations)))
     return path
 
 
-def test_prints_what_is_where(main, tmp_path, capsys):
+def test_prints_what_is_where(split, tmp_path):
     # Of 10 videos two are without objects; nobody holds a tapir, one video holds the owl.
     held = [[0, 0]] * 6 + [[1, 2]] + [[1]] + [[]] * 2
     source = write_source(tmp_path / 'train.json', held, ['cat', 'fish', 'owl', 'tapir'])
-    main([str(source), '--val-fraction', '0.4', '--out-dir', str(tmp_path / 'out')])
-    lines = capsys.readouterr().out.splitlines()
+    _, out, _ = split(source, '--val-fraction', '0.4', '--out-dir', tmp_path / 'out')
+    lines = out.splitlines()
     # 40 % of six and two videos; fish: one on each side, and the one with the owl is trained on.
     rows = {line.rsplit(maxsplit=4)[0]: line.split()[-4:] for line in lines[1:8] if line}
-    assert rows['category'] == ['train', 'valid'] * 2
-    assert rows['cat'] == ['4', '2', '8', '4']
-    assert rows['fish'] == ['1', '1', '1', '1']
-    assert rows['owl'] == ['1', '0', '1', '0']
-    assert rows['tapir'] == ['0', '0', '0', '0']
-    assert rows['(no object)'] == ['1', '1', '0', '0']
-    assert rows['all'] == ['6', '4', '10', '5']
+    assert rows == {
+        'category': ['train', 'valid'] * 2,
+        'cat': ['4', '2', '8', '4'],
+        'fish': ['1', '1', '1', '1'],
+        'owl': ['1', '0', '1', '0'],
+        'tapir': ['0', '0', '0', '0'],
+        '(no object)': ['1', '1', '0', '0'],
+        'all': ['6', '4', '10', '5'],
+    }
     assert lines[8:13] == [
         'categories on both sides: 2 of 4; not on both:',
         '  owl: only one video holds it, which is in training',
@@ -66,20 +61,20 @@ def test_prints_what_is_where(main, tmp_path, capsys):
     assert len(lines) == 14
 
 
-def test_says_when_validation_is_too_small(main, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ('fraction', 'messages'),
+    [
+        (
+            0.25,
+            ['categories on both sides: 1 of 2', 'in training, no exchange found that would not c'],
+        ),
+        (0.5, ['categories on both sides: all 2\n']),
+    ],
+)
+def test_says_whether_all_are_on_both_sides(split, tmp_path, fraction, messages):
     source = write_source(tmp_path / 'train.json', [[0], [0], [1], [1]], ['cat', 'fish'])
-    main([str(source), '--val-fraction', '0.25', '--out-dir', str(tmp_path / 'out')])
-    out = capsys.readouterr().out
-    assert 'categories on both sides: 1 of 2' in out
-    assert 'all its 2 videos are in training, no exchange found that would not cost' in out
-
-
-def test_all_on_both_sides(main, tmp_path, capsys):
-    source = write_source(tmp_path / 'train.json', [[0], [0], [1], [1]], ['cat', 'fish'])
-    main([str(source), '--val-fraction', '0.5', '--out-dir', str(tmp_path / 'out')])
-    out = capsys.readouterr().out
-    assert 'categories on both sides: all 2\n' in out
-    assert '(no object)' not in out
+    _, out, _ = split(source, '--val-fraction', fraction, '--out-dir', tmp_path / 'out')
+    assert all(message in out for message in messages) and '(no object)' not in out
 
 
 def command_of(output):
@@ -91,15 +86,15 @@ def command_of(output):
 
 
 @pytest.mark.parametrize('layout', ['train.json', 'train/instances.json'])
-def test_command_for_the_official_layouts(main, root, tmp_path, capsys, monkeypatch, layout):
+def test_command_for_the_official_layouts(split, root, tmp_path, monkeypatch, layout):
     data = tmp_path / 'data' / 'youtube_vis'
     source = write_source(data / layout, [[0], [0, 1], [1]], [f'kind {n}' for n in range(40)])
-    main([str(source), '--out-dir', str(data / 'local')])
-    assert command_of(capsys.readouterr().out) == (LOCAL, [f'data_root={data}'])
+    _, out, _ = split(source, '--out-dir', data / 'local')
+    assert command_of(out) == (LOCAL, [f'data_root={data}'])
     # Short where the data are below the current folder, and with files that lie elsewhere.
     monkeypatch.chdir(tmp_path / 'data')
-    main([f'youtube_vis/{layout}', '--out-dir', 'splits'])
-    config, overrides = command_of(capsys.readouterr().out)
+    _, out, _ = split(f'youtube_vis/{layout}', '--out-dir', 'splits')
+    config, overrides = command_of(out)
     assert (config, overrides[0]) == (LOCAL, 'data_root=youtube_vis')
     loaded = load_config(root / config, overrides)
     assert loaded.val_evaluator.ann_file == str(tmp_path / 'data/splits/valid.json')
@@ -113,10 +108,10 @@ def shapes(tmp_path_factory):
     return root
 
 
-def test_moving_shapes_are_split_and_read(main, root, shapes, capsys):
+def test_moving_shapes_are_split_and_read(split, root, shapes):
     source = shapes / 'train' / 'instances.json'
-    main([str(source), '--val-fraction', '0.25', '--seed', '3', '--out-dir', f'{shapes}/local'])
-    config, overrides = command_of(capsys.readouterr().out)
+    options = ['--val-fraction', '0.25', '--seed', '3', '--out-dir', shapes / 'local']
+    config, overrides = command_of(split(source, *options)[1])
     assert config == 'CONFIG'
     loaded = load_config(root / SMALL, overrides)
     read = {}
@@ -138,9 +133,9 @@ def test_moving_shapes_are_split_and_read(main, root, shapes, capsys):
     assert scores['mAP'] == pytest.approx(1)
 
 
-def test_the_local_configs_read_the_split(main, root, shapes, tmp_path, capsys):
+def test_the_local_configs_read_the_split(split, root, shapes):
     source = shapes / 'train' / 'instances.json'
-    main([str(source), '--val-fraction', '0.25', '--out-dir', f'{shapes}/local', '--force'])
+    split(source, '--val-fraction', '0.25', '--out-dir', shapes / 'local', '--force')
     loaded = load_config(root / LOCAL, [f'data_root={shapes}'])
     lengths = {
         part: len(DATASETS.build(loaded[f'{part}_dataloader'].dataset).video_lengths)
@@ -165,9 +160,7 @@ def test_the_local_configs_read_the_split(main, root, shapes, tmp_path, capsys):
         (['good.json', '--out-dir', 'old'], 'already there: old/valid.json; --force replaces'),
     ],
 )
-def test_bad_input_is_one_message_and_status_2(
-    main, tmp_path, capsys, monkeypatch, options, message
-):
+def test_bad_input_is_one_message_and_status_2(split, tmp_path, monkeypatch, options, message):
     monkeypatch.chdir(tmp_path)
     write_source(tmp_path / 'good.json', [[0], [0]], ['cat'])
     write_source(tmp_path / 'one.json', [[0]], ['cat'])
@@ -179,26 +172,12 @@ def test_bad_input_is_one_message_and_status_2(
     (tmp_path / 'old').mkdir()
     (tmp_path / 'old' / 'valid.json').write_text('old')
     before = sorted(tmp_path.rglob('*'))
-    with pytest.raises(SystemExit) as stop:
-        main(['--out-dir', 'out', *options])
-    assert stop.value.code == 2
-    captured = capsys.readouterr()
-    assert captured.out == ''
-    assert captured.err.startswith('error: ') and captured.err.count('\n') == 1
-    assert message in captured.err
+    status, out, err = split('--out-dir', 'out', *options)
+    assert (status, out) == (2, '')
+    assert err.startswith('error: ') and err.count('\n') == 1 and message in err
     assert sorted(tmp_path.rglob('*')) == before
 
 
-def test_out_dir_is_required(main, capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(['train.json'])
-    assert stop.value.code == 2
-    assert '--out-dir' in capsys.readouterr().err
-
-
-def test_help_is_quick(run_python):
-    start = time.perf_counter()
-    done = run_python(TOOL, '--help')
-    assert time.perf_counter() - start < 1
-    assert done.returncode == 0 and 'default: 0.1' in done.stdout
-    assert 'None' not in done.stdout
+def test_out_dir_is_required(split):
+    status, _, error = split('train.json')
+    assert status == 2 and '--out-dir' in error

@@ -41,16 +41,14 @@ def test_trials_take_what_they_do_not_name(read):
     study = read(STUDY)
     assert study.name == 'my-study' and study.work_dir == 'work_dirs/studies/my-study'
     trials, tiny = study.trials, study.presets['tiny']
-    assert [one.title for one in trials.values()] == [
-        *('Plain', 'window', 'offline', 'longer', 'alone')
-    ]
+    titles = ['Plain', 'window', 'offline', 'longer', 'alone']
+    assert [one.title for one in trials.values()] == titles
     # Config and changes of the baseline, or of the trial whose weights it takes; its own come last.
     for name in ('plain', 'window', 'offline', 'alone'):
         assert tiny.config_of(trials[name]) == 'configs/a/a_r18_x.py'
-    assert trials['window'].overrides == ('k=1', 'k=2')
-    assert trials['window'].test_overrides == ('t=1',)
-    assert trials['offline'].overrides == ('k=1', 'k=2')
-    assert trials['offline'].test_overrides == ('t=1', 't=2')
+    window, offline = trials['window'], trials['offline']
+    assert window.overrides == offline.overrides == ('k=1', 'k=2')
+    assert (window.test_overrides, offline.test_overrides) == (('t=1',), ('t=1', 't=2'))
     # A config of its own has none of the baseline's changes.
     assert trials['longer'].config == 'configs/c.py' and trials['longer'].overrides == ()
     starts = {name: one.starts_from for name, one in trials.items()}
@@ -115,33 +113,29 @@ def test_a_missing_file_is_named(tmp_path):
         read_study(tmp_path / 'none.py')
 
 
-def test_every_trial_of_the_study_has_a_config_of_its_own(root, study):
-    assert list(study.trials)[0] == study.baseline == 'baseline' and len(study.trials) == 12
+def test_the_trials_of_objprop(root, study):
+    """Each has a config of its own, and all start from one MaskTrack R-CNN."""
+    trials, starts = study.trials, study.starts
+    assert next(iter(trials)) == study.baseline == 'baseline' and len(trials) == 12
     assert list(study.presets) == ['smoke', 'cpu', 'gpu', 'ytvis19', 'ytvis21']
     for preset in study.presets.values():
-        ours = [preset.config_of(trial) for trial in study.trials.values() if trial.trains]
+        ours = [preset.config_of(trial) for trial in trials.values() if trial.trains]
         assert len(set(ours)) == len(ours)
-        for config in (*ours, *map(preset.config_of, study.starts.values())):
+        for config in (*ours, *map(preset.config_of, starts.values())):
             assert (root / config).is_file()
-
-
-def test_all_trials_start_from_one_masktrack_rcnn(study):
-    starts = {name: one.starts_from for name, one in study.trials.items()}
+    starts_from = {name: one.starts_from for name, one in trials.items()}
     others = ('propagation-off', 'tuning-1', 'additional-training')
-    assert [starts.pop(name) for name in others] == ['', 'start-deeper', 'baseline']
-    assert set(starts.values()) == {'start'}
+    assert [starts_from.pop(name) for name in others] == ['', 'start-deeper', 'baseline']
+    assert set(starts_from.values()) == {'start'}
     preset = study.presets['ytvis21']
-    assert preset.config_of(study.starts['start']) == preset.config_of(
-        study.trials['masktrack-rcnn']
-    )
-    assert '_r101_' in preset.config_of(study.starts['start-deeper'])
+    assert preset.config_of(starts['start']) == preset.config_of(trials['masktrack-rcnn'])
+    assert '_r101_' in preset.config_of(starts['start-deeper'])
 
 
-def test_published_metrics_of_the_study(study):
+def test_published_metrics_of_the_trials_of_objprop(study):
     published = {name: one.published for name, one in study.trials.items()}
-    assert published['baseline'] == dict(
-        AP50=0.5734, AP75=0.3907, AR1=0.375, AR10=0.4519, mAP=0.3551
-    )
+    metrics = dict(AP50=0.5734, AP75=0.3907, AR1=0.375, AR10=0.4519, mAP=0.3551)
+    assert published['baseline'] == metrics
     assert published['weighted-affinity']['mAP'] == 0.3082
     assert published['masktrack-rcnn'] == dict(AP75=0.326, AR1=0.31, AR10=0.355, mAP=0.303)
     # Nobody published these.

@@ -1,7 +1,5 @@
 """Devices that runs are run on, and were by their logs."""
 
-import os
-
 import pytest
 
 from vispropnet.errors import UserError
@@ -9,25 +7,18 @@ from vispropnet.trials.devices import check_device, device_of, find_slots, this_
 from vispropnet.trials.plan import make_plan
 
 
-def log_of(run, device):
-    log = run.folder / 'train/20260101_000000/20260101_000000.log'
-    log.parent.mkdir(parents=True, exist_ok=True)
-    lines = {'CPU': 'CUDA available: False'}.get(
-        device, f'CUDA available: True\n    GPU 0: {device}'
-    )
-    log.write_text(f'System environment:\n    sys.platform: linux\n    {lines}\n')
-
-
 def test_the_rest_is_not_run_on_another_device(study, tmp_path, monkeypatch):
     monkeypatch.setattr('torch.cuda.is_available', lambda: False)
     plan = make_plan(study, 'smoke', tmp_path, ['ordered'])
-    a = plan.runs['baseline/seed-0']
-    check_device(plan)
-    assert device_of(a) is None
-    log_of(a, 'CPU')
-    check_device(plan)
-    log_of(a, 'Some GPU 80GB')
-    assert device_of(a) == 'Some GPU 80GB'
+    run = plan.baseline_run()
+    log = run.folder / 'train/20260101_000000/20260101_000000.log'
+    log.parent.mkdir(parents=True)
+    assert device_of(run) is None
+    on_a_gpu = 'CUDA available: True\n    GPU 0: Some GPU 80GB'
+    for text, device in (('CUDA available: False', 'CPU'), (on_a_gpu, 'Some GPU 80GB')):
+        check_device(plan)
+        log.write_text(f'System environment:\n    sys.platform: linux\n    {text}\n')
+        assert device_of(run) == device
     with pytest.raises(UserError, match='was run on Some GPU 80GB, and here is CPU'):
         check_device(plan)
     # To score what is done, no device is needed.
@@ -37,24 +28,18 @@ def test_the_rest_is_not_run_on_another_device(study, tmp_path, monkeypatch):
     check_device(plan)
 
 
-def test_machines_are_named_by_gpu_and_cores(monkeypatch):
+def test_machines_and_slots_are_gpus_where_there_are_some_else_cores(monkeypatch):
     monkeypatch.setattr('platform.machine', lambda: 'x86_64')
     monkeypatch.setattr('os.sched_getaffinity', lambda process: {process, 5, 7})
     monkeypatch.setattr('torch.cuda.is_available', lambda: False)
     assert this_machine() == '3 cores of x86_64'
+    assert find_slots(None) == [''] * 3 and find_slots(2) == [''] * 2
     monkeypatch.setattr('torch.cuda.is_available', lambda: True)
     monkeypatch.setattr('torch.cuda.get_device_name', lambda: 'Some GPU')
-    assert this_machine() == 'Some GPU, 3 cores of x86_64'
-
-
-def test_slots_are_gpus_where_there_are_some(monkeypatch):
-    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
     monkeypatch.setattr('torch.cuda.device_count', lambda: 2)
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+    assert this_machine() == 'Some GPU, 3 cores of x86_64'
     assert find_slots(None) == ['0', '1'] and find_slots(3) == ['0', '1', '0']
     assert find_slots(None, 2) == ['0', '1', '0', '1'] and find_slots(1, 2) == ['0']
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '4,7')
     assert find_slots(None) == ['4', '7'] and find_slots(1) == ['4']
-    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
-    assert find_slots(3) == ['', '', '']
-    assert find_slots(None) == [''] * len(os.sched_getaffinity(0))

@@ -11,13 +11,12 @@ import time
 
 import pytest
 
+from vispropnet.engine.folder_lock import locked_folder
 from vispropnet.errors import Stopped
 from vispropnet.trials import execution
 from vispropnet.trials.execution import command_lines, run_plan
-from vispropnet.trials.one_run import Run
-from vispropnet.trials.plan import Plan
-from vispropnet.trials.study import Preset, Study, Trial
-from vispropnet.trials.work_folder import locked
+from vispropnet.trials.plan import Plan, Run
+from vispropnet.trials.study_file import Preset, Study, Trial
 
 # Writes what a training or a test leaves, and a line into a diary.
 TRAIN = """
@@ -39,6 +38,13 @@ with open(folder.parent.parent / 'diary', 'a') as diary:
     print('test', folder.parent.name, file=diary)
 (folder / 'results.json').write_text('[]')
 """
+# What outlives the command keeps the folder locked.
+HOLDS_THE_LOCK = """
+import os, sys
+files = filter(os.path.exists, (f'/dev/fd/{number}' for number in range(3, 999)))
+same = [os.path.samefile(file, sys.argv[1] + '/../../.lock') for file in files]
+print('holds the lock:', any(same))
+"""
 FAIL = "print('working'); print('RuntimeError: out of memory'); raise SystemExit(3)"
 
 
@@ -50,7 +56,7 @@ def impatient(monkeypatch):
 def scripted_plan(tmp_path, scripts, needs=None):
     """A plan of trials by name, whose training runs a script; test follows."""
     study, preset = Study(tmp_path / 'study.py', 'a', {}, {}), Preset('tiny', 'small')
-    plan = Plan(study, preset, tmp_path, None, 0)
+    plan = Plan(study, preset, tmp_path, None, {})
     for name, script in scripts.items():
         folder = tmp_path / name / 'seed-0'
         steps = {'train': ['-c', script, str(folder)], 'test': ['-c', TEST, str(folder)]}
@@ -62,78 +68,63 @@ def scripted_plan(tmp_path, scripts, needs=None):
 
 def work(plan, slots=('',)):
     said = []
-    with locked(plan.out) as lock:
+    with locked_folder(plan.out) as lock:
         failed = run_plan(plan, list(slots), lock, said.append)
     return failed, said
 
 
+def failure(run):
+    return json.loads(run.failure.read_text())
+
+
 def diary(tmp_path):
-    return (tmp_path / 'diary').read_text().splitlines()
+    return [line.removesuffix(' None') for line in (tmp_path / 'diary').read_text().splitlines()]
 
 
 def test_runs_go_from_training_to_test_and_are_not_done_twice(tmp_path):
-    plan = scripted_plan(tmp_path, dict(a=TRAIN, b=TRAIN))
+    plan = scripted_plan(tmp_path, dict(a=TRAIN, b=TRAIN), needs=dict(b=['a']))
     failed, said = work(plan)
     assert failed == [] and said[0] == '2 runs, 0 of them done; 1 at a time'
-    steps = ['train a', 'test a', 'train b', 'test b']
-    assert [line.removesuffix(' None') for line in diary(tmp_path)] == steps
-    failed, said = work(plan)
-    assert failed == [] and said == ['2 runs, 2 of them done; 1 at a time']
-    assert len(diary(tmp_path)) == 4
-    # A test that was cut short is done again, its training is not.
-    plan.runs['a/seed-0'].results.unlink()
-    work(plan)
-    assert diary(tmp_path)[4:] == ['test a']
+    assert diary(tmp_path) == ['train a', 'test a', 'train b', 'test b']
+    assert work(plan) == ([], ['2 runs, 2 of them done; 1 at a time'])
+    # A test that was cut short is done again, its training and what it needs are not.
+    plan.runs['b/seed-0'].results.unlink()
+    assert work(plan)[0] == [] and diary(tmp_path)[4:] == ['test b']
 
 
-def test_a_failure_is_marked_and_the_others_go_on(tmp_path):
+def test_a_failure_is_marked_the_others_go_on_and_it_is_tried_again(tmp_path):
     plan = scripted_plan(tmp_path, dict(a=FAIL, b=TRAIN, c=TRAIN), needs=dict(c=['a']))
+    a, b, c = plan.runs.values()
     failed, said = work(plan)
-    assert failed == ['a/seed-0', 'c/seed-0']
-    assert (
-        plan.runs['b/seed-0'].results.exists() and not plan.runs['c/seed-0'].log('train').exists()
-    )
-    marked = json.loads(plan.runs['a/seed-0'].failure.read_text())
+    assert failed == [a.key, c.key] and b.results.exists() and not c.log('train').exists()
+    marked = failure(a)
     assert (marked['step'], marked['exit']) == ('train', 3)
     assert marked['lines'] == ['working', 'RuntimeError: out of memory']
     assert any('FAILED in train: RuntimeError: out of memory' in line for line in said)
-    vain = json.loads(plan.runs['c/seed-0'].failure.read_text())
     reason = 'a/seed-0, whose weights it takes, failed'
-    assert vain['lines'] == [*marked['lines'], reason]
+    assert failure(c)['lines'] == [*marked['lines'], reason]
+    failed, _ = work(scripted_plan(tmp_path, dict(a=TRAIN)))
+    assert failed == [] and not a.failure.exists()
 
 
 def test_a_loss_that_is_no_number_fails_the_trial_also_when_resumed(tmp_path):
     for _ in range(2):
         plan = scripted_plan(tmp_path, dict(a=DIVERGE, b=TRAIN, c=TRAIN), needs=dict(c=['a']))
         a, b, c = plan.runs.values()
-        assert work(plan)[0] in ([a.key, c.key], [a.key, c.key][::-1])
-        lines = json.loads(a.failure.read_text())['lines']
-        assert lines[-1] == 'the loss is not a finite number at iteration 50'
+        assert set(work(plan)[0]) == {a.key, c.key}
+        assert failure(a)['lines'][-1] == 'the loss is not a finite number at iteration 50'
         assert b.results.exists() and not a.results.exists() and not c.results.exists()
     # It is not trained a second time.
-    assert [line for line in diary(tmp_path) if 'train a' in line] == ['train a None']
+    assert diary(tmp_path).count('train a') == 1
 
 
-def test_a_failed_run_is_tried_again(tmp_path):
-    assert work(scripted_plan(tmp_path, dict(a=FAIL)))[0]
-    plan = scripted_plan(tmp_path, dict(a=TRAIN))
-    assert work(plan)[0] == []
-    assert not plan.runs['a/seed-0'].failure.exists()
-
-
-def test_a_training_that_ends_well_without_weights_has_failed(tmp_path):
-    plan = scripted_plan(tmp_path, dict(a="print('nothing to do')"))
-    assert len(work(plan)[0]) == 1
-    run = plan.runs['a/seed-0']
-    lines = json.loads(run.failure.read_text())['lines']
-    assert lines[-1] == f'it ended without an error, and without {run.checkpoint}'
-
-
-def test_results_that_are_whole_count_however_their_test_ended(tmp_path):
-    plan = scripted_plan(tmp_path, dict(a=TRAIN))
-    run = plan.runs['a/seed-0']
-    run.steps['test'][1] += 'raise SystemExit(3)'
-    assert work(plan)[0] == [] and run.done()
+def test_what_is_whole_on_disk_counts_however_its_process_ended(tmp_path):
+    plan = scripted_plan(tmp_path, dict(a=HOLDS_THE_LOCK, b=TRAIN))
+    a, b = plan.runs.values()
+    b.steps['test'][1] += 'raise SystemExit(3)'
+    assert work(plan)[0] == [a.key] and b.done()
+    words = f'it ended without an error, and without {a.checkpoint}'
+    assert failure(a)['lines'] == ['holds the lock: True', words]
 
 
 def test_weights_that_diverged_elsewhere_fail_with_what_takes_them(tmp_path):
@@ -148,11 +139,12 @@ def test_weights_that_diverged_elsewhere_fail_with_what_takes_them(tmp_path):
     assert not a.done() and not b.done() and a.results.exists()
 
 
-def test_what_needs_others_waits_for_them(tmp_path):
-    plan = scripted_plan(tmp_path, dict(a=TRAIN, b=TRAIN), needs=dict(a=['b']))
-    work(plan, slots=('', ''))
-    order = [line.removesuffix(' None') for line in diary(tmp_path)]
-    assert order.index('train b') < order.index('train a')
+def test_runs_get_the_gpu_of_a_slot_and_wait_for_what_they_need(tmp_path):
+    plan = scripted_plan(tmp_path, dict(a=TRAIN, b=TRAIN, c=TRAIN), needs=dict(a=['c']))
+    work(plan, slots=('3', '5'))
+    trained = [line.split()[1:] for line in diary(tmp_path) if 'train' in line]
+    assert sorted(trained[:2]) == [['b', '3'], ['c', '5']]
+    assert trained[2] in (['a', '3'], ['a', '5'])
 
 
 def test_weights_that_are_gone_are_reported_instead_of_waited_for(tmp_path):
@@ -161,15 +153,8 @@ def test_weights_that_are_gone_are_reported_instead_of_waited_for(tmp_path):
     a.folder.mkdir(parents=True)
     a.results.write_text('[]')
     assert work(plan)[0] == [b.key]
-    lines = json.loads(b.failure.read_text())['lines']
-    assert lines == [f'{a.key}, whose weights it takes, is done, but its weights are gone']
-
-
-def test_each_run_gets_the_gpu_of_its_slot(tmp_path):
-    plan = scripted_plan(tmp_path, dict(a=TRAIN, b=TRAIN, c=TRAIN))
-    work(plan, slots=('3', '5'))
-    gpus = {line.split()[1]: line.split()[2] for line in diary(tmp_path) if 'train' in line}
-    assert gpus['a'] == '3' and gpus['b'] == '5' and gpus['c'] in ('3', '5')
+    words = f'{a.key}, whose weights it takes, is done, but its weights are gone'
+    assert failure(b)['lines'] == [words]
 
 
 def test_commands_for_a_queue_are_what_is_left_in_order(tmp_path):
@@ -225,5 +210,5 @@ def test_no_training_outlives_the_command(tmp_path, how, status):
         time.sleep(0.05)
     assert gone(child)
     # And the folder is free again.
-    with locked(tmp_path):
+    with locked_folder(tmp_path):
         pass

@@ -5,24 +5,18 @@ from dataclasses import replace
 import pytest
 
 from vispropnet.errors import UserError
-from vispropnet.trials.one_run import shown, tail_lines
-from vispropnet.trials.plan import command_of, make_plan
+from vispropnet.trials.plan import command_of, make_plan, shown, tail_lines
 
 
 def test_runs_come_after_those_that_they_need(study, tmp_path):
     plan = make_plan(study, 'ytvis19', tmp_path, ['tuning-1', 'additional-training'])
-    assert list(plan.runs) == [
-        'start/seed-0',
-        'baseline/seed-0',
-        'start-deeper/seed-0',
-        'tuning-1/seed-0',
-        'additional-training/seed-0',
-    ]
+    names = ('start', 'baseline', 'start-deeper', 'tuning-1', 'additional-training')
+    assert list(plan.runs) == [f'{name}/seed-0' for name in names]
     assert plan.runs['tuning-1/seed-0'].needs == ('start-deeper/seed-0',)
     assert list(plan.runs['start/seed-0'].steps) == ['train']
     # What others start from is trained, and in no table.
     assert [one.name for one in plan.trials] == ['baseline', 'tuning-1', 'additional-training']
-    train = plan.runs['baseline/seed-0'].steps['train']
+    train = plan.baseline_run().steps['train']
     assert f'load_from={tmp_path}/start/seed-0/train/epoch_12.pth' in train
     assert 'train_dataloader.dataset.ann_file=local/train.json' in train
     assert not any(one.startswith('data_root') for one in train)
@@ -31,11 +25,9 @@ def test_runs_come_after_those_that_they_need(study, tmp_path):
 def test_seeds_stand_in_commands_and_folders(study, tmp_path):
     plan = make_plan(study, 'cpu', tmp_path, ['propagation-off'], seeds=2, baseline_seeds=3)
     # What all start from is the same for every seed.
-    assert list(plan.runs) == [
-        'start/seed-0',
-        *('baseline/seed-0', 'baseline/seed-1', 'baseline/seed-2'),
-        *('propagation-off/seed-0', 'propagation-off/seed-1'),
-    ]
+    seeds = [('start', 0), *(('baseline', n) for n in range(3))]
+    seeds += [('propagation-off', 0), ('propagation-off', 1)]
+    assert list(plan.runs) == [f'{name}/seed-{seed}' for name, seed in seeds]
     train = plan.runs['baseline/seed-1'].steps['train']
     assert train[train.index('--seed') + 1] == '1' and '--resume' in train
     assert train[train.index('--work-dir') + 1] == f'{tmp_path}/baseline/seed-1/train'
@@ -47,14 +39,6 @@ def test_seeds_stand_in_commands_and_folders(study, tmp_path):
     assert 'model.recovery.enabled=False' in off.steps['test']
 
 
-def test_changes_of_all_configs_are_those_of_training_and_test(study, tmp_path):
-    changes = ['model.tracker.label_weight=1.0']
-    plan = make_plan(study, 'cpu', tmp_path, ['ordered'], overrides=changes)
-    for run in plan.runs.values():
-        for command in run.steps.values():
-            assert changes[0] in command
-
-
 def test_schedules_of_starts_and_trials_differ(study, tmp_path):
     plan = make_plan(study, 'cpu', tmp_path, ['tuning-1'])
     for name, epochs in (('start', 4), ('start-deeper', 4), ('baseline', 1), ('tuning-1', 1)):
@@ -62,9 +46,7 @@ def test_schedules_of_starts_and_trials_differ(study, tmp_path):
         assert run.epochs == epochs and run.checkpoint.name == f'epoch_{epochs}.pth'
         assert f'train_cfg.max_epochs={epochs}' in run.steps['train']
         assert f'param_scheduler.1.end={epochs}' in run.steps['train']
-
-
-def test_the_number_of_epochs_is_the_last_given_or_that_of_the_config(study, tmp_path):
+    # The last one given counts, else that of the config.
     plan = make_plan(study, 'cpu', tmp_path, ['ordered'], overrides=['train_cfg.max_epochs=3'])
     run = plan.runs['ordered/seed-0']
     assert run.epochs == 3 and run.checkpoint.name == 'epoch_3.pth'
@@ -77,14 +59,11 @@ def test_the_number_of_epochs_is_the_last_given_or_that_of_the_config(study, tmp
 
 def test_a_trial_tests_the_weights_of_another_with_its_own_changes(study, tmp_path):
     """Those of the preset come first, then those of the command line, then the trial's."""
-    trials = {
-        name: replace(study.trials['ordered'], name=name, **more)
-        for name, more in (
-            ('baseline', dict(overrides=('b=1',), test_overrides=('bt=1',))),
-            ('other', dict(train_as='baseline', overrides=('o=1',), test_overrides=('ot=1',))),
-        )
-    }
+    ordered = study.trials['ordered']
+    base = replace(ordered, name='baseline', overrides=('b=1',), test_overrides=('bt=1',))
+    other = replace(ordered, name='other', overrides=('o=1',), test_overrides=('ot=1',))
     preset = replace(study.presets['cpu'], overrides=('p=1',), test_overrides=('pt=1',))
+    trials = dict(baseline=base, other=replace(other, train_as='baseline'))
     study = replace(study, trials=trials, presets=dict(cpu=preset))
     plan = make_plan(study, 'cpu', tmp_path, overrides=['c=1'])
     assert list(plan.baseline_run().steps) == ['train', 'test']
@@ -96,17 +75,14 @@ def test_a_trial_tests_the_weights_of_another_with_its_own_changes(study, tmp_pa
     assert train[-3:-1] == ['c=1', 'b=1'] and 'p=1' in train
     assert 'pt=1' not in train and 'bt=1' not in train
     # What is in no table is not tested.
-    study = replace(study, baseline='other')
-    plan = make_plan(study, 'cpu', tmp_path, ['other'])
+    plan = make_plan(replace(study, baseline='other'), 'cpu', tmp_path, ['other'])
     assert [list(run.steps) for run in plan.runs.values()] == [['train'], ['train'], ['test']]
 
 
-@pytest.mark.parametrize('name', ['a,b', 'a(b', "a'b"])
-def test_paths_that_options_cannot_hold_are_refused(study, tmp_path, name):
-    with pytest.raises(UserError, match='--out: .* has a ., which options cannot hold'):
-        make_plan(study, 'cpu', tmp_path / name)
-    with pytest.raises(UserError, match='--data: .* which options cannot hold'):
-        make_plan(study, 'cpu', tmp_path, data=tmp_path / name)
+def test_paths_that_options_cannot_hold_are_refused(study, tmp_path):
+    for option, out, data in (('--out', 'a,b', None), ('--data', 'out', "a'b")):
+        with pytest.raises(UserError, match=f"^{option}: .* has a [,'], which options cannot hold"):
+            make_plan(study, 'cpu', tmp_path / out, data=data)
 
 
 def test_the_command_is_the_one_that_gives_the_table(study, tmp_path, monkeypatch):
@@ -120,6 +96,8 @@ def test_the_command_is_the_one_that_gives_the_table(study, tmp_path, monkeypatc
         f'{command} --out a --only ordered --seeds 1 --baseline-seeds 1 '
         "--data 'my data' --cfg-options a.b=1"
     )
+    assert shown(tmp_path / 'a/b') == shown('a/b') == 'a/b'
+    assert shown('/elsewhere/a') == '/elsewhere/a'
 
 
 def test_what_others_start_from_is_left_to_run_only_where_it_is_needed(study, tmp_path):
@@ -132,44 +110,26 @@ def test_what_others_start_from_is_left_to_run_only_where_it_is_needed(study, tm
     assert start.next_step() == 'train' and plan.left() == []
 
 
-@pytest.fixture
-def run(study, tmp_path):
+def test_a_run_goes_from_training_to_test_to_done(study, tmp_path):
     run = make_plan(study, 'smoke', tmp_path, ['ordered']).runs['ordered/seed-0']
-    (run.folder / 'train').mkdir(parents=True)
-    return run
-
-
-def test_a_run_goes_from_training_to_test_to_done(run):
-    assert run.next_step() == 'train' and run.share_done() == 0
-    (run.folder / 'train/last_checkpoint').write_text('somewhere/epoch_1.pth')
-    assert not run.trained()
-    # The checkpoint may be there while it is still being written.
+    pointer = run.folder / 'train/last_checkpoint'
+    pointer.parent.mkdir(parents=True)
+    assert run.left() == ['train', 'test'] and run.share_done() == 0
+    # A quarter of two epochs; test is a tenth of all.
+    log = 'Epoch(train)  [1][ 50/100]  lr: 1\nEpoch(val) [1][3/4]'
+    for text, share in ((log, 0.9 * 0.25), (f'{log}\nEpoch(train)  [2][100/100]  lr: 1', 0.9)):
+        run.log('train').write_text(text)
+        assert run.share_done() == pytest.approx(share)
+    # A named checkpoint may be gone; one that is there may be still being written.
+    pointer.write_text('epoch_2.pth')
+    assert run.next_step() == 'train'
     run.checkpoint.write_bytes(b'weights')
-    assert not run.trained()
-    (run.folder / 'train/last_checkpoint').write_text('somewhere/epoch_2.pth')
-    assert run.next_step() == 'test' and run.share_done() == pytest.approx(0.9)
+    for named, left in (('epoch_1.pth', ['train', 'test']), ('epoch_2.pth', ['test'])):
+        pointer.write_text(f'somewhere/{named}\n')
+        assert run.left() == left
+    assert run.share_done() == pytest.approx(0.9)
     run.results.write_text('[]')
     assert run.next_step() is None and run.share_done() == 1
-
-
-def test_a_named_checkpoint_that_is_gone_is_trained_anew(run):
-    (run.folder / 'train/last_checkpoint').write_text('epoch_2.pth')
-    assert run.next_step() == 'train'
-
-
-def test_the_share_of_training_comes_from_its_log(run):
-    lines = ['Epoch(train)  [1][ 50/100]  lr: 1', 'Epoch(val) [1][3/4]']
-    run.log('train').write_text('\n'.join(lines))
-    # A quarter of two epochs; test is a tenth of all.
-    assert run.share_done() == pytest.approx(0.9 * 0.25)
-    run.log('train').write_text('\n'.join([*lines, 'Epoch(train)  [2][100/100]  lr: 1']))
-    assert run.share_done() == pytest.approx(0.9)
-
-
-def test_paths_are_shown_as_commands_want_them(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert shown(tmp_path / 'a/b') == 'a/b' and shown('a') == 'a'
-    assert shown('/elsewhere/a') == '/elsewhere/a'
 
 
 def test_last_lines(tmp_path):

@@ -1,7 +1,6 @@
 """A folder of trials holds what was run with one code, one data set, one preset."""
 
 import json
-import os
 
 import pytest
 
@@ -11,9 +10,7 @@ from vispropnet.trials.work_folder import (
     MANIFEST,
     asked_before,
     check_manifest,
-    code_files,
     digest,
-    locked,
     manifest_of,
     write_manifest,
 )
@@ -29,34 +26,40 @@ BEGUN = dict(
 )
 
 
-def begin(out):
-    """Marks a folder, and begins a run in it."""
-    check_manifest(out, BEGUN, resume=False)
-    (out / 'baseline/seed-0').mkdir(parents=True)
+@pytest.fixture
+def begun(tmp_path):
+    """A folder where a run was begun."""
+    check_manifest(tmp_path, BEGUN, resume=False)
+    (tmp_path / 'baseline/seed-0').mkdir(parents=True)
+    return tmp_path
 
 
 def read(out):
     return json.loads((out / MANIFEST).read_text())
 
 
-def test_an_empty_folder_is_marked_and_resumed_when_asked(tmp_path):
-    assert asked_before(tmp_path) == {}
-    begin(tmp_path)
-    assert read(tmp_path) == BEGUN and asked_before(tmp_path) == {'seeds': 1}
-    with pytest.raises(UserError, match='has these trials already: give --resume'):
-        check_manifest(tmp_path, BEGUN, resume=False)
-    later = {**BEGUN, 'arguments': {'seeds': 2}}
-    # Only what comes to be run is remembered.
-    assert check_manifest(tmp_path, later, resume=True) == later
-    assert read(tmp_path) == BEGUN
-    write_manifest(tmp_path, later)
-    assert asked_before(tmp_path) == {'seeds': 2}
-
-
 def test_before_the_first_run_anything_may_change(tmp_path):
-    check_manifest(tmp_path, BEGUN, resume=False)
-    other = {**BEGUN, 'preset': 'gpu'}
-    assert check_manifest(tmp_path, other, resume=False) == other == read(tmp_path)
+    assert asked_before(tmp_path) == {}
+    for manifest in (BEGUN, {**BEGUN, 'preset': 'gpu'}):
+        assert check_manifest(tmp_path, manifest, resume=False) == manifest == read(tmp_path)
+
+
+def test_a_folder_is_resumed_when_asked(begun):
+    assert read(begun) == BEGUN and asked_before(begun) == {'seeds': 1}
+    with pytest.raises(UserError, match='has these trials already: give --resume'):
+        check_manifest(begun, BEGUN, resume=False)
+    # Only what comes to be run is remembered; further trials join.
+    later = {**BEGUN, 'arguments': {'seeds': 2}, 'configs': {'ordered': 'z'}}
+    joined = check_manifest(begun, later, resume=True)
+    assert joined == {**later, 'configs': {'baseline': 'x', 'ordered': 'z'}}
+    assert read(begun) == BEGUN
+    write_manifest(begun, joined)
+    assert asked_before(begun) == {'seeds': 2}
+    with pytest.raises(UserError, match='config of baseline, ordered changed'):
+        check_manifest(begun, {**BEGUN, 'configs': {'baseline': '', 'ordered': ''}}, resume=True)
+    # Older folders name no study.
+    write_manifest(begun, {key: one for key, one in BEGUN.items() if key != 'study'})
+    assert check_manifest(begun, BEGUN, resume=True) == BEGUN
 
 
 @pytest.mark.parametrize(
@@ -72,28 +75,12 @@ def test_before_the_first_run_anything_may_change(tmp_path):
         ({'annotations': {'test on': 'b'}}, 'annotations to test on changed'),
     ],
 )
-def test_what_was_begun_otherwise_is_not_mixed(tmp_path, change, words):
-    begin(tmp_path)
-    write_manifest(tmp_path, {**BEGUN, 'annotations': {'test on': 'a'}})
+def test_what_was_begun_otherwise_is_not_mixed(begun, change, words):
+    before = {**BEGUN, 'annotations': {'test on': 'a'}}
+    write_manifest(begun, before)
     with pytest.raises(UserError, match=words):
-        check_manifest(tmp_path, {**BEGUN, **change}, resume=True)
-    assert read(tmp_path) == {**BEGUN, 'annotations': {'test on': 'a'}}
-
-
-def test_folders_that_name_no_study_are_those_of_any(tmp_path):
-    begin(tmp_path)
-    write_manifest(tmp_path, {key: one for key, one in BEGUN.items() if key != 'study'})
-    assert check_manifest(tmp_path, BEGUN, resume=True) == BEGUN
-
-
-def test_further_trials_join_and_are_remembered(tmp_path):
-    begin(tmp_path)
-    joined = check_manifest(tmp_path, {**BEGUN, 'configs': {'ordered': 'z'}}, resume=True)
-    assert joined['configs'] == {'baseline': 'x', 'ordered': 'z'}
-    write_manifest(tmp_path, joined)
-    with pytest.raises(UserError, match='config of baseline, ordered changed'):
-        changed = {'baseline': 'a', 'ordered': 'b'}
-        check_manifest(tmp_path, {**BEGUN, 'configs': changed}, resume=True)
+        check_manifest(begun, {**BEGUN, **change}, resume=True)
+    assert read(begun) == before
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
@@ -124,44 +111,22 @@ def test_a_damaged_list_of_trials_is_reported_and_kept(tmp_path, content, words)
     assert read(tmp_path) == content
 
 
-def test_results_depend_on_models_and_not_on_pictures():
-    files = code_files()
-    assert 'vispropnet/models/detectors/objprop.py' in files
-    assert 'vispropnet/config.py' in files
+def test_the_manifest_knows_what_results_depend_on(study, tmp_path):
+    def manifest(out='a', only=(), **more):
+        return manifest_of(make_plan(study, 'smoke', tmp_path / out, only, **more))
+
+    one = manifest(only=['propagation-off'], data_seed=3)
+    assert one['data'][-2:] == ['--seed', '3'] and one['study'] == 'objprop-trials'
+    files = one['code']
+    assert 'vispropnet/models/detectors/objprop.py' in files and 'vispropnet/config.py' in files
     assert 'vispropnet/apis/training.py' in files and 'vispropnet/apis/trials.py' not in files
     assert not any('/visualization/' in name or '/trials/' in name for name in files)
-
-
-def test_the_manifest_knows_configs_with_their_changes_and_not_the_folder(study, tmp_path):
-    def configs(out, **more):
-        plan = make_plan(study, 'smoke', tmp_path / out, ['propagation-off'], **more)
-        return manifest_of(plan)['configs']
-
-    one = configs('a')
-    assert one == configs('b') and one['baseline'] != one['propagation-off']
+    # Configs with their changes, and not by the folder, nor data that are given by theirs.
+    configs = one['configs']
+    assert configs['baseline'] != configs['propagation-off']
+    other = manifest('b', data=tmp_path / 'my')
+    assert other['data'] == 'given' and other['configs']['baseline'] == configs['baseline']
     # The schedule is in no test, and matters all the same.
     for change in ('model.tracker.label_weight=1.0', 'train_cfg.max_epochs=9'):
-        assert configs('a', overrides=[change])['baseline'] != one['baseline']
-
-
-def test_data_that_are_given_are_not_named_by_their_folder(study, tmp_path):
-    made = manifest_of(make_plan(study, 'smoke', tmp_path, [], data_seed=3))
-    assert made['data'][-2:] == ['--seed', '3'] and made['study'] == 'objprop-trials'
-    given = manifest_of(make_plan(study, 'smoke', tmp_path, [], data=tmp_path / 'my'))
-    assert given['data'] == 'given'
+        assert manifest(overrides=[change])['configs']['baseline'] != configs['baseline']
     assert digest({'a': 1, 'b': 2}) == digest({'b': 2, 'a': 1}) != digest({'a': 1})
-
-
-def test_two_cannot_work_in_one_folder(tmp_path):
-    out = tmp_path / 'out'
-    words = rf'is being worked in by another run_trials.py \(process {os.getpid()}\)'
-    with locked(out), pytest.raises(UserError, match=words), locked(out):
-        pass
-    with locked(out):
-        pass
-
-
-def test_a_folder_that_cannot_be_made_is_reported(tmp_path):
-    (tmp_path / 'file').write_text('')
-    with pytest.raises(UserError, match='cannot be made'), locked(tmp_path / 'file/out'):
-        pass

@@ -12,26 +12,23 @@ from vispropnet.video import open_source
 
 
 @pytest.fixture(scope='module')
-def videos(tmp_path_factory):
-    return tmp_path_factory.mktemp('videos')
-
-
-@pytest.fixture(scope='module')
-def long_video(videos):
+def long_video(tmp_path_factory):
     """300 frames of 640x360 with the index in front."""
-    return write_h264(videos / 'long.mp4', 300, (640, 360), fps=30, faststart=True)
+    path = tmp_path_factory.mktemp('videos') / 'long.mp4'
+    return write_h264(path, 300, (640, 360), fps=30, faststart=True)
 
 
 @pytest.fixture(scope='module')
-def video(videos):
+def video(tmp_path_factory):
     """60 frames at 25 a second."""
-    return write_h264(videos / 'clip.mp4', 60)
+    return write_h264(tmp_path_factory.mktemp('videos') / 'clip.mp4', 60)
 
 
 @pytest.fixture(scope='module')
-def many_keys(videos):
+def many_keys(tmp_path_factory):
     """100 frames with a key frame every 10; the pictures are in the last part of the file."""
-    return write_h264(videos / 'keys.mp4', 100, faststart=True, every_key=10)
+    path = tmp_path_factory.mktemp('videos') / 'keys.mp4'
+    return write_h264(path, 100, faststart=True, every_key=10)
 
 
 def read(source, **options):
@@ -118,9 +115,9 @@ def test_a_bad_option_is_named_before_work_begins(video, options, message):
 
 
 def test_a_start_behind_the_end_of_a_file_that_announces_nothing(tmp_path):
-    path = write_h264(tmp_path / 'clip.ts', 20)
+    source = open_source(write_h264(tmp_path / 'clip.ts', 20), start=20)
     with pytest.raises(UserError, match='start=20 is behind the end .* it has 20 frames'):
-        list(open_source(path, start=20))
+        list(source)
 
 
 @pytest.mark.parametrize(
@@ -157,15 +154,13 @@ def test_frames_of_a_cut_video_are_whole(tmp_path, suffix):
 
 
 def test_one_frame_less_is_a_loss_where_the_file_is_cut(tmp_path):
-    whole = write_h264(tmp_path / 'whole.mp4', 41, faststart=True, every_key=10)
-    path = tmp_path / 'cut.mp4'
-    path.write_bytes(whole.read_bytes()[:-5])
-    indices, _, notes = read(path)
+    path = write_h264(tmp_path / 'cut.mp4', 41, faststart=True, every_key=10)
+    path.write_bytes(path.read_bytes()[:-5])
+    indices, _, (note,) = read(path)
     assert indices == list(range(40))
-    assert notes == [
-        f'video {path}: 1 of 41 frames are lost; decoding stopped after frame 39 (1.6 s), because '
-        'the file is cut short.'
-    ]
+    assert note.startswith(
+        f'video {path}: 1 of 41 frames are lost; decoding stopped after frame 39'
+    )
 
 
 def test_a_rate_that_cannot_be_is_none(tmp_path):
@@ -183,12 +178,12 @@ def test_a_video_cut_before_its_index(video, tmp_path):
         open_source(path)
 
 
-def damage(source, path, share, length=600):
-    """Copies a file with a part of its pictures overwritten."""
+def damage(source, path, share, length=600, value=255):
+    """Copies a file with a part of its pictures (of an MP4), or of all, overwritten."""
     content = bytearray(source.read_bytes())
-    begin = content.index(b'mdat') + 4
+    begin = content.find(b'mdat') + 4
     begin += int(share * (len(content) - begin))
-    content[begin : begin + length] = b'\xff' * length
+    content[begin : begin + length] = bytes([value]) * length
     path.write_bytes(content)
     return path
 
@@ -201,9 +196,8 @@ def test_reading_continues_behind_damage(many_keys, tmp_path):
     lost = 100 - len(indices)
     assert lost > 2
     assert notes == [f'video {path}: {lost} of 100 frames are damaged and were left out.']
-    assert read(path, end=90)[2] == [
-        f'video {path}: {lost} of 90 frames are damaged and were left out.'
-    ]
+    notes = [f'video {path}: {lost} of 90 frames are damaged and were left out.']
+    assert read(path, end=90)[2] == notes
 
 
 def test_frames_behind_a_damaged_beginning_keep_their_place_and_time(many_keys, tmp_path):
@@ -218,22 +212,15 @@ def test_frames_behind_a_damaged_beginning_keep_their_place_and_time(many_keys, 
 
 def test_frames_that_are_not_shown_are_not_counted_as_lost(many_keys, tmp_path):
     path = trim_by_list(many_keys, tmp_path / 'trimmed.mp4', frames=10)
-    content = bytearray(path.read_bytes())
-    middle = content.index(b'mdat') + 4000
-    content[middle : middle + 600] = b'\xff' * 600
-    path.write_bytes(content)
-    indices, _, (note,) = read(path)
+    indices, _, (note,) = read(damage(path, path, 0.5))
     lost = 90 - len(indices)
     assert 0 < lost < 40
     assert note == f'video {path}: {lost} of 90 frames are damaged and were left out.'
 
 
 def test_lost_frames_of_a_container_without_times(tmp_path):
-    content = bytearray(write_h264(tmp_path / 'whole.avi', 60, every_key=10).read_bytes())
-    middle = len(content) // 2
-    content[middle : middle + 200] = bytes(200)
-    path = tmp_path / 'damaged.avi'
-    path.write_bytes(content)
+    whole = write_h264(tmp_path / 'whole.avi', 60, every_key=10)
+    path = damage(whole, tmp_path / 'damaged.avi', 0.5, 200, value=0)
     indices, numbers, (note,) = read(path)
     assert indices[:7] == numbers[:7] == list(range(7))
     assert note == f'video {path}: {60 - len(indices)} of 60 frames are lost.'
@@ -382,10 +369,7 @@ def write_others(folder):
         ('text.mp4', 'video .*text.mp4 is a text, not a video'),
         ('links.m3u8', 'links.m3u8 is a text, not a video'),
         ('empty.mp4', r'video .*empty.mp4 is empty \(0 bytes\)'),
-        (
-            'noise.mp4',
-            r'video .*noise.mp4 cannot be opened: Invalid data .*\(not a video, or damag',
-        ),
+        ('noise.mp4', r'noise.mp4 cannot be opened: Invalid data .*\(not a video, or damag'),
         ('sound.mp4', 'sound.mp4 cannot be opened: it has no pictures, only sound'),
         ('song.mka', 'song.mka cannot be opened: it has no pictures, only sound'),
     ],
@@ -397,12 +381,9 @@ def test_what_is_no_video_is_named(tmp_path, name, message):
 
 
 def test_a_video_of_which_nothing_can_be_decoded(tmp_path):
-    content = bytearray(write_h264(tmp_path / 'a.mp4', 5, faststart=True).read_bytes())
-    begin = content.index(b'mdat') + 4
-    content[begin:] = bytes(len(content) - begin)
-    (tmp_path / 'a.mp4').write_bytes(content)
-    with pytest.raises(UserError, match=r'a.mp4: no frame can be decoded \(damaged\?\)'):
-        open_source(tmp_path / 'a.mp4')
+    whole = write_h264(tmp_path / 'a.mp4', 5, faststart=True)
+    with pytest.raises(UserError, match=r'b.mp4: no frame can be decoded \(damaged\?\)'):
+        open_source(damage(whole, tmp_path / 'b.mp4', 0, 10**6, value=0))
 
 
 def test_libraries_print_nothing_about_a_broken_file(long_video, tmp_path, run_python):
@@ -410,18 +391,14 @@ def test_libraries_print_nothing_about_a_broken_file(long_video, tmp_path, run_p
     write_others(tmp_path)
     cv2.imwrite(str(tmp_path / 'cut.hdr'), numbered_frame(1).astype(np.float32))
     cut(tmp_path / 'cut.hdr', tmp_path / 'cut.hdr', 0.5)
-    process = run_python(
-        '-c',
-        'import sys\n'
+    code = (
         'from vispropnet.video import open_source\n'
         'from vispropnet.errors import UserError\n'
-        'for name in ("noise.mp4", "cut.hdr"):\n'
+        'for name in ("noise.mp4", "cut.hdr", "cut.mp4"):\n'
         '    try:\n'
-        '        list(open_source(f"{sys.argv[1]}/{name}"))\n'
+        f'        print(len(list(open_source(f"{tmp_path}/{{name}}"))) > 50)\n'
         '    except UserError:\n'
         '        print("refused")\n'
-        'print(len(list(open_source(f"{sys.argv[1]}/cut.mp4"))) > 50)\n',
-        tmp_path,
     )
-    assert process.stdout == 'refused\nrefused\nTrue\n'
-    assert process.stderr == ''
+    process = run_python('-c', code)
+    assert (process.stdout, process.stderr) == ('refused\nrefused\nTrue\n', '')

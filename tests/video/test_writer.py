@@ -30,10 +30,7 @@ def write(path, frames, fps=None, times=None):
 
 
 def frame_rate(path):
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    rate = capture.get(cv2.CAP_PROP_FPS)
-    capture.release()
-    return rate
+    return cv2.VideoCapture(str(path), cv2.CAP_FFMPEG).get(cv2.CAP_PROP_FPS)
 
 
 def times_of(path):
@@ -45,12 +42,14 @@ def times_of(path):
 
 def test_written_frames_can_be_read(tmp_path):
     path = tmp_path / 'new/clip.mp4'
+    path.parent.mkdir()
+    path.write_text('old')
     canvas = np.zeros((90, 160, 3), np.uint8)
     with VideoWriter(path, fps=12.5) as writer:
         for number in range(40):
             canvas[:] = numbered_frame(number, (160, 90))  # drawn on again and again
             writer.write(canvas)
-        assert list(path.parent.glob('clip.mp4')) == []
+        assert path.read_text() == 'old'
     assert writer.frames == 40
     frames = read_video(path)
     assert [number_of(frame) for frame in frames] == list(range(40))
@@ -71,10 +70,10 @@ def test_the_file_has_the_form_that_browsers_and_phones_play(tmp_path):
         assert container.format.name.startswith('mov,mp4')
 
 
-def test_colours_are_kept(tmp_path):
+def test_colours_are_kept_and_missing_folders_made(tmp_path):
     colours = np.array([(200, 40, 60), (30, 180, 90), (255, 255, 255), (0, 0, 0)], np.uint8)
-    write(tmp_path / 'a.mp4', [np.repeat(np.repeat(colours[None], 64, 0), 32, 1)])
-    with av.open(str(tmp_path / 'a.mp4')) as container:
+    write(tmp_path / 'new/a.mp4', [np.repeat(np.repeat(colours[None], 64, 0), 32, 1)])
+    with av.open(str(tmp_path / 'new/a.mp4')) as container:
         (frame,) = container.decode(video=0)
         found = frame.to_ndarray(format='bgr24', src_colorspace='ITU709')[32, 16::32]
     assert np.abs(found.astype(int) - colours).max() < 5
@@ -106,9 +105,7 @@ def test_a_huge_frame(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ['a.mp4']
 
 
-@pytest.mark.parametrize(
-    'fps', [0.001, 1 / 3, 4.995, 23.976, 29.97, 30000 / 1001, 119.88, 240, 123.4567, 1000]
-)
+@pytest.mark.parametrize('fps', [0.001, 1 / 3, 4.995, 29.97, 30000 / 1001, 119.88, 123.4567, 1000])
 def test_frame_rates(tmp_path, fps):
     write(tmp_path / 'a.mp4', [numbered_frame(n, (64, 36)) for n in range(3)], fps)
     assert frame_rate(tmp_path / 'a.mp4') == pytest.approx(fps, rel=1e-6)
@@ -117,14 +114,16 @@ def test_frame_rates(tmp_path, fps):
     assert duration == pytest.approx(3 / fps, abs=1e-3)
 
 
-def test_rates_that_do_not_fit(tmp_path):
-    write(tmp_path / 'a.mp4', [numbered_frame(0, (64, 36))])
-    assert frame_rate(tmp_path / 'a.mp4') == 10
-    write(tmp_path / 'a.mp4', [numbered_frame(0, (64, 36))], fps=1e-9)
-    assert frame_rate(tmp_path / 'a.mp4') == pytest.approx(0.001)
-    for bad in (0, -5, 1000.1, float('nan'), float('inf')):
-        with pytest.raises(UserError, match='fps of video .* must be above 0 and at most 1000'):
-            VideoWriter(tmp_path / 'a.mp4', fps=bad)
+@pytest.mark.parametrize(('fps', 'rate'), [(None, 10), (1e-9, 0.001)])
+def test_rates_that_are_not_given_or_too_low(tmp_path, fps, rate):
+    write(tmp_path / 'a.mp4', [numbered_frame(0, (64, 36))], fps)
+    assert frame_rate(tmp_path / 'a.mp4') == pytest.approx(rate)
+
+
+@pytest.mark.parametrize('fps', [0, -5, 1000.1, float('nan'), float('inf')])
+def test_rates_that_do_not_fit(fps):
+    with pytest.raises(UserError, match='fps of video .* must be above 0 and at most 1000'):
+        VideoWriter('a.mp4', fps)
 
 
 def test_times_are_kept_from_the_first_frame_on(tmp_path):
@@ -162,15 +161,15 @@ def test_without_a_frame_there_is_no_file(tmp_path):
 
 def test_frames_must_be_alike(tmp_path):
     with VideoWriter(tmp_path / 'a.mp4') as writer:
-        with pytest.raises(ValueError, match=r'frame must be .* got \(4, 4\) uint8'):
-            writer.write(np.zeros((4, 4), np.uint8))
-        with pytest.raises(ValueError, match='frame must be .* float64'):
-            writer.write(np.zeros((4, 4, 3)))
-        with pytest.raises(ValueError, match=r'frame must be .* got \(0, 4, 3\)'):
-            writer.write(np.zeros((0, 4, 3), np.uint8))
         writer.write(np.zeros((40, 40, 3), np.uint8))
-        with pytest.raises(ValueError, match=r'shape \(40, 42, 3\), those before it .*40, 40, 3'):
-            writer.write(np.zeros((40, 42, 3), np.uint8))
+        for frame, message in (
+            (np.zeros((4, 4), np.uint8), r'frame must be .* got \(4, 4\) uint8'),
+            (np.zeros((4, 4, 3)), 'frame must be .* float64'),
+            (np.zeros((0, 4, 3), np.uint8), r'frame must be .* got \(0, 4, 3\)'),
+            (np.zeros((40, 42, 3), np.uint8), r'\(40, 42, 3\), those before it .*40, 40, 3'),
+        ):
+            with pytest.raises(ValueError, match=message):
+                writer.write(frame)
     assert writer.frames == len(read_video(tmp_path / 'a.mp4')) == 1
 
 
@@ -196,15 +195,6 @@ def test_a_second_interruption_drops_the_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_was_there_is_replaced_at_the_end_only(tmp_path):
-    path = tmp_path / 'a.mp4'
-    path.write_text('old')
-    with VideoWriter(path) as writer:
-        writer.write(numbered_frame(0))
-        assert path.read_text() == 'old'
-    assert len(read_video(path)) == 1
-
-
 def test_without_an_encoder(tmp_path, monkeypatch):
     monkeypatch.setattr(writer_module, '_CODEC', 'no such codec')
     with pytest.raises(UserError, match=r'a.mp4 cannot be written: this PyAV has no encoder for H'):
@@ -213,16 +203,14 @@ def test_without_an_encoder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ('looks', 'kept', 'message'),
+    ('kept', 'message'),
     [
-        (12, 12, 'writing stopped after 12 frames, which are in the file'),
-        (0, 0, 'nothing was written'),
+        (12, 'writing stopped after 12 frames, which are in the file'),
+        (0, 'nothing was written'),
     ],
 )
-def test_before_the_disk_is_full_the_video_is_completed(
-    tmp_path, monkeypatch, looks, kept, message
-):
-    free = iter([100 << 20] * looks)
+def test_before_the_disk_is_full_the_video_is_completed(tmp_path, monkeypatch, kept, message):
+    free = iter([100 << 20] * kept)
     monkeypatch.setattr(shutil, 'disk_usage', lambda _: Usage(0, 0, next(free, 15 << 20)))
     message = f'the disk is nearly full: 15.0 MiB are free for video .*a.mp4, of 16.2 .*; {message}'
     with pytest.raises(UserError, match=message):

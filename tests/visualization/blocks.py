@@ -4,17 +4,11 @@ import json
 
 import cv2
 import numpy as np
-from pycocotools import mask as mask_utils
 
+from tests.evaluation.content import encode
 from vispropnet.evaluation.result_file import write_results
 
 WIDTH, HEIGHT, FRAMES = 240, 96, 3
-
-
-def encode(mask):
-    """The compressed RLE of a mask (H, W), its counts as text."""
-    rle = mask_utils.encode(np.asfortranarray(mask, np.uint8))
-    return {'size': list(mask.shape), 'counts': rle['counts'].decode()}
 
 
 def rectangle(x0, y0, x1, y1, width=WIDTH, height=HEIGHT):

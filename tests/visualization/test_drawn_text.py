@@ -9,10 +9,8 @@ def test_text_is_drawn_where_asked_and_cut_at_the_edge():
     width, height = draw_text(canvas, 'star', (10, 5), 14, (0, 0, 255))
     assert (width, height) == text_size('star', 14)
     ys, xs = np.nonzero(canvas[..., 2])
-    assert xs.min() >= 10
-    assert xs.max() < 10 + width
-    assert ys.min() >= 5
-    assert ys.max() < 5 + height
+    assert xs.min() >= 10 and xs.max() < 10 + width
+    assert ys.min() >= 5 and ys.max() < 5 + height
     assert not canvas[..., :2].any()
     for place in ((-8, -4), (90, 35), (200, 0), (0, 200), (-500, 0)):
         draw_text(canvas, 'star', place, 14)
@@ -27,14 +25,12 @@ def test_heights_depend_on_the_size_alone(bold):
 def test_long_lines_lose_their_middle():
     assert shortened('short', 14, 200) == 'short'
     text = 'masktrack-rcnn_r50_fpn_1x_ytvis2019_epoch_12'
-    short = shortened(text, 14, 120)
-    begin, end = short.split('…')
-    assert text.startswith(begin)
-    assert text.endswith(end)
-    assert 0 <= len(begin) - len(end) <= 1
-    assert text_size(short, 14)[0] <= 120
-    longer = text[: len(begin) + 1] + '…' + text[len(text) - len(end) - 1 :]
-    assert text_size(longer, 14)[0] > 120
+    for width in range(100, 160, 4):
+        begin, end = shortened(text, 14, width).split('…')
+        assert text.startswith(begin) and text.endswith(end) and 0 <= len(begin) - len(end) <= 1
+        more = len(begin) + len(end) + 1
+        longer = text[: (more + 1) // 2] + '…' + text[len(text) - more // 2 :]
+        assert text_size(f'{begin}…{end}', 14)[0] <= width < text_size(longer, 14)[0]
     assert shortened('wide', 14, 1) == '…'
 
 

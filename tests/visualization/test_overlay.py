@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from pycocotools import mask as mask_utils
 
+from tests.evaluation.content import encode
 from vispropnet.visualization import overlay
 from vispropnet.visualization.labels import Labeller
 from vispropnet.visualization.overlay import draw_instances
@@ -15,11 +15,22 @@ def gray_image(height, width, value=100):
     return np.full((height, width, 3), value, np.uint8)
 
 
+def noise(height, width):
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
 def boxes_to_masks(boxes, height, width):
     masks = np.zeros((len(boxes), height, width), bool)
     for mask, (x0, y0, x1, y1) in zip(masks, boxes, strict=True):
         mask[y0:y1, x0:x1] = True
     return masks
+
+
+def draw(image, masks, ids=None, **options):
+    """Draws masks (N, H, W) with ids from 1, of the first category, without scores."""
+    ids = range(1, len(masks) + 1) if ids is None else ids
+    arguments = dict(labels=[0] * len(masks), scores=None, names=NAMES)
+    return draw_instances(image, [encode(one) for one in masks], ids, **{**arguments, **options})
 
 
 @pytest.fixture
@@ -28,91 +39,77 @@ def no_labels(monkeypatch):
 
 
 def test_changes_exactly_the_pixels_of_the_masks(no_labels):
-    rng = np.random.default_rng(0)
-    image = rng.integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    image = noise(90, 120)
     before = image.copy()
     masks = boxes_to_masks([(0, 0, 40, 30), (60, 40, 100, 80), (119, 89, 120, 90)], 90, 120)
-    masks[1] &= rng.random((90, 120)) < 0.7
-    drawn = draw_instances(image, masks, [1, 2, 3], [0, 1, 0], [0.9, 0.8, 0.7], NAMES)
+    masks[1] &= np.random.default_rng(1).random((90, 120)) < 0.7
+    drawn = draw(image, masks)
     inside = masks.any(axis=0)
-    assert (drawn[~inside] == image[~inside]).all()
+    assert (drawn[~inside] == image[~inside]).all() and (image == before).all()
     assert (drawn[inside] != image[inside]).any(axis=1).mean() > 0.99
-    assert (image == before).all()
 
 
 def test_fill_mixes_brightness_and_track_colour_and_outline_is_the_colour(no_labels):
-    image = gray_image(100, 100)
-    masks = boxes_to_masks([(20, 20, 80, 80)], 100, 100)
-    drawn = draw_instances(image, masks, [4], [0], [0.5], NAMES)
+    drawn = draw(gray_image(100, 100), boxes_to_masks([(20, 20, 80, 80)], 100, 100), [4])
     color = np.array(track_color(4))
     expected = np.rint(100 * (1 - overlay.FILL_OPACITY) + overlay.FILL_OPACITY * color)
     assert np.abs(drawn[50, 50] - expected).max() <= 1
-    for y, x in ((20, 50), (79, 50), (50, 20), (50, 79)):
-        assert tuple(drawn[y, x]) == track_color(4)
+    assert (drawn[[20, 79, 50, 50], [50, 50, 20, 79]] == color).all()
 
 
 def test_object_thinner_than_its_outline_has_the_full_colour(no_labels):
     masks = boxes_to_masks([(10, 10, 11, 11), (20, 30, 22, 40)], 64, 64)
-    drawn = draw_instances(gray_image(64, 64), masks, [1, 2], [0, 0], [0.5, 0.5], NAMES)
+    drawn = draw(gray_image(64, 64), masks)
     assert tuple(drawn[10, 10]) == track_color(1)
     assert (drawn[30:40, 20:22] == track_color(2)).all()
 
 
-def test_small_object_stays_visible_on_a_large_one_in_any_order(no_labels):
+@pytest.mark.parametrize('order', [[0, 1], [1, 0]])
+def test_small_object_stays_visible_on_a_large_one(no_labels, order):
     masks = boxes_to_masks([(30, 30, 50, 50), (0, 0, 100, 100)], 100, 100)
-    for order in ([0, 1], [1, 0]):
-        drawn = draw_instances(
-            gray_image(100, 100), masks[order], np.array([7, 8])[order], [0, 0], None, NAMES
-        )
-        assert tuple(drawn[30, 40]) == track_color(7)
+    drawn = draw(gray_image(100, 100), masks[order], np.array([7, 8])[order].tolist())
+    assert tuple(drawn[30, 40]) == track_color(7)
 
 
 @pytest.mark.parametrize('scale', [2, 3, 5])
 def test_scale_enlarges_frame_and_masks(no_labels, scale):
-    image = gray_image(24, 40)
     masks = boxes_to_masks([(10, 6, 30, 18)], 24, 40)
-    drawn = draw_instances(image, masks, [1], [0], [0.5], NAMES, scale=scale)
+    drawn = draw(gray_image(24, 40), masks, scale=scale)
     assert drawn.shape == (24 * scale, 40 * scale, 3)
     changed = (drawn != 100).any(axis=2)
     # The rim is smoothed by less than one pixel of the small frame; corners are rounded.
-    wide = boxes_to_masks([(9, 5, 31, 19)], 24, 40)[0].repeat(scale, 0).repeat(scale, 1)
-    assert not changed[~wide].any()
-    narrow = boxes_to_masks([(11, 7, 29, 17)], 24, 40)[0].repeat(scale, 0).repeat(scale, 1)
-    assert changed[narrow].all()
+    wide, narrow = (
+        boxes_to_masks([box], 24, 40)[0].repeat(scale, 0).repeat(scale, 1)
+        for box in ((9, 5, 31, 19), (11, 7, 29, 17))
+    )
+    assert not changed[~wide].any() and changed[narrow].all()
     area = overlay._enlarge(masks[0].astype(np.uint8), scale).sum()
     assert area == pytest.approx(masks.sum() * scale**2, rel=0.02)
 
 
 def test_single_pixel_survives_enlarging(no_labels):
-    masks = boxes_to_masks([(5, 5, 6, 6)], 16, 16)
-    drawn = draw_instances(gray_image(16, 16), masks, [1], [0], None, NAMES, scale=4)
+    drawn = draw(gray_image(16, 16), boxes_to_masks([(5, 5, 6, 6)], 16, 16), scale=4)
     assert (drawn != 100).any(axis=2).sum() == 16
 
 
 def test_nothing_to_draw_gives_the_frame():
-    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
-    empty = np.zeros((0, 20, 30), bool)
-    assert (draw_instances(image, empty, [], [], [], NAMES) == image).all()
-    assert draw_instances(image, empty, [], [], None, NAMES, scale=3).shape == (60, 90, 3)
-    absent = np.zeros((1, 20, 30), bool)
-    assert (draw_instances(image, absent, [1], [0], [0.9], NAMES) == image).all()
+    image = noise(20, 30)
+    assert (draw(image, [], scores=[]) == image).all()
+    assert draw(image, [], scale=3).shape == (60, 90, 3)
+    assert (draw(image, np.zeros((1, 20, 30), bool)) == image).all()
 
 
 @pytest.mark.parametrize(('height', 'width'), [(32, 32), (8, 8), (720, 1280), (3, 200)])
 def test_works_at_any_size(height, width):
-    masks = boxes_to_masks(
-        [(0, 0, width // 2, height), (width // 2, 0, width, height)], height, width
-    )
-    drawn = draw_instances(gray_image(height, width), masks, [1, 2], [0, 1], [0.9, 0.8], NAMES)
-    assert drawn.shape == (height, width, 3)
-    assert (drawn != 100).any(axis=2).all()
+    boxes = [(0, 0, width // 2, height), (width // 2, 0, width, height)]
+    drawn = draw(gray_image(height, width), boxes_to_masks(boxes, height, width), scores=[0.9, 0.8])
+    assert drawn.shape == (height, width, 3) and (drawn != 100).any(axis=2).all()
 
 
 def test_propagated_masks_have_white_dashes_in_their_outline_only(no_labels):
+    image = gray_image(120, 220)
     masks = boxes_to_masks([(20, 20, 100, 100), (120, 20, 200, 100)], 120, 220)
-    arguments = (gray_image(120, 220), masks, [1, 2], [0, 0], None, NAMES)
-    plain = draw_instances(*arguments)
-    marked = draw_instances(*arguments, propagated=[False, True])
+    plain, marked = draw(image, masks), draw(image, masks, propagated=[False, True])
     assert (marked[:, :110] == plain[:, :110]).all()
     white = (marked == 255).all(axis=2)
     assert not (plain == 255).all(axis=2).any()
@@ -120,34 +117,43 @@ def test_propagated_masks_have_white_dashes_in_their_outline_only(no_labels):
     assert 0.3 < rim.mean() < 0.8
     assert np.abs(np.diff(rim.astype(int))).sum() >= 6  # at least three dashes on one side
     assert not white[25:95, 125:195].any()
-    assert (draw_instances(*arguments, propagated=[False, False]) == plain).all()
+    assert (draw(image, masks, propagated=[False, False]) == plain).all()
+    # Not hidden by what is small.
+    masks = boxes_to_masks([(20, 20, 100, 100), (40, 20, 60, 40)], 120, 220)
+    assert (draw(image, masks, propagated=[True, False])[20, 40:60] == 255).all(axis=1).any()
 
 
 def test_label_says_id_category_and_score(monkeypatch):
     texts = []
     monkeypatch.setattr(overlay, '_draw_labels', lambda canvas, given, *rest: texts.extend(given))
-    masks = boxes_to_masks([(20, 20, 40, 40)] * 2, 100, 100)
-    draw_instances(gray_image(100, 100), masks, [3, 4], [7, 9], [0.874, 1], {7: 'star', 9: 'disc'})
-    draw_instances(gray_image(100, 100), masks[:1], [5], [1], None, NAMES)
+    masks = boxes_to_masks([(0, 0, 0, 0), (20, 20, 40, 40), (20, 20, 40, 40)], 100, 100)
+    names = {7: 'star', 9: 'disc'}
+    draw(
+        gray_image(100, 100), masks, [2, 3, 4], labels=[9, 7, 9], scores=[0, 0.874, 1], names=names
+    )
+    draw(gray_image(100, 100), masks[1:2], [5], labels=[1])
     assert texts == [('#3', 'star', '0.87'), ('#4', 'disc', '1.00'), ('#5', 'disc', '')]
 
 
-def test_label_is_dark_with_white_text_above_the_object():
-    masks = boxes_to_masks([(100, 100, 200, 180)], 300, 300)
-    drawn = draw_instances(gray_image(300, 300, 200), masks, [1], [0], [0.87], NAMES)
-    strip = drawn[70:99]
-    changed = (strip != 200).any(axis=2)
+@pytest.mark.parametrize('scale', [1, 2])
+def test_label_is_dark_with_white_text_above_the_object(scale):
+    box = [one // scale for one in (100, 100, 200, 180)]
+    side = 300 // scale
+    image, masks = gray_image(side, side, 200), boxes_to_masks([box], side, side)
+    drawn = draw(image, masks, scores=[0.87], scale=scale)
+    changed = (drawn[70:99] != 200).any(axis=2)
     rows, columns = changed.any(axis=1), changed.any(axis=0)
     assert rows.sum() > 10
     widths = text_size('#1', 13, bold=True)[0], text_size('star 0.87', 13)[0]
     assert columns.sum() == pytest.approx(sum(widths) + 16, abs=2)
-    label = strip[rows][:, columns]
-    assert np.median(label) < 80
-    assert (label > 240).all(axis=2).sum() > 30
+    label = drawn[70:99][rows][:, columns]
+    assert np.median(label) < 80 and (label > 240).all(axis=2).sum() > 30
     chip = (label == track_color(1)).all(axis=2)
-    assert chip.sum() > 100
-    assert not chip[:, widths[0] + 8 :].any()
+    assert chip.sum() > 100 and not chip[:, widths[0] + 8 :].any()
     assert (drawn[:70] == 200).all()
+    # The id is dark on yellow.
+    yellow = draw(image, masks, [3], scores=[0.87], scale=scale)[70:99][rows][:, columns]
+    assert not (yellow[:, : widths[0] + 6] > 240).all(axis=2).any()
 
 
 def test_label_wider_than_the_picture_is_cut_to_the_id_or_left_out(monkeypatch):
@@ -157,7 +163,7 @@ def test_label_wider_than_the_picture_is_cut_to_the_id_or_left_out(monkeypatch):
     )
     for width in (400, 40, 6):
         masks = boxes_to_masks([(1, 1, 5, 5)], 32, width)
-        draw_instances(gray_image(32, width), masks, [3], [0], [0.5], ['giant_panda'])
+        draw(gray_image(32, width), masks, [3], scores=[0.5], names=['giant_panda'])
     assert written == ['#3', 'giant_panda 0.50', '#3']
 
 
@@ -168,35 +174,23 @@ def test_label_wider_than_the_picture_is_cut_to_the_id_or_left_out(monkeypatch):
         (dict(labels=[0]), r'labels must have one entry per id \(2\), got 1'),
         (dict(scores=[0.5]), r'scores must have one entry per id \(2\), got 1'),
         (dict(propagated=[True]), r'propagated must have one entry per id \(2\), got 1'),
-        (dict(scale=0), 'scale .* got 0'),
-        (dict(scale=1.5), 'scale .* got 1.5'),
-        (dict(image=np.zeros((20, 30, 3))), 'image must be .* float64'),
         (dict(image=gray_image(30, 20)), r'masks must be \(30, 20\), got one of \(20, 30\)'),
     ],
 )
 def test_wrong_arguments_are_named(change, message):
-    masks = np.zeros((2, 20, 30), bool)
-    arguments = dict(image=gray_image(20, 30), ids=[1, 2], labels=[0, 0], scores=None, names=NAMES)
+    arguments = dict(image=gray_image(20, 30), masks=np.zeros((2, 20, 30), bool))
     with pytest.raises(ValueError, match=message):
-        draw_instances(**{**arguments, 'masks': masks, **change})
+        draw(**{**arguments, **change})
 
 
-@pytest.mark.parametrize('scale', [1, 3])
-def test_encoded_masks_are_drawn_as_arrays_are(scale):
-    rng = np.random.default_rng(3)
-    image = rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)
-    masks = boxes_to_masks(
-        [(0, 0, 30, 60), (20, 10, 80, 50), (79, 59, 80, 60), (0, 0, 0, 0)], 60, 80
-    )
-    masks[1] &= rng.random((60, 80)) < 0.8
-    rles = [mask_utils.encode(np.asfortranarray(mask.astype(np.uint8))) for mask in masks]
-    texts = [{**rle, 'counts': rle['counts'].decode()} for rle in rles]
-    arguments = ([1, 2, 3, 4], [0, 1, 0, 1], [0.9, 0.8, 0.7, 0.6], NAMES, scale)
-    expected = draw_instances(image, masks, *arguments, propagated=[False, True, False, False])
-    for encoded in (rles, texts, tuple(texts)):
-        drawn = draw_instances(image, encoded, *arguments, propagated=[False, True, False, False])
-        assert (drawn == expected).all()
-    assert (draw_instances(image, [], [], [], [], NAMES) == image).all()
+def test_encodings_as_bytes_and_as_text_are_drawn_alike():
+    masks = boxes_to_masks([(0, 0, 30, 60), (20, 10, 80, 50), (79, 59, 80, 60)], 60, 80)
+    masks[1] &= np.random.default_rng(3).random((60, 80)) < 0.8
+    drawn = []
+    for form in ('text', 'bytes'):
+        rles = [encode(one, form) for one in masks]
+        drawn.append(draw_instances(noise(60, 80), rles, [1, 2, 3], [0, 1, 0], None, NAMES, 3))
+    assert (drawn[0] == drawn[1]).all()
 
 
 def test_id_can_be_read_on_every_colour():
@@ -206,18 +200,15 @@ def test_id_can_be_read_on_every_colour():
         return np.dot(linear, (0.0722, 0.7152, 0.2126))
 
     for number in range(1, 200):
-        pair = sorted(
-            brightness(one) for one in (track_color(number), overlay._ink_on(track_color(number)))
-        )
-        assert (pair[1] + 0.05) / (pair[0] + 0.05) > 4, number
+        color = track_color(number)
+        dark, light = sorted([brightness(color), brightness(overlay._ink_on(color))])
+        assert (light + 0.05) / (dark + 0.05) > 4, number
 
 
 def test_with_a_labeller_labels_stand_still_while_objects_move_a_little():
     def label_of(left, labeller):
         masks = boxes_to_masks([(left, 100, left + 100, 180)], 300, 400)
-        drawn = draw_instances(
-            gray_image(300, 400, 200), masks, [1], [0], [0.87], NAMES, labeller=labeller
-        )
+        drawn = draw(gray_image(300, 400, 200), masks, scores=[0.87], labeller=labeller)
         return np.flatnonzero((drawn[:100] != 200).any(axis=(0, 2)))[0]
 
     labeller = Labeller()

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.visualization.blocks import encode
+from tests.evaluation.content import encode
 from vispropnet.errors import UserError
 from vispropnet.visualization.shown_tracks import (
     ShownTrack,
@@ -47,13 +47,12 @@ def test_ious_of_whole_tracks():
 
 
 def test_ious_of_scattered_masks():
-    rng = np.random.default_rng(1)
-    masks = rng.random((2, 3, 4, HEIGHT, WIDTH)) < 0.5
+    masks = np.random.default_rng(1).random((2, 3, 4, HEIGHT, WIDTH)) < 0.5
     masks[0, 1, 2] = masks[1, 2, 1] = False
     groups = [
         [
-            ShownTrack(1, None, [encode(mask) if mask.any() else None for mask in track], [False])
-            for track in group
+            ShownTrack(1, None, [encode(m) if m.any() else None for m in one], [False])
+            for one in group
         ]
         for group in masks
     ]
@@ -61,39 +60,37 @@ def test_ious_of_scattered_masks():
     assert track_ious(*groups) == pytest.approx(np.array(expected))
 
 
-def numbers(*groups):
-    return [[track.number for track in group] for group in groups]
-
-
-def test_one_object_has_one_number_everywhere():
-    truth = [shown((0, 4), (0, 4)), shown((6, 9), (6, 9))]
-    first = [
-        shown((10, 12), (10, 12)),  # follows nothing
-        shown((6, 9), (6, 8)),  # the second object
-        shown((0, 0), (0, 3)),  # the first one, IoU 3 / 8
-    ]
-    second = [
-        shown((0, 3), (0, 4)),  # the first object
-        shown((10, 12), (10, 11)),  # what the first result has as well
-        shown((4, 5), (4, 5)),  # nothing
-    ]
-    number_tracks(truth, first, second)
-    assert numbers(truth, first, second) == [[1, 2], [3, 2, 4], [1, 3, 5]]
-
-
-def test_without_truth_results_share_the_numbers_of_each_other():
-    first = [shown((0, 4), (0, 4)), shown((6, 9), (6, 9))]
-    second = [shown((6, 9), (6, 9)), shown((10, 12), (10, 12)), shown((0, 4), (0, 3))]
-    number_tracks([], first, second)
-    assert numbers(first, second) == [[1, 2], [2, 3, 1]]
-    number_tracks([], [], [])
-
-
-def test_two_tracks_on_one_object_do_not_share_its_number():
-    truth = [shown((0, 4), (0, 4))]
-    ours = [shown((0, 3), (0, 4)), shown((0, 4), (0, 4))]
-    number_tracks(truth, ours)
-    assert numbers(ours) == [[2, 1]]
+@pytest.mark.parametrize(
+    ('groups', 'numbers'),
+    [
+        # The first result follows nothing, the second object, and the first one by 3 / 8 only; the
+        # second result the first object, what the first result has as well, and nothing.
+        (
+            [
+                [((0, 4), (0, 4)), ((6, 9), (6, 9))],
+                [((10, 12), (10, 12)), ((6, 9), (6, 8)), ((0, 0), (0, 3))],
+                [((0, 3), (0, 4)), ((10, 12), (10, 11)), ((4, 5), (4, 5))],
+            ],
+            [[1, 2], [3, 2, 4], [1, 3, 5]],
+        ),
+        # Without truth results share the numbers of each other.
+        (
+            [
+                [],
+                [((0, 4), (0, 4)), ((6, 9), (6, 9))],
+                [((6, 9), (6, 9)), ((10, 12), (10, 12)), ((0, 4), (0, 3))],
+            ],
+            [[], [1, 2], [2, 3, 1]],
+        ),
+        # Two tracks on one object do not share its number.
+        ([[((0, 4), (0, 4))], [((0, 3), (0, 4)), ((0, 4), (0, 4))]], [[1], [2, 1]]),
+        ([[], [], []], [[], [], []]),
+    ],
+)
+def test_one_object_has_one_number_everywhere(groups, numbers):
+    tracks = [[shown(*spans) for spans in group] for group in groups]
+    number_tracks(*tracks)
+    assert [[track.number for track in group] for group in tracks] == numbers
 
 
 def test_tracks_of_the_videos_shown_and_at_the_threshold_are_kept():
@@ -105,18 +102,14 @@ def test_tracks_of_the_videos_shown_and_at_the_threshold_are_kept():
         entry(video=6, category=99, masks=[]),
         entry(score=0.8, category=2),
     ]
-    other = {**VIDEO, 'id': 5}
-    empty = {**VIDEO, 'id': 9}
-    found = select_tracks(iter(entries), [VIDEO, other, empty], 0.3, {1: 'cat', 2: 'dog'})
-    assert {key: [track.score for track in some] for key, some in found.items()} == {
-        4: [0.3, 0.8],
-        5: [0.9],
-        9: [],
-    }
-    first, second = found[4]
-    assert (first.label, first.rles[0], first.rles[1]) == (1, None, columns(1, 3))
-    assert (first.propagated, second.propagated) == ([False, True], [False, False])
-    assert (first.number, second.label) == (0, 2)
+    videos = [VIDEO, {**VIDEO, 'id': 5}, {**VIDEO, 'id': 9}]
+    found = select_tracks(iter(entries), videos, 0.3, {1: 'cat', 2: 'dog'})
+    scores = {key: [track.score for track in some] for key, some in found.items()}
+    assert scores == {4: [0.3, 0.8], 5: [0.9], 9: []}
+    assert found[4] == [
+        ShownTrack(1, 0.3, [None, columns(1, 3)], [False, True], 0),
+        ShownTrack(2, 0.8, [columns(0, 2), None], [False, False], 0),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +142,7 @@ def test_true_tracks_of_a_video():
         dict(video_id=5, category_id=1, segmentations=[None, None]),
         dict(video_id=4, category_id=1, segmentations=[None, columns(3, 5)]),
     ]
-    tracks = true_tracks({'annotations': annotations}, VIDEO)
-    assert [track.label for track in tracks] == [2, 1]
-    assert [track.score for track in tracks] == [None, None]
-    assert tracks[1].rles == [None, columns(3, 5)]
+    assert true_tracks({'annotations': annotations}, VIDEO) == [
+        ShownTrack(2, None, [columns(0, 2), None], [False, False], 0),
+        ShownTrack(1, None, [None, columns(3, 5)], [False, False], 0),
+    ]

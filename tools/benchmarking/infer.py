@@ -234,10 +234,9 @@ def _with_history(runner: FrameRunner, state: Any) -> Any:
     Association does not look at the history, so the ids that the frame's detections get are known
     from a run without one.
     """
-    if getattr(state, 'propagation', None) is None:
+    if not getattr(state, 'history', ()):
         return state
     recovery = runner.model.recovery
-    without = replace(state, propagation=recovery.init_memory())
+    without = replace(state, history=())
     _, after = runner.step(runner.encode([1])[0], without)
-    history = after.propagation.history[-1:] * recovery.history_length
-    return replace(state, propagation=replace(after.propagation, history=history))
+    return replace(state, history=after.history[-1:] * recovery.history_length)

@@ -1,7 +1,4 @@
-"""Functions and classes for tools and scripts.
-
-They are imported when they are first used, so that importing this package costs nothing.
-"""
+"""Functions and classes for tools and scripts, each imported when it is first used."""
 
 from __future__ import annotations
 

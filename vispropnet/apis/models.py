@@ -43,9 +43,9 @@ def init_model(
             type, and their weights are kept in it; the rest is in float32, as all is by default.
 
     Returns:
-        The model, in evaluation mode. Besides weights it carries ``cfg``, the config;
-        ``classes``, the names of the categories, and ``category_ids``, their ids in the data it was
-        trained on, as far as the checkpoint says.
+        The model, in evaluation mode, with ``cfg``, the config; ``classes``, the names of the
+        categories, and ``category_ids``, their ids in the data it was trained on, as far as the
+        checkpoint says.
 
     Raises:
         UserError: if config or checkpoint are missing or do not fit, there is no such device, or
@@ -63,8 +63,7 @@ def init_model(
         raise UserError(
             f'config {name}: model is a {type(model).__name__}, which is no VISDetector.'
         )
-    names: tuple[str, ...] = ()
-    meta: Mapping[str, Any] = {}
+    content: Mapping[str, Any] = {}
     if checkpoint is not None:
         source = os.fspath(checkpoint)
         content = read_checkpoint(source, trust=trust_checkpoint)
@@ -72,10 +71,8 @@ def init_model(
         warning = other_conventions(content, cfg.model)
         if warning:
             warnings.warn(f'{source}: {warning}', stacklevel=2)
-        names = trained_classes(content) or ()
-        meta = (content.get('meta') or {}).get('dataset_meta') if names else {}
     model.cfg = cfg
-    model.classes, model.category_ids = _categories(model, names, meta)
+    model.classes, model.category_ids = _categories(model, content)
     return prepare_for_inference(model.to(device), amp)
 
 
@@ -93,12 +90,13 @@ def _device(name: str | torch.device | None) -> torch.device:
 
 
 def _categories(
-    model: VISDetector, names: tuple[str, ...], meta: Mapping
+    model: VISDetector, checkpoint: Mapping[str, Any]
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Names and ids, numbered from 1 where the checkpoint does not have them."""
+    names = trained_classes(checkpoint) or ()
+    ids = checkpoint['meta']['dataset_meta'].get('category_ids') if names else None
     count = max(model.category_counts().values(), default=0)
     if len(names) < count:
         names = tuple(f'category {number}' for number in range(1, count + 1))
-    ids = meta.get('category_ids')
     ids = tuple(ids) if isinstance(ids, (list, tuple)) and all(map(is_id, ids)) else ()
     return names, ids if len(ids) == len(names) else tuple(range(1, len(names) + 1))

@@ -36,7 +36,7 @@ def rank_work() -> Iterator[None]:
         _end(stop.status)
         raise
     except RuntimeError as error:
-        if not torch.distributed.is_initialized() or not _is_loss_of_a_rank(error):
+        if not torch.distributed.is_initialized() or not any(one in str(error) for one in _GONE):
             raise
         raise UserError(
             f'rank {get_rank()} ends, because another rank ended; see the message of that one '
@@ -53,7 +53,3 @@ def _end(status: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
-
-
-def _is_loss_of_a_rank(error: RuntimeError) -> bool:
-    return any(text in str(error) for text in _GONE)

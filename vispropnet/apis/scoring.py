@@ -63,9 +63,21 @@ def print_scores(
         chart = Path(errors_dir) / f'{stem}_errors.png'
         worst = Path(errors_dir) / f'{stem}_worst_videos.json'
     _check_outputs((json_out, chart, worst), (annotations, results, baseline))
-    report = _score(
-        annotations, results, baseline, resamples, seed, errors_dir is not None, hota_threshold
-    )
+    if hota_threshold is not None:
+        trackeval_metrics()  # rather missed before the work than after it
+    frame_by_frame = chart is not None or hota_threshold is not None
+    truth = read_ground_truth(annotations)
+    ours = score_file(truth, results, frame_by_frame)
+    other = None if baseline is None else score_file(truth, baseline, frame_by_frame)
+    report = dict(ground_truth=os.fspath(annotations), results=os.fspath(results))
+    report |= full_report(ours, other, resamples, seed, errors=chart is not None)
+    if other is not None:
+        report['baseline']['results'] = os.fspath(baseline)
+    if hota_threshold is not None:
+        measures = tracking_measures(ours.tracks, hota_threshold)
+        report['tracking'] = dict(score_threshold=hota_threshold, **measures)
+        if other is not None:
+            report['baseline']['tracking'] = tracking_measures(other.tracks, hota_threshold)
     # Files first: whoever reads the tables may leave early.
     if chart is not None:
         _draw_errors(report, chart)
@@ -77,36 +89,6 @@ def print_scores(
         print(f'\nchart: {chart}\nworst videos first: {worst}')
     if json_out is not None:
         print(f'all metrics: {json_out}')
-    return report
-
-
-def _score(
-    annotations: str | os.PathLike,
-    results: str | os.PathLike,
-    baseline: str | os.PathLike | None,
-    resamples: int,
-    seed: int,
-    errors: bool,
-    hota_threshold: float | None,
-) -> dict[str, Any]:
-    if hota_threshold is not None:
-        trackeval_metrics()  # rather missed before the work than after it
-    frame_by_frame = errors or hota_threshold is not None
-    truth = read_ground_truth(annotations)
-    ours = score_file(truth, results, frame_by_frame)
-    other = None if baseline is None else score_file(truth, baseline, frame_by_frame)
-    report = dict(
-        ground_truth=os.fspath(annotations),
-        results=os.fspath(results),
-        **full_report(ours, other, resamples, seed, errors),
-    )
-    if other is not None:
-        report['baseline']['results'] = os.fspath(baseline)
-    if hota_threshold is not None:
-        measures = tracking_measures(ours.matches.tracks, hota_threshold)
-        report['tracking'] = dict(score_threshold=hota_threshold, **measures)
-        if other is not None:
-            report['baseline']['tracking'] = tracking_measures(other.matches.tracks, hota_threshold)
     return report
 
 
@@ -152,14 +134,13 @@ def _print_report(report: dict[str, Any], per_class: bool) -> None:
         print('\n' + '\n'.join(error_lines(report)))
     if 'tracking' in report:
         measures = report['tracking']
-        print(
-            f'\ntracks that score at least {measures["score_threshold"]}, by category and averaged'
-        )
+        threshold = measures['score_threshold']
+        print(f'\ntracks that score at least {threshold}, by category and averaged')
         print(format_table(measures, ('HOTA', 'DetA', 'AssA', 'IDF1', 'IDP', 'IDR')))
 
 
 def _draw_errors(report: dict[str, Any], path: Path) -> None:
-    from vispropnet.visualization.error_chart import draw_error_chart
+    from vispropnet.visualization.charts import draw_error_chart
 
     scored = [report, *([report['baseline']] if 'baseline' in report else [])]
     names = [Path(one['results']).stem for one in scored]

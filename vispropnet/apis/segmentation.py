@@ -18,21 +18,13 @@ from vispropnet.video import FrameSource, SourceFrame, open_source
 
 
 class SegmentedFrame(NamedTuple):
-    """A frame with what was found in it.
+    """A frame with what was found in it."""
 
-    Args:
-        image: (H, W, 3) uint8, BGR.
-        index: Position in the source, from 0.
-        name: File name, or number as text.
-        instances: The instances in it.
-        seconds: Time since the source's first frame; None where frames have no times.
-    """
-
-    image: np.ndarray
-    index: int
-    name: str
+    image: np.ndarray  # (H, W, 3) uint8, BGR
+    index: int  # position in the source, from 0
+    name: str  # file name, or number as text
     instances: FrameInstances
-    seconds: float | None = None
+    seconds: float | None = None  # since the source's first frame; None without times
 
 
 def segment_video(
@@ -57,7 +49,7 @@ def segment_video(
         start: First frame, from 0, or seconds as ``'12.5s'``.
         end: Frame behind the last, or seconds.
         max_size: Longest side in pixels; larger frames are scaled down.
-        scale: As in :class:`VideoSegmenter`.
+        scale: As in :class:`~vispropnet.apis.segmenter.VideoSegmenter`.
         batch: Frames that are encoded at once; None for 1 on a CPU and 4 on a GPU.
 
     Yields:
@@ -80,24 +72,15 @@ class VideoSegmentation:
     """A video that is being segmented: an iterator over its frames that can be cut short.
 
     Memory does not grow with the length of the video: it holds the frames that are read ahead,
-    encoded at once and not yet answered.
-
-    Args:
-        model: As in :func:`segment_video`.
-        source: Opened by :func:`~vispropnet.video.open_source`, or arrays.
-        score_threshold: As in :func:`segment_video`.
-        scale: As there.
-        batch: As there.
-
-    Raises:
-        UserError: as :func:`segment_video`.
+    encoded at once and not yet answered. Arguments are those of :func:`segment_video`; the source
+    is an opened one, or arrays.
     """
 
     def __init__(
         self,
         model: VISDetector,
         source: FrameSource | Iterable[np.ndarray],
-        score_threshold: float = 0.3,
+        score_threshold: float,
         scale: tuple[int, int] | None = None,
         batch: int | None = None,
     ) -> None:
@@ -113,10 +96,9 @@ class VideoSegmentation:
         return self._frames
 
     def rest(self) -> Iterator[SegmentedFrame]:
-        """Ends the video before its end, also when an exception has ended the iteration.
+        """Ends the video early, with the frames that the model has taken and not handed over.
 
-        Yields:
-            The frames that the model has taken and that were not yet handed over.
+        Also when an exception has ended the iteration.
         """
         self._frames.close()
         yield from self._answered(self._segmenter.finish())
@@ -135,18 +117,14 @@ class VideoSegmentation:
                         self._segmenter.step_prepared([prepared for _, prepared in some])
                     )
                     del some
-            except UserError as error:
-                yield from self._before(error)
+            except UserError:
+                # First the frames that the model has taken before, unless the error is its own.
+                answers = []
+                with contextlib.suppress(UserError):
+                    answers = self._segmenter.finish()
+                yield from self._answered(answers)
                 raise
             yield from self._answered(self._segmenter.finish())
-
-    def _before(self, error: UserError) -> Iterator[SegmentedFrame]:
-        """The frames that the model has taken before an error, if that is not the model's own."""
-        try:
-            answers = self._segmenter.finish()
-        except UserError:
-            raise error from None
-        yield from self._answered(answers)
 
     def _answered(self, answers: Iterable[tuple[int, FrameInstances]]) -> Iterator[SegmentedFrame]:
         for number, found in answers:
@@ -160,29 +138,24 @@ class VideoSegmentation:
 def _batches(
     frames: Iterable[tuple[SourceFrame, dict]], count: int
 ) -> Iterator[list[tuple[SourceFrame, dict]]]:
-    """Groups frames of one size, in order; the last group may be smaller.
-
-    What comes before an error of the frames is given first.
-    """
+    """Groups frames of one size, in order; those before an error of the frames come first."""
     some: list[tuple[SourceFrame, dict]] = []
-    frames = iter(frames)
-    while True:
-        try:
-            one = next(frames, None)
-        except Exception:
-            if some:
+    try:
+        for one in frames:
+            if some and one[0].image.shape[:2] != some[0][0].image.shape[:2]:
                 yield some
-            raise
-        if some and (one is None or one[0].image.shape[:2] != some[0][0].image.shape[:2]):
+                some = []
+            some.append(one)
+            del one  # held no longer than it has to be
+            if len(some) == count:
+                yield some
+                some = []
+    except Exception:
+        if some:
             yield some
-            some = []
-        if one is None:
-            return
-        some.append(one)
-        del one
-        if len(some) == count:
-            yield some
-            some = []
+        raise
+    if some:
+        yield some
 
 
 def _prepared(

@@ -9,36 +9,28 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from mmcv.transforms import Compose
 from mmengine.structures import InstanceData
 
-from vispropnet.apis.array_pipeline import array_pipeline
 from vispropnet.engine.inference import VideoRun
+from vispropnet.engine.quiet import quiet
 from vispropnet.errors import UserError
 from vispropnet.models.detectors import VISDetector
 from vispropnet.models.frame_masks import FrameMasks
+from vispropnet.registry import TRANSFORMS
 
 
 @dataclass(frozen=True)
 class FrameInstances:
-    """N instances that were found in one frame, on the CPU.
+    """N instances that were found in one frame, on the CPU."""
 
-    Args:
-        ids: (N,) int64, the track of each; an object keeps its id as long as it is recognised.
-        labels: (N,) int64, position of its category in the model's ``classes``.
-        categories: N names.
-        scores: (N,) float32 in [0, 1].
-        boxes: (N, 4) float32 x1, y1, x2, y2 in pixels of the frame.
-        masks: Their masks: ``masks.numpy()`` draws (N, H, W) bool, ``masks.rles()`` encodes.
-        propagated: (N,) bool, which were carried over from earlier frames, not detected.
-    """
-
-    ids: np.ndarray
-    labels: np.ndarray
-    categories: tuple[str, ...]
-    scores: np.ndarray
-    boxes: np.ndarray
-    masks: FrameMasks
-    propagated: np.ndarray
+    ids: np.ndarray  # (N,) int64, tracks; an object keeps its id as long as it is recognised
+    labels: np.ndarray  # (N,) int64, positions of their categories in the model's ``classes``
+    categories: tuple[str, ...]  # N names
+    scores: np.ndarray  # (N,) float32 in [0, 1]
+    boxes: np.ndarray  # (N, 4) float32 x1, y1, x2, y2 in pixels of the frame
+    masks: FrameMasks  # ``masks.numpy()`` draws (N, H, W) bool, ``masks.rles()`` encodes
+    propagated: np.ndarray  # (N,) bool, carried over from earlier frames, not detected
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -48,8 +40,8 @@ class VideoSegmenter:
     """Segments the frames of one video one by one.
 
     Args:
-        model: What :func:`~vispropnet.apis.models.init_model` gave. Several segmenters may share
-            it: nothing of a video lives in the model.
+        model: Made by :func:`~vispropnet.apis.models.init_model`. Several segmenters may share it:
+            nothing of a video lives in the model.
         score_threshold: Instances that score less are left out. They are tracked all the same, so
             ids and what is found otherwise do not depend on it.
         scale: (width, height) that frames are fitted into for the network, their sides in
@@ -61,10 +53,7 @@ class VideoSegmenter:
     """
 
     def __init__(
-        self,
-        model: VISDetector,
-        score_threshold: float = 0.0,
-        scale: tuple[int, int] | None = None,
+        self, model: VISDetector, score_threshold: float = 0.0, scale: tuple[int, int] | None = None
     ) -> None:
         if not 0 <= score_threshold <= 1:
             raise UserError(f'score_threshold must be from 0 to 1, got {score_threshold}.')
@@ -101,28 +90,13 @@ class VideoSegmenter:
         return list(self.step_prepared([self.prepare(frame)]))
 
     def finish(self) -> list[tuple[int, FrameInstances]]:
-        """Ends the video; the next frame is the first of another.
-
-        Returns:
-            As :meth:`step`, for the frames that are not yet answered; none from a model that
-            answers at once.
-        """
+        """Ends the video, with the answers that are still due; the next frame begins another."""
         answers = [(number, self._on_host(found)) for number, found in self._run.finish()]
         self.reset()
         return answers
 
     def prepare(self, frame: np.ndarray) -> dict[str, Any]:
-        """Prepares a frame for the network on the CPU; may run ahead of time in another thread.
-
-        Args:
-            frame: As in :meth:`step`.
-
-        Returns:
-            For :meth:`step_prepared`.
-
-        Raises:
-            UserError: if it is no such array.
-        """
+        """Prepares a frame on the CPU, perhaps in another thread, for :meth:`step_prepared`."""
         image = _bgr(frame)
         height, width = image.shape[:2]
         results = dict(img=image, img_shape=(height, width), ori_shape=(height, width))
@@ -139,10 +113,7 @@ class VideoSegmenter:
     def step_prepared(
         self, prepared: Sequence[dict[str, Any]]
     ) -> Iterator[tuple[int, FrameInstances]]:
-        """Takes the next frames, which are encoded at once.
-
-        Args:
-            prepared: What :meth:`prepare` made of them, all of one size.
+        """Takes the next frames, which :meth:`prepare` prepared and which are encoded at once.
 
         Yields:
             As :meth:`step`; each frame is stepped through when it is asked for.
@@ -162,10 +133,8 @@ class VideoSegmenter:
             propagated = torch.zeros_like(instances.labels)
         # One copy to the host for all.
         numbers = (instances.ids, instances.labels, instances.scores, propagated)
-        table = torch.cat(
-            [*(one.double()[:, None] for one in numbers), instances.bboxes.double()], dim=1
-        )
-        table = table.cpu().numpy()
+        columns = [*(one.double()[:, None] for one in numbers), instances.bboxes.double()]
+        table = torch.cat(columns, dim=1).cpu().numpy()
         kept = np.flatnonzero(table[:, 2].astype(np.float32) >= np.float32(self.score_threshold))
         table = table[kept]
         labels = table[:, 1].astype(np.int64)
@@ -180,14 +149,36 @@ class VideoSegmenter:
         )
 
 
+def array_pipeline(cfg: Any, scale: tuple[int, int] | None = None) -> Compose:
+    """Builds a config's test pipeline without the steps that load, for frames that are arrays.
+
+    Args:
+        cfg: Config of a model.
+        scale: Width and height to fit frames into, instead of the pipeline's own.
+
+    Raises:
+        UserError: if the config has no test pipeline, or the scale is no size.
+    """
+    loader = cfg.get('test_dataloader') or cfg.get('val_dataloader')
+    if loader is None:
+        raise UserError('the config has no test_dataloader, whose pipeline prepares the frames.')
+    steps = [dict(step) for step in loader.dataset.pipeline if 'Load' not in step['type']]
+    if scale is not None:
+        if len(scale) != 2 or min(scale) < 1:
+            raise UserError(f'scale must be a width and a height, got {tuple(scale)}.')
+        resize = dict(type='Resize', scale=tuple(scale), keep_ratio=True)
+        steps = [resize, *(step for step in steps if step['type'] != 'Resize')]
+    with quiet():
+        return Compose([TRANSFORMS.build(step) for step in steps])
+
+
 def _bgr(frame: np.ndarray) -> np.ndarray:
     shape = getattr(frame, 'shape', ())
-    fits = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
-    if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or not fits or 0 in shape:
+    channels = shape[2] if len(shape) == 3 else 1
+    fits = len(shape) in (2, 3) and channels in (1, 3, 4) and 0 not in shape
+    if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or not fits:
         found = f'{frame.dtype} of shape {shape}' if shape else type(frame).__name__
         raise UserError(f'a frame must be (H, W, 3) uint8 in the order BGR, got {found}.')
-    if len(shape) == 3 and shape[2] == 3:
-        return frame
-    if len(shape) == 3 and shape[2] == 4:
+    if channels == 4:
         return np.ascontiguousarray(frame[..., :3])
-    return cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)
+    return frame if channels == 3 else cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)

@@ -12,7 +12,7 @@ from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
 
-from vispropnet.apis.run_setup import check_num_classes, default_work_dir, set_up_run
+from vispropnet.apis.training import check_num_classes, default_work_dir, set_up_run
 from vispropnet.config import explain_config_errors, load_config
 from vispropnet.engine.acceleration import Acceleration, prepare_for_inference
 from vispropnet.engine.inference import frames_at_once
@@ -54,20 +54,41 @@ def test(
             ``test_cfg``, else 1 on a CPU and 4 on a GPU.
 
     Returns:
-        ``mAP, AP50, AP75, AR1, AR10``; None if not asked for, or if there is no annotation to score
-        against.
+        ``mAP, AP50, AP75, AR1, AR10``; None if not asked for, or without annotations.
 
     Raises:
         UserError: for anything wrong in config, data or checkpoint.
     """
-    Acceleration(amp=amp).check(get_device())
-    if batch is not None:
-        frames_at_once(batch, torch.device(get_device()))
+    _check_options(out, evaluate, metrics_out, show_dir, amp, batch)
     cfg = load_config(config, overrides)
-    if batch is not None:
-        cfg.test_cfg.batch = batch
+    can_evaluate = evaluate and _has_annotations(cfg)
     for name in [name for name in cfg if name.startswith(('train_', 'val_', 'optim_', 'param_'))]:
         cfg.pop(name)
+    cfg.load_from, cfg.resume = checkpoint, False
+    cfg.visualizer = dict(type='Visualizer')
+    cfg.test_evaluator.update(outfile=os.fspath(out), evaluate=can_evaluate)
+    if batch is not None:
+        cfg.test_cfg.batch = batch
+    work_dir = os.path.join(default_work_dir(cfg, config), 'test')
+    set_up_run(cfg, work_dir, launcher, trust_checkpoint)
+    runner = _build_runner(cfg, config, amp)
+    metrics = {name.split('/')[-1]: value for name, value in runner.test().items()}
+    if is_main_process():
+        _report(cfg, metrics, out, evaluate, metrics_out, show_dir)
+    return metrics if can_evaluate else None
+
+
+def _check_options(
+    out: str | os.PathLike,
+    evaluate: bool,
+    metrics_out: str | os.PathLike | None,
+    show_dir: str | os.PathLike | None,
+    amp: str | None,
+    batch: int | None,
+) -> None:
+    """Checks before the work that it can be done so, and what it gives be written."""
+    Acceleration(amp=amp).check(get_device())
+    frames_at_once(batch, torch.device(get_device()))
     check_writable(out)
     for path in (metrics_out, None if show_dir is None else Path(show_dir) / 'drawings'):
         if path is not None:
@@ -76,25 +97,25 @@ def test(
         raise UserError(
             '--metrics-out needs --eval segm: without it there are no metrics to write.'
         )
-    cfg.load_from, cfg.resume = checkpoint, False
-    cfg.visualizer = dict(type='Visualizer')
-    can_evaluate = evaluate and _has_annotations(cfg)
-    cfg.test_evaluator.update(outfile=os.fspath(out), evaluate=can_evaluate)
-    work_dir = os.path.join(default_work_dir(cfg, config), 'test')
-    set_up_run(cfg, work_dir, launcher, trust_checkpoint)
+
+
+def _build_runner(cfg: Config, config: str | os.PathLike, amp: str | None) -> VISRunner:
+    """Builds model and data, loads the weights, and checks that they fit each other."""
     with explain_config_errors(config):
         runner = VISRunner.from_cfg(cfg)
-        loop = runner.test_loop
-    classes = loop.dataloader.dataset.metainfo['classes']
+        classes = runner.test_loop.dataloader.dataset.metainfo['classes']
     check_num_classes(runner, classes, config)
     runner.load_or_resume()
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     prepare_for_inference(model, amp)
-    _check_class_order(runner.loaded_classes, classes, checkpoint)
-    metrics = {name.split('/')[-1]: value for name, value in runner.test().items()}
-    if is_main_process():
-        _report(cfg, metrics, out, evaluate, metrics_out, show_dir)
-    return metrics if can_evaluate else None
+    trained = runner.loaded_classes or classes
+    # The same names in another order than in training; others count as a renaming.
+    if set(trained) == set(classes) and tuple(trained) != tuple(classes):
+        raise UserError(
+            f'checkpoint {cfg.load_from} was trained with the categories in another order than the '
+            f'annotation file has them: {", ".join(trained)} against {", ".join(classes)}.'
+        )
+    return runner
 
 
 def _report(
@@ -105,23 +126,22 @@ def _report(
     metrics_out: str | os.PathLike | None,
     show_dir: str | os.PathLike | None,
 ) -> None:
+    annotations = cfg.test_evaluator.ann_file
     print(f'results: {out}\nto upload: {Path(out).with_suffix(".zip")}')
     if evaluate and not metrics:
+        unwritten = '' if metrics_out is None else f' and {metrics_out} is not written'
         print(
-            f'{cfg.test_evaluator.ann_file} has no annotations, so there is nothing to score '
-            'against here'
-            + (f' and {metrics_out} is not written' if metrics_out is not None else '')
-            + '; upload the archive to the evaluation server.'
+            f'{annotations} has no annotations, so there is nothing to score against here'
+            f'{unwritten}; upload the archive to the evaluation server.'
         )
     elif evaluate:
-        print(f'scored against {cfg.test_evaluator.ann_file}')
-        print(format_table(metrics))
+        print(f'scored against {annotations}\n{format_table(metrics)}')
         if metrics_out is not None:
             write_json(metrics_out, metrics, indent=2)
     if show_dir is not None:
         dataset = cfg.test_dataloader.dataset
         images = os.path.join(dataset.get('data_root') or '', dataset.data_prefix.img)
-        drawn, total = draw_results(cfg.test_evaluator.ann_file, out, images, show_dir)
+        drawn, total = draw_results(annotations, out, images, show_dir)
         print(f'drawings: {show_dir} ({drawn} of {total} tracks score enough to be drawn)')
 
 
@@ -129,14 +149,3 @@ def _has_annotations(cfg: Config) -> bool:
     hint = cfg.test_dataloader.dataset.get('hint', '')
     content = read_json(cfg.test_evaluator.ann_file, 'annotation file', hint)
     return isinstance(content, dict) and bool(content.get('annotations'))
-
-
-def _check_class_order(
-    trained: Sequence[str] | None, classes: Sequence[str], checkpoint: str
-) -> None:
-    """Refuses the same names in another order than in training; others count as a renaming."""
-    if trained is not None and set(trained) == set(classes) and tuple(trained) != tuple(classes):
-        raise UserError(
-            f'checkpoint {checkpoint} was trained with the categories in another order than the '
-            f'annotation file has them: {", ".join(trained)} against {", ".join(classes)}.'
-        )

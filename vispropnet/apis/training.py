@@ -1,4 +1,4 @@
-"""Training of a config: what ``tools/train.py`` calls."""
+"""Training of a config, what ``tools/train.py`` calls, and the set-up that it shares with test."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.model import is_model_wrapper
 
-from vispropnet.apis.run_setup import check_num_classes, default_work_dir, set_up_run
-from vispropnet.config import explain_config_errors, load_config
+from vispropnet.config import LOADERS, explain_config_errors, load_config
 from vispropnet.engine.acceleration import Acceleration, keep_freed_memory
 from vispropnet.engine.checkpoints.resuming import find_resumable
 from vispropnet.engine.folder_lock import locked_folder
 from vispropnet.engine.runner import VISRunner
 from vispropnet.errors import UserError
 from vispropnet.registry import PARAM_SCHEDULERS
+from vispropnet.text import first_of
 
 # Environment variables in which launchers number the ranks.
 _RANKS = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
@@ -82,6 +84,49 @@ def train(
         runner = _build_runner(cfg, config)
         runner.train()
     return runner
+
+
+def default_work_dir(cfg: Config, config: str | os.PathLike) -> str:
+    """Gives the work dir that a config names, or else ``work_dirs/<name of its file>``."""
+    return cfg.get('work_dir') or os.path.join('work_dirs', Path(config).stem)
+
+
+def set_up_run(
+    cfg: Config, work_dir: str | os.PathLike, launcher: str, trust_checkpoint: bool
+) -> None:
+    """Makes the work dir, and puts the options of a run into its config, in place."""
+    try:
+        os.makedirs(work_dir, exist_ok=True)
+    except OSError as error:
+        reason = 'it is a file' if os.path.isfile(work_dir) else error.strerror
+        raise UserError(
+            f'work dir {work_dir} cannot be made: {reason}. Choose another with --work-dir.'
+        ) from None
+    cfg.work_dir, cfg.launcher = os.fspath(work_dir), launcher
+    cfg.trust_checkpoint = trust_checkpoint
+    if torch.cuda.is_available():
+        copy_asynchronously(cfg)
+
+
+def copy_asynchronously(cfg: Config) -> None:
+    """Has frames copied to a GPU while it computes, unless a config says otherwise; in place."""
+    for name in LOADERS:
+        if cfg.get(name) is not None:
+            cfg[name].setdefault('pin_memory', True)
+    preprocessor = cfg.model.get('data_preprocessor')
+    if preprocessor is not None:
+        preprocessor.setdefault('non_blocking', True)
+
+
+def check_num_classes(runner: VISRunner, classes: Sequence[str], config: str | os.PathLike) -> None:
+    """Checks that a model has as many classes as its data; a UserError if they differ."""
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    for name, count in model.category_counts().items():
+        if count != len(classes):
+            raise UserError(
+                f'config {config}: model.{name} has num_classes={count}, but the annotation file '
+                f'has {len(classes)} categories ({first_of(classes, 6)}).'
+            )
 
 
 def _build_runner(cfg: Config, config: str | os.PathLike) -> VISRunner:

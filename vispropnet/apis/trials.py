@@ -11,30 +11,29 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from vispropnet.apis.attention_maps.requests import draw_request, parse_request
+from vispropnet.apis.models import init_model
 from vispropnet.datasets.annotation_file import read_annotation_file
+from vispropnet.engine.folder_lock import locked_folder
 from vispropnet.errors import UserError
 from vispropnet.trials.data import Data, check_data, data_of, make_data
 from vispropnet.trials.devices import CPU, check_device, device_of, find_slots, this_machine
 from vispropnet.trials.execution import command_lines, run_plan
-from vispropnet.trials.one_run import shown
-from vispropnet.trials.plan import Plan, command_of, default_out, make_plan
-from vispropnet.trials.report import write_report
+from vispropnet.trials.plan import Plan, command_of, default_out, make_plan, shown
+from vispropnet.trials.report.page import write_report
 from vispropnet.trials.scoring import score_trials
-from vispropnet.trials.study import Study
+from vispropnet.trials.study_file import Study
 from vispropnet.trials.table import markdown, write_tables
 from vispropnet.trials.work_folder import (
     asked_before,
     check_manifest,
     digest,
-    locked,
     manifest_of,
     write_manifest,
 )
-from vispropnet.visualization.curves import plot_losses
+from vispropnet.visualization.charts import plot_losses
 
 RESAMPLES = 1000
-# Arguments unless given, now or when the folder was begun.
-AT_FIRST = dict(only=None, seeds=1, baseline_seeds=2, data=None, data_seed=0, overrides=())
 
 
 def run_trials(
@@ -52,25 +51,11 @@ def run_trials(
     print_only: bool = False,
     attention: Sequence[str] = (),
 ) -> bool:
-    """Trains, tests, scores and reports trials; resumes what was cut.
+    """Trains, tests, scores and reports the trials of a study; resumes what was cut.
 
-    None keeps the value of the previous run in this folder, else the default below.
-
-    Args:
-        study: The trials, see :func:`~vispropnet.trials.study_file.read_study`.
-        preset: Name of the preset.
-        out: Folder of everything; None for that of the study and the preset.
-        only: Names of trials, to which the baseline is added (all).
-        seeds: Runs of each trial (1).
-        baseline_seeds: Runs of the baseline, if more, which show what a seed changes (2).
-        resume: Whether the folder may hold runs of the same trials.
-        jobs: Runs at a time; None for as many as the preset puts on each GPU, or one on each core.
-        data: Folder of the data (what the preset makes or its configs name).
-        data_seed: Seed of the data, where the preset makes them (0).
-        overrides: ``key=value`` changes of all configs (none).
-        print_only: Whether to print what is left to run instead of running it.
-        attention: Requests for attention maps in the report, see
-            :func:`~vispropnet.apis.attention_maps.requests.attention_of_results`.
+    Arguments are options of ``tools/run_trials.py``, see docs/trials.md; ``overrides`` are its
+    ``--cfg-options``, ``print_only`` is ``--print-commands``. Of ``only``, seeds, data and
+    overrides, None keeps the value of the previous run in this folder, else takes the default.
 
     Returns:
         Whether everything is done.
@@ -83,12 +68,15 @@ def run_trials(
     given |= dict(data=data, data_seed=data_seed, overrides=overrides)
     given = {key: value for key, value in given.items() if value is not None}
     before = asked_before(out) if resume else {}
-    plan = make_plan(study, preset, out, **{**AT_FIRST, **before, **given})
+    plan = make_plan(study, preset, out, **{'baseline_seeds': 2, **before, **given})
     check_data(plan)
     slots = find_slots(jobs, plan.preset.runs_per_gpu)
-    with locked(plan.out) as lock:
+    with locked_folder(plan.out, '--out') as lock:
         manifest = _prepare(plan, resume)
-        _check_requests(plan, attention)
+        if attention:
+            content = read_annotation_file(data_of(plan)['test'].annotations)
+            for request in attention:
+                parse_request(request, content)
         if not print_only:
             check_device(plan)
         write_manifest(plan.out, manifest)
@@ -106,13 +94,7 @@ def run_trials(
 
 
 def report_trials(plan: Plan, manifest: dict[str, Any], attention: Sequence[str]) -> None:
-    """Writes table, curves and report of what is done.
-
-    Args:
-        plan: The runs.
-        manifest: Of the folder.
-        attention: As in :func:`run_trials`.
-    """
+    """Writes table, curves and report of what is done; arguments as in :func:`run_trials`."""
     data = data_of(plan)['test']
     _say('scoring')
     table = dict(
@@ -156,41 +138,22 @@ def _draw_curves(plan: Plan) -> Path | None:
 
 
 def _attention(plan: Plan, data: Data, requests: Sequence[str]) -> list[dict[str, Any]]:
-    if not requests:
-        return []
-    # Later: models take seconds to import.
-    from vispropnet.apis.attention_maps.requests import attention_of_results
-
-    pictures = []
-    for trial in plan.trials:
-        run = plan.runs_of(trial)[0]
-        if not trial.trains or not run.done():
-            continue
+    """Draws attention maps of all trials that are done and have weights of their own."""
+    content, pictures = read_annotation_file(data.annotations), []
+    runs = [plan.runs_of(trial)[0] for trial in plan.trials if trial.trains]
+    for run in [run for run in runs if run.done()]:
         config, options = run.config_and_options('test')
         for request in requests:
             try:
-                found = attention_of_results(
-                    config, run.checkpoint, data.annotations, data.images, [request], options[:-1]
-                )
+                model = init_model(config, run.checkpoint, overrides=options[:-1])
+                found = draw_request(model, request, content, data.images)
             except UserError as error:
                 # A model without attention, or an affinity by category at a place that has none.
-                _say(f'no attention map of {request} for {trial.name}: {error}')
+                _say(f'no attention map of {request} for {run.trial.name}: {error}')
                 continue
             for picture in found:
-                pictures.append({**picture, 'title': f'{trial.title}: {picture["title"]}'})
+                pictures.append({**picture, 'title': f'{run.trial.title}: {picture["title"]}'})
     return pictures
-
-
-def _check_requests(plan: Plan, requests: Sequence[str]) -> None:
-    """Checks the requests for maps, before the runs that they come after."""
-    if not requests:
-        return
-    # Later: models take seconds to import.
-    from vispropnet.apis.attention_maps.requests import parse_request
-
-    content = read_annotation_file(data_of(plan)['test'].annotations)
-    for request in requests:
-        parse_request(request, content)
 
 
 def _hardware(plan: Plan, manifest: dict[str, Any]) -> str:

@@ -1,20 +1,28 @@
-"""Files written of a segmented video, frame by frame."""
+"""A video in; an annotated video, a result file and masks out (``tools/demo_video.py``)."""
 
 from __future__ import annotations
 
 import abc
+import contextlib
 import os
+import sys
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vispropnet.apis.segmentation import SegmentedFrame
+from tqdm import tqdm
+
+from vispropnet.apis.segmentation import SegmentedFrame, VideoSegmentation
 from vispropnet.datasets.rle import RLE
+from vispropnet.engine.processes import hold_interrupts
 from vispropnet.errors import UserError
 from vispropnet.evaluation.result_file import check_folder, write_results
 from vispropnet.evaluation.tracks import TrackAccumulator
 from vispropnet.fileio import write_json
 from vispropnet.models.detectors import VISDetector
+from vispropnet.video import FrameSource
 from vispropnet.video.writer import VideoWriter
 from vispropnet.visualization.labels import Labeller
 from vispropnet.visualization.mask_png import write_mask_png
@@ -26,27 +34,133 @@ VIDEO_ID = 1
 _MIN_WIDTH = 480
 
 
-class Output(abc.ABC):
-    """One kind of output; a context manager, complete when it is left, also by an exception."""
+@dataclass
+class Outcome:
+    """Outcome of segmenting a video."""
 
-    def __enter__(self) -> Output:
-        return self
+    frames: int = 0
+    instances: int = 0
+    seconds: float = 0.0  # without loading the model
+    interrupted: bool = False  # by Ctrl-C
+    error: UserError | None = None  # that ended it early
+    notes: tuple[str, ...] = ()  # sentences for the user
+    files: tuple[str, ...] = ()  # that were written
 
-    @abc.abstractmethod
-    def __exit__(self, *error: Any) -> None:
-        """Completes the files."""
+
+def segment_to_files(
+    model: VISDetector,
+    source: FrameSource,
+    video: str | os.PathLike | None = None,
+    results: str | os.PathLike | None = None,
+    masks: str | os.PathLike | None = None,
+    score_threshold: float = 0.3,
+    scale: tuple[int, int] | None = None,
+    fps: float | None = None,
+    batch: int | None = None,
+) -> Outcome:
+    """Segments a video and writes what was found, in memory that does not grow with its length.
+
+    Files are completed also when Ctrl-C, bad input or a full disk ends it early.
+
+    Args:
+        model: Made by :func:`~vispropnet.apis.models.init_model`.
+        source: Opened by :func:`~vispropnet.video.open_source`.
+        video: MP4 file with the instances drawn. Track ``n`` is labelled ``#n`` in it.
+        results: Result file in the official form (``*.json``), of one video with id 1; beside it
+            ``<stem>_video.json`` describes the video in YouTube-VIS form.
+        masks: Folder for one PNG per frame, in which track ``n`` has the value ``n``.
+        score_threshold: Instances that score less are left out.
+        scale: (width, height) that frames are fitted into for the network.
+        fps: Frames a second of the video; by default its frames keep their times.
+        batch: As in :func:`~vispropnet.apis.segmentation.segment_video`.
+
+    Raises:
+        UserError: before anything is done, if an output does not fit or is the input.
+    """
+    _spare_the_input(source, video, masks)
+    outputs: list[Output] = []
+    if video is not None:
+        outputs.append(VideoOutput(video, source.fps, fps, model.classes))
+    if results is not None:
+        outputs.append(ResultOutput(results, model, source.name))
+    if masks is not None:
+        outputs.append(MaskOutput(masks))
+    outcome = Outcome()
+    start = time.perf_counter()
+    try:
+        with contextlib.ExitStack() as stack:
+            for output in outputs:
+                stack.enter_context(output)
+            frames = VideoSegmentation(model, source, score_threshold, scale, batch)
+            _segment(frames, source, outputs, outcome)
+    except UserError as error:
+        outcome.error = error
+    outcome.seconds = time.perf_counter() - start
+    outcome.notes = (*source.notes(), *(note for output in outputs for note in output.notes))
+    outcome.files = tuple(path for output in outputs for path in output.files)
+    return outcome
+
+
+def _segment(
+    frames: VideoSegmentation, source: FrameSource, outputs: Sequence[Output], outcome: Outcome
+) -> None:
+    """Writes what is found in the frames into the outputs."""
+    options = dict(total=source.length, unit='frame', desc='segmenting', dynamic_ncols=True)
+    # A process without a terminal may have no standard error at all.
+    bar = tqdm(**options, disable=sys.stderr is None)
+    with contextlib.closing(frames), bar:
+        try:
+            for frame in frames:
+                _write(frame, outputs, outcome, bar)
+        except KeyboardInterrupt:
+            outcome.interrupted = True
+            if outputs and outcome.frames and not bar.disable:
+                bar.write('interrupted: completing the files; once more drops them', sys.stderr)
+            # Frames that the model has taken in and not yet answered.
+            for frame in frames.rest():
+                _write(frame, outputs, outcome, bar)
+    if not outcome.frames and not outcome.interrupted:
+        raise UserError(f'{source.name}: there is no frame to segment.')
+
+
+def _write(frame: SegmentedFrame, outputs: Sequence[Output], outcome: Outcome, bar: tqdm) -> None:
+    """Writes a frame to all outputs; an interruption comes after that."""
+    with hold_interrupts():
+        rles = frame.instances.masks.rles()
+        for output in outputs:
+            output.add(frame, rles)
+        outcome.frames += 1
+        outcome.instances += len(rles)
+        bar.update()
+
+
+def _spare_the_input(
+    source: FrameSource, video: str | os.PathLike | None, masks: str | os.PathLike | None
+) -> None:
+    """Raises an error if an output would take the place of the input."""
+    if video is not None and os.path.exists(video) and os.path.samefile(video, source.path):
+        raise UserError(f'{video} is the input: name another file for the output.')
+    # Masks take the names of the frames that they are of.
+    if source.kind == 'folder' and masks is not None and os.path.exists(masks):
+        path = Path(source.path)
+        if os.path.samefile(masks, path if path.is_dir() else path.parent):
+            raise UserError(f'{masks} holds the input: name another folder for the masks.')
+
+
+class Output(contextlib.AbstractContextManager):
+    """One kind of output; a context manager, complete when it is left, also by an exception.
+
+    Attributes:
+        files: Names of the files that were written, once it is left.
+        notes: Remarks for the user, in sentences.
+    """
+
+    files: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @abc.abstractmethod
     def add(self, frame: SegmentedFrame, rles: list[RLE]) -> None:
         """Takes in a frame."""
-
-    @abc.abstractmethod
-    def files(self) -> list[str]:
-        """Names the files that were written."""
-
-    def notes(self) -> list[str]:
-        """Gives remarks for the user, in sentences."""
-        return []
 
 
 class VideoOutput(Output):
@@ -76,7 +190,10 @@ class VideoOutput(Output):
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._writer.__exit__(*error)
+        try:
+            self._writer.__exit__(*error)
+        finally:
+            self.files = (self._path,) if self._writer.frames else ()
 
     def add(self, frame: SegmentedFrame, rles: list[RLE]) -> None:
         """Draws and writes a frame."""
@@ -94,10 +211,6 @@ class VideoOutput(Output):
         )
         self._writer.write(drawn, frame.seconds if self._keeps_times else None)
 
-    def files(self) -> list[str]:
-        """Names the video, if it has a frame."""
-        return [self._path] if self._writer.frames else []
-
 
 class ResultOutput(Output):
     """The tracks as a result file, and the video as an annotation file without annotations."""
@@ -113,19 +226,23 @@ class ResultOutput(Output):
         self._tracks = TrackAccumulator()
         self._size: tuple[int, int] | None = None
         self._file_names: list[str] = []
-        self._written: list[str] = []
 
     def __exit__(self, *error: Any) -> None:
         if self._size is None:
             return
+        (height, width), names, ids = self._size, self._file_names, self._model.category_ids
+        video = dict(id=VIDEO_ID, width=width, height=height, length=len(names), file_names=names)
+        pairs = zip(ids, self._model.classes, strict=True)
+        categories = [dict(id=number, name=name) for number, name in pairs]
+        content = dict(info=dict(source=self._name), videos=[video], categories=categories)
         description = self._path.with_name(f'{self._path.stem}_video.json')
-        count, ids = len(self._file_names), self._model.category_ids
         try:
-            write_results(self._path, self._tracks.results(VIDEO_ID, count, ids), archive=False)
-            write_json(description, self._description())
+            results = self._tracks.results(VIDEO_ID, len(names), ids)
+            write_results(self._path, results, archive=False)
+            write_json(description, content)
         except OSError as error:
             raise UserError(f'cannot write {self._path}: {error.strerror or error}.') from None
-        self._written = [os.fspath(self._path), os.fspath(description)]
+        self.files = (os.fspath(self._path), os.fspath(description))
 
     def add(self, frame: SegmentedFrame, rles: list[RLE]) -> None:
         """Takes in a frame."""
@@ -134,23 +251,6 @@ class ResultOutput(Output):
         place = len(self._file_names)
         self._tracks.add_frame(place, found.ids, found.labels, found.scores, rles, found.propagated)
         self._file_names.append(frame.name)
-
-    def files(self) -> list[str]:
-        """Names the result file and the description of the video."""
-        return self._written
-
-    def _description(self) -> dict[str, Any]:
-        height, width = self._size
-        video = dict(
-            id=VIDEO_ID,
-            width=width,
-            height=height,
-            length=len(self._file_names),
-            file_names=self._file_names,
-        )
-        pairs = zip(self._model.category_ids, self._model.classes, strict=True)
-        categories = [dict(id=number, name=name) for number, name in pairs]
-        return dict(info=dict(source=self._name), videos=[video], categories=categories)
 
 
 class MaskOutput(Output):
@@ -165,7 +265,11 @@ class MaskOutput(Output):
         self._frames = 0
 
     def __exit__(self, *error: Any) -> None:
-        """Does nothing: each file is complete."""
+        if self._frames:
+            self.files = (f'{self._folder} ({self._frames} PNG files)',)
+        if self._others:
+            others = f'{self._others} other PNG files'
+            self.notes = (f'{self._folder} holds {others}, which are not of this run.',)
 
     def add(self, frame: SegmentedFrame, rles: list[RLE]) -> None:
         """Writes the masks of a frame."""
@@ -174,14 +278,3 @@ class MaskOutput(Output):
         self._others -= path.exists()
         write_mask_png(path, found.ids, found.masks.numpy(), found.scores)
         self._frames += 1
-
-    def files(self) -> list[str]:
-        """Names the folder."""
-        return [f'{self._folder} ({self._frames} PNG files)'] if self._frames else []
-
-    def notes(self) -> list[str]:
-        """Counts the files of other runs in the folder."""
-        if not self._others:
-            return []
-        others = f'{self._others} other PNG files'
-        return [f'{self._folder} holds {others}, which are not of this run.']

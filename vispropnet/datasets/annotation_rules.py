@@ -7,6 +7,7 @@ compares masks, boxes and areas besides.
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 import re
 from collections.abc import Iterable, Iterator
@@ -38,29 +39,22 @@ class AnnotationFile:
         report: Takes what is found.
         sparse: Whether keys may be missing that scoring can do without: sizes and file names of
             videos, names of categories, ids of annotations.
-
-    Attributes:
-        videos: All videos.
-        by_id: The videos by id.
-        categories: Names of the categories by id, in file order.
-        annotations: Entries of ``annotations``, not checked; None where the file has none.
-        used_videos: Ids of videos that annotations refer to, as far as those were checked.
-        used_categories: Likewise, of categories.
     """
 
     def __init__(self, content: Any, report: Report, sparse: bool = False) -> None:
         self.report, self._sparse = report, sparse
         self.videos: list[Video] = []
         self.by_id: dict[int, Video] = {}
-        self.categories: dict[int, Any] = {}
-        self.annotations: list[Any] | None = None
+        self.categories: dict[int, Any] = {}  # names by id, in file order
+        self.annotations: list[Any] | None = None  # not checked; None where the file has none
+        # Those that annotations refer to, as far as these were checked.
         self.used_videos: set[int | None] = set()
         self.used_categories: set[int | None] = set()
         if not isinstance(content, dict):
             is_list = isinstance(content, list)
             found = 'a list, which is what a result file holds' if is_list else shown(content)
-            text = 'the file must hold an object with videos, categories and annotations, found '
-            report.error('structure', text + found)
+            text = 'the file must hold an object with videos, categories and annotations'
+            report.error('structure', f'{text}, found {found}')
             return
         for number, video in enumerate(self._entries(content, 'videos')):
             self._check_video(Video(video, report, {'list': 'videos', 'entry': number}))
@@ -76,11 +70,7 @@ class AnnotationFile:
     def checked_tracks(
         self, annotations: Iterable[Any], with_boxes: bool = False
     ) -> Iterator[CheckedTrack]:
-        """Checks annotations and their masks.
-
-        Args:
-            annotations: The entries of ``annotations``.
-            with_boxes: Whether the masks' boxes are wanted.
+        """Checks entries of ``annotations`` and their masks, of which boxes are taken if wanted.
 
         Yields:
             Annotations that have a list of masks, in order.
@@ -114,14 +104,10 @@ class AnnotationFile:
                 yield track
 
     def compare_categories(self, other: str, others: AnnotationFile) -> None:
-        """Checks that the categories are those of the file that a model learns from.
+        """Checks that the categories are those of the file (and its name) a model learns from.
 
         A model knows categories by their position in the file: in another order, or with some left
         out, its labels mean something else.
-
-        Args:
-            other: Name of the file that the model learns from.
-            others: That file.
         """
         mine, theirs = ([shown(one) for one in file.categories.values()] for file in (self, others))
         if mine == theirs or not mine or not theirs:
@@ -220,11 +206,11 @@ def _check_names(video: Video) -> None:
     order = list(seen)
     if order == sorted(order):
         return
-    keys = list(map(_natural_key, order))
-    at = next((i for i in range(1, len(keys)) if keys[i] < keys[i - 1]), None)
-    if at is not None:
-        text = f'sorts before the frame before it ({order[at - 1]}): expected the order in time'
-        video.warn('frame order', text, seen[order[at]])
+    for before, name in itertools.pairwise(order):
+        if _natural_key(name) < _natural_key(before):
+            text = f'sorts before the frame before it ({before}): expected the order in time'
+            video.warn('frame order', text, seen[name])
+            return
 
 
 def _natural_key(name: str) -> list[tuple[int, str]]:

@@ -46,10 +46,7 @@ def is_no_mask(value: Any) -> bool:
 
 
 def read_crowd(annotation: Mapping[str, Any]) -> bool | None:
-    """Reads ``iscrowd``.
-
-    Args:
-        annotation: An entry of ``annotations``.
+    """Reads ``iscrowd`` of an entry of ``annotations``.
 
     Returns:
         False for 0, false, 0.0, null and a missing key; True for 1, true and 1.0; None for anything
@@ -62,17 +59,10 @@ def read_crowd(annotation: Mapping[str, Any]) -> bool | None:
 
 
 def name_fault(name: Any) -> str | None:
-    """Finds what is wrong with the file name of a frame.
-
-    Args:
-        name: An entry of ``file_names``.
-
-    Returns:
-        What is wrong with it, or None.
-    """
+    """Finds what is wrong with a file name of a frame, an entry of ``file_names``; or None."""
     if not isinstance(name, str) or not name:
         return 'a file name must be a string that is not empty'
-    if leaves_folder(name):
+    if os.path.isabs(name) or posixpath.normpath(name).split('/')[0] == '..':
         return 'the file name leads out of the image folder: expected one relative to it'
     try:
         encoded = os.fsencode(name)
@@ -87,14 +77,7 @@ def name_fault(name: Any) -> str | None:
 
 
 def category_fault(name: Any) -> str | None:
-    """Finds what is wrong with the name of a category.
-
-    Args:
-        name: Any JSON value.
-
-    Returns:
-        What a name must be, where this is none; or None.
-    """
+    """Says what the name of a category must be, where the value is none; or None."""
     if not isinstance(name, str):
         return 'must be a string'
     try:
@@ -102,8 +85,3 @@ def category_fault(name: Any) -> str | None:
     except UnicodeEncodeError:
         return 'must be text that UTF-8 can hold (no halves of characters)'
     return None
-
-
-def leaves_folder(name: str) -> bool:
-    """Says if a file name is absolute or leads above the image folder."""
-    return os.path.isabs(name) or posixpath.normpath(name).split('/')[0] == '..'

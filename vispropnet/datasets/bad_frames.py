@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from vispropnet.datasets.annotation_values import is_number
 from vispropnet.errors import UserError
 from vispropnet.text import first_of
 
-ACTIONS = ('raise', 'skip')
 # Key of a training sample's meta information: what was left out on the way to it.
 METAINFO_KEY = 'bad_frames'
 _MOST_LISTED = 5
@@ -20,50 +18,14 @@ class BadFrameError(UserError):
 
 
 def frame_name(info: Mapping[str, Any]) -> str:
-    """Names a frame for a message.
-
-    Args:
-        info: As from ``YouTubeVIS.get_data_info``.
-
-    Returns:
-        Its position in the video, the video's id and the file.
-    """
+    """Names a frame (from ``YouTubeVIS.get_data_info``) by its place, its video's id and file."""
     return f'frame {info["frame_id"]} of video {info["video_id"]} ({info["img_path"]})'
 
 
-def check_policy(on_bad_sample: Any, max_bad_fraction: Any, test_mode: bool) -> None:
-    """Checks the options for bad samples of a data set.
-
-    Args:
-        on_bad_sample: One of ``ACTIONS``.
-        max_bad_fraction: Within [0, 1].
-        test_mode: Whether the data set gives single frames.
-
-    Raises:
-        UserError: for other values, or if frames of a test are to be left out.
-    """
-    if on_bad_sample not in ACTIONS:
-        raise UserError(f"on_bad_sample must be 'raise' or 'skip', got {on_bad_sample!r}.")
-    if not is_number(max_bad_fraction) or not 0 <= max_bad_fraction <= 1:
-        raise UserError(f'max_bad_fraction must be within [0, 1], got {max_bad_fraction!r}.')
-    if test_mode and on_bad_sample == 'skip':
-        raise UserError(
-            "on_bad_sample='skip' is for training only: in validation and test every frame of a "
-            'video counts.'
-        )
-
-
 def too_many(file: str, frames: int, limit: int, messages: Sequence[str]) -> UserError:
-    """Makes the error for more bad frames than are allowed.
+    """Makes the error for an annotation file with more bad frames than the limit.
 
-    Args:
-        file: The annotation file.
-        frames: How many frames it has.
-        limit: How many bad ones are allowed.
-        messages: What is wrong, one for each bad frame found.
-
-    Returns:
-        The error, with the first few messages.
+    Of the messages, one for each bad frame found, it has the first few.
     """
     return UserError(
         f'annotation file {file}: {len(messages)} of {frames} frames turned out bad so far; '
@@ -74,15 +36,7 @@ def too_many(file: str, frames: int, limit: int, messages: Sequence[str]) -> Use
 
 
 def with_advice(error: BadFrameError, test_mode: bool) -> BadFrameError:
-    """Adds advice to an error.
-
-    Args:
-        error: What is wrong with a frame.
-        test_mode: Whether it was wanted for validation or test, where no frame can be left out.
-
-    Returns:
-        The error to raise instead.
-    """
+    """Adds advice to an error; in validation and test no frame can be left out."""
     advice = 'Mend the file (tools/check_data.py CONFIG --deep lists all such files)'
     if not test_mode:
         advice += (
@@ -108,15 +62,7 @@ class BadFrames(dict[int, str]):
         self._limit = max(1, int(max_fraction * frames))
 
     def add(self, frame: int, error: BadFrameError) -> None:
-        """Takes in a bad frame.
-
-        Args:
-            frame: Number of the frame in the data set.
-            error: What is wrong with it.
-
-        Raises:
-            UserError: if none are to be left out, or not so many.
-        """
+        """Takes in a bad frame by its number; a ``UserError`` if no more may be left out."""
         if not self._skip:
             raise with_advice(error, test_mode=False) from None
         self[frame] = str(error)
@@ -133,13 +79,10 @@ class BadFrames(dict[int, str]):
         )
 
     def note(self, sample: Any) -> None:
-        """Notes on a sample which frames were left out.
+        """Notes on a key frame's ``DetDataSample`` which frames were left out.
 
         The main process learns of them this way
         (:class:`~vispropnet.engine.hooks.bad_samples.BadSampleHook`).
-
-        Args:
-            sample: The key frame's ``DetDataSample``.
         """
         known = dict(file=self._file, frames=self._frames, limit=self._limit)
         found = [dict(known, frame=frame, message=message) for frame, message in self.items()]

@@ -91,14 +91,8 @@ def _box_fault(entry: list[float] | None, box: list[float] | None) -> str | None
 
 def _is_near(first: list[float], second: list[float]) -> bool:
     """Compares two boxes: no side may be further off than is tolerated."""
-    x, y, width, height = first
-    left, top, across, down = second
-    return (
-        abs(x - left) <= _TOLERANCE
-        and abs(y - top) <= _TOLERANCE
-        and abs(x + width - (left + across)) <= _TOLERANCE
-        and abs(y + height - (top + down)) <= _TOLERANCE
-    )
+    ends = [(x, y, x + width, y + height) for x, y, width, height in (first, second)]
+    return all(abs(one - other) <= _TOLERANCE for one, other in zip(*ends, strict=True))
 
 
 def _check_areas(checked: CheckedTrack) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from PIL import Image
 from tqdm import tqdm
@@ -14,8 +14,13 @@ from tqdm import tqdm
 from vispropnet.datasets.annotation_values import name_fault
 from vispropnet.datasets.check_report import Report
 from vispropnet.datasets.file_entries import Video
-from vispropnet.datasets.images import ImageError, ImageSizeError, decode_image, upright_size
-from vispropnet.datasets.jpeg import JPEG_START
+from vispropnet.datasets.images import (
+    JPEG_START,
+    ImageError,
+    ImageSizeError,
+    decode_image,
+    upright_size,
+)
 from vispropnet.errors import UserError
 
 # Reading and decoding go on in parallel, without the interpreter's lock.
@@ -23,8 +28,7 @@ _MAX_THREADS = 16
 _FRAMES_AHEAD = 256
 
 
-@dataclass
-class _Frame:
+class _Frame(NamedTuple):
     video: Video
     number: int
     path: str
@@ -44,8 +48,7 @@ def check_frames(
         videos: The videos of an annotation file.
         folder: Image folder, which the file names start from.
         report: Takes what is found.
-        deep: Whether to decode every frame. Otherwise the header of each video's first frame is
-            looked at.
+        deep: Whether to decode every frame, instead of the header of each video's first frame.
         hint: Advice on getting the frames, for the message when the folder is missing.
         progress: Whether to show progress bars (on a terminal).
 
@@ -55,7 +58,13 @@ def check_frames(
     if not os.path.isdir(folder):
         raise UserError(f'folder of frames not found: {folder}.{f" {hint}" if hint else ""}')
     disable = None if progress else True
-    listed = list(_listed(videos, folder))
+    # Names that cannot be used were reported with the annotation file.
+    listed = [
+        _Frame(video, number, os.path.join(folder, name))
+        for video in videos
+        for number, name in enumerate(video.names or ())
+        if name_fault(name) is None
+    ]
     to_open: list[_Frame] = []
     missing: list[_Frame] = []
     for frame in tqdm(listed, f'files in {folder}', disable=disable):
@@ -65,13 +74,11 @@ def check_frames(
             to_open.append(frame)
     _files_in.cache_clear()
     if missing and len(missing) == len(listed):
-        text = (
-            f'none of the frames is in {folder}: is it the folder that the file names start from?'
-        )
-        report.error('image folder', text)
+        text = 'none of the frames is in {}: is it the folder that the file names start from?'
+        report.error('image folder', text.format(folder))
     for frame in missing:
         frame.video.error('missing frame', f'there is no file {frame.path}', frame.number)
-    look = _look_deep if deep else _look
+    look = functools.partial(_look, deep=deep)
     bar = tqdm(total=len(to_open), desc=f'images in {folder}', disable=disable)
     with bar, ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
         for begin in range(0, len(to_open), _FRAMES_AHEAD):
@@ -80,14 +87,6 @@ def check_frames(
                 _report_frame(frame, seen)
                 bar.update()
     report.look_at(**{'frames': len(listed), 'images opened': len(to_open)})
-
-
-def _listed(videos: Sequence[Video], folder: str | os.PathLike) -> Iterator[_Frame]:
-    """Frames with a usable file name; the others were reported with the annotation file."""
-    for video in videos:
-        for number, name in enumerate(video.names or ()):
-            if name_fault(name) is None:
-                yield _Frame(video, number, os.path.join(folder, name))
 
 
 def _exists(path: str) -> bool:
@@ -105,18 +104,12 @@ def _files_in(folder: str) -> frozenset[str]:
         return frozenset()
 
 
-def _look(frame: _Frame) -> str | tuple[int, int]:
-    """Reads width and height from the header; returns them, or what is wrong."""
-    try:
-        return upright_size(frame.path)
-    except ImageError as error:
-        return str(error)
-
-
-def _look_deep(frame: _Frame) -> str | tuple[int, int]:
-    """Decodes the image; returns its width and height, or what is wrong."""
+def _look(frame: _Frame, deep: bool) -> str | tuple[int, int]:
+    """Width and height of an image, from its header unless it is decoded; or what is wrong."""
     known = frame.video.known
     try:
+        if not deep:
+            return upright_size(frame.path)
         with open(frame.path, 'rb') as stream:
             content = stream.read()
         image = decode_image(content, known.get('width'), known.get('height'))
@@ -138,10 +131,8 @@ def _report_frame(frame: _Frame, seen: str | tuple[int, int]) -> None:
     known = frame.video.known
     wanted = (known.get('width', seen[0]), known.get('height', seen[1]))
     if seen != wanted:
-        text = (
-            f'the image is {seen[0]}x{seen[1]} pixels (width x height), the annotation file says '
-            f'{wanted[0]}x{wanted[1]}'
-        )
+        found = f'the image is {seen[0]}x{seen[1]} pixels (width x height)'
+        text = f'{found}, the annotation file says {wanted[0]}x{wanted[1]}'
         frame.video.error('frame of another size than its video', text, frame.number)
 
 

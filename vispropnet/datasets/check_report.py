@@ -11,45 +11,33 @@ from vispropnet.text import printable, shown
 
 ERROR, WARNING = 'error', 'warning'
 
-# Wording of the parts of a place, in this order. An entry is a number in a list of the file.
+# Wording of the parts of a place, in this order.
 _PLACES = {
-    'annotation_id': 'annotation {}',
-    'category_id': 'category {}',
-    'video_id': 'video {}',
-    'frame': 'frame {}',
+    'annotation_id': 'annotation',
+    'category_id': 'category',
+    'video_id': 'video',
+    'frame': 'frame',
 }
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong in a file.
+    """One thing that is wrong in a file."""
 
-    Args:
-        severity: ``'error'`` or ``'warning'``.
-        kind: Findings are grouped by it.
-        text: What was found and what was expected.
-        where: Where in the file: some of ``list``, ``entry`` (number in that list, or in the file
-            itself), ``annotation_id``, ``category_id``, ``video_id``, ``frame``, ``file_name``.
-    """
-
-    severity: str
-    kind: str
-    text: str
+    severity: str  # ``'error'`` or ``'warning'``
+    kind: str  # findings are grouped by it
+    text: str  # what was found and what was expected
+    # Place in the file: some of ``list``, ``entry`` (number in that list, or in the file itself),
+    # ``annotation_id``, ``category_id``, ``video_id``, ``frame``, ``file_name``.
     where: dict[str, int | str]
 
     def line(self, file: str) -> str:
-        """Writes the finding as one line.
-
-        Args:
-            file: Name of the file.
-
-        Returns:
-            Place and text, without characters that a terminal would act on.
-        """
-        parts = [form.format(self.where[key]) for key, form in _PLACES.items() if key in self.where]
-        if 'entry' in self.where:
-            name = f'{self.where["list"]}[{{}}]' if 'list' in self.where else 'entry {}'
-            parts.insert(0, name.format(self.where['entry']))
+        """Writes file, place and text as one line, without characters a terminal would act on."""
+        parts = [f'{name} {self.where[key]}' for key, name in _PLACES.items() if key in self.where]
+        if 'list' in self.where and 'entry' in self.where:
+            parts.insert(0, f'{self.where["list"]}[{self.where["entry"]}]')
+        elif 'entry' in self.where:
+            parts.insert(0, f'entry {self.where["entry"]}')
         place = ', '.join(parts)
         if 'file_name' in self.where:
             name = self.where['file_name']
@@ -59,18 +47,13 @@ class Finding:
 
 @dataclass
 class Report:
-    """The findings in one file.
+    """The findings in one file."""
 
-    Args:
-        file: The file, as the user named it.
-        findings: In the order in which they were found.
-        looked_at: How many videos, masks and so on were looked at.
-        unreadable: Why the file could not be read (to its end), or its frames not at all.
-    """
-
-    file: str
-    findings: list[Finding] = field(default_factory=list)
+    file: str  # the file, as the user named it
+    findings: list[Finding] = field(default_factory=list)  # in the order in which they were found
+    # How many videos, masks and so on were looked at.
     looked_at: dict[str, int] = field(default_factory=dict)
+    # Why the file could not be read (to its end), or its frames not at all.
     unreadable: str | None = None
 
     def error(self, kind: str, text: str, **where: Any) -> None:
@@ -91,46 +74,32 @@ class Report:
         return sum(finding.severity == severity for finding in self.findings)
 
     def summary(self) -> str:
-        """Writes the closing line.
-
-        Returns:
-            File, numbers of errors and warnings, and what was looked at.
-        """
+        """Writes the closing line: file, numbers of errors and warnings, what was looked at."""
         if self.unreadable and not self.looked_at:
             return printable(f'{self.file}: not read')
-        text = f'{self.count(ERROR)} errors, {self.count(WARNING)} warnings'
-        text = f'{self.file}: ' + (
-            f'not all could be read; so far {text}' if self.unreadable else text
-        )
-        looked_at = ', '.join(f'{number} {name}' for name, number in self.looked_at.items())
-        if looked_at:
-            text += f'; looked at {looked_at}'
+        so_far = 'not all could be read; so far ' if self.unreadable else ''
+        text = f'{self.file}: {so_far}{self.count(ERROR)} errors, {self.count(WARNING)} warnings'
+        if self.looked_at:
+            looked_at = [f'{number} {name}' for name, number in self.looked_at.items()]
+            text += f'; looked at {", ".join(looked_at)}'
         return printable(text)
 
     def _add(self, severity: str, kind: str, text: str, where: dict[str, Any]) -> None:
         # What stands in the file may be of any type; the findings must be JSON.
-        sound = {
-            key: value if type(value) in (int, str) else shown(value)
-            for key, value in where.items()
-        }
+        sound = {key: one if type(one) in (int, str) else shown(one) for key, one in where.items()}
         text = text if len(text) <= 500 else f'{text[:497]}...'
         self.findings.append(Finding(severity, kind, text, sound))
 
 
 class StrictReport(Report):
-    """Raises the first error, and passes over warnings.
-
-    Args:
-        file: Name of the file in messages.
-        tolerated: Kinds of errors that are kept as findings instead.
-    """
+    """Raises the first error unless its kind is tolerated, and passes over warnings."""
 
     def __init__(self, file: str, tolerated: Collection[str] = ()) -> None:
         super().__init__(file)
         self._tolerated = tolerated
 
     def error(self, kind: str, text: str, **where: Any) -> None:
-        """Raises the error as a ``UserError`` unless its kind is tolerated; see the base class."""
+        """Raises the error as a ``UserError``, or keeps it as a finding; see the base class."""
         super().error(kind, text, **where)
         if kind not in self._tolerated:
             raise UserError(f'{self.findings[-1].line(self.file).rstrip(".")}.')
@@ -140,14 +109,7 @@ class StrictReport(Report):
 
 
 def report_lines(reports: Iterable[Report]) -> Iterator[str]:
-    """Writes all findings: errors, then warnings, each by kind, and a summary line per file.
-
-    Args:
-        reports: One per file.
-
-    Yields:
-        Lines.
-    """
+    """Yields lines with all findings: errors, then warnings, each by kind; a summary per file."""
     reports = list(reports)
     for severity in (ERROR, WARNING):
         kinds: dict[str, list[str]] = {}
@@ -172,29 +134,13 @@ def reports_as_json(reports: Iterable[Report]) -> dict[str, Any]:
         ``errors`` and ``warnings``, their numbers; ``files``, what each summary line says;
         ``findings``, each with ``severity``, ``kind``, ``file``, its place and ``text``.
     """
-    reports = list(reports)
-    return {
-        'errors': sum(report.count(ERROR) for report in reports),
-        'warnings': sum(report.count(WARNING) for report in reports),
-        'files': [
-            {
-                'file': report.file,
-                'errors': report.count(ERROR),
-                'warnings': report.count(WARNING),
-                'looked_at': report.looked_at,
-                'unreadable': report.unreadable,
-            }
-            for report in reports
-        ],
-        'findings': [
-            {
-                'severity': finding.severity,
-                'kind': finding.kind,
-                'file': report.file,
-                **finding.where,
-                'text': finding.text,
-            }
-            for report in reports
-            for finding in report.findings
-        ],
-    }
+    files, findings = [], []
+    for report in reports:
+        counts = {'errors': report.count(ERROR), 'warnings': report.count(WARNING)}
+        more = {'looked_at': report.looked_at, 'unreadable': report.unreadable}
+        files.append({'file': report.file, **counts, **more})
+        for one in report.findings:
+            kind = {'severity': one.severity, 'kind': one.kind, 'file': report.file}
+            findings.append({**kind, **one.where, 'text': one.text})
+    errors, warnings = (sum(file[key] for file in files) for key in ('errors', 'warnings'))
+    return {'errors': errors, 'warnings': warnings, 'files': files, 'findings': findings}

@@ -19,7 +19,7 @@ class Entry:
         place: Place in the file, as in :class:`~vispropnet.datasets.check_report.Finding`.
     """
 
-    names: list[Any] | None = None  # of the video's frames
+    names: list[Any] | None = None  # file_names of the video, if that is a list
 
     def __init__(self, value: Any, report: Report, place: dict[str, Any]) -> None:
         self.value, self.report, self.place = value, report, place
@@ -53,19 +53,12 @@ class Entry:
         return value if is_id(value) else None
 
     def take_reference(self, what: str, known: Collection[int]) -> int | None:
-        """Takes the id of a video or a category, which is reported if it is not known.
-
-        Args:
-            what: ``'video'`` or ``'category'``.
-            known: The ids that there are.
+        """Takes the id of a ``'video'`` or ``'category'``, reported unless it is a known one.
 
         Returns:
             The id, known or not; None if it is no id.
         """
-        key, plural = {
-            'video': ('video_id', 'videos'),
-            'category': ('category_id', 'categories'),
-        }[what]
+        key, plural = f'{what}_id', {'video': 'videos', 'category': 'categories'}[what]
         identity = self.take_id(key)
         if identity is None:
             return None
@@ -95,18 +88,12 @@ class Entry:
 
 
 class Video(Entry):
-    """An entry of ``videos``; arguments as of :class:`Entry`.
-
-    Attributes:
-        known: ``id``, ``height`` and ``width`` as far as they are sound.
-        names: ``file_names``, None if that is no list; single names may be unusable.
-        frames: Number of frames, None if it is not known.
-    """
+    """An entry of ``videos``; of its ``names``, single ones may be unusable."""
 
     def __init__(self, value: Any, report: Report, place: dict[str, Any]) -> None:
         super().__init__(value, report, place)
-        self.known: dict[str, int] = {}
-        self.frames: int | None = None
+        self.known: dict[str, int] = {}  # id, height and width as far as they are sound
+        self.frames: int | None = None  # their number, if it is known
 
 
 # Stands for a video that the file does not list.
@@ -114,12 +101,7 @@ NO_VIDEO = Video({}, Report(''), {})
 
 
 class Track(Entry):
-    """An annotation or a result with a list of masks.
-
-    Args:
-        entry: The entry.
-        video: Its video.
-    """
+    """An annotation or a result with a list of masks, and its video."""
 
     def __init__(self, entry: Entry, video: Video) -> None:
         super().__init__(entry.value, entry.report, entry.place)
@@ -134,10 +116,6 @@ class Track(Entry):
 
 def take_track(entry: Entry, video: Video) -> Track | None:
     """Takes the masks of an annotation or a result, not looking into them.
-
-    Args:
-        entry: The entry.
-        video: Its video.
 
     Returns:
         The track; None, and reported, if it has no list of masks.

@@ -14,8 +14,7 @@ class SampleIndex(int):
     """An index into a data set that carries what its randomness depends on.
 
     Samplers yield these, so the key travels with the index to whichever worker loads the sample,
-    and through data set wrappers, which compute with indices (``%``, ``-``). A plain ``int`` stands
-    for seed 0, epoch 0.
+    and through data set wrappers, which compute with indices (``%``, ``-``).
 
     Args:
         index: The index.
@@ -40,26 +39,11 @@ class SampleIndex(int):
         return SampleIndex, (int(self), self.key)
 
 
-def random_key(index: int) -> tuple[int, ...]:
-    """Gives the randomness key of an index.
-
-    Args:
-        index: A :class:`SampleIndex`, or a plain integer (seed 0, epoch 0).
-
-    Returns:
-        Seed, epoch and sample.
-    """
-    return index.key if isinstance(index, SampleIndex) else (0, 0, int(index))
-
-
 @contextlib.contextmanager
 def global_seed(seed: int) -> Iterator[None]:
     """Seeds the generators of Python, NumPy and torch (CPU) for a block, then puts them back.
 
-    mmcv's and mmdet's transforms draw from these.
-
-    Args:
-        seed: In [0, 2**32).
+    mmcv's and mmdet's transforms draw from these. The seed is in [0, 2**32).
     """
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     random.seed(seed)

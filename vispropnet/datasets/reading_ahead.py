@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import queue
-import threading
+from collections import deque
 from collections.abc import Generator, Iterable
-from typing import Any, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 Item = TypeVar('Item')
+_END = object()
 
 
 def read_ahead(items: Iterable[Item], depth: int = 4) -> Generator[Item, None, None]:
@@ -34,50 +35,16 @@ def read_ahead(items: Iterable[Item], depth: int = 4) -> Generator[Item, None, N
 
 
 def _drawn(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
-    ready: queue.Queue = queue.Queue(depth)
-    stopped = threading.Event()
-    thread = threading.Thread(
-        target=_draw, args=(items, ready, stopped), name='read-ahead', daemon=True
-    )
-    try:
-        thread.start()
-        # No name for an item here: it would be kept alive while the next is waited for.
-        while (entry := ready.get()) and len(entry) == 1:
-            yield entry.pop()
-        if entry:
-            raise entry[1]
-    finally:
-        stopped.set()
-        # Whoever waits for room finds some, and that nothing more is wanted.
-        while thread.is_alive():
-            _empty(ready)
-            thread.join(0.01)
-
-
-def _draw(items: Iterable[Any], ready: queue.Queue, stopped: threading.Event) -> None:
-    """Puts ``[item]`` for each into the queue; then ``[]``, or ``[None, error]``."""
-    last: list[Any] = []
-    try:
-        iterator = iter(items)
+    iterator = iter(items)
+    with ThreadPoolExecutor(1, thread_name_prefix='read-ahead') as thread:
+        pending = deque(thread.submit(next, iterator, _END) for _ in range(depth + 1))
         try:
-            while not stopped.is_set():
-                try:
-                    entry = [next(iterator)]
-                except StopIteration:
-                    break
-                ready.put(entry)
-                del entry
+            # No name for an item here: it would be kept alive while the next is waited for.
+            while pending[0].result() is not _END:
+                pending.append(thread.submit(next, iterator, _END))
+                yield pending.popleft().result()
         finally:
+            for future in pending:
+                future.cancel()
             if hasattr(iterator, 'close'):
-                iterator.close()
-    except BaseException as error:
-        last = [None, error]
-    ready.put(last)
-
-
-def _empty(ready: queue.Queue) -> None:
-    try:
-        while True:
-            ready.get_nowait()
-    except queue.Empty:
-        pass
+                thread.submit(iterator.close)

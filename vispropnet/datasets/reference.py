@@ -74,7 +74,7 @@ class ReferenceSampler:
             return [int(key_frame)] * self.num_refs
         chosen: list[int] = []
         while len(chosen) < self.num_refs:
-            chosen += self._choose(*sides, min(self.num_refs - len(chosen), others), generator)
+            chosen += self._choose(sides, min(self.num_refs - len(chosen), others), generator)
         return chosen
 
     def _sides(self, key_frame: int) -> list[np.ndarray]:
@@ -89,36 +89,28 @@ class ReferenceSampler:
         return [self._annotated_frames[first:position], self._annotated_frames[following:last]]
 
     def _choose(
-        self,
-        earlier: Sequence[int],
-        later: Sequence[int],
-        count: int,
-        generator: np.random.Generator,
+        self, sides: Sequence[Sequence[int]], count: int, generator: np.random.Generator
     ) -> list[int]:
         """Chooses a count of different frames, of which there are as many at least."""
         if self.mode == 'ordered':
+            earlier, later = sides
             nearest = [*earlier[-count:][::-1], *later[:count]]
             return [int(frame) for frame in nearest[:count]]
-        sides = [_Bag(earlier), _Bag(later)]
+        before, after = map(_Bag, sides)
         chosen = []
         if self.mode == 'window':
-            for side in sides:
+            for side in (before, after):
                 for _ in range(min(count // 2, len(side))):
                     chosen.append(side.take(int(generator.integers(len(side)))))
         while len(chosen) < count:
-            number = int(generator.integers(len(sides[0]) + len(sides[1])))
-            before = len(sides[0])
-            side, place = (sides[0], number) if number < before else (sides[1], number - before)
-            chosen.append(side.take(place))
+            place = int(generator.integers(len(before) + len(after)))
+            is_before = place < len(before)
+            chosen.append(before.take(place) if is_before else after.take(place - len(before)))
         return generator.permutation(chosen).tolist() if self.mode == 'window' else chosen
 
 
 class _Bag:
-    """Frames that can be taken out one by one, without a copy of those that stay.
-
-    Args:
-        frames: What is in it.
-    """
+    """Frames that can be taken out one by one, without a copy of those that stay."""
 
     def __init__(self, frames: Sequence[int]) -> None:
         self._frames, self._left = frames, len(frames)

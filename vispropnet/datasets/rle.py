@@ -51,15 +51,7 @@ def checked_rles(
 
 
 def length_fault(masks: Any, video: Mapping[str, Any]) -> str | None:
-    """Finds what is wrong with the number of entries in a track's ``segmentations``.
-
-    Args:
-        masks: The entries.
-        video: As in :func:`checked_rles`.
-
-    Returns:
-        The fault, or None.
-    """
+    """Finds what is wrong with the number of entries in a track's ``segmentations``; or None."""
     if not isinstance(masks, (list, tuple)):
         return f"'segmentations' must be a list, got {reprlib.repr(masks)}."
     length = video.get('length', len(video.get('file_names', masks)))
@@ -139,10 +131,8 @@ def _form_fault(mask: Any, video: Mapping[str, Any]) -> str | None:
     wanted_height, wanted_width = video.get('height', height), video.get('width', width)
     if height == wanted_height and width == wanted_width:
         return None
-    return (
-        f'the mask is {width}x{height} pixels (width x height), but video {video["id"]} is '
-        f'{wanted_width}x{wanted_height}.'
-    )
+    found = f'the mask is {width}x{height} pixels (width x height)'
+    return f'{found}, but video {video["id"]} is {wanted_width}x{wanted_height}.'
 
 
 def _is_size(size: Sequence[Any]) -> bool:

@@ -18,31 +18,18 @@ _LONGER = np.iinfo(np.int16).min
 
 
 class Measures(NamedTuple):
-    """Measures of M masks, from :func:`measure_counts`.
+    """Measures of M masks, from :func:`measure_counts`."""
 
-    Attributes:
-        areas: (M,) int64, pixels of the object.
-        totals: (M,) int64, pixels that all runs cover.
-        sound: (M,) bool, whether the text is whole and no run is negative.
-        proper: (M,) bool, whether no run but the first is empty. pycocotools takes two masks with
-            an empty run at the same pixel for ended there.
-    """
-
-    areas: np.ndarray
-    totals: np.ndarray
-    sound: np.ndarray
+    areas: np.ndarray  # (M,) int64, pixels of the object
+    totals: np.ndarray  # (M,) int64, pixels that all runs cover
+    sound: np.ndarray  # (M,) bool, whether the text is whole and no run is negative
+    # (M,) bool, whether no run but the first is empty. pycocotools takes two masks with an empty
+    # run at the same pixel for ended there.
     proper: np.ndarray
 
 
 def measure_counts(counts: Sequence[str | bytes]) -> Measures:
-    """Measures compressed masks without drawing them.
-
-    Args:
-        counts: The compressed counts of M masks.
-
-    Returns:
-        Their measures.
-    """
+    """Measures M masks by their compressed counts, without drawing them."""
     areas, totals = np.zeros((2, len(counts)), np.int64)
     sound, proper = np.zeros((2, len(counts)), bool)
     for batch in _batches(counts):
@@ -60,9 +47,6 @@ def measure_counts(counts: Sequence[str | bytes]) -> Measures:
 
 def decode_counts(counts: str | bytes) -> np.ndarray:
     """Decodes the compressed counts of one mask.
-
-    Args:
-        counts: Compressed counts.
 
     Returns:
         (R,) int32 run lengths, of background and object in turn; none if the text is damaged.
@@ -125,14 +109,9 @@ def _characters(counts: Sequence[str | bytes]) -> tuple[np.ndarray, np.ndarray, 
 
 
 def _numbers(low: np.ndarray, more: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Puts the groups of five bits together.
+    """Puts groups of five bits (C,) uint8 together, over each that says ``more`` (C,).
 
-    Args:
-        low: (C,) uint8, the five bits of each character.
-        more: (C,) bool, whether the number goes on after it.
-
-    Returns:
-        The numbers (R,) int32, and the positions of those with too many digits.
+    Gives the numbers (R,) int32, and the positions of those with too many digits.
     """
     signed = ((low ^ np.uint8(0x10)).view(np.int8) - np.int8(0x10)).astype(np.int16)
     # Nearly all numbers have one or two digits: those are made for all characters in one go.

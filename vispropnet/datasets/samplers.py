@@ -65,11 +65,7 @@ class VideoSampler(Sampler):
 
 
 def share_videos(lengths: np.ndarray, shares: int) -> list[list[int]]:
-    """Splits videos into shares of about the same number of frames.
-
-    Args:
-        lengths: (V,) frames per video.
-        shares: Number of shares.
+    """Splits videos, of (V,) lengths in frames, into shares of about the same number of frames.
 
     Returns:
         Per share its videos' indices, ascending; empty where there are fewer videos than shares.

@@ -6,7 +6,9 @@ come out of the training set. A file and a seed give the same bytes on every mac
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +32,10 @@ def split_file(
     """Splits an annotation file into ``train.json`` and ``valid.json``, both or neither.
 
     Args:
-        source: The annotation file. It is not changed, nor are frames on disk touched: both parts
-            refer to the same image folder.
+        source: The annotation file. Both parts refer to its image folder.
         out_dir: Folder for the two files; made if it is missing.
-        fraction: As in :func:`split_annotations`.
-        seed: As in :func:`split_annotations`.
+        fraction: As in :func:`split_annotations`, likewise ``seed``.
+        seed: From 0.
         force: Whether files that are already there may be replaced.
 
     Returns:
@@ -48,10 +49,8 @@ def split_file(
     targets = [Path(out_dir) / name for name in FILE_NAMES]
     for target in targets:
         if os.path.realpath(target) == os.path.realpath(source):
-            raise UserError(
-                f'{target} is the file to be split and would be overwritten: choose another '
-                '--out-dir.'
-            )
+            advice = 'would be overwritten: choose another --out-dir'
+            raise UserError(f'{target} is the file to be split and {advice}.')
     taken = [str(target) for target in targets if os.path.lexists(target)]
     if taken and not force:
         raise UserError(f'already there: {", ".join(taken)}; --force replaces what is there.')
@@ -67,16 +66,10 @@ def split_file(
 
 
 def read_divisible(path: str | os.PathLike) -> dict[str, Any]:
-    """Reads an annotation file that has annotations and keeps the rules.
-
-    Args:
-        path: The annotation file.
+    """Reads an annotation file that has annotations and keeps the rules, else a ``UserError``.
 
     Returns:
         Its content, as it stands in the file.
-
-    Raises:
-        UserError: naming the file, the entry, what was found and what was expected.
     """
     content = read_json(path, 'annotation file')
     where = f'annotation file {path}'
@@ -96,11 +89,9 @@ def split_annotations(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Divides the videos of an annotation file, with their annotations, into two parts.
 
-    Validation gets ``round(fraction * videos)`` videos, at least one and not all of them. A
-    category that at least two videos hold is put on both sides as far as exchanges of two videos
-    allow, with a share of its videos near the fraction; one that a single video holds goes to
-    training, unless that keeps another off a side. Videos without objects are shared out too.
-    Crowds do not count as objects: they are neither trained on nor scored.
+    Validation gets ``round(fraction * videos)`` videos, at least one and not all of them, chosen
+    as :func:`~vispropnet.datasets.stratification.stratify` says. Videos without objects are shared
+    out too. Crowds do not count as objects: they are neither trained on nor scored.
 
     Args:
         content: What :func:`read_divisible` returned. It is not changed.
@@ -129,38 +120,23 @@ def split_annotations(
     num_valid = min(max(round(fraction * len(videos)), 1), len(videos) - 1)
     sides = stratify(held, len(content['categories']), num_valid, seed)
     side_of = {video['id']: side for video, side in zip(videos, sides, strict=True)}
-    train, valid = (
-        {
-            **content,
-            'videos': [video for video in videos if side_of[video['id']] == side],
-            'annotations': [
-                one for one in content['annotations'] if side_of[one['video_id']] == side
-            ],
-        }
-        for side in (TRAIN, VALID)
-    )
-    return train, valid
+    parts = []
+    for side in (TRAIN, VALID):
+        own = [one for one in content['annotations'] if side_of[one['video_id']] == side]
+        own_videos = [video for video in videos if side_of[video['id']] == side]
+        parts.append({**content, 'videos': own_videos, 'annotations': own})
+    return tuple(parts)
 
 
 def count_by_category(content: dict[str, Any]) -> list[tuple[int, int]]:
-    """Counts what an annotation file holds.
+    """Counts for each category of an annotation file, in file order, its videos and its objects.
 
-    Args:
-        content: Content of an annotation file.
-
-    Returns:
-        For each category, in file order, the number of videos that hold it and of its objects,
-        crowds left out.
+    Crowds are left out.
     """
-    number = {category['id']: index for index, category in enumerate(content['categories'])}
-    videos = [0] * len(number)
-    objects = [0] * len(number)
-    for categories in _categories_held(content):
-        for index in categories:
-            videos[index] += 1
-    for annotation in content['annotations']:
-        objects[number[annotation['category_id']]] += not read_crowd(annotation)
-    return list(zip(videos, objects, strict=True))
+    videos = Counter(itertools.chain.from_iterable(_categories_held(content)))
+    objects = Counter(one['category_id'] for one in content['annotations'] if not read_crowd(one))
+    ids = [category['id'] for category in content['categories']]
+    return [(videos[number], objects[identity]) for number, identity in enumerate(ids)]
 
 
 def _categories_held(content: dict[str, Any]) -> list[list[int]]:
@@ -175,8 +151,7 @@ def _categories_held(content: dict[str, Any]) -> list[list[int]]:
 
 def _check_options(fraction: float, seed: int) -> None:
     if not 0 < fraction < 1:
-        raise UserError(
-            f'the fraction of videos for validation must lie between 0 and 1, got {fraction}.'
-        )
+        text = 'the fraction of videos for validation must lie between 0 and 1'
+        raise UserError(f'{text}, got {fraction}.')
     if seed < 0:
         raise UserError(f'the seed must be at least 0, got {seed}.')

@@ -54,22 +54,23 @@ def stratify(
     for label in range(num_categories + 1):
         least, most = (unit, (totals[label] - 1) * unit) if on_both[label] else (0, 0)
         wanted[label] = min(max(wanted[label], least), most)
-    best, fewest = ([], []), math.inf
+    best, fewest = None, math.inf
     heard = labels
     for _ in range(_ATTEMPTS):
         draws = [generator.random() for _ in labels]
         order = sorted(range(unit), key=draws.__getitem__)
         sides = _share_out(heard, wanted, num_valid, order, generator)
-        missing = _exchange(labels, sides, wanted, on_both, order, only_missing=True)
+        division = _Division(labels, sides, wanted, on_both, order)
+        division.exchange(only_missing=True)
+        missing = sum(map(division.lacks, range(len(totals))))
         if missing < fewest:
-            best, fewest = (sides, order), missing
+            best, fewest = division, missing
         if fewest == 0:
             break
         # A label of a single video has a wish only as long as it keeps no other off a side.
         heard = [tuple(one for one in own if on_both[one] or one >= some) for own in labels]
-    sides, order = best
-    _exchange(labels, sides, wanted, on_both, order, only_missing=False)
-    return sides
+    best.exchange(only_missing=False)
+    return best.sides
 
 
 def _share_out(
@@ -112,91 +113,86 @@ def _share_out(
     return sides
 
 
-def _exchange(
-    labels: Sequence[tuple[int, ...]],
-    sides: list[int],
-    wanted_valid: Sequence[int],
-    on_both: Sequence[bool],
-    order: Sequence[int],
-    only_missing: bool,
-) -> int:
-    """Exchanges videos, in place, as long as that mends a label that is off by a video or more.
+class _Division:
+    """Videos with their labels and sides, to be mended by exchanges.
 
-    With ``only_missing``, labels that are on both sides are not looked at. Returns how many labels
-    are still missing on a side.
+    ``wanted_valid`` is in videos of a label times all videos, as in :func:`stratify`. The last one
+    in ``order`` stands for all videos of the same labels on its side.
     """
-    unit = len(labels)
-    held = [[0] * len(on_both), [0] * len(on_both)]
-    for video, side in enumerate(sides):
-        for label in labels[video]:
-            held[side][label] += 1
-    excess = [held[VALID][label] * unit - wanted for label, wanted in enumerate(wanted_valid)]
-    kinds = _kinds(labels, sides, order)
-    mended = True
-    while mended:
-        mended = False
-        for label in range(len(on_both)):
-            lacks = on_both[label] and 0 in (held[TRAIN][label], held[VALID][label])
-            if abs(excess[label]) < unit or (only_missing and not lacks):
-                continue
-            side = VALID if excess[label] < 0 else TRAIN
-            coming, going = kinds[1 - side], kinds[side]
-            pair = _best_pair(
-                [kind for kind in coming if label in kind],
-                [kind for kind in going if label not in kind],
-                side,
-                held,
-                excess,
-                on_both,
-                unit,
-            )
-            if pair is None:
-                continue
-            for video, to in ((coming[pair[0]], side), (going[pair[1]], 1 - side)):
-                sides[video] = to
-                for one in labels[video]:
-                    held[to][one] += 1
-                    held[1 - to][one] -= 1
-                    excess[one] += unit if to == VALID else -unit
-            kinds = _kinds(labels, sides, order)
-            mended = True
-    lowest = map(min, *held)
-    return sum(both and low == 0 for both, low in zip(on_both, lowest, strict=True))
 
+    def __init__(
+        self,
+        labels: Sequence[tuple[int, ...]],
+        sides: list[int],
+        wanted_valid: Sequence[int],
+        on_both: Sequence[bool],
+        order: Sequence[int],
+    ) -> None:
+        self.labels, self.sides, self.on_both, self.order = labels, sides, on_both, order
+        # Of each label, the videos that a side holds, and what validation has in excess.
+        self.held = [[0] * len(on_both), [0] * len(on_both)]
+        for video, side in enumerate(sides):
+            for label in labels[video]:
+                self.held[side][label] += 1
+        self.unit = len(labels)
+        pairs = zip(self.held[VALID], wanted_valid, strict=True)
+        self.excess = [held * self.unit - wanted for held, wanted in pairs]
 
-def _kinds(
-    labels: Sequence[tuple[int, ...]], sides: Sequence[int], order: Sequence[int]
-) -> list[dict[tuple[int, ...], int]]:
-    """For each side a video for each combination of labels: those of the same labels are alike."""
-    return [{labels[one]: one for one in order if sides[one] == side} for side in (TRAIN, VALID)]
+    def lacks(self, label: int) -> bool:
+        """Says if a label is missing on a side that should be on both."""
+        return self.on_both[label] and 0 in (self.held[TRAIN][label], self.held[VALID][label])
 
+    def exchange(self, only_missing: bool) -> None:
+        """Exchanges videos as long as that mends a label that is off by a video or more.
 
-def _best_pair(
-    coming: Sequence[tuple[int, ...]],
-    going: Sequence[tuple[int, ...]],
-    side: int,
-    held: Sequence[Sequence[int]],
-    excess: Sequence[int],
-    on_both: Sequence[bool],
-    unit: int,
-) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-    """The exchange that gets most missing labels onto a side; among equals, the fairest.
+        With ``only_missing``, labels that are on both sides are not looked at.
+        """
+        mended = True
+        while mended:
+            mended = False
+            for label, excess in enumerate(self.excess):
+                if abs(excess) < self.unit or (only_missing and not self.lacks(label)):
+                    continue
+                to = VALID if excess < 0 else TRAIN
 
-    Unfairness is the sum of the squares of what labels have in excess on the validation side. None
-    if no exchange is an improvement.
-    """
-    best, best_cost = None, (0, 0)
-    for new in coming:
-        for old in going:
+                coming, going = (
+                    {self.labels[one]: one for one in self.order if self.sides[one] == side}
+                    for side in (1 - to, to)
+                )
+                pair = self._best_pair(
+                    [kind for kind in coming if label in kind],
+                    [kind for kind in going if label not in kind],
+                    to,
+                )
+                if pair is not None:
+                    self._move(coming[pair[0]], to)
+                    self._move(going[pair[1]], 1 - to)
+                    mended = True
+
+    def _move(self, video: int, to: int) -> None:
+        self.sides[video] = to
+        for label in self.labels[video]:
+            self.held[to][label] += 1
+            self.held[1 - to][label] -= 1
+            self.excess[label] += self.unit if to == VALID else -self.unit
+
+    def _best_pair(
+        self, coming: Sequence[tuple[int, ...]], going: Sequence[tuple[int, ...]], side: int
+    ) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+        """The exchange that gets most missing labels onto a side; among equals, the fairest.
+
+        Unfairness is the sum of the squares of what labels have in excess on the validation side.
+        None if no exchange is an improvement.
+        """
+        best, best_cost = None, (0, 0)
+        for new, old in itertools.product(coming, going):
             missing = unfairness = 0
             for gained, lost, to in ((new, old, side), (old, new, 1 - side)):
                 sign = 1 if to == VALID else -1
-                for label in gained:
-                    if label in lost:
-                        continue
-                    if on_both[label]:
-                        missing += (held[1 - to][label] == 1) - (held[to][label] == 0)
-                    unfairness += 2 * sign * excess[label] + unit
+                for label in set(gained).difference(lost):
+                    if self.on_both[label]:
+                        missing += (self.held[1 - to][label] == 1) - (self.held[to][label] == 0)
+                    unfairness += 2 * sign * self.excess[label] + self.unit
             if (missing, unfairness) < best_cost:
                 best, best_cost = (new, old), (missing, unfairness)
-    return best
+        return best

@@ -21,24 +21,15 @@ _BATCH_MASKS = 1024
 
 @dataclass(frozen=True)
 class CheckedTrack:
-    """A track whose masks were checked.
-
-    Args:
-        track: The track.
-        frames: (M) the frames that have a mask.
-        rles: (M) compressed, None where damaged.
-        areas: (M,) pixels, 0 where damaged.
-        boxes: (M, 4) each mask's x, y, width and height, 0 where damaged or empty; None unless
-            asked for.
-        faulty: Frames whose mask is damaged.
-    """
+    """A track whose masks were checked."""
 
     track: Track
-    frames: list[int]
-    rles: list[dict[str, Any] | None]
-    areas: np.ndarray
+    frames: list[int]  # (M) the frames that have a mask
+    rles: list[dict[str, Any] | None]  # (M) compressed, None where damaged
+    areas: np.ndarray  # (M,) pixels, 0 where damaged
+    # (M, 4) each mask's x, y, width and height, 0 where damaged or empty; None unless asked for.
     boxes: np.ndarray | None
-    faulty: set[int]
+    faulty: set[int]  # frames whose mask is damaged
 
 
 def check_masks(
@@ -46,10 +37,8 @@ def check_masks(
 ) -> Iterator[CheckedTrack]:
     """Checks the masks of tracks: each must be an RLE, sound, and of its video's size.
 
-    Tracks are held only until there are enough masks for a batch.
-
     Args:
-        tracks: The tracks.
+        tracks: The tracks. They are held only until there are enough masks for a batch.
         report: Counts the masks; findings go to the tracks' own.
         with_boxes: Whether the masks' boxes are wanted.
 
@@ -77,22 +66,21 @@ def _check_batch(tracks: list[tuple[Track, list[int]]], with_boxes: bool) -> Ite
     masks = [track.masks[frame] for track, frames in tracks for frame in frames]
     videos = [track.video.known for track, frames in tracks for _ in frames]
     rles, areas, faults = examine_rles(masks, videos)
-    boxes = None
-    if with_boxes:
-        boxes = np.zeros((len(rles), 4))
-        sound = [index for index, rle in enumerate(rles) if rle is not None]
-        if sound:
-            boxes[sound] = mask_utils.toBbox([rles[index] for index in sound])
+    boxes = np.zeros((len(rles), 4)) if with_boxes else None
+    sound = [index for index, rle in enumerate(rles) if rle is not None]
+    if with_boxes and sound:
+        boxes[sound] = mask_utils.toBbox([rles[index] for index in sound])
     begin = 0
     for track, frames in tracks:
+        faulty = set()
+        for index, frame in enumerate(frames, begin) if faults else ():
+            if index in faults:
+                faulty.add(frame)
+                track.error(_kind(masks[index], track.video), faults[index], frame)
         part = slice(begin, begin + len(frames))
-        begin += len(frames)
-        faulty = {frame: part.start + at for at, frame in enumerate(frames)} if faults else {}
-        faulty = {frame: position for frame, position in faulty.items() if position in faults}
-        for frame, position in faulty.items():
-            track.error(_kind(masks[position], track.video), faults[position], frame)
-        own = None if boxes is None else boxes[part]
-        yield CheckedTrack(track, frames, rles[part], areas[part], own, set(faulty))
+        begin = part.stop
+        own = boxes[part] if with_boxes else None
+        yield CheckedTrack(track, frames, rles[part], areas[part], own, faulty)
 
 
 def _kind(mask: Any, video: Video) -> str:

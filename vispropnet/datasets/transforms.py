@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 
-import mmcv
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs
@@ -19,24 +18,17 @@ from vispropnet.registry import TRANSFORMS
 class LoadVideoFrame(BaseTransform):
     """Loads a frame, and says which one when it cannot.
 
-    Args:
-        imdecode_backend: Decoder, as in ``mmcv.imfrombytes``.
-
     Raises:
         BadFrameError: if the file is missing, is no regular file, is no image, is cut short, or is
             not of the size that the annotation file gives for its video.
     """
 
-    def __init__(self, imdecode_backend: str = 'cv2') -> None:
-        self.imdecode_backend = imdecode_backend
-
     def transform(self, results: dict) -> dict:
         """Adds ``img`` ((H, W, 3) uint8, BGR), ``img_shape`` and ``ori_shape`` to the results."""
         place = frame_name(results)
         width, height = results['width'], results['height']
-        content = self._read(results['img_path'], place)
         try:
-            image = decode_image(content, width, height, self._decode)
+            image = decode_image(_read(results['img_path'], place), width, height)
         except ImageSizeError as error:
             raise BadFrameError(
                 f'{place}: {error}, the annotation file says {width}x{height}.'
@@ -46,23 +38,21 @@ class LoadVideoFrame(BaseTransform):
         results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
         return results
 
-    def _decode(self, content: bytes) -> np.ndarray | None:
-        return mmcv.imfrombytes(content, backend=self.imdecode_backend)
 
-    def _read(self, path: str, place: str) -> bytes:
-        try:
-            # A pipe would be waited for without end, a device be read until memory is full.
-            mode = os.stat(path).st_mode
-            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-                raise BadFrameError(f'{place}: is no regular file; expected a picture.')
-            with open(path, 'rb') as stream:
-                return stream.read()
-        except FileNotFoundError:
-            raise BadFrameError(
-                f'{place}: the file is listed in the annotation file but does not exist.'
-            ) from None
-        except OSError as error:
-            raise BadFrameError(f'{place}: cannot be read: {error.strerror or error}.') from None
+def _read(path: str, place: str) -> bytes:
+    try:
+        # A pipe would be waited for without end, a device be read until memory is full.
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise BadFrameError(f'{place}: is no regular file; expected a picture.')
+        with open(path, 'rb') as stream:
+            return stream.read()
+    except FileNotFoundError:
+        raise BadFrameError(
+            f'{place}: the file is listed in the annotation file but does not exist.'
+        ) from None
+    except OSError as error:
+        raise BadFrameError(f'{place}: cannot be read: {error.strerror or error}.') from None
 
 
 @TRANSFORMS.register_module()
@@ -89,27 +79,11 @@ class LoadTrackedAnnotations(LoadAnnotations):
 
 @TRANSFORMS.register_module()
 class PackFrameInputs(PackDetInputs):
-    """Packs one frame: the image as a tensor, the rest as mmdet's ``DetDataSample``.
-
-    Args:
-        meta_keys: What is kept as meta information of the sample.
-    """
+    """Packs one frame: the image as a tensor, the rest as mmdet's ``DetDataSample``."""
 
     mapping_table = {**PackDetInputs.mapping_table, 'gt_instances_ids': 'instances_ids'}
 
-    def __init__(
-        self,
-        meta_keys: tuple[str, ...] = (
-            'img_path',
-            'ori_shape',
-            'img_shape',
-            'scale_factor',
-            'flip',
-            'flip_direction',
-            'video_id',
-            'frame_id',
-            'video_length',
-            'category_ids',
-        ),
-    ) -> None:
-        super().__init__(meta_keys=meta_keys)
+    def __init__(self) -> None:
+        of_image = ('img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction')
+        of_video = ('video_id', 'frame_id', 'video_length', 'category_ids')
+        super().__init__(meta_keys=of_image + of_video)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,9 @@ from mmengine.dataset import BaseDataset, force_full_init
 from pycocotools import mask as mask_utils
 
 from vispropnet.datasets.annotation_file import MaskFaults, read_annotation_file
-from vispropnet.datasets.bad_frames import BadFrameError, BadFrames, check_policy, with_advice
-from vispropnet.datasets.randomness import global_seed, random_key
+from vispropnet.datasets.annotation_values import is_number
+from vispropnet.datasets.bad_frames import BadFrameError, BadFrames, with_advice
+from vispropnet.datasets.randomness import global_seed
 from vispropnet.datasets.reference import ReferenceSampler
 from vispropnet.errors import UserError
 from vispropnet.registry import DATASETS, TRANSFORMS
@@ -39,10 +39,10 @@ class YouTubeVIS(BaseDataset):
         pipeline: Transforms for one frame. In training all frames of a clip go through it with the
             same random choices.
         test_mode: Single frames instead of clips.
-        reference: ``'random'``, ``'ordered'`` or ``'window'``, see
-            :class:`~vispropnet.datasets.reference.ReferenceSampler`.
+        reference: ``'random'``, ``'ordered'`` or ``'window'``; with ``num_refs`` and
+            ``max_distance`` as of :class:`~vispropnet.datasets.reference.ReferenceSampler`.
         num_refs: Reference frames of a clip.
-        max_distance: Frames from the key frame to a reference at most, for ``'window'``.
+        max_distance: In frames, for ``'window'``.
         on_bad_sample: Reaction to a frame that cannot be read or decoded, or whose masks are
             damaged. ``'raise'`` stops with an error that names it. ``'skip'``, in training only,
             takes other reference frames or another sample in its place, drawn from (seed, epoch,
@@ -74,7 +74,15 @@ class YouTubeVIS(BaseDataset):
         hint: str = '',
         metainfo: dict | None = None,
     ) -> None:
-        check_policy(on_bad_sample, max_bad_fraction, test_mode)
+        if on_bad_sample not in ('raise', 'skip'):
+            raise UserError(f"on_bad_sample must be 'raise' or 'skip', got {on_bad_sample!r}.")
+        if not is_number(max_bad_fraction) or not 0 <= max_bad_fraction <= 1:
+            raise UserError(f'max_bad_fraction must be within [0, 1], got {max_bad_fraction!r}.')
+        if test_mode and on_bad_sample == 'skip':
+            raise UserError(
+                "on_bad_sample='skip' is for training only: in validation and test every frame of "
+                'a video counts.'
+            )
         self._reference_options = dict(mode=reference, num_refs=num_refs, max_distance=max_distance)
         self.on_bad_sample = on_bad_sample
         self.max_bad_fraction = max_bad_fraction
@@ -84,9 +92,7 @@ class YouTubeVIS(BaseDataset):
             metainfo=metainfo,
             data_root=data_root,
             data_prefix=data_prefix or dict(img=''),
-            pipeline=[
-                TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline
-            ],
+            pipeline=[TRANSFORMS.build(one) if isinstance(one, dict) else one for one in pipeline],
             test_mode=test_mode,
         )
 
@@ -117,65 +123,52 @@ class YouTubeVIS(BaseDataset):
             objects[annotation['video_id']].append(annotation)
         frames = []
         for video in content['videos']:
-            of_video = self._video_frames(video, objects[video['id']], labels)
-            for frame in of_video if faults else ():
-                if (video['id'], frame['frame_id']) in faults:
-                    frame['fault'] = faults[video['id'], frame['frame_id']]
-            frames.extend(of_video)
+            frames += self._video_frames(video, objects[video['id']], labels)
+        for frame in frames if faults else ():
+            if fault := faults.get((frame['video_id'], frame['frame_id'])):
+                frame['fault'] = fault
         self._index(frames, [len(video['file_names']) for video in content['videos']])
         return frames
 
     def _video_frames(self, video: dict, annotations: list[dict], labels: dict) -> list[dict]:
+        names, folder = video['file_names'], self.data_prefix['img']
+        size = dict(height=video['height'], width=video['width'])
+        shared = dict(size, video_id=video['id'], video_length=len(names))
         frames: list[dict[str, Any]] = [
-            dict(
-                img_path=os.path.join(self.data_prefix['img'], name),
-                height=video['height'],
-                width=video['width'],
-                video_id=video['id'],
-                frame_id=frame,
-                video_length=len(video['file_names']),
-                instances=[],
-            )
-            for frame, name in enumerate(video['file_names'])
+            dict(shared, img_path=os.path.join(folder, name), frame_id=frame, instances=[])
+            for frame, name in enumerate(names)
         ]
         for annotation in annotations:
             boxes = annotation.get('bboxes') or [None] * len(frames)
-            entries = zip(frames, annotation['segmentations'], boxes, strict=True)
-            for frame, mask, box in entries:
+            common = dict(
+                bbox_label=labels[annotation['category_id']],
+                ignore_flag=annotation['iscrowd'],
+                instance_id=annotation['id'],
+            )
+            for frame, mask, box in zip(frames, annotation['segmentations'], boxes, strict=True):
                 if mask is None:
                     continue
                 left, top, width, height = mask_utils.toBbox(mask).tolist() if box is None else box
-                if width <= 0 or height <= 0:
-                    continue
-                frame['instances'].append(
-                    dict(
-                        bbox=[left, top, left + width, top + height],
-                        bbox_label=labels[annotation['category_id']],
-                        mask=mask,
-                        ignore_flag=annotation['iscrowd'],
-                        instance_id=annotation['id'],
-                    )
-                )
+                if width > 0 and height > 0:
+                    box = [left, top, left + width, top + height]
+                    frame['instances'].append(dict(common, bbox=box, mask=mask))
         return frames
 
     def _index(self, frames: list[dict], video_lengths: list[int]) -> None:
-        annotated = np.array(
-            # A frame with damaged masks shows an object; it is found out when it is drawn.
-            [
-                'fault' in frame or any(not one['ignore_flag'] for one in frame['instances'])
-                for frame in frames
-            ],
-            bool,
-        )
+        # A frame with damaged masks shows an object; it is found out when it is drawn.
+        shows = [
+            'fault' in frame or any(not one['ignore_flag'] for one in frame['instances'])
+            for frame in frames
+        ]
+        annotated = np.array(shows, bool)
         self.video_lengths = np.array(video_lengths, dtype=np.int64)
         self._reference_sampler = ReferenceSampler(
             self.video_lengths, annotated, **self._reference_options
         )
         self._samples = np.arange(len(frames)) if self.test_mode else np.flatnonzero(annotated)
-        if len(self._samples) == 0:
+        if len(self._samples) == 0:  # the rules leave no file without videos
             raise UserError(
-                f'annotation file {self.ann_file}: '
-                + ('no videos.' if self.test_mode else 'no frame shows an object to train on.')
+                f'annotation file {self.ann_file}: no frame shows an object to train on.'
             )
 
     @force_full_init
@@ -204,38 +197,42 @@ class YouTubeVIS(BaseDataset):
                 return self.pipeline(self.get_data_info(frame))
             except BadFrameError as error:
                 raise with_advice(error, test_mode=True) from None
-        generator = np.random.default_rng(random_key(index))
-        total = int(self.video_lengths.sum())
-        bad = BadFrames(
-            self.ann_file, total, self.max_bad_fraction, skip=self.on_bad_sample == 'skip'
-        )
-        for candidate in itertools.chain([frame], self._others(generator)):
+        # A plain integer stands for seed 0, epoch 0.
+        generator = np.random.default_rng(getattr(index, 'key', (0, 0, int(index))))
+        total, skip = int(self.video_lengths.sum()), self.on_bad_sample == 'skip'
+        bad = BadFrames(self.ann_file, total, self.max_bad_fraction, skip)
+        clip = self._clip(frame, generator, bad)
+        if clip is None:
+            others = generator.permutation(self._samples).tolist()
             # A frame may have been met before, as a reference.
-            clip = None if candidate in bad else self._clip(candidate, generator, bad)
-            if clip is not None:
-                if bad:
-                    bad.note(clip['data_samples'][0])
-                return clip
-        raise bad.nothing_left()
-
-    def _others(self, generator: np.random.Generator) -> Iterator[int]:
-        """The key frames of all samples in random order, drawn when the first is asked for."""
-        yield from generator.permutation(self._samples).tolist()
+            clips = (self._clip(one, generator, bad) for one in others if one not in bad)
+            clip = next(filter(None, clips), None)
+        if clip is None:
+            raise bad.nothing_left()
+        if bad:
+            bad.note(clip['data_samples'][0])
+        return clip
 
     def _clip(
-        self, frame: int, generator: np.random.Generator, bad: BadFrames
+        self, key_frame: int, generator: np.random.Generator, bad: BadFrames
     ) -> dict[str, list] | None:
         """Loads a key frame and its references; None, and ``bad`` knows, if the key frame is bad.
 
         Bad references are replaced by a draw without them.
         """
-        frames = [frame, *self._reference_sampler.sample(frame, generator, bad)]
+        frames = [key_frame, *self._reference_sampler.sample(key_frame, generator, bad)]
         seed = int(generator.integers(2**32))
         loaded: dict[int, dict] = {}
-        while not self._load(frames, seed, loaded, bad):
-            if frame in bad:
-                return None
-            frames = [frame, *self._reference_sampler.sample(frame, generator, bad)]
+        while missing := [frame for frame in frames if frame not in loaded]:
+            try:
+                # From the same seed, so that flips and scales agree within the clip.
+                with global_seed(seed):
+                    loaded[missing[0]] = self.pipeline(self.get_data_info(missing[0]))
+            except BadFrameError as error:
+                bad.add(missing[0], error)
+                if missing[0] == key_frame:
+                    return None
+                frames = [key_frame, *self._reference_sampler.sample(key_frame, generator, bad)]
         # A frame that is there again is an object of its own: ground truth is padded in place.
         clip = [
             copy.deepcopy(loaded[one]) if one in frames[:place] else loaded[one]
@@ -243,30 +240,10 @@ class YouTubeVIS(BaseDataset):
         ]
         return {name: [one[name] for one in clip] for name in clip[0]}
 
-    def _load(
-        self, frames: Sequence[int], seed: int, loaded: dict[int, dict], bad: BadFrames
-    ) -> bool:
-        """Loads the frames that are not yet loaded; False, and ``bad`` knows, at a bad one."""
-        for frame in frames:
-            if frame in loaded:
-                continue
-            try:
-                # From the same seed, so that flips and scales agree within the clip.
-                with global_seed(seed):
-                    loaded[frame] = self.pipeline(self.get_data_info(frame))
-            except BadFrameError as error:
-                bad.add(frame, error)
-                return False
-        return True
-
     def get_data_info(self, idx: int) -> dict:
-        """Gives what the annotation file says of one frame.
+        """Gives a frame's dict of :meth:`load_data_list`, with ``category_ids`` added.
 
-        Args:
-            idx: Number of the frame, frames of all videos numbered through.
-
-        Returns:
-            A dict as from :meth:`load_data_list`, with ``category_ids`` added.
+        Frames of all videos are numbered through.
         """
         info = super().get_data_info(idx)
         info['category_ids'] = self._metainfo['category_ids']
@@ -278,11 +255,7 @@ class YouTubeVIS(BaseDataset):
         return [one['bbox_label'] for one in info['instances'] if not one['ignore_flag']]
 
     def get_subset_(self, indices: int | Sequence[int]) -> None:
-        """Not offered: frames depend on their videos' other frames.
-
-        Raises:
-            NotImplementedError: always.
-        """
+        """Not offered, raises: frames depend on their videos' other frames."""
         raise NotImplementedError('YouTubeVIS cannot be cut by indices; cut the annotation file.')
 
     get_subset = get_subset_

@@ -22,19 +22,18 @@ from torch import Tensor, nn
 
 from vispropnet.errors import UserError
 
-# Layers that autocast runs in half precision.
-_HALF_LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
-
 
 @dataclass(frozen=True)
 class Acceleration:
     """Options that are switched on; ``acceleration`` of a config is a dict of these.
 
     Args:
-        amp: ``'bf16'`` or ``'fp16'``: layers compute in that type, weights and losses stay float32.
-            None for none.
+        amp: ``'bf16'`` or ``'fp16'``, in which layers compute; weights and losses stay float32.
         channels_last: Whether the model's convolutions keep the channels of a pixel together.
         compile: Whether the backbone is compiled, which takes a minute when training starts.
+
+    Raises:
+        UserError: for an unknown value.
     """
 
     amp: str | None = None
@@ -42,7 +41,6 @@ class Acceleration:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        """Raises a UserError for an unknown value."""
         if self.amp not in (None, 'bf16', 'fp16'):
             raise UserError(f"acceleration: amp must be 'bf16', 'fp16' or None, got {self.amp!r}.")
         for name in ('channels_last', 'compile'):
@@ -52,16 +50,12 @@ class Acceleration:
                 )
 
     def __str__(self) -> str:
-        """Names what is switched on."""
         named = [name if value is True else value for name, value in asdict(self).items() if value]
         return ' + '.join(one.replace('_', '-') for one in named) or 'none'
 
     @classmethod
     def from_config(cls, config: Any) -> Acceleration:
-        """Reads ``acceleration`` of a config.
-
-        Args:
-            config: A dict with any of the arguments; None for nothing.
+        """Reads ``acceleration`` of a config: a dict with any of the arguments, None for nothing.
 
         Raises:
             UserError: for anything else.
@@ -102,8 +96,8 @@ class Acceleration:
         if self.channels_last:
             model.to(memory_format=torch.channels_last)
         if self.compile:
-            named = model.named_modules()
-            backbones = [one for name, one in named if name.rpartition('.')[2] == 'backbone']
+            modules = model.named_modules()
+            backbones = [one for name, one in modules if name.rpartition('.')[2] == 'backbone']
             if not backbones:
                 raise UserError('acceleration: compile=True, but the model has no backbone.')
             for module in backbones:
@@ -111,24 +105,21 @@ class Acceleration:
 
     def optim_wrapper(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Changes ``optim_wrapper`` of a config into one that trains in the chosen precision."""
-        config = dict(config)
         if self.amp == 'fp16':
-            config['type'] = 'AmpOptimWrapper'
-            config.setdefault('loss_scale', 'dynamic')
-            config['dtype'] = 'float16'
-        elif self.amp == 'bf16':
-            config['type'] = BFloat16OptimWrapper
-            for name in ('loss_scale', 'dtype', 'use_fsdp'):  # mmengine's AmpOptimWrapper's
-                config.pop(name, None)
-        return config
+            scale = dict(loss_scale='dynamic')
+            return dict({**scale, **config}, type='AmpOptimWrapper', dtype='float16')
+        if self.amp == 'bf16':
+            scaling = ('loss_scale', 'dtype', 'use_fsdp')  # mmengine's AmpOptimWrapper's
+            kept = {key: value for key, value in config.items() if key not in scaling}
+            return dict(kept, type=BFloat16OptimWrapper)
+        return dict(config)
 
 
 class BFloat16OptimWrapper(OptimWrapper):
     """Trains with the layers in bfloat16, on CPUs as on GPUs; the arguments are ``OptimWrapper``'s.
 
-    Weights, gradients and optimizer are in single precision, and so is all that is not a layer:
-    see :func:`layers_in_bfloat16`. Losses need no scale, since bfloat16 reaches as far down as
-    float32. (mmengine's ``AmpOptimWrapper`` wants a GPU.)
+    All else is in single precision (:func:`layers_in_bfloat16`). Losses need no scale, since
+    bfloat16 reaches as far down as float32. (mmengine's ``AmpOptimWrapper`` wants a GPU.)
     """
 
     @contextmanager
@@ -148,11 +139,8 @@ def _modules_in_float32(model: nn.Module) -> list[nn.Module]:
 def layers_in_bfloat16(model: nn.Module) -> Iterator[None]:
     """Has convolutions, linear layers and matrix products compute in bfloat16.
 
-    Outputs of the model's ``float32_outputs`` are cast to float32, because RoIAlign and the losses
-    need it.
-
-    Args:
-        model: The model, wrapped for several ranks or not.
+    Outputs of the ``float32_outputs`` of the model, wrapped for several ranks or not, are cast to
+    float32, because RoIAlign and the losses need it.
     """
     device = next(model.parameters()).device.type
     with ExitStack() as stack:
@@ -179,12 +167,11 @@ def _cpu_computes_in_bf16() -> bool:
 
 def _check_compiler(on_cuda: bool) -> None:
     """Checks for what torch.compile needs, which would fail only in the first step."""
-    if on_cuda:
-        if importlib.util.find_spec('triton') is None:
-            raise UserError('--compile on a GPU needs the package triton, which is not installed.')
-        named, usual = 'CC', ('gcc', 'clang')
-    else:
-        named, usual = 'CXX', ('clang++',) if sys.platform == 'darwin' else ('g++',)
+    if on_cuda and importlib.util.find_spec('triton') is None:
+        raise UserError('--compile on a GPU needs the package triton, which is not installed.')
+    named, usual = ('CC', ('gcc', 'clang')) if on_cuda else ('CXX', ('g++',))
+    if not on_cuda and sys.platform == 'darwin':
+        usual = ('clang++',)
     wanted = [os.environ[named]] if os.environ.get(named) else usual
     if not any(shutil.which(one) for one in wanted):
         raise UserError(
@@ -203,13 +190,12 @@ def prepare_for_inference(model: nn.Module, amp: str | None = None) -> nn.Module
     """Lays out weights for segmenting, in place.
 
     On a CPU, convolutions that keep the channels of a pixel together are faster; results differ by
-    rounding. With mixed precision the weights of layers that compute in half precision are turned
-    into it once, not for each frame: such a model is not to be trained or saved.
+    rounding. Weights of layers that compute in half precision are turned into it once, not for each
+    frame: such a model is not to be trained or saved.
 
     Args:
         model: On the device where it will run, not wrapped for several ranks.
-        amp: ``'bf16'`` or ``'fp16'``: layers compute in that type, all else in float32; None for
-            float32 throughout.
+        amp: ``'bf16'`` or ``'fp16'``, in which layers compute; None for float32 throughout.
 
     Returns:
         The model, in evaluation mode.
@@ -224,7 +210,7 @@ def prepare_for_inference(model: nn.Module, amp: str | None = None) -> nn.Module
     if amp is not None:
         dtype = dict(bf16=torch.bfloat16, fp16=torch.float16)[amp]
         for module in model.modules():
-            if isinstance(module, _HALF_LAYERS):
+            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):  # as autocast does
                 module.to(dtype)
         for module in _modules_in_float32(model):
             module.register_forward_hook(_to_single)

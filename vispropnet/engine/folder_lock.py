@@ -12,11 +12,9 @@ from collections.abc import Iterator
 
 from vispropnet.errors import UserError
 
-LOCK = '.lock'
-
 
 @contextlib.contextmanager
-def locked_folder(folder: str | os.PathLike, option: str = '--work-dir') -> Iterator[None]:
+def locked_folder(folder: str | os.PathLike, option: str = '--work-dir') -> Iterator[int]:
     """Keeps other processes out of a folder while a block runs.
 
     The lock ends with the block, or with the process, however that ends, and its forked children.
@@ -26,13 +24,16 @@ def locked_folder(folder: str | os.PathLike, option: str = '--work-dir') -> Iter
         folder: The folder. It is made if it is missing.
         option: Option of the command line that names it, for messages.
 
+    Yields:
+        The lock's file descriptor; a process that inherits it holds the lock as well.
+
     Raises:
         UserError: naming the process and its start time if another one holds the lock, or if the
             folder cannot be made or written to.
     """
     try:
         os.makedirs(folder, exist_ok=True)
-        descriptor = os.open(os.path.join(folder, LOCK), os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(os.path.join(folder, '.lock'), os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         reason = 'it is a file' if os.path.isfile(folder) else error.strerror
         raise UserError(f'folder {folder} cannot be written to: {reason}.') from None
@@ -56,7 +57,7 @@ def locked_folder(folder: str | os.PathLike, option: str = '--work-dir') -> Iter
         file.write(f'process {owner} on {platform.node()}, started {started}')
         file.flush()
         try:
-            yield
+            yield descriptor
         finally:
             # Closing would not do: children that outlive the block have the same lock.
             if os.getpid() == owner:

@@ -16,8 +16,6 @@ from vispropnet.models.detectors import VISDetector
 from vispropnet.models.frame_masks import FrameMasks
 from vispropnet.models.frames import Answers, Frame, FrameSize, split_frames
 
-# Required in an answer.
-_FIELDS = ('ids', 'labels', 'scores', 'bboxes', 'masks')
 # Frames that a GPU encodes at once by default.
 GPU_BATCH = 4
 
@@ -42,28 +40,18 @@ def frames_at_once(batch: int | None, device: torch.device) -> int:
 
 
 class _Place(NamedTuple):
-    """Progress of a video.
-
-    Args:
-        state: The model's.
-        waiting: Numbers and sizes of the frames that are not yet answered.
-        last: Number of the last frame that the model has taken; None before the first.
-        ready: Answers that were not yet handed over.
-    """
+    """Progress of a video: the model's state, and what is not yet answered or handed over."""
 
     state: Any
-    waiting: tuple[tuple[int, FrameSize], ...] = ()
-    last: int | None = None
+    waiting: tuple[tuple[int, FrameSize], ...] = ()  # numbers and sizes of frames
+    last: int | None = None  # number of the last frame that the model has taken
     ready: tuple[tuple[int, InstanceData], ...] = ()
 
 
 class VideoRun:
-    """Takes the frames of one video through a model.
+    """Takes the frames of one video through a model, which runs of several videos may share.
 
     Checks that the model answers every frame once, in order, and not later than it says.
-
-    Args:
-        model: The model; runs of several videos may share it.
     """
 
     def __init__(self, model: VISDetector) -> None:
@@ -123,8 +111,7 @@ class VideoRun:
         """Gives the answers that are still due when the video has ended.
 
         Returns:
-            Them, and before them those that :meth:`answers` did not hand over to the end, because
-            its caller was interrupted.
+            They follow those that :meth:`answers` did not hand over, if its caller was interrupted.
 
         Raises:
             UserError: as :meth:`answers`.
@@ -158,10 +145,8 @@ class VideoRun:
         self, waiting: tuple[tuple[int, FrameSize], ...], answers: Answers, last: int | None
     ) -> tuple[tuple[int, FrameSize], ...]:
         """Checks answers, and takes what is answered off what is waited for."""
-        sound = isinstance(answers, (list, tuple)) and all(
-            isinstance(one, tuple) and len(one) == 2 for one in answers
-        )
-        if not sound:
+        listed = answers if isinstance(answers, (list, tuple)) else [None]
+        if not all(isinstance(one, tuple) and len(one) == 2 for one in listed):
             raise self._fault(
                 f'gave {_kind(answers)} as answers, expected a list of (frame number, instances)'
             )
@@ -179,7 +164,7 @@ class VideoRun:
 
     def _check(self, number: int, instances: InstanceData, size: FrameSize) -> None:
         """Checks what an answer holds, as far as a GPU need not be waited for."""
-        for name in _FIELDS:
+        for name in ('ids', 'labels', 'scores', 'bboxes', 'masks'):
             if name not in instances:
                 raise self._fault(f'gave no {name} for frame {number}')
         masks = instances.masks

@@ -20,34 +20,13 @@ from vispropnet.registry import LOOPS
 
 @LOOPS.register_module(name='EpochBasedTrainLoop')
 class ResumableTrainLoop(EpochBasedTrainLoop):
-    """mmengine's loop, which can also start in the middle of an epoch.
-
-    The arguments are those of ``mmengine.runner.EpochBasedTrainLoop``.
+    """mmengine's loop, with the same arguments, which can also start in the middle of an epoch.
 
     Attributes:
         batches_done: Batches of the coming epoch that have been trained on already.
-        validation_due: Whether the validation after the last epoch was interrupted.
     """
 
     batches_done = 0
-    validation_due = False
-
-    def run(self) -> torch.nn.Module:
-        """Trains, after a validation that was interrupted."""
-        runner = self.runner
-        runner.call_hook('before_train')
-        if self.validation_due and runner.val_loop is not None:
-            self.validation_due = False
-            runner.val_loop.run()
-        while self._epoch < self._max_epochs and not self.stop_training:
-            self.run_epoch()
-            self._decide_current_val_interval()
-            last = self._epoch == self._max_epochs
-            due = self._epoch >= self.val_begin and (last or self._epoch % self.val_interval == 0)
-            if due and runner.val_loop is not None:
-                runner.val_loop.run()
-        runner.call_hook('after_train')
-        return runner.model
 
     def run_epoch(self) -> None:
         """Trains for one epoch, or for the rest of one."""
@@ -72,14 +51,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
 
 class _VideoStepper:
-    """Runs the frames of a loader's videos through a model, one video after the other.
-
-    Args:
-        model: The model, wrapped for several ranks or not.
-        fp16: As in mmengine's loops.
-        batch: Frames of a video that are encoded at once, see
-            :func:`~vispropnet.engine.inference.frames_at_once`.
-    """
+    """Runs the frames of a loader's videos through a model, one video after the other."""
 
     def __init__(self, model: torch.nn.Module, fp16: bool, batch: int | None) -> None:
         self.model = model.module if is_model_wrapper(model) else model
@@ -92,10 +64,7 @@ class _VideoStepper:
         self._samples: deque = deque()
 
     def __call__(self, batch: dict) -> list:
-        """Takes one frame.
-
-        Args:
-            batch: ``inputs`` and ``data_samples`` of one frame, as from the loader.
+        """Takes one frame as from the loader.
 
         Returns:
             Samples of the frames that are answered by now, with ``pred_instances``; none while
@@ -122,35 +91,25 @@ class _VideoStepper:
             answers = list(self._run.answers(inputs, samples))
             if ends:
                 answers += self._run.finish()
-        return [self._answered(instances) for _, instances in answers]
-
-    def _answered(self, instances: Any) -> Any:
-        sample = self._samples.popleft()
-        sample.pred_instances = instances
-        return sample
+        outputs = [self._samples.popleft() for _ in answers]
+        for output, (_, instances) in zip(outputs, answers, strict=True):
+            output.pred_instances = instances
+        return outputs
 
 
 class _VideoLoop:
     """Parts shared by validation and test; comes before mmengine's loop among the bases.
 
     Args:
-        runner: As in mmengine's loops.
-        dataloader: As there; it gives one frame at a time.
-        evaluator: As there.
-        fp16: As there.
+        runner: As in mmengine's loops, as are ``evaluator`` and ``fp16``.
+        dataloader: Gives one frame at a time.
         batch: Frames of a video that are encoded at once; None for 1 on a CPU, 4 on a GPU.
     """
 
-    # As in the names of hooks.
-    stage: str
+    stage: str  # as in the names of hooks
 
     def __init__(
-        self,
-        runner: Any,
-        dataloader: Any,
-        evaluator: Any,
-        fp16: bool = False,
-        batch: int | None = None,
+        self, runner, dataloader, evaluator, fp16: bool = False, batch: int | None = None
     ) -> None:
         super().__init__(runner, dataloader, evaluator, fp16)
         self.batch = batch

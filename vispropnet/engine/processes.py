@@ -36,8 +36,7 @@ def hold_interrupts() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    received: list[int] = []
-    before = {}
+    received, before = [], {}
     for name in ('SIGINT', 'SIGTERM', 'SIGHUP'):
         number = getattr(signal, name, None)  # Windows has not all
         # None: a handler that is not Python's cannot be put back.

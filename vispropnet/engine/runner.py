@@ -7,7 +7,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmengine.device import get_device
@@ -20,10 +19,13 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from vispropnet.engine.acceleration import Acceleration
-from vispropnet.engine.checkpoints.integrity import sync_and_check
 from vispropnet.engine.checkpoints.legacy import other_conventions
-from vispropnet.engine.checkpoints.reading import read_checkpoint, trained_classes
-from vispropnet.engine.checkpoints.state import check_kinds, check_optimizer, sound_state
+from vispropnet.engine.checkpoints.reading import (
+    read_checkpoint,
+    sync_and_check,
+    trained_classes,
+)
+from vispropnet.engine.checkpoints.resuming import check_kinds, check_optimizer, sound_state
 from vispropnet.engine.checkpoints.weights import load_weights
 from vispropnet.engine.hooks.interrupt import InterruptHook, spare_workers
 from vispropnet.errors import UserError
@@ -38,17 +40,18 @@ class VISRunner(Runner):
     The arguments are those of ``mmengine.runner.Runner``. In the config, ``load_from`` names
     weights to start from (what does not fit is reported and starts fresh),
     ``trust_checkpoint=True`` allows checkpoints that run code while they are read, and
-    ``acceleration`` says options that make training faster, see
-    :class:`~vispropnet.engine.acceleration.Acceleration`; validation and test do without it.
+    ``acceleration`` has options of :class:`~vispropnet.engine.acceleration.Acceleration`, which
+    validation and test do without.
 
     Attributes:
         loaded_classes: Category names that the loaded checkpoint was trained with, if it says so.
+        validation_due: Whether the validation after the last epoch was interrupted.
     """
 
     loaded_classes: tuple[str, ...] | None = None
+    validation_due = False
     _loaded_meta: dict = {}  # noqa: RUF012 (never changed in place)
     _loaded_schedules = 0
-    _fresh_schedules: list[dict]
     _started: Counter[str] = Counter()  # runs of this process, by the second
 
     def setup_env(self, env_cfg: dict) -> None:
@@ -65,19 +68,8 @@ class VISRunner(Runner):
 
     @property
     def acceleration(self) -> Acceleration:
-        """Options of the config that make training faster.
-
-        Raises:
-            UserError: for an unknown option or value.
-        """
+        """Options of the config that make training faster; raises a UserError for unknown ones."""
         return Acceleration.from_config(self.cfg.get('acceleration'))
-
-    def build_param_scheduler(self, scheduler: Any) -> Any:
-        """Builds the schedules, and notes their states as built."""
-        built = super().build_param_scheduler(scheduler)
-        if isinstance(built, list):
-            self._fresh_schedules = [one.state_dict() for one in built]
-        return built
 
     def build_optim_wrapper(self, optim_wrapper: Optimizer | OptimWrapper | dict) -> OptimWrapper:
         """Builds optimizer and wrapper, for the precision that ``acceleration`` chooses."""
@@ -99,11 +91,7 @@ class VISRunner(Runner):
         return super().wrap_model(model_wrapper_cfg, model)
 
     def load_checkpoint(
-        self,
-        filename: str,
-        map_location: str | Callable = 'cpu',
-        strict: bool | None = None,
-        revise_keys: list | None = None,
+        self, filename: str, map_location='cpu', strict: bool | None = None, revise_keys=None
     ) -> dict:
         """Loads weights into the model; arguments are mmengine's, ``revise_keys`` is not used.
 
@@ -113,9 +101,8 @@ class VISRunner(Runner):
         Raises:
             UserError: see :mod:`vispropnet.engine.checkpoints`.
         """
-        checkpoint = read_checkpoint(
-            filename, map_location, trust=self.cfg.get('trust_checkpoint', False)
-        )
+        trust = self.cfg.get('trust_checkpoint', False)
+        checkpoint = read_checkpoint(filename, map_location, trust)
         if self._resume:
             with _naming(filename):
                 checkpoint = sound_state(checkpoint)
@@ -128,8 +115,7 @@ class VISRunner(Runner):
         self._loaded_meta = checkpoint.get('meta') or {}
         self._loaded_schedules = len(checkpoint.get('param_schedulers') or ())
         self.loaded_classes = trained_classes(checkpoint)
-        warning = other_conventions(checkpoint, self.cfg.model)
-        if warning:
+        if warning := other_conventions(checkpoint, self.cfg.model):
             self.logger.warning(f'{filename}: {warning}')
         if report.complete:
             self.logger.info(f'Loaded {filename}: {report}')
@@ -152,15 +138,19 @@ class VISRunner(Runner):
             UserError: if training cannot be resumed from it.
         """
         self._resume = True
-        self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
         fresh = [dict(group) for group in self.optim_wrapper.optimizer.param_groups]
+        wanted = resume_param_scheduler and isinstance(self.param_schedulers, list)
+        schedules = [(one, one.state_dict()) for one in self.param_schedulers] if wanted else []
         with _naming(filename):
             super().resume(filename, resume_optimizer, resume_param_scheduler, map_location)
             check_optimizer(self.optim_wrapper.optimizer, fresh)
-            if resume_param_scheduler:
-                self._check_schedules()
+            if wanted and self._loaded_schedules != len(schedules):
+                found = f'it has {self._loaded_schedules} schedules'
+                raise UserError(f'{found}, the config has {len(schedules)}')
+            for one, state in schedules:
+                check_kinds(type(one).__name__, state, one.state_dict())
         loop, meta = self.train_loop, self._loaded_meta
-        loop.validation_due = bool(meta.get('validation_due', False))
+        self.validation_due = bool(meta.get('validation_due', False))
         done = meta.get('batches_done', 0)
         if not done:
             return
@@ -190,17 +180,6 @@ class VISRunner(Runner):
             spare_workers(loader)
         return loader
 
-    def _check_schedules(self) -> None:
-        if not isinstance(self.param_schedulers, list):
-            return
-        if self._loaded_schedules != len(self.param_schedulers):
-            raise UserError(
-                f'it has {self._loaded_schedules} schedules, the config has '
-                f'{len(self.param_schedulers)}'
-            )
-        for one, fresh in zip(self.param_schedulers, self._fresh_schedules, strict=True):
-            check_kinds(type(one).__name__, fresh, one.state_dict())
-
     @master_only
     def save_checkpoint(
         self,
@@ -215,8 +194,7 @@ class VISRunner(Runner):
     ) -> None:
         """Saves a checkpoint, whole or not at all: beside its place, read back, then renamed.
 
-        The arguments are mmengine's, but for other file systems (``file_client_args`` and
-        ``backend_args``), which are not supported.
+        The arguments are mmengine's, but for those of other file systems, which are not supported.
 
         Raises:
             UserError: if it cannot be written, or does not read back.
@@ -226,15 +204,11 @@ class VISRunner(Runner):
         path = Path(out_dir, filename)
         try:
             with atomic_path(path) as temporary:
-                super().save_checkpoint(
-                    str(temporary.parent),
-                    temporary.name,
-                    None,
-                    save_optimizer,
-                    save_param_scheduler,
-                    meta,
-                    by_epoch,
+                kept = dict(
+                    save_optimizer=save_optimizer, save_param_scheduler=save_param_scheduler
                 )
+                folder, name = str(temporary.parent), temporary.name
+                super().save_checkpoint(folder, name, meta=meta, by_epoch=by_epoch, **kept)
                 sync_and_check(temporary)
         except OSError as error:
             raise UserError(
@@ -254,8 +228,8 @@ class VISRunner(Runner):
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Builds the training loop; one by epochs can be resumed in the middle of an epoch."""
         if isinstance(loop, dict) and 'type' not in loop and loop.get('by_epoch', True):
-            loop = {**loop, 'type': 'EpochBasedTrainLoop'}
-            loop.pop('by_epoch', None)
+            options = {key: value for key, value in loop.items() if key != 'by_epoch'}
+            loop = dict(options, type='EpochBasedTrainLoop')
         return super().build_train_loop(loop)
 
 

@@ -8,32 +8,23 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from tqdm import tqdm
-
 from vispropnet.datasets.annotation_rules import AnnotationFile
 from vispropnet.datasets.check_report import Report
 from vispropnet.datasets.file_entries import NO_VIDEO, Entry, Track, take_track
 from vispropnet.datasets.track_masks import CheckedTrack, check_masks
-from vispropnet.evaluation.result_file import RESULT_KEYS, iter_results
+from vispropnet.evaluation.matching import TRACK_LIMIT
+from vispropnet.evaluation.result_file import iter_results
 from vispropnet.fileio import NotAListError
 from vispropnet.text import shown
 
-# How many tracks of a video and category are scored: the best.
-_MAX_TRACKS = 100
 
-
-def check_results(
-    path: str | os.PathLike, file: AnnotationFile, report: Report, progress: bool = True
-) -> None:
-    """Checks a result file against the annotation file it is for.
-
-    Tracks are read one by one: a large file is never held.
+def check_results(path: str | os.PathLike, file: AnnotationFile, report: Report) -> None:
+    """Checks a result file against the annotation file it is for; tracks are read one by one.
 
     Args:
         path: The result file.
         file: The annotation file.
         report: Takes what is found.
-        progress: Whether to show a progress bar (on a terminal).
 
     Raises:
         UserError: if the file is missing or no JSON; what was found until then is in the report.
@@ -41,24 +32,22 @@ def check_results(
     counts: Counter[tuple[int, int]] = Counter()
     digests: dict[bytes, int] = {}
     report.look_at(videos=len(file.videos), tracks=0, frames=0, masks=0)
-    bar = tqdm(iter_results(path), f'tracks of {path}', disable=None if progress else True)
+    tracks = _tracks(iter_results(path, progress=True), file, counts, report)
     try:
-        for checked in check_masks(_tracks(bar, file, counts, report), report):
-            _check_counts(checked)
-            _check_presence(checked)
+        for checked in check_masks(tracks, report):
+            _check_masks(checked)
             _check_repetition(checked, digests)
     except NotAListError as error:
         report.error('structure', str(error))
         return
     for (video_id, category_id), number in counts.items():
-        if number > _MAX_TRACKS:
-            text = f'{number} tracks: only the {_MAX_TRACKS} with the best scores count'
-            where = {'video_id': video_id, 'category_id': category_id}
-            report.warn('more tracks than count', text, **where)
-    with_tracks = {video for video, _ in counts}
-    for identity in file.by_id:
-        if identity not in with_tracks:
-            report.warn('video without tracks', 'it has no track', video_id=identity)
+        if number > TRACK_LIMIT:
+            text = f'{number} tracks: only the {TRACK_LIMIT} with the best scores count'
+            report.warn('more tracks than count', text, video_id=video_id, category_id=category_id)
+    with_tracks = {video_id for video_id, _ in counts}
+    for video_id in file.by_id:
+        if video_id not in with_tracks:
+            report.warn('video without tracks', 'it has no track', video_id=video_id)
 
 
 def _tracks(
@@ -91,22 +80,20 @@ def _check_score(entry: Entry) -> None:
         entry.error('score', f"'score' must be from 0 to 1, found {shown(score)}")
 
 
-def _check_counts(checked: CheckedTrack) -> None:
+def _check_masks(checked: CheckedTrack) -> None:
+    track = checked.track
     for frame in checked.frames:
-        mask = checked.track.masks[frame]
+        mask = track.masks[frame]
         if isinstance(mask, dict) and isinstance(mask.get('counts'), list):
             text = "'counts' is a list: expected a string, the compressed form"
-            checked.track.error('uncompressed mask', text, frame)
-
-
-def _check_presence(checked: CheckedTrack) -> None:
+            track.error('uncompressed mask', text, frame)
     if not checked.areas.any() and not checked.faulty:
-        checked.track.warn('track without masks', 'no frame has a mask with pixels')
+        track.warn('track without masks', 'no frame has a mask with pixels')
 
 
 def _check_repetition(checked: CheckedTrack, digests: dict[bytes, int]) -> None:
     entry = checked.track.value
-    parts = [repr(entry.get(key)) for key in RESULT_KEYS if key != 'segmentations']
+    parts = [repr(entry.get(key)) for key in ('video_id', 'category_id', 'score')]
     rles = dict(zip(checked.frames, checked.rles, strict=True))
     for frame, mask in enumerate(entry['segmentations']):
         # A damaged mask stands for itself.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,30 +14,8 @@ from vispropnet.evaluation.matching import Matches
 LEVEL = 0.95
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A metric's difference between two results on the same videos.
-
-    Attributes:
-        value: The one's metric minus the other's.
-        low: Lower end of its interval.
-        high: Upper end.
-        above_zero: Share of the resamples in which it is above 0.
-    """
-
-    value: float
-    low: float
-    high: float
-    above_zero: float
-
-
 def resample_videos(videos: int, resamples: int, seed: int = 0) -> np.ndarray:
-    """Draws data sets of as many videos, with replacement.
-
-    Args:
-        videos: How many videos there are.
-        resamples: How many data sets to draw.
-        seed: The same one gives the same data sets.
+    """Draws data sets of as many videos, with replacement; a seed always gives the same ones.
 
     Returns:
         (resamples, videos) float64, how often each video is in each data set.
@@ -80,7 +58,7 @@ def paired_differences(
     other: Matches | Sequence[Matches],
     weights: np.ndarray,
     names: Sequence[str] = ALL_METRICS,
-) -> dict[str, Difference | None]:
+) -> dict[str, dict[str, Any] | None]:
     """Computes the differences of two results, both on the same resampled videos.
 
     What makes some videos hard makes them hard for both, so a difference is surer than the metrics.
@@ -92,32 +70,21 @@ def paired_differences(
         names: Which metrics.
 
     Returns:
-        Ours minus the other's by name; None as in :func:`confidence_intervals`.
+        By name the ``value`` (ours minus the other's), ``ci`` (``[low, high]``) and ``above_zero``
+        (the share of the resamples); None as in :func:`confidence_intervals`.
     """
-    metrics, resampled = zip(*(_means(one, weights, names) for one in (ours, other)), strict=True)
-    differences: dict[str, Difference | None] = {}
+    (metrics, resampled), (their_metrics, their_resampled) = (
+        _means(one, weights, names) for one in (ours, other)
+    )
+    differences: dict[str, dict[str, Any] | None] = {}
     for name in names:
         differences[name] = None
-        value = metrics[0][name] - metrics[1][name]
-        ends = _ends(resampled[0][name] - resampled[1][name], value)
+        value = metrics[name] - their_metrics[name]
+        ends = _ends(resampled[name] - their_resampled[name], value)
         if ends is not None:
-            differences[name] = Difference(value, *ends)
+            low, high, above_zero = ends
+            differences[name] = dict(value=value, ci=[low, high], above_zero=above_zero)
     return differences
-
-
-def as_json(differences: Mapping[str, Difference | None]) -> dict[str, dict | None]:
-    """Turns differences into plain dicts.
-
-    Args:
-        differences: From :func:`paired_differences`.
-
-    Returns:
-        ``{value, ci, above_zero}`` by name.
-    """
-    return {
-        name: one and dict(value=one.value, ci=[one.low, one.high], above_zero=one.above_zero)
-        for name, one in differences.items()
-    }
 
 
 def _means(

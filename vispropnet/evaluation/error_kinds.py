@@ -1,10 +1,8 @@
 """Kinds of errors and what each costs, in the spirit of TIDE (images) and TIVE (videos).
 
-Each track that counts as false is put down to one kind of error, and what mAP would be gained is
-computed by mending all errors of one kind and scoring again. Sources: Bolya et al., TIDE: A General
-Toolbox for Identifying Object Detection Errors, ECCV 2020; Jia et al., TIVE: A Toolbox for
-Identifying Video Instance Segmentation Errors, 2022. The definitions here are in
-docs/evaluation.md.
+The kinds, and what is gained by mending one, are defined in docs/evaluation.md. Sources: Bolya et
+al., TIDE: A General Toolbox for Identifying Object Detection Errors, ECCV 2020; Jia et al., TIVE: A
+Toolbox for Identifying Video Instance Segmentation Errors, 2022.
 """
 
 from __future__ import annotations
@@ -14,15 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from vispropnet.evaluation.average_precision import weighted_metrics
+from vispropnet.evaluation.average_precision import interpolated_precision, weighted_metrics
 from vispropnet.evaluation.matching import Matches
 from vispropnet.evaluation.overlaps import IOU_THRESHOLDS, Tracks
-from vispropnet.evaluation.precision import interpolated_precision
 
-KINDS = (
-    *('category', 'masks', 'linking', 'both', 'category_and_overlap'),
-    *('duplicate', 'background', 'missed'),
-)
 LABELS = {
     'category': 'wrong category',
     'masks': 'poor masks',
@@ -33,14 +26,13 @@ LABELS = {
     'background': 'background',
     'missed': 'missed object',
 }
+KINDS = tuple(LABELS)
+_CATEGORY, _MASKS, _LINKING, _BOTH, _CATEGORY_AND_OVERLAP = range(5)
+_DUPLICATE, _BACKGROUND, _MISSED = range(5, 8)
 # From this IoU on, of tracks or in a frame, a track has to do with an object.
 BACKGROUND_IOU = 0.1
 # Left out one by one; bounds the memory.
 _VIDEOS_AT_ONCE = 512
-_DUPLICATE, _BACKGROUND, _MISSED = (
-    KINDS.index(kind) for kind in ('duplicate', 'background', 'missed')
-)
-_CATEGORY, _MASKS, _LINKING, _BOTH, _CATEGORY_AND_OVERLAP = range(5)
 
 
 @dataclass(frozen=True)
@@ -61,24 +53,15 @@ class TrackErrors:
 def classify_errors(matches: Matches) -> TrackErrors:
     """Puts each false track down to one kind of error.
 
-    Args:
-        matches: With the bin of all objects first, of tracks measured frame by frame.
-
-    Returns:
-        The errors.
+    Takes matches with the bin of all objects first, of tracks measured frame by frame.
     """
-    tracks, truth = matches.tracks, matches.tracks.truth
     false = matches.false[0]
     kind = np.full(false.shape, -1, np.int8)
     target = np.full(false.shape, -1, np.int32)
     for track in np.flatnonzero(false.any(axis=0)).tolist():
-        objects = truth.videos[tracks.video[track]].objects
-        proper = ~truth.crowd[objects]
-        kinds, columns = _errors_of_track(tracks, track, proper)
         wrong = false[:, track]
-        kind[wrong, track] = kinds[wrong]
-        if len(objects):
-            target[wrong, track] = np.where(columns >= 0, objects[columns], -1)[wrong]
+        kinds, targets = _errors_of_track(matches.tracks, track)
+        kind[wrong, track], target[wrong, track] = kinds[wrong], targets[wrong]
     missed = np.tile(matches.counted[0], (len(false), 1))
     for level in range(len(false)):
         missed[level, matches.found[0, level][matches.true[0, level]]] = False
@@ -89,10 +72,6 @@ def classify_errors(matches: Matches) -> TrackErrors:
 
 def error_gains(matches: Matches, errors: TrackErrors) -> dict[str, dict[str, float]]:
     """Computes what would be gained if one kind of error were mended.
-
-    A mended track finds its object, if no other track does already; of several the best does, and
-    the others go. Duplicates and tracks on the background go. Missed objects go, too. Gains do not
-    add up: mending one kind changes what the others cost.
 
     Args:
         matches: As for :func:`classify_errors`.
@@ -114,9 +93,7 @@ def error_gains(matches: Matches, errors: TrackErrors) -> dict[str, dict[str, fl
 def worst_videos(matches: Matches, errors: TrackErrors) -> list[dict[str, Any]]:
     """Ranks videos by how much mAP would be gained without them.
 
-    Args:
-        matches: As for :func:`classify_errors`.
-        errors: From :func:`classify_errors`.
+    Takes the same as :func:`error_gains`.
 
     Returns:
         The worst first: ``video_id``, ``name`` (the folder of its frames), ``gain`` in mAP without
@@ -154,29 +131,26 @@ def _gains_without(matches: Matches) -> np.ndarray:
     """Gains in mAP (V,) without each video; 0 where nothing would be left to find."""
     total = len(matches.tracks.truth.videos)
     plain = weighted_metrics(matches, np.ones((1, total)), ['AP'])['AP']
-    gains = np.zeros(total)
+    gains = []
     for begin in range(0, total, _VIDEOS_AT_ONCE):
         left_out = np.arange(begin, min(begin + _VIDEOS_AT_ONCE, total))
-        weights = np.ones((len(left_out), total))
-        weights[np.arange(len(left_out)), left_out] = 0
-        gains[left_out] = weighted_metrics(matches, weights, ['AP'])['AP'] - plain
-    return np.nan_to_num(gains)
+        weights = 1.0 - (np.arange(total) == left_out[:, None])
+        gains.append(weighted_metrics(matches, weights, ['AP'])['AP'] - plain)
+    return np.nan_to_num(np.concatenate(gains))
 
 
-def _errors_of_track(
-    tracks: Tracks, track: int, proper: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Finds what is wrong with a false track at each threshold, and the object that it means.
+def _errors_of_track(tracks: Tracks, track: int) -> tuple[np.ndarray, np.ndarray]:
+    """Finds what is wrong with a false track, and the object that it means, at each threshold.
 
-    Takes which objects (G,) of its video are no crowds. Returns kinds (T,) int8 and columns (T,)
-    int64, -1 for none.
+    Returns kinds (T,) int8 and objects (T,) int64, -1 for none.
     """
     video = tracks.truth.videos[tracks.video[track]]
+    proper = ~tracks.truth.crowd[video.objects]
     kinds = np.full(len(IOU_THRESHOLDS), _BACKGROUND, np.int8)
-    columns = np.full(len(IOU_THRESHOLDS), -1, np.int64)
+    targets = np.full(len(IOU_THRESHOLDS), -1, np.int64)
     if not proper.any():
-        return kinds, columns
-    same = proper & (tracks.truth.category[video.objects] == tracks.category[track])
+        return kinds, targets
+    same = tracks.truth.category[video.objects] == tracks.category[track]
     ious = np.where(proper, tracks.ious[track], 0.0)
     on, masks_mended, links_mended = _mended_ious(*tracks.frames[track], video.areas, proper, ious)
     own, other = (
@@ -184,17 +158,17 @@ def _errors_of_track(
     )
     # What comes later goes before what came earlier.
     if other >= 0:
-        kinds[:], columns[:] = _CATEGORY_AND_OVERLAP, other
+        kinds[:], targets[:] = _CATEGORY_AND_OVERLAP, video.objects[other]
     if own >= 0:
         masks, links = masks_mended[own], links_mended[own]
         better = _MASKS if masks >= links else _LINKING
         kinds[:] = np.where(max(masks, links) >= IOU_THRESHOLDS, better, _BOTH)
-        columns[:] = own
+        targets[:] = video.objects[own]
     for column, kind in ((other, _CATEGORY), (own, _DUPLICATE)):
         if column >= 0:
             reached = ious[column] >= IOU_THRESHOLDS
-            kinds[reached], columns[reached] = kind, column
-    return kinds, columns
+            kinds[reached], targets[reached] = kind, video.objects[column]
+    return kinds, targets
 
 
 def _mended_ious(
@@ -208,12 +182,9 @@ def _mended_ious(
 
     A track is linked to an object in the frames where it overlaps it by ``BACKGROUND_IOU`` and no
     other more. Takes pixels in common (G, T), of the track (T,) and of the objects (G, T), which
-    objects (G,) are no crowds, and the IoUs (G,).
-
-    Returns:
-        ``on`` (G,) bool, objects that the track has to do with: by IoU, or linked in half of its
-        frames; the IoUs if in the frames where it is linked its masks were the object's; and if it
-        were linked in all frames, with masks as good as where it is.
+    objects (G,) are no crowds, and the IoUs (G,). Returns which objects (G,) the track is on: by
+    IoU, or linked in half of its frames; the IoUs (G,) if in the frames where it is linked its
+    masks were the object's; and if it were linked in all frames, with masks as good as where it is.
     """
     unions = areas + truth_areas - common
     frame_ious = np.where(proper[:, None], common / np.maximum(unions, 1), 0.0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,17 +69,7 @@ class GroundTruth:
 
 
 def read_ground_truth(path: str | os.PathLike) -> GroundTruth:
-    """Reads the objects to score against; see :func:`ground_truth`.
-
-    Args:
-        path: Annotation file.
-
-    Returns:
-        The objects.
-
-    Raises:
-        UserError: as :func:`ground_truth`, naming the file.
-    """
+    """Reads the objects to score against from an annotation file; see :func:`ground_truth`."""
     return ground_truth(read_json(path, 'annotation file'), f'annotation file {path}')
 
 
@@ -89,20 +78,27 @@ def ground_truth(annotations: Any, where: str = '') -> GroundTruth:
 
     Sizes and file names of videos, names of categories and ids of annotations may be missing. All
     else is as the rules have it (:mod:`vispropnet.datasets.annotation_rules`), but annotations of
-    no listed video or category play no part.
+    no listed video or category play no part, nor do ids: in the reference evaluator an object with
+    id 0 cannot be found.
 
     Args:
         annotations: Content of an annotation file, not changed.
         where: Name of the file in messages.
 
     Returns:
-        The objects. Their ids play no part: in the reference evaluator an object with id 0 cannot
-        be found.
+        The objects.
 
     Raises:
         UserError: for the first error, also if there is nothing to score against.
     """
-    file = _checked_file(annotations, where)
+    report = StrictReport(where, tolerated=('unknown video', 'unknown category'))
+    file = AnnotationFile(annotations, report, sparse=True)
+    if file.annotations is None:
+        text = (
+            "no key 'annotations', so there is nothing to score against (the ground truth of the "
+            f'official validation and test sets is hidden). {_SPLIT_HINT}'
+        )
+        report.error('no annotations', text)
     by_video: dict[int, list[CheckedTrack]] = defaultdict(list)
     for checked in file.checked_tracks(file.annotations):
         track = checked.track
@@ -115,14 +111,14 @@ def ground_truth(annotations: Any, where: str = '') -> GroundTruth:
     for video_id in video_ids:
         videos.append(_video_truth(file.by_id[video_id], by_video[video_id], len(truths)))
         truths.extend(checked.track.value for checked in by_video[video_id])
+    areas = [row for video in videos for row in video.areas]
     crowd = np.array([read_crowd(truth) for truth in truths], bool)
     if crowd.all():
         text = (
             'no annotated objects (of its videos and categories, crowds left out), so there is '
             f'nothing to score against. {_SPLIT_HINT}'
         )
-        file.report.error('nothing to score against', text)
-    length, hidden = _visibility(videos)
+        report.error('nothing to score against', text)
     names = file.categories
     return GroundTruth(
         videos=videos,
@@ -132,56 +128,17 @@ def ground_truth(annotations: Any, where: str = '') -> GroundTruth:
         video=np.repeat(np.arange(len(videos)), [len(video.objects) for video in videos]),
         category=np.array([label[truth['category_id']] for truth in truths], np.int64),
         crowd=crowd,
-        area=np.array(
-            [
-                mean_area(areas if truth.get('areas') is None else truth['areas'])
-                for truth, areas in zip(truths, _rows(videos), strict=True)
-            ],
-            np.float64,
-        ),
-        length=length,
-        hidden=hidden,
+        area=np.array([_mean_area(*one) for one in zip(truths, areas, strict=True)], np.float64),
+        length=np.array([np.count_nonzero(row) for row in areas], np.int64),
+        hidden=np.array([_share_hidden(row) for row in areas], np.float64),
         left_out=len(annotations['annotations']) - len(truths),
     )
 
 
-def mean_area(areas: Any) -> float:
-    """Mean of the areas that are neither None nor 0, as the reference evaluator takes it.
-
-    Args:
-        areas: An area or None per frame.
-
-    Returns:
-        Their mean; 0 if there are none.
-    """
-    present = [area for area in areas if area]
-    return float(np.mean(present)) if present else 0.0
-
-
 def frame_place(entry: dict[str, Any], frame: int) -> str:
-    """Names a frame in messages.
-
-    Args:
-        entry: The video's entry of the annotation file.
-        frame: Index of the frame.
-
-    Returns:
-        Its index and, where the file gives one, its file name.
-    """
+    """Names a frame in messages, by its index and, where the video's entry has one, file name."""
     names = entry.get('file_names') or []
     return f'frame {frame} ({names[frame]})' if frame < len(names) else f'frame {frame}'
-
-
-def _checked_file(annotations: Any, where: str) -> AnnotationFile:
-    report = StrictReport(where, tolerated=('unknown video', 'unknown category'))
-    file = AnnotationFile(annotations, report, sparse=True)
-    if file.annotations is None:
-        text = (
-            "no key 'annotations', so there is nothing to score against (the ground truth of the "
-            f'official validation and test sets is hidden). {_SPLIT_HINT}'
-        )
-        report.error('no annotations', text)
-    return file
 
 
 def _video_truth(video: Video, tracks: list[CheckedTrack], first: int) -> VideoTruth:
@@ -212,21 +169,20 @@ def _video_truth(video: Video, tracks: list[CheckedTrack], first: int) -> VideoT
     )
 
 
-def _rows(videos: list[VideoTruth]) -> Iterator[list[int]]:
-    for video in videos:
-        yield from video.areas.tolist()
+def _mean_area(truth: dict[str, Any], areas: np.ndarray) -> float:
+    """Mean of the areas that are neither None nor 0, as the reference evaluator takes it.
+
+    They are the annotation's, or if it gives none, those of its masks (T,).
+    """
+    given = areas.tolist() if truth.get('areas') is None else truth['areas']
+    present = [area for area in given if area]
+    return float(np.mean(present)) if present else 0.0
 
 
-def _visibility(videos: list[VideoTruth]) -> tuple[np.ndarray, np.ndarray]:
-    """Frames where each object shows, and the share without it from its first to its last."""
-    length, hidden = [], []
-    for video in videos:
-        for areas in video.areas:
-            shown = np.flatnonzero(areas)
-            span = int(shown[-1] - shown[0]) + 1 if len(shown) else 1
-            length.append(len(shown))
-            hidden.append(1 - len(shown) / span if len(shown) else 0.0)
-    return np.array(length, np.int64), np.array(hidden, np.float64)
+def _share_hidden(areas: np.ndarray) -> float:
+    """Share of frames without an object, of areas (T,), from its first to its last."""
+    shown = np.flatnonzero(areas)
+    return 1 - len(shown) / (shown[-1] - shown[0] + 1) if len(shown) else 0.0
 
 
 _SPLIT_HINT = (

@@ -64,14 +64,7 @@ class Matches:
 
 
 def area_bins(tracks: Tracks) -> list[Bin]:
-    """Makes the reference evaluator's bins by area.
-
-    Args:
-        tracks: The predicted tracks.
-
-    Returns:
-        The bins ``all``, ``small``, ``medium`` and ``large``.
-    """
+    """Makes the reference evaluator's bins by area: ``all``, ``small``, ``medium``, ``large``."""
     return [
         Bin(
             name,
@@ -92,9 +85,6 @@ def match_tracks(tracks: Tracks, bins: Sequence[Bin]) -> Matches:
     Args:
         tracks: The predicted tracks.
         bins: What to score by itself; each is matched anew.
-
-    Returns:
-        The matches.
     """
     truth = tracks.truth
     rank, order, groups = _groups(tracks)
@@ -108,9 +98,7 @@ def match_tracks(tracks: Tracks, bins: Sequence[Bin]) -> Matches:
             ious = np.stack([tracks.ious[member][own] for member in members])
             _match_group(members, ious, objects, counted[:, objects], truth, found)
     taken = found >= 0
-    true = taken & np.take_along_axis(
-        counted, np.maximum(found, 0).reshape(len(bins), -1), axis=1
-    ).reshape(found.shape)
+    true = taken & counted[np.arange(len(bins))[:, None, None], found]
     inside = np.stack([one.tracks for one in bins]) & (rank < TRACK_LIMIT)
     return Matches(
         tracks=tracks,

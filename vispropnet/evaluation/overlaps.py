@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import bisect
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -58,10 +57,8 @@ def measure_tracks(
 ) -> Tracks:
     """Checks tracks and measures their overlaps.
 
-    The number of pixels in common comes from pycocotools, one call per video, category and frame:
-    with the crowd flag its IoU is the intersection by the area of the track's mask, from which the
-    whole number follows. Masks are let go of batch by batch, so ``results`` may be a generator over
-    a file that does not fit into memory.
+    Masks are let go of batch by batch, so ``results`` may be a generator over a file that does not
+    fit into memory.
 
     Args:
         truth: The annotated objects.
@@ -77,116 +74,114 @@ def measure_tracks(
         UserError: naming video, track and frame, if a track does not fit.
     """
     label = {category_id: index for index, category_id in enumerate(truth.category_ids)}
-    batch = _Batch(truth, frame_by_frame)
-    score = []
+    tracks: list[_Track] = []
+    measured = masks = 0
     for index, result in enumerate(results):
         _check_entry(result, f'result entry {index}', truth, label)
-        score.append(float(result['score']))
-        video = truth.video_index[result['video_id']]
-        batch.add(video, label[result['category_id']], result['segmentations'])
-    batch.measure()
+        video, category = truth.video_index[result['video_id']], label[result['category_id']]
+        tracks.append(_Track(video, category, float(result['score']), result['segmentations']))
+        masks += len(tracks[-1].masks)
+        if masks >= _BATCH_MASKS:
+            _measure_batch(truth, tracks[measured:], measured, frame_by_frame)
+            measured, masks = len(tracks), 0
+    _measure_batch(truth, tracks[measured:], measured, frame_by_frame)
     return Tracks(
         truth=truth,
-        video=np.array(batch.video, np.int64),
-        category=np.array(batch.category, np.int64),
-        score=np.array(score, np.float64),
-        area=np.array(batch.area, np.float64),
-        length=np.array(batch.length, np.int64),
-        ious=batch.ious,
-        frames=batch.frames if frame_by_frame else None,
+        video=np.array([track.video for track in tracks], np.int64),
+        category=np.array([track.category for track in tracks], np.int64),
+        score=np.array([track.score for track in tracks], np.float64),
+        area=np.array([track.area for track in tracks], np.float64),
+        length=np.array([track.length for track in tracks], np.int64),
+        ious=[track.ious for track in tracks],
+        frames=[track.frames for track in tracks] if frame_by_frame else None,
     )
 
 
-@dataclass
-class _Batch:
-    """Tracks whose masks are at hand, and what was measured of all tracks so far, in order."""
+@dataclass(slots=True)
+class _Track:
+    """A track of :class:`Tracks`, and its masks until it is measured."""
 
-    truth: GroundTruth
-    frame_by_frame: bool
-    video: list[int] = field(default_factory=list)
-    category: list[int] = field(default_factory=list)
-    area: list[float] = field(default_factory=list)
-    length: list[int] = field(default_factory=list)
-    ious: list[np.ndarray] = field(default_factory=list)
-    frames: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
-    _waiting: list[list[RLE | None]] = field(default_factory=list)  # masks of the last tracks
-    _masks: int = 0
+    video: int
+    category: int
+    score: float
+    masks: list[RLE | None]
+    area: float = 0.0
+    length: int = 0
+    ious: np.ndarray | None = None
+    frames: tuple[np.ndarray, np.ndarray] | None = None
 
-    def add(self, video: int, category: int, masks: list[RLE | None]) -> None:
-        self.video.append(video)
-        self.category.append(category)
-        self._waiting.append(masks)
-        self._masks += len(masks)
-        if self._masks >= _BATCH_MASKS:
-            self.measure()
 
-    def measure(self) -> None:
-        """Measures the waiting tracks and lets go of their masks."""
-        groups = defaultdict(list)
-        for index, (rles, areas) in enumerate(self._checked(), start=len(self.area)):
-            video, category = self.video[index], self.category[index]
-            objects = len(self.truth.videos[video].objects)
-            self.length.append(int(np.count_nonzero(areas)))
-            self.area.append(int(areas.sum()) / max(self.length[-1], 1))
-            self.ious.append(np.zeros(objects))
-            if self.frame_by_frame:
-                self.frames.append((np.zeros((objects, len(areas)), np.int32), areas.copy()))
-            # Measured frame by frame, tracks are held against objects of all categories.
-            groups[video, None if self.frame_by_frame else category].append((index, rles, areas))
-        for (video, category), tracks in groups.items():
-            own = np.arange(len(self.truth.videos[video].objects))
-            if category is not None:
-                own = own[self.truth.category[self.truth.videos[video].objects] == category]
-            if len(own):
-                self._measure_group(self.truth.videos[video], own, tracks)
-        self._waiting, self._masks = [], 0
+def _measure_batch(
+    truth: GroundTruth, batch: list[_Track], first: int, frame_by_frame: bool
+) -> None:
+    """Measures tracks, of which the first is the result entry ``first``; their masks go."""
+    groups = defaultdict(list)
+    for track, areas in zip(batch, _compress_masks(truth, batch, first), strict=True):
+        objects = len(truth.videos[track.video].objects)
+        track.length = int(np.count_nonzero(areas))
+        track.area = int(areas.sum()) / max(track.length, 1)
+        track.ious = np.zeros(objects)
+        if frame_by_frame:
+            track.frames = np.zeros((objects, len(areas)), np.int32), areas.copy()
+        # Measured frame by frame, tracks are held against objects of all categories.
+        groups[track.video, None if frame_by_frame else track.category].append((track, areas))
+    for (video_index, category), members in groups.items():
+        video = truth.videos[video_index]
+        own = np.arange(len(video.objects))
+        if category is not None:
+            own = own[truth.category[video.objects] == category]
+        if len(own):
+            _measure_group(video, own, members, frame_by_frame)
+    for track in batch:
+        track.masks = []
 
-    def _checked(self) -> Iterator[tuple[list[RLE | None], np.ndarray]]:
-        """Compressed masks and their areas (T,) of each waiting track."""
-        flat = list(itertools.chain.from_iterable(self._waiting))
-        first = len(self.area)
-        entries = [self.truth.videos[video].entry for video in self.video[first:]]
-        of_mask = [
-            entry for entry, masks in zip(entries, self._waiting, strict=True) for _ in masks
-        ]
-        present = [position for position, mask in enumerate(flat) if not is_no_mask(mask)]
-        rles, pixels, faults = examine_rles(
-            [flat[position] for position in present], [of_mask[position] for position in present]
-        )
-        ends = np.cumsum([len(masks) for masks in self._waiting]).tolist()
-        for at, fault in faults.items():
-            track = bisect.bisect_right(ends, present[at])
-            frame = present[at] - ([0, *ends])[track]
-            raise UserError(
-                f'video {entries[track]["id"]}, result entry {first + track}, '
-                f'{frame_place(entries[track], frame)}: {fault}'
-            )
-        areas = np.zeros(len(flat), np.int64)
-        areas[present] = pixels
-        for position, rle in zip(present, rles, strict=True):
-            flat[position] = rle
-        for begin, end in itertools.pairwise([0, *ends]):
-            yield flat[begin:end], areas[begin:end]
 
-    def _measure_group(
-        self, video: VideoTruth, own: np.ndarray, tracks: list[tuple[int, list, np.ndarray]]
-    ) -> None:
-        """Measures tracks of one video with the objects ``own`` of it."""
-        areas = np.stack([areas for _, _, areas in tracks])  # (D, T)
-        common = _intersections(
-            [rles for _, rles, _ in tracks],
-            areas,
-            [video.masks[column] for column in own],
-            video.areas[own],
-            least_iou=0.0 if self.frame_by_frame else IOU_THRESHOLDS[0],
-        )
-        intersections = common.sum(axis=-1)
-        unions = areas.sum(axis=-1)[:, None] + video.areas[own].sum(axis=-1) - intersections
-        ious = intersections / np.maximum(unions, 1)
-        for row, (index, _, _) in enumerate(tracks):
-            self.ious[index][own] = ious[row]
-            if self.frame_by_frame:
-                self.frames[index][0][own] = common[row]
+def _compress_masks(truth: GroundTruth, batch: list[_Track], first: int) -> list[np.ndarray]:
+    """Compresses the masks of tracks; gives the areas (T,) of each."""
+    flat = [mask for track in batch for mask in track.masks]
+    row_of = [row for row, track in enumerate(batch) for _ in track.masks]
+    begins = np.cumsum([0, *(len(track.masks) for track in batch)]).tolist()
+    entries = [truth.videos[track.video].entry for track in batch]
+    present = [at for at, mask in enumerate(flat) if not is_no_mask(mask)]
+    rles, pixels, faults = examine_rles(
+        [flat[at] for at in present], [entries[row_of[at]] for at in present]
+    )
+    for number, fault in faults.items():
+        row = row_of[present[number]]
+        place = frame_place(entries[row], present[number] - begins[row])
+        raise UserError(f'video {entries[row]["id"]}, result entry {first + row}, {place}: {fault}')
+    for at, rle in zip(present, rles, strict=True):
+        flat[at] = rle
+    areas = np.zeros(len(flat), np.int64)
+    areas[present] = pixels
+    spans = [slice(begin, end) for begin, end in itertools.pairwise(begins)]
+    for track, span in zip(batch, spans, strict=True):
+        track.masks = flat[span]
+    return [areas[span] for span in spans]
+
+
+def _measure_group(
+    video: VideoTruth,
+    own: np.ndarray,
+    tracks: list[tuple[_Track, np.ndarray]],
+    frame_by_frame: bool,
+) -> None:
+    """Measures tracks of one video, given with their areas, with the objects ``own`` of it."""
+    areas = np.stack([areas for _, areas in tracks])  # (D, T)
+    common = _intersections(
+        [track.masks for track, _ in tracks],
+        areas,
+        [video.masks[column] for column in own],
+        video.areas[own],
+        least_iou=0.0 if frame_by_frame else IOU_THRESHOLDS[0],
+    )
+    intersections = common.sum(axis=-1)
+    unions = areas.sum(axis=-1)[:, None] + video.areas[own].sum(axis=-1) - intersections
+    ious = intersections / np.maximum(unions, 1)
+    for row, (track, _) in enumerate(tracks):
+        track.ious[own] = ious[row]
+        if frame_by_frame:
+            track.frames[0][own] = common[row]
 
 
 def _check_entry(result: Mapping, where: str, truth: GroundTruth, label: dict) -> None:
@@ -220,7 +215,8 @@ def _intersections(
     """Pixels in common (D, G, T) int64 of D tracks and G objects of one video.
 
     Left at 0 are pairs that cannot reach ``least_iou``: in a frame, two masks have at most the
-    pixels of the smaller one in common.
+    pixels of the smaller one in common. With its crowd flag, the IoU of pycocotools is the
+    intersection by the area of the track's mask, from which the whole number follows.
     """
     most = np.minimum(areas[:, None], truth_areas).sum(axis=-1)
     pixels = areas.sum(axis=-1)[:, None] + truth_areas.sum(axis=-1)
@@ -229,11 +225,8 @@ def _intersections(
     common = np.zeros((len(tracks), len(truths), areas.shape[1]), np.int64)
     shown = (areas > 0) & wanted.any(axis=1)[:, None]
     truth_shown = (truth_areas > 0) & wanted.any(axis=0)[:, None]
-    columns_of = _true_per_column(truth_shown)
-    for frame, rows in enumerate(_true_per_column(shown)):
-        columns = columns_of[frame]
-        if not len(rows) or not len(columns):
-            continue
+    for frame in np.flatnonzero(shown.any(axis=0) & truth_shown.any(axis=0)).tolist():
+        rows, columns = np.flatnonzero(shown[:, frame]), np.flatnonzero(truth_shown[:, frame])
         shares = mask_utils.iou(
             [tracks[row][frame] for row in rows.tolist()],
             [truths[column][frame] for column in columns.tolist()],
@@ -241,10 +234,3 @@ def _intersections(
         )
         common[rows[:, None], columns, frame] = np.rint(shares * areas[rows, frame, None])
     return common
-
-
-def _true_per_column(values: np.ndarray) -> list[np.ndarray]:
-    """The rows that are true in each column, of (N, T) bool."""
-    columns, rows = np.nonzero(values.T)
-    ends = np.searchsorted(columns, np.arange(values.shape[1]), side='right').tolist()
-    return [rows[begin:end] for begin, end in itertools.pairwise([0, *ends])]

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from vispropnet.errors import UserError
 from vispropnet.evaluation.average_precision import ALL_METRICS, plain_metrics
-from vispropnet.evaluation.breakdown import break_down
+from vispropnet.evaluation.breakdown import METRICS, break_down
 from vispropnet.evaluation.confidence import (
     LEVEL,
-    as_json,
     confidence_intervals,
     paired_differences,
     resample_videos,
@@ -35,21 +32,10 @@ PARTS = {
 }
 
 
-@dataclass(frozen=True)
-class Scored:
-    """A scored result file.
-
-    Attributes:
-        matches: Which of its tracks find what.
-        metrics: The twelve metrics.
-    """
-
-    matches: Matches
-    metrics: dict[str, float]
-
-
-def score_file(truth: GroundTruth, path: str | os.PathLike, frame_by_frame: bool = False) -> Scored:
-    """Scores a result file without holding it whole.
+def score_file(
+    truth: GroundTruth, path: str | os.PathLike, frame_by_frame: bool = False
+) -> Matches:
+    """Matches the tracks of a result file without holding it whole.
 
     Args:
         truth: The objects to score against.
@@ -58,20 +44,23 @@ def score_file(truth: GroundTruth, path: str | os.PathLike, frame_by_frame: bool
             kinds of errors and for the measures of other trackers.
 
     Returns:
-        Its matches and metrics.
+        The matches of :func:`~vispropnet.evaluation.matching.area_bins`.
 
     Raises:
         UserError: naming file, video, track and frame, if something does not fit.
     """
-    with _naming(f'result file {path}'):
+    try:
         tracks = measure_tracks(truth, _sound_entries(path), frame_by_frame)
-    matches = match_tracks(tracks, area_bins(tracks))
-    return Scored(matches, plain_metrics(matches))
+    except UserError as error:
+        if str(error).startswith('result file'):
+            raise
+        raise UserError(f'result file {path}: {error}') from None
+    return match_tracks(tracks, area_bins(tracks))
 
 
 def full_report(
-    ours: Scored,
-    other: Scored | None = None,
+    ours: Matches,
+    other: Matches | None = None,
     resamples: int = 0,
     seed: int = 0,
     errors: bool = False,
@@ -79,7 +68,7 @@ def full_report(
     """Gathers all there is to say of a result.
 
     Args:
-        ours: The result.
+        ours: From :func:`score_file`.
         other: Another result on the same ground truth, to compare with.
         resamples: How often to resample the videos for intervals; 0 for none.
         seed: Of the resampling.
@@ -90,46 +79,36 @@ def full_report(
         None by metric) and ``bootstrap``; with another result ``baseline`` (its metrics and the
         differences); with errors ``errors`` and ``worst_videos``. Fit for JSON.
     """
-    truth = ours.matches.tracks.truth
-    report: dict[str, Any] = dict(ours.metrics)
+    truth = ours.tracks.truth
+    report: dict[str, Any] = plain_metrics(ours)
     report.update(
         videos=len(truth.videos),
-        objects=int(ours.matches.counted[0].sum()),
-        tracks=len(ours.matches.tracks.score),
-        videos_with_tracks=len(np.unique(ours.matches.tracks.video)),
+        objects=int(ours.counted[0].sum()),
+        tracks=len(ours.tracks.score),
+        videos_with_tracks=len(np.unique(ours.tracks.video)),
         annotations_left_out=truth.left_out,
-        detail=break_down(ours.matches),
+        detail=break_down(ours),
     )
-    weights = resample_videos(len(truth.videos), resamples, seed) if resamples else None
-    if weights is not None:
-        intervals = confidence_intervals(ours.matches, weights)
+    if resamples:
+        weights = resample_videos(len(truth.videos), resamples, seed)
+        intervals = confidence_intervals(ours, weights)
         report['ci'] = {name: ends and list(ends) for name, ends in intervals.items()}
         report['bootstrap'] = dict(resamples=resamples, seed=seed, level=LEVEL)
     if other is not None:
-        report['baseline'] = dict(other.metrics, detail=break_down(other.matches))
-        if weights is not None:
-            differences = paired_differences(ours.matches, other.matches, weights)
-            report['baseline']['difference'] = as_json(differences)
+        report['baseline'] = dict(plain_metrics(other), detail=break_down(other))
+        if resamples:
+            report['baseline']['difference'] = paired_differences(ours, other, weights)
     if errors:
-        kinds = classify_errors(ours.matches)
-        report['errors'] = error_gains(ours.matches, kinds)
-        report['worst_videos'] = worst_videos(ours.matches, kinds)
+        kinds = classify_errors(ours)
+        report['errors'] = error_gains(ours, kinds)
+        report['worst_videos'] = worst_videos(ours, kinds)
         if other is not None:
-            report['baseline']['errors'] = error_gains(
-                other.matches, classify_errors(other.matches)
-            )
+            report['baseline']['errors'] = error_gains(other, classify_errors(other))
     return report
 
 
 def metric_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """Lays out the twelve metrics, with intervals and differences where there are any.
-
-    Args:
-        report: From :func:`full_report`.
-
-    Yields:
-        Lines.
-    """
+    """Lays out the twelve metrics of a full report, with intervals and differences, if any."""
     intervals, baseline = report.get('ci'), report.get('baseline')
     difference = (baseline or {}).get('difference')
     header = ['metric', 'value']
@@ -152,37 +131,21 @@ def metric_lines(report: Mapping[str, Any]) -> Iterator[str]:
                 above = 'equal'
             row += [_interval(one and one['ci'], sign='+'), above]
         rows.append(row)
-    yield from aligned(rows)
+    yield from _aligned(rows)
 
 
 def part_lines(parts: Sequence[Mapping[str, Any]], title: str) -> Iterator[str]:
-    """Lays out metrics of parts of the ground truth.
-
-    Args:
-        parts: A list of :func:`~vispropnet.evaluation.breakdown.break_down`.
-        title: What the parts are kinds apart by.
-
-    Yields:
-        Lines.
-    """
-    names = ('AP', 'AP50', 'AP75', 'AR1', 'AR10')
+    """Lays out a list of :func:`~vispropnet.evaluation.breakdown.break_down` under a title."""
     counts = [key for key in ('videos', 'objects', 'tracks') if parts and key in parts[0]]
-    rows = [[title, *counts, *names]]
+    rows = [[title, *counts, *METRICS]]
     for part in parts:
-        metrics = ['-' if part[name] is None else f'{part[name]:.4f}' for name in names]
+        metrics = ['-' if part[name] is None else f'{part[name]:.4f}' for name in METRICS]
         rows.append([str(part['name']), *(str(part[key]) for key in counts), *metrics])
-    yield from aligned(rows)
+    yield from _aligned(rows)
 
 
 def error_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """Lays out what each kind of error costs.
-
-    Args:
-        report: From :func:`full_report`, with errors.
-
-    Yields:
-        Lines.
-    """
+    """Lays out what each kind of error costs, of a full report with errors."""
     other = (report.get('baseline') or {}).get('errors')
     rows = [['error', 'mAP gained if fixed', 'AP50 gained', 'count at IoU 0.5']]
     if other:
@@ -190,18 +153,11 @@ def error_lines(report: Mapping[str, Any]) -> Iterator[str]:
     for kind, gain in report['errors'].items():
         row = [LABELS[kind], f'{gain["AP"]:+.4f}', f'{gain["AP50"]:+.4f}', str(gain['count'])]
         rows.append(row + ([f'{other[kind]["AP"]:+.4f}'] if other else []))
-    yield from aligned(rows)
+    yield from _aligned(rows)
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Aligns cells in columns, the first to the left.
-
-    Args:
-        rows: Of equal length.
-
-    Yields:
-        A line a row.
-    """
+def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Aligns cells in columns, the first to the left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for first, *others in rows:
         cells = [first.ljust(widths[0])]
@@ -217,17 +173,6 @@ def _sound_entries(path: str | os.PathLike) -> Iterator[dict[str, Any]]:
                 f'got {shown(entry["score"])}. Scale the scores: only their order counts.'
             )
         yield entry
-
-
-@contextlib.contextmanager
-def _naming(where: str) -> Iterator[None]:
-    """Puts the file before the messages of what is wrong in it, if they do not name it."""
-    try:
-        yield
-    except UserError as error:
-        if str(error).startswith(where.split()[0] + ' file'):
-            raise
-        raise UserError(f'{where}: {error}') from None
 
 
 def _number(value: float) -> str:

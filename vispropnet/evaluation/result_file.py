@@ -27,25 +27,13 @@ RESULT_KEYS = tuple(_KEY_TYPES)
 
 
 def check_writable(path: str | os.PathLike) -> None:
-    """Finds out before a long run whether the result file can be written after it.
-
-    Missing parent folders are made.
-
-    Args:
-        path: The result file to be written later.
-
-    Raises:
-        UserError: if it is not named ``*.json``, or its folder cannot be made or written to.
-    """
+    """Checks a result file like :func:`check_folder`, and that it is named ``*.json``."""
     _check_name(path)
     check_folder(path)
 
 
 def check_folder(path: str | os.PathLike) -> None:
-    """Finds out before a long run whether a file can be put where it will be.
-
-    Args:
-        path: The file to be written later. Missing parent folders are made.
+    """Finds out before a long run if a file can be written; makes missing parent folders.
 
     Raises:
         UserError: if its folder cannot be made or written to.
@@ -64,10 +52,9 @@ def write_results(
 ) -> None:
     """Writes the result file, and beside it the archive to upload, whole or not at all.
 
-    The file is one JSON list with one track a line, written track by track, so that the text of all
-    tracks never stands in memory. The archive has the same stem, ends in ``.zip``, and contains the
-    same tracks as ``results.json``, with the official keys only. Equal results give equal bytes in
-    both.
+    The file is one JSON list with one track a line, written track by track. The archive has the
+    same stem, ends in ``.zip``, and contains the tracks as ``results.json``, with the official keys
+    only. Equal results give equal bytes in both.
 
     Args:
         path: The result file, ``*.json``. Missing parent folders are made.
@@ -100,22 +87,16 @@ def write_results(
 
 
 def read_results(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """Reads a result file, ours or another system's.
-
-    Args:
-        path: The file, or the archive made of it.
-
-    Returns:
-        Its tracks, each with ``video_id``, ``category_id``, ``score`` and ``segmentations``.
-
-    Raises:
-        UserError: naming the file, the entry and the key, if it is not a list of such tracks.
-    """
+    """Reads a result file or its archive whole; see :func:`iter_sound_results`."""
     return list(iter_sound_results(path))
 
 
 def iter_sound_results(path: str | os.PathLike, progress: bool = False) -> Iterator[dict[str, Any]]:
-    """Reads the tracks one by one; see :func:`read_results` and :func:`iter_results`."""
+    """Reads the tracks of a result file, ours or another system's; see :func:`iter_results`.
+
+    Raises:
+        UserError: naming the file, the entry and the key, if it is not a list of such tracks.
+    """
     for index, result in enumerate(iter_results(path, progress)):
         fault = key_fault(result)
         if fault is not None:
@@ -124,26 +105,15 @@ def iter_sound_results(path: str | os.PathLike, progress: bool = False) -> Itera
 
 
 def iter_results(path: str | os.PathLike, progress: bool = False) -> Iterator[Any]:
-    """Reads the entries of a result file one by one, so that a large file is never held whole.
+    """Reads the entries of a result file, or of the archive made of it, one by one and unchecked.
 
-    Args:
-        path: The file, or the archive made of it.
-        progress: Whether to show a bar in a terminal.
-
-    Yields:
-        The entries as they are, not checked.
-
-    Raises:
-        UserError: if the file is missing, no complete JSON, or no list.
+    Args and raises are those of :func:`~vispropnet.fileio.iter_json_list`.
     """
     return iter_json_list(path, 'result file', 'tracks', progress)
 
 
 def key_fault(result: Any) -> str | None:
-    """Says what is wrong with the keys of an entry or the kinds of their values.
-
-    Args:
-        result: An entry of a result file.
+    """Says what is wrong with the keys of an entry of a result file or the types of their values.
 
     Returns:
         The first fault, to follow the entry's number in a message; None if there is none.
@@ -196,4 +166,4 @@ def _archive_entry(path: Path) -> Iterator[TextIO]:
 
 def _kind(value: Any) -> str:
     names = {dict: 'an object', list: 'a list', str: 'a string', type(None): 'null'}
-    return names.get(type(value), f'{value!r}')
+    return names.get(type(value), repr(value))

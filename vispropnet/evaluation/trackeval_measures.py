@@ -31,8 +31,7 @@ _CROWD_SHARE = 0.5
 def tracking_measures(tracks: Tracks, score_threshold: float = 0.3) -> dict[str, float]:
     """Computes HOTA, IDF1 and their parts, each category by itself over all videos.
 
-    Apart from ``score_threshold``, scores play no part: each track that is let in counts fully, so
-    the metrics depend on the threshold. HOTA and its parts are means over the IoU thresholds
+    Each track that is let in counts fully. HOTA and its parts are means over the IoU thresholds
     0.05:0.05:0.95, IDF1 and its parts are at IoU 0.5. TrackEval's LocA is not given: it is 1 where
     nothing is found. For crowds see :func:`sequence_data`.
 
@@ -52,14 +51,13 @@ def tracking_measures(tracks: Tracks, score_threshold: float = 0.3) -> dict[str,
     """
     if tracks.frames is None:
         raise ValueError('tracks must be measured with frame_by_frame=True.')
-    hota, identity = trackeval_metrics()
+    metrics = zip(trackeval_metrics(), (HOTA_NAMES, IDENTITY_NAMES), strict=True)
     sequences = scored_sequences(tracks, score_threshold)
+    if not sequences:  # which TrackEval cannot combine
+        plain = (*HOTA_NAMES, *IDENTITY_NAMES)
+        return dict.fromkeys((*plain, *(f'{name}_pooled' for name in plain)), -1.0)
     averaged, pooled = {}, {}
-    for metric, names in ((hota, HOTA_NAMES), (identity, IDENTITY_NAMES)):
-        if not sequences:  # which TrackEval cannot combine
-            averaged |= dict.fromkeys(names, -1.0)
-            pooled |= {f'{name}_pooled': -1.0 for name in names}
-            continue
+    for metric, names in metrics:
         by_category = {
             category: metric.combine_sequences(
                 {video: metric.eval_sequence(data) for video, data in videos.items()}
@@ -77,11 +75,7 @@ def tracking_measures(tracks: Tracks, score_threshold: float = 0.3) -> dict[str,
 def scored_sequences(
     tracks: Tracks, score_threshold: float
 ) -> dict[int, dict[int, dict[str, Any]]]:
-    """Prepares what TrackEval is to see.
-
-    Args:
-        tracks: Measured with ``frame_by_frame``.
-        score_threshold: Tracks with a lower score are left out.
+    """Prepares what TrackEval is to see; arguments as of :func:`tracking_measures`.
 
     Returns:
         By category (its position), only those of which an object shows, and by video (its position)
@@ -109,17 +103,14 @@ def sequence_data(tracks: Tracks, category: int, video: int, rows: Sequence[int]
     Crowds are no objects to be found. In a frame, a mask is left out if its IoU with each object of
     the category is below 0.5 and more than half of its area lies on a crowd of the category.
 
-    Args:
-        tracks: Measured with ``frame_by_frame``.
-        category: Its position.
-        video: Its position.
-        rows: Positions of the tracks to score, of this category and video.
+    Takes tracks measured ``frame_by_frame``, the positions of the category and of the video, and
+    the positions of the tracks to score, of this category and video.
 
     Returns:
-        ``num_timesteps, num_gt_ids, num_tracker_ids, num_gt_dets, num_tracker_dets``; and with an
-        entry per frame ``gt_ids`` and ``tracker_ids``, int64 arrays, and ``similarity_scores``, the
-        float64 IoUs of these objects and tracks. Ids count from 0 without a gap, in the order of
-        the objects and of ``rows``: who never shows gets none.
+        ``num_timesteps, num_gt_ids, num_tracker_ids, num_gt_dets, num_tracker_dets``; and by frame
+        ``gt_ids`` and ``tracker_ids``, int64, and ``similarity_scores``, the float64 IoUs of these
+        objects and tracks. Ids count from 0 without a gap, in the order of the objects and of
+        ``rows``: who never shows gets none.
     """
     objects = tracks.truth.videos[video].objects
     own = tracks.truth.category[objects] == category
@@ -160,14 +151,7 @@ def _numbered(shown: np.ndarray) -> np.ndarray:
 
 
 def trackeval_metrics() -> tuple[Any, Any]:
-    """Makes TrackEval's metrics.
-
-    Returns:
-        HOTA and Identity.
-
-    Raises:
-        UserError: if TrackEval is not installed.
-    """
+    """Makes TrackEval's metrics HOTA and Identity; a UserError says if it is not installed."""
     try:
         # It prints what it misses for benchmarks that are not used here.
         with contextlib.redirect_stdout(io.StringIO()):

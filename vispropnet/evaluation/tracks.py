@@ -64,9 +64,6 @@ class TrackAccumulator(_Kept):
             'PRIMARY KEY (track, frame)) WITHOUT ROWID'
         )
 
-    def __len__(self) -> int:
-        return self._database.execute('SELECT COUNT(DISTINCT track) FROM masks').fetchone()[0]
-
     def add_frame(
         self,
         frame_id: int,
@@ -90,23 +87,15 @@ class TrackAccumulator(_Kept):
         Raises:
             UserError: if an id is there twice, or there is no room for temporary files.
         """
-        frame_id = int(frame_id)
         columns = [ids, labels, scores, *([] if propagated is None else [propagated])]
         if all(isinstance(column, torch.Tensor) for column in columns):
             columns = to_host(*columns)
-        ids, labels, scores, *carried = (_to_list(column) for column in columns)
-        assert len(ids) == len(labels) == len(scores) == len(rles), (
-            f'frame {frame_id}: {len(ids)} ids, {len(labels)} labels, {len(scores)} scores and '
-            f'{len(rles)} masks must be equally many'
-        )
+        ids, labels, scores, *carried = (np.asarray(column).tolist() for column in columns)
         carried = carried[0] if carried else [False] * len(ids)
         rows = [
-            (
-                *(int(track), frame_id, int(label), float(score), bool(over)),
-                *(int(rle['size'][0]), int(rle['size'][1]), rle['counts']),
-            )
-            for track, label, score, rle, over in zip(
-                ids, labels, scores, rles, carried, strict=True
+            (track, int(frame_id), label, score, over, *rle['size'], rle['counts'])
+            for track, label, score, over, rle in zip(
+                ids, labels, scores, carried, rles, strict=True
             )
         ]
         with self._transaction():
@@ -133,43 +122,12 @@ class TrackAccumulator(_Kept):
             length: The number of the video's frames.
             category_ids: Category id in the annotation file of each label index.
 
-        Returns:
-            One dict ``{video_id, category_id, score, segmentations}`` per track, made one by one,
-            by falling score and then by rising track id. ``segmentations`` has ``length`` entries:
-            the RLE, or None where the track is absent. A track with propagated masks also has
-            ``propagated``: true in their frames, false in all others.
+        Yields:
+            A dict ``{video_id, category_id, score, segmentations}`` per track, by falling score and
+            then by rising track id. ``segmentations`` has an RLE or None for each of ``length``
+            frames. A track with propagated masks also has ``propagated``, a bool per frame.
         """
-        order = sorted(self._scored(video_id, length, category_ids))
-        return self._entries(order, video_id, length)
-
-    def _scored(
-        self, video_id: int, length: int, category_ids: Sequence[int]
-    ) -> Iterator[tuple[float, int, int]]:
-        """Negative score, id and category of each track."""
-        found = self._database.execute(
-            'SELECT track, frame, label, score, propagated FROM masks ORDER BY track, frame'
-        )
-        for track_id, rows in groupby(found, key=lambda row: row[0]):
-            scores: dict[int, list[float]] = defaultdict(list)
-            for _, frame, label, score, propagated in rows:
-                assert frame < length, (
-                    f'video {video_id} has {length} frames, but track {track_id} was found in the '
-                    f'frame of index {frame}'
-                )
-                if not propagated:
-                    scores[label].append(score)
-            label = min(scores, key=lambda label: (-math.fsum(scores[label]), label))
-            assert 0 <= label < len(category_ids), (
-                f'video {video_id}: track {track_id} has label {label}, but there are '
-                f'{len(category_ids)} categories'
-            )
-            values = [score for some in scores.values() for score in some]
-            yield -math.fsum(values) / len(values), track_id, int(category_ids[label])
-
-    def _entries(
-        self, order: Sequence[tuple[float, int, int]], video_id: int, length: int
-    ) -> Iterator[dict[str, Any]]:
-        for score, track_id, category_id in order:
+        for score, track_id, category_id in sorted(self._scored(video_id, category_ids)):
             rles: list[RLE | None] = [None] * length
             carried = [False] * length
             for frame, propagated, height, width, counts in self._database.execute(
@@ -183,12 +141,31 @@ class TrackAccumulator(_Kept):
             )
             yield {**entry, 'propagated': carried} if any(carried) else entry
 
+    def _scored(
+        self, video_id: int, category_ids: Sequence[int]
+    ) -> Iterator[tuple[float, int, int]]:
+        """Negative score, id and category of each track."""
+        found = self._database.execute(
+            'SELECT track, label, score, propagated FROM masks ORDER BY track, frame'
+        )
+        for track_id, rows in groupby(found, key=lambda row: row[0]):
+            scores: dict[int, list[float]] = defaultdict(list)
+            for _, label, score, propagated in rows:
+                if not propagated:
+                    scores[label].append(score)
+            label = min(scores, key=lambda label: (-math.fsum(scores[label]), label))
+            assert 0 <= label < len(category_ids), (
+                f'video {video_id}: track {track_id} has label {label}, but there are '
+                f'{len(category_ids)} categories'
+            )
+            values = [score for some in scores.values() for score in some]
+            yield -math.fsum(values) / len(values), track_id, int(category_ids[label])
+
 
 class TrackStore(_Kept):
     """Entries of a result file, of many videos: put in as videos end, read back in file order.
 
-    That is by rising video id, then by falling score, then as they came. They can be read any
-    number of times.
+    That is by rising video id, then by falling score, then as they came.
     """
 
     def __init__(self) -> None:
@@ -199,18 +176,9 @@ class TrackStore(_Kept):
         )
 
     def extend(self, entries: Iterable[dict[str, Any]]) -> None:
-        """Puts in entries.
-
-        Args:
-            entries: ``{video_id, category_id, score, segmentations}``, and ``propagated`` where
-                masks were.
-
-        Raises:
-            UserError: if there is no room for temporary files.
-        """
+        """Puts in entries; a UserError says that there is no room for temporary files."""
         rows = (
             (
-                None,
                 entry['video_id'],
                 entry['score'],
                 sum(entry.get('propagated', ())),
@@ -219,21 +187,16 @@ class TrackStore(_Kept):
             for entry in entries
         )
         with self._transaction():
-            self._database.executemany('INSERT INTO tracks VALUES (?, ?, ?, ?, ?)', rows)
+            self._database.executemany('INSERT INTO tracks VALUES (NULL, ?, ?, ?, ?)', rows)
 
     def __len__(self) -> int:
         return self._database.execute('SELECT COUNT(*) FROM tracks').fetchone()[0]
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        order = 'ORDER BY video, score DESC, place'
-        for (entry,) in self._database.execute(f'SELECT entry FROM tracks {order}'):
+        order = 'SELECT entry FROM tracks ORDER BY video, score DESC, place'
+        for (entry,) in self._database.execute(order):
             yield json.loads(entry)
 
     def propagated(self) -> int:
         """Counts the propagated masks."""
-        found = self._database.execute('SELECT TOTAL(propagated) FROM tracks')
-        return int(found.fetchone()[0])
-
-
-def _to_list(values: Sequence | torch.Tensor | np.ndarray) -> list:
-    return values.tolist() if hasattr(values, 'tolist') else list(values)
+        return int(self._database.execute('SELECT TOTAL(propagated) FROM tracks').fetchone()[0])

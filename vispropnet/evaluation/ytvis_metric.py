@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 from collections import Counter
@@ -80,10 +81,9 @@ class YouTubeVISMetric(BaseMetric):
             data_batch: Not used.
             data_samples: One dict a frame with ``video_id``, ``frame_id`` (position in the video,
                 from 0), ``video_length``, ``category_ids`` (category id of each label index) and
-                ``pred_instances``: ``ids`` (N,), ``labels`` (N,), ``scores`` (N,) and ``masks`` (N
-                :class:`~vispropnet.models.frame_masks.FrameMasks` or (N, H, W) bool) at the
-                original size of the frame; ``propagated`` (N,) bool if the model
-                carries masks over from other frames.
+                ``pred_instances``: ``ids``, ``labels``, ``scores`` and, if the model propagates
+                masks, ``propagated``, each (N,); and ``masks`` at the original size of the frame,
+                :class:`~vispropnet.models.frame_masks.FrameMasks` or (N, H, W) bool.
         """
         for sample in data_samples:
             video_id, frame_id = sample['video_id'], int(sample['frame_id'])
@@ -114,9 +114,6 @@ class YouTubeVISMetric(BaseMetric):
     def evaluate(self, size: int = 0) -> dict[str, float]:
         """Gathers the tracks of all ranks, writes and scores them, and starts afresh.
 
-        Args:
-            size: Not used: results are tracks, and their number is not known beforehand.
-
         Returns:
             The metrics with their prefix, the same on all ranks; empty if nothing is to be scored.
 
@@ -125,12 +122,13 @@ class YouTubeVISMetric(BaseMetric):
             RuntimeError: on all ranks, if a video was left unfinished or came twice; on the other
                 ranks, if the main rank met an error.
         """
-        part = (self._finished, dict(self._frames))
         try:
-            parts = all_gather_object(part)
-            _check_videos([part[0] for part in parts], [part[1] for part in parts])
-            self._finished = [video_id for part in parts for video_id in part[0]]
-            self._tracks = gather_tracks(self._tracks)
+            finished, unfinished = zip(
+                *all_gather_object((self._finished, dict(self._frames))), strict=True
+            )
+            self._finished = list(itertools.chain.from_iterable(finished))
+            _check_videos(self._finished, unfinished)
+            self._tracks = _gather_tracks(self._tracks)
             return self._evaluate_on_main_rank()
         finally:
             self._tracks = TrackStore()
@@ -141,9 +139,6 @@ class YouTubeVISMetric(BaseMetric):
     def compute_metrics(self, results: TrackStore) -> dict[str, float]:
         """Writes the result file and scores the tracks of all ranks.
 
-        Args:
-            results: Tracks ``{video_id, category_id, score, segmentations}``, never held at once.
-
         Returns:
             ``mAP, AP50, AP75, AR1, AR10``; empty if the tracks are not to be scored.
 
@@ -151,11 +146,8 @@ class YouTubeVISMetric(BaseMetric):
             UserError: if the annotation file has nothing to score against, or does not fit.
         """
         propagated = results.propagated()
-        print_log(
-            f'{len(results)} tracks'
-            + (f', {propagated} of their masks propagated' if propagated else ''),
-            logger='current',
-        )
+        some = f', {propagated} of their masks propagated' if propagated else ''
+        print_log(f'{len(results)} tracks{some}', logger='current')
         if self.outfile is not None:
             write_results(self.outfile, results)
         if not self.scores_tracks:
@@ -174,42 +166,33 @@ class YouTubeVISMetric(BaseMetric):
 
     def _evaluate_on_main_rank(self) -> dict[str, float]:
         """Scores on the main rank; every rank gets its metrics or its error, so that none hangs."""
-        outcome: list[dict | None] = [None]
+        outcome: list[Any] = [None]
         failure: Exception | None = None
         if is_main_process():
             try:
                 metrics = self.compute_metrics(self._tracks)
-                outcome[0] = dict(
-                    metrics={f'{self.prefix}/{name}': value for name, value in metrics.items()}
-                )
+                outcome[0] = {f'{self.prefix}/{name}': value for name, value in metrics.items()}
+            except UserError as error:
+                failure, outcome[0] = error, UserError(str(error))
             except Exception as error:  # raised below, once the others know of it
                 failure = error
-                outcome[0] = dict(error=str(error), user=isinstance(error, UserError))
+                outcome[0] = RuntimeError(f'evaluation failed on the main rank: {error}')
         broadcast_object_list(outcome)
         if failure is not None:
             raise failure
-        if 'error' in outcome[0]:
-            if outcome[0]['user']:
-                raise UserError(outcome[0]['error'])
-            raise RuntimeError(f'evaluation failed on the main rank: {outcome[0]["error"]}')
-        return outcome[0]['metrics']
+        if isinstance(outcome[0], Exception):
+            raise outcome[0]
+        return outcome[0]
 
 
-def gather_tracks(tracks: TrackStore) -> TrackStore:
-    """Brings the tracks of all ranks to the main rank, some at a time.
-
-    Args:
-        tracks: Those of this rank.
-
-    Returns:
-        On the main rank those of all ranks, elsewhere none.
-    """
+def _gather_tracks(tracks: TrackStore) -> TrackStore:
+    """Brings the tracks of all ranks to the main rank, some at a time; others get none."""
     if get_world_size() == 1:
         return tracks
     gathered, batches = TrackStore(), _batches(tracks)
     while any(parts := all_gather_object(next(batches, []))):
         if is_main_process():
-            gathered.extend(entry for part in parts for entry in part)
+            gathered.extend(itertools.chain.from_iterable(parts))
     return gathered
 
 
@@ -225,15 +208,15 @@ def _batches(tracks: TrackStore) -> Iterator[list[dict]]:
     yield batch
 
 
-def _check_videos(finished: list[list[int]], unfinished: list[dict[int, int]]) -> None:
+def _check_videos(finished: Sequence[int], unfinished: Sequence[dict[int, int]]) -> None:
+    """Checks the videos of all ranks, the unfinished ones with the number of frames that came."""
     for rank, videos in enumerate(unfinished):
         for video_id, frames in videos.items():
             raise RuntimeError(
                 f'video {video_id} was left unfinished on rank {rank}: only its first {frames} '
                 'frames were processed before the evaluation'
             )
-    counts = Counter(video_id for videos in finished for video_id in videos)
-    twice = [video_id for video_id, count in counts.items() if count > 1]
+    twice = [video_id for video_id, count in Counter(finished).items() if count > 1]
     if twice:
         raise RuntimeError(
             f'videos {twice[:10]} were processed more than once in one evaluation; the sampler '

@@ -101,30 +101,18 @@ class VISDetector(BaseModel):
         """
 
     def finish(self, state: Any) -> Answers:
-        """Gives the answers that are still due when a video has ended.
+        """Gives, as :meth:`step`, the answers that are still due when a video has ended.
 
         Args:
             state: After the last frame.
-
-        Returns:
-            As :meth:`step`, for the last frames; nothing from a model that answers at once.
         """
         return []
 
     def check_state(self, state: Any) -> None:
-        """Checks that a state is of this kind of model.
-
-        Args:
-            state: What was given to :meth:`step`.
-
-        Raises:
-            ValueError: if it is not.
-        """
+        """Raises a ValueError if a state given to :meth:`step` is not of this kind of model."""
         if self.state_type is object:
-            raise ValueError(
-                f'{type(self).__name__} must set state_type to the class that its init_state() '
-                'makes'
-            )
+            name = type(self).__name__
+            raise ValueError(f'{name} must set state_type to the class that its init_state() makes')
         if type(state) is not self.state_type:
             raise ValueError(
                 f'step: state must be a {self.state_type.__name__}, as init_state() of '
@@ -134,12 +122,7 @@ class VISDetector(BaseModel):
     def forward(
         self, inputs: Tensor, data_samples: Any = None, mode: str = 'loss'
     ) -> dict[str, Tensor]:
-        """Computes losses; mmengine's training step calls this.
-
-        Args:
-            inputs: As in :meth:`loss`.
-            data_samples: As in :meth:`loss`.
-            mode: ``'loss'``.
+        """Computes losses (``mode`` is ``'loss'``); mmengine's training step calls this.
 
         Raises:
             ValueError: for another mode: inference goes through :meth:`encode` and :meth:`step`.
@@ -149,31 +132,27 @@ class VISDetector(BaseModel):
         return self.loss(inputs, data_samples)
 
     def float32_outputs(self) -> list[nn.Module]:
-        """Modules whose outputs are cast to float32 under mixed precision.
+        """Modules whose outputs are cast to float32 under mixed precision; none by default.
 
-        Those before RoIAlign and the losses, which need float32. None by default.
+        Those before RoIAlign and the losses, which need float32.
         """
         return []
 
     def category_counts(self) -> dict[str, int]:
-        """Number of categories of each part that tells them apart.
+        """Number of categories of each part that tells them apart, by dotted name.
 
-        Returns:
-            By the part's dotted name. Parts that treat all categories alike are left out, and
-            classifiers of other things, as an encoder may carry one. Empty by default.
+        Parts that treat all categories alike are left out, and classifiers of other things, as an
+        encoder may carry one. Empty by default.
         """
         return {}
 
     def looks(self, current: Any, reference: Any, label: int | None = None) -> list[Look]:
-        """Ways in which places of a frame look at another frame, for analysis.
+        """Ways in which places of a frame look at another frame, for analysis; none by default.
 
         Args:
             current: Features of one frame, as :meth:`encode` gives them.
             reference: The same of the other frame.
             label: Category of the places that look, where it is known.
-
-        Returns:
-            None by default.
 
         Raises:
             UserError: if a way differs by category and none is given.
@@ -181,25 +160,19 @@ class VISDetector(BaseModel):
         return []
 
     def explain_missing(self, missing: Collection[str]) -> str:
-        """Explains why a checkpoint may lack weights of this model.
+        """Explains, for a message, why a checkpoint may lack weights of this model, and what to do.
 
         Args:
             missing: Keys of the model that the checkpoint lacks.
 
         Returns:
-            The likely reason and what to do, for a message; '' if it is not known.
+            The explanation; '' if there is none.
         """
         return ''
 
 
 def frames_of_clips(clips: Clips) -> list[tuple[DetDataSample, ...]]:
-    """Sorts the samples of clips by their position in the clip.
-
-    Args:
-        clips: B clips of T samples each.
-
-    Returns:
-        T tuples of B: the key frames, the first references and so on.
+    """Sorts the samples of B clips by position: tuples of B key frames, of first references ...
 
     Raises:
         ValueError: for clips without a reference frame.
@@ -214,14 +187,7 @@ def frames_of_clips(clips: Clips) -> list[tuple[DetDataSample, ...]]:
 
 
 def mean_of_losses(losses: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Means of the losses and other logged values that a head gives for each reference frame.
-
-    Args:
-        losses: Of each reference scalars by name, the same names.
-
-    Returns:
-        One scalar for each name; those given if there is one reference.
-    """
+    """Means of the scalars, by name, that a head gives for each reference frame to lose or log."""
     first = losses[0]
     if len(losses) == 1:
         return first

@@ -41,17 +41,16 @@ class VISDataPreprocessor(DetDataPreprocessor):
         if not holds_clips(data['inputs']):
             return super().forward(self._turned(data), training)
         num_frames = len(data['inputs'])
-        samples = [sample for clip in zip(*data['data_samples'], strict=True) for sample in clip]
+        images, samples = (
+            [one for clip in zip(*data[name], strict=True) for one in clip]
+            for name in ('inputs', 'data_samples')
+        )
         if training:
             # Here, where ground truth is still on the CPU, nobody has to wait for a GPU.
             samples = [_with_area(sample) for sample in samples]
-        images = [image for clip in zip(*data['inputs'], strict=True) for image in clip]
-        data = self._turned(dict(inputs=images, data_samples=samples))
-        data = super().forward(data, training)
-        samples = data['data_samples']
-        data['data_samples'] = [
-            samples[start : start + num_frames] for start in range(0, len(samples), num_frames)
-        ]
+        data = super().forward(self._turned(dict(inputs=images, data_samples=samples)), training)
+        frames = iter(data['data_samples'])
+        data['data_samples'] = [list(clip) for clip in zip(*[frames] * num_frames, strict=True)]
         return data
 
     def _turned(self, data: dict) -> dict:
@@ -63,13 +62,10 @@ class VISDataPreprocessor(DetDataPreprocessor):
 
 
 def holds_clips(batch: Any) -> bool:
-    """Distinguishes a batch of clips from one of single frames.
+    """Tells a batch of clips, a list of lists for the positions in them, from one of single frames.
 
     Args:
         batch: ``inputs`` or ``data_samples`` as a data loader gives them.
-
-    Returns:
-        Whether it is a list of lists, one for each position in the clips.
     """
     kinds = (list, tuple)
     return isinstance(batch, kinds) and len(batch) > 0 and isinstance(batch[0], kinds)

@@ -1,6 +1,6 @@
 """Parts of mmdet that wait for a GPU at every turn, with the same results and fewer waits.
 
-On a CPU, where nothing waits, they are mmdet's own.
+On a CPU, where nothing waits, they are mmdet's own. The arguments are those of mmdet's.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class WaitlessMaxIoUAssigner(MaxIoUAssigner):
     """mmdet's ``MaxIoUAssigner``, without waits.
 
     Where mmdet picks boxes by masks, and asks for each object whether one is near enough, this
-    computes all and selects. The arguments are those of mmdet's.
+    computes all and selects.
     """
 
     def assign_wrt_overlaps(self, overlaps: Tensor, gt_labels: Tensor) -> AssignResult:
@@ -45,7 +45,7 @@ class WaitlessMaxIoUAssigner(MaxIoUAssigner):
             return super().assign_wrt_overlaps(overlaps, gt_labels)
         best, nearest = overlaps.max(dim=0)
         low, high = (
-            self.neg_iou_thr if isinstance(self.neg_iou_thr, tuple) else (0.0, self.neg_iou_thr)
+            self.neg_iou_thr if isinstance(self.neg_iou_thr, tuple) else (0, self.neg_iou_thr)
         )
         found = torch.where((best >= low) & (best < high), 0, -1)
         found = torch.where(best >= self.pos_iou_thr, nearest + 1, found)
@@ -64,8 +64,7 @@ class WaitlessMaxIoUAssigner(MaxIoUAssigner):
 class HostRandomSampler(RandomSampler):
     """mmdet's ``RandomSampler``, with one wait instead of up to eight.
 
-    What was assigned is copied to the host, where boxes are counted and drawn. The arguments are
-    those of mmdet's.
+    What was assigned is copied to the host, where boxes are counted and drawn.
     """
 
     def sample(
@@ -75,16 +74,13 @@ class HostRandomSampler(RandomSampler):
         gt_instances: InstanceData,
         **kwargs: Any,
     ) -> SamplingResult:
-        """Samples boxes of objects and of the background.
+        """Samples boxes of objects and of the background, on the device of the boxes.
 
         Args:
             assign_result: Of the boxes.
             pred_instances: ``priors``: the boxes (N, 4).
             gt_instances: ``bboxes`` and ``labels`` of the objects.
             kwargs: For mmdet's.
-
-        Returns:
-            The sampled boxes; tensors are on the device of the boxes.
         """
         device = assign_result.gt_inds.device
         if device.type == 'cpu':
@@ -117,22 +113,18 @@ class HostRandomSampler(RandomSampler):
 class HostLevelRoIExtractor(SingleRoIExtractor):
     """mmdet's ``SingleRoIExtractor``, with one wait instead of one for each level.
 
-    The levels of the RoIs are copied to the host, where RoIs are sorted by them. The arguments are
-    those of mmdet's.
+    The levels of the RoIs are copied to the host, where RoIs are sorted by them.
     """
 
     def forward(
         self, feats: Sequence[Tensor], rois: Tensor, roi_scale_factor: float | None = None
     ) -> Tensor:
-        """Pools features of RoIs, each from its level.
+        """Pools features of RoIs, each from its level: (R, C, height, width).
 
         Args:
             feats: Per level (B, C, H, W).
             rois: (R, 5) as image index, x1, y1, x2, y2 in pixels of the network's input.
             roi_scale_factor: Enlarges the RoIs, after their levels were chosen.
-
-        Returns:
-            (R, C, height, width).
         """
         if len(feats) == 1 or rois.device.type == 'cpu':
             return super().forward(feats, rois, roi_scale_factor)

@@ -113,11 +113,7 @@ class FrameMasks:
         return len(self._masks)
 
     def __getitem__(self, index: Any) -> FrameMasks:
-        """Selects masks.
-
-        Args:
-            index: Slice, whole number, or (K,) whole numbers or (N,) bool as list, array or tensor.
-        """
+        """Selects by a slice, a whole number, (K,) whole numbers or (N,) bool of any container."""
         if isinstance(index, slice):
             return FrameMasks(self.size, self._masks[index])
         if isinstance(index, Tensor):
@@ -129,25 +125,14 @@ class FrameMasks:
 
     @staticmethod
     def cat(masks: Sequence[FrameMasks]) -> FrameMasks:
-        """Joins masks of one frame.
-
-        Args:
-            masks: At least one, all of one size.
-
-        Raises:
-            ValueError: if the sizes differ.
-        """
+        """Joins masks of one frame; a ValueError if their sizes differ."""
         sizes = {one.size for one in masks}
         if len(sizes) != 1:
             raise ValueError(f'masks of one frame must have one size, got {sorted(sizes)}')
         return FrameMasks(masks[0].size, [mask for one in masks for mask in one._masks])
 
     def rles(self) -> list[RLE]:
-        """Run-length encodes the masks.
-
-        Returns:
-            N compressed RLEs ``{'size': [H, W], 'counts': str}``.
-        """
+        """Run-length encodes the masks: N compressed RLEs ``{'size': [H, W], 'counts': str}``."""
         return encode_windows(self.windows(), self.size)
 
     def to_tensor(self) -> Tensor:
@@ -155,10 +140,9 @@ class FrameMasks:
         drawn = torch.zeros(self.shape, dtype=torch.bool)
         windows = self.windows()
         for full, window, bits in zip(drawn, windows, bits_on_host(windows), strict=True):
-            rows = slice(window.top, window.top + window.height)
-            columns = slice(window.left, window.left + window.width)
-            bits = torch.from_numpy(bits).view(window.width, window.height + 1)
-            full[rows, columns] = bits[:, :-1].t()
+            bits = torch.from_numpy(bits).view(window.width, window.height + 1)[:, :-1].t()
+            bottom, right = window.top + window.height, window.left + window.width
+            full[window.top : bottom, window.left : right] = bits
         return drawn
 
     def numpy(self) -> np.ndarray:

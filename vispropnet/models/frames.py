@@ -37,25 +37,18 @@ class Frame:
 
     @property
     def number(self) -> int:
-        """Number of the frame in its video, from 0."""
+        """Its number in the video, from 0."""
         return int(self.metainfo['frame_id'])
 
     def with_objects(self, objects: Mapping[int, Tensor]) -> Frame:
-        """Gives the frame with given objects.
-
-        Args:
-            objects: As the argument of the class.
-        """
+        """Gives the frame with given objects, as the argument of the class."""
         return replace(self, objects=objects)
 
     def size_after(self, before: FrameSize | None) -> FrameSize:
-        """Checks that the frame has the size of the frames before it.
+        """Height and width of the original frame, which must be those of the frames before it.
 
         Args:
             before: Height and width of the original frames before; None for the first frame.
-
-        Returns:
-            Height and width of the original frame.
 
         Raises:
             UserError: if they differ: boxes and features of one size say nothing about frames of
@@ -72,14 +65,7 @@ class Frame:
 
 
 def place_of(metainfo: Mapping[str, Any]) -> str:
-    """Names a frame for a message.
-
-    Args:
-        metainfo: The frame's.
-
-    Returns:
-        Its number and, if it is known, its video's id.
-    """
+    """Names a frame for a message, by its number and, if it is known, its video's id."""
     place = f'frame {metainfo.get("frame_id", "?")}'
     return f'{place} of video {metainfo["video_id"]}' if 'video_id' in metainfo else place
 
@@ -91,9 +77,6 @@ def split_frames(features: Any, metainfos: Sequence[Mapping[str, Any]]) -> list[
         features: What ``encode`` gave of F frames: a tensor whose first axis is the frames, or
             tuples, lists and dicts of such.
         metainfos: F of the frames.
-
-    Returns:
-        F frames.
 
     Raises:
         ValueError: if the features are of another number of frames.
@@ -118,14 +101,11 @@ def _only(features: Any, index: int, count: int) -> Any:
 
 
 def box_scale(metainfo: Mapping[str, Any], boxes: Tensor) -> Tensor:
-    """Factors from pixels of the original frame to those of the network's input.
+    """Factors (4,), from pixels of the original frame to those of the network's input.
 
     Args:
         metainfo: ``scale_factor`` of the frame, (x, y).
         boxes: Boxes to be scaled, for their type and device.
-
-    Returns:
-        (4,) for x1, y1, x2, y2.
     """
     scale = torch.tensor(metainfo['scale_factor'], dtype=boxes.dtype).repeat(2)
     return to_device(scale, boxes.device)

@@ -8,7 +8,6 @@ any other features do. Parts that do not are called with plain levels.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 
 from torch import Tensor, nn
 
@@ -42,25 +41,10 @@ class SupportedLevels(tuple):
         return self
 
     def __getitem__(self, index):
-        """Gives a level, or a slice of levels with the same slice of the support."""
         chosen = super().__getitem__(index)
         if not isinstance(index, slice):
             return chosen
         return SupportedLevels(chosen, (levels[index] for levels in self.support), self.sizes)
-
-
-@dataclass(frozen=True)
-class SupportMemory:
-    """Features of earlier frames of a video, which support later ones.
-
-    Args:
-        frames: Per frame, oldest first, its levels (1, C, H, W); those that no part looks at are
-            None.
-        num_seen: How many frames there were.
-    """
-
-    frames: tuple[tuple[Tensor | None, ...], ...] = ()
-    num_seen: int = 0
 
 
 @TASK_UTILS.register_module()
@@ -71,75 +55,63 @@ class SupportWindow:
 
     Args:
         num_frames: Frames, at most; the first frame of a video has none.
-        stride: Of how many frames one is kept, from the first one on; memory does not grow with it.
+        stride: Of so many frames one is kept, from the first one on; memory does not grow with it.
 
     Raises:
         ValueError: if one is no positive integer.
+
+    Attributes:
+        levels: Numbers of the levels that are kept; None for all.
     """
 
     def __init__(self, num_frames: int = 2, stride: int = 1) -> None:
         for name, value in (('num_frames', num_frames), ('stride', stride)):
             if type(value) is not int or value < 1:
                 raise ValueError(f'support: {name} must be a positive integer, got {value!r}')
-        self.num_frames = num_frames
-        self.stride = stride
-
-    def init_memory(self) -> SupportMemory:
-        """Makes the memory before the first frame of a video."""
-        return SupportMemory()
+        self.num_frames, self.stride = num_frames, stride
+        self.levels: Collection[int] | None = None
 
     def remember(
-        self, features: Levels, memory: SupportMemory, levels: Collection[int] | None = None
-    ) -> tuple[tuple[Levels, ...], SupportMemory]:
-        """Gives what supports a frame, and takes the frame in.
+        self, features: Levels, frames: Sequence[Levels], number: int
+    ) -> tuple[Levels, ...]:
+        """Takes a frame in.
 
         Args:
             features: Per level (1, C, H, W) of the frame.
-            memory: Before this frame.
-            levels: Numbers of the levels to keep; None for all.
+            frames: The same of each frame that supports this one, oldest first; None for levels
+                that are not kept.
+            number: Of the frame in its video, from 0.
 
         Returns:
-            The levels of each frame before, oldest first, and the memory after this frame.
+            Those that support the next frame.
         """
-        frames = memory.frames
-        if memory.num_seen % self.stride == 0:
-            kept = (
-                one if levels is None or level in levels else None
-                for level, one in enumerate(features)
-            )
-            frames = (*frames, tuple(kept))[-self.num_frames :]
-        return memory.frames, SupportMemory(frames, memory.num_seen + 1)
-
-
-def parts_with_support(model: nn.Module) -> list[str]:
-    """Lists the parts of a model that need features of other frames.
-
-    Args:
-        model: The model.
-
-    Returns:
-        Their dotted names.
-    """
-    return [name for name, one in model.named_modules() if getattr(one, 'needs_support', False)]
+        if number % self.stride:
+            return tuple(frames)
+        kept = (
+            one if self.levels is None or level in self.levels else None
+            for level, one in enumerate(features)
+        )
+        return (*frames, tuple(kept))[-self.num_frames :]
 
 
 def support_levels(model: nn.Module) -> set[int] | None:
     """Lists the levels of other frames that the parts of a model look at.
 
     Args:
-        model: The model; parts that look at some levels only have ``support_levels``.
+        model: The model; parts that look at some levels only name them as ``support_levels``.
 
     Returns:
         Their numbers; None for all.
     """
     levels = [
-        getattr(model.get_submodule(name), 'support_levels', None)
-        for name in parts_with_support(model)
+        getattr(one, 'support_levels', None)
+        for one in model.modules()
+        if getattr(one, 'needs_support', False)
     ]
     return None if None in levels else set().union(*levels)
 
 
-def check_support(model: nn.Module, places: Sequence[str] = (), given: bool = False) -> None:
+def check_support(model: nn.Module, places: Sequence[str] = (), given: bool = False) -> bool:
     """Checks that parts that need features of other frames will get them.
 
     Args:
@@ -147,19 +119,23 @@ def check_support(model: nn.Module, places: Sequence[str] = (), given: bool = Fa
         places: Beginnings of the names of the parts that it passes such features to.
         given: Whether the config says which frames they come from at test.
 
+    Returns:
+        Whether there is such a part.
+
     Raises:
         ValueError: naming the first part that would get none.
     """
-    for name in parts_with_support(model):
-        part = f'{name} ({type(model.get_submodule(name)).__name__})'
+    parts = [
+        (name, one) for name, one in model.named_modules() if getattr(one, 'needs_support', False)
+    ]
+    for name, one in parts:
+        needs = f'{name} ({type(one).__name__}) needs features of other frames'
         if not name.startswith(tuple(places)):
-            known = f' to parts below {", ".join(places)} only' if places else ' to no part'
-            raise ValueError(
-                f'{part} needs features of other frames, which a {type(model).__name__} passes'
-                f'{known}'
-            )
+            known = f'to parts below {", ".join(places)} only' if places else 'to no part'
+            raise ValueError(f'{needs}, which a {type(model).__name__} passes {known}')
         if not given:
             raise ValueError(
-                f'{part} needs features of other frames, and the config gives none: set '
+                f'{needs}, and the config gives none: set '
                 "support=dict(type='SupportWindow', num_frames=...) in the model"
             )
+    return bool(parts)

@@ -6,7 +6,6 @@ Shape legend:
     P  positions of the reference frame, row by row
     Q  positions of the current frame, row by row
     N  maps to carry over, one per object
-    R  rank
 
 An affinity has one entry per (reference position, current position) and sums up to 1 over the
 reference positions. Where only what it carries over is wanted, it is made a few current positions
@@ -23,37 +22,15 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
-BUDGET = 256 * 2**20
+BUDGET = 256 * 2**20  # bytes that a block of the affinity, or of masks, may take
 # Without gradients smaller blocks are faster: they stay in a processor's cache.
 CACHED_BLOCK = 16 * 2**20
 FUSED_BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]
 
 
-def weigh(current: Tensor, weight: Tensor) -> Tensor:
-    """Current features for the weighted affinity ``rᵀ W x``.
-
-    Args:
-        current: (B, C, Q) x.
-        weight: (C, C) W.
-
-    Returns:
-        (B, C, Q) ``W x``, in place of x in :func:`affinity` and :func:`carry`.
-    """
-    return weight @ current
-
-
-def weigh_low_rank(current: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """Current features for an affinity ``rᵀ (I + U Vᵀ) x`` per pair.
-
-    Args:
-        current: (B, C, Q) x.
-        left: (B, C, R) U.
-        right: (B, C, R) V.
-
-    Returns:
-        (B, C, Q) ``x + U (Vᵀ x)``.
-    """
-    return current + left @ (right.transpose(1, 2) @ current)
+def at_least_single(tensor: Tensor) -> Tensor:
+    """In float32, unless it is float64: half precision cannot hold unscaled dot products."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def gaussian_factors(
@@ -89,14 +66,12 @@ def affinity(
     gaussian: tuple[Tensor, Tensor] | None = None,
     places: Tensor | None = None,
 ) -> Tensor:
-    """The affinity matrix, or some of its columns, where it is to be looked at.
-
-    The whole matrix has P x Q entries for each pair; where only few current positions matter, give
-    those alone.
+    """The affinity matrix ``softmax(referenceᵀ current)`` over P, or some of its columns.
 
     Args:
         reference: (B, C, P).
-        current: (B, C, Q), see :func:`weigh` for weighted affinities.
+        current: (B, C, Q), of weighted affinities ``W x``. Where few current positions matter, give
+            those alone: the whole matrix has P x Q entries for each pair.
         gaussian: What :func:`gaussian_factors` gave; multiplies the affinity, which then sums up to
             less than 1.
         places: (Q,) where ``current`` is in its frame, counted row by row, for the Gaussian; None
@@ -123,11 +98,10 @@ def carry(
 
     Args:
         reference: (B, C, P).
-        current: (B, C, Q), see :func:`weigh` for weighted affinities.
+        current: (B, C, Q), of weighted affinities ``W x``.
         maps: (B, N, P).
         gaussian: As in :func:`affinity`.
-        budget: Bytes that one block of the affinity may take. A block has at least one current
-            position.
+        budget: Bytes that one block of the affinity may take; it has at least one current position.
 
     Returns:
         (B, N, Q) what arrives of each map, and (B, 1, Q) what would arrive of a map of ones (1
@@ -184,14 +158,6 @@ def attend(query: Tensor, key: Tensor, value: Tensor, budget: int = BUDGET) -> T
                 torch.is_grad_enabled(),
             )
     return attended.to(dtype)
-
-
-def at_least_single(tensor: Tensor) -> Tensor:
-    """Gives a tensor in single precision if it has less.
-
-    Unscaled dot products of hundreds of channels exceed what half precision holds.
-    """
-    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
 
 
 def _in_blocks(
@@ -263,20 +229,14 @@ def _has_fused_kernel(query: Tensor, key: Tensor, value: Tensor) -> bool:
     """Checks that attention runs without a P x Q tensor for these arguments."""
     if min(query.numel(), key.numel(), value.numel()) == 0:
         return False
-    if query.device.type == 'cpu':
-        return query.shape[2] == value.shape[2]
-    if query.device.type == 'cuda':
-        params = _attention_params(*(part[:, None] for part in (query, key, value)))
-        return torch.backends.cuda.can_use_flash_attention(
-            params
-        ) or torch.backends.cuda.can_use_efficient_attention(params)
-    return False
-
-
-def _attention_params(query: Tensor, key: Tensor, value: Tensor) -> torch.backends.cuda.SDPAParams:
-    """Describes attention without a mask, dropout, causality and grouped queries."""
-    settings = (None, 0.0, False)
+    if query.device.type != 'cuda':
+        return query.device.type == 'cpu' and query.shape[2] == value.shape[2]
+    # No mask, no dropout, not causal, no grouped queries.
+    settings = [*(part[:, None] for part in (query, key, value)), None, 0.0, False, False]
     try:
-        return torch.backends.cuda.SDPAParams(query, key, value, *settings, False)
+        params = torch.backends.cuda.SDPAParams(*settings)
     except TypeError:  # torch 2.4 knows no grouped queries
-        return torch.backends.cuda.SDPAParams(query, key, value, *settings)
+        params = torch.backends.cuda.SDPAParams(*settings[:-1])
+    return torch.backends.cuda.can_use_flash_attention(
+        params
+    ) or torch.backends.cuda.can_use_efficient_attention(params)

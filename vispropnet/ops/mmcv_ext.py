@@ -117,21 +117,8 @@ def roi_align_backward(
 ) -> None:
     """Gradient of :func:`roi_align_forward` with respect to the features, added to ``grad_input``.
 
-    Args:
-        grad_output: (R, C, aligned_height, aligned_width) gradient of the pooled values.
-        rois: As in the forward pass.
-        argmax_y: Used by max pooling only.
-        argmax_x: Used by max pooling only.
-        grad_input: (N, C, H, W), zeros at the call.
-        aligned_height: As in the forward pass.
-        aligned_width: As in the forward pass.
-        spatial_scale: As in the forward pass.
-        sampling_ratio: As in the forward pass.
-        pool_mode: As in the forward pass.
-        aligned: As in the forward pass.
-
-    Raises:
-        NotImplementedError: for max pooling.
+    ``grad_output`` (R, C, aligned_height, aligned_width) is the gradient of the pooled values,
+    ``grad_input`` (N, C, H, W) holds zeros at the call; all else as in the forward pass.
     """
     _require_average(pool_mode)
     kind = torch.float64 if grad_output.dtype == torch.float64 else torch.float32
@@ -148,13 +135,10 @@ def roi_align_backward(
 
 
 def missing_operator(name: str) -> Callable[..., None]:
-    """Gives a function that says that an operator is not provided, once it is called.
+    """Gives a function in place of an operator, which raises ``NotImplementedError`` if called.
 
     Args:
         name: Name of the operator in ``mmcv._ext``.
-
-    Returns:
-        A function that raises ``NotImplementedError`` whatever its arguments.
 
     Raises:
         AttributeError: for names that Python itself asks modules for (``__path__`` and the like).

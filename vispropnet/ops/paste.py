@@ -54,16 +54,11 @@ def paste(
         probabilities: (N, M, M') in [0, 1].
         boxes: (N, 4) x1, y1, x2, y2 in pixels of the frame.
         size: Height and width of the frame in pixels.
-        threshold: A pixel belongs to the mask if its value is at least this.
+        threshold: A pixel belongs to the mask if its value is at least this; above 0.
 
     Returns:
         N windows, on the device of the probabilities.
-
-    Raises:
-        ValueError: for a threshold that is not positive: every pixel of the frame would belong.
     """
-    if threshold <= 0:
-        raise ValueError(f'the mask threshold must be above 0, got {threshold}')
     if len(boxes) == 0:
         return []
     height, width = size
@@ -75,7 +70,7 @@ def paste(
         top, bottom = _spans(boxes[:, 1::2], probabilities.shape[1], height, threshold)
         # One copy to the host for all windows.
         spans = torch.stack([left, right, top, bottom], dim=1).tolist()
-        columns = _weights(boxes[:, 0::2], spans, 0, probabilities.shape[2], extra=0)
+        columns = _columns(boxes[:, 0::2], spans, probabilities.shape[2])
         rows = _rows(cells, boxes[:, 1::2], spans, probabilities.shape[1])
         return _multiply(columns, rows, spans, threshold)
 
@@ -98,29 +93,17 @@ def _places(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Positions of the pixels of all windows between the cells of their masks.
 
-    Args:
-        sides: (N, 2) low and high side of the boxes.
-        spans: Of the windows.
-        axis: 0 for columns, 2 for rows: position in a span.
-        cells: Of a small mask.
-        extra: Pixels added behind each window's last one, that lie nowhere.
-
-    Returns:
-        For all P pixels of all windows, one window after the other: the mask (P,), the padded cell
-        before (P,), and the weights (P, 2) of that cell and the next.
+    ``sides`` (N, 2) are the low and high sides of the boxes, along columns (``axis`` 0 in a span)
+    or rows (2); ``extra`` pixels that lie nowhere are added behind each window's last one. Gives of
+    all P pixels, window by window: the mask (P,), the padded cell before (P,), and the weights
+    (P, 2) of that cell and the next.
     """
-    counts = [span[axis + 1] - span[axis] + extra for span in spans]
-    device = sides.device
-    counts = torch.tensor(counts)
-    ends = counts.cumsum(0)
-    shift = torch.tensor([span[axis] for span in spans]) - (ends - counts)
-    total = int(ends[-1])
+    first, last = torch.tensor(spans)[:, axis : axis + 2].t()
+    counts = last - first + extra
     mask = torch.repeat_interleave(torch.arange(len(spans)), counts)
-    pixel = torch.arange(total) + shift[mask]
-    inside = torch.ones(total, dtype=torch.bool)
-    if extra:
-        inside[ends - 1] = False
-    mask, pixel, inside = (to_device(one, device) for one in (mask, pixel, inside))
+    pixel = torch.arange(len(mask)) + (first - (counts.cumsum(0) - counts))[mask]
+    inside = pixel < last[mask]
+    mask, pixel, inside = (to_device(one, sides.device) for one in (mask, pixel, inside))
     low, high = sides[mask].unbind(dim=1)
     # In the order of operations of mmdet and grid_sample, so that rounding is the same.
     grid = (pixel.float() + 0.5 - low) / (high - low) * 2 - 1
@@ -134,21 +117,19 @@ def _places(
     return mask, torch.where(inside, before + 1, 0).long(), weights
 
 
-def _weights(
-    sides: Tensor, spans: list[list[int]], axis: int, cells: int, extra: int
-) -> list[Tensor]:
-    """Weight of each padded cell for each pixel: per window (pixels, cells + 2)."""
-    _, before, weights = _places(sides, spans, axis, cells, extra)
+def _columns(sides: Tensor, spans: list[list[int]], cells: int) -> list[Tensor]:
+    """Weight of each padded cell for each column of pixels: per window (width, cells + 2)."""
+    _, before, weights = _places(sides, spans, 0, cells, extra=0)
     dense = weights.new_zeros(len(before), cells + 2)
     dense.scatter_(1, torch.stack([before, before + 1], dim=1), weights)
-    return dense.split([span[axis + 1] - span[axis] + extra for span in spans])
+    return dense.split([right - left for left, right, _, _ in spans])
 
 
 def _rows(cells: Tensor, sides: Tensor, spans: list[list[int]], count: int) -> list[Tensor]:
     """The masks enlarged downwards only: per window (height + 1, cells + 2)."""
     mask, before, weights = _places(sides, spans, 2, count, extra=1)
     values = cells[mask, before] * weights[:, :1] + cells[mask, before + 1] * weights[:, 1:]
-    return values.split([span[3] - span[2] + 1 for span in spans])
+    return values.split([bottom - top + 1 for _, _, top, bottom in spans])
 
 
 def _multiply(

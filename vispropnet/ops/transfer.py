@@ -7,16 +7,9 @@ from torch import Tensor
 
 
 def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """Copies a small CPU tensor to a device without waiting for the device.
+    """Copies a small CPU tensor to a device without waiting for it; one that is there stays.
 
     An index left on the CPU is copied, and waited for, at each use.
-
-    Args:
-        tensor: Any; one that is on the device is returned as it is.
-        device: Where it goes.
-
-    Returns:
-        The tensor there.
     """
     return tensor.to(device, non_blocking=True)
 

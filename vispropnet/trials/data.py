@@ -12,29 +12,25 @@ from typing import NamedTuple
 from vispropnet.config import load_config
 from vispropnet.errors import UserError
 from vispropnet.fileio import read_json, write_json
-from vispropnet.trials.one_run import shown
-from vispropnet.trials.plan import ROOT, Plan
+from vispropnet.trials.plan import ROOT, Plan, shown
 
 
 class Data(NamedTuple):
-    """Videos to train or to test on."""
+    """Videos to train or to test on, and how to get them."""
 
     root: Path
     annotations: Path
     images: Path
-    hint: str  # how to get them
+    hint: str
 
 
 def make_shapes(folder: Path, options: list[str], run: Callable[[list[str]], None]) -> bool:
-    """Makes moving shapes, unless these very ones are there.
+    """Makes moving shapes, and returns True, unless these very ones are there.
 
     Args:
         folder: Of the data, emptied first. A stamp in it says what made them.
         options: Of ``tools/make_moving_shapes.py``.
         run: Runs a command, the arguments of the interpreter; raises an error if it fails.
-
-    Returns:
-        False where they were there.
     """
     stamp = folder / 'made_by.json'
     if stamp.exists() and read_json(stamp) == options:
@@ -46,15 +42,7 @@ def make_shapes(folder: Path, options: list[str], run: Callable[[list[str]], Non
 
 
 def make_data(plan: Plan, say: Callable[[str], None]) -> None:
-    """Makes the data of a preset that makes them, unless these very ones are there.
-
-    Args:
-        plan: The plan.
-        say: Called with a line.
-
-    Raises:
-        UserError: if they cannot be made.
-    """
+    """Makes the data of a preset that makes them, and says so; a UserError if that fails."""
 
     def run(command: list[str]) -> None:
         say(f'making the data: {shown(plan.data)}')
@@ -63,19 +51,12 @@ def make_data(plan: Plan, say: Callable[[str], None]) -> None:
         if done.returncode:
             raise UserError(f'the data cannot be made: {done.stderr.strip()[-2000:]}')
 
-    if plan.makes_data():
-        make_shapes(plan.data, plan.preset.shapes.options(plan.data_seed), run)
+    if options := plan.shapes_options():
+        make_shapes(plan.data, options, run)
 
 
 def data_of(plan: Plan) -> dict[str, Data]:
-    """Finds the data to train on and to test on.
-
-    Args:
-        plan: Whose baseline says what they are.
-
-    Returns:
-        By ``train`` and ``test``, those of the config and, at test, of its evaluator.
-    """
+    """Finds the data to ``train`` on and to ``test`` on, in the config of the baseline."""
     config = load_config(*plan.baseline_run().config_and_options('test'))
     found = {}
     for part in ('train', 'test'):
@@ -92,13 +73,10 @@ def data_of(plan: Plan) -> dict[str, Data]:
 def check_data(plan: Plan) -> None:
     """Checks before the first run that data which cannot be made are there.
 
-    Args:
-        plan: The runs.
-
     Raises:
         UserError: naming the first file or folder that is missing, and how to get it.
     """
-    if plan.makes_data():
+    if plan.shapes_options():
         return
     for part, data in data_of(plan).items():
         for path in (data.annotations, data.images):

@@ -7,8 +7,7 @@ import platform
 import re
 
 from vispropnet.errors import UserError
-from vispropnet.trials.one_run import Run
-from vispropnet.trials.plan import Plan
+from vispropnet.trials.plan import Plan, Run
 
 _NO_GPU = re.compile(r'^\s*CUDA available: False', re.MULTILINE)
 _GPU = re.compile(r'^\s*GPU [\d,]+: (.+)$', re.MULTILINE)
@@ -44,15 +43,11 @@ def device_of(run: Run) -> str | None:
 
 
 def find_slots(jobs: int | None, per_gpu: int = 1) -> list[str]:
-    """Finds the GPUs or cores that runs can go on.
+    """Finds the GPUs, as ``CUDA_VISIBLE_DEVICES`` wants them, or cores ('') that runs can go on.
 
     Args:
-        jobs: How many at a time; None for as many as the GPUs take, or one on each core where there
-            is none.
-        per_gpu: How many a GPU takes.
-
-    Returns:
-        The GPU of each slot, as ``CUDA_VISIBLE_DEVICES`` wants it; '' for a core.
+        jobs: Runs at a time; None for as many as the GPUs take, or one on each core without a GPU.
+        per_gpu: Runs that a GPU takes.
     """
     import torch
 

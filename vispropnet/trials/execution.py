@@ -11,13 +11,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vispropnet.engine.processes import die_with_parent
 from vispropnet.errors import Stopped, UserError
 from vispropnet.fileio import read_json, write_json
-from vispropnet.trials.one_run import Run, shown, tail_lines
-from vispropnet.trials.plan import ROOT, Plan
+from vispropnet.trials.plan import ROOT, Plan, Run, shown, tail_lines
 from vispropnet.visualization.training_log import read_scalars
 
 LOG_LINES = 25
@@ -31,8 +30,7 @@ def run_plan(plan: Plan, slots: Sequence[str], lock: int, say: Callable[[str], N
 
     Args:
         plan: The runs.
-        slots: One entry for each run that may go on at a time: the GPU it gets
-            (``CUDA_VISIBLE_DEVICES``), or '' for a core.
+        slots: Of :func:`~vispropnet.trials.devices.find_slots`, one for each run at a time.
         lock: File descriptor for the processes to inherit.
         say: Called with each line of progress.
 
@@ -62,33 +60,16 @@ def run_plan(plan: Plan, slots: Sequence[str], lock: int, say: Callable[[str], N
 
 
 def command_lines(plan: Plan) -> list[str]:
-    """Returns what is left to run, for a cluster's queue.
-
-    Returns:
-        A line of shell for each run that is not done, behind a comment that names it and those
-        that have to be done before.
-    """
+    """Returns a line of shell for each run that is left, behind a comment with what it needs."""
     lines = []
     for run in plan.left():
         after = [key for key in run.needs if plan.runs[key].next_step() is not None]
         lines.append(f'# {run.key}' + (f', after {", ".join(after)}' if after else ''))
-        steps = list(run.steps)
-        commands = [run.steps[name] for name in steps[steps.index(run.next_step()) :]]
-        lines.append(' && '.join('python ' + shlex.join(command) for command in commands))
+        lines.append(' && '.join('python ' + shlex.join(run.steps[one]) for one in run.left()))
     return lines
 
 
-def first_non_finite_loss(run: Run) -> int | None:
-    """Finds the first logged iteration whose loss is no finite number; None without one."""
-    try:
-        rows = read_scalars(run.folder / 'train')
-    except UserError:
-        return None
-    return next((row['iter'] for row in rows if not math.isfinite(row.get('loss', 0))), None)
-
-
-@dataclass
-class _Working:
+class _Working(NamedTuple):
     """A step that is being run."""
 
     run: Run
@@ -186,7 +167,8 @@ class _Scheduler:
             lines = tail_lines(run.log(one.step), LOG_LINES)
             if not code:
                 end = run.checkpoint if one.step == 'train' else run.results
-                lines = [*lines[1:], f'it ended without an error, and without {shown(end)}']
+                reason = f'it ended without an error, and without {shown(end)}'
+                lines = [*lines[1 - LOG_LINES :], reason]
             self._fail(run, one.step, code, lines)
         elif one.step == 'train' and self._has_diverged(run):
             pass
@@ -201,14 +183,17 @@ class _Scheduler:
 
     def _has_diverged(self, run: Run) -> bool:
         """Checks a finished training for weights that mean nothing, and marks it if so."""
-        iteration = first_non_finite_loss(run)
-        if iteration is None:
+        try:
+            rows = read_scalars(run.folder / 'train')
+        except UserError:
             return False
-        self.diverged.add(run.key)
-        lines = tail_lines(run.log('train'), LOG_LINES - 1)
-        lines.append(f'the loss is not a finite number at iteration {iteration}')
-        self._fail(run, 'train', 0, lines)
-        return True
+        where = [row['iter'] for row in rows if not math.isfinite(row.get('loss', 0))]
+        if where:
+            self.diverged.add(run.key)
+            lines = tail_lines(run.log('train'), LOG_LINES - 1)
+            reason = f'the loss is not a finite number at iteration {where[0]}'
+            self._fail(run, 'train', 0, [*lines, reason])
+        return bool(where)
 
     def _fail_for(self, run: Run, lost: str) -> None:
         """Marks a run that cannot have the weights it takes, with the log of those."""

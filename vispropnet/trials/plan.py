@@ -1,8 +1,9 @@
-"""All runs of trials and their commands."""
+"""All runs of trials: their commands, files, and how far they have come."""
 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,40 +12,102 @@ from typing import Any
 
 from vispropnet.config import load_config
 from vispropnet.errors import UserError
-from vispropnet.trials.one_run import Run, shown
-from vispropnet.trials.study import Preset, Study, Trial
+from vispropnet.trials.study_file import Preset, Study, Trial
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _EPOCHS = 'train_cfg.max_epochs='
 # Signs that options of configs do not take as text.
 _NOT_IN_OPTIONS = set(',()[]{}\'"')
+_ITERATION = re.compile(rb'Epoch\(train\)\s+\[(\d+)\]\[\s*(\d+)/(\d+)\]')
+# A log's last lines say how far it is.
+_TAIL_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Run:
+    """One trial from one seed, below its folder: training, then test."""
+
+    trial: Trial
+    seed: int
+    folder: Path
+    needs: tuple[str, ...]  # keys of the runs whose weights it takes
+    steps: dict[str, list[str]]  # arguments of the commands 'train' and 'test', in order
+    checkpoint: Path  # the weights that it ends with, or takes
+    epochs: int  # of its training
+
+    @property
+    def key(self) -> str:
+        """The trial's name and the seed, as in the folders."""
+        return f'{self.trial.name}/seed-{self.seed}'
+
+    @property
+    def results(self) -> Path:
+        """The result file."""
+        return self.folder / 'results.json'
+
+    @property
+    def failure(self) -> Path:
+        """The file that marks a failure."""
+        return self.folder / 'failure.json'
+
+    def log(self, step: str) -> Path:
+        """Returns the file with the output of a step."""
+        return self.folder / f'{step}.log'
+
+    def config_and_options(self, step: str) -> tuple[str, list[str]]:
+        """Returns the config of a step and its ``key=value`` changes."""
+        command = self.steps[step]
+        return command[1], command[command.index('--cfg-options') + 1 :]
+
+    def left(self) -> list[str]:
+        """Returns the names of the steps that are left, in order."""
+        if self.results.exists():
+            return []
+        return [step for step in self.steps if step == 'test' or not self.trained()]
+
+    def next_step(self) -> str | None:
+        """Returns the step that comes next; None if all is done."""
+        return next(iter(self.left()), None)
+
+    def trained(self) -> bool:
+        """Checks that training came to its end: the last checkpoint is complete."""
+        # Written after the checkpoint that it names.
+        pointer = self.folder / 'train' / 'last_checkpoint'
+        try:
+            named = Path(pointer.read_text().strip())
+        except OSError:
+            return False
+        return named.name == self.checkpoint.name and self.checkpoint.exists()
+
+    def done(self) -> bool:
+        """Checks for results that mean something: weights that diverged have some too."""
+        return self.results.exists() and not self.failure.exists()
+
+    def share_done(self) -> float:
+        """Returns how much of the run is done, in [0, 1]; test counts as a tenth."""
+        step = self.next_step()
+        if step is None:
+            return 1.0
+        if step == 'test':
+            return 0.9 if 'train' in self.steps else 0.0
+        found = _ITERATION.findall(_tail(self.log('train')))
+        if not found:
+            return 0.0
+        epoch, iteration, iterations = map(int, found[-1])
+        return 0.9 * min(1.0, (epoch - 1 + iteration / iterations) / self.epochs)
 
 
 @dataclass
 class Plan:
-    """All runs, and what they are run on.
-
-    Attributes:
-        study: The trials.
-        preset: Data, configs and schedule.
-        out: Folder of everything.
-        data: Folder of the data; None for what the configs say.
-        data_seed: Seed of the data, where they are made.
-        overrides: ``key=value`` changes of all configs, beside the preset's.
-        arguments: What :func:`make_plan` was asked for.
-        runs: By key, each after those that it needs.
-        trials: Those of the tables.
-    """
+    """All runs, and what they are run on."""
 
     study: Study
     preset: Preset
-    out: Path
-    data: Path | None
-    data_seed: int
-    overrides: tuple[str, ...] = ()
-    arguments: dict[str, Any] = field(default_factory=dict)
-    runs: dict[str, Run] = field(default_factory=dict)
-    trials: list[Trial] = field(default_factory=list)
+    out: Path  # folder of everything
+    data: Path | None  # folder of the data; None for what the configs say
+    arguments: dict[str, Any]  # of :func:`make_plan`, by name
+    runs: dict[str, Run] = field(default_factory=dict)  # by key, each after those that it needs
+    trials: list[Trial] = field(default_factory=list)  # those of the tables
 
     def left(self) -> list[Run]:
         """Returns the runs that are left; of starts, those that are needed for them."""
@@ -52,20 +115,23 @@ class Plan:
         needed = {key for run in left for key in run.needs}
         return [run for run in left if 'test' in run.steps or run.key in needed]
 
-    def makes_data(self) -> bool:
-        """Checks that the data are made here, for these trials."""
-        return self.preset.shapes is not None and self.data == self.out / 'data'
+    def shapes_options(self) -> list[str]:
+        """Returns the options of ``tools/make_moving_shapes.py``; none if data are given."""
+        if self.preset.shapes is None or self.data != self.out / 'data':
+            return []
+        return self.preset.shapes.options(self.arguments['data_seed'])
 
     def training_options(self, trial: Trial) -> list[str]:
         """Returns the ``key=value`` changes of a trial's config in training, but for places."""
-        preset = self.preset
+        preset, overrides = self.preset, self.arguments['overrides']
         start = trial.name in self.study.starts
         schedule = preset.start_overrides if start else preset.train_overrides
-        return [*preset.overrides, *schedule, *self.overrides, *trial.overrides]
+        return [*preset.overrides, *schedule, *overrides, *trial.overrides]
 
     def test_options(self, trial: Trial) -> list[str]:
         """Returns the ``key=value`` changes of a trial's config at test, but for places."""
-        options = [*self.preset.overrides, *self.overrides, *self.preset.test_overrides]
+        preset, overrides = self.preset, self.arguments['overrides']
+        options = [*preset.overrides, *overrides, *preset.test_overrides]
         return [*options, *trial.overrides, *trial.test_overrides]
 
     def runs_of(self, trial: Trial) -> list[Run]:
@@ -88,23 +154,21 @@ def make_plan(
     data_seed: int = 0,
     overrides: Sequence[str] = (),
 ) -> Plan:
-    """Lays out the runs of trials.
+    """Lays out the runs of the trials of a study.
 
     Args:
-        study: The trials.
+        study: The study.
         preset: Name of the preset.
         out: Folder of everything.
         only: Names of trials; None for all. The baseline and what others start from are added.
-        seeds: How many runs of each trial, from seeds 0, 1, ...
+        seeds: Number of runs of each trial, from seeds 0, 1, ...
         baseline_seeds: The same of the baseline, if more.
-        data: Folder of the data; None for ``out/data`` where they are made, else what the configs
-            say.
+        data: Folder of the data; None for ``out/data`` where they are made, else the configs' own.
         data_seed: Seed of the data, where they are made.
         overrides: Further ``key=value`` changes of all configs.
 
     Raises:
-        UserError: if there is no such trial, a config is faulty, or a path cannot stand in options
-            of configs.
+        UserError: for an unknown trial, a faulty config, or a path that options cannot hold.
     """
     arguments = dict(
         only=None if only is None else list(only),
@@ -121,8 +185,7 @@ def make_plan(
         if found := sorted(_NOT_IN_OPTIONS & set(shown(path or ''))):
             raise UserError(f'{option}: {shown(path)} has a {found[0]}, which options cannot hold.')
     data = None if data is None else Path(data)
-    plan = Plan(study, chosen, out, data, data_seed, tuple(overrides), arguments)
-    plan.trials = study.choose(only)
+    plan = Plan(study, chosen, out, data, arguments, trials=study.choose(only))
     for trial in plan.trials:
         count = max(seeds, baseline_seeds) if trial.name == study.baseline else seeds
         for seed in range(count):
@@ -201,3 +264,24 @@ def _epochs(config: str, options: Sequence[str]) -> int:
         raise UserError(
             f'{_EPOCHS}{epochs} for {config}: expected a whole number of epochs.'
         ) from None
+
+
+def shown(path: str | os.PathLike) -> str:
+    """Returns a path as a command should have it: relative if it is below the current folder."""
+    path, here = Path(path).absolute(), Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def tail_lines(path: str | os.PathLike, count: int) -> list[str]:
+    """Returns the last lines, so many at most, of a log that are not empty; none without a log."""
+    text = _tail(path).decode(errors='replace')
+    return [line.rstrip() for line in text.splitlines() if line.strip()][-count:]
+
+
+def _tail(path: str | os.PathLike) -> bytes:
+    try:
+        with open(path, 'rb') as stream:
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            return stream.read()
+    except OSError:
+        return b''

@@ -16,42 +16,35 @@ from vispropnet.errors import UserError
 from vispropnet.evaluation.average_precision import weighted_metrics
 from vispropnet.evaluation.confidence import (
     LEVEL,
-    as_json,
     confidence_intervals,
     paired_differences,
     resample_videos,
 )
 from vispropnet.evaluation.error_kinds import classify_errors, error_gains
-from vispropnet.evaluation.ground_truth import GroundTruth, read_ground_truth
+from vispropnet.evaluation.ground_truth import read_ground_truth
 from vispropnet.evaluation.matching import Matches
 from vispropnet.evaluation.report import score_file
 from vispropnet.fileio import read_json
-from vispropnet.trials.one_run import Run, shown
-from vispropnet.trials.plan import Plan
-from vispropnet.trials.seeds import (
-    error_of_difference,
-    error_of_paired_difference,
-    pooled_deviation,
-    with_seeds,
-)
-from vispropnet.trials.study import METRICS, Trial
+from vispropnet.trials.plan import Plan, Run, shown
+from vispropnet.trials.seeds import pooled_deviation, seed_error, with_seeds
+from vispropnet.trials.study_file import METRICS, Trial
 from vispropnet.visualization.training_log import read_scalars
 
 # In the state dict, but not learnt.
 _BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')
+_SEED = 0  # of the resampling
 SAME, CONTINUED, APART = 'same', 'continued', 'apart'
 # As the evaluation calls ``METRICS``.
 _NAMES = tuple('AP' if name == 'mAP' else name for name in METRICS)
 
 
-def score_trials(plan: Plan, annotations: Path, resamples: int, seed: int = 0) -> dict[str, Any]:
+def score_trials(plan: Plan, annotations: Path, resamples: int) -> dict[str, Any]:
     """Scores everything that is done.
 
     Args:
         plan: The runs.
         annotations: Annotation file of the test videos.
         resamples: How often to resample the videos for intervals.
-        seed: Of the resampling.
 
     Returns:
         ``title``, ``about``, ``preset``, ``baseline``, ``data`` (counts), ``bootstrap``,
@@ -68,8 +61,12 @@ def score_trials(plan: Plan, annotations: Path, resamples: int, seed: int = 0) -
         UserError: if a file is damaged.
     """
     truth = read_ground_truth(annotations)
-    weights = resample_videos(len(truth.videos), resamples, seed)
-    scores = {trial.name: _score(plan, trial, truth) for trial in plan.trials}
+    weights = resample_videos(len(truth.videos), resamples, _SEED)
+    scores: dict[str, dict[int, Matches]] = {}
+    for trial in plan.trials:
+        done = [run for run in plan.runs_of(trial) if run.done()]
+        scored = [score_file(truth, run.results, frame_by_frame=True) for run in done]
+        scores[trial.name] = {run.seed: one for run, one in zip(done, scored, strict=True)}
     baseline = plan.study.baseline
     rows = {}
     for trial in plan.trials:
@@ -97,19 +94,10 @@ def score_trials(plan: Plan, annotations: Path, resamples: int, seed: int = 0) -
             frames=sum(video.entry['length'] for video in truth.videos),
             objects=len(truth.category),
         ),
-        bootstrap=dict(resamples=resamples, seed=seed, level=LEVEL),
+        bootstrap=dict(resamples=resamples, seed=_SEED, level=LEVEL),
         published=plan.preset.published or None,
         trials=list(rows.values()),
     )
-
-
-def _score(plan: Plan, trial: Trial, truth: GroundTruth) -> dict[int, Matches]:
-    """Matches by seed, of the runs that are done."""
-    return {
-        run.seed: score_file(truth, run.results, frame_by_frame=True).matches
-        for run in plan.runs_of(trial)
-        if run.done()
-    }
 
 
 def _relation(plan: Plan, trial: Trial) -> str:
@@ -123,7 +111,7 @@ def _relation(plan: Plan, trial: Trial) -> str:
 def _differences(
     ours: Sequence[Matches], baseline: Sequence[Matches], weights: np.ndarray
 ) -> dict[str, dict[str, Any]]:
-    found = as_json(paired_differences(ours, baseline, weights, _NAMES))
+    found = paired_differences(ours, baseline, weights, _NAMES)
     plain = [[_plain(one) for one in some] for some in (ours, baseline)]
     differences = {}
     for metric, name in zip(METRICS, _NAMES, strict=True):
@@ -157,16 +145,17 @@ def _add_seed_errors(plan: Plan, rows: Mapping[str, dict[str, Any]], metric: str
         common = ours.keys() & theirs.keys()
         relation = _relation(plan, trial)
         if relation == SAME:
-            error = error_of_paired_difference([ours[one] - theirs[one] for one in common])
+            paired = [ours[one] - theirs[one] for one in common]
+            error = seed_error(*pooled_deviation([paired]), len(common))
         else:
             shared = relation == CONTINUED and common
             counts = (len(common),) * 2 if shared else (len(ours), len(theirs))
-            error = error_of_difference(*deviation, *counts)
+            error = seed_error(*deviation, *counts)
         differences[metric] = with_seeds(differences[metric], error)
 
 
 def _description(plan: Plan, trial: Trial) -> dict[str, Any]:
-    failures = [read_json(run.failure) for run in plan.runs_of(trial) if run.failure.exists()]
+    failures = [run.failure for run in plan.runs_of(trial) if run.failure.exists()]
     published = None
     if plan.preset.published and trial.published:
         published = {name: trial.published.get(name) for name in METRICS}
@@ -177,7 +166,7 @@ def _description(plan: Plan, trial: Trial) -> dict[str, Any]:
         change=trial.change,
         config=plan.preset.config_of(trial),
         trains=trial.name == plan.study.baseline or _relation(plan, trial) != SAME,
-        failure=failures[0] if failures else None,
+        failure=read_json(failures[0]) if failures else None,
         seeds=[],
         **dict.fromkeys(empty),
         errors=None,
@@ -222,7 +211,7 @@ def count_parameters(checkpoint: Path) -> int | None:
 
 
 def seconds_of_training(run: Run) -> float | None:
-    """Reads how many seconds training took for a frame, key or reference: a median, or None."""
+    """Reads the seconds that training took for a frame, key or reference: a median, or None."""
     try:
         rows = read_scalars(run.folder / 'train')
     except UserError:
@@ -234,21 +223,13 @@ def seconds_of_training(run: Run) -> float | None:
 
 
 def seconds_of_test(run: Run) -> float | None:
-    """Reads how many seconds test took for a frame, from reading it to its masks, or None."""
-    record = _last_record(list((run.folder / 'test').glob('*/*.json')))
-    return record.get('time') if record else None
-
-
-def _last_record(paths: Sequence[Path]) -> dict[str, Any] | None:
-    """The last sound line of the newest of some JSON logs."""
-    for path in sorted(paths, reverse=True):
+    """Reads the seconds that test took for a frame, from reading it to its masks, or None."""
+    for path in sorted((run.folder / 'test').glob('*/*.json'), reverse=True):
         for line in reversed(path.read_text(errors='replace').splitlines()):
             try:
-                record = json.loads(line)
-            except ValueError:
+                return json.loads(line).get('time')
+            except (ValueError, AttributeError):  # a line that was cut short
                 continue
-            if isinstance(record, dict):
-                return record
     return None
 
 
@@ -259,8 +240,8 @@ def _median(values: Sequence[float | None]) -> float | None:
 
 def _data_name(plan: Plan) -> str:
     preset = plan.preset
-    if plan.makes_data():
-        return f'moving shapes, {preset.shapes.preset}, seed {plan.data_seed}'
+    if plan.shapes_options():
+        return f'moving shapes, {preset.shapes.preset}, seed {plan.arguments["data_seed"]}'
     if preset.data_name and plan.data:
         return f'{preset.data_name} of {shown(plan.data)}'
     return preset.data_name or (shown(plan.data) if plan.data else preset.name)

@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from vispropnet.fileio import atomic_path, write_json
-from vispropnet.trials.study import MAIN_METRIC, METRICS
+from vispropnet.trials.study_file import MAIN_METRIC, METRICS
 
 _COSTS = ('parameters', 'train_s_per_frame', 'test_s_per_frame')
+_HEADS = (
+    *('trial', *METRICS, 'difference', '± seeds', 'both', 'seeds', 'parameters'),
+    *('train, ms/frame', 'test, ms/frame'),
+)
 _OF_METRICS = (
     *('', '_low', '_high', '_seed_spread', '_difference', '_difference_low', '_difference_high'),
     *('_seed_error', '_both_low', '_both_high', '_published'),
@@ -19,12 +23,10 @@ _OF_METRICS = (
 
 
 def write_tables(out: Path, table: Mapping[str, Any]) -> list[Path]:
-    """Writes ``table.md``, ``table.csv`` and ``table.json``.
+    """Writes ``table.md``, ``table.csv`` and ``table.json`` into a folder.
 
-    Args:
-        out: The folder.
-        table: From :func:`~vispropnet.trials.scoring.score_trials`, with ``command``, ``date``,
-            ``hardware``, ``code`` and ``versions``.
+    The table is that of :func:`~vispropnet.trials.scoring.score_trials`, with ``command``,
+    ``date``, ``hardware``, ``code`` and ``versions``.
     """
     texts = {'table.md': markdown(table), 'table.csv': comma_separated(table)}
     for name, text in texts.items():
@@ -35,16 +37,10 @@ def write_tables(out: Path, table: Mapping[str, Any]) -> list[Path]:
 
 
 def markdown(table: Mapping[str, Any]) -> str:
-    """Lays the table out in Markdown.
-
-    Returns:
-        The text: what was run, the table, the gap between seeds, the published metrics if any, and
-        failures.
-    """
+    """Lays the table out in Markdown, with the gap between seeds, published metrics, failures."""
     data, bootstrap = table['data'], table['bootstrap']
     lines = [
-        f'# {table["title"]}, preset {table["preset"]}',
-        '',
+        *(f'# {table["title"]}, preset {table["preset"]}', ''),
         f'`{table["command"]}`, {table["date"]}, {table["hardware"]}, code {table["code"]}. '
         f'Tested on {data["name"]}: {data["videos"]} videos, {data["frames"]} frames, '
         f'{data["objects"]} objects.',
@@ -55,7 +51,7 @@ def markdown(table: Mapping[str, Any]) -> str:
         'other seeds would change in it, from the spread of the seeds within trials; last, both '
         'together. Where the last interval holds 0, nothing is decided.',
         '',
-        *_rows([_heads(), *map(_main_row, table['trials'])]),
+        *_rows([_HEADS, *map(_main_row, table['trials'])]),
         '',
         *seed_lines(table),
     ]
@@ -97,41 +93,29 @@ def seed_lines(table: Mapping[str, Any]) -> list[str]:
 
 
 def comma_separated(table: Mapping[str, Any]) -> str:
-    """Lays the table out as CSV, unrounded, one row a trial.
-
-    Returns:
-        The text. Empty cells are what is not known.
-    """
+    """Lays the table out as CSV, unrounded, one row a trial; empty cells are not known."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator='\n')
     columns = [f'{metric}{suffix}' for metric in METRICS for suffix in _OF_METRICS]
     writer.writerow(['trial', 'title', 'state', 'seeds', *columns, *_COSTS])
+    nothing = (None, None)
     for trial in table['trials']:
         row = [trial['name'], trial['title'], trial['state'], len(trial['seeds'])]
         for metric in METRICS:
-            figure = (trial['figures'] or {}).get(metric) or {}
-            difference = (trial['difference'] or {}).get(metric) or {}
-            row += [figure.get('mean'), *(figure.get('ci') or (None, None))]
-            row += [figure.get('seed_spread'), difference.get('value')]
-            row += difference.get('ci') or (None, None)
-            row += [difference.get('seed_error'), *(difference.get('ci_both') or (None, None))]
+            figure = (trial['figures'] or {}).get(metric, {})
+            difference = (trial['difference'] or {}).get(metric, {})
+            row += [figure.get('mean'), *(figure.get('ci') or nothing), figure.get('seed_spread')]
+            row += [difference.get('value'), *(difference.get('ci') or nothing)]
+            row += [difference.get('seed_error'), *(difference.get('ci_both') or nothing)]
             row.append((trial['published'] or {}).get(metric))
         writer.writerow([*row, *(trial[name] for name in _COSTS)])
     return stream.getvalue()
 
 
-def _heads() -> list[str]:
-    heads = ['trial', *METRICS, 'difference', '± seeds', 'both', 'seeds', 'parameters']
-    return [*heads, 'train, ms/frame', 'test, ms/frame']
-
-
 def _main_row(trial: Mapping[str, Any]) -> list[str]:
     if trial['figures'] is None:
         return [trial['title'], *[trial['state']] * len(METRICS), *[''] * 7]
-    row = [trial['title']]
-    for metric in METRICS:
-        figure = trial['figures'][metric]
-        row.append(_with_interval(figure['mean'], figure['ci']))
+    figures = [trial['figures'][metric] for metric in METRICS]
     changes = ['', '', '']
     if trial['difference']:
         difference = trial['difference'][MAIN_METRIC]
@@ -140,9 +124,14 @@ def _main_row(trial: Mapping[str, Any]) -> list[str]:
             changes[1] = f'± {difference["seed_error"]:.3f}'
         if difference['ci_both'] is not None:
             changes[2] = _ends(difference['ci_both'], '+')
-    row += [*changes, str(len(trial['seeds']))]
-    row.append(_number(trial['parameters'], 1e6, ' M', 2))
-    return row + [_number(trial[name], 1e-3, '', 1) for name in _COSTS[1:]]
+    return [
+        trial['title'],
+        *(_with_interval(figure['mean'], figure['ci']) for figure in figures),
+        *changes,
+        str(len(trial['seeds'])),
+        _number(trial['parameters'], 1e6, ' M', 2),
+        *(_number(trial[name], 1e-3, '', 1) for name in _COSTS[1:]),
+    ]
 
 
 def _published_rows(table: Mapping[str, Any]) -> list[list[str]]:

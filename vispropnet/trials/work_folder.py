@@ -1,30 +1,26 @@
-"""The folder of trials: a manifest of what it was begun with, and a lock."""
+"""The folder of trials: a manifest of what it was begun with."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from vispropnet.config import load_config
+from vispropnet.engine.folder_lock import LOCK
 from vispropnet.errors import UserError
 from vispropnet.fileio import read_json, write_json
 from vispropnet.text import first_of
 from vispropnet.text import shown as shown_value
-from vispropnet.trials.one_run import shown
-from vispropnet.trials.plan import ROOT, Plan
+from vispropnet.trials.plan import ROOT, Plan, shown
 
 MANIFEST = 'trials.json'
-LOCK = '.lock'
 # Parts of the package that results do not depend on.
 WITHOUT_EFFECT = ('apis', 'trials', 'visualization')
-BUT_WITH = ('apis/run_setup.py', 'apis/testing.py', 'apis/training.py')
+BUT_WITH = ('apis/testing.py', 'apis/training.py')
 PACKAGES = ('torch', 'torchvision', 'onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection', 'numpy')
 _KEYS = {'arguments', 'preset', 'data', 'versions', 'code', 'configs'}
 # By key of the manifest: what changed, and whether only what both manifests have counts, as trials
@@ -60,8 +56,7 @@ def manifest_of(plan: Plan) -> dict[str, Any]:
     Returns:
         ``arguments`` (what was asked for, which may change), ``study``, ``preset``, ``data``
         (options that make them, or ``'given'``), ``versions``, ``code`` (a digest by file) and
-        ``configs`` (a digest by trial, of the whole config with all changes, in training and at
-        test).
+        ``configs`` (a digest by trial, of the config with all changes, in training and at test).
     """
     configs = {}
     for trial in {run.trial.name: run.trial for run in plan.runs.values()}.values():
@@ -73,7 +68,7 @@ def manifest_of(plan: Plan) -> dict[str, Any]:
         arguments=plan.arguments,
         study=plan.study.name,
         preset=plan.preset.name,
-        data=plan.preset.shapes.options(plan.data_seed) if plan.makes_data() else 'given',
+        data=plan.shapes_options() or 'given',
         versions={name: version(name) for name in PACKAGES},
         code=code_files(),
         configs=configs,
@@ -81,10 +76,7 @@ def manifest_of(plan: Plan) -> dict[str, Any]:
 
 
 def asked_before(out: Path) -> dict[str, Any]:
-    """Reads the arguments that the trials of a folder were begun or last resumed with.
-
-    Returns:
-        The arguments of :func:`~vispropnet.trials.plan.make_plan` by name; empty if there are none.
+    """Reads the arguments, by name, of the plan that a folder's trials last ran with.
 
     Raises:
         UserError: if the file is damaged.
@@ -101,8 +93,7 @@ def check_manifest(out: Path, manifest: dict[str, Any], resume: bool) -> dict[st
         resume: Whether it may hold runs of the same trials.
 
     Returns:
-        The manifest, joined with the folder's. The file is written only where no run was begun
-        yet, else see :func:`write_manifest`.
+        The manifest, joined with the folder's; it is written only where no run was begun yet.
 
     Raises:
         UserError: if it holds runs and is not to be resumed, something that results depend on was
@@ -140,12 +131,11 @@ def _read_manifest(out: Path) -> dict[str, Any]:
     content = found = read_json(path, 'list of trials')
     expected = "an object with 'arguments'"
     if isinstance(content, dict) and 'arguments' in content:
-        keys = [
-            key for key in ('arguments', *_DIGESTS) if not isinstance(content.get(key, {}), dict)
-        ]
-        if not keys:
+        parts = {key: content.get(key, {}) for key in ('arguments', *_DIGESTS)}
+        wrong = [key for key, part in parts.items() if not isinstance(part, dict)]
+        if not wrong:
             return content
-        expected, found = f'an object at key {keys[0]!r}', content[keys[0]]
+        expected, found = f'an object at key {wrong[0]!r}', parts[wrong[0]]
     raise UserError(
         f'list of trials {path} is damaged: expected {expected}, found {shown_value(found)}. Give '
         'another --out, or remove the folder.'
@@ -173,36 +163,3 @@ def _differences(begun: dict[str, Any], manifest: dict[str, Any]) -> list[str]:
 
 def _words(value: Any) -> str:
     return ' '.join(value) if isinstance(value, list) else str(value)
-
-
-@contextlib.contextmanager
-def locked(out: Path) -> Iterator[int]:
-    """Keeps others from working in a folder.
-
-    Processes that inherit the lock hold it as well, so that a training that outlives the command
-    which began it keeps the folder locked until it ends.
-
-    Yields:
-        The lock's file descriptor.
-
-    Raises:
-        UserError: if somebody else holds the lock.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(out / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise UserError(f'{out} cannot be made: {error.strerror}.') from None
-    with os.fdopen(descriptor, 'r+') as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = lock.read(32).strip() or 'unknown'
-            raise UserError(
-                f'{out} is being worked in by another run_trials.py (process {holder}), or by a '
-                'training that it left; wait for it or end it.'
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield descriptor

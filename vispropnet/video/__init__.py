@@ -26,13 +26,9 @@ def open_source(
         source: A video file, a folder of images (in the natural order of their names, ``frame_2``
             before ``frame_10``), or a single image.
         every: Only every N-th frame comes.
-        start: First frame, counted from 0, or seconds as a text such as ``'12.5s'`` (of videos).
-            By default the first.
+        start: The first frame, from 0, or seconds as a text such as ``'12.5s'`` (of videos).
         end: The frame behind the last, or seconds. By default all come.
         max_size: Longest side in pixels; larger frames are scaled down to it.
-
-    Returns:
-        The frames, to be iterated over.
 
     Raises:
         UserError: if there is no such source, it cannot be read, or an option does not fit.

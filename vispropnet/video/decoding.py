@@ -32,11 +32,8 @@ class Reading:
         lost: Number of frames before it that are lost.
         is_cut: True if the last packet is incomplete.
 
-    Args:
-        path: The file.
-
     Raises:
-        UserError: if it cannot be opened, or has no pictures.
+        UserError: if the file cannot be opened, or has no pictures.
     """
 
     def __init__(self, path: str) -> None:
@@ -155,22 +152,19 @@ def _open(path: str) -> InputContainer:
     except (av.FFmpegError, OSError) as error:
         with open(path, 'rb') as stream:
             is_mp4 = stream.read(8)[4:] == b'ftyp'
-        reason = (
-            'its index (moov), which such files often keep at their end, is missing or damaged: '
-            'probably a copy or a recording that broke off'
-            if is_mp4 and isinstance(error, av.InvalidDataError)
-            else f'{error.strerror} (not a video, or damaged?)'
-        )
+        reason = f'{error.strerror} (not a video, or damaged?)'
+        if is_mp4 and isinstance(error, av.InvalidDataError):
+            reason = (
+                'its index (moov), which such files often keep at their end, is missing or '
+                'damaged: probably a copy or a recording that broke off'
+            )
         raise UserError(f'video {path} cannot be opened: {reason}.') from None
 
 
 def _pictures(container: InputContainer, path: str) -> av.VideoStream:
     """The stream of pictures; covers of songs are none."""
-    streams = [
-        stream
-        for stream in container.streams.video
-        if not stream.disposition & Disposition.attached_pic
-    ]
+    cover = Disposition.attached_pic
+    streams = [one for one in container.streams.video if not one.disposition & cover]
     if not streams:
         found = 'only sound' if container.streams.audio else 'nothing that can be shown'
         raise UserError(f'video {path} cannot be opened: it has no pictures, {found}.')

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,11 +30,7 @@ _some_of = functools.partial(first_of, most=3)
 
 
 def is_still_image(path: str | os.PathLike) -> bool:
-    """Returns whether a file is an image rather than a video, by its name or its first bytes.
-
-    Args:
-        path: The file. A GIF is taken for a video: most of them move.
-    """
+    """Finds an image by its name or first bytes; a GIF is taken for a video: most of them move."""
     suffix = Path(path).suffix.lower()
     if suffix == '.gif' or not os.path.isfile(path):
         return False
@@ -42,15 +39,10 @@ def is_still_image(path: str | os.PathLike) -> bool:
 
 
 class FolderSource(FrameSource):
-    """The images of a folder as 8-bit BGR, in the natural order of their names.
+    """The images of a folder, or one image, as 8-bit BGR, in the natural order of their names.
 
     Positions count all files with an image's suffix. Of images with an alpha channel the colours
     are taken as they are; 16 bits are scaled to 8.
-
-    Args:
-        path: The folder, or one image.
-        selection: The wanted frames.
-        max_size: Longest side, in pixels; None leaves frames as they are.
 
     Raises:
         UserError: if there is no image to be read, or they are not of one size.
@@ -75,8 +67,9 @@ class FolderSource(FrameSource):
                 'images, counted from 0.'
             )
         self._damaged: list[str] = []
+        size_or_fault = functools.partial(_result_or_fault, upright_size)
         with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
-            headers = pool.map(_size, [os.fspath(self._folder / names[i]) for i in wanted])
+            headers = pool.map(size_or_fault, [self._folder / names[i] for i in wanted])
             seen = [(i, names[i], header) for i, header in zip(wanted, headers, strict=True)]
         self._frames = [one for one in seen if not isinstance(one[2], str)]
         self._unreadable = [f'{name} ({said})' for _, name, said in seen if isinstance(said, str)]
@@ -95,7 +88,7 @@ class FolderSource(FrameSource):
         self._damaged = []
         first: tuple[str, np.ndarray] | None = None
         for index, name, _ in self._frames:
-            decoded = _decode(self._folder / name)
+            decoded = _result_or_fault(_decode, self._folder / name)
             if isinstance(decoded, str):
                 self._damaged.append(f'{name} ({decoded})')
                 continue
@@ -114,16 +107,11 @@ class FolderSource(FrameSource):
         """Names the files that were left out."""
         notes = []
         if self._others:
-            notes.append(
-                f'{self._what}: left out what is no image by its name: {_some_of(self._others)}.'
-            )
+            notes.append(f'left out what is no image by its name: {_some_of(self._others)}.')
         if faulty := self._unreadable + self._damaged:
-            total = len(self._frames) + len(self._unreadable)
-            notes.append(
-                f'{self._what}: {len(faulty)} of {total} images cannot be read and were left out: '
-                f'{_some_of(faulty)}.'
-            )
-        return notes
+            count = f'{len(faulty)} of {len(self._frames) + len(self._unreadable)} images'
+            notes.append(f'{count} cannot be read and were left out: {_some_of(faulty)}.')
+        return [f'{self._what}: {note}' for note in notes]
 
     def _sizes_differ(
         self, first: str, size: Sequence[int], second: str, other: Sequence[int]
@@ -149,9 +137,8 @@ def _image_names(folder: Path) -> tuple[list[str], list[str]]:
         return images, others
     if not names:
         raise UserError(f'folder {folder} is empty: expected images.')
-    hint = ''
-    if any((folder / name).is_dir() for name in others):
-        hint = ' Name the folder that the images lie in directly.'
+    folders = any((folder / name).is_dir() for name in others)
+    hint = ' Name the folder that the images lie in directly.' if folders else ''
     raise UserError(f'folder {folder} has no images, only {_some_of(others)}.{hint}')
 
 
@@ -163,20 +150,16 @@ def _natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
     return keys, name
 
 
-def _decode(path: Path) -> np.ndarray | str:
-    """(H, W, 3) uint8 BGR, upright; or what is wrong with the file."""
+def _decode(path: Path) -> np.ndarray:
+    return decode_image(path.read_bytes())
+
+
+def _result_or_fault(read: Callable[[Path], Any], path: Path) -> Any:
+    """What ``read`` gives; or, as a text, what is wrong with the file."""
     try:
-        return decode_image(path.read_bytes())
+        return read(path)
     except OSError as error:
         return str(error.strerror)
-    except ImageError as error:
-        return str(error).removeprefix('cannot be read as an image: ')
-
-
-def _size(path: str) -> tuple[int, int] | str:
-    """Width and height of the upright image; or what is wrong with the file."""
-    try:
-        return upright_size(path)
     except ImageError as error:
         return str(error).removeprefix('cannot be read as an image: ')
 

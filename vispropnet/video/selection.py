@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import operator
+import numbers
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -18,25 +17,15 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class Moment:
-    """A position in a source, in frames or in seconds.
+    """A position in a source, in frames or else in seconds from the beginning."""
 
-    Attributes:
-        option: Name of the option that gave it.
-        frames: Frames from the beginning, or None.
-        seconds: Seconds from the beginning, or None.
-    """
-
-    option: str
+    option: str  # that gave it
     frames: int | None = None
     seconds: float | None = None
 
     @classmethod
     def parse(cls, option: str, value: Any) -> Moment:
-        """Reads an option.
-
-        Args:
-            option: Its name, for messages.
-            value: A whole number (also as a text), or a text such as ``'12.5s'``.
+        """Reads a whole number (also as a text), or a text such as ``'12.5s'``.
 
         Raises:
             UserError: if it is something else, or negative.
@@ -64,17 +53,11 @@ class Moment:
 
 @dataclass(frozen=True)
 class Selection:
-    """The wanted frames of a source.
+    """The wanted frames of a source."""
 
-    Attributes:
-        every: Step in frames.
-        start: First moment.
-        end: The moment behind the last, or None.
-    """
-
-    every: int
+    every: int  # step in frames
     start: Moment
-    end: Moment | None
+    end: Moment | None  # behind the last
 
     @classmethod
     def parse(cls, every: Any, start: Any, end: Any) -> Selection:
@@ -102,9 +85,6 @@ class Selection:
         Args:
             rate: Frames a second of the source, None if unknown.
             what: The source, for messages.
-
-        Raises:
-            UserError: if not.
         """
         for moment in (self.start, self.end):
             if moment is not None and moment.seconds is not None and rate is None:
@@ -130,24 +110,17 @@ class Selection:
 
 
 def whole_number(option: str, value: Any, least: int, unit: str) -> int:
-    """Reads a whole number.
-
-    Args:
-        option: Name of the option, for messages.
-        value: An integer, or a text of digits.
-        least: Smallest one allowed.
-        unit: Unit of the number, for messages.
+    """Reads an option that is an integer, or a text of digits; ``unit`` is for messages.
 
     Raises:
-        UserError: if it is something else.
+        UserError: if it is something else, or less than ``least``.
     """
     number = None
     if isinstance(value, str):
         if re.fullmatch(r'\s*[+-]?[0-9]{1,18}\s*', value):
             number = int(value)
-    elif not isinstance(value, bool):
-        with contextlib.suppress(TypeError):
-            number = operator.index(value)
+    elif isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        number = int(value)
     if number is None or number < least:
         raise UserError(f'{option} must be a whole number from {least} up ({unit}), got {value!r}.')
     return number

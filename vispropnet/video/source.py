@@ -1,4 +1,4 @@
-"""Base of all sources of frames."""
+"""Base of the sources of frames."""
 
 from __future__ import annotations
 
@@ -12,19 +12,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class SourceFrame:
-    """A frame of a source.
+    """A frame of a source."""
 
-    Attributes:
-        image: (H, W, 3) uint8, BGR.
-        index: Position in the source, counted from 0 over all of its frames.
-        name: File name, or the position in eight digits.
-        seconds: Time since the source's first frame; None where frames have no times.
-    """
-
-    image: np.ndarray
-    index: int
-    name: str
-    seconds: float | None = None
+    image: np.ndarray  # (H, W, 3) uint8, BGR
+    index: int  # position in the source, counted from 0 over all of its frames
+    name: str  # file name, or the position in eight digits
+    seconds: float | None = None  # since the source's first frame; None without times
 
 
 class FrameSource(abc.ABC):
@@ -46,10 +39,8 @@ class FrameSource(abc.ABC):
     def __init__(
         self, path: str, name: str, fps: float | None, length: int | None, max_size: int | None
     ) -> None:
-        self.path = path
-        self.name = name
-        self.fps = fps
-        self.length = length
+        self.path, self.name = path, name
+        self.fps, self.length = fps, length
         self._max_size = max_size
 
     @abc.abstractmethod
@@ -62,16 +53,7 @@ class FrameSource(abc.ABC):
 
 
 def scaled_size(width: int, height: int, max_size: int | None) -> tuple[int, int]:
-    """Gives the size that a frame is scaled down to.
-
-    Args:
-        width: Of the frame, in pixels.
-        height: Of the frame, in pixels.
-        max_size: Longest side allowed; None allows any.
-
-    Returns:
-        Width and height, at least 1 each.
-    """
+    """Gives (width, height), at least 1 each, of a frame scaled down to ``max_size``, if larger."""
     longest = max(width, height)
     if max_size is None or longest <= max_size:
         return width, height
@@ -80,8 +62,6 @@ def scaled_size(width: int, height: int, max_size: int | None) -> tuple[int, int
 
 def scale_down(image: np.ndarray, max_size: int | None) -> np.ndarray:
     """Scales an (H, W, 3) uint8 frame down to a longest side; gives itself if small enough."""
-    height, width = image.shape[:2]
-    size = scaled_size(width, height, max_size)
-    if size == (width, height):
-        return image
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    before = image.shape[1::-1]
+    size = scaled_size(*before, max_size)
+    return image if size == before else cv2.resize(image, size, interpolation=cv2.INTER_AREA)

@@ -20,9 +20,8 @@ from vispropnet.video.source import FrameSource, SourceFrame, scale_down
 
 # Files of which all packets were read announce up to so many frames more than there are.
 _COUNT_TOLERANCE = 2
-# Where the number of frames is estimated from the duration: how much of it may miss, in seconds and
-# as a share. The sound is often a little longer than the pictures.
-_TIME_TOLERANCE = (1.0, 0.1)
+# Where only the duration is known, so much of it may miss: sound is often longer than pictures.
+_SECONDS_TOLERANCE, _SHARE_TOLERANCE = 1.0, 0.1
 _TEXT_CHARACTERS = 4096
 _NO_TEXT = {*range(32), 127} - {*b'\t\n\v\f\r\x1b'}
 # By the angle, counter-clockwise, that turns a frame upright.
@@ -34,11 +33,6 @@ class VideoSource(FrameSource):
 
     Frames are counted by reading them from the beginning. Should the size change on the way, the
     later frames are scaled to the size of the first.
-
-    Args:
-        path: The file.
-        selection: The wanted frames.
-        max_size: Longest side, in pixels; None leaves frames as they are.
 
     Raises:
         UserError: if it is no video, cannot be decoded, or ends before the first wanted frame.
@@ -95,10 +89,8 @@ class VideoSource(FrameSource):
                 if first is None:
                     raise self._behind_the_end(reading.index + 1)
             if reading.lost and not self._notes:
-                self._notes = [
-                    f'{self._what}: {reading.lost} of {reading.index + 1} frames are damaged and '
-                    'were left out.'
-                ]
+                lost = f'{reading.lost} of {reading.index + 1} frames are damaged'
+                self._notes = [f'{self._what}: {lost} and were left out.']
 
     def notes(self) -> list[str]:
         """Reports how many frames were lost, and where decoding stopped."""
@@ -121,16 +113,14 @@ class VideoSource(FrameSource):
             if missing <= (0 if reading.is_cut else _COUNT_TOLERANCE):
                 return []
             lost = f'{reading.lost + missing} of {self._announced} frames are lost'
-            if reading.is_cut:
-                lost += f'; {place}, because the file is cut short'
-            elif reading.has_times:  # otherwise they may be missing anywhere
+            if reading.is_cut or reading.has_times:  # otherwise they may be missing anywhere
                 lost += f'; {place}'
-            return [f'{self._what}: {lost}.']
+            reason = ', because the file is cut short' if reading.is_cut else ''
+            return [f'{self._what}: {lost}{reason}.']
         if None in (self._duration, rate, reading.seconds):
             return []
         missing = self._duration - reading.seconds - 1 / rate
-        seconds, share = _TIME_TOLERANCE
-        if missing <= max(seconds, share * self._duration):
+        if missing <= max(_SECONDS_TOLERANCE, _SHARE_TOLERANCE * self._duration):
             return []
         return [
             f'{self._what}: {place}, but the file announces {self._duration:.1f} s: it is cut '
@@ -161,9 +151,8 @@ def _refuse_what_is_no_video(path: str) -> None:
 def _upright(
     frame: av.VideoFrame, size: tuple[int, int], reformatter: VideoReformatter
 ) -> np.ndarray:
-    """The frame as (H, W, 3) uint8 BGR, of a size before it is turned upright."""
-    width, height = size
-    frame_bgr = reformatter.reformat(frame, width, height, 'bgr24', threads=1)
-    turn = _TURNS.get(frame.rotation % 360)
+    """The frame as (H, W, 3) uint8 BGR, of (width, height) before it is turned upright."""
+    frame_bgr = reformatter.reformat(frame, *size, 'bgr24', threads=1)
     image = np.ascontiguousarray(frame_bgr.to_ndarray())
+    turn = _TURNS.get(frame.rotation % 360)
     return image if turn is None else cv2.rotate(image, turn)

@@ -33,8 +33,8 @@ _FINEST_TIME = 90_000
 _BT709 = 1
 # The encoder takes even sizes, and players do not show the tiniest.
 _SHORTEST_SIDE = 16
-# Space that must stay free on the disk so that the file can be completed; that of an uncompressed
-# frame comes to it, for the frames that the encoder holds back.
+# Must stay free on the disk, so that the file can be completed; an uncompressed frame comes to it,
+# for the frames that the encoder holds back.
 _FREE_MIB = 16
 
 
@@ -150,14 +150,7 @@ class _NoFrameError(Exception):
 
 
 class _Encoder:
-    """Encodes frames of one shape into a file.
-
-    Args:
-        path: The file.
-        shape: (H, W, 3) of the frames.
-        rate: Frames a second.
-        ticks: Units of time a second.
-    """
+    """Encodes frames of shape (H, W, 3) into a file, of so many frames and ticks a second."""
 
     def __init__(self, path: Path, shape: tuple[int, ...], rate: Fraction, ticks: int) -> None:
         self._shape = shape
@@ -176,15 +169,14 @@ class _Encoder:
         context.color_primaries = context.color_trc = context.colorspace = _BT709
 
     def write(self, frame: np.ndarray, seconds: float | None) -> None:
-        """Encodes a frame; see :meth:`VideoWriter.write`."""
+        """Encodes a frame, as :meth:`VideoWriter.write` has it."""
         if frame.shape != self._shape:
             raise ValueError(f'frame has shape {frame.shape}, those before it have {self._shape}')
         time = self._last + self._step
         if seconds is not None:
             self._start = seconds if self._start is None else self._start
             time = max(round((seconds - self._start) * self._ticks), self._last + 1)
-        height, width = frame.shape[:2]
-        below, right = self._stream.height - height, self._stream.width - width
+        below, right = self._stream.height - frame.shape[0], self._stream.width - frame.shape[1]
         if below or right:
             frame = cv2.copyMakeBorder(frame, 0, below, 0, right, cv2.BORDER_REPLICATE)
         picture = self._reformatter.reformat(

@@ -22,45 +22,31 @@ def frame_path(video: dict[str, Any], frame: int, images: Path) -> Path:
         frame: Position in the video.
         images: Folder that the file names start from.
 
-    Returns:
-        The file.
-
     Raises:
         UserError: if it is missing or no regular file, or its name leads out of the folder.
     """
     name = video['file_names'][frame]
-    fault = name_fault(name)
-    if fault is not None:
-        raise UserError(f'video {video["id"]}, frame {frame} ({shown(name)}): {fault}.')
+    where = f'video {video["id"]}, frame {frame}'
+    if (fault := name_fault(name)) is not None:
+        raise UserError(f'{where} ({shown(name)}): {fault}.')
     path = images / name
-    where = f'video {video["id"]}, frame {frame}: {path}'
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(
-            f'{where} not found; is {images} the folder the file names start from?'
+            f'{where}: {path} not found; is {images} the folder the file names start from?'
         ) from None
     except OSError as error:
-        raise UserError(
-            f'video {video["id"]}, frame {frame} ({shown(name)}): cannot be read below {images}: '
-            f'{error.strerror}.'
-        ) from None
+        found = f'cannot be read below {images}: {error.strerror}'
+        raise UserError(f'{where} ({shown(name)}): {found}.') from None
     if not stat.S_ISREG(mode):
         # A pipe would be waited for without end, a device be read until memory is full.
-        raise UserError(f'{where} is no regular file; expected a picture.')
+        raise UserError(f'{where}: {path} is no regular file; expected a picture.')
     return path
 
 
 def read_frame(video: dict[str, Any], frame: int, images: Path) -> np.ndarray:
-    """Reads one frame of a video.
-
-    Args:
-        video: Entry of the annotation file.
-        frame: Position in the video.
-        images: Folder that the file names start from.
-
-    Returns:
-        (H, W, 3) uint8, BGR.
+    """Reads one frame of a video, found as by :func:`frame_path`: (H, W, 3) uint8, BGR.
 
     Raises:
         UserError: if it is missing, unreadable, or not of the video's size.

@@ -27,16 +27,13 @@ def evenly(total: int, count: int) -> list[int]:
 
 
 def cell_side(videos: Iterable[Mapping[str, Any]], smallest: int, columns: int, room: int) -> int:
-    """Gives the side of the cells of a grid, so that small frames are enlarged and all have room.
+    """Gives the side, in pixels, of the cells of a grid of frames.
 
     Args:
         videos: Entries of the annotation file whose frames are to be shown.
         smallest: Smaller frames are enlarged by a whole factor to at least this many pixels.
         columns: Cells beside each other.
         room: Pixels that they may take.
-
-    Returns:
-        Pixels.
     """
     sides = [max(video['width'], video['height']) for video in videos]
     return min((room + GAP) // columns - GAP, max(side * -(-smallest // side) for side in sides))
@@ -63,16 +60,18 @@ def draw_cell(
         tracks: Of the video.
         frame: Position in the video.
         names: Categories by id.
-        side: Width or height of the cell, whichever the frame fills.
+        side: Width or height of the cell, in pixels, whichever the frame fills.
         labeller: As in :func:`~vispropnet.visualization.overlay.draw_instances`.
 
     Returns:
         (h, w, 3) uint8, enlarged by a whole factor, or shrunk.
     """
-    scale, size = _fit(picture.shape[1], picture.shape[0], side)
+    longest = max(picture.shape[:2])
+    scale = side // longest
     present = [track for track in tracks if track.rles[frame]]
     masks = [track.rles[frame] for track in present]
     if not scale:
+        size = tuple(max(1, round(one * (side / longest))) for one in picture.shape[1::-1])
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
         masks = [_shrunk(mask, size) for mask in masks]
     scores = [track.score for track in present]
@@ -83,7 +82,7 @@ def draw_cell(
         [track.label for track in present],
         None if None in scores else scores,
         names,
-        scale=scale or 1,
+        scale=max(1, scale),
         propagated=[track.propagated[frame] for track in present],
         labeller=labeller,
     )
@@ -103,7 +102,7 @@ def draw_grid(
         captions: One for each column; cut to its width.
         cell: Width of a column, which pictures are in the middle of.
         names: One for each row.
-        left: Room for the names.
+        left: Pixels for the names.
 
     Returns:
         (height, width, 3) uint8, BGR.
@@ -132,13 +131,6 @@ def draw_bar(width: int, title: str, notes: str) -> np.ndarray:
 def blank(height: int, width: int, color: tuple[int, int, int] = BACKGROUND) -> np.ndarray:
     """Makes a picture of one colour: (height, width, 3) uint8."""
     return np.full((height, width, 3), color, np.uint8)
-
-
-def _fit(width, height, side):
-    """Gives the whole factor to enlarge a frame by (0: shrink), and its (width, height) then."""
-    scale = side // max(width, height)
-    factor = scale or side / max(width, height)
-    return scale, (max(1, round(width * factor)), max(1, round(height * factor)))
 
 
 def _shrunk(rle, size):

@@ -30,13 +30,7 @@ _FREE = -1  # the spot of a label that stands away from its box
 
 
 class Place(NamedTuple):
-    """Form and upper left corner of a label.
-
-    Attributes:
-        form: Index of the form that is shown.
-        x: Left end.
-        y: Upper end.
-    """
+    """Index of the form, and upper left corner, of a label."""
 
     form: int
     x: int
@@ -50,11 +44,10 @@ class _Kept(NamedTuple):
 
 
 class Labeller:
-    """Places the labels of a video, frame after frame, so that they do not hop about.
+    """Places the labels of a video, or of a panel of it, frame after frame, without hopping.
 
     Labels that were there in the last frame are placed first, and rather where they were, seen
-    from their object; they stay put as long as it moves by a few pixels only. One object serves
-    one video, or one panel of it.
+    from their object; they stay put as long as it moves by a few pixels only.
     """
 
     def __init__(self) -> None:
@@ -127,9 +120,9 @@ class _Label:
         centre = (self.box[:2] + self.box[2:]) / 2
         candidates = np.concatenate([self._around_box(form) for form in fits])
         staying = len(candidates)
-        kept = before if before is not None and before.place.form in fits else None
-        if kept is not None:
-            candidates = np.vstack([candidates, self._again(kept, centre)])
+        kept = before is not None and before.place.form in fits
+        if kept:
+            candidates = np.vstack([candidates, self._again(before, centre)])
         cost = self._cost(candidates)
         cost[staying:] += STAYING
         if cost.min() > POOR:
@@ -138,8 +131,8 @@ class _Label:
             candidates = np.concatenate([candidates, anywhere])
         index = int(cost.argmin())
         form, spot, x, y = candidates[index].tolist()
-        again = kept is not None and index == staying
-        return _Kept(Place(form, x, y), spot, kept.offset if again else (x, y) - centre)
+        offset = before.offset if kept and index == staying else (x, y) - centre
+        return _Kept(Place(form, x, y), spot, offset)
 
     def _around_box(self, form):
         (x0, y0, x1, y1), (width, height) = self.box, self.sizes[form]

@@ -14,8 +14,6 @@ from vispropnet.fileio import atomic_path
 from vispropnet.visualization.palette import track_color
 
 _LARGEST = 65535
-# Masks are mostly even areas: more effort makes files hardly smaller.
-_EFFORT = 1
 
 
 def write_mask_png(
@@ -42,39 +40,26 @@ def write_mask_png(
         UserError: if the file cannot be written.
         ValueError: if the arguments do not fit together, or an id does not fit into 16 bits.
     """
-    values = _mask_values(ids, masks, scores)
+    masks, ids = np.asarray(masks), [int(one) for one in ids]
+    if masks.ndim != 3 or masks.dtype != bool:
+        raise ValueError(f'masks must be (N, H, W) bool, got {masks.shape} {masks.dtype}')
+    for one in ids:
+        if not 0 <= one < _LARGEST:
+            raise ValueError(f'ids must be from 0 to {_LARGEST - 1} to fit into a PNG, got {one}')
+    values = np.zeros(masks.shape[1:], np.uint8 if max(ids, default=0) < 255 else np.uint16)
+    scores = [0.0] * len(ids) if scores is None else scores
+    ordered = sorted(zip(ids, masks, scores, strict=True), key=lambda one: -one[2])
+    for one, mask, _ in reversed(ordered):
+        values[mask] = one + 1
     picture = Image.fromarray(values)
     if values.dtype == np.uint8:
         picture.putpalette(_palette())
     try:
         with atomic_path(path) as temporary:
-            picture.save(temporary, format='PNG', compress_level=_EFFORT)
+            # Masks are mostly even areas: more effort makes files hardly smaller.
+            picture.save(temporary, format='PNG', compress_level=1)
     except OSError as error:
         raise UserError(f'cannot write {path}: {error.strerror or error}.') from None
-
-
-def _mask_values(
-    ids: Sequence[int], masks: np.ndarray, scores: Sequence[float] | None
-) -> np.ndarray:
-    """Paints the masks of a frame into one array: (H, W) uint8 if all values are below 256."""
-    masks = np.asarray(masks)
-    if masks.ndim != 3 or masks.dtype != bool:
-        raise ValueError(f'masks must be (N, H, W) bool, got {masks.shape} {masks.dtype}')
-    ids = [int(one) for one in ids]
-    for name, given in (('ids', ids), ('scores', scores)):
-        if given is not None and len(given) != len(masks):
-            raise ValueError(
-                f'{name} must have one entry per mask ({len(masks)}), got {len(given)}'
-            )
-    for one in ids:
-        if not 0 <= one < _LARGEST:
-            raise ValueError(f'ids must be from 0 to {_LARGEST - 1} to fit into a PNG, got {one}')
-    dtype = np.uint8 if max(ids, default=0) + 1 <= np.iinfo(np.uint8).max else np.uint16
-    values = np.zeros(masks.shape[1:], dtype)
-    order = range(len(ids)) if scores is None else sorted(range(len(ids)), key=lambda n: -scores[n])
-    for number in reversed(order):
-        values[masks[number]] = ids[number] + 1
-    return values
 
 
 @functools.cache

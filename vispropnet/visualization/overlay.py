@@ -30,7 +30,7 @@ _BRIGHT = 0.2
 
 def draw_instances(
     image: np.ndarray,
-    masks: np.ndarray | Sequence[Mapping[str, Any]],
+    masks: Sequence[Mapping[str, Any]],
     ids: Sequence[int],
     labels: Sequence[int],
     scores: Sequence[float] | None,
@@ -49,36 +49,34 @@ def draw_instances(
 
     Args:
         image: (H, W, 3) uint8, BGR. Not changed.
-        masks: (N, H, W) bool, or N compressed RLEs, which take less memory on large frames.
+        masks: (N,) compressed RLEs.
         ids: (N,) track ids; each has its own colour and stands in the label as ``#id``.
         labels: (N,) keys or positions into ``names``.
         scores: (N,) in [0, 1], or None to leave scores out (ground truth).
         names: Category names.
-        scale: Whole factor by which frame and masks are enlarged before anything is drawn, so that
-            text on small frames can be read.
-        propagated: (N,) bool; True puts white dashes on the outline: a mask carried over from
-            another frame.
-        labeller: Of the video, given with each of its frames in turn: labels then do not hop from
-            frame to frame.
+        scale: Whole factor by which frame and masks are enlarged first, for the text to be read.
+        propagated: (N,) bool; True, for a mask carried over from another frame, dashes its outline.
+        labeller: Of the video, given with each frame in turn, so that labels do not hop.
 
     Returns:
         (H * scale, W * scale, 3) uint8, BGR.
 
     Raises:
-        ValueError: if a shape, a length or ``scale`` does not fit.
+        ValueError: if a length, or the size of a mask, does not fit.
     """
-    _check(image, masks, ids, labels, scores, propagated, scale)
     height, width = image.shape[:2]
-    if isinstance(masks, np.ndarray):
-        masks = [mask_utils.encode(np.asfortranarray(mask, np.uint8)) for mask in masks]
+    carried = [False] * len(ids) if propagated is None else propagated
+    written = [''] * len(ids) if scores is None else [f'{one:.2f}' for one in scores]
+    given = dict(masks=masks, labels=labels, scores=written, propagated=carried)
+    for key, values in given.items():
+        if len(values) != len(ids):
+            raise ValueError(f'{key} must have one entry per id ({len(ids)}), got {len(values)}')
     for mask in masks:
         if tuple(mask['size']) != (height, width):
             raise ValueError(f'masks must be {(height, width)}, got one of {tuple(mask["size"])}')
     canvas = image.copy()
     if scale > 1:
         canvas = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
-    ids = [int(one) for one in ids]
-    carried = [False] * len(ids) if propagated is None else [bool(one) for one in propagated]
     areas = [int(mask_utils.area(mask)) for mask in masks]
     present = [index for index, area in enumerate(areas) if area]
     size = round(8 + 0.0155 * (canvas.shape[0] * canvas.shape[1]) ** 0.5)  # of text
@@ -91,31 +89,13 @@ def draw_instances(
         seen = mask[-y % step :: step, -x % step :: step] > 0
         rest = owners[-(-y // step) :, -(-x // step) :]
         rest[: seen.shape[0], : seen.shape[1]][seen] = present.index(index) + 1
-    texts = [
-        (
-            f'#{ids[index]}',
-            str(names[labels[index]]),
-            '' if scores is None else f'{float(scores[index]):.2f}',
-        )
-        for index in present
-    ]
-    boxes = [[side * scale for side in _box_of(masks[index])] for index in present]
+    texts = [(f'#{ids[n]}', str(names[labels[n]]), written[n]) for n in present]
+    boxes = [[side * scale for side in _box_of(masks[n])] for n in present]
     find_places = partial(
         (labeller or Labeller()).place, boxes=boxes, owners=owners, step=step * scale
     )
-    _draw_labels(canvas, texts, [ids[index] for index in present], size, find_places)
+    _draw_labels(canvas, texts, [ids[n] for n in present], size, find_places)
     return canvas
-
-
-def _check(image, masks, ids, labels, scores, propagated, scale):
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(f'image must be (H, W, 3) uint8, got {image.shape} {image.dtype}')
-    given = dict(masks=masks, labels=labels, scores=scores, propagated=propagated)
-    for key, values in given.items():
-        if values is not None and len(values) != len(ids):
-            raise ValueError(f'{key} must have one entry per id ({len(ids)}), got {len(values)}')
-    if int(scale) != scale or scale < 1:
-        raise ValueError(f'scale must be a whole number of at least 1, got {scale}')
 
 
 def _box_of(rle):
@@ -126,10 +106,8 @@ def _box_of(rle):
 def _cut_out(rle):
     """Cuts out one mask, with a rim of one empty pixel where the frame has it.
 
-    Only the columns of its box are decoded: a small part of the time for a large frame.
-
-    Returns:
-        (h, w) uint8, 1 inside the mask, contiguous; and (x, y) of its upper left corner.
+    Only the columns of its box are decoded: a small part of the time for a large frame. Returns
+    (h, w) uint8, 1 inside the mask, contiguous; and (x, y) of its upper left corner.
     """
     (height, width), (x0, y0, x1, y1) = rle['size'], _box_of(rle)
     x0, y0, x1 = max(x0 - 1, 0), max(y0 - 1, 0), min(x1 + 1, width)

@@ -17,11 +17,8 @@ _SATURATION_VALUE = ((0.95, 1.0), (0.5, 1.0), (0.9, 0.7))
 def track_color(track_id: int) -> tuple[int, int, int]:
     """Gives the colour of a track, the same in every video, picture and run.
 
-    Ids 1 to 16 have hand-spread colours (0 shares that of 16); above, the hue walks by the golden
-    ratio while saturation and value take turns, so that neighbouring ids stay far apart.
-
-    Args:
-        track_id: The id of the track, any integer.
+    Ids 1 to 16 have hand-spread colours (0 shares that of 16); for all others the hue walks by the
+    golden ratio while saturation and value take turns, so that neighbouring ids stay far apart.
 
     Returns:
         (blue, green, red), each 0 to 255, as OpenCV wants it.

@@ -1,4 +1,7 @@
-"""Sheets of videos: for each a row of frames with the truth, and one with each result."""
+"""Sheets of videos: for each a row of frames with the truth, and one with each result.
+
+Videos are ``(entry of the annotation file, rows)``; a row is a title and its tracks.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,6 @@ TITLE_SIZE = 20
 TRUTH = 'ground truth'
 DASHES = 'dashes: mask carried over from another frame'
 
-# Name and tracks of each.
 Rows = Sequence[tuple[str, Sequence[ShownTrack]]]
 
 
@@ -56,9 +58,6 @@ def numbered_rows(content: Mapping[str, Any], video: Mapping[str, Any], results:
         content: Annotation file.
         video: One of its videos.
         results: Title and tracks of each result; tracks are numbered by falling score.
-
-    Returns:
-        The rows.
 
     Raises:
         UserError: naming the annotation that does not fit the video.
@@ -81,15 +80,13 @@ def write_sheet(
 ) -> None:
     """Draws frames of videos below each other and writes the picture as PNG.
 
-    Frames are picked evenly over each video; only those are read.
-
     Args:
         path: The picture.
         title: Its heading.
-        videos: Entries of the annotation file with their rows, of the same names.
+        videos: Videos whose rows have the same titles.
         images: Folder that the file names start from.
         names: Categories by id.
-        frames: Frames of a video, at most.
+        frames: Frames of a video, at most, picked evenly; only those are read.
         threshold: Score that the tracks have at least, for the legend.
 
     Raises:
@@ -115,11 +112,9 @@ def write_sheet(
     for video, tracks in videos:
         chosen = evenly(len(video['file_names']), columns)
         pictures = [muted(read_frame(video, frame, images)) for frame in chosen]
+        shots = list(zip(pictures, chosen, strict=True))
         cells = [
-            [
-                draw_cell(picture, some, frame, names, cell)
-                for frame, picture in zip(chosen, pictures, strict=True)
-            ]
+            [draw_cell(picture, some, frame, names, cell) for picture, frame in shots]
             for _, some in tracks
         ]
         captions = [f'frame {frame}' for frame in chosen]
@@ -136,13 +131,7 @@ def write_sheet(
 def panel_frames(
     video: Mapping[str, Any], rows: Rows, images: Path, names: Mapping[int, str]
 ) -> Iterator[np.ndarray]:
-    """Draws a video frame by frame, with one panel for each set of tracks, side by side.
-
-    Args:
-        video: Entry of the annotation file.
-        rows: Title and tracks of each panel.
-        images: Folder that the file names start from.
-        names: Categories by id.
+    """Draws a video frame by frame, with one panel for each row, side by side.
 
     Yields:
         (height, width, 3) uint8, BGR, all of one size.

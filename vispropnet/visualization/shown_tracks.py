@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,38 +22,23 @@ SAME_OBJECT_IOU = 0.5
 
 @dataclass
 class ShownTrack:
-    """A track to be drawn.
+    """A track to be drawn."""
 
-    Attributes:
-        label: Category id.
-        score: None for a true one.
-        rles: A compressed RLE or None per frame.
-        propagated: Per frame, whether the mask was carried over from another frame.
-        number: Stands for colour and label, from 1; 0 before :func:`number_tracks`.
-    """
-
-    label: int
-    score: float | None
-    rles: list[dict | None]
-    propagated: list[bool]
-    number: int = 0
+    label: int  # category id
+    score: float | None  # None for a true one
+    rles: list[dict | None]  # per frame, compressed
+    propagated: list[bool]  # per frame, of masks carried over from another frame
+    number: int = 0  # stands for colour and label, from 1; 0 before number_tracks
 
 
 def sound_entries(path: str | os.PathLike) -> Iterator[dict[str, Any]]:
-    """Reads the tracks of a result file one by one.
-
-    Args:
-        path: The file, or the archive made of it.
-
-    Yields:
-        Tracks with all their keys.
+    """Reads the tracks of a result file, or of the archive made of it, one by one.
 
     Raises:
-        UserError: naming file, entry and key.
+        UserError: naming file, entry and key, where a track lacks one.
     """
     for index, entry in enumerate(iter_results(path, progress=True)):
-        fault = key_fault(entry)
-        if fault is not None:
+        if (fault := key_fault(entry)) is not None:
             raise UserError(f'result file {path}: entry {index}{fault}')
         yield entry
 
@@ -85,27 +71,17 @@ def select_tracks(
         video = by_id.get(entry['video_id'])
         if video is None or entry['score'] < threshold:
             continue
-        where = f'{source}result entry {index}'
-        if entry['category_id'] not in categories:
-            raise UserError(
-                f'{where}: category_id {entry["category_id"]} is not among the categories.'
-            )
+        where, label = f'{source}result entry {index}', entry['category_id']
+        if label not in categories:
+            raise UserError(f'{where}: category_id {label} is not among the categories.')
         rles = checked_rles(entry['segmentations'], video, where)
         propagated = _propagated_frames(entry, video, where)
-        track = ShownTrack(entry['category_id'], entry['score'], rles, propagated)
-        tracks[video['id']].append(track)
+        tracks[video['id']].append(ShownTrack(label, entry['score'], rles, propagated))
     return tracks
 
 
 def true_tracks(content: Mapping[str, Any], video: Mapping[str, Any]) -> list[ShownTrack]:
-    """Gives the true tracks of a video.
-
-    Args:
-        content: Annotation file with annotations.
-        video: One of its videos.
-
-    Returns:
-        Its tracks in the order of the file.
+    """Gives the tracks that an annotation file has of a video, in the order of the file.
 
     Raises:
         UserError: naming the annotation, if it does not fit.
@@ -131,33 +107,21 @@ def number_tracks(truth: Sequence[ShownTrack], *results: Sequence[ShownTrack]) -
     """
     for number, track in enumerate(truth, start=1):
         track.number = number
-    free = len(truth)
+    free = itertools.count(len(truth) + 1)
     pools = [list(truth)]
     for tracks in results:
         for pool in pools:
             _take_numbers(pool, [track for track in tracks if not track.number])
-        own = []
-        for track in tracks:
-            if not track.number:
-                free += 1
-                track.number = free
-                own.append(track)
-        pools.append(own)
+        pools.append([track for track in tracks if not track.number])
+        for track in pools[-1]:
+            track.number = next(free)
 
 
 def track_ious(first: Sequence[ShownTrack], second: Sequence[ShownTrack]) -> np.ndarray:
-    """Measures how far tracks agree.
-
-    Args:
-        first: N tracks of a video.
-        second: M tracks of the same video.
-
-    Returns:
-        (N, M) IoU of whole tracks, summed over all frames.
-    """
+    """Gives the (N, M) IoU of N and M whole tracks of a video, summed over all frames."""
     both = np.zeros((len(first), len(second)))
     areas = [np.zeros(len(tracks)) for tracks in (first, second)]
-    for frame in range(len(first[0].rles) if len(first) and len(second) else 0):
+    for frame in range(len(first[0].rles) if first and second else 0):
         shown, masks, sizes = [], [], []
         for tracks, total in zip((first, second), areas, strict=True):
             present = [index for index, track in enumerate(tracks) if track.rles[frame]]
@@ -180,8 +144,7 @@ def _take_numbers(known, tracks):
 
 
 def _propagated_frames(entry, video, where):
-    count = len(video['file_names'])
-    propagated = entry.get('propagated')
+    count, propagated = len(video['file_names']), entry.get('propagated')
     if propagated in (None, []):
         return [False] * count
     if not isinstance(propagated, list):

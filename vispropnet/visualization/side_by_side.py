@@ -13,6 +13,7 @@ from vispropnet.datasets.annotation_file import read_annotation_file
 from vispropnet.errors import UserError
 from vispropnet.evaluation.result_file import check_folder
 from vispropnet.fileio import atomic_path, read_json
+from vispropnet.text import first_of
 from vispropnet.video.writer import VideoWriter
 from vispropnet.visualization.frames import frame_path
 from vispropnet.visualization.grid import evenly
@@ -23,21 +24,13 @@ from vispropnet.visualization.text import short_names
 
 @dataclass(frozen=True)
 class Selection:
-    """Videos to show, and how much of them.
+    """Videos to show, and how much of them."""
 
-    Attributes:
-        videos: How many, at most: the worst, if ``worst`` is given, else evenly over the file.
-        ids: Video ids as text, to name the videos instead.
-        worst: List of the worst videos, as ``tools/eval_vis.py --errors`` writes it.
-        frames: Frames in a picture, at most.
-        score_threshold: Results below this score are left out.
-    """
-
-    videos: int = 8
-    ids: Sequence[str] | None = None
-    worst: str | os.PathLike | None = None
-    frames: int = 6
-    score_threshold: float = 0.3
+    videos: int = 8  # at most: the worst, if there is a list of them, else evenly over the file
+    ids: Sequence[str] | None = None  # as text, to name the videos instead
+    worst: str | os.PathLike | None = None  # list that tools/eval_vis.py --errors writes
+    frames: int = 6  # in a picture, at most
+    score_threshold: float = 0.3  # results below it are left out
 
 
 def show_results(
@@ -52,11 +45,11 @@ def show_results(
 ) -> list[Path]:
     """Draws videos with the tracks of result files, below the ground truth where there is one.
 
-    A track that follows a true one, with an IoU of at least 0.5 over the whole video, has its
-    number and colour; so have tracks of two results that follow each other.
+    An object has one number and colour; see
+    :func:`~vispropnet.visualization.shown_tracks.number_tracks`.
 
     Args:
-        annotations: YouTube-VIS annotation file.
+        annotations: Annotation file.
         results: Result files, or the archives made of them.
         images: Folder that the ``file_names`` of the videos start from.
         out_dir: Gets ``<video id>.png``: a row of frames for the truth and each result.
@@ -80,25 +73,31 @@ def show_results(
     content = read_annotation_file(annotations)
     shown = _select_videos(content, annotations, selection)
     _check_output(out_dir, images, shown, mp4)
-    _check_frames(shown, Path(images), selection.frames, mp4)
+    # What is missing is reported before the work, not in its middle.
+    for video in shown:
+        total = len(video['file_names'])
+        for frame in range(total) if mp4 else evenly(total, selection.frames):
+            frame_path(video, frame, Path(images))
     for path in results:
-        next(sound_entries(path), None)  # a missing one is reported before another is read
+        next(sound_entries(path), None)
     tracks = [_read_tracks(path, content, annotations, shown, selection) for path in results]
     titles = names or short_names([Path(path).with_suffix('') for path in results])
     categories = {category['id']: category['name'] for category in content['categories']}
 
+    limits = selection.frames, selection.score_threshold
     written = []
     for video in tqdm(shown, desc='drawing', unit='video'):
         found = [some[video['id']] for some in tracks]
         rows = numbered_rows(content, video, list(zip(titles, found, strict=True)))
         path = Path(out_dir) / f'{video["id"]}.png'
-        limits = selection.frames, selection.score_threshold
         write_sheet(path, 'Side by side', [(video, rows)], Path(images), categories, *limits)
         written.append(path)
         if mp4:
-            path = path.with_suffix('.mp4')
-            _write_video(path, panel_frames(video, rows, Path(images), categories), fps)
-            written.append(path)
+            written.append(path.with_suffix('.mp4'))
+            # The writer by itself keeps what it has when it is interrupted.
+            with atomic_path(written[-1]) as temporary, VideoWriter(temporary, fps) as writer:
+                for picture in panel_frames(video, rows, Path(images), categories):
+                    writer.write(picture)
     return written
 
 
@@ -113,7 +112,7 @@ def _select_videos(content, annotations, selection):
         return [content['videos'][index] for index in evenly(len(by_id), selection.videos)]
     for one in wanted:
         if one not in by_id:
-            some = ', '.join(list(by_id)[:5]) + (', ...' if len(by_id) > 5 else '')
+            some = first_of(by_id, most=5)
             raise UserError(f'{source}video {one} is not in {annotations}, which has {some}.')
     return [by_id[one] for one in dict.fromkeys(wanted)]
 
@@ -143,14 +142,6 @@ def _check_output(out_dir, images, videos, mp4):
                 raise UserError(f'cannot write {path}: it is a folder.')
 
 
-def _check_frames(videos, images, count, mp4):
-    """Finds missing frames before the work, not in its middle."""
-    for video in videos:
-        total = len(video['file_names'])
-        for frame in range(total) if mp4 else evenly(total, count):
-            frame_path(video, frame, images)
-
-
 def _read_tracks(path, content, annotations, shown, selection):
     """Reads a result file and keeps the tracks of the videos shown."""
     seen = {}
@@ -164,16 +155,8 @@ def _read_tracks(path, content, annotations, shown, selection):
     source = f'result file {path}: '
     tracks = select_tracks(watched(), shown, selection.score_threshold, names, source)
     if seen and seen.keys().isdisjoint(video['id'] for video in content['videos']):
-        some = ', '.join(map(str, list(seen)[:3]))
         raise UserError(
             f'result file {path} has no video in common with {annotations}: its tracks are of '
-            f'videos such as {some}; is it of another data set?'
+            f'videos {first_of(seen, most=3)}; is it of another data set?'
         )
     return tracks
-
-
-def _write_video(path, pictures, fps):
-    # The writer by itself keeps what it has when it is interrupted.
-    with atomic_path(path) as temporary, VideoWriter(temporary, fps) as writer:
-        for picture in pictures:
-            writer.write(picture)

@@ -35,7 +35,7 @@ def draw_text(
         place: (x, y) of its upper left corner.
         size: Text size in pixels.
         color: (blue, green, red).
-        bold: Heavier letters.
+        bold: Takes heavier letters.
 
     Returns:
         (width, height) in pixels of the line.
@@ -51,17 +51,7 @@ def draw_text(
 
 
 def shortened(text: str, size: int, width: int, bold: bool = False) -> str:
-    """Cuts the middle out of a line that is too long.
-
-    Args:
-        text: The line.
-        size: Text size in pixels.
-        width: Pixels that it may take.
-        bold: As in :func:`draw_text`.
-
-    Returns:
-        The line, or as much of its ends as has room around an ellipsis.
-    """
+    """Gives a line, or as much of its ends as has room, in ``width`` pixels, around an ellipsis."""
     short, kept = text, len(text)
     while kept and text_size(short, size, bold)[0] > width:
         kept -= 1
@@ -70,14 +60,7 @@ def shortened(text: str, size: int, width: int, bold: bool = False) -> str:
 
 
 def short_names(paths: Sequence[str | os.PathLike]) -> list[str]:
-    """Names files or folders by as many of their last parts as it takes to tell them apart.
-
-    Args:
-        paths: At least one.
-
-    Returns:
-        A name for each; the whole paths where two are the same.
-    """
+    """Names paths by as many of their last parts as tell them apart; equal ones by the whole."""
     parts = [Path(path).parts for path in paths]
     for depth in range(1, max(map(len, parts)) + 1):
         names = ['/'.join(part[-depth:]) for part in parts]
@@ -90,12 +73,12 @@ def short_names(paths: Sequence[str | os.PathLike]) -> list[str]:
 def _font(size, bold):
     import matplotlib  # carries the font; imported here because only text needs it
 
-    name = 'DejaVuSans-Bold.ttf' if bold else 'DejaVuSans.ttf'
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), 'fonts', 'ttf', name)), size)
+    name = 'fonts/ttf/DejaVuSans-Bold.ttf' if bold else 'fonts/ttf/DejaVuSans.ttf'
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), name)), size)
 
 
 @functools.lru_cache(maxsize=2048)
-def _text_mask(text, size, bold=False):
+def _text_mask(text, size, bold):
     """Renders one line: (h, w) uint8, letters 255; h depends on ``size`` alone."""
     font = _font(size, bold)
     ascent, descent = font.getmetrics()

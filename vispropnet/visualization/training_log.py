@@ -20,8 +20,7 @@ def read_scalars(work_dir: str | os.PathLike) -> list[dict[str, Any]]:
     done twice after a crash stand there once. A last line that was cut short is left out.
 
     Args:
-        work_dir: Folder of the run, with ``<timestamp>/vis_data/scalars.json``; a folder of one
-            timestamp will do.
+        work_dir: Folder of the run, or of one timestamp in it.
 
     Returns:
         One dict per logged row, by rising ``iter``. Training rows have ``loss`` and its terms as

@@ -10,8 +10,8 @@ from vispropnet.apis.attention_maps.drawing import MARK, attention_figure, draw_
 WIDTH, HEIGHT = 160, 96
 
 
-def frame(level=100):
-    picture = np.full((HEIGHT, WIDTH, 3), level, np.uint8)
+def frame():
+    picture = np.full((HEIGHT, WIDTH, 3), 100, np.uint8)
     picture[0, 0], picture[0, 1] = 0, 255  # so that stretching has a range
     picture[50, 60] = (255, 0, 0)  # blue
     return picture
@@ -21,9 +21,8 @@ def test_the_map_lies_over_the_reference_frame_in_its_cells():
     values = np.zeros((12, 21))  # the last column lies beyond the frame
     values[4, 10], values[7, 3] = 0.5, 0.25
     notes, heads = ('one', '$two$'), ('left', 'right')
-    figure = attention_figure(
-        frame(), frame(), values, (8, 8), (30, 30), None, 'title', heads, notes
-    )
+    marks = (8, 8), (30, 30), None
+    figure = attention_figure(frame(), frame(), values, *marks, 'title', heads, notes)
     left, right, bar = figure.axes
     assert left.images[0].get_array()[50, 60].tolist() == [0, 0, 255]  # RGB
     below, over = right.images

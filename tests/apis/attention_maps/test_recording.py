@@ -7,7 +7,7 @@ import torch
 import vispropnet.ops.affinity as ops
 from vispropnet.apis import init_model
 from vispropnet.apis.attention_maps import recording
-from vispropnet.apis.attention_maps.recording import _mass_in_box, record_attention
+from vispropnet.apis.attention_maps.recording import _mass_in_box, chosen_cells, record_attention
 from vispropnet.errors import UserError
 
 FOLDER = 'configs/objprop/objprop_r18_fpn_2e_moving-shapes'
@@ -32,14 +32,16 @@ def model(root):
     return model_of(root)
 
 
-def frames(count=2, size=(HEIGHT, WIDTH)):
-    return list(np.random.default_rng(0).integers(0, 256, (count, *size, 3), dtype=np.uint8))
-
-
 @pytest.fixture
 def pair():
     """The current frame and the reference."""
-    return frames()
+    return list(np.random.default_rng(0).integers(0, 256, (2, HEIGHT, WIDTH, 3), dtype=np.uint8))
+
+
+def covering(x0, y0, x1, y1, size=(HEIGHT, WIDTH)):
+    mask = np.zeros(size, bool)
+    mask[y0:y1, x0:x1] = True
+    return mask
 
 
 def levels_of(model, frame):
@@ -109,8 +111,7 @@ def test_maps_of_a_position_are_columns_of_the_dense_matrices(model, pair):
 
 def test_maps_of_masks_are_means_of_columns(model, pair, monkeypatch):
     monkeypatch.setattr(recording, 'COLUMNS', 2)
-    mask = np.zeros((HEIGHT, WIDTH), bool)
-    mask[8:24, 24:48] = True  # rows 1 and 2 and columns 3 to 5, whole
+    mask = covering(24, 8, 48, 24)  # rows 1 and 2 and columns 3 to 5, whole
     columns = [row * 12 + column for row in (1, 2) for column in (3, 4, 5)]
     expected = dense_affinity(model, *pair)[..., columns].mean(axis=2)
     found, *_ = record_attention(model, *pair, mask, reference_box=(40, 10, 60, 30))
@@ -143,13 +144,8 @@ def test_only_the_asked_columns_are_made(model, pair, monkeypatch):
         return block(reference, current, places, gaussian)
 
     monkeypatch.setattr(ops, '_block', watch)
-    record_attention(model, *pair, (9, 9))
-    assert seen == [1] * 5
     monkeypatch.setattr(recording, 'COLUMNS', 4)
-    seen.clear()
-    mask = np.zeros((HEIGHT, WIDTH), bool)
-    mask[8:24, 24:48] = True
-    record_attention(model, *pair, mask)
+    record_attention(model, *pair, covering(24, 8, 48, 24))
     # 6 cells of stride 8, 24 of stride 4; at stride 16 two are covered by half.
     assert seen == [4, 2, 4, 2, *[4] * 6, 4, 2, 2]
 
@@ -203,6 +199,27 @@ def test_mass_in_a_box_by_hand():
     assert _mass_in_box(values, (10, 5), (10, 0, 20, 5)) == pytest.approx(0.2)
 
 
-def test_models_without_attention_are_named(small, pair):
-    with pytest.raises(UserError, match='the model is a MaskTrackRCNN, which has no attention'):
-        record_attention(init_model(small, None, 'cpu'), *pair, (1, 1))
+# At stride 8 there are 4 x 6 cells.
+SMALL = (32, 48)
+
+
+@pytest.mark.parametrize(
+    ('place', 'scale', 'size', 'cells'),
+    [
+        ((7, 8), (1.0, 1.0), (4, 6), [(1, 0)]),
+        ((47, 31), (1.0, 1.0), (4, 6), [(3, 5)]),
+        # The network sees the frame twice as wide and half as high: (16.5 * 2, 16.5 / 2).
+        ((16, 16), (2.0, 0.5), (2, 12), [(1, 4)]),
+        # The last pixel stays in the last cell even where rounding takes features away.
+        ((47, 31), (1.0, 1.0), (3, 5), [(2, 4)]),
+        # Cell (1, 1) whole, (1, 2) by 4 of 8 columns, (1, 3) not at all; (2, ...) by 3 of 8 rows.
+        (covering(8, 8, 20, 19, SMALL), (1.0, 1.0), (4, 6), [(1, 1), (1, 2)]),
+        # By half nowhere: 2 x 3 pixels in (0, 0), and 3 x 3 in (0, 1).
+        (covering(6, 2, 11, 5, SMALL), (1.0, 1.0), (4, 6), [(0, 1)]),
+        # A frame of 48 x 32 shown to the network as 24 x 16: cells are 16 pixels.
+        (covering(16, 0, 32, 16, SMALL), (0.5, 0.5), (2, 3), [(0, 1)]),
+    ],
+)
+def test_cells_of_pixels_and_masks(place, scale, size, cells):
+    found = chosen_cells(place, size, 8, scale).tolist()
+    assert [divmod(cell, size[1]) for cell in found] == cells

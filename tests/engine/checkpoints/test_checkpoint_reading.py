@@ -1,39 +1,53 @@
+"""Checkpoints are read as data, and only if they are whole."""
+
 import os
-import pickle
 
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
-from torch import nn
 
-from vispropnet.engine.checkpoints.reading import read_checkpoint, trained_classes
+from vispropnet.engine.checkpoints.reading import (
+    find_damage,
+    read_checkpoint,
+    sync_and_check,
+    trained_classes,
+)
 from vispropnet.errors import UserError
 
 
 class Hostile:
+    """Makes a folder when it is unpickled."""
+
     def __init__(self, path):
         self.path = path
 
     def __reduce__(self):
-        return os.mkdir, (self.path,)
+        return os.mkdir, (str(self.path),)
 
 
-def save(path, content):
-    torch.save(content, path)
+def save(path, **content):
+    torch.save(content or dict(state_dict={'weight': torch.arange(1000.0)}), path)
     return path
+
+
+def flip(path):
+    """Flips a bit in the middle of a file, which is in the middle of its one large tensor."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
 
 
 def test_reads_what_mmengine_saves(tmp_path):
     buffer = HistoryBuffer([1.0, 2.0], [1, 1])
-    content = dict(state_dict=nn.Linear(2, 3).state_dict(), meta=dict(epoch=3), message_hub=buffer)
-    read = read_checkpoint(save(tmp_path / 'a.pth', content))
-    assert read['meta'] == dict(epoch=3)
-    assert read['message_hub'].mean() == 1.5
+    path = save(tmp_path / 'a.pth', state_dict={}, meta=dict(epoch=3), message_hub=buffer)
+    read = read_checkpoint(path)
+    assert read['meta'] == dict(epoch=3) and read['message_hub'].mean() == 1.5
+    assert read_checkpoint(save(tmp_path / 'a.pth', state_dict={}, meta=None))['meta'] is None
 
 
 def test_refuses_files_that_run_code(tmp_path):
     target = tmp_path / 'made'
-    path = save(tmp_path / 'a.pth', dict(state_dict={}, bomb=Hostile(str(target))))
+    path = save(tmp_path / 'a.pth', state_dict={}, bomb=Hostile(target))
     with pytest.raises(UserError, match=r'posix\.mkdir.*--trust-checkpoint'):
         read_checkpoint(path)
     assert not target.exists()
@@ -41,25 +55,29 @@ def test_refuses_files_that_run_code(tmp_path):
     assert target.exists()
 
 
-@pytest.mark.parametrize('damage', ['half', 'empty', 'text', 'pickle'])
-def test_damaged_files(tmp_path, damage):
-    path = save(tmp_path / 'a.pth', dict(state_dict=nn.Linear(2, 3).state_dict()))
-    content = path.read_bytes()
-    damaged = {
-        'half': content[: len(content) // 2],
-        'empty': b'',
-        'text': b'<html>not found</html>',
-        'pickle': pickle.dumps([1, 2, 3]),
-    }
-    path.write_bytes(damaged[damage])
-    with pytest.raises(UserError, match=r'checkpoint .*a\.pth') as caught:
+def test_a_flipped_bit_in_a_weight_is_found(tmp_path):
+    path = save(tmp_path / 'epoch_1.pth')
+    assert find_damage(path) is None
+    flip(path)
+    assert 'checksum of its part epoch_1/data/0 is wrong' in find_damage(path)
+    assert torch.load(path, weights_only=True)  # torch does not mind
+    with pytest.raises(UserError, match=r'epoch_1\.pth is damaged: the checksum .* older one'):
         read_checkpoint(path)
-    assert '\n' not in str(caught.value)
 
 
-def test_missing_file(tmp_path):
-    with pytest.raises(UserError, match='checkpoint not found: .*none.pth'):
-        read_checkpoint(tmp_path / 'none.pth')
+def test_what_is_cut_short_is_found(tmp_path):
+    path = save(tmp_path / 'epoch_1.pth')
+    sync_and_check(path)
+    content = path.read_bytes()
+    for length in (len(content) - 1, len(content) // 2, 10):
+        path.write_bytes(content[:length])
+        assert find_damage(path) is not None, length
+        with pytest.raises(UserError, match='does not read back: .* Is the disk full or failing'):
+            sync_and_check(path)
+    # No archive at all is for whoever reads it to tell: files of old torch are none.
+    path.write_bytes(b'')
+    assert find_damage(path) is None
+    assert find_damage(tmp_path / 'none.pth') is not None
 
 
 def test_unreachable_address_says_what_to_do(monkeypatch, tmp_path):
@@ -72,12 +90,13 @@ def test_unreachable_address_says_what_to_do(monkeypatch, tmp_path):
         read_checkpoint('https://example.org/a.pth')
 
 
-def test_meta_must_be_a_dict(tmp_path):
-    for meta, found in (([1], r'\[1\]'), ('x', "'x'"), (5, '5'), (torch.ones(2), 'tensor')):
-        path = save(tmp_path / 'a.pth', dict(state_dict={}, meta=meta))
-        with pytest.raises(UserError, match=rf'a\.pth: meta must be a dict, found {found}'):
-            read_checkpoint(path)
-    assert read_checkpoint(save(tmp_path / 'a.pth', dict(state_dict={}, meta=None)))
+@pytest.mark.parametrize(
+    ('meta', 'found'), [([1], r'\[1\]'), ('x', "'x'"), (5, '5'), (torch.ones(2), 'tensor')]
+)
+def test_meta_must_be_a_dict(tmp_path, meta, found):
+    path = save(tmp_path / 'a.pth', state_dict={}, meta=meta)
+    with pytest.raises(UserError, match=rf'a\.pth: meta must be a dict, found {found}'):
+        read_checkpoint(path)
 
 
 @pytest.mark.parametrize(
@@ -87,12 +106,8 @@ def test_meta_must_be_a_dict(tmp_path):
         (dict(dataset_meta=dict(classes=['a'])), ('a',)),
         (dict(dataset_meta=dict(classes='ab')), None),
         (dict(dataset_meta=dict(classes=['a', 1])), None),
-        (dict(dataset_meta=dict(classes=5)), None),
-        (dict(dataset_meta=dict(classes=None)), None),
         (dict(dataset_meta=dict()), None),
         (dict(dataset_meta=[1]), None),
-        (dict(dataset_meta=None), None),
-        (dict(), None),
         (None, None),
     ],
 )
@@ -107,20 +122,27 @@ def test_only_regular_files_are_opened(tmp_path):
     (tmp_path / 'folder.pth').mkdir()
     (tmp_path / 'empty.pth').touch()
     for name, words in (
-        ('pipe', 'is no regular file'),
-        ('zero', 'is no regular file'),
-        ('folder', 'is a folder; expected a file'),
-        ('empty', 'is empty'),
+        ('pipe.pth', r'checkpoint .*pipe\.pth is no regular file'),
+        ('zero.pth', 'is no regular file'),
+        ('folder.pth', 'is a folder; expected a file'),
+        ('empty.pth', 'is empty'),
+        ('none.pth', r'checkpoint not found: .*none\.pth'),
+        ('x' * 300, 'cannot be read: File name too long'),
     ):
-        with pytest.raises(UserError, match=rf'checkpoint .*{name}\.pth {words}'):
-            read_checkpoint(tmp_path / f'{name}.pth')
-    with pytest.raises(UserError, match='cannot be read: File name too long'):
-        read_checkpoint(tmp_path / ('x' * 300))
+        with pytest.raises(UserError, match=words):
+            read_checkpoint(tmp_path / name)
+
+
+def test_something_else_than_a_dict_is_named(tmp_path):
+    torch.save([1, 2], tmp_path / 'a.pth')
+    with pytest.raises(UserError, match=r'a\.pth: expected a dict of tensors, found a list\.'):
+        read_checkpoint(tmp_path / 'a.pth')
 
 
 @pytest.mark.parametrize('trust', [False, True])
 @pytest.mark.parametrize(
-    'content', [b'\x80', b'\x80\x02', b'e', b'h\x05.', b'\x80\x02.', b'garbage', b'\x00' * 40]
+    'content',
+    [b'\x80', b'\x80\x02', b'e', b'h\x05.', b'\x80\x02.', b'<html>not found</html>', b'\x00' * 40],
 )
 def test_noise_of_unpickling_is_no_reason(tmp_path, trust, content):
     path = tmp_path / 'a.pth'

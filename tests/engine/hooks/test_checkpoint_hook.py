@@ -19,15 +19,9 @@ def runner(tmp_path):
             raise UserError('no room')
         Path(out_dir, filename).touch()
 
-    runner = SimpleNamespace(
-        work_dir=str(tmp_path),
-        message_hub=MessageHub(str(tmp_path)),
-        logger=SimpleNamespace(info=lambda text: None),
-        epoch=0,
-        iter=0,
-        save_checkpoint=save,
-        full=False,
-    )
+    runner = SimpleNamespace(work_dir=str(tmp_path), epoch=0, iter=0, full=False)
+    runner.message_hub, runner.save_checkpoint = MessageHub(str(tmp_path)), save
+    runner.logger = SimpleNamespace(info=lambda text: None)
     return runner
 
 
@@ -38,6 +32,15 @@ def files(runner):
 def validate(hook, runner, epoch, **figures):
     runner.epoch = epoch
     hook.after_val_epoch(runner, figures)
+
+
+def test_unfinished_files_are_removed_and_others_are_not(runner, tmp_path):
+    kept = [tmp_path / name for name in ('epoch_1.pth', '.hidden.pth', '.a.tmp.json')]
+    unfinished = tmp_path / '.epoch_2.x1y2.tmp.pth'
+    for path in (*kept, unfinished):
+        path.write_text('half')
+    WholeCheckpointHook().before_train(runner)
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
 
 
 @pytest.mark.parametrize('names', [['mAP'], ['mAP', 'AP50']])

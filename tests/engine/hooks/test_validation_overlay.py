@@ -42,33 +42,25 @@ def mask_of(x):
 
 
 def instances(*columns, scores=None, **more):
-    masks = torch.zeros(0, 96, 240, dtype=torch.bool)
-    if columns:
-        masks = torch.stack([mask_of(x) for x in columns])
+    masks = [mask_of(x) for x in columns] or [torch.zeros(96, 240, dtype=torch.bool)]
     return InstanceData(
         ids=torch.arange(len(columns)),
         labels=torch.zeros(len(columns), dtype=torch.long),
         scores=torch.tensor([0.9] * len(columns) if scores is None else scores),
-        masks=FrameMasks.dense(masks),
+        masks=FrameMasks.dense(torch.stack(masks)[: len(columns)]),
         **more,
     )
 
 
-class Recorder:
-    """A visualizer that keeps what it is given."""
-
-    def __init__(self):
-        self.added = []
-
-    def add_image(self, name, image, step):
-        self.added.append((name, image, step))
-
-
 def make_runner(dataset, by_epoch=True):
-    loader = SimpleNamespace(dataset=dataset, sampler=VideoSampler(dataset))
-    processor = SimpleNamespace(by_epoch=by_epoch)
+    """A runner whose visualizer keeps (name, image, step) of what it is given."""
+    added = []
     return SimpleNamespace(
-        val_dataloader=loader, visualizer=Recorder(), log_processor=processor, epoch=3, iter=70
+        val_dataloader=SimpleNamespace(dataset=dataset, sampler=VideoSampler(dataset)),
+        visualizer=SimpleNamespace(added=added, add_image=lambda *given: added.append(given)),
+        log_processor=SimpleNamespace(by_epoch=by_epoch),
+        epoch=3,
+        iter=70,
     )
 
 
@@ -117,15 +109,11 @@ def test_the_same_middle_frames_are_drawn_at_each_validation(blocks):
 
 
 def test_other_frames_are_not_looked_at(blocks):
-    class Untouched:
-        def __getattr__(self, name):
-            raise AssertionError(f'{name} was read')
-
     hook, runner = in_training(), make_runner(blocks)
     hook.before_val_epoch(runner)
-    for frame in (0, 2):
-        sample = SimpleNamespace(video_id=11, frame_id=frame, pred_instances=Untouched())
-        hook.after_val_iter(runner, 0, {}, [sample])
+    # Predictions that cannot be read.
+    samples = [SimpleNamespace(video_id=11, frame_id=frame) for frame in (0, 2)]
+    hook.after_val_iter(runner, 0, {}, samples)
     assert not runner.visualizer.added
 
 
@@ -134,10 +122,9 @@ def test_nothing_is_drawn_when_turned_off_outside_training_and_on_other_ranks(bl
     hook = ValidationOverlayHook()
     assert not validate(hook, make_runner(blocks))
     hook.before_train(None)
-    assert len(validate(hook, make_runner(blocks))) == 4
-    monkeypatch.setattr(validation_overlay, 'is_main_process', lambda: False)
-    assert not validate(hook, make_runner(blocks))
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(validation_overlay, 'is_main_process', lambda: False)
+        assert not validate(hook, make_runner(blocks))
     hook.after_train(None)
     assert not validate(hook, make_runner(blocks))
 
@@ -150,11 +137,13 @@ def test_with_ranks_the_main_process_draws_videos_of_its_own(blocks, monkeypatch
 
 
 def test_generators_are_left_as_they_are(blocks):
-    hook, runner = in_training(), make_runner(blocks)
-    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()  # noqa: NPY002
-    assert len(validate(hook, runner, instances(20, 100))) == 4
-    after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()  # noqa: NPY002
-    assert before[:2] == after[:2] and torch.equal(before[2], after[2])
+    def states():
+        numbers = np.random.get_state()[1].tolist()  # noqa: NPY002
+        return random.getstate(), numbers, torch.get_rng_state().tolist()
+
+    before = states()
+    assert len(validate(in_training(), make_runner(blocks), instances(20, 100))) == 4
+    assert states() == before
 
 
 def shows(panel, x, number):
@@ -164,6 +153,7 @@ def shows(panel, x, number):
 
 
 def halves(picture):
+    """The parts of a picture for the ground truth and for what was found."""
     assert picture.shape == (CAPTION + 192, 2 * 480 + GAP, 3) and picture.dtype == np.uint8
     return picture[CAPTION:, :480], picture[CAPTION:, -480:]
 
@@ -184,11 +174,17 @@ def test_found_objects_have_the_colours_of_the_true_ones(blocks):
     assert np.array_equal(image[..., ::-1], draw_beside_truth(info, found, ['cat'], 0.3))
 
 
-def test_frames_without_objects_are_shown_plain(blocks):
+def test_frames_without_objects_are_shown_plain_and_large_ones_are_shrunk(blocks, tmp_path):
     info = dict(blocks.get_data_info(1), instances=[])
     for found in (instances(), instances(20, scores=[0.1])):
         truth, result = halves(draw_beside_truth(info, found, ['cat'], 0.3))
         assert np.array_equal(truth, result) and len(np.unique(truth)) == 1  # the frame is gray
+    path = str(tmp_path / 'frame.png')
+    cv2.imwrite(path, np.full((720, 1280, 3), 90, np.uint8))
+    found = instances()
+    found.masks = FrameMasks((720, 1280))
+    large = draw_beside_truth(dict(info, img_path=path, height=720, width=1280), found, [], 0.3)
+    assert large.shape == (CAPTION + 270, 960 + GAP, 3)
 
 
 def test_propagated_masks_have_dashes_and_plain_arrays_will_do(blocks):
@@ -205,30 +201,19 @@ def test_propagated_masks_have_dashes_and_plain_arrays_will_do(blocks):
     assert np.array_equal(draw_beside_truth(info, dense, ['cat'], 0.3), plain)
 
 
-def test_large_frames_are_shrunk(tmp_path):
-    path = str(tmp_path / 'frame.png')
-    cv2.imwrite(path, np.full((720, 1280, 3), 90, np.uint8))
-    info = dict(
-        img_path=path, height=720, width=1280, video_id=1, frame_id=0, video_length=1, instances=[]
-    )
-    found = instances()
-    found.masks = FrameMasks((720, 1280))
-    assert draw_beside_truth(info, found, ['cat'], 0.3).shape == (CAPTION + 270, 960 + GAP, 3)
-
-
 @pytest.mark.parametrize(
-    ('options', 'message'),
+    ('option', 'value', 'expected'),
     [
-        (dict(num_videos=-1), 'num_videos must be a whole number of at least 0, got -1'),
-        (dict(num_videos=2.5), 'num_videos must be a whole number of at least 0, got 2.5'),
-        (dict(num_videos=True), 'num_videos must be .* got True'),
-        (dict(score_threshold=1.5), r'score_threshold must be a number in \[0, 1\], got 1.5'),
-        (dict(score_threshold='low'), "score_threshold must be .* got 'low'"),
+        ('num_videos', -1, 'a whole number of at least 0, got -1'),
+        ('num_videos', 2.5, 'a whole number of at least 0, got 2.5'),
+        ('num_videos', True, 'a whole number of at least 0, got True'),
+        ('score_threshold', 1.5, r'a number in \[0, 1\], got 1.5'),
+        ('score_threshold', 'low', r"a number in \[0, 1\], got 'low'"),
     ],
 )
-def test_bad_options_are_reported(options, message):
-    with pytest.raises(UserError, match=message):
-        ValidationOverlayHook(**options)
+def test_bad_options_are_reported(option, value, expected):
+    with pytest.raises(UserError, match=f'{option} must be {expected}'):
+        ValidationOverlayHook(**{option: value})
 
 
 def events_of(work_dir):
@@ -254,10 +239,9 @@ def test_tensorboard_has_losses_metrics_and_pictures_and_training_is_the_same(
         # Frames of 96 x 64 are enlarged five times.
         assert {(event.height, event.width) for event in events} == {(CAPTION + 320, 960 + GAP)}
     for tag, steps in (('loss', 6), ('loss_match', 6), ('ytvis/mAP', 2)):
-        assert [event.step for event in drawn.Scalars(tag)] == list(range(1, steps + 1))
-        assert [event.value for event in drawn.Scalars(tag)] == [
-            event.value for event in plain.Scalars(tag)
-        ]
+        ours, theirs = drawn.Scalars(tag), plain.Scalars(tag)
+        assert [event.step for event in ours] == list(range(1, steps + 1))
+        assert [event.value for event in ours] == [event.value for event in theirs]
     files = sorted(path.name for path in tmp_path.glob('*/vis_data/vis_image/*'))
     assert files == [f'validation_video_{video}_{step}.png' for video in (1, 3) for step in (1, 2)]
     assert not list(trained.glob('*/vis_data/vis_image/*'))

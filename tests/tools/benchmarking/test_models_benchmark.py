@@ -120,9 +120,8 @@ def test_frames_are_padded_and_losses_alike_with_any_option(mmdets):
     """90 is no multiple of 32."""
     losses = []
     for change in (dict(), dict(amp='bf16'), dict(channels_last=True)):
-        step = train.make(
-            'ours', TrainSettings(**{**mmdets, 'size': (120, 90)}, batch_size=1, **change)
-        )
+        settings = TrainSettings(**{**mmdets, 'size': (120, 90)}, batch_size=1, **change)
+        step = train.make('ours', settings)
         losses.append(step())
     assert losses[1:] == pytest.approx([losses[0]] * 2, rel=0.03)
     assert step.prepare()['inputs'][0][0].shape == (3, 90, 120)
@@ -143,9 +142,8 @@ def test_options_are_for_ours_alone(mmdets, monkeypatch):
 @ROUNDED
 def test_table_of_options(mmdets, monkeypatch, capsys):
     monkeypatch.setattr(train, 'TABLE', (Acceleration(amp='bf16'), Acceleration(amp='fp16')))
-    row = train.benchmark(
-        TrainSettings(**{**mmdets, 'size': (64, 64)}, batch_size=1, options_table=True)
-    )
+    settings = TrainSettings(**{**mmdets, 'size': (64, 64)}, batch_size=1, options_table=True)
+    row = train.benchmark(settings)
     # A CPU cannot do the second.
     assert [line['options'] for line in row['options_table']] == ['none', 'bf16']
     for line in row['options_table']:
@@ -159,7 +157,7 @@ def test_table_of_options(mmdets, monkeypatch, capsys):
 def test_no_track_is_missing_in_the_timed_frames(ours):
     """The frames are alike, so that each step finds what the first finds."""
     one = infer.make('ours', InferSettings(**ours))
-    history = one.prepare().propagation.history
+    history = one.prepare().history
     (instances,) = one()
     assert len(history) == 24 and len(instances) > 0
     assert not instances.propagated.any()
@@ -184,9 +182,7 @@ def test_the_limit_of_detections_binds_and_both_find_the_same(mmdets):
 
 
 @ROUNDED
-@pytest.mark.parametrize(
-    ('pair', 'change'), [('ours', dict()), ('mmdets', dict(amp='bf16', batch=2))]
-)
+@pytest.mark.parametrize(('pair', 'change'), [('ours', {}), ('mmdets', dict(amp='bf16', batch=2))])
 def test_the_last_line_of_infer(request, last_line, pair, change):
     settings = InferSettings(**request.getfixturevalue(pair), **change)
     row = infer.benchmark(settings)

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -13,13 +14,7 @@ SMALL = dict(missing=2, tracks=3, history=3, size=(96, 64), channels=16, classes
 
 @pytest.mark.parametrize(
     'change',
-    [
-        dict(),
-        dict(history=1),
-        dict(missing=3),
-        dict(missing=1, tracks=1, history=1),
-        dict(classes=1, seed=5),
-    ],
+    [dict(), dict(missing=3), dict(missing=1, tracks=1, history=1), dict(classes=1, seed=5)],
 )
 def test_ours_equals_the_definition(change):
     settings = Settings(**{**SMALL, **change})
@@ -42,21 +37,19 @@ def test_the_definition_by_hand(renormalize):
     for y in range(height):
         for x in range(width):
             here = scene.features[:, y, x]
-            scores = {
-                (v, u): (frame.features[:, v, u] @ here).item()
-                for v in range(height)
-                for u in range(width)
+            weights = {
+                (v, u): math.exp((frame.features[:, v, u] @ here).item())
+                for v, u in itertools.product(range(height), range(width))
             }
-            total = sum(math.exp(score) for score in scores.values())
             arrived = [0.0, 0.0]
-            for (v, u), score in scores.items():
+            for (v, u), weight in weights.items():
                 near = math.exp(-((y - v) ** 2 + (x - u) ** 2) / 64)
                 centre = (u + 0.5) * 8, (v + 0.5) * 8
                 inside = left <= centre[0] <= right and top <= centre[1] <= bottom
                 # The cell of the box's centre counts whatever the box's size.
                 middle = (left + right) // 16, (top + bottom) // 16
                 inside = inside or (u, v) == middle
-                arrived[inside] += math.exp(score) / total * near
+                arrived[inside] += weight / sum(weights.values()) * near
             if renormalize:
                 arrived = [one / sum(arrived) for one in arrived]
             attended[:, y, x] = here / (1 + math.exp(arrived[0] - arrived[1]))

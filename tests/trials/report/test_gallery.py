@@ -10,38 +10,52 @@ from tests.visualization.blocks import FRAMES, HEIGHT, WIDTH, block, write_files
 from vispropnet.datasets.annotation_file import read_annotation_file
 from vispropnet.errors import UserError
 from vispropnet.trials.report import gallery
-from vispropnet.trials.report.gallery import Detail, build_gallery, scaled_counts
+from vispropnet.trials.report.gallery import (
+    Detail,
+    build_gallery,
+    most_different,
+    scaled_counts,
+    score_videos,
+    true_tracks_of,
+    video_score,
+)
 from vispropnet.visualization.palette import track_color
+from vispropnet.visualization.shown_tracks import ShownTrack
 
 
 @pytest.fixture
-def files(tmp_path):
+def build(tmp_path):
+    """Builds the gallery of the two methods, and gives it with its videos read."""
     write_files(tmp_path)
-    return tmp_path
+
+    def build(count=2, names='ab', titles=('First', 'Second'), category='cat', **options):
+        results = {name: tmp_path / f'{name}.json' for name in names}
+        titles = dict(zip('ab', titles, strict=True))
+        content = read_annotation_file(tmp_path / 'gt.json')
+        content['categories'][0]['name'] = category
+        made = build_gallery(content, results, titles, tmp_path / 'images', count, **options)
+        return made, list(map(json.loads, made.videos))
+
+    return build
 
 
-def build(files, count=2, **options):
-    results = {name: files / f'{name}.json' for name in 'ab'}
-    titles = {'a': 'First', 'b': 'Second'}
-    content = read_annotation_file(files / 'gt.json')
-    return build_gallery(content, results, titles, files / 'images', count, **options)
-
-
-def test_what_a_video_holds(files):
-    made = build(files)
+def test_what_a_video_holds(build):
+    made, (video, other) = build()
     assert made.notes == []
-    video, other = map(json.loads, made.videos)
     assert (video['name'], other['name']) == ('Video 12', 'Video 11')
     assert (video['width'], video['height'], video['numbers']) == (WIDTH, HEIGHT, [1, 2, 3])
+    for frame, text in enumerate(video['frames']):
+        picture = cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_COLOR)
+        assert picture.shape == (HEIGHT, WIDTH, 3)
+        assert abs(int(picture.mean()) - (100 + 20 * frame)) <= 1
     truth, first, second = video['panels']
     assert [one['title'] for one in video['panels']] == ['Ground truth', 'First', 'Second']
     assert (truth['score'], first['score']) == (None, round(35 / 45 / 2, 3))
     # The second object has number 2 in the first method; the track beside it is the same in both.
     numbers = [[track['number'] for track in one['tracks']] for one in video['panels']]
     assert numbers == [[1, 2], [2, 3], [1, 3]]
-    for panel in video['panels']:
-        for track in panel['tracks']:
-            assert track['color'] == list(track_color(track['number'])[::-1])
+    for track in (track for panel in video['panels'] for track in panel['tracks']):
+        assert track['color'] == list(track_color(track['number'])[::-1])
     assert truth['tracks'][0]['masks'] == [block(20)['counts']] * FRAMES
     assert [track['carried'] for track in second['tracks']] == [[1] * FRAMES, [0] * FRAMES]
     assert first['tracks'][1] | {'masks': 0, 'color': 0} == dict(
@@ -49,71 +63,93 @@ def test_what_a_video_holds(files):
     )
 
 
-def test_frames_are_jpegs_of_the_frames(files):
-    video = json.loads(build(files, 1).videos[0])
-    for frame, text in enumerate(video['frames']):
-        picture = cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_COLOR)
-        assert picture.shape == (HEIGHT, WIDTH, 3)
-        assert abs(int(picture.mean()) - (100 + 20 * frame)) <= 1
+def test_smaller_masks_have_the_middle_of_each_pixel_and_do_not_vanish():
+    def scaled(mask, width, height):
+        counts = scaled_counts(mask_utils.encode(np.asfortranarray(mask)), width, height)
+        return mask_utils.decode({'size': [height, width], 'counts': counts}).tolist()
 
-
-def test_smaller_masks_against_a_slow_reference():
-    rng = np.random.default_rng(0)
-    mask = (rng.random((8, 12)) < 0.5).astype(np.uint8)
-    rle = mask_utils.encode(np.asfortranarray(mask))
-    small = mask_utils.decode({'size': [4, 6], 'counts': scaled_counts(rle, 6, 4)})
+    mask = (np.random.default_rng(0).random((8, 12)) < 0.5).astype(np.uint8)
     expected = [[int(mask[2 * y + 1][2 * x + 1]) for x in range(6)] for y in range(4)]
-    assert small.tolist() == expected
-
-
-def test_a_small_object_does_not_vanish():
-    mask = np.zeros((8, 12), np.uint8, order='F')
+    assert scaled(mask, 6, 4) == expected
+    mask = np.zeros((8, 12), np.uint8)
+    assert scaled(mask, 3, 2) == [[0, 0, 0], [0, 0, 0]]
     mask[3, 5] = 1
-    small = scaled_counts(mask_utils.encode(mask), 3, 2)
-    assert np.argwhere(mask_utils.decode({'size': [2, 3], 'counts': small})).tolist() == [[0, 1]]
-    empty = scaled_counts(mask_utils.encode(np.zeros_like(mask)), 3, 2)
-    assert mask_utils.area({'size': [2, 3], 'counts': empty}) == 0
+    assert scaled(mask, 3, 2) == [[0, 1, 0], [0, 0, 0]]
 
 
-def test_within_the_budget_with_fewer_and_smaller_frames(files, monkeypatch):
-    budget = sum(map(len, build(files).videos)) - 1
+def test_within_the_budget_with_fewer_and_smaller_frames(build, monkeypatch):
+    budget = sum(map(len, build()[0].videos)) - 1
     monkeypatch.setattr(gallery, 'DETAILS', (Detail(None, 240, 80), Detail(2, 120, 80)))
-    made = build(files, budget=budget)
-    assert len(made.videos) == 2
-    assert sum(map(len, made.videos)) <= budget
-    video = json.loads(made.videos[0])
-    assert (video['width'], video['height'], video['numbers']) == (120, 48, [1, 3])
-    assert len(made.notes) == 2
-    assert '2 frames' in made.notes[0]
-    assert '120 pixels' in made.notes[1]
+    assert build(budget=budget + 1)[1][0]['numbers'] == [1, 2, 3]
+    made, videos = build(budget=budget)
+    assert len(videos) == 2 and sum(map(len, made.videos)) <= budget
+    assert (videos[0]['width'], videos[0]['height'], videos[0]['numbers']) == (120, 48, [1, 3])
+    frames, pixels = made.notes
+    assert '2 frames' in frames and '120 pixels' in pixels
 
 
-def test_within_the_budget_with_fewer_videos(files):
-    one = len(build(files, 1).videos[0])
-    made = build(files, 3, budget=one)
-    assert len(made.videos) == 1
+def test_within_the_budget_with_fewer_videos(build):
+    made, videos = build(3, budget=len(build(1)[0].videos[0]))
+    assert len(videos) == 1
     assert made.notes == ['Only 1 of 3 videos are shown: the page would be too large.']
-    assert build(files, 3, budget=10).videos == []
+    assert build(3, budget=10)[1] == [] == build(8, names='')[1]
 
 
-def test_without_results(files):
-    content = read_annotation_file(files / 'gt.json')
-    assert build_gallery(content, {}, {}, files / 'images', 8).videos == []
-
-
-def test_a_missing_frame_is_named(files):
-    (files / 'images/1.png').unlink()
+def test_a_missing_frame_is_named(build, tmp_path):
+    (tmp_path / 'images/1.png').unlink()
     with pytest.raises(UserError, match='video 12, frame 1'):
-        build(files)
+        build()
 
 
-def test_names_cannot_end_the_element_of_the_data(files):
-    results = {name: files / f'{name}.json' for name in 'ab'}
-    content = read_annotation_file(files / 'gt.json')
-    content['categories'][0]['name'] = '</script><!--'
-    titles = {'a': '<b>', 'b': '&'}
-    (text,) = build_gallery(content, results, titles, files / 'images', 1).videos
-    assert '<' not in text and '&' not in text
-    panels = json.loads(text)['panels']
-    assert [panel['title'] for panel in panels] == ['Ground truth', '<b>', '&']
-    assert panels[0]['tracks'][0]['label'] == '</script><!--'
+def test_names_cannot_end_the_element_of_the_data(build):
+    made, (video,) = build(1, titles=('<b>', '&'), category='</script><!--')
+    assert '<' not in made.videos[0] and '&' not in made.videos[0]
+    assert [panel['title'] for panel in video['panels']] == ['Ground truth', '<b>', '&']
+    assert video['panels'][0]['tracks'][0]['label'] == '</script><!--'
+
+
+def test_scores_of_the_videos(tmp_path):
+    write_files(tmp_path)
+    content = read_annotation_file(tmp_path / 'gt.json')
+    scores = score_videos(content, {name: tmp_path / f'{name}.json' for name in 'ab'})
+    # Squares of 40 pixels: one that is off by 5 has an IoU of 35 / 45, by 2 of 38 / 42. The second
+    # track of each method finds nothing; that of video 13 scores too low to count.
+    assert scores['a'] == pytest.approx([0, 35 / 45 / 2, 0, 0, 0])
+    assert scores['b'] == pytest.approx([0, 38 / 42 / 2, 0, 0, 0])
+    assert most_different(scores, 2) == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ('truth', 'tracks', 'score'),
+    [
+        # Missed objects and superfluous tracks lower it.
+        ([20, 160], [20], 0.5),
+        ([20], [20, 20, 160, 90], 0.25),
+        ([20, 160], [160, 20], 1),
+        ([], [], 1),
+        ([], [20], 0),
+        ([20], [], 0),
+    ],
+)
+def test_the_score_of_a_video(truth, tracks, score):
+    truth, tracks = (
+        [ShownTrack(1, 0.9, [block(x)] * FRAMES, [False] * FRAMES) for x in places]
+        for places in (truth, tracks)
+    )
+    assert video_score(truth, tracks) == score
+
+
+def test_largest_gap_first_and_then_the_worst():
+    scores = dict(a=[0.5, 0.25, 1.0, 0.75], b=[0.75, 0.5, 0.25, 0.75], c=[0.5, 0.25, 0.5, 0.75])
+    assert most_different(scores, 9) == [2, 1, 0, 3]
+    assert most_different({'a': [0.5, 0.25, 1.0]}, 2) == [1, 0]  # one trial: its worst
+
+
+def test_crowds_are_no_objects(tmp_path):
+    write_files(tmp_path)
+    content = json.loads((tmp_path / 'gt.json').read_text())
+    content['annotations'][0]['iscrowd'] = 1
+    (video,) = [one for one in content['videos'] if one['id'] == 11]
+    assert len(true_tracks_of(content, [video])[11]) == 1
+    with pytest.raises(UserError, match="no 'annotations'"):
+        true_tracks_of({**content, 'annotations': None}, [video])

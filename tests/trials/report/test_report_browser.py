@@ -68,7 +68,9 @@ def test_the_gallery_is_drawn(dom):
     assert 'data-error' not in body
     found = json.loads(re.search('data-found="([^"]*)"', body).group(1).replace('&quot;', '"'))
     assert found['size'] == [2 * WIDTH, 2 * HEIGHT]
+    # Frames are of grey 100 and 140.
     assert found['empty'] == pytest.approx([100] * 3, abs=2)
+    assert found['moved'] == pytest.approx([140] * 3, abs=2)
     # Gray 100 below 45 % of red (255, 70, 60) and of blue (40, 150, 255).
     red, blue = [170, 86, 82], [73, 122, 170]
     assert found['objects'] == [pytest.approx(red, abs=3), pytest.approx(blue, abs=3)]
@@ -76,13 +78,7 @@ def test_the_gallery_is_drawn(dom):
     # of red or 25 %.
     first, second = found['trials']
     assert first == pytest.approx(blue, abs=3)
-    strong, weak = [224, 76, 68], [139, 92, 90]
-    assert second in (pytest.approx(strong, abs=3), pytest.approx(weak, abs=3))
-    assert found['labels'] == [
-        ['#1 cat', '#2 cat'],
-        ['#2 cat 0.90', '#3 cat 0.80'],
-        ['#1 cat 0.50', '#3 cat 0.90'],
-    ]
-    assert found['wide'] is False
-    assert found['output'] == 'frame 3 of 3'
-    assert found['moved'] == pytest.approx([140] * 3, abs=2)
+    assert any(second == pytest.approx(one, abs=3) for one in ([224, 76, 68], [139, 92, 90]))
+    labels = '#1 cat|#2 cat', '#2 cat 0.90|#3 cat 0.80', '#1 cat 0.50|#3 cat 0.90'
+    assert ['|'.join(panel) for panel in found['labels']] == list(labels)
+    assert found['wide'] is False and found['output'] == 'frame 3 of 3'

@@ -10,8 +10,7 @@ from tests.visualization.blocks import write_files
 from vispropnet.errors import UserError
 from vispropnet.evaluation.error_kinds import LABELS
 from vispropnet.trials.report import gallery, page
-from vispropnet.trials.report.page import write_report
-from vispropnet.trials.report.wording import decision, interval, points, signed_points
+from vispropnet.trials.report.page import decision, interval, points, signed_points, write_report
 
 
 @pytest.fixture
@@ -21,10 +20,9 @@ def write(tmp_path):
 
     def write(table=None, names='ab', curves=None, **options):
         results = {name: tmp_path / f'{name}.json' for name in names}
-        path, truth = tmp_path / 'report.html', tmp_path / 'gt.json'
+        path, *files = (tmp_path / name for name in ('report.html', 'gt.json', 'images'))
         table = table or full_table()
-        images = tmp_path / 'images'
-        assert write_report(path, table, truth, images, results, curves, **options) == path
+        assert write_report(path, table, *files, results, curves, **options) == path
         return path.read_text()
 
     return write
@@ -67,13 +65,6 @@ def test_a_decision_needs_an_interval_over_videos_and_seeds_without_zero(value, 
     assert decision(dict(value=value, ci=ci, ci_both=both)) == word
 
 
-def test_the_page_needs_nothing_beside_it(write):
-    text = write()
-    assert not re.search(r'https?://|@import|url\(|<link|src="(?!data:)', text)
-    assert "default-src 'none'" in text
-    assert text.count('<script type="application/json"') == 1
-
-
 def test_text_from_data_is_escaped(write):
     table = full_table()
     table['trials'][0] |= dict(title='<script>alert(1)</script>', change='"><img src=x>')
@@ -86,15 +77,20 @@ def test_text_from_data_is_escaped(write):
     assert text.count('</script>') == 2
 
 
-def test_facts_and_counts(write):
+def test_facts_counts_and_nothing_beside_the_page(write, monkeypatch):
     text = write()
+    assert not re.search(r'https?://|@import|url\(|<link|src="(?!data:)', text)
+    assert "default-src 'none'" in text
+    assert text.count('<script type="application/json"') == 1
     assert '<h1>Trials of &lt;b&gt;</h1>' in text
     assert 'One thing was changed at a time (3 changes)' in text and 'baseline, “A”' in text
     assert '2 of 4 trials are complete' in text
     assert 'drawn anew 1000 times with replacement (seed 0); 90 %' in text
     assert '<dd>blocks: 5 videos, 15 frames, 10 objects</dd>' in text
     assert '<dd><code>abc123</code></dd>' in text and '<dd>torch 2.9.0</dd>' in text
-    assert '5 of 5 videos' in text and '1 of 5 videos' in write(gallery_videos=1)
+    assert '5 of 5 videos' in text
+    monkeypatch.setattr(page, 'GALLERY_VIDEOS', 1)
+    assert '1 of 5 videos' in write()
     table = full_table()
     table['data']['videos'] = 1
     assert 'blocks: 1 video, 15 frames' in write(table)
@@ -110,8 +106,9 @@ def test_a_table_with_nothing_in_it(write):
     assert 'None' not in text.split('<script>')[0].split('</style>')[1]
 
 
-def test_rows_of_the_results(write):
-    rows = cells(write(), 'results')
+def test_rows_of_the_tables(write):
+    text = write()
+    rows = cells(text, 'results')
     assert rows[0] == ['A|a change', *['40.0|[35.0, 45.0]'] * 5, '2.0', 'baseline']
     assert rows[1][0] == 'B <i>&|a change'
     assert rows[1][6:] == [
@@ -122,6 +119,19 @@ def test_rows_of_the_results(write):
     ]
     assert rows[2][1:] == ['failed: see the log']
     assert rows[3][1:] == ['not run']
+    rows = cells(text, 'cost')
+    assert rows[0] == ['A', '0, 1', '7.01 million', '51.2 ms', '30 ms', 'configs/some.py']
+    assert rows[3] == ['D', '–', '–', '–', '–', 'configs/some.py']
+    assert cells(text, 'published') == [
+        ['A', '36.0', '60.0', '–', '–', '–', '–', '–'],
+        ['B <i>&', '35.0', '–', '–', '–', '–', '−1.0', '+1.0'],
+    ]
+    # Kinds of error are shaded by what they cost.
+    rows = cells(text, 'errors')
+    assert [row[0] for row in rows] == list(LABELS.values())
+    assert rows[0][1:] == ['2.0|12', '2.0|12'] and rows[-1][1:] == ['2.0|12', '10.0|3']
+    assert re.findall('--share:([0-9.]+)', text) == ['0.200'] * 15 + ['1.000']
+    assert '<th scope="col">B &lt;i&gt;&amp;<small>mAP 41.0</small></th>' in text
 
 
 @pytest.mark.parametrize(
@@ -139,17 +149,6 @@ def test_remarks_on_a_difference(write, change, trains, decided, remark):
     table['trials'][1] |= dict(difference=difference(*change), trains=trains)
     (words, *remarks) = cells(write(table), 'results')[1][-1].split('|')
     assert words == decided and len(remarks) == 1 and remarks[0].endswith(remark)
-
-
-def test_costs_and_published_metrics(write):
-    text = write()
-    rows = cells(text, 'cost')
-    assert rows[0] == ['A', '0, 1', '7.01 million', '51.2 ms', '30 ms', 'configs/some.py']
-    assert rows[3] == ['D', '–', '–', '–', '–', 'configs/some.py']
-    assert cells(text, 'published') == [
-        ['A', '36.0', '60.0', '–', '–', '–', '–', '–'],
-        ['B <i>&', '35.0', '–', '–', '–', '–', '−1.0', '+1.0'],
-    ]
 
 
 def test_failures_quote_the_end_of_the_log(write):
@@ -209,19 +208,10 @@ def test_a_chart_without_a_gap_or_an_interval_and_with_a_long_name(write):
     assert f'<title>{"m" * 41}</title>{"m" * 39}…</text>' in text
 
 
-def test_kinds_of_error_are_shaded_by_what_they_cost(write):
-    text = write()
-    rows = cells(text, 'errors')
-    assert [row[0] for row in rows] == list(LABELS.values())
-    assert rows[0][1:] == ['2.0|12', '2.0|12'] and rows[-1][1:] == ['2.0|12', '10.0|3']
-    assert re.findall('--share:([0-9.]+)', text) == ['0.200'] * 15 + ['1.000']
-    assert '<th scope="col">B &lt;i&gt;&amp;<small>mAP 41.0</small></th>' in text
-
-
-@pytest.mark.parametrize(('name', 'kind'), [('c.svg', 'svg+xml'), ('c.png', 'png')])
-def test_curves_are_embedded(write, tmp_path, name, kind):
-    (tmp_path / name).write_bytes(b'picture')
-    assert f'src="data:image/{kind};base64,cGljdHVyZQ=="' in write(curves=tmp_path / name)
+def test_curves_are_embedded(write, tmp_path):
+    for name, kind in (('c.svg', 'svg+xml'), ('c.png', 'png')):
+        (tmp_path / name).write_bytes(b'picture')
+        assert f'src="data:image/{kind};base64,cGljdHVyZQ=="' in write(curves=tmp_path / name)
 
 
 def test_pictures_that_are_too_large_are_left_out(write, tmp_path, monkeypatch):

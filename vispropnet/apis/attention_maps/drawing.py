@@ -1,7 +1,6 @@
 """Pictures of the place in one frame that looks at another, beside what it looks at.
 
-Legend: H, W the frames; h, w the map in cells; a box is (x0, y0, x1, y1) in pixels of the frame,
-its end exclusive.
+Legend: H, W the frames; h, w the map in cells.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 from matplotlib.patheffects import withStroke
 
-from vispropnet.apis.attention_maps.places import Box, Place
+from vispropnet.apis.attention_maps.recording import Box, Place
 from vispropnet.visualization.text import shortened
 
 DPI = 100
@@ -43,11 +42,7 @@ STYLE = {
 
 
 def draw_attention(*arguments: Any, **options: Any) -> np.ndarray:
-    """Draws the figure of :func:`attention_figure`, which takes the arguments.
-
-    Returns:
-        (height, width, 3) uint8, BGR.
-    """
+    """Draws :func:`attention_figure` of these arguments, as (height, width, 3) uint8, BGR."""
     with matplotlib.rc_context(STYLE):
         canvas = FigureCanvasAgg(attention_figure(*arguments, **options))
         canvas.draw()
@@ -65,7 +60,7 @@ def attention_figure(
     heads: tuple[str, str] = ('', ''),
     notes: Sequence[str] = (),
 ) -> Figure:
-    """Shows a frame with the chosen place beside another with a map over it.
+    """Shows a frame with the chosen place beside another with a map over it, and a colour bar.
 
     Cells keep their edges, so that the resolution of the map can be seen; colours (magma, which the
     colour-blind can read) go from 0 to the map's maximum.
@@ -80,9 +75,6 @@ def attention_figure(
         title: Heading.
         heads: Titles of the frames.
         notes: Lines below them.
-
-    Returns:
-        The figure, of the left and the right frame and a colour bar.
     """
     height, width = current.shape[:2]
     panel = min(max(width, MIN_PANEL), MAX_PANEL)

@@ -1,11 +1,11 @@
 """Maps of the places in a reference frame that a place of another frame looks at.
 
-Legend: H, W a frame; h, w a level of features in cells; K chosen cells. Boxes are
-(x0, y0, x1, y1) in pixels of the frame.
+Legend: H, W a frame; h, w a level of features in cells; K chosen cells.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,32 +13,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vispropnet.apis.array_pipeline import array_pipeline
-from vispropnet.apis.attention_maps.places import Box, Place, chosen_cells
+from vispropnet.apis.segmenter import array_pipeline
 from vispropnet.errors import UserError
 from vispropnet.models.detectors import VISDetector
 from vispropnet.models.looks import Look
 
 # Columns at a time: those of a large object at a fine level would be many.
 COLUMNS = 256
+# (x0, y0, x1, y1) in pixels of the frame, the end exclusive.
+Box = tuple[float, float, float, float]
+# (x, y) of a pixel, or the mask of an object: (H, W) bool with at least one pixel.
+Place = tuple[float, float] | np.ndarray
 
 
 @dataclass(frozen=True)
 class AttentionMap:
     """A map of the weights that chosen cells of the current frame give to the reference frame.
 
-    Attributes:
-        title: Which part of the model looks, and how.
-        values: (h, w) over the cells of the reference frame, padding included; sums up to 1, or is
-            0 throughout if nothing is within reach.
-        cell: (width, height) of a cell in pixels of the frame.
-        notes: Values of the map and what else there is to know of it, in sentences.
+    It sums up to 1, or is 0 throughout if nothing is within reach.
     """
 
-    title: str
-    values: np.ndarray
-    cell: tuple[float, float]
-    notes: list[str]
+    title: str  # part of the model that looks, and how
+    values: np.ndarray  # (h, w) over the cells of the reference frame, padding included
+    cell: tuple[float, float]  # width and height of a cell in pixels of the frame
+    notes: list[str]  # sentences on its values and what else there is to know
 
 
 @torch.no_grad()
@@ -57,7 +55,7 @@ def record_attention(
     map is their mean.
 
     Args:
-        model: What :func:`~vispropnet.apis.models.init_model` gave.
+        model: Made by :func:`~vispropnet.apis.models.init_model`.
         current: (H, W, 3) uint8, BGR: the frame with the place.
         reference: (H, W, 3) uint8, BGR: the frame where it looks.
         place: A pixel or the mask of an object in the current frame.
@@ -93,6 +91,43 @@ def record_attention(
     return maps
 
 
+def chosen_cells(
+    place: Place, size: Sequence[int], stride: int, scale: tuple[float, float]
+) -> Tensor:
+    """Finds the cell that holds a position, or the cells that a mask covers by half, else most.
+
+    Args:
+        place: The position or mask.
+        size: h and w.
+        stride: Pixels of the network's input per cell.
+        scale: (x, y) pixels of the network's input per pixel of the frame.
+
+    Returns:
+        (K,) int64, counted row by row; K is at least 1.
+    """
+    if isinstance(place, np.ndarray):
+        covered = _coverage(place, size, stride, scale).ravel()
+        return torch.from_numpy(np.flatnonzero(covered >= min(0.5, covered.max())))
+    column, row = (
+        min(int((side + 0.5) * factor / stride), count - 1)
+        for side, factor, count in zip(place, scale, size[::-1], strict=True)
+    )
+    return torch.tensor([row * size[1] + column])
+
+
+def _coverage(
+    mask: np.ndarray, size: Sequence[int], stride: int, scale: tuple[float, float]
+) -> np.ndarray:
+    """Share of each cell (h, w) that a mask covers."""
+    shares = []
+    for sides, count, factor in zip(mask.shape, size, scale[::-1], strict=True):
+        # (count, sides): how much of each cell each row (or column) of pixels takes.
+        edges = np.arange(sides + 1) * factor / stride
+        cells = np.arange(count)[:, None]
+        shares.append(np.diff(np.clip(edges[None], cells, cells + 1), axis=1))
+    return shares[0] @ mask.astype(np.float64) @ shares[1].T
+
+
 def _mass_in_box(values: np.ndarray, cell: tuple[float, float], box: Box) -> float:
     """Sum of a map (h, w) in a box; a cell's share is spread evenly over the cell."""
     shares = []
@@ -122,10 +157,7 @@ def _mean_column(look: Look, cells: Tensor) -> tuple[np.ndarray, float]:
 
 
 def _notes(
-    values: np.ndarray,
-    cell: tuple[float, float],
-    size: tuple[int, int],
-    reference_box: Box | None,
+    values: np.ndarray, cell: tuple[float, float], size: tuple[int, int], reference_box: Box | None
 ) -> list[str]:
     height, width = size
     row, column = np.unravel_index(values.argmax(), values.shape)

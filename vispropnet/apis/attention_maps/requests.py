@@ -7,25 +7,21 @@ are ids of the annotation file, frames count from 0.
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
-from mmengine.config import Config
 from pycocotools import mask as mask_utils
 
 from vispropnet.apis.attention_maps.drawing import draw_attention
 from vispropnet.apis.attention_maps.recording import record_attention
-from vispropnet.apis.models import init_model
-from vispropnet.datasets.annotation_file import read_annotation_file
 from vispropnet.datasets.rle import checked_rles
 from vispropnet.errors import UserError
 from vispropnet.models.detectors import VISDetector
 from vispropnet.text import first_of
-from vispropnet.visualization.frames import frame_path, read_frame
+from vispropnet.visualization.frames import read_frame
 
 JPEG_QUALITY = 90
 SHOWN_IDS = 5
@@ -33,86 +29,77 @@ _FORM = re.compile(r'(.+):(\d+):(\d+):(?:(\d+),(\d+)|#(.+))', re.ASCII)
 
 
 class Request(NamedTuple):
-    """Frames and a place to draw maps of.
+    """Frames and a place to draw maps of."""
 
-    Attributes:
-        text: As it was asked for.
-        video: Entry of the annotation file.
-        current: Frame where the place is, from 0.
-        reference: Frame where it looks.
-        position: (x, y) of a pixel; None for an object.
-        truth: Annotation of the object, or of the one at the position; None where there is none.
-    """
-
-    text: str
-    video: Mapping[str, Any]
-    current: int
-    reference: int
-    position: tuple[int, int] | None
-    truth: Mapping[str, Any] | None
+    video: Mapping[str, Any]  # entry of the annotation file
+    current: int  # frame where the place is, from 0
+    reference: int  # frame where it looks
+    position: tuple[int, int] | None  # (x, y) of a pixel; None for an object
+    truth: Mapping[str, Any] | None  # annotation of the object, or of one at the position
 
 
-def attention_of_results(
-    config: str | os.PathLike | Config,
-    checkpoint: str | os.PathLike | None,
-    annotations: str | os.PathLike | dict[str, Any],
-    images: str | os.PathLike,
-    requests: Sequence[str],
-    overrides: Sequence[str] = (),
-    trust_checkpoint: bool = False,
+def draw_request(
+    model: VISDetector, text: str, content: Mapping[str, Any], images: Path
 ) -> list[dict[str, Any]]:
-    """Draws where a model looks, for places of a data set.
+    """Draws where a model looks, for a place of a data set.
 
-    Requests are checked before the model is built. A position that lies on an annotated object (the
-    smallest, where several overlap) has that object's category and reference box.
+    A position that lies on an annotated object (the smallest, where several overlap) has that
+    object's category and reference box.
 
     Args:
-        config: The config, or its file.
-        checkpoint: The weights; None leaves them as they are initialised.
-        annotations: YouTube-VIS annotation file, or its parsed content.
+        model: Made by :func:`~vispropnet.apis.models.init_model`.
+        text: The request, see the top of this module.
+        content: Annotation file.
         images: Folder that the ``file_names`` of the videos start from.
-        requests: See the top of this module.
-        overrides: ``key=value`` changes of a config file.
-        trust_checkpoint: Whether the checkpoint may run code while it is read.
 
     Returns:
-        By request and way of looking a dict with ``title``, ``caption`` and ``jpeg`` (bytes).
+        For each way of looking a dict with ``title``, ``caption`` and ``jpeg`` (bytes).
 
     Raises:
-        UserError: naming the request, if it is malformed or what it asks for is not there; for
-            faulty files; and if the model has no attention between frames.
+        UserError: naming the request, if it is malformed or what it asks for is not there, or if
+            the model has no attention between frames.
     """
-    content = annotations if isinstance(annotations, dict) else read_annotation_file(annotations)
-    parsed = [parse_request(text, content) for text in requests]
-    for one in parsed:
-        for frame in (one.current, one.reference):
-            frame_path(one.video, frame, Path(images))
-    model = init_model(config, checkpoint, overrides=overrides, trust_checkpoint=trust_checkpoint)
-    names = {category['id']: category['name'] for category in content['categories']}
-    return [picture for one in parsed for picture in _draw(model, one, Path(images), names)]
+    request = parse_request(text, content)
+    video, now, then, place, truth = request
+    frames = [read_frame(video, one, images) for one in (now, then)]
+    label = box = None
+    if truth is not None:
+        if truth['category_id'] in model.category_ids:
+            label = model.category_ids.index(truth['category_id'])
+        if place is None:
+            place = mask_utils.decode(truth['segmentations'][now]).astype(bool)
+        if truth['segmentations'][then]:
+            x, y, w, h = mask_utils.toBbox(truth['segmentations'][then]).tolist()
+            box = (x, y, x + w, y + h)
+    try:
+        maps = record_attention(model, *frames, place, label, box)
+    except UserError as error:
+        raise UserError(f'attention request {text!r}: {error}') from None
+    subject = _subject(request, content['categories'])
+    heads = f'frame {now} (current): {subject}', f'frame {then} (reference)'
+    pictures = []
+    for found in maps:
+        notes = list(found.notes)
+        if truth is not None and box is None:
+            notes.append('the object is not visible in the reference frame')
+        title = f'video {video["id"]}: {found.title}'
+        picture = draw_attention(*frames, found.values, found.cell, place, box, title, heads, notes)
+        jpeg = cv2.imencode('.jpg', picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+        title = f'video {video["id"]}, frame {now} → {then}, {subject}: {found.title}'
+        pictures.append(dict(title=title, caption='. '.join(notes) + '.', jpeg=jpeg.tobytes()))
+    return pictures
 
 
 def parse_request(text: str, content: Mapping[str, Any]) -> Request:
-    """Reads a request and finds what it names.
-
-    Args:
-        text: See the top of this module.
-        content: Annotation file.
-
-    Returns:
-        The request.
-
-    Raises:
-        UserError: if it is malformed, or video, frame, position or object are not there.
-    """
+    """Reads a request and finds what it names in annotations; a UserError if it is not there."""
+    where = f'attention request {text!r}'
     match = _FORM.fullmatch(text.strip())
     if match is None:
         raise UserError(
-            f'attention request {text!r}: expected VIDEO:FRAME:REFERENCE:X,Y or '
-            'VIDEO:FRAME:REFERENCE:#OBJECT, as in 3:5:0:84,30 or 3:5:0:#7.'
+            f'{where}: expected VIDEO:FRAME:REFERENCE:X,Y or VIDEO:FRAME:REFERENCE:#OBJECT, as in '
+            '3:5:0:84,30 or 3:5:0:#7.'
         )
     number, current, reference, x, y, object_id = match.groups()
-    where = f'attention request {text!r}'
     video = _found(number, content['videos'], f'{where}: video', 'the annotation file')
     current, reference = int(current), int(reference)
     length = len(video['file_names'])
@@ -134,14 +121,14 @@ def parse_request(text: str, content: Mapping[str, Any]) -> Request:
                 f'{where}: object {object_id} is not visible in frame {current}; it is in frames '
                 f'{first_of(visible, SHOWN_IDS) or "none"}.'
             )
-        return Request(text, video, current, reference, None, truth)
+        return Request(video, current, reference, None, truth)
     position = int(x), int(y)
     if position[0] >= video['width'] or position[1] >= video['height']:
         raise UserError(
             f'{where}: position {x},{y} is outside of the frame of '
             f'{video["width"]}x{video["height"]} pixels.'
         )
-    return Request(text, video, current, reference, position, _at(position, truths, current))
+    return Request(video, current, reference, position, _at(position, truths, current))
 
 
 def _found(
@@ -159,53 +146,17 @@ def _at(
 ) -> Mapping[str, Any] | None:
     """The smallest object at a position."""
     x, y = position
-    there = []
-    for truth in truths:
-        mask = truth['segmentations'][frame]
-        if mask and mask_utils.decode(mask)[y, x]:
-            there.append((int(mask_utils.area(mask)), truth))
-    return min(there, key=lambda pair: pair[0])[1] if there else None
+    visible = [(truth['segmentations'][frame], truth) for truth in truths]
+    there = [pair for pair in visible if pair[0] and mask_utils.decode(pair[0])[y, x]]
+    smallest = min(there, key=lambda pair: int(mask_utils.area(pair[0])), default=(None, None))
+    return smallest[1]
 
 
-def _subject(request: Request, names: Mapping[int, str]) -> str:
+def _subject(request: Request, categories: Sequence[Mapping[str, Any]]) -> str:
+    names = {category['id']: category['name'] for category in categories}
     truth = request.truth
     known = '' if truth is None else f'object #{truth["id"]} ({names[truth["category_id"]]})'
     if request.position is None:
         return known
     place = f'position {request.position[0]},{request.position[1]}'
     return f'{place} on {known}' if known else place
-
-
-def _draw(
-    model: VISDetector, request: Request, images: Path, names: Mapping[int, str]
-) -> Iterator[dict[str, Any]]:
-    video, truth = request.video, request.truth
-    frames = [read_frame(video, one, images) for one in (request.current, request.reference)]
-    place, label, box = request.position, None, None
-    if truth is not None:
-        if truth['category_id'] in model.category_ids:
-            label = model.category_ids.index(truth['category_id'])
-        if place is None:
-            place = mask_utils.decode(truth['segmentations'][request.current]).astype(bool)
-        if truth['segmentations'][request.reference]:
-            x, y, w, h = mask_utils.toBbox(truth['segmentations'][request.reference]).tolist()
-            box = (x, y, x + w, y + h)
-    try:
-        maps = record_attention(model, *frames, place, label, box)
-    except UserError as error:
-        raise UserError(f'attention request {request.text!r}: {error}') from None
-    subject = _subject(request, names)
-    heads = (
-        f'frame {request.current} (current): {subject}',
-        f'frame {request.reference} (reference)',
-    )
-    where = f'video {video["id"]}, frame {request.current} → {request.reference}, {subject}'
-    for found in maps:
-        notes = list(found.notes)
-        if truth is not None and box is None:
-            notes.append('the object is not visible in the reference frame')
-        title = f'video {video["id"]}: {found.title}'
-        picture = draw_attention(*frames, found.values, found.cell, place, box, title, heads, notes)
-        jpeg = cv2.imencode('.jpg', picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
-        caption = '. '.join(notes) + '.'
-        yield dict(title=f'{where}: {found.title}', caption=caption, jpeg=jpeg.tobytes())

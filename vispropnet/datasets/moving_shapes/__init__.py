@@ -38,8 +38,7 @@ so the centre of the first pixel is (0.5, 0.5). Time is in frames and may be fra
 BGR, 0 to 255.
 """
 
-from vispropnet.datasets.moving_shapes.files import write_moving_shapes
+from vispropnet.datasets.moving_shapes.files import render_video, write_moving_shapes
 from vispropnet.datasets.moving_shapes.spec import PRESETS, MovingShapesSpec
-from vispropnet.datasets.moving_shapes.video import render_video
 
 __all__ = ['PRESETS', 'MovingShapesSpec', 'render_video', 'write_moving_shapes']

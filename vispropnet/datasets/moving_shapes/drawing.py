@@ -1,13 +1,98 @@
-"""Painting frames: background, bodies, camera."""
+"""Painting frames: pixels that the bodies cover, their visible parts, background, camera."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from vispropnet.datasets.moving_shapes.coverage import Patch
 from vispropnet.datasets.moving_shapes.looks import TEXTURE_SIDE
 from vispropnet.datasets.moving_shapes.scene import Body, Scene
+
+_SUPERSAMPLING = 4  # Subpixels per pixel side, for antialiased coverage.
+# Outlines are rounded to 1/16 subpixel, so that they do not hang on float noise.
+_FRACTION_BITS = 4
+
+
+class Patch(NamedTuple):
+    """A body's coverage in one frame, in the rectangle of the frame that it touches."""
+
+    left: int  # first column of the rectangle
+    top: int  # first row
+    # Coverage, 0 to 255, at each moment of the open shutter, shape (moments, h, w), uint8.
+    shares: np.ndarray
+    matrices: np.ndarray  # the body's scaled rotation at those moments, shape (moments, 2, 2)
+    centres: np.ndarray  # the body's centre at those moments, shape (moments, 2)
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """Rows and columns of the frame."""
+        height, width = self.shares.shape[1:]
+        return slice(self.top, self.top + height), slice(self.left, self.left + width)
+
+    def covered(self) -> np.ndarray:
+        """Pixels of which the body covers more than half, shape (h, w), bool."""
+        return self.shares.sum(0, dtype=np.uint32) * 2 > 255 * len(self.shares)
+
+
+def cover(body: Body, times: np.ndarray, size: tuple[int, int]) -> Patch | None:
+    """Measures how much of each pixel a body covers at moments of the open shutter.
+
+    Args:
+        body: The body.
+        times: Moments, in frames, shape (moments,).
+        size: Width and height of the frame.
+
+    Returns:
+        The coverage, or None where the body is out of the frame.
+    """
+    matrices, centres = body.transforms(times)
+    outlines = body.outline @ matrices.transpose(0, 2, 1) + centres[:, None]
+    corners = outlines.reshape(-1, 2)
+    low = np.maximum(np.floor(corners.min(0)) - 1, 0).astype(int)
+    high = np.minimum(np.ceil(corners.max(0)) + 1, size).astype(int)
+    if (low >= high).any():
+        return None
+    width, height = (high - low).tolist()
+    # OpenCV puts the centre of the first subpixel at 0, we at half a subpixel.
+    fixed = ((outlines - low) * _SUPERSAMPLING - 0.5) * (1 << _FRACTION_BITS)
+    fixed = np.rint(fixed).astype(np.int32)
+    shares = np.empty((len(times), height, width), np.uint8)
+    for points, share in zip(fixed, shares, strict=True):
+        fine = np.zeros((height * _SUPERSAMPLING, width * _SUPERSAMPLING), np.uint8)
+        cv2.fillPoly(fine, [points], 255, shift=_FRACTION_BITS)
+        share[:] = cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA)
+    if not shares.any():
+        return None
+    return Patch(int(low[0]), int(low[1]), shares, matrices, centres)
+
+
+def cover_scene(scene: Scene) -> list[list[Patch | None]]:
+    """Measures the coverage of each body, back to front, in each frame; None where it is out."""
+    covered = []
+    for body in scene.bodies:
+        moments = scene.moments if body.blurred else np.zeros(1)
+        times = [frame + moments for frame in range(scene.spec.frames)]
+        covered.append([cover(body, one, scene.spec.size) for one in times])
+    return covered
+
+
+def visible_masks(scene: Scene, patches: list[list[Patch | None]]) -> list[np.ndarray]:
+    """Finds the visible part of each object in order of annotation, (frames, height, width) bool.
+
+    One of too few pixels counts as hidden.
+    """
+    width, height = scene.spec.size
+    owner = np.full((scene.spec.frames, height, width), -1, np.int8)
+    for number, body_patches in enumerate(patches):
+        for frame, patch in enumerate(body_patches):
+            if patch is not None:
+                owner[frame][patch.window][patch.covered()] = number
+    masks = [owner == number for number in scene.order]
+    for mask in masks:
+        mask[mask.sum((1, 2)) < scene.spec.min_visible_area] = False
+    return masks
 
 
 def draw_frames(
@@ -78,13 +163,9 @@ def _paint_background(
 
 
 def composite(image: np.ndarray, body: Body, patch: Patch, progress: float) -> None:
-    """Paints a body over an image, in place.
+    """Paints a body over an image, BGR, (height, width, 3) float32, in place.
 
-    Args:
-        image: BGR, shape (height, width, 3), float32.
-        body: The body.
-        patch: Its coverage in this frame.
-        progress: How much of the body's drift is reached, 0 to 1.
+    ``progress`` is the share of the body's drift that is reached, 0 to 1.
     """
     texture = body.texture
     if np.any(body.drift):

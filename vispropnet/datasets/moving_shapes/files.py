@@ -1,4 +1,4 @@
-"""Writing a data set in YouTube-VIS form."""
+"""Making the videos of a data set, and writing it in YouTube-VIS form."""
 
 from __future__ import annotations
 
@@ -12,14 +12,22 @@ import numpy as np
 from pycocotools import mask as mask_utils
 from tqdm import tqdm
 
-from vispropnet.datasets.moving_shapes.outlines import CATEGORIES
-from vispropnet.datasets.moving_shapes.spec import SPLITS, MovingShapesSpec
-from vispropnet.datasets.moving_shapes.video import render_video
+from vispropnet.datasets.moving_shapes.drawing import cover_scene, draw_frames, visible_masks
+from vispropnet.datasets.moving_shapes.looks import CATEGORIES
+from vispropnet.datasets.moving_shapes.sampling import sample_scene
+from vispropnet.datasets.moving_shapes.spec import (
+    LONG_ENOUGH_TO_HIDE,
+    PRESETS,
+    SPLITS,
+    MovingShapesSpec,
+)
 from vispropnet.errors import UserError
 from vispropnet.fileio import write_json
 
 JPEG_QUALITY = 92
 RECIPE_VERSION = 1
+# Scenes are sampled until one will do; of so many, the one that shows most.
+_MOST_ATTEMPTS = 16
 
 
 def write_moving_shapes(
@@ -108,18 +116,10 @@ def _write_split(folder: Path, spec: MovingShapesSpec, split: str, count: int, b
         videos.append({'id': index + 1, **shape, 'file_names': file_names})
         for category_id, masks in tracks:
             rles, boxes, areas = zip(*map(_encode, masks), strict=True)
-            annotations.append(
-                {
-                    'id': len(annotations) + 1,
-                    'video_id': index + 1,
-                    'category_id': category_id,
-                    'iscrowd': 0,
-                    **shape,
-                    'segmentations': rles,
-                    'bboxes': boxes,
-                    'areas': areas,
-                }
-            )
+            identity = {'id': len(annotations) + 1, 'video_id': index + 1}
+            kind = {'category_id': category_id, 'iscrowd': 0}
+            lists = {'segmentations': rles, 'bboxes': boxes, 'areas': areas}
+            annotations.append({**identity, **kind, **shape, **lists})
         bar.update()
     content = {
         'info': {
@@ -144,3 +144,57 @@ def _encode(mask: np.ndarray) -> tuple[dict | None, list[float] | None, int | No
     rle = mask_utils.encode(np.asfortranarray(mask, np.uint8))
     box, area = mask_utils.toBbox(rle).tolist(), int(mask_utils.area(rle))
     return {'size': rle['size'], 'counts': rle['counts'].decode('ascii')}, box, area
+
+
+def render_video(
+    spec: MovingShapesSpec, split: str, index: int
+) -> tuple[np.ndarray, list[tuple[int, np.ndarray]]]:
+    """Makes one video.
+
+    Args:
+        spec: The data set.
+        split: ``'train'`` or ``'valid'``.
+        index: Number of the video in the split, from 0.
+
+    Returns:
+        Frames in BGR, shape (frames, height, width, 3), uint8; and for each object that is visible
+        at least once its category id (from 1) and visible masks, shape (frames, height, width),
+        bool.
+    """
+    key = [spec.seed, list(PRESETS).index(spec.preset), SPLITS.index(split), index]
+    best_share = -1.0
+    for attempt in range(_MOST_ATTEMPTS):
+        # The layout stays, so that no category is dropped more often than others.
+        streams = {
+            name: np.random.default_rng([*key, number, attempt if number else 0])
+            for number, name in enumerate(('layout', 'motion', 'looks', 'camera'))
+        }
+        scene = sample_scene(spec, streams)
+        patches = cover_scene(scene)
+        masks = visible_masks(scene, patches)
+        share, telling = _judge(masks, spec)
+        if telling or share > best_share:
+            best_share, chosen = share, (scene, patches, masks, streams['camera'])
+        if telling:
+            break
+    scene, patches, masks, camera = chosen
+    categories = [scene.bodies[body].category + 1 for body in scene.order]
+    tracks = [pair for pair in zip(categories, masks, strict=True) if pair[1].any()]
+    return draw_frames(scene, patches, camera), tracks
+
+
+def _judge(masks: list[np.ndarray], spec: MovingShapesSpec) -> tuple[float, bool]:
+    """Gives the share of objects and frames that is visible, and whether the video will do.
+
+    It will if two objects are seen and, with occluders, most is visible and (in a video of some
+    length) an object is hidden for two frames and comes back.
+    """
+    visible = np.array([mask.any((1, 2)) for mask in masks])
+    share, seen = float(visible.mean()), int(visible.any(1).sum())
+    if PRESETS[spec.preset].occluders[1] == 0:
+        return share, seen >= 2
+    before = np.logical_or.accumulate(visible, 1)
+    after = np.logical_or.accumulate(visible[:, ::-1], 1)[:, ::-1]
+    returns = ((before & after & ~visible).sum(1) >= 2).any()
+    telling = seen >= 2 and share >= 0.6 and (returns or spec.frames < LONG_ENOUGH_TO_HIDE)
+    return share, bool(telling)

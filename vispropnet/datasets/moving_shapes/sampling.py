@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from vispropnet.datasets.moving_shapes.looks import TEXTURES, distance_to, pick_colours, texture_of
-from vispropnet.datasets.moving_shapes.outlines import (
+from vispropnet.datasets.moving_shapes.looks import (
     CATEGORIES,
+    TEXTURES,
     bar_outline,
     blob_outline,
+    distance_to,
     outline_of,
+    pick_colours,
+    texture_of,
 )
 from vispropnet.datasets.moving_shapes.scene import Body, BouncingPath, LinearPath, Scene
 from vispropnet.datasets.moving_shapes.spec import (
@@ -20,14 +23,6 @@ from vispropnet.datasets.moving_shapes.spec import (
 )
 
 
-def _sample_palette(rng: np.random.Generator) -> np.ndarray:
-    """Draws three related background colours, BGR, shape (3, 3)."""
-    middle = rng.uniform(55, 190, 3)
-    middle += (middle.mean() - middle) * rng.uniform(0.2, 0.7)
-    spread = rng.uniform(-28, 28, (2, 3)) + rng.uniform(8, 26) * np.array([[-1.0], [1.0]])
-    return np.clip(np.stack([middle + spread[0], middle, middle + spread[1]]), 0, 255)
-
-
 def sample_scene(spec: MovingShapesSpec, streams: dict[str, np.random.Generator]) -> Scene:
     """Draws the objects and occluders of a video, and the colours of its background.
 
@@ -35,9 +30,6 @@ def sample_scene(spec: MovingShapesSpec, streams: dict[str, np.random.Generator]
         spec: The data set.
         streams: Random streams ``layout`` (how many, categories, depth), ``motion`` (sizes and
             paths) and ``looks`` (colours and textures).
-
-    Returns:
-        The scene.
     """
     preset = PRESETS[spec.preset]
     layout, motion, looks = streams['layout'], streams['motion'], streams['looks']
@@ -62,6 +54,14 @@ def sample_scene(spec: MovingShapesSpec, streams: dict[str, np.random.Generator]
     )
 
 
+def _sample_palette(rng: np.random.Generator) -> np.ndarray:
+    """Draws three related background colours, BGR, shape (3, 3)."""
+    middle = rng.uniform(55, 190, 3)
+    middle += (middle.mean() - middle) * rng.uniform(0.2, 0.7)
+    spread = rng.uniform(-28, 28, (2, 3)) + rng.uniform(8, 26) * np.array([[-1.0], [1.0]])
+    return np.clip(np.stack([middle + spread[0], middle, middle + spread[1]]), 0, 255)
+
+
 def _sample_objects(
     categories: np.ndarray,
     motion: np.random.Generator,
@@ -81,8 +81,8 @@ def _sample_objects(
         for category in categories
     ]
     paths: list[BouncingPath] = []
-    for number in range(len(categories)):
-        paths.append(_sample_path(motion, spec, paths, number))
+    for _ in categories:
+        paths.append(_sample_path(motion, spec, paths))
     objects, means = [], np.zeros((0, 3))
     for category, outline, path in zip(categories, outlines, paths, strict=True):
         texture, drift = _sample_looks(looks, preset, palette, means)
@@ -105,12 +105,10 @@ def _sample_objects(
 
 
 def _sample_path(
-    rng: np.random.Generator,
-    spec: MovingShapesSpec,
-    paths: list[BouncingPath],
-    number: int,
+    rng: np.random.Generator, spec: MovingShapesSpec, paths: list[BouncingPath]
 ) -> BouncingPath:
-    """Draws the path of object ``number``, which may be aimed at one of the earlier ``paths``."""
+    """Draws the path of the next object, which may be aimed at one of the earlier ``paths``."""
+    number = len(paths)
     preset, unit, last = PRESETS[spec.preset], spec.unit, spec.frames - 1
     size = np.array(spec.size, float)
     speed = rng.uniform(*preset.speed) * unit

@@ -28,25 +28,15 @@ class LinearPath:
 
 @dataclass(frozen=True)
 class BouncingPath:
-    """Motion between soft walls, with a sideways sway.
+    """Motion between soft walls, with a sideways sway."""
 
-    Args:
-        low: Left and top wall for the centre, pixels, shape (2,).
-        high: Right and bottom wall, shape (2,).
-        anchor: A point the path goes through (moved inside the walls), shape (2,).
-        anchor_time: When it is there, frames.
-        velocity: Pixels a frame at that time, shape (2,).
-        sway: Amplitude of the sway, pixels, shape (2,). It is zero at the anchor.
-        sway_rate: Radians a frame.
-    """
-
-    low: np.ndarray
-    high: np.ndarray
-    anchor: np.ndarray
-    anchor_time: float
-    velocity: np.ndarray
-    sway: np.ndarray
-    sway_rate: float
+    low: np.ndarray  # left and top wall of the centre, pixels, shape (2,)
+    high: np.ndarray  # right and bottom wall, shape (2,)
+    anchor: np.ndarray  # a point the path goes through (moved inside the walls), shape (2,)
+    anchor_time: float  # when it is there, frames
+    velocity: np.ndarray  # pixels a frame at that time, shape (2,)
+    sway: np.ndarray  # amplitude of the sway, pixels, shape (2,); zero at the anchor
+    sway_rate: float  # radians a frame
 
     def position(self, times: np.ndarray) -> np.ndarray:
         """Gives the centre, shape (..., 2), at times of shape (...)."""
@@ -63,43 +53,23 @@ class BouncingPath:
 
 @dataclass(frozen=True)
 class Body:
-    """Something drawn in front of the background: an object, or an occluder.
+    """Something drawn in front of the background: an object, or an occluder."""
 
-    Args:
-        category: Index into ``CATEGORIES``, or None for an occluder.
-        outline: Polygon around (0, 0) in pixels, shape (points, 2).
-        path: The centre's motion.
-        texture: BGR, shape (64, 64, 3), uint8; it turns and scales with the body.
-        texel: Size of a texel in pixels.
-        angle: Radians at time 0.
-        spin: Radians a frame.
-        swell: Amplitude of the scale change, a fraction.
-        swell_rate: Radians a frame.
-        drift: BGR added to the texture by the last frame, growing from 0, shape (3,).
-        blurred: Whether the open shutter smears it.
-    """
-
-    category: int | None
-    outline: np.ndarray
-    path: LinearPath | BouncingPath
-    texture: np.ndarray
-    texel: float
-    angle: float = 0.0
-    spin: float = 0.0
-    swell: float = 0.0
-    swell_rate: float = 0.0
+    category: int | None  # index into ``CATEGORIES``, or None for an occluder
+    outline: np.ndarray  # polygon around (0, 0) in pixels, shape (points, 2)
+    path: LinearPath | BouncingPath  # the centre's motion
+    texture: np.ndarray  # BGR, shape (64, 64, 3), uint8; it turns and scales with the body
+    texel: float  # size of a texel in pixels
+    angle: float = 0.0  # radians at time 0
+    spin: float = 0.0  # radians a frame
+    swell: float = 0.0  # amplitude of the scale change, a fraction
+    swell_rate: float = 0.0  # radians a frame
+    # BGR added to the texture by the last frame, growing from 0, shape (3,).
     drift: np.ndarray = field(default_factory=lambda: np.zeros(3))
-    blurred: bool = True
+    blurred: bool = True  # whether the open shutter smears it
 
     def transforms(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Gives the body's placement.
-
-        Args:
-            times: Frames, shape (times,).
-
-        Returns:
-            Scaled rotations, shape (times, 2, 2), and centres, shape (times, 2).
-        """
+        """Gives scaled rotations, shape (times, 2, 2), and centres, shape (times, 2), at times."""
         angles = self.angle + self.spin * times
         scales = 1 + self.swell * np.sin(self.swell_rate * times + self.angle)
         cosine, sine = scales * np.cos(angles), scales * np.sin(angles)
@@ -109,23 +79,14 @@ class Body:
 
 @dataclass(frozen=True)
 class Scene:
-    """A video before it is drawn.
+    """A video before it is drawn."""
 
-    Args:
-        spec: The data set.
-        bodies: Objects and occluders, back to front.
-        order: Index into ``bodies`` of each object, in order of annotation.
-        palette: BGR of dark, middle and light places of the background, shape (3, 3).
-        shutter: Frames that the shutter is open.
-        pan: Least and most speed of the background, pixels a frame at 160x96.
-    """
-
-    spec: MovingShapesSpec
-    bodies: list[Body]
-    order: list[int]
-    palette: np.ndarray
-    shutter: float
-    pan: tuple[float, float]
+    spec: MovingShapesSpec  # the data set
+    bodies: list[Body]  # objects and occluders, back to front
+    order: list[int]  # index into ``bodies`` of each object, in order of annotation
+    palette: np.ndarray  # BGR of dark, middle and light places of the background, shape (3, 3)
+    shutter: float  # frames that the shutter is open
+    pan: tuple[float, float]  # least and most speed of the background, pixels a frame at 160x96
 
     @property
     def moments(self) -> np.ndarray:

@@ -7,39 +7,24 @@ from dataclasses import dataclass
 from vispropnet.errors import UserError
 
 SPLITS = ('train', 'valid')
-MIN_VISIBLE_AREA = 8  # Pixels at 160x96.
 LONG_ENOUGH_TO_HIDE = 8  # Frames that a video needs so that an object can vanish and return.
 
 
 @dataclass(frozen=True)
 class Preset:
-    """The numbers in which the presets differ; pairs are least and most.
+    """The numbers in which the presets differ; pairs are least and most."""
 
-    Args:
-        objects: Objects in a video.
-        radius: Radius of the disc of an object's area, pixels at 160x96.
-        crossing: Probability that an object beyond the first two is aimed at another.
-        wandering: Probability that an object beyond the first two enters or leaves.
-        gap: Distance of two aimed centres when they meet, in radii.
-        speed: Pixels a frame at 160x96.
-        pan: Speed of the background, pixels a frame at 160x96.
-        contrast: Colour distance from the background, 0 to 255.
-        occluders: Occluders in a video.
-        shutter: Frames that the shutter is open.
-        drift: Colour change over the video, 0 to 255.
-    """
-
-    objects: tuple[int, int]
-    radius: tuple[float, float]
-    crossing: float
-    wandering: float
-    gap: tuple[float, float]
-    speed: tuple[float, float]
-    pan: tuple[float, float]
-    contrast: tuple[float, float]
-    occluders: tuple[int, int] = (0, 0)
-    shutter: tuple[float, float] = (0.0, 0.0)
-    drift: tuple[float, float] = (0.0, 0.0)
+    objects: tuple[int, int]  # objects in a video
+    radius: tuple[float, float]  # radius of the disc of an object's area, pixels at 160x96
+    crossing: float  # probability that an object beyond the first two is aimed at another
+    wandering: float  # probability that an object beyond the first two enters or leaves
+    gap: tuple[float, float]  # distance of two aimed centres when they meet, in radii
+    speed: tuple[float, float]  # pixels a frame at 160x96
+    pan: tuple[float, float]  # speed of the background, pixels a frame at 160x96
+    contrast: tuple[float, float]  # colour distance from the background, 0 to 255
+    occluders: tuple[int, int] = (0, 0)  # occluders in a video
+    shutter: tuple[float, float] = (0.0, 0.0)  # frames that the shutter is open
+    drift: tuple[float, float] = (0.0, 0.0)  # colour change over the video, 0 to 255
 
 
 PRESETS = {
@@ -71,22 +56,12 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class MovingShapesSpec:
-    """Settings that determine the videos of a data set.
+    """Settings that determine the videos of a data set; a ``UserError`` if one is out of range."""
 
-    Args:
-        preset: A key of ``PRESETS``.
-        frames: Frames in a video.
-        size: Width and height, pixels.
-        seed: Any whole number from 0.
-
-    Raises:
-        UserError: if a value is out of range.
-    """
-
-    preset: str = 'easy'
-    frames: int = 12
-    size: tuple[int, int] = (160, 96)
-    seed: int = 0
+    preset: str = 'easy'  # a key of ``PRESETS``
+    frames: int = 12  # of a video
+    size: tuple[int, int] = (160, 96)  # width and height, pixels
+    seed: int = 0  # any whole number from 0
 
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
@@ -107,4 +82,4 @@ class MovingShapesSpec:
     @property
     def min_visible_area(self) -> int:
         """Least area of a mask in pixels; smaller ones count as hidden."""
-        return max(4, round(MIN_VISIBLE_AREA * self.unit**2))
+        return max(4, round(8 * self.unit**2))

@@ -21,21 +21,19 @@ from vispropnet.errors import UserError
 from vispropnet.fileio import atomic_path
 from vispropnet.text import first_of
 
-# Part of an old model: what its keys look like, and what today's begin with. None: left out.
+# Part of an old model: what its keys look like, and what today's begin with.
 _LAYOUT = {
-    'backbone': [(r'(conv1|bn1|layer\d+)\.', 'detector.backbone')],
-    'neck': [(r'(lateral_convs|fpn_convs)\.', 'detector.neck')],
-    'rpn_head': [(r'(rpn_conv|rpn_cls|rpn_reg)\.', 'detector.rpn_head')],
-    'bbox_head': [(r'(shared_fcs\.\d+|fc_cls|fc_reg)\.', 'detector.roi_head.bbox_head')],
-    'mask_head': [(r'(convs\.\d+|upsample|conv_logits)\.', 'detector.roi_head.mask_head')],
-    'track_head': [(r'fcs\.\d+\.', 'track_head.embed_head')],
-    'prop_head': [
-        (r'(convs\.\d+|mask_convs\.\d+|upsample|conv_logits)\.', 'prop_head'),
-        # Made by the original, but never used.
-        (r'(conv1|conv2)\.', None),
-    ],
-    'neck_attn': [(r'(gamma$|conv1\.|conv2\.)', 'attn_neck')],
+    'backbone': (r'(conv1|bn1|layer\d+)\.', 'detector.backbone'),
+    'neck': (r'(lateral_convs|fpn_convs)\.', 'detector.neck'),
+    'rpn_head': (r'(rpn_conv|rpn_cls|rpn_reg)\.', 'detector.rpn_head'),
+    'bbox_head': (r'(shared_fcs\.\d+|fc_cls|fc_reg)\.', 'detector.roi_head.bbox_head'),
+    'mask_head': (r'(convs\.\d+|upsample|conv_logits)\.', 'detector.roi_head.mask_head'),
+    'track_head': (r'fcs\.\d+\.', 'track_head.embed_head'),
+    'prop_head': (r'(convs\.\d+|mask_convs\.\d+|upsample|conv_logits)\.', 'prop_head'),
+    'neck_attn': (r'(gamma$|conv1\.|conv2\.)', 'attn_neck'),
 }
+# Made by the original, but never used.
+_UNUSED = re.compile(r'prop_head\.(conv1|conv2)\.')
 _DETECTOR = ('backbone', 'neck', 'rpn_head', 'bbox_head', 'mask_head')
 
 METHODS = {
@@ -49,8 +47,7 @@ class Conversion:
     """An old file's weights under today's keys, and what became of them.
 
     Args:
-        method: ``'ObjProp'``, ``'MaskTrack R-CNN'`` or, of a file without a track head,
-            ``'Mask R-CNN'``.
+        method: ``'ObjProp'``, ``'MaskTrack R-CNN'`` or, without a track head, ``'Mask R-CNN'``.
         num_classes: Categories, without the background.
         weights: State dict.
         dropped: What of the old file was left out, one text each.
@@ -81,7 +78,7 @@ def _has_legacy_layout(keys: Iterable[str]) -> bool:
 
 
 def refuse_legacy_layout(weights: Iterable[str], wanted: Iterable[str], source: str) -> None:
-    """Refuses a file of the old layout for a model that does not have it.
+    """Refuses a file of the old layout for a model of another one.
 
     Args:
         weights: Keys of the file.
@@ -107,7 +104,7 @@ def convert_file(
 
     Args:
         source: The old file.
-        target: Where the new one goes, whole or not at all.
+        target: The new one, written whole or not at all.
         trust: Whether the old file may run code while it is read.
 
     Returns:
@@ -124,11 +121,8 @@ def convert_file(
     converted = convert_weights(tensors_of(checkpoint), source)
     if 'state_dict' in checkpoint:
         converted.dropped += [f'{key} of the file' for key in checkpoint if key != 'state_dict']
-    meta = dict(
-        converted_from=os.path.basename(source),
-        method=converted.method,
-        num_classes=converted.num_classes,
-    )
+    meta = dict(converted_from=os.path.basename(source))
+    meta.update(method=converted.method, num_classes=converted.num_classes)
     with atomic_path(target) as temporary:
         try:
             torch.save(dict(state_dict=converted.weights, meta=meta), temporary)
@@ -148,20 +142,20 @@ def convert_weights(old: Mapping[str, Tensor], source: str) -> Conversion:
         What was converted. Nothing shares memory with ``old`` that is larger than what is kept.
 
     Raises:
-        UserError: if they have another layout, lack a part, hold keys that are not known, or heads
-            disagree on the number of categories.
+        UserError: if they have another layout, lack a part, have unknown keys, or heads disagree on
+            the number of categories.
     """
     _check_layout(old, source)
-    weights, unused, unknown = {}, [], []
+    weights, dropped, unknown = {}, [], []
     for key, value in old.items():
         part, _, name = key.partition('.')
-        prefix = _new_prefix(part, name)
-        if prefix is None:
-            unused.append(key)
-        elif prefix == '':
-            unknown.append(key)
-        else:
+        pattern, prefix = _LAYOUT.get(part, ('$', ''))
+        if _UNUSED.match(key):
+            dropped.append(f'{key} (unused by the original too)')
+        elif re.match(pattern, name):
             weights[f'{prefix}.{name}'] = value
+        else:
+            unknown.append(key)
     if unknown:
         raise UserError(
             f'checkpoint {source} has the old layout, but {len(unknown)} keys that no released '
@@ -174,17 +168,8 @@ def convert_weights(old: Mapping[str, Tensor], source: str) -> Conversion:
     method = 'Mask R-CNN'
     if 'track_head' in parts:
         method = 'ObjProp' if 'prop_head' in parts else 'MaskTrack R-CNN'
-    dropped = [f'{key} (unused by the original too)' for key in unused]
     dropped.append("the background's rows of fc_reg and conv_logits (those of fc_cls are last now)")
     return Conversion(method, num_classes, weights, dropped)
-
-
-def _new_prefix(part: str, name: str) -> str | None:
-    """Prefix of the new key; None for unused keys, '' for unknown ones."""
-    for pattern, prefix in _LAYOUT.get(part, []):
-        if re.match(pattern, name):
-            return prefix
-    return ''
 
 
 def _check_layout(old: Mapping[str, Tensor], source: str) -> None:
@@ -221,9 +206,7 @@ def _count_categories(old: Mapping[str, Tensor], source: str) -> int:
     rows = {name: old[name].shape[0] if old[name].ndim else 0 for name in names}
     classes = rows['bbox_head.fc_cls.weight']
     wanted = {name: classes * per_row[name.rpartition('.')[0]] for name in names}
-    wrong = [
-        f'{name} {rows[name]} ({wanted[name]})' for name in names if rows[name] != wanted[name]
-    ]
+    wrong = [f'{name} {rows[name]} ({n})' for name, n in wanted.items() if rows[name] != n]
     if wrong or classes < 2:
         raise UserError(
             f'checkpoint {source}: its heads disagree on the number of categories. '
@@ -249,15 +232,7 @@ def _move_background(weights: dict[str, Tensor]) -> None:
 
 
 def other_conventions(checkpoint: Mapping[str, Any], model: Mapping[str, Any]) -> str | None:
-    """Detects a converted file whose conventions the model of a config does not have.
-
-    Args:
-        checkpoint: What was read.
-        model: Config of the model.
-
-    Returns:
-        A warning, or None.
-    """
+    """Gives a warning if a checkpoint was converted and a model's config has other conventions."""
     source = (checkpoint.get('meta') or {}).get('converted_from')
     if source is None or 'Legacy' in str(model):
         return None

@@ -1,4 +1,4 @@
-"""Reading checkpoints: as data, never as code."""
+"""Reading checkpoints: as data, never as code, and only if they are whole."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import os
 import pickle
 import re
 import stat
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.runner.checkpoint import get_torch_safe_globals
 from torch import Tensor
 
-from vispropnet.engine.checkpoints.integrity import find_damage
 from vispropnet.errors import UserError
 from vispropnet.text import shown
 
@@ -31,8 +33,7 @@ def read_checkpoint(
         path: File, or an ``http(s)://`` address that is downloaded once into torch's cache.
         map_location: As in :func:`torch.load`.
         trust: Whether the file may run code while it is read (full unpickling).
-        mmap: Whether tensors are read only when they are used. Their checksums are not compared
-            then.
+        mmap: Whether tensors are read only when they are used; checksums are not compared then.
         classes: Classes of plain data that it may hold besides tensors.
 
     Returns:
@@ -43,59 +44,6 @@ def read_checkpoint(
     """
     path = os.fspath(path)
     local = _download(path) if re.match(r'https?://', path) else path
-    content = _load(local, path, map_location, trust, mmap, classes)
-    if not isinstance(content, Mapping):
-        raise UserError(
-            f'checkpoint {path}: expected a dict of tensors, found a {type(content).__name__}.'
-        )
-    meta = content.get('meta')
-    if not isinstance(meta, (Mapping, type(None))):
-        raise UserError(
-            f'checkpoint {path}: meta must be a dict, found {shown(meta)}. Take a file that '
-            'training wrote, or one with a state_dict alone.'
-        )
-    return dict(content)
-
-
-def trained_classes(checkpoint: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """Gives the categories that a checkpoint's model was trained with.
-
-    Args:
-        checkpoint: What :func:`read_checkpoint` gave.
-
-    Returns:
-        Their names, in the order of the labels; None if it has no sound list of them.
-    """
-    names: Any = checkpoint
-    for key in ('meta', 'dataset_meta', 'classes'):
-        names = names.get(key) if isinstance(names, Mapping) else None
-    if not isinstance(names, (list, tuple)) or not all(isinstance(one, str) for one in names):
-        return None
-    return tuple(names)
-
-
-def tensors_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Gives the weights of a checkpoint.
-
-    Args:
-        checkpoint: A state dict, or a dict with ``state_dict``.
-
-    Returns:
-        Its tensors, without the ``module.`` that distributed training puts before their keys.
-    """
-    weights = checkpoint.get('state_dict', checkpoint)
-    if not isinstance(weights, Mapping):
-        return {}
-    return {
-        re.sub(r'^module\.', '', str(key)): value
-        for key, value in weights.items()
-        if isinstance(value, Tensor)
-    }
-
-
-def _load(
-    local: str, path: str, map_location: Any, trust: bool, mmap: bool, classes: Sequence[type]
-) -> Any:
     size = _file_size(local, path)
     damage = None if mmap else find_damage(local)
     if damage is not None:
@@ -111,9 +59,8 @@ def _load(
     except pickle.UnpicklingError as error:
         found = re.search(r'GLOBAL ([\w.]+)', str(error))
         if found is None:
-            raise UserError(
-                f'checkpoint {path} cannot be read: the file is damaged or no checkpoint.'
-            ) from None
+            reason = 'the file is damaged or no checkpoint'
+            raise UserError(f'checkpoint {path} cannot be read: {reason}.') from None
         raise UserError(
             f'checkpoint {path} holds more than tensors and plain data ({found[1]}), and reading '
             'it would run code from the file. If you trust where it comes from, pass '
@@ -126,7 +73,88 @@ def _load(
         raise UserError(
             f'checkpoint {path} cannot be read ({size} bytes; truncated or damaged?){why}'
         ) from None
-    return content
+    if not isinstance(content, Mapping):
+        found = type(content).__name__
+        raise UserError(f'checkpoint {path}: expected a dict of tensors, found a {found}.')
+    meta = content.get('meta')
+    if not isinstance(meta, (Mapping, type(None))):
+        raise UserError(
+            f'checkpoint {path}: meta must be a dict, found {shown(meta)}. Take a file that '
+            'training wrote, or one with a state_dict alone.'
+        )
+    return dict(content)
+
+
+def trained_classes(checkpoint: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Gives the names of the categories that a checkpoint's model was trained with.
+
+    Args:
+        checkpoint: What :func:`read_checkpoint` gave.
+
+    Returns:
+        The names in the order of the labels; None if it has no sound list of them.
+    """
+    names: Any = checkpoint
+    for key in ('meta', 'dataset_meta', 'classes'):
+        names = names.get(key) if isinstance(names, Mapping) else None
+    if not isinstance(names, (list, tuple)) or not all(isinstance(one, str) for one in names):
+        return None
+    return tuple(names)
+
+
+def tensors_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Gives the weights of a checkpoint, a state dict or a dict with ``state_dict``.
+
+    Returns:
+        Its tensors, without the ``module.`` that distributed training puts before their keys.
+    """
+    weights = checkpoint.get('state_dict', checkpoint)
+    if not isinstance(weights, Mapping):
+        return {}
+    named = {str(key): value for key, value in weights.items() if isinstance(value, Tensor)}
+    return {key.removeprefix('module.'): value for key, value in named.items()}
+
+
+def find_damage(path: str | os.PathLike) -> str | None:
+    """Looks for damage in a checkpoint file, without loading it.
+
+    torch does not compare a file's checksums when it reads: a flipped bit would go into the
+    weights. Files of torch before 1.6 have no checksums and pass.
+
+    Args:
+        path: The file, which exists.
+
+    Returns:
+        What is wrong; None if each part is as it was written.
+    """
+    try:
+        if not zipfile.is_zipfile(path):
+            # The beginning of an archive whose end is lost.
+            with open(path, 'rb') as stream:
+                return 'it ends too soon' if stream.read(4) == b'PK\x03\x04' else None
+        with zipfile.ZipFile(path) as archive:
+            part = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        return f'its archive is damaged ({error})'
+    except (OSError, ValueError) as error:
+        return f'it cannot be read ({error})'
+    return None if part is None else f'the checksum of its part {part} is wrong'
+
+
+def sync_and_check(path: Path) -> None:
+    """Makes sure that a written file is on the disk, not only in memory, and reads it back.
+
+    Raises:
+        UserError: if it does not read back as it was written.
+    """
+    with path.open('rb') as stream:
+        os.fsync(stream.fileno())
+    damage = find_damage(path)
+    if damage is not None:
+        raise UserError(
+            f'the checkpoint written to {path.parent} does not read back: {damage}. Is the disk '
+            'full or failing?'
+        )
 
 
 def _download(url: str) -> str:
@@ -163,4 +191,4 @@ def _file_size(local: str, path: str) -> int:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vispropnet.engine.checkpoints.legacy import refuse_legacy_layout
-from vispropnet.engine.checkpoints.load_report import LoadReport
 from vispropnet.engine.checkpoints.reading import tensors_of
 from vispropnet.errors import UserError
 from vispropnet.text import first_of
@@ -17,6 +18,56 @@ from vispropnet.text import first_of
 # What weights can be; numbers of other kinds (complex, of 8 or fewer bits) would change or fail.
 _NUMBERS = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool, torch.uint8}
 _NUMBERS |= {torch.int8, torch.int16, torch.int32, torch.int64}
+
+
+@dataclass
+class LoadReport:
+    """Keys of a checkpoint and a model that fitted, and those that did not.
+
+    Args:
+        missing: Keys of the model that the checkpoint lacks.
+        unexpected: Keys of the checkpoint that the model lacks.
+        mismatched: (key, shape in the checkpoint, shape in the model).
+        loaded: Number of keys that fitted.
+        plain: Part that holds a plain detector, which is counted by its modules; '' for none.
+    """
+
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    mismatched: list[tuple[str, tuple, tuple]] = field(default_factory=list)
+    loaded: int = 0
+    plain: str = ''
+
+    @property
+    def complete(self) -> bool:
+        """True if everything fitted."""
+        return not (self.missing or self.unexpected or self.mismatched)
+
+    def __str__(self) -> str:
+        shapes = [
+            f'{key}: {has} in the file, {wanted} wanted' for key, has, wanted in self.mismatched
+        ]
+        lines = [f'{self.loaded} tensors fit']
+        for title, keys in (
+            ('missing in the checkpoint', self.missing),
+            ('not in the model', self.unexpected),
+            ('of another shape', shapes),
+        ):
+            if keys:
+                lines.append(f'  {title} ({len(keys)}):\n    {self._listed(keys)}')
+        return '\n'.join(lines)
+
+    def _listed(self, keys: list[str], most: int = 12) -> str:
+        if len(keys) > most:
+            # Counts of whole modules.
+            modules = Counter(self._module_of(key) for key in keys)
+            keys = [f'{key}.* ({count})' for key, count in modules.items()]
+        return first_of(keys, most, '\n    ')
+
+    def _module_of(self, key: str) -> str:
+        """First part of a key, or the first three within the plain detector."""
+        parts = key.split(':')[0].split('.')
+        return '.'.join(parts[: 3 if parts[0] == self.plain else 1])
 
 
 def load_weights(
@@ -47,21 +98,29 @@ def load_weights(
     wanted = model.state_dict()
     refuse_legacy_layout(weights, wanted, source)
     plain = getattr(model, 'plain_weights', '')
-    weights = _below_plain_part(weights, wanted, plain)
-    _refuse_faulty(weights, wanted, source)
+    tops = [{key.split('.')[0] for key in keys} for keys in (weights, wanted)]
+    if plain and not tops[0] & tops[1]:
+        weights = {f'{plain}.{key}': value for key, value in weights.items()}
+    shared = sorted(wanted.keys() & weights.keys())
+    for key in shared:
+        fault = _fault(weights[key], wanted[key])
+        if fault is not None:
+            raise UserError(
+                f'checkpoint {source}: {key} is {fault}; expected a dense tensor of plain numbers. '
+                'Take a checkpoint of the training itself, not one made for another use.'
+            )
+    fitting = {key: weights[key] for key in shared if weights[key].shape == wanted[key].shape}
     report = LoadReport(
         missing=[key for key in wanted if key not in weights],
         unexpected=[key for key in weights if key not in wanted],
+        mismatched=[
+            (key, tuple(weights[key].shape), tuple(wanted[key].shape))
+            for key in shared
+            if key not in fitting
+        ],
+        loaded=len(fitting),
         plain=plain,
     )
-    fitting = {}
-    for key in wanted.keys() & weights.keys():
-        if weights[key].shape == wanted[key].shape:
-            fitting[key] = weights[key]
-        else:
-            report.mismatched.append((key, tuple(weights[key].shape), tuple(wanted[key].shape)))
-    report.mismatched.sort()
-    report.loaded = len(fitting)
     if not fitting or (strict and not report.complete):
         explain = getattr(model, 'explain_missing', None)
         reason = explain(report.missing) if fitting and explain else ''
@@ -69,21 +128,15 @@ def load_weights(
         raise UserError(
             f'checkpoint {source} does not fit the model of this config{why}:\n{report}'
         )
-    _refuse_not_finite(fitting, source)
+    # Shapes without numbers (device meta) have none that could be wrong.
+    broken = [key for key, one in fitting.items() if not (one.is_meta or one.isfinite().all())]
+    if broken:
+        raise UserError(
+            f'checkpoint {source} holds numbers that are not finite (NaN or infinity), in '
+            f'{first_of(broken, 5)}: its training had diverged. Take an earlier one.'
+        )
     model.load_state_dict(fitting, strict=False)
     return report
-
-
-def _refuse_faulty(
-    weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor], source: str
-) -> None:
-    for key in sorted(wanted.keys() & weights.keys()):
-        fault = _fault(weights[key], wanted[key])
-        if fault is not None:
-            raise UserError(
-                f'checkpoint {source}: {key} is {fault}; expected a dense tensor of plain numbers. '
-                'Take a checkpoint of the training itself, not one made for another use.'
-            )
 
 
 def _fault(value: Tensor, wanted: Tensor) -> str | None:
@@ -95,30 +148,3 @@ def _fault(value: Tensor, wanted: Tensor) -> str | None:
     if value.is_nested or value.layout != torch.strided:
         return 'nested' if value.is_nested else f'sparse ({value.layout})'
     return None if value.dtype in _NUMBERS | {wanted.dtype} else f'of type {value.dtype}'
-
-
-def _refuse_not_finite(weights: Mapping[str, Tensor], source: str) -> None:
-    broken = [key for key, value in weights.items() if not _is_finite(value)]
-    if broken:
-        raise UserError(
-            f'checkpoint {source} holds numbers that are not finite (NaN or infinity), in '
-            f'{first_of(sorted(broken), 5)}: its training had diverged. Take an earlier '
-            'one.'
-        )
-
-
-def _is_finite(value: Tensor) -> bool:
-    # Shapes without numbers (device meta) have none that could be wrong.
-    if value.is_meta or not value.is_floating_point():
-        return True
-    return bool(torch.isfinite(value).all())
-
-
-def _below_plain_part(
-    weights: dict[str, Tensor], wanted: Mapping[str, Tensor], plain: str
-) -> dict[str, Tensor]:
-    """Puts the keys of a plain detector's file below the part of the model that they fill."""
-    tops = [{key.split('.')[0] for key in keys} for keys in (weights, wanted)]
-    if plain and not tops[0] & tops[1]:
-        return {f'{plain}.{key}': value for key, value in weights.items()}
-    return weights

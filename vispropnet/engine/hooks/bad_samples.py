@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from mmengine.dist import all_gather_object
@@ -18,8 +18,8 @@ class BadSampleHook(Hook):
     """Logs each frame that training could not use once, and ends training when there are too many.
 
     Data sets with ``on_bad_sample='skip'`` note on the samples what they left out
-    (:class:`~vispropnet.datasets.bad_frames.BadFrames`). Each rank counts the notes of its samples;
-    after each epoch they are gathered from all ranks. A resumed run counts from 0.
+    (:class:`~vispropnet.datasets.bad_frames.BadFrames`). Notes are gathered from all ranks after
+    each epoch. A resumed run counts from 0.
 
     Raises:
         UserError: if more frames are bad than the data set allows.
@@ -31,7 +31,9 @@ class BadSampleHook(Hook):
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: dict | None = None) -> None:
         """Collects the notes of the samples of a batch; each new frame is logged."""
-        for sample in _key_samples(data_batch):
+        samples = data_batch.get('data_samples') if isinstance(data_batch, dict) else None
+        # The first of a clip is the key frame, whose sample has the notes.
+        for sample in samples[0] if holds_clips(samples) else ():
             self._take(runner, sample.get(METAINFO_KEY, ()))
 
     def after_train_epoch(self, runner) -> None:
@@ -61,9 +63,3 @@ class BadSampleHook(Hook):
             if len(frames) > one['limit']:
                 messages = [known['message'] for known in frames.values()]
                 raise too_many(one['file'], one['frames'], one['limit'], messages)
-
-
-def _key_samples(batch: Any) -> Sequence[Any]:
-    """The samples of key frames in a batch of clips; none in what is no such batch."""
-    samples = batch.get('data_samples') if isinstance(batch, dict) else None
-    return samples[0] if holds_clips(samples) else []

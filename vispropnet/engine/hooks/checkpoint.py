@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from pathlib import Path
-from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
-from vispropnet.engine.checkpoints.integrity import remove_unfinished
 from vispropnet.engine.hooks.interrupt import INTERRUPTED
 from vispropnet.fileio import atomic_path
 from vispropnet.registry import HOOKS
@@ -20,16 +19,16 @@ from vispropnet.registry import HOOKS
 class WholeCheckpointHook(CheckpointHook):
     """mmengine's hook, which removes old checkpoints only after the new one reads back whole.
 
-    The arguments are those of ``mmengine.hooks.CheckpointHook``. The runner writes the files beside
-    their places and renames them, see
-    :meth:`~vispropnet.engine.runner.VISRunner.save_checkpoint`.
+    The arguments are those of ``mmengine.hooks.CheckpointHook``. The runner writes each file beside
+    its place and renames it (``VISRunner.save_checkpoint``).
     """
 
     def before_train(self, runner: Runner) -> None:
         """Removes what a killed process left half written."""
         super().before_train(runner)
         if is_main_process():
-            for path in remove_unfinished(self.out_dir):
+            for path in Path(self.out_dir).glob('.*.tmp.pth'):
+                path.unlink(missing_ok=True)
                 runner.logger.info(f'Removed {path}, which was not written to its end.')
 
     def after_train(self, runner: Runner) -> None:
@@ -39,8 +38,10 @@ class WholeCheckpointHook(CheckpointHook):
             Path(runner.work_dir, INTERRUPTED).unlink(missing_ok=True)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, float]) -> None:
-        backend = self.file_backend
-        self.file_backend = later = _RemovesLater(backend)
+        backend, removed = self.file_backend, set()
+        self.file_backend = copy.copy(backend)
+        # No checkpoint of ours is a folder.
+        self.file_backend.remove, self.file_backend.rmtree = removed.add, lambda path: None
         try:
             super()._save_best_checkpoint(runner, metrics)
         finally:
@@ -48,7 +49,7 @@ class WholeCheckpointHook(CheckpointHook):
         own = vars(self)
         kept = {own.get('best_ckpt_path'), *own.get('best_ckpt_path_dict', {}).values()}
         # Validated again after an interruption, the best one may have the name it had.
-        for path in later.removed - kept:
+        for path in removed - kept:
             # The name comes from a checkpoint, whoever wrote that.
             if Path(path).parent == Path(self.out_dir) and Path(path).name.startswith('best_'):
                 backend.remove(path)
@@ -64,14 +65,9 @@ class WholeCheckpointHook(CheckpointHook):
         name = self.filename_tmpl.format(step)
         self.last_ckpt = str(Path(self.out_dir, name))
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
-        runner.save_checkpoint(
-            self.out_dir,
-            name,
-            save_optimizer=self.save_optimizer,
-            save_param_scheduler=self.save_param_scheduler,
-            meta=meta,
-            by_epoch=self.by_epoch,
-        )
+        kept = ('save_optimizer', 'save_param_scheduler', 'by_epoch')
+        options = {option: getattr(self, option) for option in kept}
+        runner.save_checkpoint(self.out_dir, name, meta=meta, **options)
         if not is_main_process():
             return
         # mmengine's own tools look for it.
@@ -80,20 +76,3 @@ class WholeCheckpointHook(CheckpointHook):
         for one in dropped:
             Path(self.out_dir, self.filename_tmpl.format(one)).unlink(missing_ok=True)
         Path(runner.work_dir, INTERRUPTED).unlink(missing_ok=True)
-
-
-class _RemovesLater:
-    """A file backend that only notes what is to be removed."""
-
-    def __init__(self, backend: Any) -> None:
-        self._backend = backend
-        self.removed: set[str] = set()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._backend, name)
-
-    def remove(self, path: str) -> None:
-        self.removed.add(path)
-
-    def rmtree(self, path: str) -> None:
-        """Does nothing: no checkpoint of ours is a folder."""

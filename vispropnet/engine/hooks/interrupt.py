@@ -56,47 +56,36 @@ class InterruptHook(Hook):
         self._votes: _Votes | None = None
         # Seen by data-loading workers, too, which are forked from this process.
         self._ending = mmap.mmap(-1, 1)
-        self._patience, self._first = 0.0, 0.0
+        # Seconds before a repeated signal counts, and the time of the first one.
+        self._patience = self._first = 0.0
 
     def before_train(self, runner: Runner) -> None:
-        """Begins to listen for signals, which only the main thread can."""
-        self._received, self._owner = None, os.getpid()
-        self._ending[0] = 0
-        # A launcher forwards signals that its ranks may have received already.
+        """Listens for signals, if in the main thread, and validates if that was interrupted."""
+        self._received, self._owner, self._ending[0] = None, os.getpid(), 0
         self._patience = _LAUNCHER_SECONDS if is_distributed() else 0.0
         self._votes = _Votes() if is_distributed() and get_world_size() > 1 else None
         if threading.current_thread() is threading.main_thread():
             self._before = {one: signal.signal(one, self._receive) for one in _SIGNALS}
             # Before multiprocessing ends what workers are left.
             atexit.register(self.release)
+        # All other hooks are ready by now.
+        if getattr(runner, 'validation_due', False) and runner.val_loop is not None:
+            runner.validation_due = False
+            runner.val_loop.run()
 
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: dict | None = None,
-    ) -> None:
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Ends training after an iteration, if a signal came."""
         wanted = self._received is not None
         if self._votes is not None:
             wanted = self._votes.cast(wanted)
         # Gradients that are still being summed up are in no checkpoint.
         if wanted and runner.optim_wrapper.should_update():
-            self._stop(
-                runner, iter=runner.iter + 1, batches_done=batch_idx + 1, validation_due=False
-            )
+            self._stop(runner, runner.iter + 1, batch_idx + 1, validation_due=False)
 
-    def after_val_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: list | None = None,
-    ) -> None:
+    def after_val_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Ends validation, which starts again from its beginning when training is resumed."""
         if self._received is not None and runner._train_loop is not None:
-            self._stop(runner, iter=runner.iter, batches_done=0, validation_due=True)
+            self._stop(runner, runner.iter, 0, validation_due=True)
 
     def after_train(self, runner: Runner) -> None:
         """Listens no longer."""
@@ -133,37 +122,41 @@ class InterruptHook(Hook):
         with contextlib.suppress(OSError):  # nobody may be reading any more
             os.write(2, text.encode())
 
-    def _stop(self, runner: Runner, **state: Any) -> None:
+    def _stop(self, runner: Runner, done: int, batches_done: int, validation_due: bool) -> None:
         received = self._received or signal.SIGTERM
-        meta = dict(epoch=runner.epoch, world_size=get_world_size(), **state)
+        meta = dict(epoch=runner.epoch, iter=done, world_size=get_world_size())
+        meta.update(batches_done=batches_done, validation_due=validation_due)
         meta['batch_size'] = runner.train_dataloader.batch_sampler.batch_size
-        if self._votes is not None and not state['validation_due']:
+        if self._votes is not None and not validation_due:
             # Ranks gather statistics of their own. Running means are linear: averaged here and at
             # the end of the epoch they come out as averaged at the end alone.
             all_reduce_params(runner.model.buffers(), op='mean')
         runner.save_checkpoint(runner.work_dir, INTERRUPTED, meta=meta, by_epoch=False)
-        if not state['validation_due']:
+        if not validation_due:
             # Nobody leaves before the file is there; in validation the others are elsewhere.
             barrier()
         self.release()
         runner.visualizer.close()
-        place = Path(runner.work_dir, INTERRUPTED)
-        when = f'in epoch {runner.epoch + 1}, after iteration {state["iter"]}'
-        if state['validation_due']:
+        when = f'in epoch {runner.epoch + 1}, after iteration {done}'
+        if validation_due:
             when = f'in the validation after epoch {runner.epoch}'
+        place = Path(runner.work_dir, INTERRUPTED)
         raise Stopped(
             f'stopped by {received.name} {when}. The state is in {place}: continue with --resume.',
             status=128 + received,
         )
 
 
-def init_worker(before: Callable[[int], None] | None, number: int) -> None:
-    """Starts a data-loading worker that SIGTERM does not end before training ends.
+def spare_workers(loader: DataLoader) -> None:
+    """Lets training decide when the forked workers of a loader, changed in place, end."""
+    context = loader.multiprocessing_context or multiprocessing.get_context()
+    if loader.num_workers > 0 and context.get_start_method() == 'fork':
+        loader.worker_init_fn = functools.partial(_init_worker, loader.worker_init_fn)
+        loader.multiprocessing_context = _WorkerContext()
 
-    Args:
-        before: What the loader would have called; None for nothing.
-        number: Number of the worker.
-    """
+
+def _init_worker(before: Callable[[int], None] | None, number: int) -> None:
+    """Starts a data-loading worker that SIGTERM does not end before training ends."""
     if before is not None:
         before(number)
     # A rank ends without waiting for anybody.
@@ -177,7 +170,7 @@ def init_worker(before: Callable[[int], None] | None, number: int) -> None:
 
 
 class _WorkerProcess(ForkProcess):
-    """A worker that receives SIGTERM only after :func:`init_worker` has set a handler."""
+    """A worker that receives SIGTERM only after :func:`_init_worker` has set a handler."""
 
     def start(self) -> None:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
@@ -191,18 +184,6 @@ class _WorkerContext(ForkContext):
     Process = _WorkerProcess
 
 
-def spare_workers(loader: DataLoader) -> None:
-    """Lets training decide when the forked workers of a loader end.
-
-    Args:
-        loader: Changed in place.
-    """
-    context = loader.multiprocessing_context or multiprocessing.get_context()
-    if loader.num_workers > 0 and context.get_start_method() == 'fork':
-        loader.worker_init_fn = functools.partial(init_worker, loader.worker_init_fn)
-        loader.multiprocessing_context = _WorkerContext()
-
-
 class _Votes:
     """Lets ranks agree on ending, without waiting for each other.
 
@@ -211,20 +192,12 @@ class _Votes:
     """
 
     def __init__(self) -> None:
-        # On the host: a GPU would have to be waited for.
-        self._group = torch.distributed.new_group(backend='gloo')
+        self._group = torch.distributed.new_group(backend='gloo')  # on the host: no wait for a GPU
         self._sum = torch.zeros(1)
         self._going_on: Any = None
 
     def cast(self, wanted: bool) -> bool:
-        """Votes after an iteration.
-
-        Args:
-            wanted: Whether this rank received a signal.
-
-        Returns:
-            Whether any rank had voted so after the iteration before.
-        """
+        """Votes for ending or not; returns whether any rank voted for it an iteration before."""
         decided = False
         if self._going_on is not None:
             self._going_on.wait()

@@ -1,4 +1,4 @@
-"""Makes the randomness of a model a function of seed, rank and iteration."""
+"""Randomness of a model as a function of seed, rank and iteration."""
 
 from __future__ import annotations
 
@@ -24,14 +24,5 @@ class IterationSeedHook(Hook):
 
 
 def iteration_seed(seed: int, rank: int, iteration: int) -> int:
-    """Mixes a seed.
-
-    Args:
-        seed: Seed of the run.
-        rank: Rank of the process.
-        iteration: Iterations done so far.
-
-    Returns:
-        In [0, 2**32).
-    """
+    """Mixes a run's seed, a rank and the iterations done so far into a number in [0, 2**32)."""
     return int(np.random.SeedSequence((seed, rank, iteration)).generate_state(1)[0])

@@ -1,26 +1,39 @@
-"""Guard against losses and gradients that are not finite: stops or skips, and reports."""
+"""Guard against losses and gradients that are not finite: stops or skips, and dumps the step."""
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from mmdet.structures import DetDataSample, bbox, mask
+from mmengine.config import Config
 from mmengine.dist import all_gather_object, all_reduce, get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 
-from vispropnet.engine.non_finite_dump import save_dump
+from vispropnet.config import load_config
+from vispropnet.datasets.bad_frames import frame_name
+from vispropnet.engine.acceleration import Acceleration
+from vispropnet.engine.checkpoints.reading import read_checkpoint
+from vispropnet.engine.hooks.iteration_seed import iteration_seed
 from vispropnet.errors import Stopped, UserError
+from vispropnet.fileio import atomic_path
 from vispropnet.models.data_preprocessor import holds_clips
-from vispropnet.registry import HOOKS
+from vispropnet.registry import HOOKS, MODELS
 from vispropnet.text import first_of
 
-_MOST_DUMPS = 3  # by each rank in a run
+# Classes of plain data that a batch in a dump may hold besides tensors.
+BATCH_CLASSES = (DetDataSample, InstanceData, PixelData, mask.BitmapMasks, bbox.HorizontalBoxes)
+BATCH_CLASSES += (bytes, *{type(np.dtype(code)) for code in '?bBhHiIqQfd'})  # of arrays
+_FORMAT, _MOST_DUMPS = 2, 3  # of dumps; so many by each rank in a run
 _ADVICE = """What may help (--resume starts from the newest checkpoint):
   a lower learning rate: --cfg-options optim_wrapper.optimizer.lr=...
   gradients clipped to a lower norm: optim_wrapper.clip_grad.max_norm=...
@@ -32,15 +45,10 @@ _ADVICE = """What may help (--resume starts from the newest checkpoint):
 class NonFiniteHook(Hook):
     """Keeps steps with a loss or with gradients that are not finite from the weights.
 
-    Losses and the norm of the gradients are checked together, between the backward pass and the
-    optimizer's step: one wait for the device, which clipping needs anyway. Accumulated forward
-    passes count as one step. A step that is not finite on one rank is left out by all ranks. In
-    fp16 only losses are checked: the loss scaler handles gradients that overflow.
-
-    Normalization statistics are restored, so that after such a step the model is what it was
-    before. The model, the batch and the seed go to ``non_finite/iter_N.pth`` (``iter_N_rank_R.pth``
-    with several ranks) in the work dir, for
-    :func:`~vispropnet.engine.non_finite_dump.reproduce`.
+    Losses and gradient norm are checked in one wait for the device, which clipping needs anyway; in
+    fp16 only losses, as the loss scaler handles overflow. Accumulated passes are one step. All
+    ranks leave out the same steps, and normalization statistics are restored. Model, batch and seed
+    go to ``non_finite/iter_N.pth`` (``iter_N_rank_R.pth``) in the work dir: see :func:`reproduce`.
 
     Args:
         action: ``'stop'`` ends training at the first such step, ``'skip'`` leaves it out.
@@ -62,8 +70,7 @@ class NonFiniteHook(Hook):
         """Puts the check between the backward pass and the optimizer's step."""
         wrapper = runner.optim_wrapper
         if not isinstance(wrapper, OptimWrapper):
-            kind = type(wrapper).__name__
-            raise UserError(f'NonFiniteHook: needs one OptimWrapper, found a {kind}.')
+            raise UserError(f'NonFiniteHook: needs one OptimWrapper, found {wrapper!r:.60}.')
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         self._runner, self._wrapper, self._model = runner, wrapper, model
         self._skipped = self._in_a_row = self._dumps = 0
@@ -71,26 +78,24 @@ class NonFiniteHook(Hook):
         self._buffers = list(model.buffers())
         self._saved_buffers = [buffer.clone() for buffer in self._buffers]
         # A loss scaler unscales gradients before they are clipped.
-        self._scaled = hasattr(wrapper, 'loss_scaler')
-        clips_norm = wrapper.clip_grad_kwargs and wrapper.clip_func is nn.utils.clip_grad_norm_
-        self._clips_norm = bool(clips_norm) and not self._scaled
+        self._fp16 = dict(amp='fp16') if hasattr(wrapper, 'loss_scaler') else {}
+        by_norm = getattr(wrapper, 'clip_func', None) is nn.utils.clip_grad_norm_
+        self._clipping = wrapper.clip_grad_kwargs if by_norm and not self._fp16 else {}
         self._parse_losses, model.parse_losses = model.parse_losses, self._keep_terms
         self._step = wrapper.step
         # Schedulers look for the mark that they left on the method.
         wrapper.step = functools.wraps(self._step)(functools.partial(self._guarded_step))
-        if self._clips_norm:
+        if self._clipping:
             wrapper.clip_func = self._clip
 
     def after_train(self, runner) -> None:
         """Removes the check, and logs how many steps were skipped."""
-        # The methods of the classes reappear.
-        del self._model.parse_losses, self._wrapper.step
-        if self._clips_norm:
+        del self._model.parse_losses, self._wrapper.step  # the methods of the classes reappear
+        if self._clipping:
             self._wrapper.clip_func = nn.utils.clip_grad_norm_
         if self._skipped:
             runner.logger.warning(f'skipped steps with non-finite values: {self._skipped}')
 
-    @torch.no_grad()
     def before_train_iter(self, runner, batch_idx: int, data_batch: Any = None) -> None:
         """Notes the iteration and its batch, and saves the normalization statistics."""
         self._now = dict(epoch=runner.epoch, iteration=runner.iter, batch=data_batch)
@@ -103,108 +108,142 @@ class NonFiniteHook(Hook):
         self._passes.append(dict(self._now, terms=detached))
         return loss, terms
 
-    @torch.no_grad()
     def _guarded_step(self, **kwargs: Any) -> None:
         passes, self._passes = self._passes, []
-        kind, blamed = self._check(passes)
-        if kind is None:
+        what, blamed = self._check(passes)
+        if not what:
             self._in_a_row = 0
             self._step(**kwargs)
             return
         if self._buffers:
             torch._foreach_copy_(self._buffers, self._saved_buffers)
-        reports = all_gather_object(self._report(kind, blamed) if blamed else None)
-        report = '\n'.join(one for one in reports if one is not None)
+        reports = all_gather_object(self._report(what, blamed) if blamed else '')
+        report = '\n'.join(filter(None, reports))
         self._in_a_row += 1
         if self.action == 'skip' and self._in_a_row < self.max_in_a_row:
             self._skipped += 1
             self._runner.logger.warning(f'step skipped: {report}')
             return
-        row = f' ({self._in_a_row} steps in a row)' if self._in_a_row > 1 else ''
         self._runner.visualizer.close()
-        text = f'training stopped at non-finite values{row}: {report}\n{_ADVICE}'
-        raise Stopped(text, status=2)
+        row = f' ({self._in_a_row} steps in a row)' if self._in_a_row > 1 else ''
+        raise Stopped(f'training stopped at non-finite values{row}: {report}\n{_ADVICE}', status=2)
 
-    def _check(self, passes: list[dict[str, Any]]) -> tuple[str | None, list[dict[str, Any]]]:
-        """Gives what is not finite (None if all is), and the passes of this rank to blame."""
+    def _check(self, passes: list[dict[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
+        """Finds what is not finite ('' if all is) and the passes to blame, in one wait."""
         losses = torch.stack([one['terms']['loss'] for one in passes])
         own, norm = ~torch.isfinite(losses), torch.zeros((), device=losses.device)
         weights = (one for group in self._wrapper.optimizer.param_groups for one in group['params'])
         gradients = [one.grad for one in weights if one.grad is not None]
-        if gradients and not self._scaled:
-            kwargs = self._wrapper.clip_grad_kwargs if self._clips_norm else {}
-            norm = _norm_of_all(gradients, float(kwargs.get('norm_type', 2.0)))
+        if gradients and not self._fp16:
+            # Of all together, to the bit as clip_grad_norm_ computes it.
+            order = float(self._clipping.get('norm_type', 2.0))
+            norms = torch._foreach_norm(gradients, order)
+            norm = torch.linalg.vector_norm(torch.stack(norms), order)
         anywhere = torch.stack([own.any(), ~torch.isfinite(norm)]).float()
-        if get_world_size() > 1:
-            all_reduce(anywhere, 'max')
-        # The one wait for the device.
+        all_reduce(anywhere, 'max')
         *flags, loss, gradient, value = torch.cat([own.float(), anywhere, norm[None]]).tolist()
         self._norm = norm, value
         if loss:
             # The first one; later passes used the same weights.
-            return 'loss', [one for one, flag in zip(passes, flags, strict=True) if flag][:1]
-        return ('gradient', passes) if gradient else (None, [])
+            return 'the loss', [one for one, bad in zip(passes, flags, strict=True) if bad][:1]
+        return ('the norm of the gradients', passes) if gradient else ('', [])
 
     def _clip(self, parameters: Iterable[Tensor], max_norm: float, **_known: Any) -> float:
         """Clips as ``torch.nn.utils.clip_grad_norm_`` does, by the norm that is known already."""
         norm, value = self._norm
-        scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
-        torch._foreach_mul_([one.grad for one in parameters], scale)
+        gradients = [one.grad for one in parameters]
+        torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))
         return value
 
-    def _report(self, kind: str, passes: list[dict[str, Any]]) -> str:
+    def _report(self, what: str, passes: list[dict[str, Any]]) -> str:
         """Describes what this rank found, and writes the dump."""
         rank = f'rank {get_rank()}: ' if get_world_size() > 1 else ''
-        what = 'the loss' if kind == 'loss' else 'the norm of the gradients'
         epoch, iteration = passes[0]['epoch'] + 1, passes[0]['iteration'] + 1
         lines = [f'{rank}{what} is not finite in epoch {epoch}, at iteration {iteration}.']
         for name, value in passes[0]['terms'].items():
             mark = '' if math.isfinite(value) else '  <- not finite'
             lines.append(f'  {name} = {float(value):.6g}{mark}')
-        if kind == 'gradient':
-            names = _non_finite({key: one.grad for key, one in self._model.named_parameters()})
-            finite = 'each gradient is finite, but their norm is too large for a float32'
-            lines.append(
-                f'  non-finite gradients: {first_of(names, 5)}' if names else f'  {finite}'
-            )
-        if names := _non_finite(self._model.state_dict()):
+        if what != 'the loss':
+            names = _non_finite((key, one.grad) for key, one in self._model.named_parameters())
+            none = 'none: each gradient is finite, but their norm is too large'
+            lines.append(f'  non-finite gradients: {first_of(names, 5) or none}')
+        if names := _non_finite(self._model.state_dict().items()):
             lines.append(f'  weights that were not finite before this step: {first_of(names, 5)}')
         if samples := [line for one in passes for line in sample_lines(one['batch'])]:
             lines.append(f'  samples:\n    {first_of(samples, 8, chr(10) + 4 * " ")}')
         return '\n'.join([*lines, f'  {self._dump(passes)}'])
 
     def _dump(self, passes: list[dict[str, Any]]) -> str:
-        """Writes the dump, and describes where it is or why there is none."""
+        """Writes what :func:`reproduce` needs, and says where it is or why there is none."""
         if self._dumps == _MOST_DUMPS:
             return f'no dump: {_MOST_DUMPS} have been written.'
         self._dumps += 1
+        rank = f'_rank_{get_rank()}' if get_world_size() > 1 else ''
+        name = f'non_finite/iter_{passes[0]["iteration"] + 1}{rank}.pth'
+        content = dict(format=_FORMAT, passes=passes, state_dict=self._model.state_dict())
+        content['acceleration'] = {**(self._runner.cfg.get('acceleration') or {}), **self._fp16}
+        run = self._runner.seed, get_rank()
+        content['seeds'] = [iteration_seed(*run, one['iteration']) for one in passes]
         try:
-            path = save_dump(self._runner, self._model, passes, fp16=self._scaled)
+            with atomic_path(Path(self._runner.work_dir, name)) as temporary:
+                torch.save(content, temporary)
         except Exception as error:  # of any kind: it must not hide what went wrong in training
             return f'no dump: {error}'
-        return f'dump: {path} (run it again: vispropnet.engine.non_finite_dump.reproduce)'
+        return f'dump: {self._runner.work_dir}/{name} (run it again: {__name__}.reproduce)'
 
 
-def _non_finite(tensors: Mapping[str, Tensor | None]) -> list[str]:
-    """Names of the tensors that hold NaN or infinity; None is skipped."""
-    given = ((name, value) for name, value in tensors.items() if value is not None)
-    return [name for name, value in given if not torch.isfinite(value).all()]
-
-
-def _norm_of_all(tensors: Sequence[Tensor], norm_type: float = 2.0) -> Tensor:
-    """Norm of all tensors together, to the bit as ``clip_grad_norm_`` computes it."""
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors, norm_type)), norm_type)
+def _non_finite(named: Iterable[tuple[str, Tensor | None]]) -> list[str]:
+    return [name for name, one in named if one is not None and not torch.isfinite(one).all()]
 
 
 def sample_lines(batch: Any) -> list[str]:
     """A line for each sample or clip; data loaders give clips as a list for each position."""
     samples = batch.get('data_samples') if isinstance(batch, Mapping) else None
-    if not holds_clips(samples):
-        return [_frame(one) for one in samples or ()]
-    return ['key ' + '; reference '.join(map(_frame, clip)) for clip in zip(*samples, strict=True)]
+    clips, unknown = holds_clips(samples), dict(frame_id='?', video_id='?', img_path='?')
+    positions = samples if clips else [samples or ()]
+    names = [[frame_name({**unknown, **one.metainfo}) for one in some] for some in positions]
+    return ['key ' * clips + '; reference '.join(clip) for clip in zip(*names, strict=True)]
 
 
-def _frame(sample: Any) -> str:
-    found = sample.metainfo
-    place = f'frame {found.get("frame_id", "?")} of video {found.get("video_id", "?")}'
-    return f'{place} ({found["img_path"]})' if found.get('img_path') else place
+def reproduce(
+    config: str | Path | Config, dump: str | Path, device: str = 'cpu', trust: bool = False
+) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
+    """Runs the passes of a dump again, with its weights, batches and seeds.
+
+    Args:
+        config: The config of the training, or its file, best the copy in the work dir.
+        dump: A file ``non_finite/iter_N.pth``. That of a rank gives the gradients of this rank.
+        device: Device to run on; results on another than that of the training differ by rounding.
+        trust: Whether the dump may run code while it is read, for batches of further classes.
+
+    Returns:
+        The loss terms of each pass, and the gradients by name of the weight.
+
+    Raises:
+        UserError: if config or dump cannot be read or do not fit, or for fp16 without a GPU.
+    """
+    content = read_checkpoint(dump, trust=trust, classes=BATCH_CLASSES)
+    cfg, terms = config if isinstance(config, Config) else load_config(config), []
+    try:
+        if content.get('format') != _FORMAT:
+            raise ValueError('it is no dump of non-finite values, or one of another version')
+        model = MODELS.build(cfg.model)
+        model.load_state_dict(content['state_dict'])
+        acceleration = Acceleration.from_config({**content['acceleration'], 'compile': False})
+        acceleration.check(device)
+        acceleration.prepare(model.to(device).train())
+        wrapper = acceleration.optim_wrapper(dict(optimizer=dict(type='SGD', lr=0.0)))
+        precision = build_optim_wrapper(model, wrapper).optim_context
+        for one, seed in zip(content['passes'], content['seeds'], strict=True):
+            torch.manual_seed(seed)
+            with precision(model):
+                losses = model(**model.data_preprocessor(one['batch'], True), mode='loss')
+            total, named = model.parse_losses(losses)
+            (total / len(content['passes'])).backward()  # as accumulated gradients are averaged
+            terms.append({name: float(value.detach()) for name, value in named.items()})
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise UserError(
+            f'dump {dump} is damaged or not of the model of this config ({type(error).__name__}: '
+            f'{error}). Take the dump as training wrote it, with the config of its work dir.'
+        ) from error
+    return terms, {key: one.grad for key, one in model.named_parameters() if one.grad is not None}

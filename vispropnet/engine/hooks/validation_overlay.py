@@ -26,32 +26,27 @@ class ValidationOverlayHook(Hook):
     """Adds pictures of some validation videos to a run's visualizer, at each validation.
 
     Of each chosen video the middle frame is drawn, the ground truth on the left, what the model
-    finds on the right. The same frames are drawn each time, so that TensorBoard shows beside each
-    other what training changed. With several ranks the videos are those that the main process
-    validates. Validation outside of training draws nothing.
+    finds on the right; the same frames each time, so that TensorBoard shows what training changed.
+    With several ranks the videos are those that the main process validates. Validation outside of
+    training draws nothing.
 
     Args:
         num_videos: How many videos, at most, spread evenly over the data set; 0 for none.
-        score_threshold: Objects found with a lower score are left out.
+        score_threshold: Objects found with a lower score are left out; in [0, 1].
 
     Raises:
-        UserError: if ``num_videos`` is no whole number of at least 0, or ``score_threshold`` is not
-            in [0, 1].
+        UserError: for another value.
     """
 
     def __init__(self, num_videos: int = 4, score_threshold: float = 0.3) -> None:
+        faults = []
         if type(num_videos) is not int or num_videos < 0:
-            raise UserError(
-                'ValidationOverlayHook: num_videos must be a whole number of at least 0, got '
-                f'{num_videos!r}.'
-            )
+            faults.append(f'num_videos must be a whole number of at least 0, got {num_videos!r}')
         if type(score_threshold) not in (int, float) or not 0 <= score_threshold <= 1:
-            raise UserError(
-                'ValidationOverlayHook: score_threshold must be a number in [0, 1], got '
-                f'{score_threshold!r}.'
-            )
-        self.num_videos = num_videos
-        self.score_threshold = score_threshold
+            faults.append(f'score_threshold must be a number in [0, 1], got {score_threshold!r}')
+        if faults:
+            raise UserError(f'ValidationOverlayHook: {"; ".join(faults)}.')
+        self.num_videos, self.score_threshold = num_videos, score_threshold
         self._training = False
         self._frames: dict[tuple[Any, int], dict] = {}
 
@@ -72,13 +67,7 @@ class ValidationOverlayHook(Hook):
             for info in map(loader.dataset.get_data_info, frames):
                 self._frames[info['video_id'], info['frame_id']] = info
 
-    def after_val_iter(
-        self,
-        runner,
-        batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: Sequence | None = None,
-    ) -> None:
+    def after_val_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Draws those of the answered frames that were chosen."""
         for sample in outputs or ():
             # For other frames nothing is read, so that a GPU does not have to be waited for.
@@ -87,27 +76,20 @@ class ValidationOverlayHook(Hook):
                 continue
             classes = runner.val_dataloader.dataset.metainfo['classes']
             picture = draw_beside_truth(info, sample.pred_instances, classes, self.score_threshold)
+            picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
             # As the metrics of the validation, which mmengine logs by epoch.
             step = runner.epoch if runner.log_processor.by_epoch else runner.iter
             # Without a slash: the name is also that of a file.
-            runner.visualizer.add_image(
-                f'validation_video_{info["video_id"]}',
-                cv2.cvtColor(picture, cv2.COLOR_BGR2RGB),
-                step,
-            )
+            runner.visualizer.add_image(f'validation_video_{info["video_id"]}', picture, step)
 
 
 def middle_frames(video_lengths: np.ndarray, indices: Sequence[int], count: int) -> list[int]:
-    """Chooses videos evenly and gives the middle frame of each.
+    """Chooses videos evenly and gives the middle frame of each, in ascending order.
 
     Args:
         video_lengths: (V,) frames of each video of the data set.
-        indices: Frames to choose from, whole videos one after the other; the frames of all videos
-            are numbered through.
+        indices: Frames to choose from, those of whole videos; all are numbered through.
         count: How many videos, at most.
-
-    Returns:
-        Numbers of frames, ascending by video; fewer than ``count`` if there are fewer videos.
     """
     ends = np.cumsum(video_lengths)
     videos = np.unique(np.searchsorted(ends, np.fromiter(indices, np.int64), side='right'))
@@ -116,10 +98,7 @@ def middle_frames(video_lengths: np.ndarray, indices: Sequence[int], count: int)
 
 
 def draw_beside_truth(
-    info: Mapping[str, Any],
-    found: InstanceData,
-    classes: Sequence[str],
-    score_threshold: float,
+    info: Mapping[str, Any], found: InstanceData, classes: Sequence[str], score_threshold: float
 ) -> np.ndarray:
     """Draws a frame twice: with its true objects, and with those found.
 
@@ -128,8 +107,7 @@ def draw_beside_truth(
 
     Args:
         info: The frame, as ``YouTubeVIS.get_data_info`` gives it.
-        found: N instances with ``labels``, ``scores``, ``masks`` and, optionally,
-            ``propagated``.
+        found: N instances with ``labels``, ``scores``, ``masks`` and, optionally, ``propagated``.
         classes: Names of the labels.
         score_threshold: Objects found with a lower score are left out.
 
@@ -142,22 +120,19 @@ def draw_beside_truth(
     """
     # A step of the pipeline adds to what it is given.
     picture = muted(LoadVideoFrame().transform(dict(info))['img'])
-    truth = [
-        ShownTrack(one['bbox_label'], None, [one['mask']], [False]) for one in info['instances']
-    ]
+    objects = info['instances']
+    truth = [ShownTrack(one['bbox_label'], None, [one['mask']], [False]) for one in objects]
     results = _shown(found, score_threshold)
     number_tracks(truth, results)
-    # Small frames are enlarged by a whole factor, at least to the size of a panel.
     side = max(picture.shape[:2])
     side = side * -(-PANEL_SIDE // side) if side < PANEL_SIDE else PANEL_SIDE
-    place = f'frame {info["frame_id"] + 1} of {info["video_length"]}'
-    panels = [
-        (f'ground truth, {place}', truth),
-        (f'found, score of {score_threshold:.2f} or more', results),
+    titles = [
+        f'ground truth, frame {info["frame_id"] + 1} of {info["video_length"]}',
+        f'found, score of {score_threshold:.2f} or more',
     ]
     names = dict(enumerate(classes))
-    cells = [draw_cell(picture, tracks, 0, names, side) for _, tracks in panels]
-    return draw_grid([cells], [title for title, _ in panels], cells[0].shape[1])
+    cells = [draw_cell(picture, tracks, 0, names, side) for tracks in (truth, results)]
+    return draw_grid([cells], titles, cells[0].shape[1])
 
 
 def _shown(found: InstanceData, threshold: float) -> list[ShownTrack]:

@@ -14,8 +14,6 @@ from vispropnet.models.base import Clips, frames_of_clips, mean_of_losses
 from vispropnet.models.detectors.two_stage import Features, TwoStageVISDetector
 from vispropnet.models.frames import Answers, Frame, FrameSize
 from vispropnet.models.looks import Look
-from vispropnet.models.necks import NeckMemory
-from vispropnet.models.support import SupportMemory
 from vispropnet.models.track_heads import matching_logits
 from vispropnet.models.trackers import TrackMemory
 from vispropnet.ops.transfer import to_device
@@ -29,14 +27,15 @@ class MaskTrackRCNNState:
     Args:
         tracks: What association remembers.
         frame_size: Height and width of the original frames; None before the first.
-        neck: What the attention neck remembers; None without one.
-        support: What supports later frames; None if no part needs support.
+        previous: Features of the frame before, per level (1, C, H, W), for the attention neck;
+            None before the first frame and without a neck.
+        support: The same of each frame that supports the next one, oldest first.
     """
 
     tracks: TrackMemory
     frame_size: FrameSize | None = None
-    neck: NeckMemory | None = None
-    support: SupportMemory | None = None
+    previous: Features | None = None
+    support: tuple[Features, ...] = ()
 
 
 @MODELS.register_module()
@@ -44,19 +43,13 @@ class MaskTrackRCNN(TwoStageVISDetector):
     """Mask R-CNN with a head that identifies objects across frames.
 
     The stages (encode, attend, propose, detect, associate, segment) are methods that training and
-    inference share.
+    inference share. The other arguments are those of
+    :class:`~vispropnet.models.detectors.two_stage.TwoStageVISDetector`.
 
     Args:
-        detector: Config of mmdet's ``MaskRCNN`` (any two-stage detector with a standard RoI head
-            and a mask head).
         track_head: Config of the track head.
         tracker: Config of the association.
         attn_neck: Config of an attention neck between the features and the RPN; None for none.
-        support: Config of which frames support a frame at test, see
-            :class:`~vispropnet.models.support.SupportWindow`; in training the references do. Parts
-            below ``detector.roi_head`` and ``track_head`` that look at other frames need it.
-        data_preprocessor: Config of the preprocessing.
-        init_cfg: Initialisation, as in mmengine.
 
     Raises:
         ValueError: if the attention neck takes other channels than the features have, or a part
@@ -102,64 +95,50 @@ class MaskTrackRCNN(TwoStageVISDetector):
         Args:
             features: Of each of the T positions in the clips, per level (B, C, H, W).
             samples: Ground truth: of each position B samples.
-
-        Returns:
-            As :meth:`loss`.
         """
         (key_features, *ref_features), (key_samples, *ref_samples) = features, samples
         attended = self.attend(key_features, ref_features[0])
         losses, proposals = self.propose_with_loss(attended, key_samples)
         sampling_results = self.sample_rois(key_features, proposals, key_samples)
-        losses.update(
-            self.detection_loss(key_features, sampling_results, key_samples, ref_features)
-        )
-        supported = [
+        losses |= self.detection_loss(key_features, sampling_results, key_samples, ref_features)
+        key, *refs = (
             self.with_support(
-                some,
-                [*features[:position], *features[position + 1 :]],
-                [sample.metainfo for sample in truth],
+                some, [*features[:at], *features[at + 1 :]], [sample.metainfo for sample in truth]
             )
-            for position, (some, truth) in enumerate(zip(features, samples, strict=True))
-        ]
-        losses.update(
-            mean_of_losses(
-                [
-                    self.track_head.loss(supported[0], some, sampling_results, key_samples, truth)
-                    for some, truth in zip(supported[1:], ref_samples, strict=True)
-                ]
-            )
+            for at, (some, truth) in enumerate(zip(features, samples, strict=True))
         )
-        return losses
+        return losses | mean_of_losses(
+            [
+                self.track_head.loss(key, some, sampling_results, key_samples, truth)
+                for some, truth in zip(refs, ref_samples, strict=True)
+            ]
+        )
 
     def init_state(self) -> MaskTrackRCNNState:
         """Makes the state of a video before its first frame."""
-        return self.state_type(
-            tracks=self.tracker.init_memory(next(self.parameters()).device),
-            neck=None if self.attn_neck is None else self.attn_neck.init_memory(),
-            support=self.support.init_memory() if self.uses_support else None,
-        )
+        return self.state_type(self.tracker.init_memory(next(self.parameters()).device))
 
     @torch.no_grad()
     def step(self, frame: Frame, state: MaskTrackRCNNState) -> tuple[Answers, MaskTrackRCNNState]:
         """Segments and associates the next frame of a video; see the base class."""
         self.check_state(state)
         size = frame.size_after(state.frame_size)
-        features, reference, support = frame.features, frame.features, ()
-        neck, supporting = state.neck, state.support
-        if self.attn_neck is not None:
-            reference, neck = self.attn_neck.remember(features, neck)
-        if self.uses_support:
-            support, supporting = self.support.remember(features, supporting, self.support_levels)
+        features, support = frame.features, state.support
+        reference = features if state.previous is None else state.previous
         proposals = self.propose(self.attend(features, reference), frame.metainfo)
         detections = self.detect(features, proposals, frame.metainfo, support)
-        ids, tracks = self.associate(
-            self.with_support(features, support, [frame.metainfo]), detections, state.tracks
-        )
+        supported = self.with_support(features, support, [frame.metainfo])
+        ids, tracks = self.associate(supported, detections, state.tracks)
         kept = (ids >= 0).nonzero().flatten()
         if len(kept) < len(ids):
             ids, detections = ids[kept], detections[to_device(kept, detections.scores.device)]
         detections.ids = to_device(ids, detections.scores.device)
-        state = replace(state, frame_size=size, tracks=tracks, neck=neck, support=supporting)
+        state = replace(state, frame_size=size, tracks=tracks)
+        if self.attn_neck is not None:
+            state = replace(state, previous=features)
+        if self.uses_support:
+            support_of_next = self.support.remember(features, support, frame.number)
+            state = replace(state, support=support_of_next)
         instances, state = self.instances_of_frame(frame, detections, state, support)
         return [(frame.number, instances)], state
 
@@ -170,28 +149,23 @@ class MaskTrackRCNN(TwoStageVISDetector):
         state: MaskTrackRCNNState,
         support: Sequence[Features],
     ) -> tuple[InstanceData, MaskTrackRCNNState]:
-        """Turns a frame's detections into its instances.
+        """Turns a frame's detections, with ``ids``, into its instances as :meth:`step` gives them.
 
         Args:
             frame: The frame.
-            detections: With ``ids``, boxes in pixels of the network's input.
+            detections: Boxes in pixels of the network's input.
             state: After association.
             support: As in :meth:`detect`.
 
         Returns:
-            Instances as :meth:`step` gives them, and the state.
+            The instances and the state.
         """
         return self.segment(frame.features, detections, frame.metainfo, support), state
 
     # Stages
 
     def attend(self, features: Features, reference: Features) -> Features:
-        """Features that the RPN sees: attended by the neck if there is one.
-
-        Args:
-            features: Per level (B, C, H, W).
-            reference: The same of the reference frames; at test, of the frame before.
-        """
+        """Features that the RPN sees, per level (B, C, H, W): attended if there is a neck."""
         return features if self.attn_neck is None else self.attn_neck(features, reference)
 
     def associate(

@@ -68,12 +68,9 @@ class MMDetMaskTrackRCNN(VISDetector):
                 "mmdet's MaskTrack R-CNN trains on clips of a key frame and one reference frame "
                 f'(num_refs=1), got {num_frames - 1} reference frames'
             )
+        metainfo = dict(key_frames_inds=[0], ref_frames_inds=[1])
         samples = [
-            TrackDataSample(
-                video_data_samples=list(clip),
-                metainfo=dict(key_frames_inds=[0], ref_frames_inds=[1]),
-            )
-            for clip in clips
+            TrackDataSample(video_data_samples=list(clip), metainfo=metainfo) for clip in clips
         ]
         return self.model.loss(inputs.unflatten(0, (-1, num_frames)), samples)
 
@@ -89,9 +86,8 @@ class MMDetMaskTrackRCNN(VISDetector):
     def step(self, frame: Frame, state: MMDetState) -> tuple[Answers, MMDetState]:
         """Segments and associates the next frame; see the base class."""
         self.check_state(state)
-        instances = self.predict(frame, state)
         # mmdet's tracker gives some ids twice in a frame; a result file holds one mask for each.
-        instances = _best_of_each_id(instances)
+        instances = _best_of_each_id(self.predict(frame, state))
         answer = InstanceData(
             ids=instances.instances_id,
             labels=instances.labels,
@@ -102,11 +98,9 @@ class MMDetMaskTrackRCNN(VISDetector):
         return [(frame.number, answer)], state
 
     def predict(self, frame: Frame, state: MMDetState) -> InstanceData:
-        """Instances of a frame as mmdet gives them.
+        """Instances of a frame as mmdet gives them, whose features are the image.
 
-        Args:
-            frame: The frame; its features are the image.
-            state: Its tracker is changed.
+        The tracker of the state is changed.
         """
         sample = DetDataSample(metainfo=dict(frame.metainfo))
         shared, self.model.tracker = self.model.tracker, state.tracker

@@ -16,7 +16,7 @@ from vispropnet.models.detectors.two_stage import Features, category_counts
 from vispropnet.models.frame_masks import FrameMasks
 from vispropnet.models.frames import Frame
 from vispropnet.models.looks import Look
-from vispropnet.models.trackers import PropagationMemory
+from vispropnet.models.trackers import HistoryFrame
 from vispropnet.registry import MODELS, TASK_UTILS
 
 
@@ -25,27 +25,22 @@ class ObjPropState(MaskTrackRCNNState):
     """State of a video in an ObjProp.
 
     Args:
-        propagation: What propagation remembers; None if tracks are not recovered.
+        history: The last frames, to propagate from; empty if tracks are not recovered.
     """
 
-    propagation: PropagationMemory | None = None
+    history: tuple[HistoryFrame, ...] = ()
 
 
 @MODELS.register_module()
 class ObjProp(MaskTrackRCNN):
     """MaskTrack R-CNN with a propagation head, which recovers objects that the detector missed.
 
+    The other arguments are those of :class:`MaskTrackRCNN`.
+
     Args:
-        detector: As in :class:`MaskTrackRCNN`.
-        track_head: As in :class:`MaskTrackRCNN`.
-        tracker: As in :class:`MaskTrackRCNN`.
         prop_head: Config of the propagation head.
         recovery: Config of what is done with it at test, see
             :class:`~vispropnet.models.trackers.track_recovery.TrackRecovery`; None for nothing.
-        attn_neck: As in :class:`MaskTrackRCNN`.
-        support: As in :class:`MaskTrackRCNN`.
-        data_preprocessor: Config of the preprocessing.
-        init_cfg: Initialisation, as in mmengine.
 
     Raises:
         ValueError: if neck or propagation head take other channels or more levels than the features
@@ -88,20 +83,12 @@ class ObjProp(MaskTrackRCNN):
         """Adds the losses of the propagation head, means over the references; see the base."""
         losses = super().loss_of_features(features, samples)
         (key_features, *ref_features), (key_samples, *ref_samples) = features, samples
-        losses.update(
-            mean_of_losses(
-                [
-                    self.prop_head.loss(key_features, some, key_samples, truth)
-                    for some, truth in zip(ref_features, ref_samples, strict=True)
-                ]
-            )
+        return losses | mean_of_losses(
+            [
+                self.prop_head.loss(key_features, some, key_samples, truth)
+                for some, truth in zip(ref_features, ref_samples, strict=True)
+            ]
         )
-        return losses
-
-    def init_state(self) -> ObjPropState:
-        """Makes the state of a video before its first frame."""
-        memory = self.recovery.init_memory() if self.recovery.enabled else None
-        return replace(super().init_state(), propagation=memory)
 
     def instances_of_frame(
         self,
@@ -111,14 +98,14 @@ class ObjProp(MaskTrackRCNN):
         support: Sequence[Features],
     ) -> tuple[InstanceData, ObjPropState]:
         """Adds ``propagated`` ((N,) bool) and the recovered instances; see the base class."""
-        # Before boxes are scaled to the original frame.
         recovered = None
         if self.recovery.enabled:
-            recovered, memory = self.recover(frame, detections, state)
-            state = replace(state, propagation=memory)
+            # Before boxes are scaled to the original frame.
+            recovered, history = self.recover(frame, detections, state)
+            state = replace(state, history=history)
         instances, state = super().instances_of_frame(frame, detections, state, support)
         instances.propagated = torch.zeros_like(instances.labels, dtype=torch.bool)
-        if recovered is None or len(recovered) == 0:
+        if not recovered:
             return instances, state
         recovered.masks = FrameMasks.dense(recovered.masks)
         recovered.propagated = torch.ones_like(recovered.labels, dtype=torch.bool)
@@ -128,17 +115,11 @@ class ObjProp(MaskTrackRCNN):
 
     def recover(
         self, frame: Frame, detections: InstanceData, state: ObjPropState
-    ) -> tuple[InstanceData, PropagationMemory]:
-        """Tracks that the history holds and no detection is, and the new memory."""
+    ) -> tuple[InstanceData, tuple[HistoryFrame, ...]]:
+        """Tracks that the history holds and no detection is, and the new history."""
         current = self.prop_head.features(frame.features)[0]
-        return self.recovery.recover(
-            current,
-            detections,
-            state.tracks.ids,
-            state.propagation,
-            frame.metainfo,
-            self.prop_head,
-        )
+        given = current, detections, state.tracks.ids, state.history
+        return self.recovery.recover(*given, frame.metainfo, self.prop_head)
 
     def looks(self, current: Features, reference: Features, label: int | None = None) -> list[Look]:
         """Adds the affinity of the propagation head; see the base class."""

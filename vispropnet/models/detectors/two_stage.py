@@ -18,12 +18,7 @@ from torch import Tensor, nn
 from vispropnet.models.base import VISDetector
 from vispropnet.models.frame_masks import FrameMasks
 from vispropnet.models.frames import box_scale
-from vispropnet.models.support import (
-    SupportedLevels,
-    check_support,
-    parts_with_support,
-    support_levels,
-)
+from vispropnet.models.support import SupportedLevels, check_support, support_levels
 from vispropnet.registry import MODELS, TASK_UTILS
 
 Features = Sequence[Tensor]
@@ -37,7 +32,7 @@ class TwoStageVISDetector(VISDetector):
             and a mask head).
         support: Config of which frames support a frame at test, see
             :class:`~vispropnet.models.support.SupportWindow`; in training the references do. Parts
-            below ``detector.roi_head`` that look at other frames need it.
+            that look at other frames need it.
         data_preprocessor: Config of the preprocessing.
         init_cfg: Initialisation, as in mmengine.
 
@@ -47,7 +42,6 @@ class TwoStageVISDetector(VISDetector):
 
     Attributes:
         uses_support: Whether a part needs features of other frames.
-        support_levels: Numbers of the levels of those that are looked at; None for all.
         support_places: Beginnings of the names of the parts that are given such features.
     """
 
@@ -74,26 +68,21 @@ class TwoStageVISDetector(VISDetector):
         self.check_support()
 
     def check_support(self) -> None:
-        """Checks that parts that need features of other frames get them.
-
-        Models that add parts call this again when they are built.
-
-        Raises:
-            ValueError: if one would get none.
-        """
-        check_support(self, self.support_places, self.support is not None)
-        self.uses_support = bool(parts_with_support(self))
-        self.support_levels = support_levels(self)
+        """Checks that parts get the support they need; models that add parts call this again."""
+        given = self.support is not None
+        self.uses_support = check_support(self, self.support_places, given)
+        if given:
+            self.support.levels = support_levels(self)
 
     def check_channels(self, name: str, channels: int) -> None:
-        """Checks that a part takes the features that the detector makes.
+        """Checks that a part takes as many channels as the features of the detector's neck have.
 
         Args:
             name: Of the setting, for the message.
             channels: What the part takes.
 
         Raises:
-            ValueError: if the detector's neck gives another number of channels.
+            ValueError: if they differ.
         """
         expected = getattr(self.detector.neck, 'out_channels', channels)
         if channels != expected:
@@ -117,26 +106,22 @@ class TwoStageVISDetector(VISDetector):
         """
         # Position by position, so that the features of one position are contiguous.
         images = images.unflatten(0, (-1, num_frames)).transpose(0, 1).flatten(0, 1)
-        levels = [level.chunk(num_frames) for level in self.encode(images)]
-        return [list(position) for position in zip(*levels, strict=True)]
+        return list(zip(*(level.chunk(num_frames) for level in self.encode(images)), strict=True))
 
     def propose_with_loss(
         self, features: Features, samples: Sequence[DetDataSample]
     ) -> tuple[dict[str, Tensor], list[InstanceData]]:
         """RPN losses and the proposals to train the heads on."""
         # The RPN's one-channel classifier takes every label but 0 for background.
-        rpn_samples = [copy.copy(sample) for sample in samples]
-        for sample in rpn_samples:
-            instances = copy.copy(sample.gt_instances)
-            instances.labels = torch.zeros_like(instances.labels)
-            sample.gt_instances = instances
-        train_cfg = self.detector.train_cfg
+        samples = [copy.copy(sample) for sample in samples]
+        for sample in samples:
+            sample.gt_instances = copy.copy(sample.gt_instances)
+            sample.gt_instances.labels = torch.zeros_like(sample.gt_instances.labels)
         losses, proposals = self.detector.rpn_head.loss_and_predict(
-            features, rpn_samples, proposal_cfg=train_cfg.rpn_proposal
+            features, samples, proposal_cfg=self.detector.train_cfg.rpn_proposal
         )
-        return {
-            name if 'rpn' in name else f'rpn_{name}': value for name, value in losses.items()
-        }, proposals
+        names = (name if 'rpn' in name else f'rpn_{name}' for name in losses)
+        return dict(zip(names, losses.values(), strict=True)), proposals
 
     def propose(self, features: Features, metainfo: Mapping[str, Any]) -> InstanceData:
         """RPN proposals of one frame, in pixels of the network's input."""
@@ -156,14 +141,9 @@ class TwoStageVISDetector(VISDetector):
         for image, priors in enumerate(proposals):
             priors.priors = priors.pop('bboxes')
             assigned = roi_head.bbox_assigner.assign(priors, instances[image], ignored[image])
-            results.append(
-                roi_head.bbox_sampler.sample(
-                    assigned,
-                    priors,
-                    instances[image],
-                    feats=[level[image][None] for level in features],
-                )
-            )
+            own = [level[image][None] for level in features]
+            sampled = roi_head.bbox_sampler.sample(assigned, priors, instances[image], feats=own)
+            results.append(sampled)
         return results
 
     def detection_loss(
@@ -184,12 +164,8 @@ class TwoStageVISDetector(VISDetector):
         roi_head = self.detector.roi_head
         features = self.with_support(features, support, [sample.metainfo for sample in samples])
         boxes = roi_head.bbox_loss(features, sampling_results)
-        masks = roi_head.mask_loss(
-            features,
-            sampling_results,
-            boxes['bbox_feats'],
-            [sample.gt_instances for sample in samples],
-        )
+        instances = [sample.gt_instances for sample in samples]
+        masks = roi_head.mask_loss(features, sampling_results, boxes['bbox_feats'], instances)
         losses = {**boxes['loss_bbox'], **masks['loss_mask']}
         # mmdet leaves it out without any RoI; ranks wait for the gradients of its weights.
         losses.setdefault('loss_cls', boxes['cls_score'].sum())
@@ -211,12 +187,9 @@ class TwoStageVISDetector(VISDetector):
             support: The features of other frames of the video; plain heads ignore them.
         """
         roi_head = self.detector.roi_head
+        features = self.with_support(features, support, [metainfo])
         return roi_head.predict_bbox(
-            self.with_support(features, support, [metainfo]),
-            [metainfo],
-            [proposals],
-            roi_head.test_cfg,
-            rescale=False,
+            features, [metainfo], [proposals], roi_head.test_cfg, rescale=False
         )[0]
 
     def segment(
@@ -236,7 +209,7 @@ class TwoStageVISDetector(VISDetector):
         """
         roi_head = self.detector.roi_head
         features = self.with_support(features, support, [metainfo])
-        size, threshold = metainfo['ori_shape'][:2], roi_head.test_cfg.mask_thr_binary
+        size = metainfo['ori_shape'][:2]
         if not _is_plain(roi_head.mask_head):
             # mmdet rescales the boxes in place; the state holds the ones of before.
             detections.bboxes = detections.bboxes.clone()
@@ -254,7 +227,7 @@ class TwoStageVISDetector(VISDetector):
             instances.labels,
             instances.bboxes,
             size,
-            threshold,
+            roi_head.test_cfg.mask_thr_binary,
             roi_head.mask_head.class_agnostic,
         )
         return instances
@@ -273,12 +246,12 @@ class TwoStageVISDetector(VISDetector):
         support: Sequence[Features],
         metainfos: Sequence[Mapping[str, Any]],
     ) -> Features:
-        """Features as heads take them: with those of other frames if a part needs them.
+        """Features of B frames as heads take them: with those of other frames if a part needs them.
 
         Args:
             features: Per level (B, C, H, W).
-            support: The same of other frames.
-            metainfos: Of the B frames; the others have the same size.
+            support: The same of other frames, of the same sizes.
+            metainfos: Of the B frames.
         """
         if not self.uses_support:
             return features
@@ -286,13 +259,9 @@ class TwoStageVISDetector(VISDetector):
 
 
 def float32_outputs(detector: nn.Module) -> list[nn.Module]:
-    """Modules of a detector whose outputs are cast to float32 under mixed precision.
+    """Modules of a two-stage detector of mmdet whose outputs are float32 under mixed precision.
 
-    Args:
-        detector: Any two-stage detector of mmdet.
-
-    Returns:
-        Neck, RPN head, box and mask heads, as far as there are any.
+    They are neck, RPN head, box and mask heads, as far as there are any.
     """
     parts = [getattr(detector, name, None) for name in ('neck', 'rpn_head')]
     parts += [getattr(detector.roi_head, name, None) for name in ('bbox_head', 'mask_head')]
@@ -304,14 +273,12 @@ def float32_outputs(detector: nn.Module) -> list[nn.Module]:
 
 
 def category_counts(head: nn.Module, name: str) -> dict[str, int]:
-    """Number of categories of a head and of the parts within it.
+    """Number of categories of a head and of the parts within it, by dotted name.
 
     Args:
-        head: The head; parts that tell categories apart have ``num_classes``.
+        head: The head; parts that tell categories apart have ``num_classes``, and those that treat
+            all alike ``class_agnostic``.
         name: Its dotted name.
-
-    Returns:
-        By dotted name, without parts that treat all categories alike (``class_agnostic``).
     """
     return {
         f'{name}.{below}' if below else name: part.num_classes
@@ -322,6 +289,6 @@ def category_counts(head: nn.Module, name: str) -> dict[str, int]:
 
 
 def _is_plain(mask_head: nn.Module) -> bool:
-    """Checks that masks are made from logits and boxes in the way that we know to shorten."""
+    """Checks that masks are made from logits and boxes in the way that is shortened here."""
     method = '_predict_by_feat_single'
     return getattr(type(mask_head), method, None) is getattr(FCNMaskHead, method)

@@ -1,5 +1,5 @@
 """Necks between the feature pyramid and the RPN."""
 
-from vispropnet.models.necks.attention_neck import AttentionNeck, NeckMemory
+from vispropnet.models.necks.attention_neck import AttentionNeck
 
-__all__ = ['AttentionNeck', 'NeckMemory']
+__all__ = ['AttentionNeck']

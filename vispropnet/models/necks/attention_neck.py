@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from mmengine.model import BaseModule
@@ -12,17 +11,6 @@ from torch import Tensor, nn
 from vispropnet.models.looks import Look
 from vispropnet.ops.affinity import BUDGET, affinity, attend
 from vispropnet.registry import MODELS
-
-
-@dataclass(frozen=True)
-class NeckMemory:
-    """Memory of an attention neck in a video.
-
-    Args:
-        previous: Per level (1, C, H, W) features of the frame before; None before the first.
-    """
-
-    previous: tuple[Tensor, ...] | None = None
 
 
 @MODELS.register_module()
@@ -38,95 +26,30 @@ class AttentionNeck(BaseModule):
         value: What is summed over the reference positions: ``'reference'`` features, or, as in the
             published trial, the ``'current'`` ones, although their positions are of another frame.
         gamma: Where the learnable weight starts.
-        start_level: Finest level to attend on; finer ones pass unchanged.
-        num_levels: Levels from there to attend on; None for all.
 
     Raises:
-        ValueError: for another ``value``, a negative ``start_level`` or no levels.
+        ValueError: for another ``value``.
     """
 
-    def __init__(
-        self,
-        channels: int = 256,
-        value: str = 'current',
-        gamma: float = 0.5,
-        start_level: int = 0,
-        num_levels: int | None = None,
-    ) -> None:
+    def __init__(self, channels: int = 256, value: str = 'current', gamma: float = 0.5) -> None:
         super().__init__()
         if value not in ('current', 'reference'):
             raise ValueError(f"attn_neck: value must be 'current' or 'reference', got {value!r}")
-        if start_level < 0 or (num_levels is not None and num_levels < 1):
-            raise ValueError(
-                'attn_neck: start_level must be 0 or more and num_levels positive or None, got '
-                f'{start_level!r} and {num_levels!r}'
-            )
         self.channels = channels
         self.value = value
-        self.start_level, self.num_levels = start_level, num_levels
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
         self.gamma = nn.Parameter(torch.full((1,), float(gamma)))
         self.budget = BUDGET
 
     def forward(self, current: Sequence[Tensor], reference: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Attends from the current to the reference frames.
+        """Attends from the current to the reference frames, per level (B, C, H, W).
 
         Args:
             current: Per level (B, C, H, W).
             reference: The same of the reference frames.
-
-        Returns:
-            Per level (B, C, H, W).
-
-        Raises:
-            ValueError: if there is no level to attend on.
         """
-        levels = self.levels(len(current))
-        return tuple(
-            self._attend(one, other) if level in levels else one
-            for level, (one, other) in enumerate(zip(current, reference, strict=True))
-        )
-
-    def init_memory(self) -> NeckMemory:
-        """Makes the memory before the first frame of a video."""
-        return NeckMemory()
-
-    def remember(
-        self, current: Sequence[Tensor], memory: NeckMemory
-    ) -> tuple[Sequence[Tensor], NeckMemory]:
-        """Gives the reference of a frame, the frame before it, and takes the frame in.
-
-        Args:
-            current: Per level (1, C, H, W).
-            memory: Before this frame.
-
-        Returns:
-            Per level (1, C, H, W) of the reference, which is the frame itself if it is the first;
-            and the memory after this frame.
-        """
-        return memory.previous or current, NeckMemory(tuple(current))
-
-    def levels(self, count: int) -> range:
-        """Levels that are attended on.
-
-        Args:
-            count: How many levels there are.
-
-        Returns:
-            Their positions, finest first.
-
-        Raises:
-            ValueError: if there is none.
-        """
-        end = count
-        if self.num_levels is not None:
-            end = min(end, self.start_level + self.num_levels)
-        if self.start_level >= end:
-            raise ValueError(
-                f'attn_neck: start_level={self.start_level}, but there are {count} levels'
-            )
-        return range(self.start_level, end)
+        return tuple(self._attend(*pair) for pair in zip(current, reference, strict=True))
 
     def correlation(self, current: Tensor, reference: Tensor, positions: Tensor) -> Tensor:
         """Attention of some current positions of one level, for analysis.
@@ -147,37 +70,30 @@ class AttentionNeck(BaseModule):
     def looks(
         self, current: Sequence[Tensor], reference: Sequence[Tensor], strides: Sequence[int]
     ) -> list[Look]:
-        """Correlations of the levels that are attended on, for analysis.
+        """Correlation of each level, for analysis.
 
         Args:
             current: Per level (1, C, H, W).
             reference: The same of the other frame.
             strides: Of each level.
-
-        Returns:
-            One for each level.
         """
-        # Which features are summed up there is a setting of its own.
-        note = f'the neck sums up features of the {self.value} frame at these places'
-        return [
-            Look(
-                title=f'attention neck, stride {strides[level]}',
-                size=current[level].shape[-2:],
-                stride=strides[level],
-                columns=lambda some, pair=(current[level], reference[level]): self.correlation(
-                    *pair, some
-                )[0],
-                note=note,
+
+        def look(one: Tensor, other: Tensor, stride: int) -> Look:
+            return Look(
+                f'attention neck, stride {stride}',
+                one.shape[-2:],
+                stride,
+                lambda some: self.correlation(one, other, some)[0],
+                # Which features are summed up there is a setting of its own.
+                f'the neck sums up features of the {self.value} frame at these places',
             )
-            for level in self.levels(len(current))
-        ]
+
+        return [look(*level) for level in zip(current, reference, strides, strict=True)]
 
     def _attend(self, current: Tensor, reference: Tensor) -> Tensor:
         query, key = self.conv1(current).relu(), self.conv1(reference).relu()
         value = self.conv2(reference if self.value == 'reference' else current).relu()
         # (B, positions, C), contiguous: fused kernels want rows.
-        query, key, value = (
-            part.flatten(2).transpose(1, 2).contiguous() for part in (query, key, value)
-        )
-        attended = attend(query, key, value, self.budget).transpose(1, 2)
+        rows = (part.flatten(2).transpose(1, 2).contiguous() for part in (query, key, value))
+        attended = attend(*rows, self.budget).transpose(1, 2)
         return current + self.gamma * attended.reshape(current.shape)

@@ -1,7 +1,9 @@
 """Learnable part of the inter-frame affinity: the similarity of positions of two frames.
 
 An affinity is ``rᵀ W x`` of reference features r and current features x, see
-:mod:`vispropnet.ops.affinity`. The classes here hold W, of one kind or another, and give ``W x``.
+:mod:`vispropnet.ops.affinity`. The classes here hold W, of one kind or another. Called with the
+current features (C, Q) and the labels (N,) of the objects to be propagated, they give ``W x``:
+(N, C, Q) if ``per_object``, else (1, C, Q), the same for all objects.
 """
 
 from __future__ import annotations
@@ -10,7 +12,6 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from vispropnet.ops.affinity import weigh, weigh_low_rank
 from vispropnet.registry import MODELS
 
 
@@ -29,15 +30,7 @@ class PlainAffinity(BaseModule):
         self.channels = channels
 
     def forward(self, current: Tensor, labels: Tensor) -> Tensor:
-        """Gives the current features as they are.
-
-        Args:
-            current: (C, Q).
-            labels: (N,) labels of the objects to be propagated.
-
-        Returns:
-            (1, C, Q), the same for all objects.
-        """
+        """Gives the current features as they are."""
         return current[None]
 
 
@@ -57,16 +50,8 @@ class WeightedAffinity(BaseModule):
         self.weight = nn.Parameter(torch.eye(channels))
 
     def forward(self, current: Tensor, labels: Tensor) -> Tensor:
-        """Weighs the current features.
-
-        Args:
-            current: (C, Q).
-            labels: (N,) labels of the objects to be propagated.
-
-        Returns:
-            (1, C, Q), the same for all objects.
-        """
-        return weigh(current[None], self.weight)
+        """Weighs the current features."""
+        return self.weight @ current[None]
 
 
 @MODELS.register_module()
@@ -99,13 +84,6 @@ class CategoryAffinity(BaseModule):
         self.right = nn.Parameter(torch.zeros(num_classes, channels, rank))
 
     def forward(self, current: Tensor, labels: Tensor) -> Tensor:
-        """Weighs the current features for each object by its category.
-
-        Args:
-            current: (C, Q).
-            labels: (N,) labels of the objects to be propagated.
-
-        Returns:
-            (N, C, Q).
-        """
-        return weigh_low_rank(current[None], self.left[labels], self.right[labels])
+        """Weighs the current features for each object by its category."""
+        left, right = self.left[labels], self.right[labels]
+        return current[None] + left @ (right.transpose(1, 2) @ current[None])

@@ -1,8 +1,5 @@
 """The propagation head (ObjProp, Chakravarthy et al. 2021, section 3).
 
-Inter-frame attention carries the box of a known object from a reference frame to the current one,
-and a small network segments it there.
-
 Shapes: N objects; C channels; h x w the features at stride 8; H x W the network's input.
 """
 
@@ -21,7 +18,7 @@ from vispropnet.errors import UserError
 from vispropnet.models.looks import Look
 from vispropnet.models.prop_heads.boxes import box_maps
 from vispropnet.ops.affinity import affinity as affinity_matrix
-from vispropnet.ops.affinity import carry, gaussian_factors
+from vispropnet.ops.affinity import at_least_single, carry, gaussian_factors
 from vispropnet.ops.transfer import to_device
 from vispropnet.registry import MODELS
 
@@ -29,6 +26,8 @@ from vispropnet.registry import MODELS
 @MODELS.register_module()
 class PropagationHead(BaseModule):
     """Carries objects from a reference frame to the current one, and segments them there.
+
+    Inter-frame attention carries the box of an object, a small network segments it.
 
     Args:
         in_channels: Channels of each feature level.
@@ -45,14 +44,14 @@ class PropagationHead(BaseModule):
         class_agnostic: One mask channel for all categories.
         train_sigma: Scale in cells of the Gaussian of the distance in training; None for none.
         test_sigma: The same at test.
-        renormalize: Whether the affinity sums up to 1 again under the Gaussian. If not, positions
+        renormalize: Makes the affinity sum up to 1 again under the Gaussian. Without, positions
             whose affinity lies far away get neither fore- nor background, and so an attention of
             one half, which training without a Gaussian never shows.
-        resize_attention: Whether attention is made at the input's resolution and brought back to
-            stride 8, as the original code does, instead of at stride 8.
+        resize_attention: Makes attention at the input's resolution and brings it back to stride 8,
+            as the original code does, instead of at stride 8.
+        budget_mib: Memory in MiB that one block of the affinity may take.
         attention_loss_weight: Weight of ``loss_propattn``.
         mask_loss_weight: Weight of ``loss_propmask``.
-        budget_mib: Memory in MiB that one block of the affinity may take.
 
     Raises:
         ValueError: if the affinity's channels are not the head's, or a scale is not positive.
@@ -75,30 +74,27 @@ class PropagationHead(BaseModule):
         test_sigma: float | None = 8.0,
         renormalize: bool = True,
         resize_attention: bool = False,
+        budget_mib: float = 256,
         attention_loss_weight: float = 1.0,
         mask_loss_weight: float = 1.0,
-        budget_mib: float = 256,
     ) -> None:
         super().__init__()
         for name, sigma in (('train_sigma', train_sigma), ('test_sigma', test_sigma)):
             if sigma is not None and (not isinstance(sigma, (int, float)) or sigma <= 0):
                 raise ValueError(f'prop_head: {name} must be positive or None, got {sigma!r}')
-        switches = dict(
-            class_agnostic=class_agnostic,
-            renormalize=renormalize,
-            resize_attention=resize_attention,
-        )
-        for name, value in switches.items():
+        for name, value in (
+            ('class_agnostic', class_agnostic),
+            ('renormalize', renormalize),
+            ('resize_attention', resize_attention),
+        ):
             if value not in (True, False):
                 raise ValueError(f'prop_head: {name} must be True or False, got {value!r}')
         self.in_channels = in_channels
         self.num_levels, self.level, self.stride = num_levels, level, stride
         self.num_classes, self.class_agnostic = num_classes, class_agnostic
         self.train_sigma, self.test_sigma = train_sigma, test_sigma
-        self.renormalize = renormalize
-        self.resize_attention = resize_attention
-        self.attention_loss_weight = attention_loss_weight
-        self.mask_loss_weight = mask_loss_weight
+        self.renormalize, self.resize_attention = renormalize, resize_attention
+        self.attention_loss_weight, self.mask_loss_weight = attention_loss_weight, mask_loss_weight
         self.budget = int(budget_mib * 2**20)
         norm_cfg = norm_cfg or dict(type='BN')
         self.convs = nn.Sequential(
@@ -116,7 +112,8 @@ class PropagationHead(BaseModule):
         )
         self.upsample = nn.ConvTranspose2d(channels, channels, 2, stride=2)
         self.conv_logits = nn.Conv2d(channels, 1 if class_agnostic else num_classes, 1)
-        self.affinity = _build_affinity(affinity or dict(type='PlainAffinity'), channels, self)
+        affinity = affinity or dict(type='PlainAffinity')
+        self.affinity = _build_affinity(affinity, channels, num_classes)
 
     def init_weights(self) -> None:
         """Initialises as mmdet's mask head does: Kaiming for the last layers."""
@@ -135,12 +132,7 @@ class PropagationHead(BaseModule):
             (B, C, h, w).
         """
         size = levels[self.level].shape[-2:]
-        resized = [
-            functional.interpolate(level, size=size, mode='bilinear', align_corners=False)
-            if level.shape[-2:] != size
-            else level
-            for level in levels[: self.num_levels]
-        ]
+        resized = [_resize(level, size) for level in levels[: self.num_levels]]
         return self.convs(torch.cat(resized, dim=1))
 
     def attention(
@@ -161,23 +153,22 @@ class PropagationHead(BaseModule):
             sigma: Scale in cells of the Gaussian of the distance; None for none.
 
         Returns:
-            (N, h, w) foreground and (N, h, w) background that arrive at each position. (Logits of
-            the attention, which is the softmax of the two.)
+            (N, h, w) foreground and (N, h, w) background that arrive at each position: logits of
+            the attention, which is the softmax of the two.
         """
-        size, reference_size = current.shape[-2:], reference.shape[-2:]
-        maps = box_maps(boxes, reference_size, self.stride)
+        sizes = reference.shape[-2:], current.shape[-2:]
+        maps = box_maps(boxes, sizes[0], self.stride).flatten(1)[None]
         # Autocast would make half precision of what the affinity needs single precision for.
         with torch.autocast(current.device.type, enabled=False):
-            gaussian = None
-            if sigma is not None:
-                gaussian = gaussian_factors(reference_size, size, sigma, current.float())
-            current = self.affinity(_single(current).flatten(1), labels)
-            reference, maps = _single(reference).flatten(1)[None], maps.flatten(1)[None]
+            reference, current = at_least_single(reference), at_least_single(current)
+            gaussian = None if sigma is None else gaussian_factors(*sizes, sigma, current)
+            reference = reference.flatten(1)[None]
+            current = self.affinity(current.flatten(1), labels)
             if self.affinity.per_object:
                 reference, maps = reference.expand(len(labels), -1, -1), maps.transpose(0, 1)
             foreground, total = carry(reference, current, maps, gaussian, self.budget)
-        foreground = foreground.reshape(len(boxes), *size)
-        total = total.reshape(-1, *size)
+        foreground = foreground.reshape(len(boxes), *sizes[1])
+        total = total.reshape(-1, *sizes[1])
         if self.renormalize and sigma is not None:
             foreground, total = foreground / total.clamp(min=1e-12), torch.ones_like(total)
         return foreground, total - foreground
@@ -203,31 +194,27 @@ class PropagationHead(BaseModule):
             (N or 1, h', w', K), N where the affinity differs by category. Without a Gaussian, and
             with one if the head renormalises, it sums up to 1 over the reference positions.
         """
-        size, reference_size = current.shape[-2:], reference.shape[-2:]
+        sizes = reference.shape[-2:], current.shape[-2:]
         with torch.autocast(current.device.type, enabled=False):
-            gaussian = None
-            if sigma is not None:
-                gaussian = gaussian_factors(reference_size, size, sigma, _single(current))
+            reference, current = at_least_single(reference), at_least_single(current)
+            gaussian = None if sigma is None else gaussian_factors(*sizes, sigma, current)
             # Positions are chosen before anything is weighed: nothing of size P x Q is made.
-            chosen = self.affinity(_single(current).flatten(1)[:, positions], labels)
-            known = _single(reference).flatten(1).expand(len(chosen), -1, -1)
+            chosen = self.affinity(current.flatten(1)[:, positions], labels)
+            known = reference.flatten(1).expand(len(chosen), -1, -1)
             columns = affinity_matrix(known, chosen, gaussian, positions)
         if self.renormalize and sigma is not None:
             columns = columns / columns.sum(dim=1, keepdim=True).clamp(min=1e-12)
-        return columns.reshape(len(chosen), *reference_size, len(positions))
+        return columns.reshape(len(chosen), *sizes[0], len(positions))
 
     def looks(
         self, current: Sequence[Tensor], reference: Sequence[Tensor], label: int | None
     ) -> list[Look]:
-        """Affinities as the softmax alone and, if there is one, with the Gaussian used at test.
+        """Affinity for analysis: the softmax alone and, if there is one, with the Gaussian of test.
 
         Args:
             current: Per level (1, C', H', W').
             reference: The same of the other frame.
             label: Category of the places that look; affinities by category need it.
-
-        Returns:
-            One or two.
 
         Raises:
             UserError: if the affinity differs by category and the label is none.
@@ -239,31 +226,29 @@ class PropagationHead(BaseModule):
             )
         known, now = (self.features(levels)[0] for levels in (reference, current))
         labels = torch.tensor([label or 0], device=now.device)
-        title = 'affinity of the propagation head'
-        titles = {None: title}
-        if self.test_sigma is not None:
-            distance = f'with the distance as at test (sigma {self.test_sigma:g} cells)'
-            titles[self.test_sigma] = f'{title}, {distance}'
-        return [
-            Look(
-                title=title,
-                size=now.shape[-2:],
-                stride=self.stride,
-                columns=lambda some, sigma=sigma: self.affinity_columns(
-                    known, now, some, labels, sigma
-                )[0],
+
+        def look(title: str, sigma: float | None) -> Look:
+            return Look(
+                title,
+                now.shape[-2:],
+                self.stride,
+                lambda some: self.affinity_columns(known, now, some, labels, sigma)[0],
             )
-            for sigma, title in titles.items()
-        ]
+
+        title = 'affinity of the propagation head'
+        looks = [look(title, None)]
+        if self.test_sigma is not None:
+            title += f', with the distance as at test (sigma {self.test_sigma:g} cells)'
+            looks.append(look(title, self.test_sigma))
+        return looks
 
     def attend(self, foreground: Tensor, background: Tensor) -> Tensor:
         """Softmax of what arrives: (N, h, w) each to (N, h, w) attention in [0, 1]."""
+        logits = foreground - background
         if not self.resize_attention:
-            return (foreground - background).sigmoid()
-        enlarged = self._enlarge(foreground - background).sigmoid()
-        return functional.interpolate(
-            enlarged[:, None], size=foreground.shape[-2:], mode='bilinear', align_corners=False
-        )[:, 0]
+            return logits.sigmoid()
+        enlarged = _enlarge(logits, self.stride).sigmoid()
+        return _resize(enlarged[:, None], logits.shape[-2:])[:, 0]
 
     def segment(self, current: Tensor, attention: Tensor, labels: Tensor) -> Tensor:
         """Mask logits of attended objects.
@@ -282,7 +267,7 @@ class PropagationHead(BaseModule):
         for conv in self.mask_convs:
             attended = conv(attended)
         logits = self._logits(attended, torch.zeros_like(labels) if self.class_agnostic else labels)
-        return self._enlarge(logits, self.stride // 2)
+        return _enlarge(logits, self.stride // 2)
 
     def loss(
         self,
@@ -298,44 +283,42 @@ class PropagationHead(BaseModule):
             ref_levels: The same of the reference frames.
             key_samples: Ground truth with ``bboxes``, ``labels``, ``masks``, ``instances_ids``.
             ref_samples: The same of the reference frames.
-
-        Returns:
-            See :meth:`loss_by_feat`.
         """
         # Both in one pass: so normalisation sees the same statistics for either.
         both = [torch.cat(pair) for pair in zip(key_levels, ref_levels, strict=True)]
         key_features, ref_features = self.features(both).chunk(2)
-        self._check_stride(key_features, key_samples[0].metainfo['batch_input_shape'])
+        height, width = key_samples[0].metainfo['batch_input_shape']
+        self._check_stride(key_features, (height, width))
         scores, box_targets, mask_targets = [], [], []
         attention, images, labels = [], [], []
         matches = _same_objects(ref_samples, key_samples)
         for image, (key, ref, (present, position)) in enumerate(
             zip(key_samples, ref_samples, matches, strict=True)
         ):
-            current, reference = key_features[image], ref_features[image]
             known, found = ref.gt_instances, key.gt_instances
             masks = torch.from_numpy(found.masks[position.numpy()].masks)
             present, position, masks = (
-                to_device(one, current.device) for one in (present, position, masks)
+                to_device(one, key_features.device) for one in (present, position, masks)
             )
-            size = key.metainfo['batch_input_shape']
+            frames = ref_features[image], key_features[image]
             foreground, background = self.attention(
-                reference, current, known.bboxes, known.labels, self.train_sigma
+                *frames, known.bboxes, known.labels, self.train_sigma
             )
-            targets = foreground.new_zeros(len(known), *size)
-            targets[present] = box_maps(found.bboxes[position], size, 1).to(targets.dtype)
-            scores.append(self._enlarge(foreground - background, size=size))
+            targets = foreground.new_zeros(len(known), height, width)
+            boxes = box_maps(found.bboxes[position], (height, width), 1)
+            targets[present] = boxes.to(targets.dtype)
+            score = _enlarge(foreground - background, self.stride)
+            scores.append(score[:, :height, :width])
             box_targets.append(targets)
+            mask_targets.append(masks.float())
             attention.append(self.attend(foreground, background)[present])
             images.append(torch.full_like(present, image))
             labels.append(known.labels[present])
-            mask_targets.append(masks.float())
         # All images at once, so that normalisation in the mask branch sees the whole batch.
         masks = self.segment(
             key_features[torch.cat(images)], torch.cat(attention), torch.cat(labels)
         )
-        masks = masks[:, : size[0], : size[1]]
-        logits = masks.split([len(one) for one in images])
+        logits = masks[:, :height, :width].split([len(one) for one in images])
         return self.loss_by_feat(scores, logits, box_targets, mask_targets)
 
     def loss_by_feat(
@@ -392,29 +375,33 @@ class PropagationHead(BaseModule):
                     f'for {pixels} pixels'
                 )
 
-    def _enlarge(
-        self, maps: Tensor, factor: int | None = None, size: Sequence[int] | None = None
-    ) -> Tensor:
-        """(N, h, w) by a factor (the stride), cropped to a size."""
-        enlarged = functional.interpolate(
-            maps[:, None],
-            scale_factor=factor or self.stride,
-            mode='bilinear',
-            align_corners=False,
-        )[:, 0]
-        return enlarged if size is None else enlarged[:, : size[0], : size[1]]
+
+def _resize(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Resizes (N, C, h, w) maps; those of the size stay as they are."""
+    if maps.shape[-2:] == size:
+        return maps
+    return functional.interpolate(maps, size=size, mode='bilinear', align_corners=False)
 
 
-def _build_affinity(config: dict, channels: int, head: PropagationHead) -> nn.Module:
+def _enlarge(maps: Tensor, factor: int) -> Tensor:
+    """Enlarges (N, h, w) maps to (N, factor * h, factor * w)."""
+    return functional.interpolate(
+        maps[:, None], scale_factor=factor, mode='bilinear', align_corners=False
+    )[:, 0]
+
+
+def _build_affinity(config: dict, channels: int, num_classes: int) -> nn.Module:
+    """Builds an affinity, by default with the channels and categories of the head."""
     if 'CategoryAffinity' in str(config.get('type')):
-        config = {'num_classes': head.num_classes, **config}
+        config = {'num_classes': num_classes, **config}
     # Its draws are its own: all other weights start as they do with any other affinity.
     with torch.random.fork_rng(devices=[]):
         affinity = MODELS.build({'channels': channels, **config})
-    if getattr(affinity, 'num_classes', head.num_classes) != head.num_classes:
+    own_classes = getattr(affinity, 'num_classes', num_classes)
+    if own_classes != num_classes:
         raise ValueError(
-            f'prop_head.affinity: num_classes={affinity.num_classes}, but the head has '
-            f'num_classes={head.num_classes}; leave it out to take that of the head'
+            f'prop_head.affinity: num_classes={own_classes}, but the head has '
+            f'num_classes={num_classes}; leave it out to take that of the head'
         )
     if affinity.channels != channels:
         raise ValueError(
@@ -427,12 +414,9 @@ def _build_affinity(config: dict, channels: int, head: PropagationHead) -> nn.Mo
 def _same_objects(
     ref_samples: Sequence[DetDataSample], key_samples: Sequence[DetDataSample]
 ) -> list[tuple[Tensor, Tensor]]:
-    """Per image, positions in the reference and in the key frame of the objects in both.
-
-    They are on the CPU, after one copy for the whole batch.
-    """
+    """Per image, positions in reference and key frame of the objects in both, on the CPU."""
     ids = [sample.gt_instances.instances_ids for sample in (*ref_samples, *key_samples)]
-    ids = torch.cat(ids).cpu().split([len(one) for one in ids])
+    ids = torch.cat(ids).cpu().split([len(one) for one in ids])  # one copy for the whole batch
     refs, keys = ids[: len(ref_samples)], ids[len(ref_samples) :]
     return [
         (ref[:, None] == key[None, :]).nonzero(as_tuple=True)
@@ -441,6 +425,7 @@ def _same_objects(
 
 
 def _mean_loss(logits: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
+    """Binary cross-entropy, averaged over each image's objects and pixels, then over images."""
     losses = [
         functional.binary_cross_entropy_with_logits(one.float(), target.float())
         if len(one)
@@ -448,7 +433,3 @@ def _mean_loss(logits: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
         for one, target in zip(logits, targets, strict=True)
     ]
     return torch.stack(losses).mean()
-
-
-def _single(features: Tensor) -> Tensor:
-    return features if features.dtype == torch.float64 else features.float()

@@ -64,14 +64,7 @@ class EmbeddingHead(BaseModule):
         self.normalize_at_test = normalize_at_test
 
     def forward(self, roi_features: Tensor) -> Tensor:
-        """Embeds RoIs.
-
-        Args:
-            roi_features: (N, C, roi_feat_size, roi_feat_size).
-
-        Returns:
-            (N, fc_out_channels).
-        """
+        """Embeds RoI features (N, C, roi_feat_size, roi_feat_size): (N, fc_out_channels)."""
         embeddings = roi_features.flatten(1)
         for number, layer in enumerate(self.fcs, start=1):
             embeddings = layer(embeddings)

@@ -29,14 +29,11 @@ class TrackHead(BaseModule):
         self.embed_head = MODELS.build(embed_head)
 
     def embed(self, features: Sequence[Tensor], boxes: Sequence[Tensor]) -> list[Tensor]:
-        """Embeds the objects in given boxes.
+        """Embeds the objects in given boxes, per image (N, C').
 
         Args:
             features: Per level (B, C, H, W).
             boxes: Per image (N, 4) x1, y1, x2, y2 in pixels of the network's input.
-
-        Returns:
-            Per image (N, C').
         """
         roi_features = self.roi_extractor(
             features[: self.roi_extractor.num_inputs], bbox2roi(list(boxes))
@@ -59,9 +56,6 @@ class TrackHead(BaseModule):
             sampling_results: Per image the RoIs that the box head was trained on.
             key_samples: Ground truth with ``instances_ids``.
             ref_samples: The same of the reference frames.
-
-        Returns:
-            ``loss_match`` and ``match_accuracy``.
         """
         identities = [
             sample.gt_instances.instances_ids[result.pos_assigned_gt_inds]

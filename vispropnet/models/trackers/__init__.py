@@ -1,18 +1,12 @@
-"""Association of objects from frame to frame, and what is remembered between frames."""
+"""Association of objects from frame to frame, and recovery of those that were missed."""
 
 from vispropnet.models.trackers.association import assign, matching_scores
-from vispropnet.models.trackers.matching_tracker import MatchingTracker
-from vispropnet.models.trackers.track_memory import TrackMemory
-from vispropnet.models.trackers.track_recovery import (
-    HistoryFrame,
-    PropagationMemory,
-    TrackRecovery,
-)
+from vispropnet.models.trackers.matching_tracker import MatchingTracker, TrackMemory
+from vispropnet.models.trackers.track_recovery import HistoryFrame, TrackRecovery
 
 __all__ = [
     'HistoryFrame',
     'MatchingTracker',
-    'PropagationMemory',
     'TrackMemory',
     'TrackRecovery',
     'assign',

@@ -3,17 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from vispropnet.models.trackers.association import assign, matching_scores
-from vispropnet.models.trackers.track_memory import TrackMemory
 from vispropnet.ops.transfer import to_device
 from vispropnet.registry import TASK_UTILS
 
 ON_CONFLICT = ('drop', 'next', 'new', 'hungarian')
+
+
+@dataclass(frozen=True)
+class TrackMemory:
+    """Latest embedding, box and label of every track of a video.
+
+    A memory is never changed; each frame makes a new one. A track's position in the tensors may
+    change from frame to frame, its id never does.
+
+    Args:
+        ids: (M,) int64 ids of the known tracks, on the CPU.
+        embeddings: (M, C) latest embedding.
+        boxes: (M, 4) latest box, x1, y1, x2, y2 in pixels of the network's input.
+        labels: (M,) int64 latest label.
+        last_seen: (M,) int64 on the CPU, the latest frame that showed the track, counted from 1.
+        next_id: The id that the next new track gets.
+        num_frames: Frames seen so far.
+    """
+
+    ids: Tensor
+    embeddings: Tensor
+    boxes: Tensor
+    labels: Tensor
+    last_seen: Tensor
+    next_id: int = 0
+    num_frames: int = 0
 
 
 @TASK_UTILS.register_module()
@@ -25,12 +50,10 @@ class MatchingTracker:
         iou_weight: Weight of the IoU with a track's last box.
         label_weight: Weight of having a track's last label.
         num_frames_retain: A track that has not been seen for this many frames is forgotten, so that
-            memory stays bounded however long the video is; None for never. No video of YouTube-VIS
-            is that long by default.
-        on_conflict: What becomes of a detection whose best track goes to a better one, see
-            :func:`~vispropnet.models.trackers.association.assign`: ``'drop'`` (as the code of the
-            authors of MaskTrack R-CNN; it measured best, see the table in the docs), ``'next'``,
-            ``'new'`` or ``'hungarian'``.
+            memory stays bounded; None for never. No video of YouTube-VIS is as long as the default.
+        on_conflict: What becomes of a detection whose best track goes to a better one, as for
+            :func:`~vispropnet.models.trackers.association.assign`; ``'drop'`` measured best, see
+            ``docs/methods/masktrack-rcnn.md``.
         conflict_margin: For ``'next'``: how much better than "new" the next best track must score.
 
     Raises:
@@ -59,9 +82,7 @@ class MatchingTracker:
                 f'on_conflict={on_conflict!r}'
             )
         if num_frames_retain is not None and (
-            isinstance(num_frames_retain, bool)
-            or not isinstance(num_frames_retain, int)
-            or num_frames_retain < 1
+            type(num_frames_retain) is not int or num_frames_retain < 1
         ):
             raise ValueError(
                 'tracker: num_frames_retain must be a positive integer or None, got '
@@ -75,12 +96,14 @@ class MatchingTracker:
         self.conflict_margin = conflict_margin
 
     def init_memory(self, device: torch.device | str = 'cpu') -> TrackMemory:
-        """Makes the memory before the first frame of a video.
-
-        Args:
-            device: Device of the model.
-        """
-        return TrackMemory.empty(device)
+        """Makes the memory before the first frame of a video, on the device of the model."""
+        return TrackMemory(
+            ids=torch.zeros(0, dtype=torch.long),
+            embeddings=torch.zeros(0, 0, device=device),
+            boxes=torch.zeros(0, 4, device=device),
+            labels=torch.zeros(0, dtype=torch.long, device=device),
+            last_seen=torch.zeros(0, dtype=torch.long),
+        )
 
     def associate(
         self,
@@ -108,27 +131,21 @@ class MatchingTracker:
         memory = self._forget(replace(memory, num_frames=memory.num_frames + 1))
         if len(boxes) == 0:
             return memory.ids.new_zeros(0), memory
-        if len(memory.ids) == 0:
-            columns = torch.zeros(len(boxes), dtype=torch.long)
-        else:
-            columns = assign(
-                matching_scores(
-                    match(embeddings, memory.embeddings),
-                    scores,
-                    boxes,
-                    labels,
-                    memory.boxes,
-                    memory.labels,
-                    self.score_weight,
-                    self.iou_weight,
-                    self.label_weight,
-                ),
-                self.on_conflict,
-                self.conflict_margin,
+        columns = torch.zeros(len(boxes), dtype=torch.long)
+        if len(memory.ids) > 0:
+            table = matching_scores(
+                match(embeddings, memory.embeddings),
+                scores,
+                boxes,
+                labels,
+                memory.boxes,
+                memory.labels,
+                self.score_weight,
+                self.iou_weight,
+                self.label_weight,
             )
+            columns = assign(table, self.on_conflict, self.conflict_margin)
         kept = (columns >= 0).nonzero().flatten()
-        if len(kept) == len(columns):
-            return self._take_in(columns, embeddings, boxes, labels, memory)
         there = to_device(kept, embeddings.device)
         ids = columns.new_full((len(columns),), -1)
         ids[kept], memory = self._take_in(
@@ -136,13 +153,9 @@ class MatchingTracker:
         )
         return ids, memory
 
+    @staticmethod
     def _take_in(
-        self,
-        columns: Tensor,
-        embeddings: Tensor,
-        boxes: Tensor,
-        labels: Tensor,
-        memory: TrackMemory,
+        columns: Tensor, embeddings: Tensor, boxes: Tensor, labels: Tensor, memory: TrackMemory
     ) -> tuple[Tensor, TrackMemory]:
         """Gives the detections of a frame their ids, and remembers them."""
         new = columns == 0

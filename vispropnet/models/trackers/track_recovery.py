@@ -39,17 +39,6 @@ class HistoryFrame:
 
 
 @dataclass(frozen=True)
-class PropagationMemory:
-    """Memory of propagation in a video; never changed, each frame makes a new one.
-
-    Args:
-        history: The last frames, oldest first.
-    """
-
-    history: tuple[HistoryFrame, ...] = ()
-
-
-@dataclass(frozen=True)
 class MissingTracks:
     """Tracks to recover, and where the history holds them.
 
@@ -71,20 +60,19 @@ class TrackRecovery:
     """Segments tracks that are missing in the current frame by propagation from earlier ones.
 
     A track is missing if the history holds it and no detection of the current frame is it. Its
-    mask is propagated from every frame of the history that holds it; only missing tracks are. Its
-    label is that with the largest sum of scores there, its score their mean. Association goes by
-    detections alone, so it is the same with and without recovery.
+    mask is propagated from every frame of the history that holds it. Association goes by detections
+    alone, so it is the same with and without recovery.
 
     Args:
-        enabled: Whether tracks are recovered. If not, nothing is remembered either.
+        enabled: False recovers nothing, and remembers nothing either.
         history_length: Earlier frames to propagate from.
         fusion: What is averaged over the history: the ``'masks'`` (sigmoid) as in the paper, or the
             ``'attention'``, from which then one mask a track is made, which is cheaper.
         mask_threshold: A pixel belongs to the mask if its averaged value is above.
         min_score: Tracks whose mean score over the history is below are not recovered.
         min_area: Masks of fewer pixels of the original frame are dropped.
-        remember_recovered: Whether recovered tracks enter the history like detections, as in the
-            paper, so that they are propagated on, mistakes included.
+        remember_recovered: Recovered tracks enter the history like detections, as in the paper, so
+            that they are propagated on, mistakes included.
         batch_mib: Memory in MiB for the mask branch, which decides how many masks go at once; None
             for one at a time on a CPU (what fits its cache is faster) and 256 MiB elsewhere.
 
@@ -104,7 +92,7 @@ class TrackRecovery:
         remember_recovered: bool = True,
         batch_mib: float | None = None,
     ) -> None:
-        if isinstance(history_length, bool) or not isinstance(history_length, int):
+        if type(history_length) is not int:
             raise ValueError(f'recovery: history_length must be an integer, got {history_length!r}')
         if history_length < 1:
             raise ValueError(
@@ -129,19 +117,15 @@ class TrackRecovery:
         self.remember_recovered = remember_recovered
         self.batch_mib = batch_mib
 
-    def init_memory(self) -> PropagationMemory:
-        """Makes the memory before the first frame of a video."""
-        return PropagationMemory()
-
     def recover(
         self,
         features: Tensor,
         detections: InstanceData,
         known: Tensor,
-        memory: PropagationMemory,
+        history: tuple[HistoryFrame, ...],
         metainfo: Mapping[str, Any],
         head: PropagationHead,
-    ) -> tuple[InstanceData, PropagationMemory]:
+    ) -> tuple[InstanceData, tuple[HistoryFrame, ...]]:
         """Recovers the missing tracks of a frame and remembers the frame.
 
         Args:
@@ -149,62 +133,69 @@ class TrackRecovery:
             detections: ``ids``, ``labels``, ``scores`` and ``bboxes`` ((N, 4) in pixels of the
                 network's input).
             known: (M,) ids that association knows after this frame, on the CPU.
-            memory: Before this frame.
+            history: The last frames, oldest first.
             metainfo: ``img_shape``, ``ori_shape``, ``scale_factor`` of the frame.
             head: Carries and segments.
 
         Returns:
-            What was recovered: ``ids``, ``labels``, ``scores``, ``bboxes`` and ``masks``, boxes and
-            masks in pixels of the original frame; and the memory for the next frame.
+            The recovered instances: ``ids``, ``labels``, ``scores``, ``bboxes`` and ``masks``,
+            boxes and masks in pixels of the original frame; and the history for the next frame.
         """
         ids, labels, scores = to_host(detections.ids, detections.labels, detections.scores)
-        scores = scores.float()
-        missing = self.find_missing(memory.history, ids, known)
-        recovered, values = self._segment(features, missing, memory.history, metainfo, head)
+        columns = ids, labels, scores.float()
+        missing = self.find_missing(history, ids, known)
+        masks = self._masks(features, missing, history, metainfo, head)
+        # The one wait for a GPU.
+        kept = (masks.sum(dim=(1, 2)) >= max(self.min_area, 1)).cpu().nonzero().flatten()
+        masks = masks[to_device(kept, masks.device)]
+        found = (
+            torch.tensor(missing.ids, dtype=torch.long)[kept],
+            torch.tensor(missing.labels, dtype=torch.long)[kept],
+            torch.tensor(missing.scores)[kept],
+        )
+        ids, labels, scores = (to_device(column, features.device) for column in found)
+        recovered = InstanceData(
+            ids=ids, labels=labels, scores=scores, bboxes=mask_boxes(masks), masks=masks
+        )
         boxes = detections.bboxes.float()
-        if self.remember_recovered and len(recovered):
+        if self.remember_recovered:
             boxes = torch.cat([boxes, recovered.bboxes * box_scale(metainfo, boxes)])
-            ids, labels, scores = (
-                torch.cat(pair) for pair in zip((ids, labels, scores), values, strict=True)
-            )
-        frame = HistoryFrame(features, boxes, ids, labels, scores)
-        history = (*memory.history, frame)[-self.history_length :]
-        return recovered, PropagationMemory(history)
+            columns = (torch.cat(pair) for pair in zip(columns, found, strict=True))
+        frame = HistoryFrame(features, boxes, *columns)
+        return recovered, (*history, frame)[-self.history_length :]
 
     def find_missing(
         self, history: tuple[HistoryFrame, ...], present: Tensor, known: Tensor | None = None
     ) -> MissingTracks:
-        """Finds the tracks that the history holds and the current frame lacks.
+        """Finds the tracks, of mean score ``min_score`` or more, that the current frame lacks.
 
         Args:
             history: Earlier frames, oldest first.
             present: (N,) ids in the current frame, on the CPU.
             known: (M,) ids that association still knows, on the CPU; None for all. An object that
                 comes back under another id must not be carried on under its old one for ever.
-
-        Returns:
-            Those whose mean score reaches ``min_score``.
         """
         present = set(present.tolist())
         known = None if known is None else set(known.tolist())
-        votes, scores, places = {}, {}, {}
-        for frame, entries in enumerate(history):
-            rows = zip(
-                entries.ids.tolist(), entries.labels.tolist(), entries.scores.tolist(), strict=True
-            )
-            for row, (track, label, score) in enumerate(rows):
+        held: dict[int, list[tuple[int, int, int, float]]] = {}
+        for number, frame in enumerate(history):
+            columns = (column.tolist() for column in (frame.ids, frame.labels, frame.scores))
+            for row, (track, label, score) in enumerate(zip(*columns, strict=True)):
                 if track not in present and (known is None or track in known):
-                    votes.setdefault(track, Counter())[label] += score
-                    scores.setdefault(track, []).append(score)
-                    places.setdefault(track, []).append((frame, row))
-        means = {track: sum(some) / len(some) for track, some in scores.items()}
-        ids = sorted(track for track in means if means[track] >= self.min_score)
-        held: list[list[tuple[int, int]]] = [[] for _ in history]
-        for position, track in enumerate(ids):
-            for frame, row in places[track]:
-                held[frame].append((row, position))
-        labels = [votes[track].most_common(1)[0][0] for track in ids]
-        return MissingTracks(ids, labels, [means[track] for track in ids], held)
+                    held.setdefault(track, []).append((number, row, label, score))
+        missing = MissingTracks([], [], [], [[] for _ in history])
+        for track, entries in sorted(held.items()):
+            mean = sum(score for *_, score in entries) / len(entries)
+            if mean < self.min_score:
+                continue
+            votes = Counter()
+            for number, row, label, score in entries:
+                votes[label] += score
+                missing.held[number].append((row, len(missing.ids)))
+            missing.ids.append(track)
+            missing.labels.append(votes.most_common(1)[0][0])
+            missing.scores.append(mean)
+        return missing
 
     def probabilities(
         self,
@@ -213,16 +204,13 @@ class TrackRecovery:
         history: tuple[HistoryFrame, ...],
         head: PropagationHead,
     ) -> Tensor:
-        """Averaged mask probabilities of missing tracks.
+        """Averaged mask probabilities of M missing tracks, (M, stride * h, stride * w) in [0, 1].
 
         Args:
             features: (C, h, w) of the current frame.
-            missing: M tracks.
+            missing: The tracks.
             history: Frames to propagate from.
             head: Carries and segments.
-
-        Returns:
-            (M, stride * h, stride * w) in [0, 1].
         """
         attention, tracks, labels = self._attention(features, missing, history, head)
         # By track: then a batch adds to neighbouring rows only, in the same order each time.
@@ -280,59 +268,29 @@ class TrackRecovery:
             attention.append(head.attend(*arrived))
         return torch.cat(attention), torch.cat(tracks), torch.cat(labels)
 
-    def _segment(
+    def _masks(
         self,
         features: Tensor,
         missing: MissingTracks,
         history: tuple[HistoryFrame, ...],
         metainfo: Mapping[str, Any],
         head: PropagationHead,
-    ) -> tuple[InstanceData, tuple[Tensor, Tensor, Tensor]]:
-        """Recovered instances, and their ids, labels and scores on the CPU."""
-        height, width = (int(side) for side in metainfo['ori_shape'][:2])
+    ) -> Tensor:
+        """Masks of missing tracks, (M, H, W) bool in pixels of the original frame."""
+        size = [int(side) for side in metainfo['ori_shape'][:2]]
         if not missing.ids:
-            none = torch.zeros(0, dtype=torch.long)
-            return _no_instances(height, width, features.device), (none, none, torch.zeros(0))
-        masks = self.probabilities(features, missing, history, head)
-        inner = [int(side) for side in metainfo['img_shape'][:2]]
-        masks = masks[:, : inner[0], : inner[1]]
-        if inner != [height, width]:
-            # Track by track: at the size of the frame, all at once would be many.
-            masks = torch.cat([self._resized(one, (height, width)) for one in masks])
-        else:
-            masks = masks > self.mask_threshold
-        # The one wait for a GPU.
-        kept = (masks.sum(dim=(1, 2)) >= max(self.min_area, 1)).cpu().nonzero().flatten()
-        masks = masks[to_device(kept, masks.device)]
-        values = (
-            torch.tensor(missing.ids)[kept],
-            torch.tensor(missing.labels)[kept],
-            torch.tensor(missing.scores)[kept],
+            return torch.zeros(0, *size, dtype=torch.bool, device=features.device)
+        height, width = (int(side) for side in metainfo['img_shape'][:2])
+        masks = self.probabilities(features, missing, history, head)[:, None, :height, :width]
+        # Track by track: at the size of the frame, all at once would be many.
+        resized = (
+            functional.interpolate(one[None], size=size, mode='bilinear', align_corners=False)[0]
+            for one in masks
         )
-        ids, labels, scores = (to_device(value, features.device) for value in values)
-        recovered = InstanceData(
-            ids=ids, labels=labels, scores=scores, bboxes=mask_boxes(masks), masks=masks
-        )
-        return recovered, values
-
-    def _resized(self, mask: Tensor, size: tuple[int, int]) -> Tensor:
-        resized = functional.interpolate(
-            mask[None, None], size=size, mode='bilinear', align_corners=False
-        )
-        return resized[0] > self.mask_threshold
+        return torch.cat([one > self.mask_threshold for one in resized])
 
 
 def _sums(values: Tensor, rows: Tensor, count: int) -> Tensor:
     """Sums values (E, ...) into rows (E,): (count, ...), with the same bits each time on a GPU."""
     weights = to_device(functional.one_hot(rows, count).to(values.dtype), values.device)
     return (weights.t() @ values.flatten(1)).view(count, *values.shape[1:])
-
-
-def _no_instances(height: int, width: int, device: torch.device) -> InstanceData:
-    return InstanceData(
-        ids=torch.zeros(0, dtype=torch.long, device=device),
-        labels=torch.zeros(0, dtype=torch.long, device=device),
-        scores=torch.zeros(0, device=device),
-        bboxes=torch.zeros(0, 4, device=device),
-        masks=torch.zeros(0, height, width, dtype=torch.bool, device=device),
-    )

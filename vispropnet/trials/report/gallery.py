@@ -1,4 +1,4 @@
-"""The frames and masks that the gallery of the report draws, within a limit of size."""
+"""The gallery of the report: videos where trials differ most, within a limit of size."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ import numpy as np
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 from pycocotools import mask as mask_utils
+from scipy.optimize import linear_sum_assignment
 
-from vispropnet.trials.report.video_scores import (
-    most_different,
-    score_videos,
-    trial_tracks,
-    true_tracks_of,
-)
+from vispropnet.errors import UserError
 from vispropnet.visualization.frames import read_frame
 from vispropnet.visualization.grid import evenly
 from vispropnet.visualization.palette import track_color
-from vispropnet.visualization.shown_tracks import ShownTrack, number_tracks
+from vispropnet.visualization.shown_tracks import (
+    ShownTrack,
+    number_tracks,
+    select_tracks,
+    sound_entries,
+    track_ious,
+    true_tracks,
+)
 
 TRUTH = 'Ground truth'
+SCORE_THRESHOLD = 0.3
 BUDGET = 12_000_000
 
 
@@ -37,14 +41,8 @@ class Detail(NamedTuple):
     quality: int  # of its JPEG, 1 to 100
 
 
-class Panel(NamedTuple):
-    """The tracks of one trial, or the true ones, in a video."""
-
-    title: str
-    score: float | None
-    tracks: list[ShownTrack]
-
-
+# Title, score and tracks of one trial in a video; the true ones have no score.
+Panel = tuple[str, float | None, list[ShownTrack]]
 # Tried in turn until all videos fit; with the last, videos are left out.
 DETAILS = (Detail(None, 480, 80), Detail(40, 480, 80), Detail(24, 400, 75), Detail(16, 320, 70))
 
@@ -69,9 +67,9 @@ def build_gallery(
     Args:
         content: Annotation file.
         results: Result file of each trial.
-        titles: What to call each trial.
+        titles: Title of each trial.
         images: Folder that the file names of the videos start from.
-        count: How many videos, at most.
+        count: Number of videos at most.
         budget: Characters that they may take. To stay within, frames are left out and made
             smaller, then videos are left out.
 
@@ -87,25 +85,105 @@ def build_gallery(
     for index, video in zip(chosen, videos, strict=True):
         rows = [some[video['id']] for some in tracks.values()]
         number_tracks(truth[video['id']], *rows)
-        panels = [Panel(TRUTH, None, truth[video['id']])]
+        panels: list[Panel] = [(TRUTH, None, truth[video['id']])]
         for name, row in zip(tracks, rows, strict=True):
-            panels.append(Panel(titles[name], scores[name][index], row))
+            panels.append((titles[name], scores[name][index], row))
         shown.append((video, panels))
     categories = {category['id']: category['name'] for category in content['categories']}
     for detail in DETAILS:
-        texts = _pack(shown, images, categories, detail, budget)
-        if len(texts) == len(shown):
+        texts: list[Markup] = []
+        for video, panels in shown:
+            room = budget - sum(map(len, texts))
+            text = _video_text(video, panels, images, categories, detail, room)
+            if text is None:
+                break
+            texts.append(text)
+        else:
             break
     return Gallery(texts, _notes(detail, len(texts), videos))
 
 
-def scaled_counts(rle: Mapping[str, Any], width: int, height: int) -> str:
-    """Brings a mask to another size.
+def true_tracks_of(
+    content: Mapping[str, Any], videos: Sequence[Mapping[str, Any]]
+) -> dict[int, list[ShownTrack]]:
+    """Reads the true tracks of videos of an annotation file, by video id; crowds are left out.
+
+    Raises:
+        UserError: if the file has no annotations, or one does not fit its video.
+    """
+    if content['annotations'] is None:
+        raise UserError("the annotation file has no 'annotations'; the gallery needs ground truth.")
+    single = [one for one in content['annotations'] if not one.get('iscrowd', 0)]
+    return {video['id']: true_tracks({'annotations': single}, video) for video in videos}
+
+
+def trial_tracks(
+    path: str | os.PathLike, content: Mapping[str, Any], videos: Sequence[Mapping[str, Any]]
+) -> dict[int, list[ShownTrack]]:
+    """Reads the tracks of videos that score ``SCORE_THRESHOLD`` or more in a result file.
+
+    Returns:
+        By video id its tracks, the best score first.
+
+    Raises:
+        UserError: naming the file and the entry, if a track does not fit its video.
+    """
+    names = {category['id']: category['name'] for category in content['categories']}
+    source = f'result file {path}: '
+    tracks = select_tracks(sound_entries(path), videos, SCORE_THRESHOLD, names, source)
+    return {
+        video_id: sorted(some, key=lambda track: -track.score) for video_id, some in tracks.items()
+    }
+
+
+def video_score(truth: Sequence[ShownTrack], tracks: Sequence[ShownTrack]) -> float:
+    """Scores the tracks of one video, 0 to 1.
+
+    Objects and tracks are paired one to one so that the sum of their IoUs is largest, whatever
+    their category. The score is that sum by the number of objects or of tracks, whichever is
+    larger, so that missed objects and superfluous tracks lower it; 1 where there is neither.
+    """
+    if not truth and not tracks:
+        return 1.0
+    ious = track_ious(truth, tracks)
+    rows, columns = linear_sum_assignment(-ious)
+    return float(ious[rows, columns].sum()) / max(len(truth), len(tracks))
+
+
+def score_videos(
+    content: Mapping[str, Any], results: Mapping[str, str | os.PathLike]
+) -> dict[str, list[float]]:
+    """Scores each video, in the order of the annotation file, by trial of its result file.
+
+    Only the masks of one trial are held at a time.
+    """
+    videos = content['videos']
+    truth = true_tracks_of(content, videos)
+    scores = {}
+    for name, path in results.items():
+        tracks = trial_tracks(path, content, videos)
+        scores[name] = [video_score(truth[one['id']], tracks[one['id']]) for one in videos]
+    return scores
+
+
+def most_different(scores: Mapping[str, Sequence[float]], count: int) -> list[int]:
+    """Finds the videos where the trials differ most.
 
     Args:
-        rle: Compressed RLE.
-        width: Of the new mask in pixels.
-        height: Of the new mask in pixels.
+        scores: By trial the score of each of V videos.
+        count: Number of videos at most.
+
+    Returns:
+        Positions of the videos, those with the largest gap between the best and the worst trial
+        first; of equal gaps, those with the lower worst score first.
+    """
+    ends = [(min(some), max(some)) for some in zip(*scores.values(), strict=True)]
+    keys = [(worst - best, worst) for worst, best in ends]
+    return sorted(range(len(keys)), key=keys.__getitem__)[:count]
+
+
+def scaled_counts(rle: Mapping[str, Any], width: int, height: int) -> str:
+    """Brings a mask, a compressed RLE, to another width and height in pixels.
 
     Returns:
         Its compressed counts: each pixel is what the mask has at its middle. A mask that is not
@@ -124,24 +202,6 @@ def scaled_counts(rle: Mapping[str, Any], width: int, height: int) -> str:
         y, x = np.nonzero(mask)
         small[y * height // old_height, x * width // old_width] = 1
     return mask_utils.encode(np.asfortranarray(small))['counts'].decode('ascii')
-
-
-def _pack(
-    shown: Sequence[tuple[Mapping[str, Any], list[Panel]]],
-    images: Path,
-    categories: Mapping[int, str],
-    detail: Detail,
-    budget: int,
-) -> list[Markup]:
-    """Packs videos in turn, up to the first that goes beyond the budget."""
-    texts: list[Markup] = []
-    for video, panels in shown:
-        room = budget - sum(map(len, texts))
-        text = _video_text(video, panels, images, categories, detail, room)
-        if text is None:
-            break
-        texts.append(text)
-    return texts
 
 
 def _video_text(
@@ -175,7 +235,7 @@ def _video_text(
                 'title': title,
                 'score': None if score is None else round(score, 3),
                 'tracks': [
-                    _track(track, frames, width, height, categories)
+                    _track(track, frames, (width, height), categories)
                     for track in sorted(tracks, key=lambda track: track.number)
                 ],
             }
@@ -195,11 +255,7 @@ def _jpeg(picture: np.ndarray, width: int, height: int, quality: int) -> str:
 
 
 def _track(
-    track: ShownTrack,
-    frames: Sequence[int],
-    width: int,
-    height: int,
-    categories: Mapping[int, str],
+    track: ShownTrack, frames: Sequence[int], size: tuple[int, int], categories: Mapping[int, str]
 ) -> dict[str, Any]:
     rles = [track.rles[frame] for frame in frames]
     return {
@@ -207,7 +263,7 @@ def _track(
         'color': track_color(track.number)[::-1],  # from BGR
         'label': str(categories[track.label]),
         'score': None if track.score is None else round(float(track.score), 2),
-        'masks': [rle and scaled_counts(rle, width, height) for rle in rles],
+        'masks': [rle and scaled_counts(rle, *size) for rle in rles],
         'carried': [int(bool(track.propagated[frame])) for frame in frames],
     }
 

@@ -1,4 +1,4 @@
-"""Training curves of one or several runs."""
+"""Charts: training curves of runs, and bars of what each kind of error costs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import itertools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -17,6 +18,7 @@ from matplotlib.lines import Line2D
 from scipy.ndimage import uniform_filter1d
 
 from vispropnet.errors import UserError
+from vispropnet.evaluation.error_kinds import KINDS, LABELS
 from vispropnet.fileio import atomic_path
 from vispropnet.visualization.text import short_names
 from vispropnet.visualization.training_log import read_scalars
@@ -41,22 +43,15 @@ COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#33
 LOOKS = cycler(ls=['-', '--', ':', '-.']) * cycler(color=COLORS)
 INK, FAINT = '#222222', '#8a8f98'
 STYLE = {
+    **dict.fromkeys(('axes.edgecolor', 'xtick.color', 'ytick.color'), FAINT),
+    **dict.fromkeys(('axes.labelcolor', 'axes.titlecolor', 'legend.labelcolor'), INK),
+    **dict.fromkeys(('xtick.labelcolor', 'ytick.labelcolor'), INK),
+    **dict.fromkeys(('axes.spines.right', 'axes.spines.top', 'legend.frameon'), False),
     'axes.axisbelow': True,
-    'axes.edgecolor': FAINT,
-    'axes.labelcolor': INK,
-    'axes.spines.right': False,
-    'axes.spines.top': False,
-    'axes.titlecolor': INK,
     'axes.titlelocation': 'left',
     'axes.titlesize': 10,
     'grid.color': '#e6e8eb',
-    'legend.frameon': False,
-    'legend.labelcolor': INK,
     'text.parse_math': False,  # names may have dollars
-    'xtick.color': FAINT,
-    'xtick.labelcolor': INK,
-    'ytick.color': FAINT,
-    'ytick.labelcolor': INK,
 }
 SMOOTHING_SHARE = 0.04
 
@@ -68,9 +63,8 @@ def plot_losses(
 ) -> Path:
     """Plots what runs logged: a panel per loss term, accuracy and validation metric.
 
-    Each run is a line. Strong lines are running means, the pale ones behind them the values as
-    logged, which are left out beyond 7 runs; validation metrics are joined as they are. Runs
-    without a term are not in its panel.
+    Strong lines, one for each run that has the term, are running means; the pale ones behind them
+    the values as logged, left out beyond 7 runs. Validation metrics are joined as they are.
 
     Args:
         work_dirs: Folders of the runs.
@@ -99,17 +93,61 @@ def plot_losses(
         figure = Figure(figsize=(4.3 * columns + 0.3, 2.75 * lines + 0.5), layout='constrained')
         figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)
         figure.supxlabel('iteration', fontsize=9, color=INK)
-        first = None
+        axes = None
         for number, (key, title) in enumerate(titles.items(), start=1):
-            axes = figure.add_subplot(lines, columns, number, sharex=first, title=title)
+            axes = figure.add_subplot(lines, columns, number, sharex=axes, title=title)
             axes.grid(visible=True)
             axes.tick_params(labelsize=8.5)
             _plot_key(axes, runs, key)
-            first = first or axes
-        _add_legend(figure, names)
+        _explain_lines(figure, names)
         with atomic_path(out) as temporary:
             figure.savefig(temporary, dpi=120)
     return out
+
+
+def draw_error_chart(
+    path: str | os.PathLike,
+    results: Sequence[tuple[str, float, Mapping[str, Mapping[str, float]]]],
+) -> Path:
+    """Draws what mAP would be gained if one kind of error were mended.
+
+    Args:
+        path: The picture (``.png``, ``.pdf`` or ``.svg``), written whole or not at all.
+        results: For each result its name, its mAP, and the gains from
+            :func:`~vispropnet.evaluation.error_kinds.error_gains`.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        UserError: if it cannot be written.
+    """
+    points = 100 * np.array([[gains[kind]['AP'] for kind in KINDS] for _, _, gains in results])
+    height = 0.8 / len(results)
+    rows = np.arange(len(KINDS))
+    with matplotlib.rc_context({**STYLE, 'axes.spines.left': False}):
+        size = 7.2, 1.3 + len(KINDS) * (0.28 + 0.22 * len(results))
+        axes = Figure(figsize=size, dpi=130).add_subplot()
+        bars = []
+        for number, values in enumerate(points):
+            places = rows + (number - (len(results) - 1) / 2) * height
+            color = COLORS[number % len(COLORS)]
+            bars.append(axes.barh(places, values, height=0.9 * height, color=color))
+            labels = [f'{value + 0.0:.1f}' for value in values.round(1)]  # no -0.0
+            axes.bar_label(bars[-1], labels, padding=3, fontsize=9, color=INK)
+        axes.set_yticks(rows, [LABELS[kind] for kind in KINDS])
+        axes.invert_yaxis()
+        # A point at least, so that next to nothing does not look like much.
+        low, high = min(0, points.min()), max(1, points.max())
+        room = 0.12 * (high - low)  # for the values
+        axes.set_xlim(low - room if low else 0, high + room)
+        axes.set_xlabel('mAP gained if this kind of error were fixed, in points')
+        axes.axvline(0, color=FAINT, linewidth=0.8)
+        names = [f'{name} (mAP {100 * score:.1f})' for name, score, _ in results]
+        _add_legend(axes, bars, names, loc='lower center', bbox_to_anchor=(0.5, 1))
+        with atomic_path(path) as temporary:
+            axes.figure.savefig(temporary, bbox_inches='tight')
+    return Path(path)
 
 
 def _run_names(work_dirs: Sequence[str | os.PathLike], names: Sequence[str] | None) -> list[str]:
@@ -118,11 +156,11 @@ def _run_names(work_dirs: Sequence[str | os.PathLike], names: Sequence[str] | No
         raise UserError('the same work dir is given twice.')
     if names is None:
         return short_names(folders)
+    given = ' '.join(names)
     if len(names) != len(folders):
-        given = ' '.join(names)
         raise UserError(f'{len(names)} names are given for {len(folders)} work dirs: {given}.')
     if len(set(names)) < len(names):
-        raise UserError(f'the same name is given twice: {" ".join(names)}.')
+        raise UserError(f'the same name is given twice: {given}.')
     return list(names)
 
 
@@ -139,6 +177,7 @@ def _panel_titles(keys: set[str]) -> dict[str, str]:
 
 def _plot_key(axes: Axes, runs: Mapping[str, list[dict]], key: str) -> None:
     validation = key.rpartition('/')[2] in VALIDATION
+    width, opacity = _strength(len(runs))
     everything = []
     for rows, look in zip(runs.values(), itertools.cycle(LOOKS), strict=False):
         points = [(row['iter'], row[key]) for row in rows if key in row]
@@ -146,41 +185,34 @@ def _plot_key(axes: Axes, runs: Mapping[str, list[dict]], key: str) -> None:
             continue
         iterations, values = np.array(points, dtype=np.float64).T
         means = values if validation else _running_mean(values)
-        if _opacity(len(runs)) and not validation:
-            axes.plot(iterations, values, alpha=_opacity(len(runs)), lw=0.9, **look)
+        if opacity and not validation:
+            axes.plot(iterations, values, alpha=opacity, lw=0.9, **look)
         dots = 'o' if validation or len(values) == 1 else None
-        axes.plot(iterations, means, marker=dots, ms=4, lw=_width(len(runs)), **look)
+        axes.plot(iterations, means, marker=dots, ms=4, lw=width, **look)
         everything.append((values, means))
     if validation:
         axes.set_ylim(bottom=0)
-    elif key.startswith('loss'):
-        values, means = (np.concatenate(part) for part in zip(*everything, strict=True))
-        _limit(axes, values[np.isfinite(values)], means)
-
-
-def _limit(axes: Axes, values: np.ndarray, means: np.ndarray) -> None:
-    """Shows losses from zero, and cuts rare spikes, so that the rest is seen."""
-    if len(values):
-        # A lone spike lifts the running mean over its window, far beyond where the mean is mostly.
+        return
+    values, means = (np.concatenate(part) for part in zip(*everything, strict=True))
+    values = values[np.isfinite(values)]
+    # Losses are shown from zero, and rare spikes cut, so that the rest is seen. A lone spike lifts
+    # the running mean over its window, far beyond where the mean is mostly.
+    if key.startswith('loss') and len(values):
         top = min(np.nanmax(means), 6 * np.nanquantile(means, 0.9))
         top = max(top, np.quantile(values, 0.98))
         axes.set_ylim(min(0, values.min()), 1.06 * top if top > 0 else None)
 
 
-def _opacity(count: int) -> float:
-    """Opacity of the lines as logged; behind many runs they would hide all."""
-    return min(0.22, 0.66 / count) if count <= len(COLORS) else 0
+def _strength(count: int) -> tuple[float, float]:
+    """Width of strong lines, and opacity of those as logged, which would hide all of many runs."""
+    return (1.8, min(0.22, 0.66 / count)) if count <= len(COLORS) else (1.3, 0)
 
 
-def _width(count: int) -> float:
-    return 1.8 if count <= len(COLORS) else 1.3
-
-
-def _add_legend(figure: Figure, names: Sequence[str]) -> None:
-    width = _width(len(names)) + 0.6
+def _explain_lines(figure: Figure, names: Sequence[str]) -> None:
+    width, opacity = _strength(len(names))
     looks = itertools.islice(itertools.cycle(LOOKS), len(names))
-    handles = [Line2D([], [], lw=width, **look) for look in looks]
-    if _opacity(len(names)):
+    handles = [Line2D([], [], lw=width + 0.6, **look) for look in looks]
+    if opacity:
         labels = [*names, 'running mean', 'as logged']
         handles.append(Line2D([], [], color=FAINT, lw=2.4))
         handles.append(Line2D([], [], color=FAINT, lw=0.9, alpha=0.6))
@@ -188,12 +220,14 @@ def _add_legend(figure: Figure, names: Sequence[str]) -> None:
         labels = [*names, '(running means)']
         handles.append(Line2D([], [], ls='none'))
     columns = int(10 * figure.get_figwidth() / (6 + max(map(len, labels))))
-    columns = max(1, min(len(handles), columns))
+    rows = -(-len(handles) // max(1, columns))
     # Rows of about one length, instead of a last one with little in it.
-    columns = -(-len(handles) // -(-len(handles) // columns))
-    legend = figure.legend(
-        handles, ['x'] * len(handles), loc='outside upper left', ncols=columns, handlelength=2.8
-    )
+    columns = -(-len(handles) // rows)
+    _add_legend(figure, handles, labels, loc='outside upper left', ncols=columns, handlelength=2.8)
+
+
+def _add_legend(owner: Figure | Axes, handles: list, labels: list[str], **options: Any) -> None:
+    legend = owner.legend(handles, ['x'] * len(handles), **options)
     # Now, as matplotlib drops labels that begin with an underscore.
     for text, label in zip(legend.get_texts(), labels, strict=True):
         text.set_text(label)
