@@ -6,6 +6,8 @@ import av
 import cv2
 import numpy as np
 
+from vispropnet.video import open_source
+
 BITS = 10
 
 
@@ -103,6 +105,13 @@ def read_video(path):
         frames.append(capture.retrieve()[1])
     capture.release()
     return frames
+
+
+def read_source(source, **options):
+    """Positions of the frames, the numbers that they show, and the notes."""
+    frames = open_source(source, **options)
+    pairs = [(frame.index, number_of(frame.image)) for frame in frames]
+    return [index for index, _ in pairs], [number for _, number in pairs], frames.notes()
 
 
 def _write_silence(container, stream, seconds):

@@ -2,12 +2,11 @@ import pytest
 import torch
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 
-from tests.models.small_models import SIZE, frame_metainfo, frame_sample, step
+from tests.models.small_models import SIZE, SMALL, frame_metainfo, frame_sample, seeded_model, step
 from tests.models.test_masktrack_rcnn import clips_of
 from vispropnet.models.roi_extractors import TemporalRoIAlign
 from vispropnet.models.support import SupportedLevels
 from vispropnet.ops.temporal_roi_align import average_over_frames, most_similar, read_similar
-from vispropnet.registry import MODELS
 
 STRIDES = (4, 8)
 # Of both levels: the second RoI of each image is large enough for the coarser one.
@@ -134,31 +133,25 @@ def test_bad_settings_are_told():
         extractor()(levels_of(0), ROIS)
 
 
-@pytest.fixture
-def build(small_config):
-    def make(places=('bbox',), support=None, **settings):
-        def temporal(config):
-            config.type = 'vispropnet.TemporalRoIAlign'
-            config.update(settings)
+def build(places=('bbox',), **settings):
+    names = dict(bbox='detector.roi_head.bbox', mask='detector.roi_head.mask')
+    changes = {}
+    for place in places:
+        name = 'track_head.roi_extractor' if place == 'track' else f'{names[place]}_roi_extractor'
+        changes[f'{name}.type'] = 'vispropnet.TemporalRoIAlign'
+        changes |= {f'{name}.{key}': value for key, value in settings.items()}
+    return eager(seeded_model(SMALL, support=dict(type='SupportWindow', num_frames=2), **changes))
 
-        for place in places:
-            if place == 'track':
-                temporal(small_config.track_head.roi_extractor)
-            else:
-                temporal(small_config.detector.roi_head[f'{place}_roi_extractor'])
-        small_config.support = support or dict(type='SupportWindow', num_frames=2)
-        torch.manual_seed(0)
-        model = MODELS.build(small_config)
-        model.init_weights()
-        model.detector.roi_head.test_cfg.score_thr = 0.0
-        return model
 
-    return make
+def eager(model):
+    """Makes a model find something with any weights."""
+    model.detector.roi_head.test_cfg.score_thr = 0.0
+    return model
 
 
 @pytest.mark.parametrize('places', [('bbox',), ('bbox', 'mask'), ('bbox', 'mask', 'track')])
 @pytest.mark.parametrize(('batch_size', 'num_refs'), [(1, 1), (2, 2)])
-def test_losses_reach_every_weight(build, places, batch_size, num_refs):
+def test_losses_reach_every_weight(places, batch_size, num_refs):
     model = build(places)
     model.parse_losses(model.loss(*clips_of(batch_size, num_refs=num_refs)))[0].backward()
     grads = {name: one.grad for name, one in model.named_parameters()}
@@ -168,7 +161,7 @@ def test_losses_reach_every_weight(build, places, batch_size, num_refs):
     assert all(grads[name].abs().sum() > 0 for name in embeds)
 
 
-def test_clips_without_objects(build):
+def test_clips_without_objects():
     model = build(('bbox', 'mask', 'track'))
     inputs, _ = clips_of(2)
     losses = model.loss(inputs, [[frame_sample(), frame_sample()] for _ in range(2)])
@@ -176,10 +169,8 @@ def test_clips_without_objects(build):
     assert all(one.grad is not None and one.grad.isfinite().all() for one in model.parameters())
 
 
-def test_other_weights_start_as_without_it(build, small_config):
-    torch.manual_seed(0)
-    plain = MODELS.build(small_config)
-    plain.init_weights()
+def test_other_weights_start_as_without_it():
+    plain = seeded_model(SMALL)
     temporal = build(('bbox', 'mask')).state_dict()
     assert all(torch.equal(temporal[name], one) for name, one in plain.state_dict().items())
     fresh = sorted(set(temporal) - set(plain.state_dict()))
@@ -190,8 +181,8 @@ def test_other_weights_start_as_without_it(build, small_config):
     ]
 
 
-def test_without_heads_a_plain_state_dict_fits(build, small_config):
-    plain = MODELS.build(small_config)
+def test_without_heads_a_plain_state_dict_fits():
+    plain = seeded_model(SMALL)
     build(('bbox', 'mask', 'track'), num_heads=0).load_state_dict(plain.state_dict())
 
 
@@ -203,7 +194,7 @@ def run(model, images):
     return ids, state
 
 
-def test_videos_can_be_interleaved_and_keep_the_levels_in_use(build):
+def test_videos_can_be_interleaved_and_keep_the_levels_in_use():
     model = build(('bbox', 'mask', 'track')).eval()
     videos = torch.randn(2, 4, 3, *SIZE)
     alone = [run(model, video)[0] for video in videos]
@@ -220,10 +211,7 @@ def test_videos_can_be_interleaved_and_keep_the_levels_in_use(build):
     assert len(states[0].support) == 2
 
 
-def test_a_video_of_one_frame_is_as_without_it(build, small_config):
-    torch.manual_seed(0)
-    plain = MODELS.build(small_config)
-    plain.init_weights()
-    plain.detector.roi_head.test_cfg.score_thr = 0.0
+def test_a_video_of_one_frame_is_as_without_it():
+    plain = eager(seeded_model(SMALL))
     image = torch.randn(1, 3, *SIZE)
     assert run(plain.eval(), image)[0] == run(build().eval(), image)[0]
