@@ -4,6 +4,7 @@ from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 
 from tests.models.small_models import MMDET, SIZE, SMALL, frame_metainfo, same, seeded_model, step
 from tests.models.test_masktrack_rcnn import clips_of
+from vispropnet.models.necks import AttentionNeck
 from vispropnet.models.support import SupportedLevels, SupportWindow
 from vispropnet.registry import MODELS
 
@@ -23,6 +24,13 @@ class MeanRoIExtractor(SingleRoIExtractor):
         plain = super().forward
         frames = [plain(levels, rois) for levels in (tuple(feats), *feats.support)]
         return torch.stack(frames).mean(dim=0)
+
+
+@MODELS.register_module()
+class NeedyNeck(AttentionNeck):
+    """A part in a place that gets no support."""
+
+    needs_support = True
 
 
 WINDOW, MEAN = dict(type='SupportWindow', num_frames=2), 'vispropnet.MeanRoIExtractor'
@@ -46,11 +54,22 @@ def test_window_gives_the_frames_before():
     window, support, given = SupportWindow(2), (), []
     for number in range(4):
         given.append([int(levels[0]) for levels in support])
-        support = window.remember([torch.tensor(number)], support)
+        support = window.remember([torch.tensor(number)], support, number)
     assert given == [[], [0], [0, 1], [1, 2]]
     for bad in (0, 1.5, True):
-        with pytest.raises(ValueError, match='support: num_frames must be a positive integer'):
-            SupportWindow(bad)
+        for name in ('num_frames', 'stride'):
+            with pytest.raises(ValueError, match=f'support: {name} must be a positive integer'):
+                SupportWindow(**{name: bad})
+
+
+def test_window_keeps_one_of_some_frames_and_the_levels_in_use():
+    window, support, given = SupportWindow(2, stride=3), (), []
+    window.levels = {2}
+    for number in range(8):
+        assert all(levels[:2] == (None, None) for levels in support)
+        given.append([int(levels[2]) for levels in support])
+        support = window.remember([torch.tensor(number)] * 3, support, number)
+    assert given == [[], [0], [0], [0], [0, 3], [0, 3], [0, 3], [3, 6]]
 
 
 @pytest.mark.parametrize(('batch_size', 'num_refs'), [(1, 1), (2, 2)])
@@ -100,8 +119,8 @@ def test_a_part_that_would_get_no_support_is_told():
     place = 'detector.roi_head.bbox_roi_extractor '
     with pytest.raises(ValueError, match=rf'{place}{told}support=dict\(type='):
         build()
-    told = r'which a MaskTrackRCNN passes to parts below detector.roi_head. only'
-    with pytest.raises(ValueError, match=f'track_head.roi_extractor .* {told}'):
-        build(WINDOW, 'mmdet.SingleRoIExtractor', **{'track_head.roi_extractor.type': MEAN})
+    told = 'which a MaskTrackRCNN passes to parts below detector.roi_head., track_head. only'
+    with pytest.raises(ValueError, match=f'attn_neck .* {told}'):
+        build(WINDOW, attn_neck=dict(type='vispropnet.NeedyNeck', channels=64))
     with pytest.raises(ValueError, match='which a MMDetMaskTrackRCNN passes to no part'):
         seeded_model(MMDET, **{'detector.roi_head.bbox_roi_extractor.type': MEAN})
