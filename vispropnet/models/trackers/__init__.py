@@ -2,6 +2,8 @@
 
 from vispropnet.models.trackers.association import assign, matching_scores
 from vispropnet.models.trackers.matching_tracker import MatchingTracker
+from vispropnet.models.trackers.object_memory import ObjectMemory
+from vispropnet.models.trackers.saving import AdaptiveSave, ChangeSave, PeriodicSave, SaveHistory
 from vispropnet.models.trackers.track_memory import TrackMemory
 from vispropnet.models.trackers.track_recovery import (
     HistoryFrame,
@@ -10,9 +12,14 @@ from vispropnet.models.trackers.track_recovery import (
 )
 
 __all__ = [
+    'AdaptiveSave',
+    'ChangeSave',
     'HistoryFrame',
     'MatchingTracker',
+    'ObjectMemory',
+    'PeriodicSave',
     'PropagationMemory',
+    'SaveHistory',
     'TrackMemory',
     'TrackRecovery',
     'assign',
