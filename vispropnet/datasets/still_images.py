@@ -17,7 +17,7 @@ from pycocotools import mask as mask_utils
 from vispropnet.datasets.bad_frames import BadFrameError, BadFrames
 from vispropnet.datasets.images import ImageError, upright_size
 from vispropnet.datasets.randomness import global_seed
-from vispropnet.datasets.video_objects import MaskVideos
+from vispropnet.datasets.video_objects import MaskVideos, instance_of
 from vispropnet.errors import UserError
 from vispropnet.fileio import read_json
 from vispropnet.registry import DATASETS, TRANSFORMS
@@ -123,9 +123,9 @@ def _instance(annotation: tuple[int, Any], image: dict) -> dict[str, Any]:
         mask = mask_utils.merge(mask_utils.frPyObjects(mask, image['height'], image['width']))
     elif isinstance(mask['counts'], list):
         mask = mask_utils.frPyObjects(mask, image['height'], image['width'])
-    left, top, width, height = mask_utils.toBbox(mask).tolist()
-    box = [left, top, left + width, top + height]
-    return dict(bbox=box, mask=mask, bbox_label=0, ignore_flag=0, instance_id=number)
+    if isinstance(mask['counts'], str):
+        mask = dict(mask, counts=mask['counts'].encode('ascii'))
+    return instance_of(number, mask)
 
 
 @TRANSFORMS.register_module()

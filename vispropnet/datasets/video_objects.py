@@ -99,7 +99,12 @@ class VideoObjects(YouTubeVIS):
         per_video: Whether an epoch has one clip of each video, from a frame drawn at random,
             instead of one from each frame.
         options: Further arguments of :class:`~vispropnet.datasets.ytvis.YouTubeVIS`.
+
+    Attributes:
+        late_objects: Whether objects may come after the first frame, and count from their first.
     """
+
+    late_objects = True
 
     def __init__(
         self,
@@ -216,6 +221,15 @@ class VideoObjects(YouTubeVIS):
         return {number: mask for number, mask in found.items() if mask.any()}
 
 
+def instance_of(number: int, rle: dict[str, Any]) -> dict[str, Any]:
+    """Makes an instance, as the transforms take it, of an object's id and compressed RLE."""
+    left, top, width, height = mask_utils.toBbox(rle).tolist()
+    # The transforms leave out masks whose counts are bytes.
+    rle = dict(size=rle['size'], counts=rle['counts'].decode('ascii'))
+    box = [left, top, left + width, top + height]
+    return dict(bbox=box, mask=rle, bbox_label=0, ignore_flag=0, instance_id=number)
+
+
 class MaskVideos(VideoObjects):
     """Base of data sets whose ground truth are index PNGs."""
 
@@ -259,10 +273,7 @@ class MaskVideos(VideoObjects):
         ids = read_index_mask(info['mask_path'], (info['height'], info['width']))
         for number in ids_in(ids):
             rle = mask_utils.encode(np.asfortranarray(ids == number, dtype=np.uint8))
-            left, top, width, height = mask_utils.toBbox(rle).tolist()
-            box = [left, top, left + width, top + height]
-            one = dict(bbox=box, mask=rle, bbox_label=0, ignore_flag=0, instance_id=number)
-            info['instances'].append(one)
+            info['instances'].append(instance_of(number, rle))
         return info
 
     def object_ids(self, frames: range) -> dict[int, int]:
@@ -304,6 +315,8 @@ class DAVIS(MaskVideos):
         resolution: Name of the folders of frames and masks.
         options: Further arguments of :class:`VideoObjects`.
     """
+
+    late_objects = False
 
     def __init__(
         self, data_root: str, split: str = 'train', resolution: str = '480p', **options: Any
