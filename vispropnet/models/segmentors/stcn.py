@@ -83,6 +83,7 @@ class STCN(VISDetector):
     """
 
     state_type = STCNState
+    takes_objects = True
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ model = dict(
     decoder=dict(channels=(64, 32)),
     key_channels=32,
     thin_channels=64,
-    bootstrap=None,
+    bootstrap=dict(start=75, end=600),
 )
 
 # The model uses all cores; workers would only take them away from it.
@@ -39,7 +39,7 @@ test_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(typ
 # J and F: tools/test_vos.py --eval.
 val_dataloader = val_evaluator = val_cfg = None
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=10)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=30)
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=0.001, weight_decay=0.01, fused=True),
@@ -51,7 +51,7 @@ param_scheduler = [
         type='CosineAnnealingLR',
         by_epoch=True,
         begin=0,
-        end=10,
+        end=30,
         eta_min_ratio=0.01,
         convert_to_iter_based=True,
     ),
