@@ -276,6 +276,43 @@ def test_masks_of_the_networks_size_are_taken_as_they_are():
     assert torch.equal(answers[1][1], mask)
 
 
+@pytest.mark.gpu
+def test_a_gpu_gives_what_a_cpu_gives():
+    model = build(read_previous=True, saving=dict(type='ChangeSave', threshold=0.1)).eval()
+    inputs, samples = clips()
+    given = {0: {1: square(4, 4)}, 2: {9: square(34, 8)}}
+    expected = segment(model, images(5), given)[0]
+    loss = model.loss(inputs, samples)['loss_mask']
+    model.cuda()
+    # An untrained decoder leaves pixels on the fence.
+    for one, other in zip(expected, segment(model, images(5).cuda(), given)[0], strict=True):
+        assert one.keys() == other.keys()
+        assert all((one[key] ^ other[key]).float().mean() < 0.02 for key in one)
+    torch.manual_seed(0)
+    torch.testing.assert_close(model.loss(inputs.cuda(), samples)['loss_mask'].cpu(), loss)
+
+
+def test_training_and_steps_in_bfloat16():
+    from vispropnet.engine.acceleration import (
+        inference_precision,
+        layers_in_bfloat16,
+        prepare_for_inference,
+    )
+
+    model = build().train()
+    inputs, samples = clips()
+    plain = model.loss(inputs, samples)['loss_mask']
+    torch.manual_seed(0)
+    with layers_in_bfloat16(model):
+        torch.testing.assert_close(
+            model.loss(inputs, samples)['loss_mask'], plain, rtol=0.2, atol=0.1
+        )
+    prepare_for_inference(model, 'bf16')
+    with inference_precision(model):
+        answers, state = segment(model, images(3), {0: {1: square(4, 4)}})
+    assert state.memory.values.dtype == torch.float32 and torch.equal(answers[0][1], square(4, 4))
+
+
 def test_a_state_of_another_model_is_refused(model):
     frame = Frame(model.encode(images(1)), frame_metainfo())
     with pytest.raises(ValueError, match='state must be a STCNState'):
