@@ -37,4 +37,3 @@ test_dataloader = dict(
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=120)
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-5, weight_decay=1e-7))
 param_scheduler = [dict(type='MultiStepLR', milestones=[60], gamma=0.1)]
-find_unused_parameters = True

@@ -42,4 +42,3 @@ train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs)
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-5, weight_decay=1e-7))
 # After 125,000 iterations.
 param_scheduler = [dict(type='MultiStepLR', milestones=[133], gamma=0.1)]
-find_unused_parameters = True

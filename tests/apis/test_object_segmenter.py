@@ -69,6 +69,18 @@ def test_a_model_that_finds_objects_takes_none(small):
         object_segmenter.VideoObjectSegmenter(init_model(small, None, 'cpu'))
 
 
+def test_a_model_of_given_objects_is_not_run_without_them(
+    root, shapes, model, checkpoint, tmp_path
+):
+    from vispropnet.apis import segmentation, testing
+
+    with pytest.raises(UserError, match='STCN segments given objects: use VideoObjectSegmenter'):
+        next(segmentation.segment_video(model, frames(2)))
+    arguments = (root / CONFIG, checkpoint, tmp_path / 'results.json')
+    with pytest.raises(UserError, match='given objects; test it with tools/test_vos.py'):
+        testing.test(*arguments, overrides=[f'data_root={shapes}', f'work_dir={tmp_path}'])
+
+
 @pytest.fixture
 def video(tmp_path):
     folder = tmp_path / 'video'

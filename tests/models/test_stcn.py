@@ -74,6 +74,37 @@ def test_extra_channels_of_zeros_change_nothing(name):
     assert [level.shape[1] for level in masked] == list(wide.channels)
 
 
+def test_training_starts_from_the_weights_of_timm(monkeypatch):
+    import timm
+
+    encoder = TimmEncoder('test_resnet', pretrained=True, extra_channels=2)
+    extra = encoder._first_conv().weight[:, 3:].clone()
+    source = timm.create_model('test_resnet', features_only=True, out_indices=(1, 2, 3))
+    monkeypatch.setattr(timm, 'create_model', lambda name, pretrained, **_: source)
+    encoder.init_weights()
+    weights = source.state_dict()
+    first = encoder.net.pretrained_cfg['first_conv'] + '.weight'
+    for name, weight in encoder.net.state_dict().items():
+        assert torch.equal(weight[:, :3] if name == first else weight, weights[name])
+    assert torch.equal(encoder._first_conv().weight[:, 3:], extra)
+
+
+@pytest.mark.parametrize(
+    ('name', 'wide', 'fused', 'skips'),
+    [('r50', 1024, 1280, (256, 512)), ('v2b1', 512, 624, (32, 48))],
+)
+def test_published_models(name, wide, fused, skips):
+    config = load_config(f'configs/stcn/stcn_{name}_phase2_davis-youtube-vos.py').model
+    model = MODELS.build(config).eval()
+    assert model.key.weight.shape == (64, wide, 3, 3)
+    assert model.thin.weight.shape == (512, wide, 3, 3)
+    assert model.fusion.block1.conv1.weight.shape[:2] == (512, fused)
+    assert model.decoder.compress.conv1.weight.shape[:2] == (512, 1024)
+    assert (model.decoder.skip4.in_channels, model.decoder.skip8.in_channels) == skips
+    answers, _ = segment(model, images(2), {0: {1: square(4, 4)}})
+    assert torch.equal(answers[0][1], square(4, 4)) and len(answers) == 2
+
+
 def test_statistics_stay_in_training():
     model = nn.Sequential(TimmEncoder('test_resnet')).train()
     before = {name: one.clone() for name, one in model.named_buffers()}

@@ -62,6 +62,11 @@ def segment_video(
         UserError: if the source cannot be read or an argument does not fit; frames before the fault
             have been given by then.
     """
+    if model.takes_objects:
+        raise UserError(
+            f'{type(model).__name__} segments given objects: use VideoObjectSegmenter, or '
+            'tools/demo_video.py with --masks-in.'
+        )
     if isinstance(source, (str, os.PathLike)):
         source = open_source(source, every, start, end, max_size)
     elif (every, start, end, max_size) != (1, None, None, None):

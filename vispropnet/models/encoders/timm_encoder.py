@@ -19,7 +19,7 @@ class TimmEncoder(BaseModule):
 
     Args:
         name: Such as ``'resnet50'`` or ``'tf_efficientnetv2_b1'``.
-        pretrained: Whether to start from timm's weights, which it downloads once.
+        pretrained: Whether training starts from timm's weights, which it downloads once.
         extra_channels: Input channels besides red, green and blue, such as masks. Zeros there give
             what the encoder of three channels gives; their weights start orthogonal.
         norm_eval: Whether batch normalisation keeps its running statistics in training, as with
@@ -42,21 +42,34 @@ class TimmEncoder(BaseModule):
         super().__init__()
         import timm  # takes seconds, and only this class needs it
 
+        self.name, self.pretrained, self.norm_eval = name, pretrained, norm_eval
         if not timm.is_model(name):
             raise ValueError(f'timm {timm.__version__} has no encoder {name!r}')
         known = timm.create_model(name, features_only=True).feature_info.reduction()
         if not set(STRIDES) <= set(known):
             raise ValueError(f'encoder {name!r} has levels of strides {known}, needed are 4, 8, 16')
-        self.net = timm.create_model(
-            name,
-            pretrained=pretrained,
-            features_only=True,
-            out_indices=[known.index(stride) for stride in STRIDES],
-        )
+        self._levels = [known.index(stride) for stride in STRIDES]
+        self.net = timm.create_model(name, features_only=True, out_indices=self._levels)
         self.channels = tuple(self.net.feature_info.channels())
-        self.norm_eval = norm_eval
         if extra_channels:
-            _widen(self.net.get_submodule(self.net.pretrained_cfg['first_conv']), extra_channels)
+            _widen(self._first_conv(), extra_channels)
+
+    def _first_conv(self) -> nn.Conv2d:
+        return self.net.get_submodule(self.net.pretrained_cfg['first_conv'])
+
+    def init_weights(self) -> None:
+        """Loads timm's weights, where training starts from them; extra channels stay."""
+        if not self.pretrained:
+            return
+        import timm
+
+        source = timm.create_model(
+            self.name, pretrained=True, features_only=True, out_indices=self._levels
+        )
+        weights, first = source.state_dict(), self.net.pretrained_cfg['first_conv'] + '.weight'
+        extra = self._first_conv().weight.data[:, weights[first].shape[1] :]
+        weights[first] = torch.cat([weights[first].to(extra), extra], dim=1)
+        self.net.load_state_dict(weights)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Computes the levels.
