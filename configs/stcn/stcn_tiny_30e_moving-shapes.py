@@ -14,7 +14,8 @@ model = dict(
     decoder=dict(channels=(64, 32)),
     key_channels=32,
     thin_channels=64,
-    bootstrap=dict(start=75, end=600),
+    # Early on, else nothing but background is learnt at first.
+    bootstrap=dict(start=0, end=150),
 )
 
 # The model uses all cores; workers would only take them away from it.
