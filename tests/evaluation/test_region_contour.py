@@ -228,6 +228,34 @@ def test_an_empty_first_frame_is_named():
         score_sequence('s', [(empty + 1, None), (empty, None)])
 
 
+@pytest.mark.parametrize('mode', ['L', 'P', '1', 'I;16'])
+@pytest.mark.parametrize('options', [{}, dict(compress_level=0), dict(optimize=True)])
+def test_any_index_png_is_read(tmp_path, mode, options):
+    generator = np.random.default_rng(0)
+    ids = generator.integers(0, 2 if mode == '1' else 9, (31, 45)).astype(np.uint8)
+    ids[0, 0] = 0 if mode == '1' else 255
+    image = Image.fromarray(ids.astype(np.uint16) if mode == 'I;16' else ids)
+    if mode in ('P', '1'):
+        image = Image.fromarray(ids * (255 if mode == '1' else 1)).convert(mode)
+        if mode == 'P':
+            image = Image.fromarray(ids)
+            image.putpalette(list(range(256)) * 3)
+    image.save(tmp_path / 'a.png', **options)
+    expected = np.where(ids == 255, 0, ids)
+    assert (read_index_mask(tmp_path / 'a.png') == expected).all()
+    # Rows that differ from those above: filters of all kinds.
+    import cv2
+
+    if mode == 'L':
+        cv2.imwrite(str(tmp_path / 'b.png'), ids, [cv2.IMWRITE_PNG_STRATEGY, 1])
+        assert (read_index_mask(tmp_path / 'b.png') == expected).all()
+    whole = (tmp_path / 'a.png').read_bytes()
+    for damaged in (whole[:-30], whole[:60] + bytes([whole[60] ^ 1]) + whole[61:]):
+        (tmp_path / 'a.png').write_bytes(damaged)
+        with pytest.raises(UserError, match=r'a\.png cannot be read as an image'):
+            read_index_mask(tmp_path / 'a.png')
+
+
 def test_smooth_edges_are_told_from_many_objects(tmp_path):
     y, x = np.mgrid[:64, :96]
     smooth = np.clip(200 - 12 * (np.hypot(y - 32, x - 40) - 15), 0, 200).astype(np.uint8)

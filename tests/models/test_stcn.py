@@ -344,6 +344,23 @@ def test_training_and_steps_in_bfloat16():
     assert state.memory.values.dtype == torch.float32 and torch.equal(answers[0][1], square(4, 4))
 
 
+def test_an_object_that_leaves_and_returns_keeps_its_id():
+    class Sees(nn.Module):
+        def forward(self, read, levels, owner):
+            return torch.full((len(owner), *SIZE), -9.0).where(~self.mask, 9.0)
+
+    model = build().eval()
+    model.decoder, state, found = Sees(), model.init_state(), []
+    nowhere = torch.zeros(SIZE, dtype=torch.bool)
+    for number, mask in enumerate([nowhere, nowhere, square(8, 60)]):
+        model.decoder.mask = mask
+        frame = Frame(model.encode(images(1)), frame_metainfo(frame_id=number))
+        frame = frame if number else frame.with_objects({6: square(4, 4)})
+        ((_, answer),), state = model.step(frame, state)
+        found.append(answer.ids.tolist())
+    assert found == [[6], [], [6]] and torch.equal(answer.masks.to_tensor()[0], square(8, 60))
+
+
 def test_a_state_of_another_model_is_refused(model):
     frame = Frame(model.encode(images(1)), frame_metainfo())
     with pytest.raises(ValueError, match='state must be a STCNState'):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +68,13 @@ def score_folders(
             f'results {results}: {len(absent)} of {len(truth)} sequences are absent: '
             f'{first_of(absent, 5)}.'
         )
-    return [
-        score_sequence(name, _pairs(folder, results / name, late_objects), late_objects)
-        for name, folder in truth.items()
-    ]
+
+    def score(name: str) -> SequenceScores:
+        return score_sequence(name, _pairs(truth[name], results / name, late_objects), late_objects)
+
+    # Decoding and distances run outside the interpreter's lock.
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        return list(threads.map(score, truth))
 
 
 def _pairs(
