@@ -117,6 +117,15 @@ def test_davis_in_training(davis):
     assert len(one) == 1 and firsts == set(range(6))
 
 
+def test_crops_keep_an_object_in_the_first_frame(davis):
+    crop = dict(type='RandomCrop', crop_size=(24, 24), allow_negative_crop=True)
+    options = dict(type='DAVIS', data_root=str(davis), pipeline=[*PIPELINE[:3], crop, PIPELINE[3]])
+    data = DATASETS.build(options)
+    clips = [data[SampleIndex(3, (seed, 0, 3))]['data_samples'] for seed in range(30)]
+    assert sum(len(clip[0].gt_instances) == 0 for clip in clips) <= 1
+    assert any(len(clip[2].gt_instances) < 2 for clip in clips)
+
+
 def test_davis_in_test(davis):
     data = make('DAVIS', davis, split='val', test_mode=True)
     assert data.videos() == [('b', range(3))] and not data.late_objects

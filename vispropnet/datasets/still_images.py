@@ -17,13 +17,10 @@ from pycocotools import mask as mask_utils
 from vispropnet.datasets.bad_frames import BadFrameError, BadFrames
 from vispropnet.datasets.images import ImageError, upright_size
 from vispropnet.datasets.randomness import global_seed
-from vispropnet.datasets.video_objects import MaskVideos, instance_of
+from vispropnet.datasets.video_objects import ATTEMPTS, MaskVideos, instance_of
 from vispropnet.errors import UserError
 from vispropnet.fileio import read_json
 from vispropnet.registry import DATASETS, TRANSFORMS
-
-# Draws until the first frame shows the object.
-_ATTEMPTS = 5
 
 
 @DATASETS.register_module()
@@ -105,7 +102,7 @@ class StillImages(MaskVideos):
                 return None
             info['instances'] = [info['instances'][generator.integers(len(info['instances']))]]
             frames: list[dict] = []
-            for _ in range(self.clip_length + _ATTEMPTS):
+            for _ in range(self.clip_length + ATTEMPTS):
                 with global_seed(int(generator.integers(2**32))):
                     frame = self.pipeline({**info, 'instances': list(info['instances'])})
                 if frames or len(frame['data_samples'].gt_instances):

@@ -11,7 +11,7 @@ import numpy as np
 from mmengine.dataset import force_full_init
 from pycocotools import mask as mask_utils
 
-from vispropnet.datasets.bad_frames import BadFrameError
+from vispropnet.datasets.bad_frames import BadFrameError, BadFrames
 from vispropnet.datasets.images import ImageError, upright_size
 from vispropnet.datasets.index_masks import VOID, ids_in, read_index_mask, read_split
 from vispropnet.datasets.randomness import SampleIndex
@@ -19,6 +19,9 @@ from vispropnet.datasets.ytvis import YouTubeVIS
 from vispropnet.errors import UserError
 from vispropnet.fileio import read_json
 from vispropnet.registry import DATASETS
+
+# Draws until the first frame of a clip shows an object, which a crop may have lost.
+ATTEMPTS = 5
 
 
 class ClipSampler:
@@ -178,6 +181,15 @@ class VideoObjects(YouTubeVIS):
             place = np.random.default_rng((*key, 1)).integers(*starts)
             index = SampleIndex(int(place), key)
         return super().__getitem__(index)
+
+    def _clip(
+        self, key_frame: int, generator: np.random.Generator, bad: BadFrames
+    ) -> dict[str, list] | None:
+        for _ in range(ATTEMPTS):
+            clip = super()._clip(key_frame, generator, bad)
+            if clip is None or len(clip['data_samples'][0].gt_instances):
+                break
+        return clip
 
     @force_full_init
     def videos(self) -> list[tuple[str, range]]:
