@@ -202,7 +202,10 @@ FAULTS = {
     'frame missing': (lambda p: p.unlink(), r'mask not found: .*a/00002\.png'),
     'sequence missing': (lambda p: p.parent.rename(p.parent.parent / 'c'), '1 of 2 .* absent: a'),
     'other size': (lambda p: write_index_mask(p, np.ones((24, 30), np.uint8)), '30x24 .*32x24'),
-    'unknown id': (lambda p: write_index_mask(p, np.full((24, 32), 7, np.uint8)), 'id 7.*1, 3'),
+    'unknown id': (
+        lambda p: write_index_mask(p, np.full((24, 32), 7, np.uint8)),
+        'sequence a, frame 2: .* id 7.*1, 3',
+    ),
     'colours': (lambda p: Image.new('RGB', (32, 24)).save(p), r'00002\.png has colours \(RGB\)'),
     'damaged': (lambda p: p.write_bytes(b'x'), r'00002\.png cannot be read'),
     'large ids': (

@@ -148,7 +148,8 @@ def score_sequence(
         UserError: if there is no object or no scored frame, or the result has an id that the truth
             never has.
     """
-    rows, known, found = [], [], set()
+    rows, known = [], []
+    found: dict[int, int] = {}  # frame by id
     first_mask: dict[int, int] = {}
     for number, (truth, result) in enumerate(frames):
         for one in ids_in(truth):
@@ -158,14 +159,15 @@ def score_sequence(
             raise UserError(f'sequence {name}: the first frame of the truth shows no object.')
         if result is None:
             continue
-        found.update(ids_in(result))
+        for one in ids_in(result):
+            found.setdefault(one, number)
         counted = [one for one in known if first_mask[one] < number]
         rows.append(dict(zip(counted, measure_frame(truth, result, counted).T, strict=True)))
     ids = sorted(known)
-    if unknown := sorted(found - first_mask.keys()):
+    if unknown := sorted(found.keys() - first_mask.keys()):
         raise UserError(
-            f'sequence {name}: the result has the id {unknown[0]}, the truth has '
-            f'{", ".join(map(str, sorted(first_mask)))}.'
+            f'sequence {name}, frame {found[unknown[0]]}: the result has the id {unknown[0]}, the '
+            f'truth has {", ".join(map(str, sorted(first_mask)))}.'
         )
     absent = np.full(2, np.nan)
     values = np.array([[row.get(one, absent) for row in rows] for one in ids])
