@@ -177,6 +177,44 @@ def test_other_models_and_data_are_refused(root, shapes, small, checkpoint, tmp_
         vos_testing.test_vos(small, weights, tmp_path, overrides=[f'data_root={shapes}'])
 
 
+def test_the_published_configs_train(root, tmp_path):
+    """Both phases and EamStcn, with a tiny encoder, on data as they ship."""
+    from tests.datasets.test_video_objects import drawn, still_images, write
+    from vispropnet.apis.training import train
+
+    write(tmp_path / 'davis', '480p', 'a', [drawn({1: 4 * n, 3: 40}) for n in range(4)])
+    (tmp_path / 'davis/ImageSets/2017').mkdir(parents=True)
+    (tmp_path / 'davis/ImageSets/2017/train.txt').write_text('a\n')
+    write(tmp_path / 'vos', '', 'v', [drawn({1: 5 + n}) for n in range(5)])
+    objects = {'1': dict(category='a', frames=['00000'])}
+    meta = json.dumps(dict(videos=dict(v=dict(objects=objects))))
+    (tmp_path / 'vos/meta.json').write_text(meta)
+    (tmp_path / 'still').mkdir()
+    still_images(tmp_path / 'still', listed=False)
+    data = dict(
+        phase1=['train_dataloader.dataset.data_root=still'],
+        phase2=[
+            'train_dataloader.dataset.datasets.0.dataset.data_root=davis',
+            'train_dataloader.dataset.datasets.1.data_root=vos',
+        ],
+    )
+    for phase, name in (
+        ('phase1', 'stcn_r50_phase1_still-images'),
+        ('phase2', 'stcn_v2b1_phase2_davis-youtube-vos'),
+    ):
+        options = [one.replace('data_root=', f'data_root={tmp_path}/') for one in data[phase]]
+        options += [f'model.{one}_encoder.name=test_resnet' for one in ('key', 'value')]
+        options += [f'model.{one}_encoder.pretrained=False' for one in ('key', 'value')]
+        options += ['model.fusion.out_channels=16', 'model.thin_channels=16']
+        options += ['model.decoder.channels=[8,8]', 'train_cfg.max_epochs=1', 'load_from=None']
+        options += ['train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False']
+        options += ['train_dataloader.batch_size=1', 'default_hooks.logger.interval=1']
+        if 'v2b1' in name:
+            options += ['model.expansion.in_channels=192', 'model.expansion.out_channels=16']
+        train(root / f'configs/stcn/{name}.py', tmp_path / name, overrides=options)
+        assert (tmp_path / name / 'epoch_1.pth').is_file()
+
+
 def test_the_small_config_trains(root, shapes, tmp_path):
     from tests.small_runs import logged
     from vispropnet.apis.training import train

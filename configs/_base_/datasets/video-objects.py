@@ -24,5 +24,8 @@ test_dataloader = dict(
     batch_size=1, num_workers=2, persistent_workers=True, sampler=dict(type='VideoSampler')
 )
 
+# The runner wants all parts of a test or none; tools/test_vos.py needs the data set only.
+test_cfg = dict(type='VideoTestLoop')
+test_evaluator = dict(type='YouTubeVISMetric')
 # J and F: tools/test_vos.py --eval.
 val_dataloader = val_evaluator = val_cfg = None
