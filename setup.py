@@ -41,6 +41,7 @@ setup(
         'tqdm>=4.66',
         'av>=12',
         'jinja2>=3.1',
+        'timm>=1.0.9',
     ],
     extras_require={
         'dev': ['pytest>=8', 'pytest-xdist>=3.6', 'ruff>=0.6', 'mkdocs-material>=9.5'],

@@ -26,6 +26,12 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='weights, as tools/train.py writes them')
     parser.add_argument('input', help='video file, animated image, TIFF or folder of images')
+    parser.add_argument(
+        '--masks-in',
+        metavar='PNG',
+        help='for models that segment given objects: index mask of the first frame, or a folder of '
+        'index masks that are named as the frames',
+    )
     out = parser.add_argument_group('what is written (at least one)')
     out.add_argument(
         '--out',
@@ -111,6 +117,7 @@ def run(args: argparse.Namespace) -> int:
         scale=None if args.scale is None else tuple(args.scale),
         fps=args.fps,
         batch=args.batch,
+        masks_in=args.masks_in,
     )
     report(outcome)
     if outcome.error is not None:

@@ -182,8 +182,9 @@ def _name_annotation_files(config: Config) -> None:
             continue
         if not isinstance(evaluator, dict):
             raise UserError(f'config: {part}_evaluator must be one dict, found {evaluator!r}.')
-        if not evaluator.get('ann_file'):
-            dataset = loader.dataset
+        dataset = loader.dataset
+        # Index masks have no annotation file.
+        if not evaluator.get('ann_file') and 'ann_file' in dataset:
             evaluator.ann_file = os.path.join(dataset.get('data_root') or '', dataset.ann_file)
 
 

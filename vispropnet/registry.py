@@ -15,9 +15,20 @@ def _child(name: str, *locations: str) -> Registry:
 
 
 # Data
-DATASETS = _child('DATASETS', 'mmdet.datasets', 'vispropnet.datasets.ytvis')
+DATASETS = _child(
+    'DATASETS',
+    'mmdet.datasets',
+    'vispropnet.datasets.ytvis',
+    'vispropnet.datasets.video_objects',
+    'vispropnet.datasets.still_images',
+)
 DATA_SAMPLERS = _child('DATA_SAMPLERS', 'mmdet.datasets.samplers', 'vispropnet.datasets.samplers')
-TRANSFORMS = _child('TRANSFORMS', 'mmdet.datasets.transforms', 'vispropnet.datasets.transforms')
+TRANSFORMS = _child(
+    'TRANSFORMS',
+    'mmdet.datasets.transforms',
+    'vispropnet.datasets.transforms',
+    'vispropnet.datasets.still_images',
+)
 
 # Models
 MODELS = _child('MODELS', 'mmdet.models', 'vispropnet.models')

@@ -113,6 +113,26 @@ class AttentionSettings(PyramidSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class VosReadoutSettings(Settings):
+    """Reading from the memory of given objects, beside the form with the whole affinity."""
+
+    smallest: ClassVar[int] = 64
+    step: ClassVar[int] = 16
+
+    size: tuple[int, int] = _size(864, 480, 'of the frames in pixels, multiples of 16')
+    frames: int = option(20, 'in the memory')
+    objects: int = option(1, 'in the memory')
+    keys: int = option(64, 'channels of the keys')
+    channels: int = option(512, "of an object's values")
+    top_k: int = option(20, 'positions of the memory that count')
+
+    def _check(self) -> None:
+        positions = self.frames * self.size[0] * self.size[1] // 256
+        if self.top_k > positions:
+            raise UserError(f'--top-k {self.top_k}: the memory has {positions} positions only.')
+
+
+@dataclass(frozen=True, kw_only=True)
 class PropagationSettings(PyramidSettings):
     """Masks of missing tracks, beside the definition written plainly."""
 
@@ -326,6 +346,7 @@ COMMANDS: dict[str, type[Settings]] = {
     'memory': MemorySettings,
     'safety': SafetySettings,
     'busy': BusySettings,
+    'vos-readout': VosReadoutSettings,
 }
 
 

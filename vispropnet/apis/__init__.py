@@ -8,10 +8,12 @@ from typing import Any
 _HOMES = {
     'init_model': 'models',
     'FrameInstances': 'segmenter',
+    'VideoObjectSegmenter': 'object_segmenter',
     'SegmentedFrame': 'segmentation',
     'VideoSegmenter': 'segmenter',
     'segment_video': 'segmentation',
     'test': 'testing',
+    'test_vos': 'vos_testing',
     'train': 'training',
 }
 __all__ = list(_HOMES)

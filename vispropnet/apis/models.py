@@ -93,6 +93,8 @@ def _categories(
     model: VISDetector, checkpoint: Mapping[str, Any]
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Names and ids, numbered from 1 where the checkpoint does not have them."""
+    if model.takes_objects:
+        return ('object',), (1,)
     names = trained_classes(checkpoint) or ()
     ids = checkpoint['meta']['dataset_meta'].get('category_ids') if names else None
     count = max(model.category_counts().values(), default=0)

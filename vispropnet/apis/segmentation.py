@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,9 @@ from vispropnet.engine.inference import frames_at_once
 from vispropnet.errors import UserError
 from vispropnet.models.detectors import VISDetector
 from vispropnet.video import FrameSource, SourceFrame, open_source
+
+# Masks of the objects that a frame is the first to show, by id.
+Objects = Callable[[SourceFrame], Mapping[int, np.ndarray]]
 
 
 class SegmentedFrame(NamedTuple):
@@ -59,6 +62,11 @@ def segment_video(
         UserError: if the source cannot be read or an argument does not fit; frames before the fault
             have been given by then.
     """
+    if model.takes_objects:
+        raise UserError(
+            f'{type(model).__name__} segments given objects: use VideoObjectSegmenter, or '
+            'tools/demo_video.py with --masks-in.'
+        )
     if isinstance(source, (str, os.PathLike)):
         source = open_source(source, every, start, end, max_size)
     elif (every, start, end, max_size) != (1, None, None, None):
@@ -73,7 +81,8 @@ class VideoSegmentation:
 
     Memory does not grow with the length of the video: it holds the frames that are read ahead,
     encoded at once and not yet answered. Arguments are those of :func:`segment_video`; the source
-    is an opened one, or arrays.
+    is an opened one, or arrays. ``objects``, for models that take them, gives the masks by id of
+    the objects that a frame is the first to show.
     """
 
     def __init__(
@@ -83,10 +92,11 @@ class VideoSegmentation:
         score_threshold: float,
         scale: tuple[int, int] | None = None,
         batch: int | None = None,
+        objects: Objects | None = None,
     ) -> None:
         self._segmenter = VideoSegmenter(model, score_threshold, scale)
         self._batch = frames_at_once(batch, self._segmenter.device)
-        self._read = read_ahead(_prepared(source, self._segmenter), max(4, self._batch))
+        self._read = read_ahead(_prepared(source, self._segmenter, objects), max(4, self._batch))
         # Frames that are not yet answered, by number; and the last that was handed over.
         self._waiting: dict[int, SourceFrame] = {}
         self._done = -1
@@ -159,9 +169,11 @@ def _batches(
 
 
 def _prepared(
-    frames: Iterable[SourceFrame | np.ndarray], segmenter: VideoSegmenter
+    frames: Iterable[SourceFrame | np.ndarray],
+    segmenter: VideoSegmenter,
+    objects: Objects | None,
 ) -> Iterator[tuple[SourceFrame, dict]]:
     for index, frame in enumerate(frames):
         if not isinstance(frame, SourceFrame):
             frame = SourceFrame(frame, index, f'{index:08d}')
-        yield frame, segmenter.prepare(frame.image)
+        yield frame, segmenter.prepare(frame.image, objects and objects(frame))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,8 +95,15 @@ class VideoSegmenter:
         self.reset()
         return answers
 
-    def prepare(self, frame: np.ndarray) -> dict[str, Any]:
-        """Prepares a frame on the CPU, perhaps in another thread, for :meth:`step_prepared`."""
+    def prepare(
+        self, frame: np.ndarray, objects: Mapping[int, np.ndarray] | None = None
+    ) -> dict[str, Any]:
+        """Prepares a frame on the CPU, perhaps in another thread, for :meth:`step_prepared`.
+
+        Args:
+            frame: As of :meth:`step`.
+            objects: For models that take them, (H, W) bool masks of given objects, by id.
+        """
         image = _bgr(frame)
         height, width = image.shape[:2]
         results = dict(img=image, img_shape=(height, width), ori_shape=(height, width))
@@ -108,6 +115,8 @@ class VideoSegmenter:
         if self.device.type == 'cuda':
             # From pinned memory the copy to the GPU runs while the GPU computes.
             packed['inputs'] = packed['inputs'].pin_memory().to(self.device, non_blocking=True)
+        if objects:
+            packed['objects'] = {one: torch.from_numpy(mask) for one, mask in objects.items()}
         return packed
 
     def step_prepared(
@@ -124,7 +133,9 @@ class VideoSegmenter:
         samples = [one['data_samples'] for one in prepared]
         for number, sample in enumerate(samples, self.num_frames):
             sample.set_metainfo(dict(frame_id=number))
-        for number, found in self._run.answers([one['inputs'] for one in prepared], samples):
+        objects = [one.get('objects') for one in prepared]
+        inputs = [one['inputs'] for one in prepared]
+        for number, found in self._run.answers(inputs, samples, objects):
             yield number, self._on_host(found)
 
     def _on_host(self, instances: InstanceData) -> FrameInstances:

@@ -107,6 +107,11 @@ def _build_runner(cfg: Config, config: str | os.PathLike, amp: str | None) -> VI
     check_num_classes(runner, classes, config)
     runner.load_or_resume()
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    if model.takes_objects:
+        raise UserError(
+            f'config {config}: {type(model).__name__} segments given objects; test it with '
+            'tools/test_vos.py.'
+        )
     prepare_for_inference(model, amp)
     trained = runner.loaded_classes or classes
     # The same names in another order than in training; others count as a renaming.

@@ -14,6 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from vispropnet.apis.object_segmenter import GivenMasks
 from vispropnet.apis.segmentation import SegmentedFrame, VideoSegmentation
 from vispropnet.datasets.rle import RLE
 from vispropnet.engine.processes import hold_interrupts
@@ -56,6 +57,7 @@ def segment_to_files(
     scale: tuple[int, int] | None = None,
     fps: float | None = None,
     batch: int | None = None,
+    masks_in: str | os.PathLike | None = None,
 ) -> Outcome:
     """Segments a video and writes what was found, in memory that does not grow with its length.
 
@@ -72,11 +74,14 @@ def segment_to_files(
         scale: (width, height) that frames are fitted into for the network.
         fps: Frames a second of the video; by default its frames keep their times.
         batch: As in :func:`~vispropnet.apis.segmentation.segment_video`.
+        masks_in: Index mask of the first frame, or a folder of index masks named as the frames; for
+            models that take objects. Object ``n`` is track ``n``.
 
     Raises:
         UserError: before anything is done, if an output does not fit or is the input.
     """
     _spare_the_input(source, video, masks)
+    given = GivenMasks.of_model(model, masks_in)
     outputs: list[Output] = []
     if video is not None:
         names = drawable_names(dict(zip(model.category_ids, model.classes, strict=True)))
@@ -91,8 +96,10 @@ def segment_to_files(
         with contextlib.ExitStack() as stack:
             for output in outputs:
                 stack.enter_context(output)
-            frames = VideoSegmentation(model, source, score_threshold, scale, batch)
+            frames = VideoSegmentation(model, source, score_threshold, scale, batch, given)
             _segment(frames, source, outputs, outcome)
+            if given is not None and not outcome.interrupted:
+                given.check_used()
     except UserError as error:
         outcome.error = error
     outcome.seconds = time.perf_counter() - start

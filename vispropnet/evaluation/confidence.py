@@ -49,7 +49,7 @@ def confidence_intervals(
         with an object to find.
     """
     metrics, resampled = _means(matches, weights, names)
-    ends = {name: _ends(resampled[name], metrics[name]) for name in names}
+    ends = {name: moved_interval(resampled[name], metrics[name]) for name in names}
     return {name: one and (max(one[0], 0.0), min(one[1], 1.0)) for name, one in ends.items()}
 
 
@@ -80,7 +80,7 @@ def paired_differences(
     for name in names:
         differences[name] = None
         value = metrics[name] - their_metrics[name]
-        ends = _ends(resampled[name] - their_resampled[name], value)
+        ends = moved_interval(resampled[name] - their_resampled[name], value)
         if ends is not None:
             low, high, above_zero = ends
             differences[name] = dict(value=value, ci=[low, high], above_zero=above_zero)
@@ -104,8 +104,16 @@ def _means(
     )
 
 
-def _ends(values: np.ndarray, metric: float) -> tuple[float, float, float] | None:
-    """Ends of the interval of values that are moved onto their metric, and their share above 0."""
+def moved_interval(values: np.ndarray, metric: float) -> tuple[float, float, float] | None:
+    """Ends of the interval of resampled values, moved onto their metric, and their share above 0.
+
+    Args:
+        values: (B,) of the resamples; NaN is left out.
+        metric: Of the videos themselves.
+
+    Returns:
+        Lower and upper end, and share; None without values.
+    """
     values = values[~np.isnan(values)]
     if not len(values):
         return None

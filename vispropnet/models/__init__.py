@@ -3,10 +3,12 @@
 from vispropnet.models import (
     data_preprocessor,
     detectors,
+    encoders,
     fewer_waits,
     necks,
     prop_heads,
     roi_extractors,
+    segmentors,
     track_heads,
     trackers,
 )
@@ -14,10 +16,12 @@ from vispropnet.models import (
 __all__ = [
     'data_preprocessor',
     'detectors',
+    'encoders',
     'fewer_waits',
     'necks',
     'prop_heads',
     'roi_extractors',
+    'segmentors',
     'track_heads',
     'trackers',
 ]

@@ -36,11 +36,14 @@ class VISDetector(BaseModel):
         state_type: Class of the model's states.
         plain_weights: Name of the part that the weights of a plain detector, of single images,
             fill; '' if there is none.
+        takes_objects: Whether objects are given with the frames (:attr:`Frame.objects`), and only
+            these are segmented.
     """
 
     look_ahead: int = 0
     state_type: type = object
     plain_weights: str = ''
+    takes_objects: bool = False
 
     def __init__(self, data_preprocessor: dict | None = None, init_cfg: dict | None = None) -> None:
         # Built here, in our scope: mmengine's own look-up depends on a global default scope.

@@ -1,0 +1,11 @@
+# EamStcn: EfficientNetV2-B1 in both encoders, a feature expansion after the key encoder.
+_base_ = './stcn_r50_phase1_still-images.py'
+
+encoder = dict(name='tf_efficientnetv2_b1')
+model = dict(
+    key_encoder=encoder,
+    value_encoder=encoder,
+    expansion=dict(type='FeatureExpansion', in_channels=112, out_channels=512),
+    fusion=dict(attention=False),
+    saving=dict(type='AdaptiveSave', every=25),
+)
