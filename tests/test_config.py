@@ -52,6 +52,7 @@ def test_overrides_that_do_not_fit(small):
     by_path = ['model.type=os.system', 'model.detector.backbone.type=torch.hub.load']
     by_path += ['custom_hooks.0.type=mmengine.utils.misc', 'model.type=mmdet..x']
     for override, message in (
+        ('model.x=[1,2', 'each bracket that is opened must be closed'),
         ('seed', "expected KEY=VALUE, found 'seed'"),
         ('optim_wraper.optimizer.lr=1', "no key 'optim_wraper'. Did you mean 'optim_wrapper'"),
         ('optim_wrapper.optimizer.lr=abc', r'lr is [0-9.]+ in the config and takes a number'),
