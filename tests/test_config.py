@@ -80,6 +80,22 @@ def test_parts_that_cannot_be_built(small):
         {}['missing']
 
 
+def test_own_data_is_described_by_variables(pytestconfig):
+    path = 'configs/masktrack_rcnn/masktrack-rcnn_r50_fpn_1x_own-data.py'
+    options = ['num_classes=7', 'img_scale=960,540', 'anchor_scales=[2,4]', 'anchor_ratios=[0.25]']
+    options += ['data_root=/mine', 'train_file=a.json', 'train_frames=2019', 'valid_file=b,c.json']
+    config = load_config(pytestconfig.rootpath / path, options)
+    assert set(MODELS.build(config.model).category_counts().values()) == {7}
+    anchors = config.model.detector.rpn_head.anchor_generator
+    assert (anchors.scales, anchors.ratios) == ([2, 4], [0.25])
+    for part, file, frames in (('train', 'a.json', '2019'), ('val', 'b,c.json', 'frames')):
+        data = config[f'{part}_dataloader'].dataset
+        assert (data.data_root, data.ann_file, data.data_prefix.img) == ('/mine', file, frames)
+        assert [one.scale for one in data.pipeline if one.type == 'Resize'] == [(960, 540)]
+    assert config.test_dataloader == config.val_dataloader
+    assert config.test_evaluator.ann_file == '/mine/b,c.json'
+
+
 def test_every_config_is_read_and_backbones_have_their_depths(pytestconfig):
     paths = sorted((pytestconfig.rootpath / 'configs').glob('[!_]*/*.py'))
     paths = [path for path in paths if path.parent.name != 'studies']

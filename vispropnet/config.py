@@ -135,6 +135,9 @@ def _parse_overrides(overrides: Sequence[str], config: Config) -> dict:
         bare = type(value) in (int, float, list) and unquoted[:1] not in '[('
         if isinstance(value, str) or (bare and isinstance(_present(key, config), str)):
             value = unquoted
+        # A text such as 960,540 in place of a pair.
+        if isinstance(value, list) and isinstance(_present(key, config), tuple):
+            value = tuple(value)
         options[key] = value
     return options
 
