@@ -64,6 +64,21 @@ def test_variables_hold_wherever_a_base_uses_them(written, options, text, expect
         assert {key: model[key] for key in expected} == expected
 
 
+def test_an_option_with_the_value_of_the_child_reaches_the_base_too(written):
+    model = load_config(written('width = 32'), ['width=32']).to_dict()['model']
+    assert {key: model[key] for key in ALL_32} == ALL_32
+
+
+def test_what_a_run_wrote_is_read_and_its_variables_are_refused(written, tmp_path):
+    config, path = load_config(written('width = 32')), tmp_path / 'work_dir.py'
+    config.dump(path)
+    assert load_config(path).to_dict() == config.to_dict()
+    with pytest.raises(
+        UserError, match=r'size .* changes nothing when it becomes 5\. .*: model.size'
+    ):
+        load_config(path, ['size=5'])
+
+
 def test_lists_that_a_base_completes_are_set_once(written):
     config = load_config(written(''), ['steps.0.type=Read'])
     kinds = [one['type'] for one in config.train_dataloader.dataset.pipeline]
@@ -80,6 +95,15 @@ def test_data_root_of_a_child_is_of_every_data_set(root, tmp_path):
     counts = [value for key, value in found.items() if key.endswith('num_classes')]
     assert counts == [2, 2, 2]  # the variable, box head, mask head
     assert config.val_evaluator.ann_file == 'mine/valid/instances.json'
+
+
+def test_evaluators_follow_the_data_of_a_config_that_a_run_wrote(root, tmp_path):
+    small = root / 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
+    load_config(small).dump(tmp_path / 'work_dir.py')
+    options = ['data_root=mine', 'test_dataloader.dataset.ann_file=a.json']
+    config = load_config(tmp_path / 'work_dir.py', options)
+    assert config.val_evaluator.ann_file == 'mine/valid/instances.json'
+    assert config.test_evaluator.ann_file == 'mine/a.json'
 
 
 @pytest.mark.parametrize(

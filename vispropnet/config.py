@@ -6,7 +6,7 @@ import contextlib
 import difflib
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from mmengine.config import Config, DictAction
 from mmengine.registry import Registry
@@ -66,21 +66,22 @@ def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Confi
         raise UserError(f'config not found: {path}')
     try:
         config = Config.fromfile(path)
+        _check_paths(config, path)
         options = _parse_overrides(overrides, config)
         _check_top_level(options, config, path)
         for key, value in options.items():
             _check_type_name(key, value)
             _check_kind(key, value, config)
+        before = _annotation_files(config)
         config = FormattedOnceConfig.of(apply_options(config, path, options))
     except UserError:
         raise
     except Exception as error:  # whatever the file's own code raises
         raise UserError(f'config {path} cannot be read: {type(error).__name__}: {error}') from error
-    _check_paths(config, path)
     for name in LOADERS:
         if 'data_root' in options and config.get(name) is not None:
             config[name].dataset.data_root = options['data_root']
-    _name_annotation_files(config)
+    _name_annotation_files(config, before)
     return config
 
 
@@ -197,16 +198,26 @@ def _present(key: str, config: Config) -> object:
     return present
 
 
-def _name_annotation_files(config: Config) -> None:
+def _annotation_files(config: Config) -> dict[str, str]:
+    """Annotation files of the data to validate and test on, as far as they are named."""
+    found = {}
     for part in ('val', 'test'):
-        evaluator, loader = config.get(f'{part}_evaluator'), config.get(f'{part}_dataloader')
-        if evaluator is None or loader is None:
+        dataset = (config.get(f'{part}_dataloader') or {}).get('dataset') or {}
+        if dataset.get('ann_file'):
+            found[part] = os.path.join(dataset.get('data_root') or '', dataset['ann_file'])
+    return found
+
+
+def _name_annotation_files(config: Config, before: Mapping[str, str]) -> None:
+    """Names them to evaluators that name none, or those of before the options."""
+    for part, path in _annotation_files(config).items():
+        evaluator = config.get(f'{part}_evaluator')
+        if evaluator is None:
             continue
         if not isinstance(evaluator, dict):
             raise UserError(f'config: {part}_evaluator must be one dict, found {evaluator!r}.')
-        if not evaluator.get('ann_file'):
-            dataset = loader.dataset
-            evaluator.ann_file = os.path.join(dataset.get('data_root') or '', dataset.ann_file)
+        if evaluator.get('ann_file') in (None, '', before.get(part)):
+            evaluator.ann_file = path
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -87,7 +87,8 @@ def _with_variables(config: Config, path: str, options: Mapping[str, Any]) -> Co
             )
         return config
     files = list(_statements(path))
-    _refuse_unread(path, files, config)
+    if len(files) > 1:  # one file may be what a run wrote, with all variables
+        _refuse_unread(path, files, config)
     times = Counter(name for assigned, _ in files for name in assigned)
     pinned: dict[str, Any] = {}
     for name in [one for one in config if one in variables or times[one] > 1]:
@@ -96,7 +97,8 @@ def _with_variables(config: Config, path: str, options: Mapping[str, Any]) -> Co
         asked = {key: value for key, value in options.items() if key.split('.')[0] == name}
         wanted = Config({name: copy.deepcopy(config[name])})
         _merge(wanted, path, asked)
-        if asked and wanted[name] == config[name]:
+        changed = wanted[name] != config[name]
+        if not changed and times[name] < 2:
             continue
         pinned[name] = wanted.to_dict()[name]
         if not _is_literal(pinned[name]):
@@ -105,7 +107,7 @@ def _with_variables(config: Config, path: str, options: Mapping[str, Any]) -> Co
                 f'plain data: {shown(pinned[name])}. {_advice(name, config)}'
             )
         before, config = config, _evaluated(path, pinned)
-        if asked and _without(config, name) == _without(before, name) and name != 'data_root':
+        if changed and name != 'data_root' and _without(config, name) == _without(before, name):
             raise UserError(
                 f'--cfg-options: {name} is a variable of config {path} that changes nothing when '
                 f'it becomes {shown(pinned[name])}. {_advice(name, config)}'
