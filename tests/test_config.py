@@ -7,6 +7,7 @@ from mmengine.config import Config
 from yapf.yapflib import yapf_api
 
 from vispropnet.config import FormattedOnceConfig, explain_config_errors, load_config
+from vispropnet.config_variables import dotted_keys
 from vispropnet.errors import UserError
 from vispropnet.registry import MODELS
 
@@ -36,6 +37,26 @@ def test_overrides_take_effect(small):
     # Evaluators score against the file of their data set.
     assert config.val_evaluator.ann_file == '/my data/set 1/valid/instances.json'
     assert config.test_evaluator.ann_file == 'mine.json'
+
+
+PATHS = ['data_root', 'train_dataloader.dataset.ann_file', 'load_from', 'work_dir']
+PATHS += ['val_dataloader.dataset.data_prefix.img', 'model.detector.backbone.init_cfg.checkpoint']
+
+
+def test_paths_are_texts(small, tmp_path):
+    keys = [key.replace('data_root', 'test_dataloader.dataset.data_root') for key in PATHS]
+    for value in ('2019', '1e3', 'a,b', '[x]', '(1,2)', 'True', 'a(b', '-1', '1_0'):
+        config = load_config(small, [f'{key}={value}' for key in PATHS])
+        found = dict(dotted_keys(config.to_dict()))
+        assert [found[key] for key in keys] == [value] * len(PATHS)
+    # Other texts of the config stay texts too.
+    hint = load_config(small, ['hint=1, 2']).train_dataloader.dataset.hint
+    assert hint == '1, 2' and load_config(small, ['load_from=None']).load_from is None
+    path, wrong = tmp_path / 'config.py', ['data_root = 2019', "load_from = ['a', 'b']"]
+    for text in (*wrong, 'val_dataloader = dict(dataset=dict(ann_file=7))'):
+        path.write_text(f'_base_ = {small!r}\n{text}\n')
+        with pytest.raises(UserError, match='must be a text with a path, found'):
+            load_config(path)
 
 
 def test_missing_and_broken_config(tmp_path):
