@@ -7,6 +7,7 @@ from mmengine.config import Config
 from yapf.yapflib import yapf_api
 
 from vispropnet.config import FormattedOnceConfig, explain_config_errors, load_config
+from vispropnet.config_variables import dotted_keys
 from vispropnet.errors import UserError
 from vispropnet.registry import MODELS
 
@@ -38,6 +39,26 @@ def test_overrides_take_effect(small):
     assert config.test_evaluator.ann_file == 'mine.json'
 
 
+PATHS = ['data_root', 'train_dataloader.dataset.ann_file', 'load_from', 'work_dir']
+PATHS += ['val_dataloader.dataset.data_prefix.img', 'model.detector.backbone.init_cfg.checkpoint']
+
+
+def test_paths_are_texts(small, tmp_path):
+    keys = [key.replace('data_root', 'test_dataloader.dataset.data_root') for key in PATHS]
+    for value in ('2019', '1e3', 'a,b', '[x]', '(1,2)', 'True', 'a(b', '-1', '1_0'):
+        config = load_config(small, [f'{key}={value}' for key in PATHS])
+        found = dict(dotted_keys(config.to_dict()))
+        assert [found[key] for key in keys] == [value] * len(PATHS)
+    # Other texts of the config stay texts too.
+    hint = load_config(small, ['hint=1, 2']).train_dataloader.dataset.hint
+    assert hint == '1, 2' and load_config(small, ['load_from=None']).load_from is None
+    path, wrong = tmp_path / 'config.py', ['data_root = 2019', "load_from = ['a', 'b']"]
+    for text in (*wrong, 'val_dataloader = dict(dataset=dict(ann_file=7))'):
+        path.write_text(f'_base_ = {small!r}\n{text}\n')
+        with pytest.raises(UserError, match='must be a text with a path, found'):
+            load_config(path)
+
+
 def test_missing_and_broken_config(tmp_path):
     path = tmp_path / 'broken.py'
     with pytest.raises(UserError, match=r'config not found: .*broken\.py'):
@@ -52,6 +73,7 @@ def test_overrides_that_do_not_fit(small):
     by_path = ['model.type=os.system', 'model.detector.backbone.type=torch.hub.load']
     by_path += ['custom_hooks.0.type=mmengine.utils.misc', 'model.type=mmdet..x']
     for override, message in (
+        ('model.x=[1,2', 'each bracket that is opened must be closed'),
         ('seed', "expected KEY=VALUE, found 'seed'"),
         ('optim_wraper.optimizer.lr=1', "no key 'optim_wraper'. Did you mean 'optim_wrapper'"),
         ('optim_wrapper.optimizer.lr=abc', r'lr is [0-9.]+ in the config and takes a number'),
@@ -77,6 +99,22 @@ def test_parts_that_cannot_be_built(small):
     # Bugs are not taken for errors of the config.
     with pytest.raises(KeyError), explain_config_errors(small):
         {}['missing']
+
+
+def test_own_data_is_described_by_variables(pytestconfig):
+    path = 'configs/masktrack_rcnn/masktrack-rcnn_r50_fpn_1x_own-data.py'
+    options = ['num_classes=7', 'img_scale=960,540', 'anchor_scales=[2,4]', 'anchor_ratios=[0.25]']
+    options += ['data_root=/mine', 'train_file=a.json', 'train_frames=2019', 'valid_file=b,c.json']
+    config = load_config(pytestconfig.rootpath / path, options)
+    assert set(MODELS.build(config.model).category_counts().values()) == {7}
+    anchors = config.model.detector.rpn_head.anchor_generator
+    assert (anchors.scales, anchors.ratios) == ([2, 4], [0.25])
+    for part, file, frames in (('train', 'a.json', '2019'), ('val', 'b,c.json', 'frames')):
+        data = config[f'{part}_dataloader'].dataset
+        assert (data.data_root, data.ann_file, data.data_prefix.img) == ('/mine', file, frames)
+        assert [one.scale for one in data.pipeline if one.type == 'Resize'] == [(960, 540)]
+    assert config.test_dataloader == config.val_dataloader
+    assert config.test_evaluator.ann_file == '/mine/b,c.json'
 
 
 def test_every_config_is_read_and_backbones_have_their_depths(pytestconfig):

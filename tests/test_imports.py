@@ -9,7 +9,8 @@ from typing import NamedTuple
 # __init__ registers what ops offers, and sets how threads wait.
 LAYERS = (
     'tools > benchmarking > apis > trials > engine > visualization > evaluation > video > '
-    'datasets models > __init__ > ops > config > registry > fileio > errors > text threads'
+    'datasets models > __init__ > ops > config > '
+    'config_variables > registry > fileio > errors > text threads'
 )
 HEIGHTS = {one: -n for n, parts in enumerate(LAYERS.split(' > ')) for one in parts.split()}
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import difflib
-import inspect
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from mmengine.config import Config, DictAction
 from mmengine.registry import Registry
-from mmengine.runner import Runner
 
 from vispropnet import registry as registries
+from vispropnet.config_variables import READ_KEYS, apply_options, dotted_keys
 from vispropnet.errors import UserError
 
 # Registered names may be told apart by the library that registers them.
 _SCOPED = re.compile(r'(vispropnet|mmdet|mmengine|mmcv)\.\w+')
+# Their values are texts, also those that look like numbers or lists.
+_PATHS = {'ann_file', 'checkpoint', 'data_root', 'img', 'load_from', 'outfile', 'work_dir'}
+_NEW = object()  # in place of the value of a key that a config does not have
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -64,24 +65,23 @@ def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Confi
     if not os.path.isfile(path):
         raise UserError(f'config not found: {path}')
     try:
-        config = FormattedOnceConfig.of(Config.fromfile(path))
+        config = Config.fromfile(path)
+        _check_paths(config, path)
+        options = _parse_overrides(overrides, config)
+        _check_top_level(options, config, path)
+        for key, value in options.items():
+            _check_type_name(key, value)
+            _check_kind(key, value, config)
+        before = _annotation_files(config)
+        config = FormattedOnceConfig.of(apply_options(config, path, options))
     except UserError:
         raise
     except Exception as error:  # whatever the file's own code raises
         raise UserError(f'config {path} cannot be read: {type(error).__name__}: {error}') from error
-    options = _parse_overrides(overrides)
-    _check_top_level(options, config, path)
-    for key, value in options.items():
-        _check_type_name(key, value)
-        _check_kind(key, value, config)
-    try:
-        config.merge_from_dict(options)
-    except (KeyError, TypeError, IndexError, ValueError) as error:
-        raise UserError(f'--cfg-options do not fit config {path}: {_text(error)}') from None
     for name in LOADERS:
         if 'data_root' in options and config.get(name) is not None:
             config[name].dataset.data_root = options['data_root']
-    _name_annotation_files(config)
+    _name_annotation_files(config, before)
     return config
 
 
@@ -116,25 +116,41 @@ def explain_config_errors(path: str | os.PathLike) -> Iterator[None]:
         raise UserError(f'config {path}: {_text(error)}') from error
 
 
-def _parse_overrides(overrides: Sequence[str]) -> dict:
+def _parse_overrides(overrides: Sequence[str], config: Config) -> dict:
+    options = {}
     for override in overrides:
-        if '=' not in override:
+        key, found, text = override.partition('=')
+        if not found:
             raise UserError(f'--cfg-options: expected KEY=VALUE, found {override!r}.')
-    parser = argparse.ArgumentParser()
-    parser.add_argument('overrides', nargs='*', action=DictAction, default={})
-    options = parser.parse_args(['--', *overrides]).overrides or {}
-    for override in overrides:
-        key, _, text = override.partition('=')
-        # mmengine takes the spaces out of texts, which then name other files.
-        if isinstance(options[key], str):
-            options[key] = text.strip('\'"')
+        unquoted = text.strip('\'"')
+        if key.rpartition('.')[2] in _PATHS:
+            options[key] = None if unquoted == 'None' else unquoted
+            continue
+        try:
+            value = DictAction._parse_iterable(text)
+        except AssertionError:
+            raise UserError(
+                f'--cfg-options: {override}: each bracket that is opened must be closed.'
+            ) from None
+        # mmengine takes the spaces out of texts, and makes numbers of 2019 and lists of a,b.
+        bare = type(value) in (int, float, list) and unquoted[:1] not in '[('
+        if isinstance(value, str) or (bare and isinstance(_present(key, config), str)):
+            value = unquoted
+        # A text such as 960,540 in place of a pair.
+        if isinstance(value, list) and isinstance(_present(key, config), tuple):
+            value = tuple(value)
+        options[key] = value
     return options
 
 
+def _check_paths(config: Config, path: str) -> None:
+    for key, value in dotted_keys(config.to_dict()):
+        if key.rpartition('.')[2] in _PATHS and isinstance(value, (int, float, list, tuple)):
+            raise UserError(f'config {path}: {key} must be a text with a path, found {value!r}.')
+
+
 def _check_top_level(options: dict, config: Config, path: str) -> None:
-    known = set(config.keys()) | set(inspect.signature(Runner).parameters)
-    known |= {'trust_checkpoint', 'find_unused_parameters', 'auto_scale_lr', 'data_root'}
-    known |= {'acceleration', 'video_scale'}
+    known = {*config.keys(), *READ_KEYS, 'data_root'}
     for key in options:
         top = key.split('.')[0]
         if top not in known:
@@ -153,14 +169,9 @@ def _check_type_name(key: str, value: object) -> None:
 
 
 def _check_kind(key: str, value: object, config: Config) -> None:
-    present = config
-    for part in key.split('.'):
-        if isinstance(present, (list, tuple)) and part.isdigit() and int(part) < len(present):
-            present = present[int(part)]
-        elif isinstance(present, (dict, Config)) and part in present:
-            present = present[part]
-        else:
-            return  # a new key: the part that takes it checks it
+    present = _present(key, config)
+    if present is _NEW:
+        return  # the part that takes it checks it
     wanted = None
     if isinstance(present, bool):
         wanted = None if isinstance(value, (bool, int)) or value is None else 'True or False'
@@ -175,17 +186,38 @@ def _check_kind(key: str, value: object, config: Config) -> None:
         )
 
 
-def _name_annotation_files(config: Config) -> None:
+def _present(key: str, config: Config) -> object:
+    present = config
+    for part in key.split('.'):
+        if isinstance(present, (list, tuple)) and part.isdigit() and int(part) < len(present):
+            present = present[int(part)]
+        elif isinstance(present, (dict, Config)) and part in present:
+            present = present[part]
+        else:
+            return _NEW
+    return present
+
+
+def _annotation_files(config: Config) -> dict[str, str]:
+    """Annotation files of the data to validate and test on, as far as they are named."""
+    found = {}
     for part in ('val', 'test'):
-        evaluator, loader = config.get(f'{part}_evaluator'), config.get(f'{part}_dataloader')
-        if evaluator is None or loader is None:
+        dataset = (config.get(f'{part}_dataloader') or {}).get('dataset') or {}
+        if dataset.get('ann_file'):
+            found[part] = os.path.join(dataset.get('data_root') or '', dataset['ann_file'])
+    return found
+
+
+def _name_annotation_files(config: Config, before: Mapping[str, str]) -> None:
+    """Names them to evaluators that name none, or those of before the options."""
+    for part, path in _annotation_files(config).items():
+        evaluator = config.get(f'{part}_evaluator')
+        if evaluator is None:
             continue
         if not isinstance(evaluator, dict):
             raise UserError(f'config: {part}_evaluator must be one dict, found {evaluator!r}.')
-        dataset = loader.dataset
-        # Index masks have no annotation file.
-        if not evaluator.get('ann_file') and 'ann_file' in dataset:
-            evaluator.ann_file = os.path.join(dataset.get('data_root') or '', dataset.ann_file)
+        if evaluator.get('ann_file') in (None, '', before.get(part)):
+            evaluator.ann_file = path
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:

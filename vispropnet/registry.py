@@ -34,7 +34,9 @@ TRANSFORMS = _child(
 MODELS = _child('MODELS', 'mmdet.models', 'vispropnet.models')
 TASK_UTILS = _child('TASK_UTILS', 'mmdet.models', 'vispropnet.models')
 MODEL_WRAPPERS = _child('MODEL_WRAPPERS', 'mmdet.models')
-WEIGHT_INITIALIZERS = _child('WEIGHT_INITIALIZERS', 'mmdet.models')
+WEIGHT_INITIALIZERS = _child(
+    'WEIGHT_INITIALIZERS', 'mmdet.models', 'vispropnet.engine.checkpoints.pretrained'
+)
 
 # Optimisation
 OPTIMIZERS = _child('OPTIMIZERS', 'mmdet.engine.optimizers')

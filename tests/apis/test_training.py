@@ -137,6 +137,26 @@ def test_what_is_seen_to_before_a_model_trains(small):
     copy_asynchronously(config)
 
 
+@pytest.mark.parametrize('loader', ['train', 'val', 'test'])
+@pytest.mark.parametrize(
+    ('option', 'remedy'),
+    [
+        ('persistent_workers=True', 'persistent_workers=False'),
+        ('prefetch_factor=4', 'prefetch_factor=None'),
+        ('timeout=60', 'timeout=0'),
+        ('num_workers=-1', None),
+        ('num_workers=None', None),
+    ],
+)
+def test_loaders_with_options_of_workers_and_none(small, tmp_path, loader, option, remedy):
+    loader = f'{loader}_dataloader'
+    message = rf'{loader}\.num_workers must be a whole number'
+    if remedy:
+        message = rf'{loader} has {option}, .* num_workers=0\. .* {loader}\.{remedy} or'
+    with pytest.raises(UserError, match=message):
+        train(small, tmp_path, overrides=[f'{loader}.{option}'])
+
+
 def test_unknown_types_keys_and_values_anywhere(shapes, small, tmp_path):
     path = tmp_path / 'config.py'
     path.write_text(f'_base_ = {small!r}\nacceleration = dict()\n')

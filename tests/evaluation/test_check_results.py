@@ -1,5 +1,6 @@
 import json
 import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
@@ -72,6 +73,29 @@ def test_good_results_have_no_findings(check, tmp_path):
     )
     write_results(tmp_path / 'out.json', good_tracks())
     assert check_file(tmp_path / 'out.zip').summary() == report.summary()
+
+
+@pytest.mark.parametrize(
+    'names',
+    [
+        ['out/results.json'],
+        ['masktrack.json'],
+        ['Results.json'],
+        ['./results.json'],
+        ['results.json', 'readme.txt'],
+        ['out/', 'results.json'],
+        ['results.json', '__MACOSX/._results.json'],
+        ['out\\results.json'],
+    ],
+)
+def test_archives_that_the_server_refuses(names, tmp_path):
+    path = tmp_path / 'out.ZIP'
+    with zipfile.ZipFile(path, 'w') as archive:
+        for name in names:
+            archive.writestr(name, json.dumps(good_tracks()) if name.endswith('.json') else '')
+    (finding,) = check_file(path).findings
+    assert (finding.severity, finding.kind) == ('error', 'archive')
+    assert finding.text.startswith(f'it holds {", ".join(map(repr, names))}; the server takes an')
 
 
 def added(*values):

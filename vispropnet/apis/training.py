@@ -95,6 +95,7 @@ def set_up_run(
     cfg: Config, work_dir: str | os.PathLike, launcher: str, trust_checkpoint: bool
 ) -> None:
     """Makes the work dir, and puts the options of a run into its config, in place."""
+    _check_workers(cfg)
     try:
         os.makedirs(work_dir, exist_ok=True)
     except OSError as error:
@@ -106,6 +107,29 @@ def set_up_run(
     cfg.trust_checkpoint = trust_checkpoint
     if torch.cuda.is_available():
         copy_asynchronously(cfg)
+
+
+# Options of loaders that take workers, and their values without.
+_OF_WORKERS = {'persistent_workers': False, 'prefetch_factor': None, 'timeout': 0}
+
+
+def _check_workers(cfg: Config) -> None:
+    """Finds options of loaders that torch refuses, without naming the loader."""
+    for name in LOADERS:
+        loader = cfg.get(name) or {}
+        workers = loader.get('num_workers', 0)
+        if type(workers) is not int or workers < 0:
+            raise UserError(
+                f'config {cfg.filename}: {name}.num_workers must be a whole number from 0 on, '
+                f'found {workers!r}.'
+            )
+        for key, without in _OF_WORKERS.items():
+            if not workers and loader.get(key):
+                raise UserError(
+                    f'config {cfg.filename}: {name} has {key}={loader[key]!r}, which needs '
+                    f'workers, and num_workers=0. Pass --cfg-options {name}.{key}={without} or '
+                    f'{name}.num_workers=2.'
+                )
 
 
 def copy_asynchronously(cfg: Config) -> None:

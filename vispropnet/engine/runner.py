@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from vispropnet.engine.acceleration import Acceleration
 from vispropnet.engine.checkpoints.legacy import other_conventions
+from vispropnet.engine.checkpoints.pretrained import PretrainedPart
 from vispropnet.engine.checkpoints.reading import (
     read_checkpoint,
     sync_and_check,
@@ -224,6 +225,10 @@ class VISRunner(Runner):
             for hook in self._hooks:
                 if isinstance(hook, InterruptHook):
                     hook.release()
+
+    def _init_model_weights(self) -> None:
+        PretrainedPart.trust = self.cfg.get('trust_checkpoint', False)
+        super()._init_model_weights()
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Builds the training loop; one by epochs can be resumed in the middle of an epoch."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -13,9 +15,9 @@ from vispropnet.datasets.check_report import Report
 from vispropnet.datasets.file_entries import NO_VIDEO, Entry, Track, take_track
 from vispropnet.datasets.track_masks import CheckedTrack, check_masks
 from vispropnet.evaluation.matching import TRACK_LIMIT
-from vispropnet.evaluation.result_file import iter_results
+from vispropnet.evaluation.result_file import ARCHIVED_NAME, iter_results
 from vispropnet.fileio import NotAListError
-from vispropnet.text import shown
+from vispropnet.text import first_of, shown
 
 
 def check_results(path: str | os.PathLike, file: AnnotationFile, report: Report) -> None:
@@ -32,6 +34,7 @@ def check_results(path: str | os.PathLike, file: AnnotationFile, report: Report)
     counts: Counter[tuple[int, int]] = Counter()
     digests: dict[bytes, int] = {}
     report.look_at(videos=len(file.videos), tracks=0, frames=0, masks=0)
+    _check_archive(path, report)
     tracks = _tracks(iter_results(path, progress=True), file, counts, report)
     try:
         for checked in check_masks(tracks, report):
@@ -48,6 +51,20 @@ def check_results(path: str | os.PathLike, file: AnnotationFile, report: Report)
     for video_id in file.by_id:
         if video_id not in with_tracks:
             report.warn('video without tracks', 'it has no track', video_id=video_id)
+
+
+def _check_archive(path: str | os.PathLike, report: Report) -> None:
+    """Holds an archive to the rule of the evaluation server; reading it explains other damage."""
+    names = [ARCHIVED_NAME]
+    if os.fspath(path).lower().endswith('.zip'):
+        with contextlib.suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    if names != [ARCHIVED_NAME]:
+        report.error(
+            'archive',
+            f'it holds {first_of(map(shown, names), 5) or "nothing"}; the server takes an archive '
+            f'with {ARCHIVED_NAME} at its root, alone: zip -j FILE.zip {ARCHIVED_NAME}',
+        )
 
 
 def _tracks(

@@ -131,7 +131,7 @@ def metric_lines(report: Mapping[str, Any]) -> Iterator[str]:
                 above = 'equal'
             row += [_interval(one and one['ci'], sign='+'), above]
         rows.append(row)
-    yield from _aligned(rows)
+    yield from aligned(rows)
 
 
 def part_lines(parts: Sequence[Mapping[str, Any]], title: str) -> Iterator[str]:
@@ -141,7 +141,7 @@ def part_lines(parts: Sequence[Mapping[str, Any]], title: str) -> Iterator[str]:
     for part in parts:
         metrics = ['-' if part[name] is None else f'{part[name]:.4f}' for name in METRICS]
         rows.append([str(part['name']), *(str(part[key]) for key in counts), *metrics])
-    yield from _aligned(rows)
+    yield from aligned(rows)
 
 
 def error_lines(report: Mapping[str, Any]) -> Iterator[str]:
@@ -153,10 +153,10 @@ def error_lines(report: Mapping[str, Any]) -> Iterator[str]:
     for kind, gain in report['errors'].items():
         row = [LABELS[kind], f'{gain["AP"]:+.4f}', f'{gain["AP50"]:+.4f}', str(gain['count'])]
         rows.append(row + ([f'{other[kind]["AP"]:+.4f}'] if other else []))
-    yield from _aligned(rows)
+    yield from aligned(rows)
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Aligns cells in columns, the first to the left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for first, *others in rows:

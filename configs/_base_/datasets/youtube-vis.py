@@ -1,14 +1,16 @@
 # What the YouTube-VIS data sets have in common; the children name the files.
+img_scale = (640, 360)
+
 train_pipeline = [
     dict(type='LoadVideoFrame'),
     dict(type='LoadTrackedAnnotations'),
-    dict(type='Resize', scale=(640, 360), keep_ratio=True),
+    dict(type='Resize', scale=img_scale, keep_ratio=True),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackFrameInputs'),
 ]
 test_pipeline = [
     dict(type='LoadVideoFrame'),
-    dict(type='Resize', scale=(640, 360), keep_ratio=True),
+    dict(type='Resize', scale=img_scale, keep_ratio=True),
     dict(type='PackFrameInputs'),
 ]
 

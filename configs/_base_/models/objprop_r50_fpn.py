@@ -16,7 +16,7 @@ model = dict(
         stride=8,
         channels=256,
         num_mask_convs=4,
-        num_classes=40,
+        num_classes={{_base_.num_classes}},
         affinity=dict(type='PlainAffinity'),
         train_sigma=None,
         test_sigma=8.0,
