@@ -1,5 +1,6 @@
 import copy
 from argparse import Namespace
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -70,12 +71,14 @@ def test_weights_are_found_below_any_prefix(initialise, kind, content):
         assert torch.equal(net.state_dict()[key], SOURCE[key]), key
 
 
-def test_the_report_lists_what_does_not_fit(initialise, capsys):
+def test_the_report_lists_what_does_not_fit(initialise, monkeypatch):
+    said = Mock()
+    monkeypatch.setattr('vispropnet.engine.checkpoints.pretrained.print_log', said)
     content = below('backbone.', Net(width=3).state_dict()) | {'backbone.fc.bias': torch.zeros(2)}
     content['backbone.last.weight'] = torch.zeros(2, 9)
     del content['backbone.stem.bias']
     initialise(Net(), content)
-    text = capsys.readouterr().out
+    text = said.call_args.args[0]
     assert '(its keys below backbone.) into Net: 7 tensors fit' in text
     assert 'missing in the checkpoint (1):\n    stem.bias' in text
     assert 'not in the model (1):\n    fc.bias' in text
