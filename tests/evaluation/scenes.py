@@ -31,9 +31,7 @@ def annotation_file(lengths, categories, truths):
 
 def truth(video_id, category_id, masks, **more):
     areas = [None if mask is None else int(mask.sum()) for mask in masks]
-    entry = track(video_id, category_id, 0, masks)
-    del entry['score']
-    return {**entry, 'areas': areas, 'iscrowd': 0, **more}
+    return {**track(video_id, category_id, 0, masks), 'areas': areas, 'iscrowd': 0, **more}
 
 
 def track(video_id, category_id, score, masks):
@@ -142,8 +140,8 @@ def random_case(seed):
     truths.append(truth(12, 9, random_object(rng, 4)))
     for entry in truths:
         if rng.random() < 0.3:
-            runs = [rle and encode(decode(rle), 'runs') for rle in entry['segmentations']]
-            entry['segmentations'] = runs
+            masks = entry['segmentations']
+            entry['segmentations'] = [rle and encode(decode(rle), 'runs') for rle in masks]
     rng.shuffle(truths)
     rng.shuffle(results)
     return annotation_file(LENGTHS, CATEGORIES, truths), results
