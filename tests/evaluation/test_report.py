@@ -23,10 +23,9 @@ def test_what_a_report_holds(tmp_path):
     ours = score_file(truth, written(tmp_path / 'ours.json', results), True)
     other = score_file(truth, written(tmp_path / 'other.json', results[::2]), True)
     plain, theirs = full_report(ours), full_report(other, errors=True)
-    counts = dict(objects=len(content['annotations']), videos=5, annotations_left_out=0)
-    counts |= dict(
-        tracks=len(results), videos_with_tracks=len({one['video_id'] for one in results})
-    )
+    counts = dict(videos=5, objects=len(content['annotations']), tracks=len(results))
+    counts['videos_with_tracks'] = len({one['video_id'] for one in results})
+    counts['annotations_left_out'] = 0
     metrics = evaluate_tracks(content, results)
     del metrics['mAP']
     detail = plain.pop('detail')
