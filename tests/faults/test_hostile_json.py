@@ -92,10 +92,8 @@ def load_samples(path, images):
     """Reads a clip for training and a frame for test."""
     test = [dict(type='LoadVideoFrame'), dict(type='PackFrameInputs')]
     train = [test[0], dict(type='LoadTrackedAnnotations'), test[1]]
-    for pipeline, test_mode in ((train, False), (test, True)):
-        dataset = YouTubeVIS(
-            str(path), data_prefix=dict(img=images), pipeline=pipeline, test_mode=test_mode
-        )
+    for pipeline, mode in ((train, False), (test, True)):
+        dataset = YouTubeVIS(str(path), '', dict(img=images), pipeline, test_mode=mode)
         for index in range(0, len(dataset), 2):
             dataset[index]
 
@@ -125,12 +123,10 @@ def folder(tmp_path):
     """Two videos of three frames, 48 x 32; the true tracks as results."""
     options = dict(train_videos=2, val_videos=1, frames=3, size=(48, 32), progress=False)
     folder = write_moving_shapes(tmp_path / 'data', **options) / 'train'
-    content = json.loads((folder / 'instances.json').read_text())
+    truths = json.loads((folder / 'instances.json').read_text())['annotations']
     keys = ('video_id', 'category_id', 'segmentations')
-    results = [
-        {**{key: one[key] for key in keys}, 'score': 0.9 - 0.01 * index}
-        for index, one in enumerate(content['annotations'])
-    ]
+    results = [{key: one[key] for key in keys} for one in truths]
+    results = [{**one, 'score': 0.9 - 0.01 * index} for index, one in enumerate(results)]
     (folder / 'results.json').write_text(json.dumps(results))
     # Data sets collect garbage when they are made, which takes long among all that is imported.
     load_samples(folder / 'instances.json', str(folder / 'JPEGImages'))
@@ -143,11 +139,9 @@ def folder(tmp_path):
     'seeds', [range(200), pytest.param(range(1000, 6000), marks=pytest.mark.slow)], ids=len
 )
 def test_mutated_files_give_user_errors_or_are_read(folder, seeds):
-    annotations, results, images = (
-        folder / one for one in ('instances.json', 'results.json', 'JPEGImages')
-    )
+    names = ('instances.json', 'results.json', 'JPEGImages', 'mutated.json')
+    annotations, results, images, path = (folder / one for one in names)
     sound = [json.loads(path.read_text()) for path in (results, annotations)]
-    path = folder / 'mutated.json'
     readers = [
         dict(
             read=lambda: read_results(path),
