@@ -22,12 +22,8 @@ LENGTHS = MappingProxyType({1: 2, 2: 3})  # frames of the videos 1 and 2
 NAMES = ('mAP', 'AP50', 'AP75', 'AR1', 'AR10')
 # Runs 0 18 30 in digits of five bits, the low one first; 18 needs two for its sign.
 WHOLE = {'size': [HEIGHT, WIDTH], 'counts': '0b0n0'}
-
-
-def columns(first, last):
-    """(H, W) mask of the columns from ``first`` to before ``last``."""
-    inside = (torch.arange(WIDTH) >= first) & (torch.arange(WIDTH) < last)
-    return inside.repeat(HEIGHT, 1)
+COLUMNS = torch.arange(WIDTH).repeat(HEIGHT, 1)
+PERFECT = (0, 1, 0.5, COLUMNS < 3)
 
 
 def write_annotations(path, lengths=LENGTHS):
@@ -50,7 +46,7 @@ def frame(video_id, frame_id, length, instances=()):
 def feed_perfect(metric, lengths=LENGTHS):
     for video_id, length in lengths.items():
         for frame_id in range(length):
-            metric.process(None, [frame(video_id, frame_id, length, [(0, 1, 0.5, columns(0, 3))])])
+            metric.process(None, [frame(video_id, frame_id, length, [PERFECT])])
 
 
 def test_two_interleaved_videos(tmp_path):
@@ -58,14 +54,11 @@ def test_two_interleaved_videos(tmp_path):
     metric = YouTubeVISMetric(write_annotations(tmp_path / 'truth.json'), outfile=str(outfile))
     # Video 2 begins first and ends last. Its object is found in two frames of three, once under the
     # other label; video 1's in both, and something false beside it.
-    metric.process(None, [frame(2, 0, 3, [(0, 1, 0.75, columns(0, 3))])])
-    metric.process(None, [frame(1, 0, 2, [(0, 1, 0.5, columns(0, 3)), (1, 0, 1.0, columns(7, 8))])])
-    metric.process(None, [frame(2, 1, 3), frame(1, 1, 2, [(0, 1, 0.25, columns(0, 3))])])
-    metric.process(None, [frame(2, 2, 3, [(0, 0, 0.5, columns(0, 3))])])
-    metrics = metric.evaluate(5)
-
-    # Runs 42 6.
-    last = {'size': [HEIGHT, WIDTH], 'counts': 'Z16'}
+    metric.process(None, [frame(2, 0, 3, [(0, 1, 0.75, COLUMNS < 3)])])
+    metric.process(None, [frame(1, 0, 2, [PERFECT, (1, 0, 1.0, COLUMNS == 7)])])
+    metric.process(None, [frame(2, 1, 3), frame(1, 1, 2, [(0, 1, 0.25, COLUMNS < 3)])])
+    metric.process(None, [frame(2, 2, 3, [(0, 0, 0.5, COLUMNS < 3)])])
+    metrics, last = metric.evaluate(5), {'size': [HEIGHT, WIDTH], 'counts': 'Z16'}  # runs 42 6
     own = track(1, 10, 1.0, [last, None]), track(1, 30, 0.375, [WHOLE, WHOLE])
     assert read_results(outfile) == [*own, track(2, 30, 0.625, [WHOLE, None, WHOLE])]
     with zipfile.ZipFile(tmp_path / 'run' / 'results.zip') as archive:
@@ -97,7 +90,7 @@ def test_through_mmengine_with_data_samples(tmp_path):
     with DefaultScope.overwrite_default_scope('vispropnet'):  # as `default_scope` in a config
         evaluator = Evaluator(config)
     assert type(evaluator.metrics[0]) is YouTubeVISMetric  # and not mmdet's of the same name
-    instances = frame(4, 0, 1, [(3, 1, 0.5, columns(0, 3))])
+    instances = frame(4, 0, 1, [(3, *PERFECT[1:])])
     sample = DetDataSample(pred_instances=InstanceData(**instances.pop('pred_instances')))
     sample.set_metainfo(instances)
     evaluator.process([sample])
