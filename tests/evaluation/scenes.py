@@ -77,10 +77,8 @@ def random_areas(rng, masks):
 def random_track(rng, masks):
     """A track near an object: with gaps, shifted in time or space, or cut to twentieths."""
     kind = rng.integers(6)
-    if kind == 0:
-        return masks
-    if kind == 1:
-        return masks[1:] + masks[:1]
+    if kind < 2:
+        return masks[kind:] + masks[:kind]
     if kind == 2:
         return [None if rng.random() < 0.4 else mask for mask in masks]
     if kind == 3:
@@ -101,9 +99,9 @@ def random_score(rng):
     return int(rng.integers(0, 11)) / 10
 
 
-def random_truth(rng, video_id, category_id, masks):
-    areas, crowd = random_areas(rng, masks), int(rng.random() < 0.2)
-    return truth(video_id, category_id, masks, areas=areas, iscrowd=crowd)
+def random_truth(rng, *place):
+    """Of a video, a category and masks."""
+    return truth(*place, areas=random_areas(rng, place[-1]), iscrowd=int(rng.random() < 0.2))
 
 
 @functools.cache
@@ -122,8 +120,7 @@ def random_case(seed):
                 near = random_track(rng, masks)
                 results.append(track(video_id, category_id, random_score(rng), near))
         for _ in range(rng.integers(0, most_tracks + 1)):
-            masks = random_object(rng, length)
-            category_id = int(rng.choice(CATEGORIES))
+            masks, category_id = random_object(rng, length), int(rng.choice(CATEGORIES))
             results.append(track(video_id, category_id, random_score(rng), masks))
     if rng.random() < 0.5:
         truths.append(truth(3, 1, random_object(rng, 2), iscrowd=1))
