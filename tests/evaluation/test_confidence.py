@@ -46,20 +46,30 @@ def test_resampled_data_sets_have_as_many_videos_each_drawn_as_often():
 
 
 @pytest.mark.parametrize('seed', range(3))
-def test_intervals_are_those_of_repeated_videos(seed):
+def test_intervals_and_differences_are_those_of_repeated_videos(seed):
     content, results = random_case(seed)
-    weights = resample_videos(5, 15, seed)
-    values = [repeated_metrics(content, results, row) for row in weights]
-    metrics = evaluate_tracks(content, results)
+    more = [entry for entry in random_case(100 + seed)[1] if entry['video_id'] != 4][:3]
+    both, weights = (results, results[::2] + more), resample_videos(5, 15, seed)
+    values = [[repeated_metrics(content, one, row) for one in both] for row in weights]
+    metrics = [evaluate_tracks(content, one) for one in both]
     intervals = intervals_of(matched(content, results), weights)
+    differences = paired_differences(*(matched(content, one) for one in both), weights)
     assert list(intervals) == list(ALL_METRICS)
     for name in ALL_METRICS:
-        present = [one[name] for one in values if one[name] >= 0]
-        if metrics[name] < 0:
-            assert intervals[name] is None
+        difference, value = differences[name], metrics[0][name]
+        if value < 0:
+            assert intervals[name] is difference is None
             continue
-        low, high = ends_around(metrics[name], present)
+        present = [(one[name], other[name]) for one, other in values if one[name] >= 0]
+        low, high = ends_around(value, [one for one, _ in present])
         assert intervals[name] == pytest.approx((max(low, 0), min(high, 1)), abs=1e-9)
+        value -= metrics[1][name]
+        apart = [one - other for one, other in present]
+        shift = value - sum(apart) / len(apart)
+        assert difference['value'] == pytest.approx(value)
+        assert difference['ci'] == pytest.approx(ends_around(value, apart), abs=1e-9)
+        share = sum(one + shift > 1e-12 for one in apart) / len(apart)
+        assert difference['above_zero'] == pytest.approx(share)
 
 
 ALWAYS = shown(0, '11')
@@ -134,29 +144,6 @@ def test_differences_by_hand():
     assert differences['APm'] is differences['ARl'] is None
 
 
-def test_differences_are_those_of_repeated_videos():
-    content, results = random_case(1)
-    _, more = random_case(101)
-    other = results[::2] + [entry for entry in more if entry['video_id'] != 4][:3]
-    weights = resample_videos(5, 15, seed=1)
-    both = results, other
-    values = [[repeated_metrics(content, one, row) for one in both] for row in weights]
-    metrics = [evaluate_tracks(content, one) for one in both]
-    differences = paired_differences(matched(content, results), matched(content, other), weights)
-    for name in ALL_METRICS:
-        if metrics[0][name] < 0:
-            assert differences[name] is None
-            continue
-        apart = [ours[name] - theirs[name] for ours, theirs in values if ours[name] >= 0]
-        value = metrics[0][name] - metrics[1][name]
-        shift = value - sum(apart) / len(apart)
-        one = differences[name]
-        assert one['value'] == pytest.approx(value)
-        assert one['ci'] == pytest.approx(ends_around(value, apart), abs=1e-9)
-        share = sum(difference + shift > 1e-12 for difference in apart) / len(apart)
-        assert one['above_zero'] == pytest.approx(share)
-
-
 def simulated_tracks(rng, videos, categories):
     """Videos without masks, some harder than others; several objects, mostly of one category."""
     entries, objects, found = [], [], []
@@ -209,14 +196,12 @@ def test_intervals_hold_the_metric_of_other_videos(videos, categories, sets):
         unmoved.append([np.percentile(values[name], [2.5, 97.5]) for name in names])
     metrics, moved, unmoved = np.array(metrics), np.array(moved), np.array(unmoved)
     mean = metrics.mean(axis=0)
-
-    def shares_holding(ends, values):
-        return ((ends[..., 0] <= values) & (values <= ends[..., 1])).mean(axis=0)
-
-    covered, before = shares_holding(moved, mean), shares_holding(unmoved, mean)
+    covered, before, own = (
+        ((ends[..., 0] <= held) & (held <= ends[..., 1])).mean(axis=0)
+        for ends, held in ((moved, mean), (unmoved, mean), (moved, metrics))
+    )
     print(f'{names}, mean {mean}: the moved intervals hold it in {covered}, others in {before}')
-    assert (covered >= 0.88).all()
-    assert (shares_holding(moved, metrics) == 1).all()
+    assert (covered >= 0.88).all() and (own == 1).all()
     # Repeated videos help AP; recall they do not.
     assert covered[0] - before[0] > 0.01
     assert covered[1] >= before[1]
