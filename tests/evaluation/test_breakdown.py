@@ -64,10 +64,8 @@ def test_categories_by_hand():
     found = (1, 5), (2, 5), (2, 5), (2, 2), (1, 8), (1, 8)
     results = [track(*place, 0.9, [strip(0)]) for place in found]
     categories = break_down(matched(content, results))['categories']
-    counts = dict(id=2, objects=1, tracks=1), dict(id=5, objects=2, tracks=3), dict(id=8, objects=0)
-    for part, wanted_counts in zip(categories, counts, strict=True):
-        assert part['name'] == f'kind {part["id"]}'
-        assert {key: part[key] for key in wanted_counts} == wanted_counts
+    counts = [[one[key] for key in ('id', 'name', 'objects', 'tracks')] for one in categories]
+    assert counts == [[2, 'kind 2', 1, 1], [5, 'kind 5', 2, 3], [8, 'kind 8', 0, 2]]
     assert [metrics_of(one) for one in categories] == [wanted(0), wanted(1), NONE]
 
 
@@ -91,15 +89,11 @@ def test_track_lengths_by_hand():
 
     objects = [(1, 1, frames(row, count)) for row, count in enumerate((2, 9, 17, 33))]
     content = data_set({1: 40}, [*objects, (1, 1, frames(5, 1), True)])
-    results = [
-        track(1, 1, 0.9, frames(7, 8)),  # meets nothing: false among the tracks of 2 to 8 frames
-        track(1, 1, 0.8, frames(6, 9)),  # likewise, of 9 to 16
-        track(1, 1, 0.7, frames(0, 2)),
-        track(1, 1, 0.6, frames(1, 9)),
-        # IoU 16 / 17, up to a threshold of 0.90, 9 of 10. Finds an object of 17 to 32 frames: its
-        # own length plays no part, and among those of 9 to 16 it is not false.
-        track(1, 1, 0.95, frames(2, 16)),
-    ]
+    # The first two meet nothing: false among the tracks of 2 to 8 frames, and of 9 to 16. The last
+    # has IoU 16 / 17, up to a threshold of 0.90, 9 of 10. It finds an object of 17 to 32 frames:
+    # its own length plays no part, and among those of 9 to 16 it is not false.
+    found = (0.9, 7, 8), (0.8, 6, 9), (0.7, 0, 2), (0.6, 1, 9), (0.95, 2, 16)
+    results = [track(1, 1, score, frames(*place)) for score, *place in found]
     by_length = parts(content, results, 'track_length')
     # That of one frame is a crowd.
     assert [*objects_of(by_length).values()] == [0, 1, 1, 1, 1]
