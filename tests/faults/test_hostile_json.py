@@ -93,9 +93,13 @@ def load_samples(path, images):
     test = [dict(type='LoadVideoFrame'), dict(type='PackFrameInputs')]
     train = [test[0], dict(type='LoadTrackedAnnotations'), test[1]]
     for pipeline, mode in ((train, False), (test, True)):
-        dataset = YouTubeVIS(str(path), '', dict(img=images), pipeline, test_mode=mode)
+        dataset = YouTubeVIS(str(path), '', dict(img=str(images)), pipeline, test_mode=mode)
         for index in range(0, len(dataset), 2):
             dataset[index]
+
+
+def split(path):
+    split_annotations(read_divisible(path), 0.5, 0)
 
 
 def score(annotations, results):
@@ -129,7 +133,7 @@ def folder(tmp_path):
     results = [{**one, 'score': 0.9 - 0.01 * index} for index, one in enumerate(results)]
     (folder / 'results.json').write_text(json.dumps(results))
     # Data sets collect garbage when they are made, which takes long among all that is imported.
-    load_samples(folder / 'instances.json', str(folder / 'JPEGImages'))
+    load_samples(folder / 'instances.json', folder / 'JPEGImages')
     gc.freeze()
     yield folder
     gc.unfreeze()
@@ -142,32 +146,20 @@ def test_mutated_files_give_user_errors_or_are_read(folder, seeds):
     names = ('instances.json', 'results.json', 'JPEGImages', 'mutated.json')
     annotations, results, images, path = (folder / one for one in names)
     sound = [json.loads(path.read_text()) for path in (results, annotations)]
-    readers = [
-        dict(
-            read=lambda: read_results(path),
-            score=lambda: score(annotations, path),
-            show=lambda: show(annotations, path),
-            check=lambda: check(annotations, path, images),
-        ),
-        dict(
-            read=lambda: read_annotation_file(path),
-            load=lambda: load_samples(path, str(images)),
-            score=lambda: score(path, results),
-            split=lambda: split_annotations(read_divisible(path), 0.5, 0),
-            show=lambda: show(path, results),
-            check=lambda: check(path, results, images),
-        ),
-    ]
+    pairs = (annotations, path), (path, results)
+    readers = [{score: pair, show: pair, check: (*pair, images)} for pair in pairs]
+    readers[0] |= {read_results: (path,)}
+    readers[1] |= {read_annotation_file: (path,), load_samples: (path, images), split: (path,)}
     tally = Counter()
     for seed in seeds:
         kind = seed % 2
         path.write_bytes(mutated(sound[kind], np.random.default_rng(seed)))
-        for name, read in readers[kind].items():
+        for read, arguments in readers[kind].items():
             try:
-                read()
-                tally[kind, name, 'worked'] += 1
+                read(*arguments)
+                tally[kind, read, 'worked'] += 1
             except UserError:
-                tally[kind, name, 'refused'] += 1
+                tally[kind, read, 'refused'] += 1
             except Exception as error:
-                raise AssertionError(f'seed {seed}: {name} gave {error!r}') from error
+                raise AssertionError(f'seed {seed}: {read.__name__} gave {error!r}') from error
     assert len(tally) == 2 * sum(map(len, readers))  # each did both
