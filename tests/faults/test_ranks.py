@@ -66,16 +66,13 @@ def test_ranks_that_are_stopped_save_one_state_and_resume(root, small, shapes, t
     runs = [['--work-dir', folder, *rest] for folder in (whole, stopped)]
     ends = run_ranks(2, 'tools/train.py', small, *runs[0])
     assert [status for status, _ in ends] == [0, 0], ends
-    process, lines = launch(root, 'train', small, *runs[1]), []
-    for line in process.stdout:
-        lines.append(line)
-        if 'Epoch(train)' in line:
-            # To the launcher, as a cluster does; it forwards the signal.
-            process.send_signal(signal.SIGTERM)
-            break
-    lines += process.stdout
+    process = launch(root, 'train', small, *runs[1])
+    next(line for line in process.stdout if 'Epoch(train)' in line)
+    # To the launcher, as a cluster does; it forwards the signal.
+    process.send_signal(signal.SIGTERM)
+    text = ''.join(process.stdout)
     assert process.wait(300) != 0
-    assert 'interrupted.pth: continue with --resume' in ''.join(lines)[-6000:]
+    assert 'interrupted.pth: continue with --resume' in text[-6000:]
     assert (stopped / 'interrupted.pth').exists()
     (status, text), (other, _) = run_ranks(2, 'tools/train.py', small, *runs[1])
     assert (status, other) == (0, 0), text[-3000:]
