@@ -113,13 +113,18 @@ def test_deep_finds_what_cannot_be_decoded(images, name, damage, text):
         assert f'video 7, frame 0 (a/0.jpg): cannot be read as an image{text}' in line
 
 
-def test_sound_jpegs_of_other_makers(images):
+def test_sound_jpegs_of_other_makers_and_a_format_that_only_opencv_reads(images):
     """A thumbnail before the image, fill bytes, a little behind the end, no colour."""
     content = with_thumbnail(b'\xff\xd8\xff' + (images / 'a/0.jpg').read_bytes()[2:])
     (images / 'a/0.jpg').write_bytes(content + b'  \0')
     Image.fromarray(NOISE[..., 0]).save(images / 'a/1.jpg', progressive=True)
     Image.fromarray(NOISE).convert('CMYK').save(images / 'a/2.jpg')
     assert lines(images, deep=True) == []
+    assert cv2.imwrite(str(images / 'a/0.hdr'), NOISE.astype(np.float32))
+    with pytest.raises(OSError):
+        Image.open(images / 'a/0.hdr')
+    for deep in (False, True):
+        assert lines(images, deep, names={7: ['a/0.hdr']}) == []
 
 
 @pytest.mark.parametrize('deep', [False, True])
@@ -134,11 +139,7 @@ def test_frames_of_another_size(images, deep):
     # A size that the file does not say is not checked.
     report = check(images, deep, names={7: ['a/0.jpg']}, width=None, height=10)
     assert {one.kind for one in report.findings} == {'structure'}
-
-
-@pytest.mark.parametrize('deep', [False, True])
-def test_size_of_a_frame_that_lies_on_its_side(images, deep):
-    """Decoders turn it upright: the annotation file has to say that size."""
+    # If it lies on its side, decoders turn it upright: the annotation file has to say that size.
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(NOISE).save(images / 'a/0.jpg', exif=exif)
@@ -146,14 +147,6 @@ def test_size_of_a_frame_that_lies_on_its_side(images, deep):
     (line,) = lines(images, deep, names={7: ['a/0.jpg']})
     assert 'the image is 24x32 pixels' in line
     assert lines(images, deep, names={7: ['a/0.jpg']}, width=H, height=W) == []
-
-
-@pytest.mark.parametrize('deep', [False, True])
-def test_a_format_that_only_opencv_reads(images, deep):
-    assert cv2.imwrite(str(images / 'a/0.hdr'), NOISE.astype(np.float32))
-    with pytest.raises(OSError):
-        Image.open(images / 'a/0.hdr')
-    assert lines(images, deep, names={7: ['a/0.hdr']}) == []
 
 
 def test_places_hold_beyond_what_is_opened_at_once(images, monkeypatch):

@@ -50,10 +50,10 @@ def test_of_equal_scores_in_one_video_the_copies_of_the_first_track_come_first()
     mask = box(0, 0, 9, 9)
     content = annotation_file({1: 1}, (1,), [truth(1, 1, [mask])])
     right, false = track(1, 1, 0.5, [mask]), track(1, 1, 0.5, [box(50, 0, 9, 9)])
-    weights = np.array([[1], [2], [3.0]])
     # Copies of the video would alternate: found, false, found, false.
-    assert weighted_metrics(matched(content, [right, false]), weights)['AP'] == pytest.approx(1)
-    assert weighted_metrics(matched(content, [false, right]), weights)['AP'] == pytest.approx(1 / 2)
+    for results, wanted in ([right, false], 1), ([false, right], 1 / 2):
+        metrics = weighted_metrics(matched(content, results), np.array([[1], [2], [3.0]]))
+        assert metrics['AP'] == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize(

@@ -142,15 +142,13 @@ def test_what_is_wrong_or_odd_is_found_and_nothing_else(check, severity, kind, t
     assert line.startswith(text)
 
 
-def test_everything_is_listed_at_once(check):
+def test_everything_is_listed_at_once_and_nothing_else(check):
     tracks = good_tracks()
     planted = [ERRORS[0], ERRORS[10], *ERRORS[12:14], ERRORS[17], *WARNINGS[:2]]
     for _, _, change in planted:
         change(tracks)
     assert sorted(one[1] for one in found(check(tracks))) == sorted(one[0] for one in planted)
-
-
-def test_tracks_that_differ_a_little_are_no_repetition(check):
+    # Tracks that differ a little are no repetition.
     tracks = good_tracks()
     tracks += [{**tracks[0], 'score': 0.25}, {**tracks[0], 'category_id': 40}]
     tracks.append(track(7, 11, 0.5, None, *tracks[0]['segmentations'][::2]))

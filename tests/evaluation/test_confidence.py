@@ -78,7 +78,7 @@ FOUND, FALSE = track(1, 1, 0.5, ALWAYS), track(2, 1, 0.9, ALWAYS)
 EACH, FIRST = (data_set({1: 2, 2: 2}, [(one, 1, ALWAYS) for one in ids]) for ids in ((1, 2), (1,)))
 
 
-def test_a_rare_resample_cannot_push_the_interval_off_its_metric():
+def test_an_interval_by_hand_is_moved_onto_its_metric_and_never_off_it():
     # A found object, and in video 2 a false track with a higher score. AP is 1/2 with both videos
     # and 1 with the first alone: the case of one resample in 100, whose mean is 0.505.
     weights = np.array([[1.0, 1.0]] * 99 + [[2.0, 0.0]])
@@ -88,9 +88,6 @@ def test_a_rare_resample_cannot_push_the_interval_off_its_metric():
     weights[-1] = [0, 2]
     interval = intervals_of(matched(EACH, [FOUND]), weights, ['AR100'])['AR100']
     assert interval == pytest.approx((0.5, 0.505)) and interval[0] <= 0.5
-
-
-def test_interval_by_hand_is_moved_onto_its_metric():
     # One object in each of two videos, of which the first is found: AR100 is 1/2. The resamples
     # have 1 or 0 or 1/2, in mean 0.7; moved by -0.2.
     weights, matches = np.array([[2.0, 0.0]] * 2 + [[1.0, 1.0]] * 3), matched(EACH, [FOUND])

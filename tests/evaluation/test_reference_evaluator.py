@@ -79,7 +79,7 @@ def test_both_ends_of_an_area_bin_are_in_it(area, bins):
     assert_metrics(content, [], **nothing)
 
 
-def test_of_equal_scores_in_a_video_the_first_in_the_file_comes_first():
+def test_of_equal_scores_the_first_in_the_file_comes_first_of_equal_ious_the_last():
     content = small_file([truth(1, 1, [box(0, 0, 9, 9)])])
     right, false = (track(1, 1, 0.5, [box(top, 0, 9, 9)]) for top in (0, 50))
     assert_metrics(content, [right, false], AP=1, AR1=1)
@@ -87,9 +87,7 @@ def test_of_equal_scores_in_a_video_the_first_in_the_file_comes_first():
     # Also as to which are the best hundred.
     assert_metrics(content, [*[false] * 99, right], AP=1 / 100, AR100=1)
     assert_metrics(content, [*[false] * 100, right], AP=0, AR100=0)
-
-
-def test_of_equal_ious_the_last_object_is_taken():
+    # Of equal IoUs the last object is taken.
     first, last = truth(1, 1, [box(0, 0, 10, 100)]), truth(1, 1, [box(0, 40, 10, 100)])
     between = track(1, 1, 0.9, [box(0, 20, 10, 100)])  # IoU 80 / 120 with both
     on_first = track(1, 1, 0.5, [box(0, 0, 10, 100)])  # and 60 / 140 with the other

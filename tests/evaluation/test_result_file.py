@@ -39,7 +39,7 @@ def test_bytes_of_the_file_and_of_the_archive(tmp_path):
     assert (tmp_path / 'again.zip').read_bytes() == path.with_suffix('.zip').read_bytes()
 
 
-def test_reads_what_it_wrote_also_when_empty(tmp_path, monkeypatch):
+def test_reads_what_it_wrote_last(tmp_path, monkeypatch):
     # Further keys stay out of the archive.
     more = [{**TRACKS[0], 'propagated': [False, True]}, TRACKS[1]]
     write_results(tmp_path / 'out.json', more)
@@ -51,9 +51,7 @@ def test_reads_what_it_wrote_also_when_empty(tmp_path, monkeypatch):
             monkeypatch.setattr('vispropnet.fileio._CHUNK_CHARACTERS', chunk)
             for name in ('out.json', 'out.zip'):
                 assert read_results(tmp_path / name) == tracks
-
-
-def test_a_track_that_is_no_json_leaves_the_old_files(tmp_path):
+    # A track that is no JSON leaves the old files.
     path = tmp_path / 'out.json'
     write_results(path, TRACKS)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}

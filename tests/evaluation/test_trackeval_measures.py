@@ -159,17 +159,14 @@ def test_sequences_and_tracks_that_are_let_in():
 
 
 @needs_trackeval
-def test_perfect_tracks():
+def test_measures_by_hand():
+    # Perfect tracks, in another order.
     masks = rows(20, 30, 0, 7), rows(0, 7, 9, 0, offset=40), rows(40, 0, 1, 80)
     found = [(masks[0], 1, 5), (masks[1], 1, 5), (masks[2], 3, 9)]
     truths, results = [truth(*one) for one in found], [track(*one) for one in found]
     values = tracking_measures(measured(truths, results[::-1]))
     assert values == pytest.approx(dict.fromkeys(ALL_NAMES, 1.0))
     assert tuple(values) == ALL_NAMES
-
-
-@needs_trackeval
-def test_measures_by_hand():
     # Identities switch, two of four frames each. Per mask: 2 with this pair of identities, 2 more
     # of the object.
     parts = [track(rows(9, 9, 0, 0)), track(rows(0, 0, 9, 9))]

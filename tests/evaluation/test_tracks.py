@@ -33,15 +33,13 @@ def test_propagated_masks_are_told():
     assert 'propagated' not in second
 
 
-def test_tracks_of_equal_score_go_by_id():
+def test_tracks_of_equal_score_go_by_id_and_none_comes_twice_or_without_a_category():
     accumulator = TrackAccumulator()
     accumulator.add_frame(0, [7, 3, 5], [0, 1, 2], [0.5, 0.5, 0.75], [RLE] * 3)
     results = accumulator.results(1, 1, [70, 30, 50])
     assert [one['category_id'] for one in results] == [50, 30, 70]
     assert list(TrackAccumulator().results(1, 3, [1])) == []
-
-
-def test_what_a_model_may_not_give():
+    # What a model may not give.
     accumulator = TrackAccumulator()
     with pytest.raises(UserError, match='track 2 is twice in frame 0'):
         accumulator.add_frame(0, [2, 2], [0, 0], [0.5, 0.5], [RLE, RLE])

@@ -55,7 +55,7 @@ def test_names_say_nothing_of_content_and_are_no_addresses(tmp_path, sound, monk
 
 def test_what_is_no_regular_file_is_refused(tmp_path):
     write_sound(tmp_path / 'sound.mp4')
-    for target, fault in ('/dev/zero', r'zero\.mp4 is no regular'), ('sound.mp4', 'only sound'):
+    for target, text in ('/dev/zero', r'zero\.mp4 is no regular file'), ('sound.mp4', 'only sound'):
         (link := tmp_path / f'to_{Path(target).stem}.mp4').symlink_to(target)
-        with pytest.raises(UserError, match=fault):
+        with pytest.raises(UserError, match=text):
             open_source(link)
