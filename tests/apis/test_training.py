@@ -124,7 +124,8 @@ def test_what_is_seen_to_before_a_model_trains(small):
     wanted = r'model\.detector\.roi_head\.bbox_head has num_classes=4, .* 3 categories \(disc'
     with pytest.raises(UserError, match=wanted):
         check_num_classes(runner, ['disc', 'star', 'ring'], small)
-    del config['val_dataloader'], config.model['data_preprocessor']
+    config.pop('val_dataloader')
+    config.model.pop('data_preprocessor')
     copy_asynchronously(config)
 
 

@@ -58,13 +58,19 @@ def test_loads_everything_that_fits():
     assert load_weights(model, model.state_dict(), 'a.pth').complete
 
 
-def test_strict_by_default_and_reports_all_at_once():
+def test_strict_by_default_and_reports_all_at_once_many_by_module():
     weights = {**without(Model(width=4), 'head.bias'), 'neck.weight': torch.zeros(1)}
     text = refused(Model(), dict(state_dict=weights))
     assert 'checkpoint a.pth does not fit' in text
     assert 'missing in the checkpoint (1):\n    head.bias' in text
     assert 'not in the model (1):\n    neck.weight' in text
     assert 'of another shape (3):\n    detector.0.bias: (4,) in the file, (3,) wanted' in text
+    missing = [f'prop_head.convs.{n}.weight' for n in range(20)] + ['attn_neck.gamma']
+    missing += [f'detector.roi_head.mask_head.convs.{n}.bias' for n in range(3)]
+    title, *parts = str(LoadReport(missing=missing, plain='detector')).splitlines()[1:]
+    counts = ['prop_head.* (20)', 'attn_neck.* (1)', 'detector.roi_head.mask_head.* (3)']
+    assert title == '  missing in the checkpoint (24):'
+    assert parts == [f'    {one}' for one in counts]
 
 
 def test_not_strict_loads_what_fits_and_reports_the_rest():
@@ -108,15 +114,6 @@ def test_a_model_explains_what_is_missing_and_nothing_else():
     assert 'missing in the checkpoint (2):\n    extra.weight\n    extra.bias' in text
     report = load_weights(Extended(), Model().state_dict(), 'a.pth', strict=False)
     assert report.missing == ['extra.weight', 'extra.bias']
-
-
-def test_many_missing_tensors_are_counted_by_module():
-    missing = [f'prop_head.convs.{n}.weight' for n in range(20)] + ['attn_neck.gamma']
-    missing += [f'detector.roi_head.mask_head.convs.{n}.bias' for n in range(3)]
-    title, *parts = str(LoadReport(missing=missing, plain='detector')).splitlines()[1:]
-    counts = ['prop_head.* (20)', 'attn_neck.* (1)', 'detector.roi_head.mask_head.* (3)']
-    assert title == '  missing in the checkpoint (24):'
-    assert parts == [f'    {one}' for one in counts]
 
 
 @pytest.mark.parametrize('strict', [True, False])
