@@ -1,7 +1,4 @@
-"""The twelve metrics, by hand and as mmdet's port of the reference evaluator has them.
-
-The port is, but for names, line for line the reference evaluator (youtubevos/cocoapi).
-"""
+"""The twelve metrics, by hand and as mmdet's port of the reference (youtubevos/cocoapi)."""
 
 import contextlib
 import copy
