@@ -97,10 +97,9 @@ def gpu_of_mark(request, seeded):
 
 @pytest.fixture(scope='session')
 def run_python():
-    """Runs this Python in a new process: ``run_python('-c', code)``, ``run_python(path)``.
+    """Runs this Python in a new process, in the checkout; gives it, completed, with its output.
 
-    Gives the completed process, with output as text. Keyword arguments are those of
-    :func:`subprocess.run`; the folder is the checkout unless ``cwd`` is given.
+    Called as ``run_python('-c', code)``, with options of :func:`subprocess.run` such as ``cwd``.
     """
 
     def run(*arguments, **options):

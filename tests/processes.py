@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import runpy
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -57,6 +58,13 @@ class Tool:
         self.output.close()
         self._folder.cleanup()
         return self.process.exitcode, text
+
+
+def start_python(*arguments, **pipes):
+    """Starts a new Python in the checkout, with pipes from its output."""
+    options = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    options.update(pipes, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    return subprocess.Popen([sys.executable, *map(str, arguments)], **options)
 
 
 def run_tool(*arguments, **environment):

@@ -11,13 +11,9 @@ def join_two(rank, folder):
     """Makes this process one of two ranks, which meet in a folder."""
     if 'lo' in [name for _, name in socket.if_nameindex()]:
         os.environ['GLOO_SOCKET_IFNAME'] = 'lo'
-    torch.distributed.init_process_group(
-        'gloo',
-        init_method=f'file://{folder}/meeting',
-        rank=rank,
-        world_size=2,
-        timeout=timedelta(seconds=60),  # a rank left waiting fails the test
-    )
+    # A rank left waiting fails the test.
+    place = dict(init_method=f'file://{folder}/meeting', timeout=timedelta(seconds=60))
+    torch.distributed.init_process_group('gloo', **place, rank=rank, world_size=2)
 
 
 def leave():

@@ -29,7 +29,6 @@ def once_for_all_workers(tmp_path_factory, name, make):
 @pytest.fixture(scope='session')
 def shapes(tmp_path_factory):
     """A data set of 2 training and 3 validation videos, 3 frames of 96x64 each."""
-
     sizes = dict(train_videos=2, val_videos=3, frames=3, size=(96, 64))
     make = functools.partial(write_moving_shapes, **sizes, progress=False)
     return once_for_all_workers(tmp_path_factory, 'shapes', make)

@@ -41,6 +41,16 @@ def logged(work_dir, key):
     return [line[key] for line in lines if key in line]
 
 
+def assert_same_weights(*work_dirs):
+    """Compares what two work dirs have after two epochs."""
+    import torch
+
+    paths = [work_dir / 'epoch_2.pth' for work_dir in work_dirs]
+    ours, theirs = (torch.load(path, weights_only=False)['state_dict'] for path in paths)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], value) for name, value in theirs.items())
+
+
 @contextlib.contextmanager
 def hastened():
     """Spares each run of this process a second: garbage to look through, and the layout of configs.

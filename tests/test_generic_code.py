@@ -13,13 +13,10 @@ SPECIFIC = 'engine/checkpoints/legacy.py'
 
 def names_in(source):
     """Line and word of each of ``NAMES`` in names and texts, but for docstrings and comments."""
-    tree = ast.parse(source)
-    docstrings = {
-        id(node.value)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    }
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(ast.parse(source)))
+    alone = [node.value for node in nodes if isinstance(node, ast.Expr)]
+    docstrings = [id(value) for value in alone if isinstance(value, ast.Constant)]
+    for node in nodes:
         for _, value in ast.iter_fields(node):
             if isinstance(value, str) and id(node) not in docstrings:
                 yield from ((node.lineno, one) for one in re.findall(r'\w+', value) if one in NAMES)

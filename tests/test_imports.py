@@ -1,9 +1,8 @@
 """Imports go downward only, and never in a circle."""
 
 import ast
-from collections import defaultdict
+from collections import defaultdict, namedtuple
 from graphlib import CycleError, TopologicalSorter
-from typing import NamedTuple
 
 # From top to bottom. Those of one layer do not know each other.
 # __init__ registers what ops offers, and sets how threads wait.
@@ -13,24 +12,12 @@ LAYERS = (
     'config_variables > registry > fileio > errors > text threads'
 )
 HEIGHTS = {one: -n for n, parts in enumerate(LAYERS.split(' > ')) for one in parts.split()}
-
-
-class Arrow(NamedTuple):
-    """One module that imports another, and the place where it does."""
-
-    place: str
-    source: str
-    target: str
-
-    def __str__(self):
-        return f'{self.place}: {self.source} -> {self.target}'
+# A module that imports another, and the place where it does.
+Arrow = namedtuple('Arrow', 'place source target')
 
 
 def arrows_of(root):
-    """All imports of our own modules below ``vispropnet/`` and ``tools/``, wherever they stand.
-
-    Imports inside functions and below ``if TYPE_CHECKING`` count like others.
-    """
+    """All imports of our own modules, also inside functions and below ``if TYPE_CHECKING``."""
     paths = [p for folder in ('vispropnet', 'tools') for p in sorted((root / folder).rglob('*.py'))]
     files, arrows = {module_name(path.relative_to(root)): path for path in paths}, []
     for source, path in files.items():
@@ -72,26 +59,25 @@ def part_of(module):
 
 def faults_of(arrows):
     """Texts about arrows that do not go downward, and about a circle."""
-    faults = []
+    faults, graph, places = [], defaultdict(set), {}
     for arrow in arrows:
-        parts = [part_of(module) for module in (arrow.source, arrow.target)]
+        said = '{}: {} -> {}'.format(*arrow)
+        graph[arrow.source].add(arrow.target)
+        places.setdefault(arrow[1:], said)
+        parts = [part_of(module) for module in arrow[1:]]
         unknown = [part for part in parts if part not in HEIGHTS]
         if unknown:
-            faults.append(f'{arrow} ({unknown[0]} has no place in LAYERS)')
+            faults.append(f'{said} ({unknown[0]} has no place in LAYERS)')
         elif parts[1] == 'tools':
-            faults.append(f'{arrow} (nothing imports tools)')
+            faults.append(f'{said} (nothing imports tools)')
         elif parts[0] != parts[1] and HEIGHTS[parts[0]] <= HEIGHTS[parts[1]]:
-            faults.append(f'{arrow} ({parts[0]} is not above {parts[1]})')
-    graph = defaultdict(set)
-    for arrow in arrows:
-        graph[arrow.source].add(arrow.target)
+            faults.append(f'{said} ({parts[0]} is not above {parts[1]})')
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         circle = error.args[1][::-1]
-        steps = list(zip(circle, circle[1:], strict=False))
-        places = {(arrow.source, arrow.target): str(arrow) for arrow in reversed(arrows)}
-        faults.append('circle: ' + ', '.join(places[step] for step in steps))
+        steps = [places[step] for step in zip(circle, circle[1:], strict=False)]
+        faults.append('circle: ' + ', '.join(steps))
     return faults
 
 
@@ -171,8 +157,6 @@ def test_a_circle_of_three_is_found(tmp_path):
         'vispropnet/models/d.py': 'from vispropnet.models.a import A\n',
     }
     (fault,) = faults_of(arrows_of(tree(tmp_path, files)))
-    assert set(fault.removeprefix('circle: ').split(', ')) == {
-        'vispropnet/models/a.py:1: vispropnet.models.a -> vispropnet.models.b',
-        'vispropnet/models/b.py:2: vispropnet.models.b -> vispropnet.models.c',
-        'vispropnet/models/c.py:2: vispropnet.models.c -> vispropnet.models.a',
-    }
+    step = 'vispropnet/models/{0}.py:{1}: vispropnet.models.{0} -> vispropnet.models.{2}'
+    steps = {step.format(*one) for one in (('a', 1, 'b'), ('b', 2, 'c'), ('c', 2, 'a'))}
+    assert set(fault.removeprefix('circle: ').split(', ')) == steps

@@ -132,10 +132,9 @@ def read_source(source, **options):
 
 def _write_silence(container, stream, seconds):
     samples = 1024
+    silence = np.zeros((1, samples), np.float32)
     for number in range(int(seconds * 8000 / samples)):
-        frame = av.AudioFrame.from_ndarray(
-            np.zeros((1, samples), np.float32), format='fltp', layout='mono'
-        )
+        frame = av.AudioFrame.from_ndarray(silence, format='fltp', layout='mono')
         frame.sample_rate, frame.pts, frame.time_base = 8000, number * samples, Fraction(1, 8000)
         container.mux(stream.encode(frame))
     container.mux(stream.encode())

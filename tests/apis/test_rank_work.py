@@ -23,21 +23,18 @@ LOST = '[pair.cc:534] Connection closed by peer [::1]:1'
 REASON = 'rank 0 ends, because another rank ended; see the message of that one'
 
 
-@pytest.mark.parametrize(
-    ('end', 'status', 'said'),
-    [
-        # Torn down, a process with gloo's threads aborted now and then after its work was done.
+def test_a_rank_ends_without_being_torn_down(tmp_path):
+    """Torn down, a process with gloo's threads aborts now and then after its work is done."""
+    for end, status, said in (
         ('pass', 0, 'working\n'),
         ("raise Stopped('stopped by hand', 143)", 143, 'working\nstopped by hand\n'),
         (f'raise RuntimeError({LOST!r})', 2, f'working\nleft\nerror: {REASON} ({LOST}).\n'),
         ("raise RuntimeError('odd')", 1, 'RuntimeError: odd\n'),
-    ],
-)
-def test_a_rank_ends_without_being_torn_down(tmp_path, end, status, said):
-    (tmp_path / 'rank.py').write_text(RANK.format(end=end))
-    found, text = run_tool(tmp_path / 'rank.py', f'file://{tmp_path}/store')
-    assert found == status and text.endswith(said)
-    assert ('Traceback' in text) == (status == 1) and ('left' in text) == (status in (1, 2))
+    ):
+        (tmp_path / 'rank.py').write_text(RANK.format(end=end))
+        found, text = run_tool(tmp_path / 'rank.py', f'file://{tmp_path}/store-{status}')
+        assert found == status and text.endswith(said)
+        assert ('Traceback' in text) == (status == 1) and ('left' in text) == (status in (1, 2))
 
 
 def test_without_ranks_nothing_is_changed():

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.trials.example import broken_python
 from vispropnet.apis import trials
 from vispropnet.engine.folder_lock import locked_folder
 from vispropnet.errors import UserError
@@ -39,25 +40,24 @@ def plans(monkeypatch):
     return seen
 
 
-def names(plan):
-    return [trial.name for trial in plan.trials]
+def names(plans):
+    return [[trial.name for trial in plan.trials] for plan in plans]
 
 
 def test_arguments_that_are_not_given_are_those_of_the_last_run(run, plans, tmp_path):
     changes = ['model.tracker.label_weight=1.0']
     run(['ordered'], seeds=2, overrides=changes)
     run(resume=True, data=None)
-    first, second = plans
-    assert names(first) == names(second) == ['baseline', 'ordered']
-    assert first.runs == second.runs and second.arguments['overrides'] == changes
     run(['all'], baseline_seeds=3, resume=True, data=None)
     run(resume=True, data=None)
-    _, _, third, fourth = plans
-    assert names(third) == names(fourth) == ['baseline', 'propagation-off', 'ordered']
-    assert [len(fourth.runs_of(trial)) for trial in fourth.trials] == [3, 2, 2]
+    first, second, _, last = plans
+    every = ['baseline', 'propagation-off', 'ordered']
+    assert names(plans) == [['baseline', 'ordered']] * 2 + [every] * 2
+    assert first.runs == second.runs and second.arguments['overrides'] == changes
+    assert [len(last.runs_of(trial)) for trial in last.trials] == [3, 2, 2]
     manifest = json.loads((tmp_path / 'out/trials.json').read_text())
-    assert manifest['hardware'] == [trials.this_machine()]
-    assert manifest['study'] == 'objprop-trials'
+    known = [manifest[key] for key in ('hardware', 'study')]
+    assert known == [[trials.this_machine()], 'objprop-trials']
 
 
 def test_a_refused_command_leaves_no_claim_and_changes_nothing_remembered(run, plans):
@@ -65,7 +65,7 @@ def test_a_refused_command_leaves_no_claim_and_changes_nothing_remembered(run, p
         with pytest.raises(UserError, match='video 9 is not in'):
             run(['all'], attention=['9:0:1:5,5'], **more)
         run(first, **more)
-    assert [names(plan) for plan in plans] == [['baseline', 'ordered']] * 2
+    assert names(plans) == [['baseline', 'ordered']] * 2
 
 
 def test_other_annotations_in_the_same_place_are_refused(run, plans, own_shapes, tmp_path):
@@ -99,10 +99,7 @@ def test_a_folder_for_printing_in_use_or_of_another_device(run, plans, tmp_path,
 
 
 def test_a_run_that_fails_is_reported_with_those_that_need_it(run, tmp_path, monkeypatch, capsys):
-    broken = tmp_path / 'python'
-    broken.write_text('#!/bin/sh\necho no memory\nexit 3\n')
-    broken.chmod(0o755)
-    monkeypatch.setattr('sys.executable', str(broken))
+    monkeypatch.setattr('sys.executable', broken_python(tmp_path, 'echo no memory; exit 3'))
     assert run(['propagation-off'], baseline_seeds=1) is False
     text = ''.join(capsys.readouterr())
     assert 'start/seed-0: FAILED in train: no memory' in text and '3 of 3 runs failed' in text

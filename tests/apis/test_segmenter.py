@@ -1,3 +1,4 @@
+import itertools
 import weakref
 from unittest.mock import Mock
 
@@ -7,11 +8,10 @@ import pytest
 import torch
 
 from tests.models.delayed import BrightPixels
+from tests.models.small_models import SMALL_OBJPROP
 from vispropnet.apis import VideoSegmenter, init_model, segment_video
 from vispropnet.apis.segmentation import VideoSegmentation
 from vispropnet.errors import UserError
-
-OBJPROP = 'configs/objprop/objprop_r18_fpn_2e_moving-shapes.py'
 
 
 @pytest.fixture(scope='module')
@@ -19,7 +19,7 @@ def model(root):
     """Untrained, and so finds ten things in any frame."""
     torch.manual_seed(0)
     eager = ['model.detector.test_cfg.rcnn.score_thr=0.0', 'model.recovery.mask_threshold=0.3']
-    model = init_model(root / OBJPROP, None, 'cpu', overrides=eager)
+    model = init_model(root / SMALL_OBJPROP, None, 'cpu', overrides=eager)
     model.init_weights()
     return model.eval()
 
@@ -63,8 +63,7 @@ def refused(model, images, words, **options):
     """Gives the positions of the frames that come before an error."""
     seen = []
     with pytest.raises(UserError, match=words):
-        for one in segment_video(model, images, **options):
-            seen.append(one.index)
+        seen.extend(one.index for one in segment_video(model, images, **options))
     return seen
 
 
@@ -104,29 +103,26 @@ def test_the_frame_is_fitted_into_the_scale_and_results_are_not(model, monkeypat
     # The config's video_scale is 160 x 96: 200 x 120 becomes 160 x 96; padded to 32s.
     shapes = [tuple(call.args[0].shape) for call in encode.call_args_list]
     assert shapes == [(1, 3, 96, 160), (1, 3, 64, 64)]
-    shapes = [call.args[0].metainfo for call in track.call_args_list]
-    assert [one['img_shape'] for one in shapes] == [(96, 160), (38, 64)]
-    assert [one['ori_shape'] for one in shapes] == [(120, 200)] * 2
+    infos = [call.args[0].metainfo for call in track.call_args_list]
+    shapes = [(one['img_shape'], one['ori_shape']) for one in infos]
+    assert shapes == [((96, 160), (120, 200)), ((38, 64), (120, 200))]
 
 
 def test_videos_can_be_interleaved_and_begun_anew(model):
     one, other = frames(seed=1), frames(seed=2)
-    first, second, found = VideoSegmenter(model), VideoSegmenter(model), []
-    for frame, between in zip(one, other, strict=True):
-        found.append(step(first, frame))
-        step(second, between)
-    same(found, instances(model, one))
+    first, second = VideoSegmenter(model), VideoSegmenter(model)
+    pairs = [(step(first, one[n]), step(second, other[n])) for n in range(4)]
+    same([found for found, _ in pairs], instances(model, one))
     assert first.num_frames == 4
     first.reset()
     assert first.num_frames == 0
-    same([step(first, one[0])], found[:1])
+    same([step(first, one[0])], [pairs[0][0]])
 
 
 def test_grey_four_channels_and_any_size(model):
-    for shape in ((60, 90), (60, 90, 1), (60, 90, 4)):
-        (frame,) = frames(1, shape)
-        grey = shape[2:] != (4,)
-        plain = cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR) if grey else frame[..., :3].copy()
+    for more in ((), (1,), (4,)):
+        (frame,) = frames(1, (60, 90, *more))
+        plain = frame[..., :3].copy() if more == (4,) else cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)
         same(*([step(VideoSegmenter(model), one)] for one in (frame, plain)))
     for shape in ((1, 1, 3), (2, 31, 3), (4320, 7680, 3)):
         found = step(VideoSegmenter(model), np.full(shape, 90, np.uint8))
@@ -154,8 +150,7 @@ def test_refuses_what_is_no_frame_and_bad_arguments(model):
 
 
 def test_folder_of_frames(model, tmp_path):
-    images = frames(5)
-    for number, image in enumerate(images):
+    for number, image in enumerate(images := frames(5)):
         cv2.imwrite(str(tmp_path / f'frame_{number}.png'), image)
     found = list(segment_video(model, tmp_path, 0.0, every=2, start=1))
     assert [(one.index, one.name) for one in found] == [(1, 'frame_1.png'), (3, 'frame_3.png')]
@@ -166,7 +161,7 @@ def test_folder_of_frames(model, tmp_path):
 @pytest.mark.gpu
 def test_on_a_gpu_as_on_the_cpu(root):
     torch.manual_seed(0)
-    model = init_model(root / OBJPROP, None, 'cpu')
+    model = init_model(root / SMALL_OBJPROP, None, 'cpu')
     expected = instances(model, frames())
     for one, other in zip(instances(model.cuda(), frames()), expected, strict=True):
         np.testing.assert_allclose(one.scores, other.scores, atol=1e-3)
@@ -177,8 +172,8 @@ def test_on_a_gpu_as_on_the_cpu(root):
 def test_any_lag_and_any_batch_give_the_same(bright, model, count, batch):
     images = frames(count, (32, 48, 3))
     found = list(segment_video(bright, images, 0.0, batch=batch))
-    names = [(number, f'{number:08d}') for number in range(count)]
-    assert [(one.index, one.name) for one in found] == names
+    names = [(one.index, one.name) for one in found]
+    assert names == [(number, f'{number:08d}') for number in range(count)]
     assert all(one.image is image for one, image in zip(found, images, strict=True))
     same([one.instances for one in found], instances(bright_of(model), images))
 
@@ -250,10 +245,7 @@ def test_frames_before_a_change_of_size_are_given(model):
 def test_cut_short_or_before_bad_input_all_frames_are_given_that_were_taken(bright, model):
     images, seen = frames(9, (32, 48, 3)), []
     video = VideoSegmentation(bright, images, 0.0, batch=2)
-    for frame in video:
-        seen.append(frame)
-        if frame.index == 2:
-            break
+    seen += itertools.islice(video, 3)
     seen += video.rest()
     video.close()
     # Frame 2 is answered when frame 2 + lag was taken.

@@ -8,7 +8,7 @@ import torch
 from mmengine.config import Config
 
 from tests.processes import run_ranks, run_tool
-from tests.small_runs import SMALL, logged, quick
+from tests.small_runs import SMALL, assert_same_weights, logged, quick
 from vispropnet.apis.testing import test as run_test
 from vispropnet.apis.training import check_num_classes, copy_asynchronously, train
 from vispropnet.config import load_config
@@ -18,10 +18,6 @@ from vispropnet.errors import UserError
 from vispropnet.registry import MODELS
 
 SHORT = 'train_cfg.max_epochs=1', 'train_cfg.val_begin=2'
-
-
-def weights(path):
-    return torch.load(path, weights_only=False)['state_dict']
 
 
 def test_training_logs_losses_and_validates_each_epoch(trained, shapes, small, tmp_path):
@@ -45,8 +41,7 @@ def test_resumed_training_ends_at_the_loss_of_the_unbroken_one(trained, shapes, 
     torch.rand(5)
     train(small, tmp_path, resume='auto', overrides=options)
     assert logged(tmp_path, 'loss') == logged(trained, 'loss')
-    ours, theirs = (weights(folder / 'epoch_2.pth') for folder in (tmp_path, trained))
-    assert all(torch.equal(ours[name], value) for name, value in theirs.items())
+    assert_same_weights(tmp_path, trained)
 
 
 @pytest.mark.gpu
@@ -56,10 +51,7 @@ def test_mixed_precision_trains(shapes, small, tmp_path):
 
 
 def test_training_resumes_without_what_made_it_faster(shapes, small, tmp_path):
-    """Neither the checkpoint nor the optimizer's state depends on the options.
-
-    One of these is in the config, the other an argument; the copy in the work dir has both.
-    """
+    """One option is in the config, the other an argument; the copy in the work dir has both."""
     path = tmp_path / 'fast.py'
     path.write_text(f"_base_ = {small!r}\nacceleration = dict(amp='bf16', compile=False)\n")
     runner = train(path, tmp_path / 'run', channels_last=True, overrides=quick(shapes, *SHORT))
@@ -79,10 +71,11 @@ def test_training_resumes_without_what_made_it_faster(shapes, small, tmp_path):
 
 def test_load_from_starts_from_what_fits(trained, shapes, small, tmp_path):
     wider = 'model.track_head.embed_head.fc_out_channels=8'
-    more = 'optim_wrapper.optimizer.lr=0.0', f'load_from={trained / "epoch_2.pth"}'
+    path, name = trained / 'epoch_2.pth', 'detector.rpn_head.rpn_cls.weight'
+    more = 'optim_wrapper.optimizer.lr=0.0', f'load_from={path}'
     runner = train(small, tmp_path, overrides=quick(shapes, wider, *SHORT, *more))
-    name = 'detector.rpn_head.rpn_cls.weight'
-    assert torch.equal(runner.model.state_dict()[name], weights(trained / 'epoch_2.pth')[name])
+    weight = torch.load(path, weights_only=False)['state_dict'][name]
+    assert torch.equal(runner.model.state_dict()[name], weight)
     log = next(tmp_path.glob('*/*.log')).read_text()
     assert 'the rest starts fresh' in log
     assert 'track_head.embed_head.fcs.1.weight: (16, 16) in the file, (8, 8) wanted' in log
@@ -94,15 +87,15 @@ def test_what_is_refused_before_anything_is_written(root, shapes, small, tmp_pat
         with pytest.raises(UserError, match=f'annotation file not found{words}'):
             train(root / config, tmp_path / 'no data', overrides=['data_root=/nowhere'])
     # A script that always passes --resume must not lose the weights to start from.
-    options = quick(shapes, f'load_from={tmp_path / "none.pth"}')
+    options, quicker = quick(shapes, f'load_from={tmp_path / "none.pth"}'), quick(shapes)
     with pytest.raises(UserError, match=r'checkpoint not found: .*none\.pth'):
         train(small, tmp_path / 'none', resume='auto', overrides=options)
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match='needs a GPU'):
-            train(small, tmp_path / 'half', amp=True, overrides=quick(shapes))
+            train(small, tmp_path / 'half', amp=True, overrides=quicker)
     wanted = rf'in use by process {os.getpid()} on .*, started 20.* choose another --work-dir'
     with locked_folder(tmp_path / 'a'), pytest.raises(UserError, match=wanted):
-        train(small, tmp_path / 'a', overrides=quick(shapes))
+        train(small, tmp_path / 'a', overrides=quicker)
     assert os.listdir(tmp_path / 'a') == ['.lock']
 
 
@@ -112,8 +105,7 @@ def test_missing_frame_stops_training_with_its_name(own_shapes, small, tmp_path,
     frame.unlink()
     changes = f'num_workers={workers}', f'persistent_workers={bool(workers)}'
     options = quick(own_shapes, *(f'train_dataloader.{change}' for change in changes))
-    words = f'frame 1 of video 2 .*{frame.name}.*does not exist'
-    with pytest.raises(UserError, match=words) as caught:
+    with pytest.raises(UserError, match=f'frame 1 of video 2 .*{frame.name}.*not exist') as caught:
         train(small, tmp_path, overrides=options)
     assert 'Traceback' not in str(caught.value)
 
@@ -121,8 +113,8 @@ def test_missing_frame_stops_training_with_its_name(own_shapes, small, tmp_path,
 def test_what_is_seen_to_before_a_model_trains(small):
     config = load_config(small, ['val_dataloader.pin_memory=False'])
     copy_asynchronously(config)
-    assert config.train_dataloader.pin_memory and config.test_dataloader.pin_memory
-    assert not config.val_dataloader.pin_memory  # as it was asked for
+    pinned = [config[f'{part}_dataloader'].pin_memory for part in ('train', 'test', 'val')]
+    assert pinned == [True, True, False]  # the last as it was asked for
     model = MODELS.build(config.model)
     assert model.data_preprocessor._non_blocking
     # A classifier in the backbone has no categories of the data.
@@ -181,8 +173,7 @@ def test_tools_report_user_errors_without_traceback(small, tmp_path):
         (['--amp', 'none.py'], 'error: config not found: none.py'),  # a config may follow --amp
     ):
         status, text = run_tool('tools/train.py', *options)
-        assert status == 2 and 'Traceback' not in text
-        assert words in text.splitlines()[-1]
+        assert status == 2 and 'Traceback' not in text and words in text.splitlines()[-1]
 
 
 @pytest.mark.parametrize('faster', [(), ('--amp', 'bf16', '--channels-last')])

@@ -13,8 +13,7 @@ FIRST = 'annotations[0], annotation 1, video 7'
 def rle(left, top, width, height):
     mask = np.zeros((H, W), np.uint8, order='F')
     mask[top : top + height, left : left + width] = 1
-    counts = mask_utils.encode(mask)['counts'].decode()
-    return {'size': [H, W], 'counts': counts}
+    return {'size': [H, W], 'counts': mask_utils.encode(mask)['counts'].decode()}
 
 
 def entry(identity, video, category, boxes):

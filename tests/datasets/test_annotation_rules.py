@@ -203,9 +203,6 @@ def test_files_that_cannot_be_read(tmp_path, reader):
         reader(tmp_path)
 
 
-# --- crowds and absent objects --------------------------------------------------------------------
-
-
 def load(path, tmp_path):
     return YouTubeVIS(str(path), data_prefix=dict(img=str(tmp_path)))
 
@@ -306,9 +303,6 @@ def test_training_passes_over_damaged_masks_if_told(tmp_path):
     assert len(faults) == 2
     with pytest.raises(UserError, match="'segmentations' must be a list"):
         read_annotation_file(written(tmp_path, changed(f'{masks} null')), mask_faults=faults)
-
-
-# --- others ---------------------------------------------------------------------------------------
 
 
 KIND = 'other categories than for training'

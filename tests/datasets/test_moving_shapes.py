@@ -1,5 +1,6 @@
 import hashlib
 import json
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -8,29 +9,21 @@ from pycocotools import mask as mask_utils
 
 from vispropnet.datasets.check_annotations import check_annotations
 from vispropnet.datasets.check_report import Report
-from vispropnet.datasets.moving_shapes import (
-    PRESETS,
-    MovingShapesSpec,
-    files,
-    render_video,
-    write_moving_shapes,
-)
-from vispropnet.datasets.moving_shapes.files import RECIPE_VERSION
+from vispropnet.datasets.moving_shapes import PRESETS, MovingShapesSpec, files, render_video
 from vispropnet.errors import UserError
 
 COUNT = 20
 
 
 def write(folder, preset='easy', videos=(1, 1), frames=2, **options):
-    return write_moving_shapes(folder, preset, *videos, frames, progress=False, **options)
+    options['progress'] = False
+    return files.write_moving_shapes(folder, preset, *videos, frames, **options)
 
 
 @pytest.fixture(scope='module')
 def videos():
-    return {
-        preset: [render_video(MovingShapesSpec(preset), 'train', index) for index in range(COUNT)]
-        for preset in PRESETS
-    }
+    specs = {preset: MovingShapesSpec(preset) for preset in PRESETS}
+    return {name: [render_video(specs[name], 'train', i) for i in range(COUNT)] for name in specs}
 
 
 @pytest.fixture(scope='module')
@@ -43,18 +36,14 @@ def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
-# ---- reproducibility
-
-
 def test_a_video_depends_on_seed_split_and_index_only(tmp_path, occlusion_set):
     few = contents(occlusion_set)
     many = contents(write(tmp_path / 'many', 'occlusion', (5, 2), 12, seed=3))
     other = contents(write(tmp_path / 'other', 'occlusion', (3, 1), 12, seed=4))
-    images = [name for name in few if name.endswith('.jpg')]
-    assert len(images) == len({few[name] for name in images}) == 48
-    assert all(few[name] == many[name] for name in images)
-    assert few.keys() == other.keys()
-    assert all(few[name] != other[name] for name in few)
+    images = {name: content for name, content in few.items() if name.endswith('.jpg')}
+    assert len(images) == len({*images.values()}) == 48
+    assert images.items() <= many.items()
+    assert few.keys() == other.keys() and not few.items() & other.items()
     for split, count in (('train', 3), ('valid', 1)):
         small, large = (json.loads(one[f'{split}/instances.json']) for one in (few, many))
         assert small['videos'] == large['videos'][:count]
@@ -80,12 +69,9 @@ def test_the_recipe_is_pinned(videos, preset):
     for frames, _ in videos[preset][:5]:
         steps = [np.abs(np.diff(frames.astype(float), axis=axis)).mean() for axis in (2, 0)]
         looks.append([*frames.mean((0, 1, 2)), frames.std(), *steps])
-    assert (digest.hexdigest()[:16], RECIPE_VERSION) == (PINNED[preset][0], 1)
+    assert (digest.hexdigest()[:16], files.RECIPE_VERSION) == (PINNED[preset][0], 1)
     # Other instruction sets round some pixels by one level.
     np.testing.assert_allclose(np.mean(looks, 0), PINNED[preset][1], atol=0.01)
-
-
-# ---- files
 
 
 def test_annotations_are_the_rendered_masks_with_tight_boxes_and_areas(occlusion_set):
@@ -113,39 +99,31 @@ def test_annotations_are_the_rendered_masks_with_tight_boxes_and_areas(occlusion
                     continue
                 np.testing.assert_array_equal(mask_utils.decode(rle), mask)
                 rows, columns = np.nonzero(mask)
-                left, top = columns.min(), rows.min()
-                assert box == [left, top, columns.max() - left + 1, rows.max() - top + 1]
-                assert area == mask.sum()
+                corner = [columns.min(), rows.min()]
+                assert (box, area) == ([*corner, np.ptp(columns) + 1, np.ptp(rows) + 1], mask.sum())
     assert nulls > 5
-
-
-@pytest.mark.parametrize('split', ['train', 'valid'])
-def test_annotations_have_no_findings(occlusion_set, split):
-    report = Report(split)
-    check_annotations(occlusion_set / split / 'instances.json', report, progress=False)
-    # Few videos do not show every category.
-    assert {one.kind for one in report.findings} <= {'category without annotations'}
-    assert report.looked_at['masks'] > 10
+    for split in ('train', 'valid'):
+        report = Report(split)
+        check_annotations(occlusion_set / split / 'instances.json', report, progress=False)
+        # Few videos do not show every category.
+        assert {one.kind for one in report.findings} <= {'category without annotations'}
+        assert report.looked_at['masks'] > 10
 
 
 @pytest.mark.parametrize('preset', PRESETS)
 def test_one_video_of_one_frame(tmp_path, preset):
     out = write(tmp_path / preset, preset, frames=1)
-    for split in ('train', 'valid'):
-        content = json.loads((out / split / 'instances.json').read_text())
+    for path in (out / 'train/instances.json', out / 'valid/instances.json'):
+        content = json.loads(path.read_text())
         assert [video['length'] for video in content['videos']] == [1]
-        assert len(content['annotations']) >= 2
-        assert min(entry['areas'][0] for entry in content['annotations']) >= 8
+        areas = [entry['areas'][0] for entry in content['annotations']]
+        assert len(areas) >= 2 and min(areas) >= 8
 
 
 def test_a_failed_run_leaves_nothing_and_spares_what_was_there(tmp_path, monkeypatch):
     out = write(tmp_path / 'set')
-    before = contents(out)
-
-    def fail(*_):
-        raise OSError(28, 'No space left on device')
-
-    monkeypatch.setattr(files, 'write_json', fail)
+    before, full = contents(out), Mock(side_effect=OSError(28, 'No space left on device'))
+    monkeypatch.setattr(files, 'write_json', full)
     for name, force in (('set', True), ('other', False)):
         with pytest.raises(UserError, match='No space left'):
             write(tmp_path / name, force=force)
@@ -178,9 +156,6 @@ def test_bad_values_are_named(name, value, message):
         MovingShapesSpec(**{name: value})
 
 
-# ---- what the videos contain
-
-
 @pytest.mark.parametrize('preset', PRESETS)
 def test_two_to_five_objects_often_two_of_a_category(videos, preset):
     categories = []
@@ -191,7 +166,7 @@ def test_two_to_five_objects_often_two_of_a_category(videos, preset):
         assert areas[areas > 0].min() >= 8
         categories.append([category for category, _ in tracks])
     counts = [len(names) for names in categories]
-    assert (min(counts) >= 2, max(counts)) == (True, 5)
+    assert min(counts) >= 2 and max(counts) == 5
     assert sum(len(set(names)) < len(names) for names in categories) >= COUNT / 2
     shares = np.bincount(np.concatenate(categories), minlength=5)[1:] / sum(counts)
     assert shares.min() > 0.12
@@ -205,7 +180,6 @@ def test_ids_survive_full_occlusion(videos):
         gaps = [[np.diff(np.flatnonzero(one)) - 1 for one in tracks] for tracks in visible]
         if preset == 'occlusion':
             assert all(max(one.max(initial=0) for one in tracks) >= 2 for tracks in gaps)
-        shares[preset] = (
-            np.concatenate(sum(gaps, [])).sum() / np.concatenate(sum(visible, [])).sum()
-        )
+        gone, seen = (np.concatenate(sum(some, [])).sum() for some in (gaps, visible))
+        shares[preset] = gone / seen
     assert shares['easy'] < 0.03 and shares['occlusion'] > 0.1

@@ -89,9 +89,6 @@ def test_a_colour_keeps_its_distance_from_the_background():
             assert np.linalg.norm(background - colour, axis=1).min() >= 70
 
 
-# ---- drawing
-
-
 def square_body(velocity=(0.0, 0.0), drift=(0.0, 0.0, 0.0)):
     """A grey square that covers pixels 10 to 19 in x and y at time 0."""
     return Body(

@@ -14,8 +14,7 @@ class Source:
 
     def __init__(self, count, error=None, closing=None):
         self.count, self.error, self.closing = count, error, closing
-        self.made = 0
-        self.closed_in = ''
+        self.made, self.closed_in = 0, ''
 
     def __iter__(self):
         try:
@@ -49,14 +48,8 @@ def test_all_items_come_in_order(depth):
     source = Source(500)
     assert list(read_ahead(source, depth=depth)) == list(range(500))
     assert source.closed_in.startswith('read-ahead')
-
-
-@pytest.mark.parametrize('items', [[], 'abc', [None, None]])
-def test_plain_iterables(items):
-    assert list(read_ahead(items)) == list(items)
-
-
-def test_depth_must_be_positive():
+    for items in ([], 'abc', [None, None]):
+        assert list(read_ahead(items, depth=depth)) == list(items)
     with pytest.raises(ValueError, match='depth must be 1 or more, got 0'):
         read_ahead([], depth=0)
 
@@ -69,8 +62,7 @@ def test_it_reads_ahead_no_further_than_asked_and_is_closed_early(depth):
     assert source.made == 0
     for taken in range(1, 6):
         assert next(items) == taken - 1
-        # Those taken, those that lie ready, and one more.
-        expected = taken + depth + 1
+        expected = taken + depth + 1  # those taken, those that lie ready, and one more
         settle(lambda expected=expected: source.made >= expected)
         assert source.made == expected
     items.close()
@@ -92,16 +84,13 @@ def test_closed_early_it_makes_no_more_items():
     assert len(made) < 50
 
 
-def test_an_error_comes_in_its_place():
+def test_an_error_comes_in_its_place_and_while_closing_at_the_end():
     items = read_ahead(Source(3, error=OSError('no more')), depth=10)
     assert [next(items) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(OSError, match='no more'):
         next(items)
     with pytest.raises(StopIteration):
         next(items)
-
-
-def test_an_error_while_closing_is_not_swallowed_at_the_end():
     with pytest.raises(OSError, match='cannot close'):
         list(read_ahead(Source(1, closing=OSError('cannot close'))))
 
@@ -162,20 +151,15 @@ def test_ctrl_c_ends_a_process_whose_source_blocks(run_python):
 
 
 def test_items_are_let_go_of_once_taken():
-    class Item:
-        pass
-
-    alive, most = weakref.WeakSet(), 0
+    alive = weakref.WeakSet()
 
     def items():
         for _ in range(50):
-            item = Item()
+            item = Source(0)
             alive.add(item)
             yield item
             del item
 
     for item in read_ahead(items(), depth=2):
         del item
-        most = max(most, len(alive))
-    # Two lie ready, and one more.
-    assert most <= 3
+        assert len(alive) <= 3  # two lie ready, and one more

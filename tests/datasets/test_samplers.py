@@ -11,8 +11,7 @@ def test_seeded_sampler_carries_seed_epoch_and_sample():
     first = list(sampler)
     sampler.set_epoch(1)
     second = list(sampler)
-    assert sorted(first) == sorted(second) == list(range(10))
-    assert first != second
+    assert sorted(first) == sorted(second) == list(range(10)) and first != second
     assert [index.key for index in second] == [(4, 1, int(index)) for index in second]
 
 
@@ -45,9 +44,8 @@ def test_each_iteration_trains_on_the_same_samples_for_any_number_of_ranks(monke
 
     alone = keys_of(0, 1)
     for world_size in (2, 3):
-        of_each = 6 // world_size
         keys = [keys_of(rank, world_size) for rank in range(world_size)]
-        for iteration in range(4):
-            own = slice(iteration * of_each, (iteration + 1) * of_each)
+        for first in range(0, 24, 6):
+            own = slice(first // world_size, (first + 6) // world_size)
             drawn = [key for rank in keys for key in rank[own]]
-            assert sorted(drawn) == sorted(alone[iteration * 6 : iteration * 6 + 6])
+            assert sorted(drawn) == sorted(alone[first : first + 6])

@@ -2,6 +2,7 @@ import copy
 import json
 import math
 import os
+from unittest.mock import DEFAULT, Mock
 
 import pytest
 
@@ -13,19 +14,16 @@ from vispropnet.errors import UserError
 def make_content(held):
     """Video ``3 * n`` of categories 10, 20, 30; one object for each number in ``held[n]``."""
     # The last video's objects first. Masks are uncompressed, and stay so.
-    objects = [(n, kind) for n in reversed(range(len(held))) for kind in held[n]]
+    places = [(3 * n, 10 * kind + 10) for n in reversed(range(len(held))) for kind in held[n]]
     masks = dict(iscrowd=0, segmentations=[{'size': [2, 4], 'counts': [3, 5]}])
+    objects = [dict(masks, video_id=video, category_id=kind) for video, kind in places]
+    shape = dict(width=4, height=2)
+    videos = [dict(shape, id=3 * n, file_names=[f'{n}/0.jpg'], more=n) for n in range(len(held))]
     return {
         'info': {'year': 2021},
-        'videos': [
-            dict(id=3 * n, width=4, height=2, file_names=[f'{n}/0.jpg'], more=n)
-            for n in range(len(held))
-        ],
+        'videos': videos,
         'categories': [{'id': 10 * n + 10, 'name': f'kind {n}'} for n in range(3)],
-        'annotations': [
-            dict(masks, id=number, video_id=3 * n, category_id=10 * kind + 10)
-            for number, (n, kind) in enumerate(objects, 5)
-        ],
+        'annotations': [{**one, 'id': number} for number, one in enumerate(objects, 5)],
         'own': {'key': [1.5, None, 'ü']},
     }
 
@@ -40,8 +38,7 @@ def content():
 
 @pytest.fixture
 def source(content, tmp_path):
-    path = tmp_path / 'source' / 'instances.json'
-    path.parent.mkdir()
+    (path := tmp_path / 'source/instances.json').parent.mkdir()
     path.write_text(json.dumps(content))
     return path
 
@@ -59,11 +56,10 @@ def test_parts_hold_whole_videos_and_all_else(content):
         ids = {video['id'] for video in part['videos']}
         videos = [one for one in content['videos'] if one['id'] in ids]
         kept = [one for one in content['annotations'] if one['video_id'] in ids]
-        assert part == {**content, 'videos': videos, 'annotations': kept}
-        assert list(part) == list(content)
+        assert [*part.items()] == [*{**content, 'videos': videos, 'annotations': kept}.items()]
     # Categories 0, 1, 2 are held by 4, 3 and 3 videos, two videos are without: 30 % is about 1.
-    assert [videos for videos, _ in count_by_category(valid)] == [1, 1, 1]
-    assert [videos for videos, _ in count_by_category(train)] == [3, 2, 2]
+    held = [[videos for videos, _ in count_by_category(part)] for part in (train, valid)]
+    assert held == [[3, 2, 2], [1, 1, 1]]
 
 
 def test_the_split_of_a_seed_stays():
@@ -77,8 +73,8 @@ def test_the_split_of_a_seed_stays():
     ('fraction', 'expected'), [(0.25, 2), (0.35, 4), (0.3, 3), (0.001, 1), (0.999, 9), (0.5, 5)]
 )
 def test_number_of_validation_videos(content, fraction, expected):
-    train, valid = split_annotations(content, fraction, 0)
-    assert (len(valid['videos']), len(train['videos'])) == (expected, 10 - expected)
+    sides = [len(part['videos']) for part in split_annotations(content, fraction, 0)]
+    assert sides == [10 - expected, expected]
 
 
 def test_crowds_are_no_objects(content):
@@ -127,9 +123,7 @@ def test_old_files_are_kept_unless_forced(source, tmp_path):
     assert not (tmp_path / 'train.json').exists()
     split_file(source, tmp_path, 0.3, 0, force=True)
     assert len(json.loads((tmp_path / 'valid.json').read_text())['videos']) == 3
-
-
-def test_the_input_is_never_overwritten(source, tmp_path):
+    # The input is never overwritten.
     official = source.rename(source.parent / 'train.json')
     text = official.read_bytes()
     (tmp_path / 'link').symlink_to(source.parent)
@@ -142,18 +136,12 @@ def test_the_input_is_never_overwritten(source, tmp_path):
 
 @pytest.mark.parametrize('failing', [1, 2])
 def test_neither_file_appears_if_one_fails(source, tmp_path, monkeypatch, failing):
-    calls = []
-
-    def write(path, part):
-        calls.append(path)
-        if len(calls) == failing:
-            raise OSError(28, 'No space left on device')
-        path.write_text('{}')
-
+    outcomes = [*[DEFAULT] * (failing - 1), OSError(28, 'No space left on device')]
+    write = Mock(wraps=splits.write_json, side_effect=outcomes)
     monkeypatch.setattr(splits, 'write_json', write)
     with pytest.raises(UserError, match=r'cannot write to .*out: No space left on device\.'):
         split_file(source, tmp_path / 'out', 0.3, 0)
-    assert len(calls) == failing
+    assert write.call_count == failing
     assert os.listdir(tmp_path / 'out') == []
 
 

@@ -3,6 +3,7 @@ import fcntl
 import signal
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pytest
 
@@ -39,10 +40,8 @@ def owner(root, tmp_path):
 
 
 def test_a_second_run_is_refused_with_process_and_time_until_the_first_ends(owner, tmp_path):
-    message = (
-        rf'^folder {tmp_path}/run is in use by process {owner.pid} on .*, started '
-        r'20\d\d-\d\d-\d\d \d\d:\d\d:\d\d\. Wait for it, end it, or choose another --out\.$'
-    )
+    since = r'20\d\d(-\d\d){2} \d\d(:\d\d){2}\. Wait for it, end it, or choose another --out\.$'
+    message = rf'^folder {tmp_path}/run is in use by process {owner.pid} on .*, started {since}'
     with pytest.raises(UserError, match=message), locked_folder(tmp_path / 'run', '--out'):
         pytest.fail('it was let in')
     owner.stdin.write(b'\n')
@@ -62,10 +61,8 @@ def test_an_owner_that_is_killed_leaves_no_lock(owner, tmp_path):
 
 
 def test_without_locks_in_the_file_system_a_warning_is_printed(tmp_path, capsys, monkeypatch):
-    def fail(descriptor, operation):
-        raise OSError(errno.ENOTSUP, 'Operation not supported')
-
-    monkeypatch.setattr(fcntl, 'flock', fail)
+    error = OSError(errno.ENOTSUP, 'Operation not supported')
+    monkeypatch.setattr(fcntl, 'flock', Mock(side_effect=error))
     with locked_folder(tmp_path), locked_folder(tmp_path):
         pass
     warning = f'warning: folder {tmp_path} cannot be locked (Operation not supported): make sure'

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 from mmdet.structures import DetDataSample
@@ -57,36 +59,32 @@ def test_interleaved_videos_do_not_mix():
     videos = [video(6, seed) for seed in (1, 2)]
     expected = [run(BrightPixels(), *one) for one in videos]
     runs, found = [VideoRun(model), VideoRun(model)], [[], []]
-    for number in range(6):
-        for which, (images, samples) in enumerate(videos):
-            found[which] += runs[which].answers([images[number]], [samples[number]])
+    for number, which in itertools.product(range(6), (0, 1)):
+        images, samples = videos[which]
+        found[which] += runs[which].answers([images[number]], [samples[number]])
     for which in (1, 0):
         found[which] += runs[which].finish()
-        pairs = zip(found[which], expected[which], strict=True)
-        for (number, one), (expected_number, other, _) in pairs:
-            assert number == expected_number
+        assert [number for number, _ in found[which]] == list(range(6))
+        for (_, one), (_, other, _) in zip(found[which], expected[which], strict=True):
             same(one, other)
 
 
 def test_answers_that_are_wrong_are_named_after_those_before():
     for count, look_ahead, fault, words in (
-        (7, 0, 'twice', 'answered frame 2 twice'),
-        (7, 3, 'twice', 'answered frame 2 twice'),
+        *((7, lag, 'twice', 'answered frame 2 twice') for lag in (0, 3)),
         (7, 0, 'never', r'has not answered frame 2 after frame 2 \(its look_ahead is 0\)'),
         (7, 3, 'never', r'has not answered frame 2 after frame 5 \(its look_ahead is 3\)'),
         (3, 3, 'never', 'never answered frame 2'),
-        (7, 0, 'another', 'answered frame 9, which it was not given'),
-        (7, 3, 'another', 'answered frame 9, which it was not given'),
+        *((7, lag, 'another', 'answered frame 9, which it was not given') for lag in (0, 3)),
         (5, 5, 'swapped', 'answered frame 4 before frame 0'),
     ):
         message = f'BrightPixels, video 5: it {words}. See VISDetector.step'
         with pytest.raises(UserError, match=message):
             run(BrightPixels(look_ahead, fault), *video(count, seed=5))
-    found = []
+    answers = VideoRun(BrightPixels(fault='twice')).answers(*video(4))
+    assert [next(answers)[0], next(answers)[0]] == [0, 1]
     with pytest.raises(UserError, match='answered frame 2 twice'):
-        for number, _ in VideoRun(BrightPixels(fault='twice')).answers(*video(4)):
-            found.append(number)
-    assert found == [0, 1]
+        list(answers)
 
 
 def test_given_objects_reach_the_step_and_an_interruption_loses_no_answer():

@@ -37,26 +37,16 @@ def annotation_file(lengths, truths, categories, size):
     (video, category, masks, True).
     """
     keys = ('video_id', 'category_id', 'segmentations', 'iscrowd')
+
+    def video(identity, length):
+        names = [f'v{identity}/{frame:02d}.jpg' for frame in range(length)]
+        return dict(id=identity, width=size[1], height=size[0], length=length, file_names=names)
+
+    dicts = [one if isinstance(one, dict) else dict(zip(keys, one, strict=False)) for one in truths]
     return {
-        'videos': [
-            {
-                'id': video,
-                'width': size[1],
-                'height': size[0],
-                'length': length,
-                'file_names': [f'v{video}/{frame:02d}.jpg' for frame in range(length)],
-            }
-            for video, length in lengths.items()
-        ],
+        'videos': [video(*one) for one in lengths.items()],
         'categories': [{'id': category, 'name': f'kind {category}'} for category in categories],
-        'annotations': [
-            {
-                'iscrowd': 0,
-                **(one if isinstance(one, dict) else dict(zip(keys, one, strict=False))),
-                'id': number,
-            }
-            for number, one in enumerate(truths, start=1)
-        ],
+        'annotations': [{'iscrowd': 0, **one, 'id': n} for n, one in enumerate(dicts, start=1)],
     }
 
 
@@ -85,8 +75,8 @@ def repeated_metrics(content, results, times):
 
     truths = repeated(content['annotations'], 'video_id')
     truths = [{**truth, 'id': number} for number, truth in enumerate(truths)]
-    if not any(not truth['iscrowd'] for truth in truths):
+    if all(truth['iscrowd'] for truth in truths):
         return dict.fromkeys(ALL_METRICS, np.nan)
-    again = {**content, 'videos': repeated(content['videos'], 'id'), 'annotations': truths}
-    metrics = evaluate_tracks(again, repeated(results, 'video_id'))
+    content = {**content, 'videos': repeated(content['videos'], 'id'), 'annotations': truths}
+    metrics = evaluate_tracks(content, repeated(results, 'video_id'))
     return {name: metrics[name] if metrics[name] != -1 else np.nan for name in ALL_METRICS}

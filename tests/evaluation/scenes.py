@@ -31,9 +31,7 @@ def annotation_file(lengths, categories, truths):
 
 def truth(video_id, category_id, masks, **more):
     areas = [None if mask is None else int(mask.sum()) for mask in masks]
-    entry = track(video_id, category_id, 0, masks)
-    del entry['score']
-    return {**entry, 'areas': areas, 'iscrowd': 0, **more}
+    return {**track(video_id, category_id, 0, masks), 'areas': areas, 'iscrowd': 0, **more}
 
 
 def track(video_id, category_id, score, masks):
@@ -79,10 +77,8 @@ def random_areas(rng, masks):
 def random_track(rng, masks):
     """A track near an object: with gaps, shifted in time or space, or cut to twentieths."""
     kind = rng.integers(6)
-    if kind == 0:
-        return masks
-    if kind == 1:
-        return masks[1:] + masks[:1]
+    if kind < 2:
+        return masks[kind:] + masks[:kind]
     if kind == 2:
         return [None if rng.random() < 0.4 else mask for mask in masks]
     if kind == 3:
@@ -103,9 +99,9 @@ def random_score(rng):
     return int(rng.integers(0, 11)) / 10
 
 
-def random_truth(rng, video_id, category_id, masks):
-    areas, crowd = random_areas(rng, masks), int(rng.random() < 0.2)
-    return truth(video_id, category_id, masks, areas=areas, iscrowd=crowd)
+def random_truth(rng, *place):
+    """Of a video, a category and masks."""
+    return truth(*place, areas=random_areas(rng, place[-1]), iscrowd=int(rng.random() < 0.2))
 
 
 @functools.cache
@@ -124,8 +120,7 @@ def random_case(seed):
                 near = random_track(rng, masks)
                 results.append(track(video_id, category_id, random_score(rng), near))
         for _ in range(rng.integers(0, most_tracks + 1)):
-            masks = random_object(rng, length)
-            category_id = int(rng.choice(CATEGORIES))
+            masks, category_id = random_object(rng, length), int(rng.choice(CATEGORIES))
             results.append(track(video_id, category_id, random_score(rng), masks))
     if rng.random() < 0.5:
         truths.append(truth(3, 1, random_object(rng, 2), iscrowd=1))
@@ -142,8 +137,8 @@ def random_case(seed):
     truths.append(truth(12, 9, random_object(rng, 4)))
     for entry in truths:
         if rng.random() < 0.3:
-            runs = [rle and encode(decode(rle), 'runs') for rle in entry['segmentations']]
-            entry['segmentations'] = runs
+            masks = entry['segmentations']
+            entry['segmentations'] = [rle and encode(decode(rle), 'runs') for rle in masks]
     rng.shuffle(truths)
     rng.shuffle(results)
     return annotation_file(LENGTHS, CATEGORIES, truths), results

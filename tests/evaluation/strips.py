@@ -36,14 +36,8 @@ def random_case(seed):
         for row in range(rng.integers(0 if video == 4 else 1, 4)):
             category = int(rng.integers(1, 3))
             pixels = rng.integers(6, 11, size=2)
-            truths.append(
-                {
-                    'video_id': video,
-                    'category_id': category,
-                    'segmentations': [strip(row, n) for n in pixels],
-                    'areas': [float(rng.choice(areas))] * 2,
-                }
-            )
+            truth = track(video, category, 0, [strip(row, n) for n in pixels])
+            truths.append({**truth, 'areas': [float(rng.choice(areas))] * 2})
             for _ in range(rng.integers(0, 3)):
                 cut = np.maximum(pixels - rng.integers(0, 5, size=2), 0)
                 masks = [strip(row, n) for n in cut]

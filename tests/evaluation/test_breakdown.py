@@ -36,7 +36,26 @@ def assert_scored_as(part, content, results):
     assert metrics_of(part) == pytest.approx({name: expected[name] for name in NAMES})
 
 
-# --- categories -----------------------------------------------------------------------------------
+@pytest.mark.parametrize('seed', range(4))
+def test_a_part_is_scored_as_if_it_were_all(seed):
+    content, results = random_case(seed)
+    for part in break_down(matched(content, results))['categories']:
+        truths = [one for one in content['annotations'] if one['category_id'] == part['id']]
+        own = [entry for entry in results if entry['category_id'] == part['id']]
+        assert_scored_as(part, {**content, 'annotations': truths}, own)
+        assert (part['objects'], part['tracks']) == (len(truths), len(own))
+    objects = Counter(truth['video_id'] for truth in content['annotations'])
+    by_count = parts(content, results, 'objects_per_video')
+    for name, counts in {'1': (1,), '2': (2,), '3-4': (3, 4), '5 or more': range(5, 99)}.items():
+        ids, part = {one for one, count in objects.items() if count in counts}, by_count[name]
+        assert (part['videos'], part['objects']) == (len(ids), sum(objects[one] for one in ids))
+        if not ids:
+            assert metrics_of(part) == NONE
+            continue
+        videos = [video for video in content['videos'] if video['id'] in ids]
+        truths = [one for one in content['annotations'] if one['video_id'] in ids]
+        own = [one for one in results if one['video_id'] in ids]
+        assert_scored_as(part, {**content, 'videos': videos, 'annotations': truths}, own)
 
 
 def test_categories_by_hand():
@@ -45,24 +64,9 @@ def test_categories_by_hand():
     found = (1, 5), (2, 5), (2, 5), (2, 2), (1, 8), (1, 8)
     results = [track(*place, 0.9, [strip(0)]) for place in found]
     categories = break_down(matched(content, results))['categories']
-    counts = dict(id=2, objects=1, tracks=1), dict(id=5, objects=2, tracks=3), dict(id=8, objects=0)
-    for part, wanted_counts in zip(categories, counts, strict=True):
-        assert part['name'] == f'kind {part["id"]}'
-        assert {key: part[key] for key in wanted_counts} == wanted_counts
+    counts = [[one[key] for key in ('id', 'name', 'objects', 'tracks')] for one in categories]
+    assert counts == [[2, 'kind 2', 1, 1], [5, 'kind 5', 2, 3], [8, 'kind 8', 0, 2]]
     assert [metrics_of(one) for one in categories] == [wanted(0), wanted(1), NONE]
-
-
-@pytest.mark.parametrize('seed', range(4))
-def test_a_category_is_scored_as_if_it_were_the_only_one(seed):
-    content, results = random_case(seed)
-    for part in break_down(matched(content, results))['categories']:
-        truths = [one for one in content['annotations'] if one['category_id'] == part['id']]
-        own = [entry for entry in results if entry['category_id'] == part['id']]
-        assert_scored_as(part, {**content, 'annotations': truths}, own)
-        assert (part['objects'], part['tracks']) == (len(truths), len(own))
-
-
-# --- track length ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -85,15 +89,11 @@ def test_track_lengths_by_hand():
 
     objects = [(1, 1, frames(row, count)) for row, count in enumerate((2, 9, 17, 33))]
     content = data_set({1: 40}, [*objects, (1, 1, frames(5, 1), True)])
-    results = [
-        track(1, 1, 0.9, frames(7, 8)),  # meets nothing: false among the tracks of 2 to 8 frames
-        track(1, 1, 0.8, frames(6, 9)),  # likewise, of 9 to 16
-        track(1, 1, 0.7, frames(0, 2)),
-        track(1, 1, 0.6, frames(1, 9)),
-        # IoU 16 / 17, up to a threshold of 0.90, 9 of 10. Finds an object of 17 to 32 frames: its
-        # own length plays no part, and among those of 9 to 16 it is not false.
-        track(1, 1, 0.95, frames(2, 16)),
-    ]
+    # The first two meet nothing: false among the tracks of 2 to 8 frames, and of 9 to 16. The last
+    # has IoU 16 / 17, up to a threshold of 0.90, 9 of 10. It finds an object of 17 to 32 frames:
+    # its own length plays no part, and among those of 9 to 16 it is not false.
+    found = (0.9, 7, 8), (0.8, 6, 9), (0.7, 0, 2), (0.6, 1, 9), (0.95, 2, 16)
+    results = [track(1, 1, score, frames(*place)) for score, *place in found]
     by_length = parts(content, results, 'track_length')
     # That of one frame is a crowd.
     assert [*objects_of(by_length).values()] == [0, 1, 1, 1, 1]
@@ -108,17 +108,11 @@ def test_track_lengths_by_hand():
     assert metrics_of(by_length['33 or more']) == wanted(0)
 
 
-# --- objects in a video ---------------------------------------------------------------------------
-
-
 def test_objects_in_a_video_by_hand():
     """Video v has v objects of two categories; 6 has 7, 7 has none, 1 has a crowd as well."""
     counts = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 7, 7: 0}
-    truths = [
-        (video, 1 + row % 2, [strip(row, 9)])
-        for video, count in counts.items()
-        for row in range(count)
-    ]
+    places = [(video, row) for video, count in counts.items() for row in range(count)]
+    truths = [(video, 1 + row % 2, [strip(row, 9)]) for video, row in places]
     content = data_set(dict.fromkeys(counts, 1), [*truths, (1, 1, [strip(7)], True)])
     results = [
         track(1, 1, 0.5, [strip(0, 9)]),
@@ -131,29 +125,6 @@ def test_objects_in_a_video_by_hand():
     # Of category 2 there is no object in video 1.
     assert metrics_of(by_count['1']) == wanted(1, 1, 1, 0, 1)
     assert metrics_of(by_count['2']) == wanted(0)
-
-
-@pytest.mark.parametrize('seed', range(4))
-def test_a_part_is_scored_as_if_there_were_no_other_videos(seed):
-    content, results = random_case(seed)
-    objects = Counter(truth['video_id'] for truth in content['annotations'])
-    by_count = parts(content, results, 'objects_per_video')
-    for name, counts in {'1': (1,), '2': (2,), '3-4': (3, 4), '5 or more': range(5, 99)}.items():
-        ids = {video for video, count in objects.items() if count in counts}
-        assert by_count[name]['videos'] == len(ids)
-        assert by_count[name]['objects'] == sum(objects[video] for video in ids)
-        if not ids:
-            assert metrics_of(by_count[name]) == NONE
-            continue
-        only = {
-            'videos': [video for video in content['videos'] if video['id'] in ids],
-            'annotations': [one for one in content['annotations'] if one['video_id'] in ids],
-        }
-        own = [one for one in results if one['video_id'] in ids]
-        assert_scored_as(by_count[name], {**content, **only}, own)
-
-
-# --- frames hidden --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -176,19 +147,14 @@ def test_share_of_frames_hidden(name, some):
 
 
 def test_hidden_by_hand():
-    truths = [
-        (1, 1, shown(0, '1111111111')),
-        (1, 1, shown(1, '1110000111')),
-        (2, 1, shown(0, '1111111110')),
-        (2, 1, shown(3, '1000000001'), True),
-    ]
+    always, early, crowd = shown(0, '1' * 10), shown(0, '1111111110'), shown(3, '1000000001')
+    away = shown(1, '1110000111')
+    truths = [(1, 1, always), (1, 1, away), (2, 1, early), (2, 1, crowd, True)]
     content = data_set({1: 10, 2: 10}, truths)
     results = [
-        track(1, 1, 0.9, shown(0, '1111111111')),
-        track(2, 1, 0.8, shown(5, '1111111111')),  # false in every part
-        track(1, 1, 0.7, shown(1, '1110000111')),
-        track(2, 1, 0.6, shown(0, '1111111110')),
-        track(2, 1, 0.95, shown(3, '1000000001')),  # finds the crowd
+        *(track(1, 1, 0.9, always), track(1, 1, 0.7, away), track(2, 1, 0.6, early)),
+        track(2, 1, 0.8, shown(5, '1' * 10)),  # false in every part
+        track(2, 1, 0.95, crowd),  # found
     ]
     hidden = parts(content, results, 'hidden')
     assert [*objects_of(hidden).values()] == [2, 0, 1]

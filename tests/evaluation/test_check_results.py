@@ -14,13 +14,10 @@ from vispropnet.evaluation.check_results import check_results
 from vispropnet.evaluation.result_file import write_results
 
 H, W = 24, 32
-ANNOTATIONS = {
-    'videos': [
-        {'id': 7, 'width': W, 'height': H, 'file_names': ['a/0.jpg', 'a/1.jpg', 'a/2.jpg']},
-        {'id': 3, 'width': W, 'height': H, 'file_names': ['b/0.jpg']},
-    ],
-    'categories': [{'id': 40, 'name': 'disc'}, {'id': 11, 'name': 'star'}],
-}
+NAMES = {7: ['a/0.jpg', 'a/1.jpg', 'a/2.jpg'], 3: ['b/0.jpg']}
+VIDEOS = [{'id': one, 'width': W, 'height': H, 'file_names': NAMES[one]} for one in NAMES]
+CATEGORIES = [{'id': 40, 'name': 'disc'}, {'id': 11, 'name': 'star'}]
+ANNOTATIONS = {'videos': VIDEOS, 'categories': CATEGORIES}
 
 
 def rle(left, top, width, height):
@@ -66,13 +63,10 @@ def found(report):
 
 
 def test_good_results_have_no_findings(check, tmp_path):
-    report = check(good_tracks())
-    assert found(report) == []
-    assert report.summary() == (
-        'results.json: 0 errors, 0 warnings; looked at 2 videos, 3 tracks, 7 frames, 4 masks'
-    )
     write_results(tmp_path / 'out.json', good_tracks())
-    assert check_file(tmp_path / 'out.zip').summary() == report.summary()
+    summary = '0 errors, 0 warnings; looked at 2 videos, 3 tracks, 7 frames, 4 masks'
+    for report in (check(good_tracks()), check_file(tmp_path / 'out.zip')):
+        assert (found(report), report.summary()) == ([], f'results.json: {summary}')
 
 
 @pytest.mark.parametrize(
@@ -110,17 +104,17 @@ def changed(value, *keys):
         place = tracks
         for key in keys[:-1]:
             place = place[key]
+        place[keys[-1]] = value
         if value is ...:
             del place[keys[-1]]
-        else:
-            place[keys[-1]] = value
 
     return change
 
 
 FIRST, FRAME = 'entry 0, video 7', 'entry 0, video 7, frame 2 (a/2.jpg)'
 MASKS, MASK = (0, 'segmentations'), (0, 'segmentations', 2)
-LIST_OF_RUNS = [0, 5, H * W - 5]
+LIST_OF_RUNS, SMALL = [0, 5, H * W - 5], rle(0, 0, 2, 2)
+TWO, OTHER_SIZE = "'segmentations' has 2 entries", 'mask of another size than its video'
 # A kind of finding, the start of its line, and a change that gives this one and no other.
 ERRORS = [
     ('structure', 'entry 3: must be an object, found 3', added(3)),
@@ -140,20 +134,11 @@ ERRORS = [
             (-1e-9, 'score', 'from 0 to 1, found -1e-09'),
         ]
     ),
-    ('unknown video', 'entry 3, video 8: video_id 8 is not', added(8, 11, 0.5, rle(0, 0, 2, 2))),
+    ('unknown video', 'entry 3, video 8: video_id 8 is not', added(8, 11, 0.5, SMALL)),
     ('unknown category', 'entry 1, video 7: category_id 1 is not', changed(1, 1, 'category_id')),
-    *(
-        ('number of entries', f"{entry}: 'segmentations' has 2 entries", change)
-        for entry, change in [
-            ('entry 1, video 7', changed(..., 1, 'segmentations', 2)),
-            ('entry 2, video 3', changed([rle(0, 0, 2, 2), None], 2, 'segmentations')),
-        ]
-    ),
-    (
-        'mask of another size than its video',
-        f'{FRAME}: the mask is',
-        changed([9, 9], *MASK, 'size'),
-    ),
+    ('number of entries', f'entry 1, video 7: {TWO}', changed(..., 1, 'segmentations', 2)),
+    ('number of entries', f'entry 2, video 3: {TWO}', changed([SMALL, None], 2, 'segmentations')),
+    (OTHER_SIZE, f'{FRAME}: the mask is', changed([9, 9], *MASK, 'size')),
     ('damaged mask', f"{FRAME}: 'counts' of the RLE are damaged", changed('ö', *MASK, 'counts')),
     ('damaged mask', f'{FRAME}: a mask must be null or an RLE', changed(..., *MASK, 'counts')),
     ('uncompressed mask', f"{FRAME}: 'counts' is a list", changed(LIST_OF_RUNS, *MASK, 'counts')),
@@ -181,40 +166,32 @@ def test_what_is_wrong_or_odd_is_found_and_nothing_else(check, severity, kind, t
     assert line.startswith(text)
 
 
-def test_everything_is_listed_at_once(check):
+def test_everything_is_listed_at_once_and_nothing_else(check):
     tracks = good_tracks()
     planted = [ERRORS[0], ERRORS[10], *ERRORS[12:14], ERRORS[17], *WARNINGS[:2]]
     for _, _, change in planted:
         change(tracks)
     assert sorted(one[1] for one in found(check(tracks))) == sorted(one[0] for one in planted)
-
-
-def test_tracks_that_differ_a_little_are_no_repetition(check):
+    # Tracks that differ a little are no repetition.
     tracks = good_tracks()
-    tracks.append({**tracks[0], 'score': 0.25})
-    tracks.append({**tracks[0], 'category_id': 40})
+    tracks += [{**tracks[0], 'score': 0.25}, {**tracks[0], 'category_id': 40}]
     tracks.append(track(7, 11, 0.5, None, *tracks[0]['segmentations'][::2]))
     tracks.append({**tracks[0], 'segmentations': [rle(0, 0, 4, 5), None, rle(1, 0, 4, 4)]})
     assert found(check(tracks)) == []
 
 
 def test_only_a_hundred_tracks_of_a_video_and_category_count(check):
-    def crowd(number):
-        return [track(7, 40, n / 200, None, rle(3, 3, 9, 9), None) for n in range(number)]
-
+    crowd = [track(7, 40, n / 200, None, rle(3, 3, 9, 9), None) for n in range(133)]
     # One of the good tracks is of that video and category, too.
-    assert found(check(good_tracks() + crowd(99))) == []
-    ((severity, kind, line),) = found(check(good_tracks() + crowd(133)))
+    assert found(check(good_tracks() + crowd[:99])) == []
+    ((severity, kind, line),) = found(check(good_tracks() + crowd))
     assert (severity, kind) == ('warning', 'more tracks than count')
     assert line.startswith('category 40, video 7: 134 tracks')
 
 
-def test_no_tracks_at_all(check):
+def test_no_tracks_and_what_is_no_list_are_findings_and_no_json_an_error(check):
     kinds = [(severity, kind) for severity, kind, _ in found(check([]))]
     assert kinds == [('warning', 'video without tracks')] * 2
-
-
-def test_what_is_no_list_is_a_finding_and_no_json_an_error(check):
     ((severity, kind, line),) = found(check('{"a": 1}'))
     assert (severity, kind) == ('error', 'structure')
     assert 'must hold a list of tracks' in line

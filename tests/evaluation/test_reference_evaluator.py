@@ -1,7 +1,4 @@
-"""The twelve metrics, by hand and as mmdet's port of the reference evaluator has them.
-
-The port is, but for names, line for line the reference evaluator (youtubevos/cocoapi).
-"""
+"""The twelve metrics, by hand and as mmdet's port of the reference (youtubevos/cocoapi)."""
 
 import contextlib
 import copy
@@ -57,17 +54,10 @@ def test_an_iou_equal_to_a_threshold_reaches_it(step):
     mask = box(20, 40, 100, 200)
     content = small_file([truth(1, 1, [mask])])
     near = box(20, 40, 100, 10 * (10 + step))  # IoU 0.5 + 0.05 * step
-    reached = (step + 1) / 10
-    found = dict.fromkeys(('AP', 'APm', 'AR1'), reached)
+    found = dict.fromkeys(('AP', 'APm', 'AR1'), (step + 1) / 10)
     assert_metrics(content, [track(1, 1, 0.5, [near])], **found, APs=-1)
     near[20, 40] = False
     assert_metrics(content, [track(1, 1, 0.5, [near])], AP=step / 10, AR1=step / 10)
-
-
-def test_no_tracks_at_all():
-    zeros = dict.fromkeys(('AP', 'AP50', 'AP75', 'APs', 'AR1', 'AR10', 'AR100', 'ARs'), 0.0)
-    absent = dict.fromkeys(('APm', 'APl', 'ARm', 'ARl'), -1)
-    assert_metrics(small_file([truth(1, 1, [box(0, 0, 9, 9)])]), [], **zeros, **absent)
 
 
 @pytest.mark.parametrize(
@@ -80,9 +70,13 @@ def test_both_ends_of_an_area_bin_are_in_it(area, bins):
     content = small_file([truth(1, 1, masks, areas=[area])])
     wanted = {f'A{kind}{name}': float(name in bins) or -1 for kind in 'PR' for name in 'sml'}
     assert_metrics(content, [track(1, 1, 0.5, masks)], AP=1, AR100=1, **wanted)
+    # Without tracks, zeros in their place.
+    found = [name for name in ALL_METRICS if wanted.get(name) != -1]
+    nothing = dict.fromkeys(ALL_METRICS, -1) | dict.fromkeys(found, 0)
+    assert_metrics(content, [], **nothing)
 
 
-def test_of_equal_scores_in_a_video_the_first_in_the_file_comes_first():
+def test_of_equal_scores_the_first_in_the_file_comes_first_of_equal_ious_the_last():
     content = small_file([truth(1, 1, [box(0, 0, 9, 9)])])
     right, false = (track(1, 1, 0.5, [box(top, 0, 9, 9)]) for top in (0, 50))
     assert_metrics(content, [right, false], AP=1, AR1=1)
@@ -90,9 +84,7 @@ def test_of_equal_scores_in_a_video_the_first_in_the_file_comes_first():
     # Also as to which are the best hundred.
     assert_metrics(content, [*[false] * 99, right], AP=1 / 100, AR100=1)
     assert_metrics(content, [*[false] * 100, right], AP=0, AR100=0)
-
-
-def test_of_equal_ious_the_last_object_is_taken():
+    # Of equal IoUs the last object is taken.
     first, last = truth(1, 1, [box(0, 0, 10, 100)]), truth(1, 1, [box(0, 40, 10, 100)])
     between = track(1, 1, 0.9, [box(0, 20, 10, 100)])  # IoU 80 / 120 with both
     on_first = track(1, 1, 0.5, [box(0, 0, 10, 100)])  # and 60 / 140 with the other
@@ -119,7 +111,7 @@ def test_the_random_cases_have_what_they_should():
 
 
 def test_what_plays_no_part():
-    """Ids, further keys, the order of videos and categories, and how the counts are given."""
+    """Ids, further keys, the order of videos and categories, the form of counts, masks' areas."""
     content, results = json.loads(json.dumps(random_case(0)))
     wanted = metrics_of(content, results)
     content['videos'].reverse()
@@ -130,20 +122,14 @@ def test_what_plays_no_part():
             del entry['iscrowd']
     for number, entry in enumerate(results):
         entry['propagated'] = []
-        form = ('text', 'bytes', 'runs')[number % 3]
-        entry['segmentations'] = [
-            rle and encode(decode(rle), form) for rle in entry['segmentations']
-        ]
+        form, masks = ('text', 'bytes', 'runs')[number % 3], entry['segmentations']
+        entry['segmentations'] = [rle and encode(decode(rle), form) for rle in masks]
     assert metrics_of(content, results) == wanted
-
-
-def test_areas_that_are_missing_are_those_of_the_masks():
-    content, results = copy.deepcopy(random_case(0))
     for entry in content['annotations']:
         entry['areas'] = [int(decode(rle).sum()) for rle in entry['segmentations']]
     wanted = metrics_of(content, results)
-    for entry in content['annotations'][::2]:
-        del entry['areas']
-    for entry in content['annotations'][1::2]:
+    for number, entry in enumerate(content['annotations']):
         entry['areas'] = None
+        if number % 2:
+            del entry['areas']
     assert metrics_of(content, results) == wanted

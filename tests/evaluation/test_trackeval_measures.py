@@ -23,8 +23,7 @@ needs_trackeval = pytest.mark.skipif(
     reason=f'TrackEval is not installed: {INSTALL_COMMAND}',
 )
 
-HEIGHT, WIDTH = 8, 10
-LENGTH = 4
+HEIGHT, WIDTH, LENGTH = 8, 10, 4
 CATEGORIES = (5, 6, 9)
 NAMES = HOTA_NAMES + IDENTITY_NAMES
 ALL_NAMES = (*NAMES, *(f'{name}_pooled' for name in NAMES))
@@ -48,14 +47,17 @@ def truth(masks, video_id=1, category_id=5, iscrowd=0):
 
 
 def measured(truths, results, frame_by_frame=True):
-    lengths = dict.fromkeys((1, 2, 3), LENGTH)
-    content = annotation_file(lengths, truths, CATEGORIES, (HEIGHT, WIDTH))
+    size = HEIGHT, WIDTH
+    content = annotation_file(dict.fromkeys((1, 2, 3), LENGTH), truths, CATEGORIES, size)
     return measure_tracks(ground_truth(content), results, frame_by_frame)
 
 
 def check(truths, results, **expected):
     values = tracking_measures(measured(truths, results))
     assert {name: values[name] for name in expected} == pytest.approx(expected)
+
+
+FULL, NEVER, MOSTLY = rows(9, 9, 9, 9), rows(0, 0, 0, 0), rows(9, 9, 9, 0)
 
 
 def random_masks(rng):
@@ -77,18 +79,14 @@ def laid_out_by_hand(objects, crowds, tracks):
         on_crowd = any((mask & one[frame]).sum() > mask.sum() / 2 for one in crowds)
         if on_crowd and max(ious, default=0) < 0.5:
             mask[:] = False
-    objects, kept = ([masks for masks in some if masks.any()] for some in (objects, kept))
+    both = [[masks for masks in some if masks.any()] for some in (objects, kept)]
     frames = []
     for frame in range(LENGTH):
-        truth_ids, ids = (
-            [index for index, masks in enumerate(some) if masks[frame].any()]
-            for some in (objects, kept)
-        )
-        ious = [
-            [iou_of(objects[one][frame], kept[other][frame]) for other in ids] for one in truth_ids
-        ]
+        shown = [[one[frame] for one in some] for some in both]
+        truth_ids, ids = ([index for index, one in enumerate(some) if one.any()] for some in shown)
+        ious = [iou_of(shown[0][one], shown[1][other]) for one in truth_ids for other in ids]
         frames.append((truth_ids, ids, np.reshape(ious, (len(truth_ids), len(ids)))))
-    return len(objects), len(kept), frames
+    return *map(len, both), frames
 
 
 def iou_of(one, other):
@@ -98,11 +96,10 @@ def iou_of(one, other):
 @pytest.mark.parametrize('seed', range(8))
 def test_data_against_decoded_masks(seed):
     rng = np.random.default_rng(seed)
-    objects, crowds, own = (
-        [random_masks(rng) for _ in range(amount)] for amount in rng.integers(0, 5, 3)
-    )
+    amounts = rng.integers(0, 5, 3)
+    objects, crowds, own = ([random_masks(rng) for _ in range(amount)] for amount in amounts)
     # Who never shows takes no number.
-    objects, own = ([rows(0, 0, 0, 0), *masks] for masks in (objects, own))
+    objects, own = [NEVER, *objects], [NEVER, *own]
     # Objects, a crowd and a track of another category must not matter, and stand in between.
     other = random_masks(rng) | rows(1, 1, 1, 1)
     truths = [
@@ -115,18 +112,16 @@ def test_data_against_decoded_masks(seed):
     results = [track(other, 2, 6), *(track(masks, 2) for masks in own)]
     data = sequence_data(measured(truths, results), 0, 1, range(1, len(results)))
     count, track_count, frames = laid_out_by_hand(objects, crowds, own)
-    assert data['num_timesteps'] == LENGTH
-    assert (data['num_gt_ids'], data['num_tracker_ids']) == (count, track_count)
-    assert data['num_gt_dets'] == sum(len(truth_ids) for truth_ids, _, _ in frames)
-    assert data['num_tracker_dets'] == sum(len(ids) for _, ids, _ in frames)
-    for key, expected in zip(
-        ('gt_ids', 'tracker_ids', 'similarity_scores'), zip(*frames, strict=True), strict=True
-    ):
+    wanted = dict(num_timesteps=LENGTH, num_gt_ids=count, num_tracker_ids=track_count)
+    wanted['num_gt_dets'] = sum(len(truth_ids) for truth_ids, _, _ in frames)
+    wanted['num_tracker_dets'] = sum(len(ids) for _, ids, _ in frames)
+    assert {key: data[key] for key in wanted} == wanted
+    # Empty ids, too, have to serve as indices.
+    kinds = {'gt_ids': int, 'tracker_ids': int, 'similarity_scores': float}
+    for (key, kind), expected in zip(kinds.items(), zip(*frames, strict=True), strict=True):
         for found, values in zip(data[key], expected, strict=True):
             np.testing.assert_array_equal(found, values)
-            assert found.shape == np.shape(values)
-            # Empty ids, too, have to serve as indices.
-            assert found.dtype == (float if key == 'similarity_scores' else int)
+            assert (found.shape, found.dtype) == (np.shape(values), kind)
 
 
 def test_masks_on_a_crowd():
@@ -146,10 +141,10 @@ def test_masks_on_a_crowd():
 
 def test_sequences_and_tracks_that_are_let_in():
     truths = [
-        truth(rows(9, 9, 9, 9)),
+        truth(FULL),
         truth(rows(0, 9, 0, 0), video_id=2),
-        truth(rows(0, 0, 0, 0), category_id=6),  # never shows: of no use
-        truth(rows(9, 9, 9, 9), category_id=9, iscrowd=1),
+        truth(NEVER, category_id=6),  # never shows: of no use
+        truth(FULL, category_id=9, iscrowd=1),
     ]
     results = [
         track(rows(1, 1, 0, 0), score=0.3),
@@ -157,57 +152,38 @@ def test_sequences_and_tracks_that_are_let_in():
         track(rows(1, 1, 1, 1), category_id=6),
         track(rows(0, 1, 0, 0), video_id=3),
     ]
-    sequences = scored_sequences(measured(truths, results), 0.3)
+    ((category, videos),) = scored_sequences(measured(truths, results), 0.3).items()
     keys = ('num_gt_dets', 'num_tracker_dets', 'num_tracker_ids')
-    assert list(sequences) == [0]
-    counts = {video: [data[key] for key in keys] for video, data in sequences[0].items()}
-    assert counts == {0: [4, 2, 1], 1: [1, 0, 0], 2: [0, 1, 1]}
-
-
-FULL = rows(9, 9, 9, 9)
+    counts = {video: [data[key] for key in keys] for video, data in videos.items()}
+    assert (category, counts) == (0, {0: [4, 2, 1], 1: [1, 0, 0], 2: [0, 1, 1]})
 
 
 @needs_trackeval
-def test_perfect_tracks():
-    found = [
-        (rows(20, 30, 0, 7), 1, 5),
-        (rows(0, 7, 9, 0, offset=40), 1, 5),
-        (rows(40, 0, 1, 80), 3, 9),
-    ]
+def test_measures_by_hand():
+    # Perfect tracks, in another order.
+    masks = rows(20, 30, 0, 7), rows(0, 7, 9, 0, offset=40), rows(40, 0, 1, 80)
+    found = [(masks[0], 1, 5), (masks[1], 1, 5), (masks[2], 3, 9)]
     truths, results = [truth(*one) for one in found], [track(*one) for one in found]
     values = tracking_measures(measured(truths, results[::-1]))
     assert values == pytest.approx(dict.fromkeys(ALL_NAMES, 1.0))
     assert tuple(values) == ALL_NAMES
-
-
-@needs_trackeval
-def test_identity_switch():
-    # Two of four frames each. Per mask: 2 with this pair of identities, 2 more of the object.
+    # Identities switch, two of four frames each. Per mask: 2 with this pair of identities, 2 more
+    # of the object.
     parts = [track(rows(9, 9, 0, 0)), track(rows(0, 0, 9, 9))]
     wanted = dict(HOTA=np.sqrt(0.5), DetA=1, AssA=0.5, DetRe=1, DetPr=1, AssRe=0.5, AssPr=1)
     check([truth(FULL)], parts, **wanted, IDF1=0.5, IDP=0.5, IDR=0.5)
-
-
-@needs_trackeval
-def test_videos_count_together():
-    # 3 masks found in video 1, 1 missed in video 2, 2 false ones in video 3.
-    truths = [truth(rows(9, 9, 9, 0)), truth(rows(0, 9, 0, 0), video_id=2)]
-    results = [track(rows(9, 9, 9, 0)), track(rows(9, 9, 0, 0), video_id=3)]
+    # Videos count together: 3 masks found in video 1, 1 missed in video 2, 2 false ones in video 3.
+    truths = [truth(MOSTLY), truth(rows(0, 9, 0, 0), video_id=2)]
     wanted = dict(HOTA=np.sqrt(0.5), DetA=0.5, AssA=1, DetRe=3 / 4, DetPr=3 / 5)
     wanted |= dict(IDF1=2 / 3, IDP=3 / 5, IDR=3 / 4)
     # Of a single category, the same when pooled.
-    pooled = {f'{name}_pooled': value for name, value in wanted.items()}
-    check(truths, results, **wanted, **pooled)
-
-
-@needs_trackeval
-def test_categories_are_averaged():
+    wanted |= {f'{name}_pooled': value for name, value in wanted.items()}
+    check(truths, [track(MOSTLY), track(rows(9, 9, 0, 0), video_id=3)], **wanted)
     # Category 5: 3 masks, found. Category 6: 1 mask, taken for category 9, of which there is none.
-    truths = [truth(rows(9, 9, 9, 0)), truth(rows(0, 0, 0, 9), category_id=6)]
-    results = [track(rows(9, 9, 9, 0)), track(rows(0, 0, 0, 9), category_id=9)]
-    wanted = dict(HOTA_pooled=np.sqrt(0.75), DetA_pooled=0.75, AssA_pooled=1)
-    wanted |= dict(IDF1_pooled=3 / 3.5, IDP_pooled=1, IDR_pooled=0.75)
-    check(truths, results, **dict.fromkeys(NAMES, 0.5), **wanted)
+    last = rows(0, 0, 0, 9)
+    pooled = dict(HOTA=np.sqrt(0.75), DetA=0.75, AssA=1, IDF1=3 / 3.5, IDP=1, IDR=0.75)
+    wanted = dict.fromkeys(NAMES, 0.5) | {f'{name}_pooled': pooled[name] for name in pooled}
+    check([truth(MOSTLY), truth(last, 1, 6)], [track(MOSTLY), track(last, 1, 9)], **wanted)
 
 
 @needs_trackeval
@@ -218,9 +194,9 @@ def test_score_threshold_and_nothing_to_score():
     values = tracking_measures(tracks, 0.25)
     assert (values['HOTA'], values['IDP']) == pytest.approx((np.sqrt(0.5), 0.5))
     assert tracking_measures(tracks, 0.31) == dict.fromkeys(ALL_NAMES, 0)
-    check([truth(FULL)], [track(rows(0, 0, 0, 0))], **dict.fromkeys(ALL_NAMES, 0))
+    check([truth(FULL)], [track(NEVER)], **dict.fromkeys(ALL_NAMES, 0))
     # No object shows, so there is nothing to find.
-    check([truth(rows(0, 0, 0, 0))], [track(FULL)], **dict.fromkeys(ALL_NAMES, -1))
+    check([truth(NEVER)], [track(FULL)], **dict.fromkeys(ALL_NAMES, -1))
 
 
 @needs_trackeval
@@ -230,19 +206,15 @@ def test_it_is_quiet_without_tabulate(monkeypatch, capsys):
     for name in [name for name in sys.modules if name.partition('.')[0] == 'trackeval']:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, 'tabulate', None)
-    check([truth(FULL), truth(rows(0, 0, 0, 0))], [track(FULL)], HOTA=1)
+    check([truth(FULL), truth(NEVER)], [track(FULL)], HOTA=1)
     assert capsys.readouterr() == ('', '')
 
 
-def test_trackeval_is_missing(monkeypatch):
+def test_without_trackeval_or_frames_it_says_what_to_do(monkeypatch):
+    with pytest.raises(ValueError, match='frame_by_frame=True'):
+        tracking_measures(measured([truth(FULL)], [], frame_by_frame=False))
     monkeypatch.setitem(sys.modules, 'trackeval', None)
     monkeypatch.setitem(sys.modules, 'trackeval.metrics', None)
-    with pytest.raises(UserError, match='computed by TrackEval') as caught:
+    install = r'pip install --no-deps trackeval==1\.3\.0 tabulate==0\.10\.0'
+    with pytest.raises(UserError, match=f'(?s)computed by TrackEval.*{install}'):
         tracking_measures(measured([truth(FULL)], []))
-    assert 'pip install --no-deps trackeval==1.3.0 tabulate==0.10.0' in str(caught.value)
-
-
-def test_frames_were_not_kept():
-    tracks = measured([truth(FULL)], [], frame_by_frame=False)
-    with pytest.raises(ValueError, match='frame_by_frame=True'):
-        tracking_measures(tracks)

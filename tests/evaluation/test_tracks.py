@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from tests.evaluation.content import track
 from vispropnet.errors import UserError
 from vispropnet.evaluation.tracks import TrackAccumulator, TrackStore
 
@@ -15,19 +16,9 @@ def test_category_and_score_of_a_track():
     accumulator.add_frame(2, [], [], [], [])
     accumulator.add_frame(3, [1, 4], [1, 0], [0.25, 0.5], [RLE, RLE])
     first, second = accumulator.results(9, 5, [10, 20, 30, 40])
-    assert first == {
-        'video_id': 9,
-        'category_id': 10,
-        'score': pytest.approx(1.9 / 3),
-        'segmentations': [RLE, RLE, None, RLE, None],
-    }
+    assert first == track(9, 10, pytest.approx(1.9 / 3), [RLE, RLE, None, RLE, None])
     # Equal sums for labels 1 and 3: the smaller one.
-    assert second == {
-        'video_id': 9,
-        'category_id': 20,
-        'score': 0.25,
-        'segmentations': [RLE, None, None, RLE, None],
-    }
+    assert second == track(9, 20, 0.25, [RLE, None, None, RLE, None])
 
 
 def test_propagated_masks_are_told():
@@ -37,20 +28,18 @@ def test_propagated_masks_are_told():
     accumulator.add_frame(1, [4], [1], [0.3], [RLE], propagated=torch.tensor([True]))
     accumulator.add_frame(2, [1, 4], [0, 0], [0.8, 0.9], [RLE, RLE], propagated=[False, False])
     first, second = accumulator.results(9, 4, [10, 20])
-    assert first['propagated'] == [False, True, False, False]
-    assert first['category_id'] == 10 and first['score'] == pytest.approx(0.9)
+    more = {'propagated': [False, True, False, False]}
+    assert first == {**track(9, 10, pytest.approx(0.9), [RLE, RLE, RLE, None]), **more}
     assert 'propagated' not in second
 
 
-def test_tracks_of_equal_score_go_by_id():
+def test_tracks_of_equal_score_go_by_id_and_none_comes_twice_or_without_a_category():
     accumulator = TrackAccumulator()
     accumulator.add_frame(0, [7, 3, 5], [0, 1, 2], [0.5, 0.5, 0.75], [RLE] * 3)
-    categories = [track['category_id'] for track in accumulator.results(1, 1, [70, 30, 50])]
-    assert categories == [50, 30, 70]
+    results = accumulator.results(1, 1, [70, 30, 50])
+    assert [one['category_id'] for one in results] == [50, 30, 70]
     assert list(TrackAccumulator().results(1, 3, [1])) == []
-
-
-def test_what_a_model_may_not_give():
+    # What a model may not give.
     accumulator = TrackAccumulator()
     with pytest.raises(UserError, match='track 2 is twice in frame 0'):
         accumulator.add_frame(0, [2, 2], [0, 0], [0.5, 0.5], [RLE, RLE])
@@ -59,21 +48,17 @@ def test_what_a_model_may_not_give():
         list(accumulator.results(1, 1, [1]))
 
 
-def entry(video, score, name, propagated=None):
-    found = {'video_id': video, 'category_id': name, 'score': score, 'segmentations': [RLE, None]}
-    return found if propagated is None else {**found, 'propagated': propagated}
-
-
 def test_stored_tracks_come_back_in_file_order():
     store = TrackStore()
     assert len(store) == 0 and list(store) == [] and store.propagated() == 0
-    store.extend([entry(7, 0.25, 1), entry(7, 0.5, 2, [False, True])])
-    store.extend(iter([entry(3, 0.1, 3), entry(3, 0.1, 4), entry(3, 1 / 3, 5, [True, True])]))
+    places = (3, 5, 1 / 3), (3, 3, 0.1), (3, 4, 0.1), (7, 2, 0.5), (7, 1, 0.25)
+    first, second, third, fourth, last = tracks = [track(*one, [RLE, None]) for one in places]
+    first['propagated'], fourth['propagated'] = [True, True], [False, True]
+    store.extend([last, fourth])
+    store.extend(iter([second, third, first]))
     store.extend([])
-    expected = [entry(3, 1 / 3, 5, [True, True]), entry(3, 0.1, 3), entry(3, 0.1, 4)]
-    expected += [entry(7, 0.5, 2, [False, True]), entry(7, 0.25, 1)]
-    assert list(store) == expected
-    assert list(store) == expected  # and again
+    assert list(store) == tracks
+    assert list(store) == tracks  # and again
     assert len(store) == 5 and store.propagated() == 3
 
 
@@ -84,6 +69,6 @@ def test_no_room_for_temporary_files(kind):
     long = {'size': [3, 4], 'counts': '066' * 5000}
     with pytest.raises(UserError, match='temporary file: database or disk is full.*TMPDIR'):
         if kind is TrackStore:
-            keeper.extend([{**entry(1, 0.5, 1), 'segmentations': [long]}])
+            keeper.extend([track(1, 1, 0.5, [long])])
         else:
             keeper.add_frame(0, [1], [0], [0.5], [long])

@@ -19,9 +19,8 @@ def swap(content, rng):
     """Two blocks in each other's place."""
     length = len(content) // 8
     first, second = sorted(rng.sample(range(0, len(content) - length, length), 2))
-    piece = content[first : first + length]
-    content[first : first + length] = content[second : second + length]
-    content[second : second + length] = piece
+    one, other = (slice(start, start + length) for start in (first, second))
+    content[one], content[other] = content[other], content[one]
 
 
 def insert(content, rng):

@@ -4,6 +4,7 @@ import builtins
 import collections
 import functools
 import importlib
+import io
 import os
 import pickle
 import random
@@ -27,8 +28,7 @@ def sound_checkpoint(path):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     model(torch.ones(2, 3, 8, 8)).sum().backward()
     optimizer.step()
-    hub = MessageHub('damaged')
-    hub.update_scalar('train/loss', 1.5)
+    (hub := MessageHub('damaged')).update_scalar('train/loss', 1.5)
     states = dict(state_dict=model, optimizer=optimizer, message_hub=hub)
     content = {name: one.state_dict() for name, one in states.items()}
     content['meta'] = dict(iter=5, epoch=1, seed=0, cfg='model = dict()', time='now')
@@ -51,8 +51,7 @@ def test_damage_is_reported_or_does_not_matter(tmp_path, number):
     path = tmp_path / 'epoch_1.pth'
     sound_checkpoint(path)
     sound, wanted = path.read_bytes(), dict(leaves(read_checkpoint(path)))
-    outcomes = collections.Counter()
-    rng = random.Random(number)
+    refused, rng = collections.Counter(), random.Random(number)
     for index in range(number):
         content, damage = bytearray(sound), DAMAGES[index % len(DAMAGES)]
         damage(content, rng)
@@ -61,14 +60,11 @@ def test_damage_is_reported_or_does_not_matter(tmp_path, number):
             found = read_checkpoint(path)
         except UserError as error:
             assert str(path) in str(error)
-            outcomes[damage.__name__, 'refused'] += 1
+            refused[damage.__name__] += 1
         else:
             assert dict(leaves(found)) == wanted, (damage.__name__, index)
-            outcomes[damage.__name__, 'unharmed'] += 1
-    for damage in DAMAGES:
-        # Names and dates in the archive, and gaps between its parts, do not matter.
-        refused, unharmed = (outcomes[damage.__name__, one] for one in ('refused', 'unharmed'))
-        assert refused > unharmed, outcomes
+    # Most are. Names and dates in the archive, and gaps between its parts, do not matter.
+    assert all(refused[one.__name__] > number / len(DAMAGES) / 2 for one in DAMAGES), refused
 
 
 class Calls:
@@ -83,8 +79,7 @@ class Calls:
 
 def hostile(target):
     """Content that would make a file when it is read without care."""
-    touch = f'touch {target}'
-    code = f'open({str(target)!r}, "w")'
+    touch, code = f'touch {target}', f'open({str(target)!r}, "w")'
     calls = [
         *((os.system, touch), (os.popen, touch), (os.mkdir, str(target))),
         *((subprocess.call, touch, None, None), (subprocess.getoutput, touch)),
@@ -100,19 +95,16 @@ def hostile(target):
 @pytest.mark.parametrize('place', ['state_dict', 'optimizer', 'meta', 'message_hub', 'bomb'])
 @pytest.mark.parametrize('zipped', [True, False])
 def test_files_that_would_run_code_are_refused(tmp_path, place, zipped):
-    target = tmp_path / 'made'
-    path = tmp_path / 'epoch_1.pth'
+    target, path = tmp_path / 'made', tmp_path / 'epoch_1.pth'
     sound_checkpoint(path)
     sound = path.read_bytes()
     for bomb in hostile(target):
-        path.write_bytes(sound)
-        content = torch.load(path, weights_only=False)
+        content = torch.load(io.BytesIO(sound), weights_only=False)
         content.setdefault(place, {})['bomb'] = bomb
         torch.save(content, path, _use_new_zipfile_serialization=zipped)
         for read in (read_checkpoint, lambda path: find_resumable(path.parent)):
             with pytest.raises(UserError) as caught:
                 read(path)
-            text = str(caught.value)
-            assert 'reading it would run code' in text and '--trust-checkpoint' in text
-            assert bomb.call[0].__name__ in text
+            for part in ('reading it would run code', '--trust-checkpoint', bomb.call[0].__name__):
+                assert part in str(caught.value)
         assert not target.exists() and path.exists(), bomb.call

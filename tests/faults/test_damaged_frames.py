@@ -27,22 +27,16 @@ def sound_image(kind='.jpg'):
     return cv2.imencode(kind, cv2.resize(noise, (W, H)))[1].tobytes()
 
 
-def jpeg_of(width, height):
-    """A JPEG of a few bytes that announces a size."""
-    jpeg = sound_image()
+def announcing(width, height):
+    """A JPEG, a PNG and a BMP of a few bytes that announce a size."""
+    jpeg, png, bmp = (sound_image(kind) for kind in ('.jpg', '.png', '.bmp'))
     place = jpeg.index(b'\xff\xc0') + 5
-    return jpeg[:place] + struct.pack('>HH', height, width) + jpeg[place + 4 :]
-
-
-def png_of(width, height):
-    png = sound_image('.png')
     header = png[12:16] + struct.pack('>II', width, height) + png[24:29]
-    return png[:12] + header + struct.pack('>I', zlib.crc32(header)) + png[33:]
-
-
-def bmp_of(width, height):
-    bmp = sound_image('.bmp')
-    return bmp[:18] + struct.pack('<ii', width, height) + bmp[26:]
+    return [
+        jpeg[:place] + struct.pack('>HH', height, width) + jpeg[place + 4 :],
+        png[:12] + header + struct.pack('>I', zlib.crc32(header)) + png[33:],
+        bmp[:18] + struct.pack('<ii', width, height) + bmp[26:],
+    ]
 
 
 def train_on(path):
@@ -61,15 +55,11 @@ def read_both(folder, content):
     given = []
     for read in (lambda: train_on(path), lambda: show(folder)):
         try:
-            image = read()
+            given.append(read())
+            assert (given[-1].shape, given[-1].dtype) == ((H, W, 3), np.uint8)
         except UserError as error:
-            assert 'frame.jpg' in str(error)
-            assert 'frame 0' in str(error)
             given.append(str(error))
-        else:
-            assert image.shape == (H, W, 3)
-            assert image.dtype == np.uint8
-            given.append(image)
+            assert 'frame.jpg' in given[-1] and 'frame 0' in given[-1]
     return given
 
 
@@ -91,10 +81,9 @@ def no_large_arrays(monkeypatch):
 
 @pytest.mark.parametrize('kind', KINDS[:4])
 def test_sound_images_are_read(tmp_path, kind):
-    content = sound_image(kind)
-    expected = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    for image in read_both(tmp_path, content):
-        np.testing.assert_array_equal(image, expected)
+    content = np.frombuffer(sound_image(kind), np.uint8)
+    for image in read_both(tmp_path, content.tobytes()):
+        np.testing.assert_array_equal(image, cv2.imdecode(content, cv2.IMREAD_COLOR))
 
 
 def spoil_front(content, rng):
@@ -133,20 +122,17 @@ def test_cut_files_and_what_is_no_image_are_refused(tmp_path, content):
 
 def test_images_that_announce_a_huge_size_are_not_decoded(tmp_path, no_large_arrays):
     # Also one within what OpenCV would decode.
-    sizes = [(of, side) for of in (jpeg_of, png_of, bmp_of) for side in (30000, HUGE)]
-    images = [of(side, side) for of, side in sizes]
+    images = [*announcing(30000, 30000), *announcing(HUGE, HUGE)]
     # What decoders pass over: bytes between two parts, and fill bytes.
     images.append(images[0][:2] + b'junk' + images[0][2:])
     images.append(images[0].replace(b'\xff\xc0', b'\xff\xff\xc0', 1))
     for content in images:
         assert all(isinstance(message, str) for message in read_both(tmp_path, content))
-    training, drawing = read_both(tmp_path, jpeg_of(HUGE, 500))
+    training, drawing = read_both(tmp_path, announcing(HUGE, 500)[0])
     assert f'the image is {HUGE}x500 pixels, the annotation file says {W}x{H}' in training
     assert f'is {HUGE} × 500, but the annotation file says {W} × {H}' in drawing
     assert no_large_arrays == []
-
-
-def test_a_png_whose_part_claims_to_be_huge_is_not_decoded(tmp_path):
+    # Nor a PNG that claims so of one of its parts.
     png = sound_image('.png')
     place = png.index(b'IDAT') - 4
     for message in read_both(tmp_path, png[:place] + b'\xf0' + png[place + 1 :]):
@@ -157,48 +143,41 @@ def test_a_png_whose_part_claims_to_be_huge_is_not_decoded(tmp_path):
 
 @pytest.mark.parametrize('orientation', [6, 1])
 def test_an_image_that_lies_on_its_side_is_read_upright(tmp_path, orientation):
-    lying, stream = Image.fromarray(np.zeros((W, H, 3), np.uint8)), io.BytesIO()
-    exif = lying.getexif()
+    exif, stream = Image.Exif(), io.BytesIO()
     exif[0x0112] = orientation
-    lying.save(stream, 'JPEG', exif=exif)
+    Image.fromarray(np.zeros((W, H, 3), np.uint8)).save(stream, 'JPEG', exif=exif)
     wanted = np.ndarray if orientation == 6 else str
     assert all(isinstance(one, wanted) for one in read_both(tmp_path, stream.getvalue()))
 
 
-@pytest.mark.parametrize(
-    ('make', 'training', 'drawing'),
-    [
-        (os.mkfifo, ': is no regular file', r'frame\.jpg is no regular file'),
-        (lambda path: path.symlink_to('/dev/zero'), ': is no regular', 'is no regular file'),
-        (Path.mkdir, 'cannot be read', r'frame\.jpg is no regular file'),
-    ],
-)
-def test_what_is_no_file_is_not_opened(tmp_path, make, training, drawing):
+def point_to_zeros(path):
+    path.symlink_to('/dev/zero')
+
+
+@pytest.mark.parametrize('make', [os.mkfifo, point_to_zeros, Path.mkdir])
+def test_what_is_no_file_is_not_opened(tmp_path, make):
     make(tmp_path / 'frame.jpg')
-    with pytest.raises(UserError, match=f'frame 0 of video 7 .*{training}'):
+    fault = 'cannot be read' if make is Path.mkdir else ': is no regular file'
+    with pytest.raises(UserError, match=f'frame 0 of video 7 .*{fault}'):
         train_on(tmp_path / 'frame.jpg')
-    with pytest.raises(UserError, match=f'video 7, frame 0: .*{drawing}'):
+    with pytest.raises(UserError, match=r'video 7, frame 0: .*frame\.jpg is no regular file'):
         show(tmp_path)
 
 
 @pytest.mark.parametrize('name', ['b.jpg', 's3://frame.jpg', 'http://a://frame.jpg'])
 def test_links_are_followed_and_names_that_look_like_addresses_are_files(tmp_path, name):
-    path = Path(f'{tmp_path}/{name}')
     with pytest.raises(UserError, match=r'frame 0 of video 7 .* does not exist'):
         train_on(f'{tmp_path}/{name}')
     (tmp_path / 'a.jpg').write_bytes(sound_image())
-    path.parent.mkdir(parents=True, exist_ok=True)
+    (path := Path(f'{tmp_path}/{name}')).parent.mkdir(parents=True, exist_ok=True)
     path.symlink_to(tmp_path / 'a.jpg')
     assert train_on(f'{tmp_path}/{name}').shape == show(tmp_path, name).shape == (H, W, 3)
 
 
-@pytest.mark.parametrize(
-    'name',
-    [
-        *('x' * 5000, 'a/' * 2400 + 'x.jpg', 'a.jpg/x.jpg', '.'),
-        *('../frame.jpg', '/frame.jpg', 'a\0', 5),
-    ],
-)
+STRANGE = 'x' * 5000, 'a/' * 2400 + 'x.jpg', 'a.jpg/x.jpg', '.', '../frame.jpg', '/frame.jpg'
+
+
+@pytest.mark.parametrize('name', [*STRANGE, 'a\0', 5])
 def test_names_that_no_frame_can_have_are_told(tmp_path, name):
     (tmp_path / 'a.jpg').write_bytes(sound_image())
     with pytest.raises(UserError, match='video 7, frame 0') as caught:

@@ -92,12 +92,14 @@ def load_samples(path, images):
     """Reads a clip for training and a frame for test."""
     test = [dict(type='LoadVideoFrame'), dict(type='PackFrameInputs')]
     train = [test[0], dict(type='LoadTrackedAnnotations'), test[1]]
-    for pipeline, test_mode in ((train, False), (test, True)):
-        dataset = YouTubeVIS(
-            str(path), data_prefix=dict(img=images), pipeline=pipeline, test_mode=test_mode
-        )
+    for pipeline, mode in ((train, False), (test, True)):
+        dataset = YouTubeVIS(str(path), '', dict(img=str(images)), pipeline, test_mode=mode)
         for index in range(0, len(dataset), 2):
             dataset[index]
+
+
+def split(path):
+    split_annotations(read_divisible(path), 0.5, 0)
 
 
 def score(annotations, results):
@@ -125,15 +127,13 @@ def folder(tmp_path):
     """Two videos of three frames, 48 x 32; the true tracks as results."""
     options = dict(train_videos=2, val_videos=1, frames=3, size=(48, 32), progress=False)
     folder = write_moving_shapes(tmp_path / 'data', **options) / 'train'
-    content = json.loads((folder / 'instances.json').read_text())
+    truths = json.loads((folder / 'instances.json').read_text())['annotations']
     keys = ('video_id', 'category_id', 'segmentations')
-    results = [
-        {**{key: one[key] for key in keys}, 'score': 0.9 - 0.01 * index}
-        for index, one in enumerate(content['annotations'])
-    ]
+    results = [{key: one[key] for key in keys} for one in truths]
+    results = [{**one, 'score': 0.9 - 0.01 * index} for index, one in enumerate(results)]
     (folder / 'results.json').write_text(json.dumps(results))
     # Data sets collect garbage when they are made, which takes long among all that is imported.
-    load_samples(folder / 'instances.json', str(folder / 'JPEGImages'))
+    load_samples(folder / 'instances.json', folder / 'JPEGImages')
     gc.freeze()
     yield folder
     gc.unfreeze()
@@ -143,37 +143,23 @@ def folder(tmp_path):
     'seeds', [range(200), pytest.param(range(1000, 6000), marks=pytest.mark.slow)], ids=len
 )
 def test_mutated_files_give_user_errors_or_are_read(folder, seeds):
-    annotations, results, images = (
-        folder / one for one in ('instances.json', 'results.json', 'JPEGImages')
-    )
+    names = ('instances.json', 'results.json', 'JPEGImages', 'mutated.json')
+    annotations, results, images, path = (folder / one for one in names)
     sound = [json.loads(path.read_text()) for path in (results, annotations)]
-    path = folder / 'mutated.json'
-    readers = [
-        dict(
-            read=lambda: read_results(path),
-            score=lambda: score(annotations, path),
-            show=lambda: show(annotations, path),
-            check=lambda: check(annotations, path, images),
-        ),
-        dict(
-            read=lambda: read_annotation_file(path),
-            load=lambda: load_samples(path, str(images)),
-            score=lambda: score(path, results),
-            split=lambda: split_annotations(read_divisible(path), 0.5, 0),
-            show=lambda: show(path, results),
-            check=lambda: check(path, results, images),
-        ),
-    ]
+    pairs = (annotations, path), (path, results)
+    readers = [{score: pair, show: pair, check: (*pair, images)} for pair in pairs]
+    readers[0] |= {read_results: (path,)}
+    readers[1] |= {read_annotation_file: (path,), load_samples: (path, images), split: (path,)}
     tally = Counter()
     for seed in seeds:
         kind = seed % 2
         path.write_bytes(mutated(sound[kind], np.random.default_rng(seed)))
-        for name, read in readers[kind].items():
+        for read, arguments in readers[kind].items():
             try:
-                read()
-                tally[kind, name, 'worked'] += 1
+                read(*arguments)
+                tally[kind, read, 'worked'] += 1
             except UserError:
-                tally[kind, name, 'refused'] += 1
+                tally[kind, read, 'refused'] += 1
             except Exception as error:
-                raise AssertionError(f'seed {seed}: {name} gave {error!r}') from error
+                raise AssertionError(f'seed {seed}: {read.__name__} gave {error!r}') from error
     assert len(tally) == 2 * sum(map(len, readers))  # each did both

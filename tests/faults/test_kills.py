@@ -19,8 +19,7 @@ def run(small, work_dir, data, epochs, kill=None):
     options = [f'train_cfg.max_epochs={epochs}', f'train_cfg.val_interval={epochs}']
     options.append(f'param_scheduler.1.end={epochs}')
     command = ['tools/train.py', small, '--work-dir', work_dir, '--resume', '--cfg-options']
-    tool = Tool(*command, *quick(data, *options))
-    lines = []
+    tool, lines = Tool(*command, *quick(data, *options)), []
     for line in tool.output:
         lines.append(line)
         if kill is not None and kill[1] in line:
@@ -33,25 +32,21 @@ def run(small, work_dir, data, epochs, kill=None):
 
 def losses(work_dir):
     """Pairs of an iteration and its loss, also of a log that a kill has cut."""
-    pairs = []
+    records = []
     for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
         for line in path.read_text().splitlines():
             with contextlib.suppress(ValueError):
-                record = json.loads(line)
-                if 'loss' in record:
-                    pairs.append((record['iter'], record['loss']))
-    return pairs
+                records.append(json.loads(line))
+    return [(one['iter'], one['loss']) for one in records if 'loss' in one]
 
 
 # Where it is killed: in an iteration, while a checkpoint is being written, and while it starts.
 MOMENTS = ('Epoch(train)', 'Saving checkpoint', 'mmengine')
 
 
-@pytest.mark.parametrize(
-    ('kills', 'epochs'), [(2, 4), pytest.param(20, 48, marks=pytest.mark.slow)]
-)
-def test_killed_again_and_again_it_ends_as_the_unbroken_one(shapes, small, tmp_path, kills, epochs):
-    whole, broken = tmp_path / 'whole', tmp_path / 'broken'
+@pytest.mark.parametrize('kills', [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_again_and_again_it_ends_as_the_unbroken_one(shapes, small, tmp_path, kills):
+    whole, broken, epochs = tmp_path / 'whole', tmp_path / 'broken', {2: 4, 20: 48}[kills]
     code, text = run(small, whole, shapes, epochs)
     assert code == 0, text[-3000:]
     rng = random.Random(kills)
@@ -63,10 +58,8 @@ def test_killed_again_and_again_it_ends_as_the_unbroken_one(shapes, small, tmp_p
         assert 'Traceback' not in text
     code, text = run(small, broken, shapes, epochs)
     assert code == 0, text[-3000:]
-    ours, unbroken = (
-        torch.load(folder / f'epoch_{epochs}.pth', weights_only=False)['state_dict']
-        for folder in (broken, whole)
-    )
+    paths = (folder / f'epoch_{epochs}.pth' for folder in (broken, whole))
+    ours, unbroken = (torch.load(path, weights_only=False)['state_dict'] for path in paths)
     for name, value in unbroken.items():
         assert torch.equal(ours[name], value), name
     # Iterations that were lost are done twice, alike.

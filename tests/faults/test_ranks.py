@@ -18,14 +18,9 @@ def launch(root, tool, small, *arguments):
     """Starts a tool in two ranks with torchrun."""
     launcher = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
     command = [*launcher, f'tools/{tool}.py', small, '--launcher', 'pytorch', *arguments]
-    return subprocess.Popen(
-        [sys.executable, *map(str, command)],
-        cwd=root,
-        env=dict(os.environ, PYTHONPATH=str(root)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    options = dict(cwd=root, env=dict(os.environ, PYTHONPATH=str(root)), text=True)
+    options.update(stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return subprocess.Popen([sys.executable, *map(str, command)], **options)
 
 
 @pytest.mark.parametrize(
@@ -67,30 +62,22 @@ def test_ranks_that_are_stopped_save_one_state_and_resume(root, small, shapes, t
     more = ['train_cfg.max_epochs=4', 'train_cfg.val_begin=5', 'train_dataloader.batch_size=1']
     more += ['train_dataloader.num_workers=1', 'train_dataloader.persistent_workers=True']
     whole, stopped = tmp_path / 'whole', tmp_path / 'stopped'
-    runs = [
-        ['--work-dir', one, '--resume', '--cfg-options', *quick(shapes, *more)]
-        for one in (whole, stopped)
-    ]
+    rest = ['--resume', '--cfg-options', *quick(shapes, *more)]
+    runs = [['--work-dir', folder, *rest] for folder in (whole, stopped)]
     ends = run_ranks(2, 'tools/train.py', small, *runs[0])
     assert [status for status, _ in ends] == [0, 0], ends
     process = launch(root, 'train', small, *runs[1])
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if 'Epoch(train)' in line:
-            # To the launcher, as a cluster does; it forwards the signal.
-            process.send_signal(signal.SIGTERM)
-            break
-    lines += process.stdout
+    next(line for line in process.stdout if 'Epoch(train)' in line)
+    # To the launcher, as a cluster does; it forwards the signal.
+    process.send_signal(signal.SIGTERM)
+    text = ''.join(process.stdout)
     assert process.wait(300) != 0
-    assert 'interrupted.pth: continue with --resume' in ''.join(lines)[-6000:]
+    assert 'interrupted.pth: continue with --resume' in text[-6000:]
     assert (stopped / 'interrupted.pth').exists()
     (status, text), (other, _) = run_ranks(2, 'tools/train.py', small, *runs[1])
     assert (status, other) == (0, 0), text[-3000:]
     assert 'the epoch is resumed after' in text or 'resumed epoch: ' in text
-    ours, wanted = (
-        torch.load(folder / 'epoch_4.pth', weights_only=False)['state_dict']
-        for folder in (stopped, whole)
-    )
+    paths = stopped / 'epoch_4.pth', whole / 'epoch_4.pth'
+    ours, wanted = (torch.load(path, weights_only=False)['state_dict'] for path in paths)
     for name, value in wanted.items():
         torch.testing.assert_close(ours[name], value, rtol=1e-4, atol=1e-5)

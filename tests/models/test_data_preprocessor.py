@@ -49,13 +49,10 @@ def test_all_frames_are_padded_alike():
     assert data['inputs'].sum() == 1 * 3 * 40 * 50 + 7 * 3 * 33 * 70
 
 
-def test_single_frames_stay_single():
+def test_single_frames_stay_single_and_batches_of_clips_are_told_from_them():
     images, samples = zip(frame(3), frame(4), strict=True)
     data = VISDataPreprocessor()(dict(inputs=list(images), data_samples=list(samples)))
     assert data['inputs'].shape == (2, 3, *SIZE)
     assert [one.frame_id for one in data['data_samples']] == [3, 4]
-
-
-def test_batches_of_clips_are_told_from_frames():
     assert [holds_clips(one) for one in ([[1], [2]], [(1,)])] == [True, True]
     assert [holds_clips(one) for one in ([1, 2], [], None, {})] == [False] * 4

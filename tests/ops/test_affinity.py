@@ -150,9 +150,6 @@ def test_no_maps_no_pairs_one_position(sigma, budget):
     assert all(one.abs().max() == 0 for one in torch.autograd.grad(arrived.sum(), given))
 
 
-# --- attend ---------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize('device', DEVICES)
 @pytest.mark.parametrize('budget', BUDGETS)
 @pytest.mark.parametrize('value_channels', [CHANNELS, 3, 7])
@@ -270,9 +267,6 @@ def test_attend_makes_nothing_beyond_its_budget(value_channels, device):
     slow = leaves([one.cpu() for one in given])
     expected = dense_attention(*slow)
     assert_all_close(found, [expected, *torch.autograd.grad(expected.square().sum(), slow)])
-
-
-# --- half precision -------------------------------------------------------------------------------
 
 
 def large_features(dtype, device='cpu'):

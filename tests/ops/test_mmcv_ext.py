@@ -206,15 +206,12 @@ def test_max_pooling_is_refused():
 STAIRCASE = (np.arange(8)[:, None] + 2 * np.arange(8)[None] < 12).astype(np.uint8)
 
 
-def test_masks_are_shrunk_by_majority():
+def test_masks_are_shrunk_by_majority_and_cut_out_of_positive_boxes():
     masks, box = BitmapMasks(STAIRCASE[None], 8, 8), np.array([[0, 0, 8, 8]], dtype=np.float32)
     crops = masks.crop_and_resize(box, (4, 4), inds=np.array([0]), device='cpu').masks
     means = STAIRCASE.reshape(4, 2, 4, 2).mean(axis=(1, 3))
     assert ((means > 0) & (means < 1)).any()
     np.testing.assert_array_equal(crops[0], means >= 0.5)
-
-
-def test_mask_targets_of_positive_boxes():
     both = np.stack([STAIRCASE, STAIRCASE[:, ::-1]])
     boxes, masks = torch.tensor([[2.0, 1, 6, 5]] * 2), BitmapMasks(both, 8, 8)
     targets = mask_target([boxes], [torch.tensor([1, 0])], [masks], ConfigDict(mask_size=4))

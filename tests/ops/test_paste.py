@@ -65,20 +65,15 @@ def test_equals_the_definition_over_the_frame(size, threshold):
     assert differing <= 1
 
 
-def test_equals_mmdet_at_720p():
-    size = (720, 1280)
+def test_equals_mmdet_at_720p_in_windows_no_larger_than_the_boxes():
+    height, width = size = (720, 1280)
     small, boxes = draw_inputs(20, size, seed=1)
     whole, _ = _do_paste_mask(small[:, None], boxes, *size, skip_empty=False)
-    for window, values in zip(paste(small, boxes, size, 0.5), whole, strict=True):
-        assert torch.equal(draw(window, size), values >= 0.5)
-
-
-def test_windows_are_no_larger_than_their_boxes():
-    small, boxes = draw_inputs(50, (200, 300))
-    for one, box in zip(paste(small, boxes, (200, 300), 0.5), boxes.tolist(), strict=True):
+    for one, box, values in zip(paste(small, boxes, size, 0.5), boxes.tolist(), whole, strict=True):
+        assert torch.equal(draw(one, size), values >= 0.5)
         right, bottom = one.left + one.width, one.top + one.height
-        assert box[0] - 2 <= one.left and right <= min(box[2] + 2, 300)
-        assert box[1] - 2 <= one.top and bottom <= min(box[3] + 2, 200)
+        assert box[0] - 2 <= one.left and right <= min(box[2] + 2, width)
+        assert box[1] - 2 <= one.top and bottom <= min(box[3] + 2, height)
 
 
 def test_boxes_that_show_nothing():

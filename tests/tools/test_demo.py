@@ -2,32 +2,24 @@ import json
 import os
 import runpy
 import signal
-import subprocess
-import sys
 import time
 
 import cv2
 import pytest
 
-from tests.processes import run_tool
+from tests.processes import run_tool, start_python
 from vispropnet.errors import UserError
 from vispropnet.evaluation.result_file import read_results
 
 SHAPES = ['--preset', 'easy', '--videos', '4', '--frames', '2', '--val-videos', '2', '--seed', '0']
 QUICK = ['train_cfg.max_epochs=1', 'model.detector.test_cfg.rcnn.score_thr=0.0']
-QUICK += [f'{part}_dataloader.num_workers=0' for part in ('train', 'val', 'test')]
-QUICK += [f'{part}_dataloader.persistent_workers=False' for part in ('train', 'val', 'test')]
-
-
-def start(root, *arguments):
-    place = dict(cwd=root, env=dict(os.environ, PYTHONPATH=str(root)))
-    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    return subprocess.Popen([sys.executable, *map(str, arguments)], **place, **pipes)
+WORKERS = '{0}_dataloader.num_workers=0 {0}_dataloader.persistent_workers=False'
+QUICK += [one for part in ('train', 'val', 'test') for one in WORKERS.format(part).split()]
 
 
 def test_demo_leaves_everything_and_trains_once(root, tmp_path):
     command = ['tools/demo.py', '--work-dir', tmp_path, *SHAPES, '--cfg-options', *QUICK]
-    process = start(root, *command)
+    process = start_python(*command)
     process.stdout.readline()
     status, text = run_tool(*command)
     in_use = f'error: folder {tmp_path} is in use by process {process.pid} on '
@@ -44,7 +36,7 @@ def test_demo_leaves_everything_and_trains_once(root, tmp_path):
         assert cv2.imread(str(tmp_path / name)).std() > 10
         assert str(tmp_path / name) in out
     # Again: what is there is kept.
-    again, kept = start(root, *command), 0
+    again, kept = start_python(*command), 0
     for line in again.stdout:
         kept += '(kept' in line
         if 'test_video.py' in line:
@@ -82,32 +74,30 @@ time.sleep(60)
 """
 
 
-@pytest.mark.parametrize(
-    ('sent', 'received', 'status', 'said'),
-    [
+def test_what_the_demo_runs_ends_with_it(tmp_path):
+    noted = tmp_path / 'child.txt'
+    (tmp_path / 'child.py').write_text(CHILD)
+    for sent, received, status, said in (
         ('SIGTERM', 'SIGINT', 143, 'stopped by SIGTERM; the same command resumes the demo.\n'),
         ('SIGINT', 'SIGTERM', 130, 'interrupted\n'),
         ('SIGKILL', 'SIGTERM', -9, ''),
-    ],
-)
-def test_what_the_demo_runs_ends_with_it(root, tmp_path, sent, received, status, said):
-    (tmp_path / 'child.py').write_text(CHILD)
-    process = start(root, '-c', PARENT, tmp_path / 'child.py')
-    for line in process.stdout:
-        if line == 'ready\n':
-            process.send_signal(signal.Signals[sent])
-    assert process.wait(20) == status and process.stderr.read() == said
-    noted = tmp_path / 'child.txt'
-    # Nobody waits for the child of a process that was killed.
-    for _ in range(200 if sent == 'SIGKILL' else 0):
-        time.sleep(0 if noted.exists() else 0.1)
-    assert noted.read_text() == received
+    ):
+        process = start_python('-c', PARENT, tmp_path / 'child.py')
+        for line in process.stdout:
+            if line == 'ready\n':
+                process.send_signal(signal.Signals[sent])
+        assert process.wait(20) == status and process.stderr.read() == said
+        # Nobody waits for the child of a process that was killed.
+        for _ in range(200 if sent == 'SIGKILL' else 0):
+            time.sleep(0 if noted.exists() else 0.1)
+        assert noted.read_text() == received
+        noted.unlink()
 
 
-def test_a_signal_while_the_demo_forks_is_not_lost(root, tmp_path):
+def test_a_signal_while_the_demo_forks_is_not_lost(tmp_path):
     """Python drops exceptions that are raised in what it calls after a fork."""
     fork = 'import os, signal\nsend = lambda: signal.raise_signal(signal.SIGTERM)\n'
     fork += 'os.register_at_fork(after_in_parent=send)\n'
     (tmp_path / 'child.py').write_text('import time; print("ready", flush=True); time.sleep(60)')
-    process = start(root, '-c', fork + PARENT, tmp_path / 'child.py')
+    process = start_python('-c', fork + PARENT, tmp_path / 'child.py')
     assert process.wait(20) == 143 and process.stderr.read().startswith('stopped by SIGTERM')

@@ -23,11 +23,8 @@ def test_mistakes_give_one_message_and_status_2(tool, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'taken').write_text('text')
     for options, message in (
-        ('set --size 160 16', '160x16'),
-        ('set --videos 0', '0 train videos'),
-        ('set --val-videos -1', '-1 valid videos'),
-        ('taken', 'taken'),
-        ('taken/set', 'taken'),
+        *(('set --size 160 16', '160x16'), ('set --videos 0', '0 train videos')),
+        *(('set --val-videos -1', '-1 valid videos'), ('taken', 'taken'), ('taken/set', 'taken')),
     ):
         status, _, errors = tool(*options.split())
         assert status == 2 and message in errors

@@ -1,15 +1,14 @@
 """The command as users run it: training, test, scores, report; killed and resumed; refusals."""
 
 import json
-import os
 import random
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 
+from tests.processes import start_python
 from vispropnet.trials.study_file import read_study
 
 # One trial, of one training, on the smallest videos; the baseline takes its weights.
@@ -31,32 +30,18 @@ presets = dict(
 """
 
 
-def start(root, out, *more):
-    command = [sys.executable, 'tools/run_trials.py', '--out', str(out), *more]
-    place = dict(cwd=root, env=dict(os.environ, PYTHONPATH=str(root)))
-    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    return subprocess.Popen(command, **place, **pipes)
+def start(out, *more):
+    return start_python('tools/run_trials.py', '--out', out, *more, stderr=subprocess.STDOUT)
 
 
-def run(root, out, *more):
-    process = start(root, out, *more)
+def run(out, *more):
+    process = start(out, *more)
     text = process.communicate(timeout=1200)[0]
     return process.returncode, text
 
 
 def iterations(out):
     return sum(log.read_text().count('Epoch(train)') for log in out.glob('*/seed-*/train.log'))
-
-
-def kill_while_training(kill, root, out, *options):
-    """Kills the command a moment after something was trained; gives its status and output."""
-    before, process = iterations(out), start(root, out, *options)
-    while iterations(out) == before and process.poll() is None:
-        time.sleep(0.1)
-    time.sleep(random.Random(0).uniform(0, 2))
-    process.send_signal(kill)
-    text = process.communicate()[0]
-    return process.returncode, text
 
 
 def table_of(out):
@@ -91,10 +76,10 @@ def test_a_study_is_trained_tested_scored_and_reported(tool, root, tmp_path, mon
 
 
 @pytest.fixture(scope='module')
-def whole(root, tmp_path_factory):
+def whole(tmp_path_factory):
     """Folder and output of an unbroken run of every trial."""
     out = tmp_path_factory.mktemp('smoke') / 'trials'
-    code, text = run(root, out, '--preset', 'smoke')
+    code, text = run(out, '--preset', 'smoke')
     assert code == 0, text[-3000:]
     return out, text
 
@@ -113,24 +98,30 @@ def test_every_trial_goes_through_training_test_score_and_report(root, whole):
     assert sizes['ordered'] == sizes['tuning-2'] == 0 and sizes['masktrack-rcnn'] < 0
     assert trials['baseline']['seeds'] == [0, 1] and '15 runs, 0 of them done' in text
     # Maps of all that can look at other frames; no other data are mixed in.
-    code, text = run(root, out, '--preset', 'smoke', '--resume', '--attention', '1:1:0:20,20')
+    code, text = run(out, '--preset', 'smoke', '--resume', '--attention', '1:1:0:20,20')
     assert code == 0 and '15 runs, 15 of them done' in text
     assert 'no attention map of 1:1:0:20,20 for masktrack-rcnn' in text
     page = (out / 'report.html').read_text()
     assert '<strong>Attention neck: ' in page and len(page) < 20e6
     assert all(trial.title in page for trial in study.trials.values())
-    code, text = run(root, out, '--preset', 'smoke', '--resume', '--data-seed', '1')
+    code, text = run(out, '--preset', 'smoke', '--resume', '--data-seed', '1')
     assert code == 2 and '--seed 0 then' in text and '--seed 1 now' in text
 
 
 @pytest.mark.slow
-def test_killed_twice_it_ends_with_the_same_table(whole, root, tmp_path):
+def test_killed_twice_it_ends_with_the_same_table(whole, tmp_path):
     out = tmp_path / 'trials'
     options = ['--preset', 'smoke', '--only', 'weighted-affinity', '--baseline-seeds', '1']
     for kill, status in ((signal.SIGKILL, -9), (signal.SIGTERM, 143)):
-        code, text = kill_while_training(kill, root, out, *options, '--resume')
-        assert code == status, text[-3000:]
-    code, text = run(root, out, *options, '--resume')
+        # A moment after something was trained.
+        before, process = iterations(out), start(out, *options, '--resume')
+        while iterations(out) == before and process.poll() is None:
+            time.sleep(0.1)
+        time.sleep(random.Random(0).uniform(0, 2))
+        process.send_signal(kill)
+        text = process.communicate()[0]
+        assert process.returncode == status, text[-3000:]
+    code, text = run(out, *options, '--resume')
     assert code == 0, text[-3000:]
     unbroken, resumed = table_of(whole[0]), table_of(out)
     # One seed of the baseline here, two there: metrics are compared by seed.

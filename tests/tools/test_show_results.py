@@ -18,12 +18,18 @@ def show(tool, tmp_path, monkeypatch):
     return tool
 
 
-def test_writes_a_picture_of_each_video(show, tmp_path):
+def test_writes_a_picture_of_each_video_or_of_the_worst(show, tmp_path):
     status, out, err = show(*TWO)
     names = [f'work_dirs/show_results/{number}.png' for number in range(11, 16)]
     assert (status, out.splitlines()) == (0, names)
     assert 'drawing: 100%' in err
     assert all(cv2.imread(str(tmp_path / name)) is not None for name in names)
+    assert show(*TWO, '--videos', 1)[1].split() == names[:1]
+    worst = [dict(video_id=one) for one in (14, 12, 11)]
+    (tmp_path / 'worst.json').write_text(json.dumps(worst))
+    # Of one result.
+    status, out, _ = show(*TWO[:2], *TWO[3:], '--videos', 2, '--worst', 'worst.json')
+    assert (status, out.split()) == (0, [names[3], names[1]])
 
 
 def test_options_are_heeded(show, tmp_path):
@@ -38,15 +44,6 @@ def test_options_are_heeded(show, tmp_path):
         assert show(*TWO, '--video', 12, '--out', 'o', *changed)[0] == 0
         same = (tmp_path / 'o/12.png').read_bytes() == plain
         assert same == (changed == options[2:])
-
-
-def test_one_result_and_the_worst_videos(show, tmp_path):
-    worst = [dict(video_id=one) for one in (14, 12, 11)]
-    (tmp_path / 'worst.json').write_text(json.dumps(worst))
-    status, out, _ = show(*TWO[:2], *TWO[3:], '--videos', 2, '--worst', 'worst.json')
-    names = ['work_dirs/show_results/14.png', 'work_dirs/show_results/12.png']
-    assert (status, out.split()) == (0, names)
-    assert show(*TWO, '--videos', 1)[1].split() == ['work_dirs/show_results/11.png']
 
 
 def test_wrong_options_give_one_message(show, tmp_path):

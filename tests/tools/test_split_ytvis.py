@@ -3,12 +3,12 @@ import shlex
 
 import pytest
 
+from tests.small_runs import SMALL
 from vispropnet.config import load_config
 from vispropnet.datasets.moving_shapes import write_moving_shapes
 from vispropnet.evaluation.average_precision import evaluate_tracks
 from vispropnet.registry import DATASETS
 
-SMALL = 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
 LOCAL = 'configs/masktrack_rcnn/masktrack-rcnn_r50_fpn_1x_ytvis2021-local.py'
 
 
@@ -33,15 +33,9 @@ def test_prints_what_is_where(tool, tmp_path):
     lines = out.splitlines()
     # 40 % of six and two videos; fish: one on each side, and the one with the owl is trained on.
     rows = {line.rsplit(maxsplit=4)[0]: line.split()[-4:] for line in lines[1:8] if line}
-    assert rows == {
-        'category': ['train', 'valid'] * 2,
-        'cat': ['4', '2', '8', '4'],
-        'fish': ['1', '1', '1', '1'],
-        'owl': ['1', '0', '1', '0'],
-        'tapir': ['0', '0', '0', '0'],
-        '(no object)': ['1', '1', '0', '0'],
-        'all': ['6', '4', '10', '5'],
-    }
+    counts = {'cat': '4 2 8 4', 'fish': '1 1 1 1', 'owl': '1 0 1 0', 'tapir': '0 0 0 0'}
+    counts |= {'(no object)': '1 1 0 0', 'all': '6 4 10 5', 'category': 'train valid train valid'}
+    assert rows == {name: one.split() for name, one in counts.items()}
     assert lines[8:13] == [
         'categories on both sides: 2 of 4; not on both:',
         '  owl: only one video holds it, which is in training',
@@ -52,9 +46,7 @@ def test_prints_what_is_where(tool, tmp_path):
     assert lines[13].startswith('train and validate: python tools/train.py CONFIG --cfg-options')
     assert lines[13].endswith('(CONFIG: one for 4 categories that validates)')
     assert len(lines) == 14
-
-
-def test_says_whether_all_are_on_both_sides(tool, tmp_path):
+    # All categories are on both sides, or not.
     source = write_source(tmp_path / 'train.json', [[0], [0], [1], [1]], ['cat', 'fish'])
     options = ['--out-dir', tmp_path / 'out', '--force', '--val-fraction']
     few, both = (tool(source, *options, fraction)[1] for fraction in (0.25, 0.5))

@@ -25,6 +25,14 @@ def difference(value, ci=None, seed_error=None):
     return dict.fromkeys(METRICS, one)
 
 
+def broken_python(folder, script):
+    """The path of a Python that runs a line of shell instead."""
+    path = folder / 'python'
+    path.write_text(f'#!/bin/sh\n{script}\n')
+    path.chmod(0o755)
+    return str(path)
+
+
 def empty_table(*trials):
     said = dict(title='Trials of <b>', about='One thing was changed at a time', published=None)
     asked = dict(preset='cpu', command='python tools/run_trials.py --preset cpu', baseline='a')
@@ -40,16 +48,12 @@ def full_table():
     costs = dict(parameters=7_012_345, train_s_per_frame=0.0512, test_s_per_frame=0.03)
     published = {**dict.fromkeys(METRICS), 'mAP': 0.36, 'AP50': 0.6}
     first = dict(seeds=[0, 1], figures=figures(0.4, 0.39, 0.41), errors=errors, published=published)
-    errors = {**errors, 'missed': dict(AP=0.1, AP50=0.1, count=3)}
-    published = {**dict.fromkeys(METRICS), 'mAP': 0.35}
     change = difference(0.01, [-0.02, 0.08], 0.03)
-    second = dict(figures=figures(0.41), difference=change, errors=errors, published=published)
-    log = dict(log='c/train.log', lines=['a <tag>', 'the end'])
-    failure = dict(run='c/seed-0', step='train', exit=1, **log)
-    trials = [
-        trial('a', **first, **costs),
-        trial('b', title='B <i>&', **second),
-        trial('c', state='failed', failure=failure),
-        trial('d', state='missing', seeds=[]),
-    ]
-    return {**empty_table(*trials), 'published': 'Of other videos:'}
+    second = dict(title='B <i>&', figures=figures(0.41), difference=change)
+    second['errors'] = {**errors, 'missed': dict(AP=0.1, AP50=0.1, count=3)}
+    second['published'] = {**dict.fromkeys(METRICS), 'mAP': 0.35}
+    failure = dict(run='c/seed-0', step='train', exit=1, log='c/train.log')
+    failed = dict(state='failed', failure={**failure, 'lines': ['a <tag>', 'the end']})
+    trials = [trial('a', **first, **costs), trial('b', **second), trial('c', **failed)]
+    table = empty_table(*trials, trial('d', state='missing', seeds=[]))
+    return {**table, 'published': 'Of other videos:'}

@@ -32,8 +32,7 @@ def test_trials_take_what_they_do_not_name_and_the_baseline_joins(tmp_path):
     study = read(tmp_path)
     assert study.name == 'my-study' and study.work_dir == 'work_dirs/studies/my-study'
     trials, tiny = study.trials, study.presets['tiny']
-    titles = ['Plain', 'window', 'offline', 'longer', 'alone']
-    assert [one.title for one in trials.values()] == titles
+    assert ' '.join(one.title for one in trials.values()) == 'Plain window offline longer alone'
     # Config and changes of the baseline, or of the trial whose weights it takes; its own come last.
     same = [trials[name] for name in ('plain', 'window', 'offline', 'alone')]
     assert {tiny.config_of(trial) for trial in same} == {'configs/a/a_r18_x.py'}
@@ -108,15 +107,13 @@ def test_the_trials_of_objprop(root, study):
     others = {'propagation-off': '', 'tuning-1': 'start-deeper', 'additional-training': 'baseline'}
     starts_from = {name: one.starts_from for name, one in trials.items()}
     assert starts_from == {**dict.fromkeys(trials, 'start'), **others}
-    preset = study.presets['ytvis21']
-    assert preset.config_of(starts['start']) == preset.config_of(trials['masktrack-rcnn'])
-    assert '_r101_' in preset.config_of(starts['start-deeper'])
+    config_of = study.presets['ytvis21'].config_of
+    assert config_of(starts['start']) == config_of(trials['masktrack-rcnn'])
+    assert '_r101_' in config_of(starts['start-deeper'])
     published = {name: one.published for name, one in trials.items()}
     metrics = dict(AP50=0.5734, AP75=0.3907, AR1=0.375, AR10=0.4519, mAP=0.3551)
-    assert published['baseline'] == metrics
-    assert published['weighted-affinity']['mAP'] == 0.3082
+    assert published['baseline'] == metrics and published['weighted-affinity']['mAP'] == 0.3082
     assert published['masktrack-rcnn'] == dict(AP75=0.326, AR1=0.31, AR10=0.355, mAP=0.303)
     unpublished = [name for name, metrics in published.items() if not metrics]
     assert unpublished == ['propagation-off', 'attn-neck-reference', 'category-affinity']
-    shown = [name for name, preset in study.presets.items() if preset.published]
-    assert shown == ['ytvis19', 'ytvis21']
+    assert [name for name, one in study.presets.items() if one.published] == ['ytvis19', 'ytvis21']

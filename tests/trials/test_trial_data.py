@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.trials.example import broken_python
 from vispropnet.errors import UserError
 from vispropnet.trials.data import check_data, data_of, make_data, make_shapes
 from vispropnet.trials.plan import make_plan
@@ -20,10 +21,7 @@ def test_shapes_are_made_unless_these_very_ones_are_there(tmp_path):
 
 
 def test_data_that_cannot_be_made_are_reported_and_tried_again(study, tmp_path, monkeypatch):
-    broken = tmp_path / 'python'
-    broken.write_text('#!/bin/sh\necho no room >&2\nexit 1\n')
-    broken.chmod(0o755)
-    monkeypatch.setattr('sys.executable', str(broken))
+    monkeypatch.setattr('sys.executable', broken_python(tmp_path, 'echo no room >&2; exit 1'))
     said = []
     for _ in range(2):
         with pytest.raises(UserError, match='the data cannot be made: no room$'):

@@ -14,10 +14,9 @@ def test_the_rest_is_not_run_on_another_device(study, tmp_path, monkeypatch):
     log = run.folder / 'train/20260101_000000/20260101_000000.log'
     log.parent.mkdir(parents=True)
     assert device_of(run) is None
-    on_a_gpu = 'CUDA available: True\n    GPU 0: Some GPU 80GB'
-    for text, device in (('CUDA available: False', 'CPU'), (on_a_gpu, 'Some GPU 80GB')):
+    for text, device in (('False', 'CPU'), ('True\n    GPU 0: Some GPU 80GB', 'Some GPU 80GB')):
         check_device(plan)
-        log.write_text(f'System environment:\n    sys.platform: linux\n    {text}\n')
+        log.write_text(f'System environment:\n    sys.platform: x\n    CUDA available: {text}\n')
         assert device_of(run) == device
     with pytest.raises(UserError, match='was run on Some GPU 80GB, and here is CPU'):
         check_device(plan)

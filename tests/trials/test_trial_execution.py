@@ -1,5 +1,6 @@
 """Scheduling of runs, with small scripts in the place of training and test."""
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -155,12 +157,17 @@ def work_and_wait(tmp_path):
         sys.exit(stopped.status)
 
 
+def wait_until(reached):
+    end = time.monotonic() + 60
+    while not reached():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
 def gone(pid):
-    try:
-        with open(f'/proc/{pid}/stat') as stat:
-            return stat.read().rpartition(')')[2].split()[0] == 'Z'
-    except FileNotFoundError:
-        return True
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] == 'Z'
+    return True
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='other systems cannot tell a child')
@@ -169,9 +176,7 @@ def test_no_training_outlives_the_command(tmp_path, how, status):
     parent = multiprocessing.get_context('fork').Process(target=work_and_wait, args=[tmp_path])
     parent.start()
     file = tmp_path / 'a/seed-0/pid'
-    end = time.monotonic() + 60
-    while not (file.exists() and file.read_text()) and time.monotonic() < end:
-        time.sleep(0.05)
+    wait_until(lambda: file.exists() and file.read_text())
     child = int(file.read_text())
     assert not gone(child)
     os.kill(parent.pid, getattr(signal, how))
@@ -180,8 +185,6 @@ def test_no_training_outlives_the_command(tmp_path, how, status):
     if how != 'SIGKILL':
         words = f'stopped by {how}. The same command with --resume goes on where the runs are.'
         assert (tmp_path / 'message').read_text() == words
-    while not gone(child) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert gone(child)
+    wait_until(lambda: gone(child))
     with locked_folder(tmp_path):
         pass  # free again

@@ -131,38 +131,36 @@ def test_what_failed_or_is_not_there_yet(study, score, tmp_path):
     plan = make_plan(study, 'cpu', tmp_path / 'cpu', ['ordered'])
     run = plan.runs['ordered/seed-0']
 
-    def scored():
-        return scoring.score_trials(plan, tmp_path / 'instances.json', 50)['trials']
+    def assert_scored(baseline, **ordered):
+        found = scoring.score_trials(plan, tmp_path / 'instances.json', 50)['trials']
+        assert found[0]['state'] == baseline and found[1] == {**found[1], **ordered}
 
     run.results.unlink()
-    assert scored()[1].items() >= dict(state='missing', figures=None).items()
+    assert_scored('done', state='missing', figures=None)
     failure = dict(run=run.key, step='train', exit=1, log='train.log', lines=['NaN'])
     run.failure.write_text(json.dumps(failure))
-    failed = dict(state='failed', failure=failure, figures=None).items()
-    assert scored()[1].items() >= failed
+    assert_scored('done', state='failed', failure=failure, figures=None)
     # Weights that diverged can have results, which mean nothing.
     run.results.write_text(json.dumps(found(0)))
-    assert scored()[1].items() >= failed
+    assert_scored('done', state='failed', failure=failure, figures=None)
     # Nothing is compared with a baseline that is missing.
     run.failure.unlink()
     plan.baseline_run().results.unlink()
-    baseline, ordered = scored()
-    assert (baseline['state'], ordered['state']) == ('missing', 'done')
-    assert ordered['difference'] is None
+    assert_scored('missing', state='done', difference=None)
 
 
 def test_names_of_data_and_published_metrics_are_those_of_the_preset(score, tmp_path):
-    results = {'ordered': [[]], 'masktrack-rcnn': [[]]}
-    table, rows = score(results, data=tmp_path / 'my')
-    assert table['data']['name'] == str(tmp_path / 'my')
+    results, data = {'ordered': [[]], 'masktrack-rcnn': [[]]}, tmp_path / 'my'
+    table, rows = score(results, data=data)
+    assert table['data']['name'] == str(data)
     assert table['published'] is None and rows['ordered']['published'] is None
     table, rows = score(results, 'ytvis19')
     assert table['data']['name'] == 'YouTube-VIS 2019, local split'
     assert 'YouTube-VIS 2019' in table['published']
-    assert rows['ordered']['published']['mAP'] == 0.335
-    assert rows['masktrack-rcnn']['published']['AP50'] is None
-    table, _ = score(results, 'ytvis21', data=tmp_path / 'my')
-    assert table['data']['name'] == f'YouTube-VIS 2021, local split of {tmp_path / "my"}'
+    ordered, masktrack = (rows[name]['published'] for name in results)
+    assert ordered['mAP'] == 0.335 and masktrack['AP50'] is None
+    table, _ = score(results, 'ytvis21', data=data)
+    assert table['data']['name'] == f'YouTube-VIS 2021, local split of {data}'
 
 
 def test_parameters_are_what_is_learnt_and_times_are_of_a_frame(study, tmp_path):

@@ -12,7 +12,7 @@ def val_row(step, value=0.5):
     return {'ytvis/mAP': value, 'ytvis/AP50': value + 0.1, 'data_time': 0.1, 'step': step}
 
 
-def write_log(work_dir, stamp, rows, tail=''):
+def write_log(work_dir, stamp='20250101_000000', rows=(), tail=''):
     path = work_dir / stamp / 'vis_data' / 'scalars.json'
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text('\n'.join([*map(json.dumps, rows), tail]))

@@ -20,10 +20,9 @@ def plot(tmp_path, drawn):
     """Plots the rows of runs by name; gives the panels by title, and the texts of the legend."""
 
     def plot(runs, names=None):
-        for run, rows in runs.items():
-            write_log(tmp_path / run, '20250101_000000', rows)
+        paths = [write_log(tmp_path / run, rows=rows).parents[2] for run, rows in runs.items()]
         with np.errstate(all='raise'):
-            plot_losses([tmp_path / run for run in runs], tmp_path / 'losses.svg', names)
+            plot_losses(paths, tmp_path / 'losses.svg', names)
         (figure,) = drawn
         panels = {axes.get_title(loc='left'): axes for axes in figure.axes}
         return panels, words(figure.legends[0].get_texts())
@@ -42,25 +41,23 @@ def words(texts):
 def test_a_panel_per_term_and_a_line_per_run(plot):
     runs = {}
     for run, offset in (('plain', 0), ('attention', 5)):
-        runs[run] = rows = []
-        for i in range(1, 101):
-            terms = {'loss_rpn_cls': 2.0, 'loss_extra': 1.0 + offset, 'acc': 80.0}
-            rows.append(train_row(i, 10.0 + offset, per_epoch=50, **terms))
-            rows += [val_row(i // 50, 0.3)] * (i % 50 == 0)
+        terms = {'loss_rpn_cls': 2.0, 'loss_extra': 1.0 + offset, 'acc': 80.0}
+        rows = [train_row(i, 10.0 + offset, per_epoch=50, **terms) for i in range(1, 101)]
+        runs[run] = [*rows[:50], val_row(1, 0.3), *rows[50:], val_row(2, 0.3)]
     shown, legend = plot(runs)
     losses = ['RPN classification (loss_rpn_cls)', 'Total (loss)', 'loss_extra']
     scores = [f'Validation (ytvis/{name})' for name in ('mAP', 'AP50')]
     assert list(shown) == [*losses, 'Accuracy in training, % (acc)', *scores]
-    values = [line.get_ydata().round(9).tolist() for line in shown['loss_extra'].lines]
     # As logged and smoothed, per run.
+    lines = shown['loss_extra'].lines
+    values = [line.get_ydata().round(9).tolist() for line in lines]
     assert values == [[1] * 100, [1] * 100, [6] * 100, [6] * 100]
-    colors = [line.get_color() for line in shown['loss_extra'].lines]
+    colors = [line.get_color() for line in lines]
     assert colors[0] == colors[1] != colors[2] == colors[3]
-    for axes, value in zip([shown[name] for name in scores], (0.3, 0.4), strict=True):
-        lines = [line.get_xydata().tolist() for line in axes.lines]
-        assert lines == [[[50, value], [100, value]]] * 2
-        assert {line.get_marker() for line in axes.lines} == {'o'}
-        assert axes.get_ylim()[0] == 0
+    for name, value in zip(scores, (0.3, 0.4), strict=True):
+        lines = shown[name].lines
+        assert [one.get_xydata().tolist() for one in lines] == [[[50, value], [100, value]]] * 2
+        assert {one.get_marker() for one in lines} == {'o'} and shown[name].get_ylim()[0] == 0
     assert legend == ['plain', 'attention', 'running mean', 'as logged']
 
 
@@ -97,12 +94,11 @@ def test_panels_have_titles_in_the_order_of_the_model(plot):
 
 
 def test_a_loss_that_a_run_lacks_leaves_its_colour_to_it(plot):
-    falling = [0.3 + 0.7 / i for i in range(1, 21)]
-    runs = {'masktrack': [train_row(i + 1, loss) for i, loss in enumerate(falling[:10])]}
-    for run, own, count in (('objprop', 3.0, 15), ('longer', 4.0, 20)):
-        losses = enumerate(falling[:count])
-        runs[run] = [train_row(i + 1, loss, loss_propattn=own) for i, loss in losses]
-    shown, _ = plot(runs)
+    def falling(count, **own):
+        return [train_row(i, 0.3 + 0.7 / i, **own) for i in range(1, count + 1)]
+
+    longer = falling(20, loss_propattn=4.0)
+    shown, _ = plot(dict(a=falling(10), b=falling(15, loss_propattn=3.0), c=longer))
     attention, total = shown['Propagation attention (loss_propattn)'], shown['Total (loss)']
     colors = looks(total)[1::2]
     assert len(set(colors)) == 3 and looks(attention)[1::2] == colors[1:]
@@ -148,7 +144,7 @@ def test_legend_leaves_most_of_the_picture_to_the_curves(plot, drawn):
 def test_runs_are_called_as_given(tmp_path):
     runs = [tmp_path / 'first', tmp_path / 'second']
     for run in runs:
-        write_log(run, '20250101_000000', [train_row(50)])
+        write_log(run, rows=[train_row(50)])
     # Neither hidden nor taken for a formula, as matplotlib would.
     names = ['_without', '$x$ and $']
     for suffix, begin in (('png', b'\x89PNG'), ('svg', b'<?xml'), ('PDF', b'%PDF')):
@@ -162,8 +158,8 @@ def test_runs_are_called_as_given(tmp_path):
 
 
 def test_what_does_not_fit_is_named(tmp_path):
-    write_log(tmp_path / 'val', '20250101_000000', [val_row(1)])
-    write_log(tmp_path / 'run', '20250101_000000', [train_row(1)])
+    write_log(tmp_path / 'val', rows=[val_row(1)])
+    write_log(tmp_path / 'run', rows=[train_row(1)])
     for runs, name, names, message in (
         (['run', 'val'], 'losses.png', ['only'], '1 names are given for 2 work dirs: only'),
         (['run', 'val'], 'losses.png', ['a', 'a'], 'same name is given twice: a a'),
@@ -177,9 +173,8 @@ def test_what_does_not_fit_is_named(tmp_path):
 
 
 def gains(*values):
-    """In mAP (0 to 1) by kind."""
-    found = [dict(AP=value, AP50=2 * value, count=3) for value in values]
-    return dict(zip(KINDS, found, strict=True))
+    pairs = zip(KINDS, values, strict=True)
+    return {kind: dict(AP=value, AP50=2 * value, count=3) for kind, value in pairs}
 
 
 SOME = gains(0.1, 0.02, 0.05, 0.004, 0.03, 0.01, 0.2, 0.3)
@@ -231,8 +226,8 @@ def test_the_picture_can_be_read(tmp_path):
 
 def test_what_does_not_add_and_losses_that_go_to_the_left(tmp_path, drawn):
     losses = gains(-0.1, 0, -0.02, 0.01, 0, -0.00001, 0.0, -0.05)
-    for name, score, found in (('perfect', 1.0, gains(*[0.0] * len(KINDS))), ('ours', 0.3, losses)):
-        draw_error_chart(tmp_path / 'errors.png', [(name, score, found)])
+    for result in (('perfect', 1.0, gains(*[0.0] * len(KINDS))), ('ours', 0.3, losses)):
+        draw_error_chart(tmp_path / 'errors.png', [result])
     perfect, ours = (figure.axes[0] for figure in drawn)
     low, high = perfect.get_xlim()
     assert low == 0 and high > 1  # next to nothing must not fill the picture
@@ -246,14 +241,10 @@ def test_what_does_not_add_and_losses_that_go_to_the_left(tmp_path, drawn):
     assert ours.bbox.x0 < box.x0 < box.x1 < ours.transData.transform((-10, 0))[0]
 
 
-def test_any_name_of_a_file_is_written_as_it_is(tmp_path):
+def test_any_name_is_written_as_it_is_and_the_file_whole_or_not_at_all(tmp_path, monkeypatch):
     for name in ('_hidden', 'a$x_b^$', '50 % {of} \\it', 'x' * 200):
         path = draw_error_chart(tmp_path / 'errors.svg', [(name, 0.3, SOME)])
         assert f'<!-- {name} (mAP 30.0) -->' in path.read_text()
-
-
-def test_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / 'errors.png'
     path.write_text('before')
 
     def fail(figure, target, **options):

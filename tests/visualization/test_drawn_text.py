@@ -96,7 +96,10 @@ def test_without_a_font_ids_are_drawn_and_it_is_said_once(installed, capsys):
     assert said.startswith('note: no font here has the characters of 猫, 犬\\n: ids are drawn in')
 
 
-def test_text_is_drawn_where_asked_and_cut_at_the_edge():
+def test_text_is_drawn_where_asked_cut_at_the_edge_and_as_high_as_its_size():
+    for bold in (False, True):
+        assert text_size('a', 14, bold)[1] == text_size('Äg|', 14, bold)[1] < text_size('a', 20)[1]
+        assert text_size('', 14, bold)[0] == 1
     canvas = np.zeros((40, 100, 3), np.uint8)
     width, height = draw_text(canvas, 'star', (10, 5), 14, (0, 0, 255))
     assert (width, height) == text_size('star', 14)
@@ -105,12 +108,6 @@ def test_text_is_drawn_where_asked_and_cut_at_the_edge():
     assert not canvas.any()
     for place in ((-8, -4), (90, 35), (200, 0), (0, 200), (-500, 0)):
         draw_text(canvas, 'star', place, 14)
-
-
-def test_heights_depend_on_the_size_alone():
-    for bold in (False, True):
-        assert text_size('a', 14, bold)[1] == text_size('Äg|', 14, bold)[1] < text_size('a', 20)[1]
-        assert text_size('', 14, bold)[0] == 1
 
 
 def test_long_lines_lose_their_middle():

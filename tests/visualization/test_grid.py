@@ -30,26 +30,17 @@ def test_muting_keeps_brightness_and_takes_most_of_the_colour():
 
 def test_small_frames_are_enlarged_and_large_ones_shrunk():
     for size, side, expected in (
-        ((160, 96), 480, (480, 288)),
-        ((160, 96), 479, (320, 192)),
-        ((96, 160), 160, (96, 160)),
-        ((1280, 720), 640, (640, 360)),
-        ((720, 1280), 640, (360, 640)),
-        ((400, 2), 100, (100, 1)),
+        *(((160, 96), 480, (480, 288)), ((160, 96), 479, (320, 192))),
+        *(((96, 160), 160, (96, 160)), ((1280, 720), 640, (640, 360))),
+        *(((720, 1280), 640, (360, 640)), ((400, 2), 100, (100, 1))),
     ):
         gray = np.zeros((*size[::-1], 3), np.uint8)
         assert draw_cell(gray, [], 0, {}, side).shape == (*expected[::-1], 3)
-
-
-def test_cells_are_large_enough_and_not_too_wide_together():
+    # Cells are large enough, and not too wide together.
+    large = [(1280, 720)]
     for sizes, columns, side in (
-        ([(160, 96)], 3, 480),
-        ([(640, 360)], 3, 640),
-        ([(1280, 720)], 3, 640),
-        ([(1280, 720)], 2, 963),
-        ([(720, 1280)], 1, 1280),
-        ([(100, 100)], 1, 500),
-        ([(160, 96), (50, 600)], 2, 600),
+        *(([(160, 96)], 3, 480), ([(640, 360)], 3, 640), (large, 3, 640), (large, 2, 963)),
+        *(([(720, 1280)], 1, 1280), ([(100, 100)], 1, 500), ([(160, 96), (50, 600)], 2, 600)),
     ):
         videos = [dict(width=width, height=height) for width, height in sizes]
         assert grid.cell_side(videos, 480, columns, 1932) == side
@@ -93,8 +84,8 @@ def test_tracks_of_the_frame_are_drawn_in_the_colours_of_their_numbers():
     assert 0 < (rim == 255).all(axis=-1).sum() < rim.size / 3
 
 
-def pictures(*grays, size=(100, 80)):
-    return [np.full((*size[::-1], 3), gray, np.uint8) for gray in grays]
+def pictures(*grays):
+    return [np.full((80, 100, 3), gray, np.uint8) for gray in grays]
 
 
 def test_grid_has_pictures_in_rows_and_columns():
@@ -111,7 +102,6 @@ def test_grid_has_pictures_in_rows_and_columns():
     for middle in (CAPTION + 40, CAPTION + 80 + GAP + 40):
         assert texts[middle - 8 : middle + 8, :70].any()
     assert not texts[CAPTION : CAPTION + 25, :80].any()
-
     # Captions are cut to their columns.
     found = grid.draw_grid([pictures(50, 60)], ['x' * 200, ''], 100)
     assert found.shape == (CAPTION + 80, 2 * 100 + GAP, 3)

@@ -30,8 +30,7 @@ def assert_apart_and_inside(size, places, width=320, height=192):
 
 def test_lone_label_stands_above_the_middle_of_its_box_in_its_fullest_form():
     (found,) = place([SIZE], [(100, 100, 140, 140)])
-    assert found == (0, 90, 82)
-    assert [type(one) for one in found] == [int, int, int]
+    assert found == (0, 90, 82) and [type(one) for one in found] == [int, int, int]
     assert place([FORMS], [(100, 100, 140, 140)]) == [(0, 45, 83)]
     # Where the picture is too small for one form, the next is tried.
     for width, box, form in ((120, (20, 20, 60, 60), 1), (60, (10, 20, 30, 60), 2)):
@@ -59,13 +58,10 @@ def test_labels_do_not_meet_and_stay_inside():
     assert_apart_and_inside(FORMS[2], places)
 
 
-def test_label_avoids_hiding_another_object():
+def test_label_avoids_hiding_another_object_and_in_a_crowd_stands_on_its_own():
     boxes = [(100, 100, 160, 160), (100, 60, 160, 98)]  # the second lies right above the first
     (_, x, y), _ = place([SIZE, SIZE], boxes, picture=(320, 240))
     assert y >= 98 and abs(x - 100) <= 64
-
-
-def test_id_in_a_crowd_stands_on_its_own_object():
     # Surrounded by another object, whose hole of 40 x 24 has room for the shortest form.
     owners = np.full((400, 600), 2)
     owners[188:212, 280:320] = 1

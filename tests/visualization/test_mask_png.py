@@ -21,9 +21,7 @@ def test_the_higher_score_is_seen(tmp_path):
     for scores, both in (([0.4, 0.9], 3), ([0.5, 0.5], 5), (None, 5)):
         _, values, _ = written(tmp_path / 'a.png', [4, 2], TWO, scores)
         assert values.tolist() == [[5, both, both, 3]]
-
-
-def test_many_masks_as_one_pixel_after_the_other(tmp_path):
+    # Many masks, as one pixel after the other.
     generator = np.random.default_rng(0)
     masks = generator.random((9, 13, 17)) < 0.3
     ids = generator.permutation(254)[:9]
@@ -31,11 +29,8 @@ def test_many_masks_as_one_pixel_after_the_other(tmp_path):
     mode, values, _ = written(tmp_path / 'a.png', ids, masks, scores)
     assert mode == 'P'
     for y, x in np.ndindex(13, 17):
-        best, best_score = 0, -1.0
-        for number in range(9):
-            if masks[number, y, x] and scores[number] > best_score:
-                best, best_score = ids[number] + 1, scores[number]
-        assert values[y, x] == best
+        best = max(np.flatnonzero(masks[:, y, x]), key=lambda n: (scores[n], -n), default=None)
+        assert values[y, x] == (0 if best is None else ids[best] + 1)
 
 
 def test_it_is_shown_in_the_colours_of_the_tracks(tmp_path):

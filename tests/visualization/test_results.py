@@ -107,11 +107,10 @@ def test_threshold_and_dashes_of_a_sheet(files):
     assert len(cells(plain, 100)) == 2
     write_results(files / 'a.json', [dict(covered, propagated=[True] * FRAMES)])
     # Dashes are explained above.
-    texts = []
-    for sheet in (plain, draw_sheet(files, videos=1)):
-        legend = sheet[: (sheet == STRIP).all(axis=2).any(axis=1).argmax()]
-        texts.append((legend > 100).any(axis=2).sum())
-    assert texts[1] > texts[0] + 300
+    sheets = plain, draw_sheet(files, videos=1)
+    legends = (one[: (one == STRIP).all(axis=2).any(axis=1).argmax()] for one in sheets)
+    plain, dashed = ((legend > 100).any(axis=2).sum() for legend in legends)
+    assert dashed > plain + 300
 
 
 def test_a_frame_that_cannot_be_drawn_on_is_named(files):

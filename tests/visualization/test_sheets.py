@@ -37,10 +37,8 @@ def test_each_frame_has_a_panel_for_each_set_of_tracks(panels):
     assert [frame.shape for frame in frames] == [(TOP + HEIGHT, 3 * WIDTH + 2 * GAP, 3)] * 2
     lefts = [number * (WIDTH + GAP) for number in range(3)]
     found = [[tuple(one[TOP + 150, left + 250].tolist()) for left in lefts] for one in frames]
-    assert found == [
-        [track_color(1), (100, 100, 100), (100, 100, 100)],
-        [track_color(1), track_color(2), (140, 140, 140)],
-    ]
+    dark, light = (100, 100, 100), (140, 140, 140)
+    assert found == [[track_color(1), dark, dark], [track_color(1), track_color(2), light]]
     titles = [frames[0][BAR:TOP, left : left + WIDTH] for left in lefts]
     assert all((title > 200).all(axis=2).sum() > 20 for title in titles)
     assert (titles[0] != titles[1]).any()

@@ -5,14 +5,8 @@ import pytest
 
 from tests.evaluation.content import encode
 from vispropnet.errors import UserError
-from vispropnet.visualization.shown_tracks import (
-    ShownTrack,
-    number_tracks,
-    select_tracks,
-    sound_entries,
-    track_ious,
-    true_tracks,
-)
+from vispropnet.visualization import shown_tracks
+from vispropnet.visualization.shown_tracks import ShownTrack, select_tracks, track_ious
 
 HEIGHT, WIDTH = 8, 12
 VIDEO = {'id': 4, 'width': WIDTH, 'height': HEIGHT, 'file_names': ['0.png', '1.png']}
@@ -56,7 +50,7 @@ def test_ious_of_whole_tracks():
 def test_one_object_has_one_number_everywhere():
     def numbered(*groups):
         tracks = [[shown(*spans) for spans in group] for group in groups]
-        number_tracks(*tracks)
+        shown_tracks.number_tracks(*tracks)
         return [[track.number for track in group] for group in tracks]
 
     # The first result follows nothing, the second object, and the first one by 3 / 8 only; the
@@ -74,14 +68,10 @@ def test_one_object_has_one_number_everywhere():
 
 
 def test_tracks_of_the_videos_shown_and_at_the_threshold_are_kept():
-    entries = [
-        entry(score=0.3, masks=[None, columns(1, 3)], propagated=[False, True]),
-        entry(score=0.29),
-        entry(video=5),
-        # Of a video that is not shown, nothing is looked at.
-        entry(video=6, category=99, masks=[]),
-        entry(score=0.8, category=2),
-    ]
+    entries = [entry(score=0.3, masks=[None, columns(1, 3)], propagated=[False, True])]
+    entries += [entry(score=0.29), entry(video=5), entry(score=0.8, category=2)]
+    # Of a video that is not shown, nothing is looked at.
+    entries.insert(3, entry(video=6, category=99, masks=[]))
     videos = [VIDEO, {**VIDEO, 'id': 5}, {**VIDEO, 'id': 9}]
     found = select_tracks(iter(entries), videos, 0.3, {1: 'cat', 2: 'dog'})
     scores = {key: [track.score for track in some] for key, some in found.items()}
@@ -104,19 +94,16 @@ def test_entries_that_do_not_fit_are_named(tmp_path):
             select_tracks([entry(), wrong], [VIDEO], 0.3, {1: 'cat'}, 'file x: ')
     path = tmp_path / 'results.json'
     path.write_text(json.dumps([entry(), {'video_id': 4}]))
-    entries = sound_entries(path)
+    entries = shown_tracks.sound_entries(path)
     assert next(entries) == entry()
     with pytest.raises(UserError, match=r"results\.json: entry 1 has no 'category_id'"):
         next(entries)
 
 
 def test_true_tracks_of_a_video():
-    annotations = [
-        dict(video_id=4, category_id=2, segmentations=[columns(0, 2), None]),
-        dict(video_id=5, category_id=1, segmentations=[None, None]),
-        dict(video_id=4, category_id=1, segmentations=[None, columns(3, 5)]),
-    ]
-    assert true_tracks({'annotations': annotations}, VIDEO) == [
-        ShownTrack(2, None, [columns(0, 2), None], [False, False], 0),
-        ShownTrack(1, None, [None, columns(3, 5)], [False, False], 0),
+    first, second = [columns(0, 2), None], [None, columns(3, 5)]
+    annotations = [entry(category=2, masks=first), entry(5, masks=second), entry(masks=second)]
+    assert shown_tracks.true_tracks({'annotations': annotations}, VIDEO) == [
+        ShownTrack(category, None, masks, [False, False], 0)
+        for category, masks in ((2, first), (1, second))
     ]

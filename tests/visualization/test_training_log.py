@@ -58,6 +58,6 @@ def test_what_cannot_be_read_is_named(tmp_path):
         ('{"lo\n{"loss": 1.0}', r'log .*scalars\.json: line 1 is not valid JSON'),
         ('[1]\n', r'log .*scalars\.json: line 1 is not a JSON object'),
     ):
-        write_log(tmp_path / 'run', '20250101_000000', [], tail)
+        write_log(tmp_path / 'run', tail=tail)
         with pytest.raises(UserError, match=message):
             read_scalars(tmp_path / 'run')

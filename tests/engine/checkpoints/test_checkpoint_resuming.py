@@ -8,12 +8,8 @@ import torch
 from mmengine.logging import MessageHub
 
 from tests.engine.checkpoints.test_checkpoint_reading import Hostile, flip
-from vispropnet.engine.checkpoints.resuming import (
-    check_kinds,
-    check_optimizer,
-    find_resumable,
-    sound_state,
-)
+from vispropnet.engine.checkpoints import resuming
+from vispropnet.engine.checkpoints.resuming import check_optimizer, find_resumable, sound_state
 from vispropnet.errors import UserError
 
 
@@ -66,8 +62,7 @@ def test_what_training_cannot_be_resumed_from_is_skipped(tmp_path):
 
 
 def test_hostile_files_are_skipped_unread_and_code_in_a_state_is_not_taken_over(tmp_path):
-    target = tmp_path / 'made'
-    path = save(tmp_path / 'epoch_2.pth', bomb=Hostile(target))
+    path = save(tmp_path / 'epoch_2.pth', bomb=Hostile(target := tmp_path / 'made'))
     with pytest.raises(UserError, match=r'posix\.mkdir'):
         find_resumable(tmp_path)
     assert not target.exists()
@@ -117,14 +112,11 @@ def trained(optimizer_class, **options):
 
 
 def test_sound_optimisers_pass_and_those_of_another_kind_are_refused():
-    for optimizer_class, options in (
-        (torch.optim.SGD, dict(momentum=0.9)),
-        (torch.optim.SGD, {}),
-        (torch.optim.AdamW, dict(amsgrad=True)),
-        (torch.optim.Adafactor, {}),
-        (torch.optim.RMSprop, dict(momentum=0.9, centered=True)),
+    for name, options in (
+        *(('SGD', dict(momentum=0.9)), ('SGD', {}), ('AdamW', dict(amsgrad=True))),
+        *(('Adafactor', {}), ('RMSprop', dict(momentum=0.9, centered=True))),
     ):
-        optimizer, fresh, _ = trained(optimizer_class, **options)
+        optimizer, fresh, _ = trained(getattr(torch.optim, name), **options)
         optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
         check_optimizer(optimizer, fresh)
     for name, value, words in (
@@ -144,6 +136,7 @@ def test_sound_optimisers_pass_and_those_of_another_kind_are_refused():
             check_optimizer(optimizer, fresh)
     fresh = dict(lr=0.1, foreach=None, betas=(0.9, 0.99), params=[1], name='a')
     # Whole numbers are numbers, None and True are both answers, lists do for tuples.
-    check_kinds('p', fresh, dict(lr=torch.tensor(1), foreach=True, betas=[0, 1], name='b'))
+    found = dict(lr=torch.tensor(1), foreach=True, betas=[0, 1])
+    resuming.check_kinds('p', fresh, {**found, 'name': 'b'})
     with pytest.raises(UserError, match='p: name must be str, found None'):
-        check_kinds('p', fresh, dict(lr=1, foreach=True, betas=[0, 1]))
+        resuming.check_kinds('p', fresh, found)

@@ -40,22 +40,37 @@ def refused(model, weights, strict=True):
     return str(caught.value)
 
 
-@pytest.mark.parametrize('prefix', ['', 'module.'])  # the second is of distributed training
-def test_loads_everything_that_fits(prefix):
-    source, target = Model(), Model()
-    weights = {f'{prefix}{key}': value for key, value in source.state_dict().items()}
-    report = load_weights(target, dict(state_dict=weights), 'a.pth')
-    assert report.complete and report.loaded == 4
-    assert torch.equal(target.head.weight, source.head.weight)
+def test_loads_everything_that_fits():
+    source = Model()
+    for prefix in ('', 'module.'):  # the second is of distributed training
+        weights = {f'{prefix}{key}': value for key, value in source.state_dict().items()}
+        report = load_weights(target := Model(), dict(state_dict=weights), 'a.pth')
+        assert report.complete and report.loaded == 4
+        assert torch.equal(target.head.weight, source.head.weight)
+    # Weights of other precisions, and of shapes alone.
+    weights = {key: torch.full_like(one, 2) for key, one in Model().state_dict().items()}
+    for dtype in (torch.float16, torch.bfloat16, torch.float64, torch.int64):
+        model = Model()
+        load_weights(model, {key: one.to(dtype) for key, one in weights.items()}, 'a.pth')
+        assert all(torch.equal(one, weights[key]) for key, one in model.state_dict().items())
+    with torch.device('meta'):
+        model = Model()
+    assert load_weights(model, model.state_dict(), 'a.pth').complete
 
 
-def test_strict_by_default_and_reports_all_at_once():
+def test_strict_by_default_and_reports_all_at_once_many_by_module():
     weights = {**without(Model(width=4), 'head.bias'), 'neck.weight': torch.zeros(1)}
     text = refused(Model(), dict(state_dict=weights))
     assert 'checkpoint a.pth does not fit' in text
     assert 'missing in the checkpoint (1):\n    head.bias' in text
     assert 'not in the model (1):\n    neck.weight' in text
     assert 'of another shape (3):\n    detector.0.bias: (4,) in the file, (3,) wanted' in text
+    missing = [f'prop_head.convs.{n}.weight' for n in range(20)] + ['attn_neck.gamma']
+    missing += [f'detector.roi_head.mask_head.convs.{n}.bias' for n in range(3)]
+    title, *parts = str(LoadReport(missing=missing, plain='detector')).splitlines()[1:]
+    counts = ['prop_head.* (20)', 'attn_neck.* (1)', 'detector.roi_head.mask_head.* (3)']
+    assert title == '  missing in the checkpoint (24):'
+    assert parts == [f'    {one}' for one in counts]
 
 
 def test_not_strict_loads_what_fits_and_reports_the_rest():
@@ -101,23 +116,11 @@ def test_a_model_explains_what_is_missing_and_nothing_else():
     assert report.missing == ['extra.weight', 'extra.bias']
 
 
-def test_many_missing_tensors_are_counted_by_module():
-    missing = [f'prop_head.convs.{n}.weight' for n in range(20)] + ['attn_neck.gamma']
-    missing += [f'detector.roi_head.mask_head.convs.{n}.bias' for n in range(3)]
-    assert str(LoadReport(missing=missing, plain='detector')).splitlines()[1:] == [
-        '  missing in the checkpoint (24):',
-        '    prop_head.* (20)',
-        '    attn_neck.* (1)',
-        '    detector.roi_head.mask_head.* (3)',
-    ]
-
-
 @pytest.mark.parametrize('strict', [True, False])
 def test_tensors_that_cannot_be_weights_are_refused(strict):
-    one = torch.ones(1, 3)
+    one, bad = torch.ones(1, 3), r'not finite \(NaN or infinity\), in head\.weight'
     for weight, words in (
-        (torch.tensor([[1, math.nan, 1]]), r'not finite \(NaN or infinity\), in head\.weight'),
-        (torch.tensor([[1, math.inf, 1]]), r'not finite \(NaN or infinity\), in head\.weight'),
+        *((torch.tensor([[1, value, 1]]), bad) for value in (math.nan, math.inf)),
         (torch.empty(1, 3, device='meta'), r': head\.weight is .*device meta'),
         (torch.quantize_per_tensor(one, 0.1, 0, torch.qint8), 'is quantized'),
         (one.to_sparse(), 'is sparse'),
@@ -126,14 +129,3 @@ def test_tensors_that_cannot_be_weights_are_refused(strict):
     ):
         text = refused(Model(), {**Model().state_dict(), 'head.weight': weight}, strict)
         assert re.match(rf'checkpoint a\.pth.*{words}', text)
-
-
-def test_weights_of_other_precisions_and_of_shapes_alone_are_loaded():
-    weights = {key: torch.full_like(one, 2) for key, one in Model().state_dict().items()}
-    for dtype in (torch.float16, torch.bfloat16, torch.float64, torch.int64):
-        model = Model()
-        load_weights(model, {key: one.to(dtype) for key, one in weights.items()}, 'a.pth')
-        assert all(torch.equal(one, weights[key]) for key, one in model.state_dict().items())
-    with torch.device('meta'):
-        model = Model()
-    assert load_weights(model, model.state_dict(), 'a.pth').complete

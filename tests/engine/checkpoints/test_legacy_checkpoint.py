@@ -1,5 +1,6 @@
 """Old files against the formulas of their time, written plainly from the old tensors."""
 
+import itertools
 import math
 from functools import partial
 
@@ -25,16 +26,6 @@ CLASSES = 40
 resize = partial(functional.interpolate, mode='bilinear', align_corners=False)
 
 
-def resnet50_shapes(base):
-    with torch.device('meta'):
-        weights = resnet50().state_dict()
-    return {
-        f'backbone.{key}': tuple(n * base // 64 if n >= 64 else n for n in one.shape)
-        for key, one in weights.items()
-        if not key.startswith('fc.')
-    }
-
-
 def old_shapes(base=64, width=256, fc=1024, classes=CLASSES):
     """Every key of an old ObjProp file with attention neck, and its shape."""
     square, rows = (width, width, 3, 3), classes + 1
@@ -53,12 +44,17 @@ def old_shapes(base=64, width=256, fc=1024, classes=CLASSES):
     layers |= {'bbox_head.fc_cls': (rows, fc), 'bbox_head.fc_reg': (4 * rows, fc)}
     layers |= {'prop_head.convs.0': (width, 4 * width, 1, 1), 'prop_head.convs.3': square}
     layers |= {'prop_head.convs.6': (width, width, 1, 1), 'neck_attn.conv2': square}
-    shapes = {f'{name}.weight': shape for name, shape in layers.items()}
+    with torch.device('meta'):
+        backbone = [one for one in resnet50().state_dict().items() if not one[0].startswith('fc.')]
+    shapes = {}
+    for key, one in backbone:
+        shapes[f'backbone.{key}'] = tuple(n * base // 64 if n >= 64 else n for n in one.shape)
+    shapes |= {f'{name}.weight': shape for name, shape in layers.items()}
     shapes |= {f'{name}.bias': shape[:1] for name, shape in layers.items()}
     kinds, norms = ('weight', 'bias', 'running_mean', 'running_var'), ('1', '4')
     shapes |= {f'prop_head.convs.{norm}.{kind}': (width,) for norm in norms for kind in kinds}
     shapes |= {f'prop_head.convs.{norm}.num_batches_tracked': () for norm in norms}
-    return {**resnet50_shapes(base), **shapes, 'neck_attn.gamma': (1,)}
+    return {**shapes, 'neck_attn.gamma': (1,)}
 
 
 def old_weights(attention_neck=False, **sizes):
@@ -163,10 +159,9 @@ def test_propagation(model, old):
     # Smaller, so that attention is not of single places; both sides get the same.
     current, reference = current[0] / 8, reference[0] / 8
     boxes, labels = [[8, 16, 40, 48], [32, 0, 96, 24]], [0, 39]
-    arrived = head.attention(
-        reference, current, torch.tensor(boxes).float(), torch.tensor(labels), head.test_sigma
-    )
-    logits = head.segment(current[None], head.attend(*arrived), torch.tensor(labels))
+    given = torch.tensor(boxes).float(), torch.tensor(labels)
+    arrived = head.attention(reference, current, *given, head.test_sigma)
+    logits = head.segment(current[None], head.attend(*arrived), given[1])
     for found, box, label in zip(logits, boxes, labels, strict=True):
         wanted = old_propagated_mask(old, reference, current, box, label)
         assert found.shape == wanted.shape == (64, 96)
@@ -200,12 +195,10 @@ def test_class_scores_and_boxes(model, old):
     head = model.detector.roi_head.bbox_head
     corners = torch.rand(5, 2) * 40
     boxes = torch.cat([corners, corners + 10 + torch.rand(5, 2) * 40], dim=1)
-    found = head.predict_by_feat(
-        (torch.cat([torch.zeros(5, 1), boxes], dim=1),),
-        *([one] for one in head(features)),
-        [dict(img_shape=(96, 128), scale_factor=(1.0, 1.0))],
-        rcnn_test_cfg=None,
-    )[0]
+    rois = torch.cat([torch.zeros(5, 1), boxes], dim=1)
+    infos = [dict(img_shape=(96, 128), scale_factor=(1.0, 1.0))]
+    given = [[one] for one in head(features)]
+    (found,) = head.predict_by_feat([rois], *given, infos, rcnn_test_cfg=None)
     assert_close(found.scores, scores.roll(-1, dims=1), rtol=1e-4, atol=1e-6)
     limit = -math.log(16 / 1000)
     for number, box in enumerate(boxes):
@@ -225,13 +218,10 @@ def test_anchors_have_the_old_corners_and_roi_align_the_old_points(model):
     anchors = model.detector.rpn_head.prior_generator.grid_priors([(2, 3)] * 5, device='cpu')
     for level, stride in enumerate((4, 8, 16, 32, 64)):
         wanted = []
-        for row in range(2):
-            for column in range(3):
-                for ratio in (0.5, 1.0, 2.0):
-                    width, height = (8 * stride * ratio**power for power in (-0.5, 0.5))
-                    half = torch.tensor([width - 1, height - 1]) / 2
-                    corners = (torch.cat([-half, half]) + (stride - 1) / 2).round()
-                    wanted.append(corners + torch.tensor([column, row, column, row]) * stride)
+        for row, column, ratio in itertools.product(range(2), range(3), (0.5, 1.0, 2.0)):
+            half = torch.tensor([8 * stride * ratio**power - 1 for power in (-0.5, 0.5)]) / 2
+            corners = (torch.cat([-half, half]) + (stride - 1) / 2).round()
+            wanted.append(corners + torch.tensor([column, row, column, row]) * stride)
         assert torch.equal(anchors[level], torch.stack(wanted))
     # RoIAlign has two points a side, and no half pixel.
     roi_head = model.detector.roi_head
@@ -266,23 +256,19 @@ def test_frames_of_a_video_run(model, monkeypatch, on_conflict, detected):
     state = model.init_state()
     for frame, detections in enumerate((8, 3)):
         monkeypatch.setitem(model.detector.roi_head.test_cfg, 'max_per_img', detections)
-        metainfo['frame_id'] = frame
-        found, state = step(model, torch.randn(3, 64, 96), metainfo, state)
+        image = torch.randn(3, 64, 96)
+        found, state = step(model, image, {**metainfo, 'frame_id': frame}, state)
         assert (~found.propagated).sum() == detected[frame]
         assert found.masks.shape == (len(found), 64, 96) and len(found.ids.unique()) == len(found)
         assert torch.isfinite(found.scores).all() and found.scores.min() > 0.001
     assert found.propagated.any()
 
 
-@pytest.mark.parametrize(
-    ('left_out', 'method', 'count'),
-    [
-        ('nothing', 'ObjProp', 397),  # with its attention neck
-        ('neck_attn', 'ObjProp', 392),  # as released
-        (('neck_attn', 'prop_head'), 'MaskTrack R-CNN', 364),
-    ],
-)
-def test_every_key_has_a_place(pytestconfig, left_out, method, count):
+@pytest.mark.parametrize('count', [397, 392, 364])
+def test_every_key_has_a_place(pytestconfig, count):
+    """With its attention neck, as released, and without propagation."""
+    left_out = {397: 'nothing', 392: 'neck_attn', 364: ('neck_attn', 'prop_head')}[count]
+    method = 'MaskTrack R-CNN' if 'prop_head' in left_out else 'ObjProp'
     shapes = {key: one for key, one in old_shapes().items() if not key.startswith(left_out)}
     weights = {key: torch.empty(shape, device='meta') for key, shape in shapes.items()}
     converted = convert_weights(weights, 'old.pth')
@@ -308,18 +294,17 @@ def test_forms_of_a_file(tmp_path, form):
     source, target = tmp_path / 'old.pth', tmp_path / 'new' / 'new.pth'
     torch.save(content, source)
     report = str(convert_file(source, target))
-    new = read_checkpoint(target)
-    assert set(new) == {'state_dict', 'meta'}
-    assert new['meta'] == dict(converted_from='old.pth', method='ObjProp', num_classes=5)
+    made = read_checkpoint(target)
+    new, meta = made.pop('state_dict'), dict(converted_from='old.pth', method='ObjProp')
+    assert made == dict(meta={**meta, 'num_classes': 5})
     # All but prop_head.conv1 and conv2.
-    assert len(new['state_dict']) == len(weights) - 4 == 397
+    assert len(new) == len(weights) - 4 == 397
     assert 'ObjProp: 397 tensors, 5 categories' in report
     assert 'left out: prop_head.conv2.conv.bias' in report
     assert ('left out: optimizer' in report) == (form == 'state_dict')
-    head = 'detector.roi_head.bbox_head'
-    rows = weights['bbox_head.fc_cls.weight'][[1, 2, 3, 4, 5, 0]]
-    assert torch.equal(new['state_dict'][f'{head}.fc_cls.weight'], rows)
-    kept = new['state_dict'][f'{head}.fc_reg.weight']
+    kinds = ('fc_cls', 'fc_reg')
+    scores, kept = (new[f'detector.roi_head.bbox_head.{kind}.weight'] for kind in kinds)
+    assert torch.equal(scores, weights['bbox_head.fc_cls.weight'][[1, 2, 3, 4, 5, 0]])
     assert torch.equal(kept, weights['bbox_head.fc_reg.weight'][4:])
     assert kept.untyped_storage().nbytes() == kept.nbytes
     assert [one.name for one in target.parent.iterdir()] == ['new.pth']

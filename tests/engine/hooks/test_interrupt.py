@@ -8,7 +8,7 @@ import torch
 from mmengine.hooks import Hook
 
 from tests.processes import Tool, run_tool
-from tests.small_runs import logged, quick
+from tests.small_runs import assert_same_weights, logged, quick
 from vispropnet.apis.training import train
 from vispropnet.engine.checkpoints.resuming import find_resumable
 from vispropnet.errors import Stopped, UserError
@@ -22,21 +22,9 @@ class SignalAt(Hook):
     def __init__(self, when, number, name='SIGTERM'):
         self.place, self.signal = (when, number), signal.Signals[name]
 
-    def before_train_iter(self, runner, batch_idx, data_batch=None):
-        if self.place == ('train', runner.iter):
+    def _before_iter(self, runner, batch_idx, data_batch=None, mode='train'):
+        if self.place == (mode, runner.iter if mode == 'train' else batch_idx):
             os.kill(os.getpid(), self.signal)
-
-    def before_val_iter(self, runner, batch_idx, data_batch=None):
-        if self.place == ('val', batch_idx):
-            os.kill(os.getpid(), self.signal)
-
-
-def assert_same_weights(*work_dirs):
-    ours, theirs = (
-        torch.load(folder / 'epoch_2.pth', weights_only=False)['state_dict'] for folder in work_dirs
-    )
-    for name, value in theirs.items():
-        assert torch.equal(ours[name], value), name
 
 
 def assert_same_end(work_dir, unbroken):
@@ -74,17 +62,11 @@ def stop_at(small, shapes, tmp_path):
 
 
 # In the middle of an epoch, after its last batch, and in the first epoch's validation.
-PLACES = [
-    (('train', 1), 'in epoch 1, after iteration 2'),
-    (('train', 2), 'in epoch 1, after iteration 3'),
-    (('train', 4), 'in epoch 2, after iteration 5'),
-    (('val', 1), 'in the validation after epoch 1'),
-]
-
-
-@pytest.mark.parametrize(('place', 'words'), PLACES)
-def test_stopped_it_ends_as_the_unbroken_one(trained, stop_at, resume, tmp_path, place, words):
-    stop = stop_at(*place)
+@pytest.mark.parametrize('place', [('train', 1), ('train', 2), ('train', 4), ('val', 1)])
+def test_stopped_it_ends_as_the_unbroken_one(trained, stop_at, resume, tmp_path, place):
+    stop, (when, number) = stop_at(*place), place
+    epoch = f'epoch {number // 3 + 1}, after iteration {number + 1}'
+    words = f'in {epoch}' if when == 'train' else 'in the validation after epoch 1'
     assert stop.status == 128 + signal.SIGTERM
     assert 'stopped by SIGTERM' in str(stop) and words in str(stop)
     assert find_resumable(tmp_path) == (tmp_path / 'interrupted.pth', [])
@@ -106,12 +88,10 @@ def test_odd_states_are_refused_and_code_is_not_run(trained, shapes, small, resu
     path, wrong = tmp_path / 'odd.pth', dict(exp_avg=torch.zeros(3))
     done, hundred = dict(batches_done=100, batch_size=2, world_size=1), '100 batches of an epoch'
     groups = dict(param_groups=[])
+    shape = r'optimizer.state: exp_avg must be \(.*\), found \(3,\)'
     for change, words in (
         (lambda found: found['param_schedulers'].pop(), 'it has 1 schedules, the config has 2'),
-        (
-            lambda found: [one.update(wrong) for one in found['optimizer']['state'].values()],
-            r'optimizer.state: exp_avg must be \(.*\), found \(3,\)',
-        ),
+        (lambda found: [one.update(wrong) for one in found['optimizer']['state'].values()], shape),
         (lambda found: found['meta'].update(done), f'{hundred} are done, but an epoch .* has 3'),
         (lambda found: found['optimizer'].update(groups), 'training cannot be resumed from it'),
     ):
@@ -139,8 +119,8 @@ def test_batches_made_otherwise_are_skipped_one_by_one(shapes, small, stop_at, r
 
 
 def test_stopped_in_the_last_validation_it_is_done_again_once(stop_at, resume, tmp_path):
-    stop = stop_at('val', 0, 'train_cfg.max_epochs=1')
-    assert 'in the validation after epoch 1. The state is in' in str(stop)
+    stop = str(stop_at('val', 0, 'train_cfg.max_epochs=1'))
+    assert 'in the validation after epoch 1. The state is in' in stop
     for _ in range(2):
         assert resume('train_cfg.max_epochs=1').iter == 3
         assert not (tmp_path / 'interrupted.pth').exists()

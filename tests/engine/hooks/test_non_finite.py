@@ -82,11 +82,12 @@ class Run:
         """Has the gradients come out multiplied."""
         self.model.weight.register_hook(lambda grad: grad * torch.tensor(factor))
 
-    def dumped(self):
-        return sorted(path.name for path in (self.folder / 'non_finite').iterdir())
-
     def read(self, name):
         return read_checkpoint(self.folder / 'non_finite' / name, classes=BATCH_CLASSES)
+
+
+def dumped(folder):
+    return sorted(path.name for path in (folder / 'non_finite').iterdir())
 
 
 CLIPS = [None, dict(max_norm=1.0), dict(max_norm=100, norm_type=1)]
@@ -99,10 +100,10 @@ def test_bad_loss_stops_before_the_weights(tmp_path, clip, wrapper):
     run = Run(tmp_path, wrapper=wrapper, clip_grad=clip)
     run.step(1.0, 1.0)
     text = run.stopped(math.inf, 1.0)
-    assert 'training stopped at non-finite values: the loss is not finite in epoch 1, at' in text
-    assert 'in epoch 1, at iteration 2.' in text
+    words = 'the loss is not finite in epoch 1, at iteration 2.'
+    assert f'training stopped at non-finite values: {words}' in text
     assert 'loss_a = inf  <- not finite' in text and 'frame 1 of video 7 (a.jpg)' in text
-    assert str(tmp_path / 'non_finite/iter_2.pth') in text and run.dumped() == ['iter_2.pth']
+    assert str(tmp_path / 'non_finite/iter_2.pth') in text and dumped(tmp_path) == ['iter_2.pth']
 
 
 def test_schedules_see_that_a_sound_step_is_taken(tmp_path):
@@ -121,12 +122,11 @@ def test_schedules_see_that_a_sound_step_is_taken(tmp_path):
 
 @pytest.mark.parametrize('clip', CLIPS)
 def test_finite_loss_with_bad_gradients_or_weights_stops(tmp_path, clip):
-    run = Run(tmp_path, clip_grad=clip)
+    run, large, bad = Run(tmp_path, clip_grad=clip), Run(tmp_path), Run(tmp_path)
     run.spoil([1.0, math.inf])
     text = run.stopped(1.0, 1.0)
     assert 'the norm of the gradients is not finite in epoch 1' in text
     assert 'non-finite gradients: weight' in text
-    large, bad = Run(tmp_path), Run(tmp_path)
     large.spoil(1e30)
     assert 'each gradient is finite, but their norm is too large' in large.stopped(1, 1)
     bad.model.weight.data[0] = math.nan
@@ -171,7 +171,7 @@ def test_skipping_ends_after_so_many_in_a_row_and_bad_options_are_refused(tmp_pa
         run.step(first, 1)
     text = run.stopped(math.nan, 1)
     assert '(3 steps in a row)' in text and 'no dump: 3 have been written' in text
-    assert run.dumped() == ['iter_1.pth', 'iter_2.pth', 'iter_4.pth']
+    assert dumped(tmp_path) == ['iter_1.pth', 'iter_2.pth', 'iter_4.pth']
     run.hook.after_train(run.runner)
     assert run.said[-1].endswith('non-finite values: 6')
     for option, value in (('action', 'go on'), ('max_in_a_row', 0), ('max_in_a_row', True)):
@@ -206,11 +206,11 @@ def test_accumulated_gradients_are_one_step(tmp_path):
 
 
 def test_dump_that_cannot_be_written_does_not_hide_what_happened(tmp_path):
-    text = Run(tmp_path).stopped(math.nan, 1, odd=lambda: 0)
-    assert 'loss_a = nan' in text and "no dump: Can't pickle" in text
-    (tmp_path / 'file').write_text('')
-    text = Run(tmp_path / 'file').stopped(math.nan, 1)
-    assert 'loss_a = nan' in text and 'no dump: cannot write' in text
+    file = tmp_path / 'file'
+    file.touch()
+    for folder, odd, words in ((tmp_path, lambda: 0, "Can't pickle"), (file, 0, 'cannot write')):
+        text = Run(folder).stopped(math.nan, 1, odd=odd)
+        assert 'loss_a = nan' in text and f'no dump: {words}' in text
 
 
 def test_overflow_of_gradients_in_fp16_is_the_scalers_business(tmp_path):
@@ -233,12 +233,10 @@ def test_all_frames_of_a_clip_are_named():
 
     one, two, four, five = (f'frame {number} of video 7 ({number}.jpg)' for number in (1, 2, 4, 5))
     pairs = [[frame(1), frame(4)], [frame(2), frame(5)]]
+    clip, apart = f'key {one}; reference {two}', f'key {four}; reference {five}'
     for samples, lines in (
-        (pairs, [f'key {one}; reference {two}', f'key {four}; reference {five}']),
-        (
-            [(frame(number),) for number in (1, 2, 4)],
-            [f'key {one}; reference {two}; reference {four}'],
-        ),
+        (pairs, [clip, apart]),
+        ([(frame(number),) for number in (1, 2, 4)], [f'{clip}; reference {four}']),
         ([frame(1), frame(4)], [one, four]),
         ([DetDataSample()], ['frame ? of video ? (?)']),
         (None, []),
@@ -270,5 +268,4 @@ def test_ranks_skip_the_same_steps(tmp_path):
     assert 'rank 0' not in found['said'] and 'iter_4_rank_1.pth' in found['said']
     # Mean of x over the ranks is (2, 1), and 2w is (2, 4).
     assert found['weight'] == pytest.approx([1 - 0.4, 2 - 0.5])
-    names = sorted(path.name for path in (tmp_path / 'non_finite').iterdir())
-    assert names == ['iter_1_rank_1.pth', 'iter_3_rank_1.pth', 'iter_4_rank_1.pth']
+    assert dumped(tmp_path) == [f'iter_{number}_rank_1.pth' for number in (1, 3, 4)]

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
 
+from tests.engine.checkpoints.test_checkpoint_reading import Hostile
 from tests.small_runs import quick
 from vispropnet.apis.training import train
 from vispropnet.config import load_config
@@ -77,18 +78,13 @@ def test_passes_have_their_seeds_and_gradients_are_averaged(tmp_path):
     assert gradients['weight'].item() == pytest.approx(sum(wanted) / 2)
 
 
-class Payload:
-    def __reduce__(self):
-        return os.mkdir, ('made',)
-
-
 def test_dumps_that_are_damaged_or_would_run_code_are_refused(small, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = load_config(small)
     weights, passes = MODELS.build(config.model).state_dict(), [dict(batch={})]
     content = dict(format=2, acceleration={}, passes=passes, seeds=[1], state_dict=weights)
     sample, lists = DetDataSample(), [[3], [3]]
-    sample.__dict__['payload'] = Payload()
+    sample.__dict__['payload'] = Hostile('made')
     for change, words in (
         (dict(format=1), 'it is no dump of non-finite values, or one of another version'),
         (dict(acceleration=dict(amp='int4')), "amp must be 'bf16', 'fp16' or None, got 'int4'"),

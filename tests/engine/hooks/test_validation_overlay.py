@@ -10,17 +10,13 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.small_runs import quick
+from tests.small_runs import assert_same_weights, quick
 from tests.visualization.blocks import write_files
 from vispropnet.apis.training import train
 from vispropnet.datasets.samplers import VideoSampler
 from vispropnet.datasets.ytvis import YouTubeVIS
 from vispropnet.engine.hooks import validation_overlay
-from vispropnet.engine.hooks.validation_overlay import (
-    ValidationOverlayHook,
-    draw_beside_truth,
-    middle_frames,
-)
+from vispropnet.engine.hooks.validation_overlay import ValidationOverlayHook, draw_beside_truth
 from vispropnet.errors import UserError
 from vispropnet.models.frame_masks import FrameMasks
 from vispropnet.visualization.grid import CAPTION, GAP
@@ -75,6 +71,7 @@ def in_training(**options):
 
 def test_middle_frames_are_spread_over_the_videos_and_bad_options_reported():
     lengths = np.array([4, 1, 3, 6, 2])  # they start at 0, 4, 5, 8 and 14
+    middle_frames = validation_overlay.middle_frames
     found = [middle_frames(lengths, range(16), count) for count in (5, 9, 3, 1)]
     assert found == [[2, 4, 6, 11, 15], [2, 4, 6, 11, 15], [2, 6, 15], [2]]
     # A rank that has the second and the fourth video, and one without any.
@@ -102,9 +99,8 @@ def test_the_same_frames_are_drawn_each_time_and_generators_left_as_they_are(blo
         validate(hook, runner, instances(20))
     assert states() == before
     names = [f'validation_video_{video}' for video in (11, 13, 15)]
-    assert [(name, step) for name, _, step in runner.visualizer.added] == [
-        (name, epoch) for epoch in (1, 2) for name in names
-    ]
+    added = [(name, step) for name, _, step in runner.visualizer.added]
+    assert added == [(name, epoch) for epoch in (1, 2) for name in names]
     runner = make_runner(blocks, by_epoch=False)
     assert [step for _, _, step in validate(hook, runner)] == [70] * 3
     # With ranks, videos of one length go to them in turn: 11, 13 and 15 to the first, which draws.
@@ -121,8 +117,7 @@ def test_nothing_is_drawn_when_turned_off_outside_training_and_on_other_ranks(bl
     samples = [SimpleNamespace(video_id=11, frame_id=frame) for frame in (0, 2)]
     hook.after_val_iter(runner, 0, {}, samples)
     assert not runner.visualizer.added
-    hook = ValidationOverlayHook()
-    assert not validate(hook, make_runner(blocks))
+    assert not validate(hook := ValidationOverlayHook(), make_runner(blocks))
     hook.before_train(None)
     with monkeypatch.context() as patch:
         patch.setattr(validation_overlay, 'is_main_process', lambda: False)
@@ -177,25 +172,20 @@ def test_propagated_masks_have_dashes_and_plain_arrays_will_do(blocks):
     info, dense = blocks.get_data_info(1), instances(20)
     plain = drawn(info, dense)
     dashed = drawn(info, instances(20, propagated=torch.tensor([True])))
-    white = [(result[90:190] == 255).all(-1).sum() for _, result in (plain, dashed)]
-    assert white[1] > white[0]
+    few, many = ((result[90:190] == 255).all(-1).sum() for _, result in (plain, dashed))
+    assert many > few
     dense.masks = dense.masks.to_tensor()
     assert np.array_equal(drawn(info, dense), plain)
-
-
-def events_of(work_dir):
-    (events,) = work_dir.glob('*/vis_data/events.out.tfevents.*')
-    return EventAccumulator(str(events)).Reload()
 
 
 def test_tensorboard_has_pictures_and_training_is_the_same(trained, shapes, small, tmp_path):
     """The shared training was without pictures."""
     options = [f'default_hooks.overlays.{one}' for one in ('num_videos=2', 'score_threshold=0.0')]
     train(small, tmp_path, overrides=quick(shapes, *options))
-    ours, theirs = events_of(tmp_path), events_of(trained)
+    files = [work_dir.glob('*/vis_data/events.out.tfevents.*') for work_dir in (tmp_path, trained)]
+    ours, theirs = (EventAccumulator(str(path)).Reload() for (path,) in files)
     tags = ours.Tags()['images']
-    assert tags == ['validation_video_1', 'validation_video_3']
-    assert theirs.Tags()['images'] == []
+    assert tags == ['validation_video_1', 'validation_video_3'] and not theirs.Tags()['images']
     for tag in tags:
         events = ours.Images(tag)
         assert [event.step for event in events] == [1, 2]
@@ -208,10 +198,4 @@ def test_tensorboard_has_pictures_and_training_is_the_same(trained, shapes, smal
     files = sorted(path.name for path in tmp_path.glob('*/vis_data/vis_image/*'))
     assert files == [f'validation_video_{video}_{step}.png' for video in (1, 3) for step in (1, 2)]
     assert not list(trained.glob('*/vis_data/vis_image/*'))
-    state, plain = (
-        torch.load(folder / 'epoch_2.pth', weights_only=False)['state_dict']
-        for folder in (tmp_path, trained)
-    )
-    assert state.keys() == plain.keys() and all(
-        torch.equal(state[key], plain[key]) for key in plain
-    )
+    assert_same_weights(tmp_path, trained)

@@ -57,9 +57,13 @@ def test_the_median_of_the_times():
     assert row == {**row, **expected, 'size': [640, 360]}
 
 
-def test_a_process_that_dies_gives_none(capsys):
+def test_a_process_that_dies_gives_none_and_quiet_swallows_what_is_printed(capsys):
     assert in_a_process(os._exit, 3) is None
     assert 'was there too little memory?' in capsys.readouterr().err
+    with quiet():
+        print('a line for each weight')
+    print('heard')
+    assert capsys.readouterr().out == 'heard\n'
 
 
 def test_pyramids_move_and_are_seeded():
@@ -81,10 +85,3 @@ def test_norms_take_the_statistics_of_the_input():
     assert model[0].running_mean.tolist() == [3.0, 20.0]
     torch.testing.assert_close(model[0].running_var, torch.tensor([4.0, 300.0]))
     assert not model[0].training and model[0].momentum == 0.1
-
-
-def test_quiet_swallows_what_is_printed(capsys):
-    with quiet():
-        print('a line for each weight')
-    print('heard')
-    assert capsys.readouterr().out == 'heard\n'

@@ -8,6 +8,7 @@ from benchmarking import infer, train
 from benchmarking.frames import draw_clips
 from benchmarking.models import build, share_weights
 from benchmarking.settings import InferSettings, PairSettings, TrainSettings
+from tests.models.small_models import MMDET, SMALL, SMALL_OBJPROP
 from vispropnet.config import load_config
 from vispropnet.engine import acceleration
 from vispropnet.engine.acceleration import Acceleration
@@ -19,17 +20,14 @@ ROUNDED = pytest.mark.filterwarnings('ignore:this CPU has no instructions for bf
 @pytest.fixture
 def ours(root):
     """ObjProp beside MaskTrack R-CNN."""
-    small = 'r18_fpn_2e_moving-shapes.py'
-    config = str(root / f'configs/objprop/objprop_{small}')
-    baseline = str(root / f'configs/masktrack_rcnn/masktrack-rcnn_{small}')
+    config, baseline = str(root / SMALL_OBJPROP), str(root / SMALL)
     return dict(config=config, baseline=baseline, size=(96, 64), repeats=1, memory=False)
 
 
 @pytest.fixture
 def mmdets(root, ours):
     """MaskTrack R-CNN beside mmdet's."""
-    name = 'mmdet_masktrack_rcnn/mmdet-masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
-    return {**ours, 'config': ours['baseline'], 'baseline': str(root / 'configs' / name)}
+    return {**ours, 'config': ours['baseline'], 'baseline': str(root / MMDET)}
 
 
 def test_drawn_masks_are_ellipses_in_their_boxes_and_move_evenly():
@@ -108,9 +106,9 @@ def test_a_step_leaves_the_weights_and_repeats_itself(ours, last_line):
 def test_frames_are_padded_and_losses_alike_with_any_option(mmdets, monkeypatch):
     """90 is no multiple of 32."""
     losses = []
+    options = {**mmdets, 'size': (120, 90), 'batch_size': 1}
     for change in (dict(), dict(amp='bf16'), dict(channels_last=True)):
-        settings = TrainSettings(**{**mmdets, 'size': (120, 90)}, batch_size=1, **change)
-        step = train.make('ours', settings)
+        step = train.make('ours', TrainSettings(**options, **change))
         losses.append(step())
     assert losses[1:] == pytest.approx([losses[0]] * 2, rel=0.03)
     assert step.prepare()['inputs'][0][0].shape == (3, 90, 120)

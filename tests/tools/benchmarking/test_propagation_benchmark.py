@@ -66,15 +66,12 @@ def test_inputs_make_attention_neither_uniform_nor_one_hot():
     assert 1.3 < entropy.exp().median() < one.shape[1] / 4
 
 
-def test_the_gaussian_by_hand():
+def test_the_gaussian_and_the_mean_iou_by_hand():
     weights = plain_gaussian((2, 3), 8.0, torch.zeros(1))
     assert weights.shape == (6, 6)
     # Position 0 is (0, 0), position 5 is (1, 2): 1 + 4 squared cells apart.
     found = [weights[place].item() for place in ((0, 5), (2, 3), (4, 4))]
     assert found == pytest.approx([math.exp(-5 / 64), math.exp(-5 / 64), 1])
-
-
-def test_mean_iou():
     masks = torch.zeros(3, 2, 4, dtype=torch.bool)
     others = masks.clone()
     masks[0, 0, :2] = True  # 2 pixels, 1 of them shared, 3 in all

@@ -23,29 +23,25 @@ def test_bad_settings():
         ('postprocess', dict(sides=(0.5, 0.2)), '--sides takes .* got 0.5 0.2'),
         ('postprocess', dict(sides=(0.2, 1.1)), '--sides takes .* got 0.2 1.1'),
         ('memory', dict(frames=5, short=5), '--short must be below --frames 5, got 5'),
-        ('memory', dict(config='none.py'), 'config not found: none.py'),
         ('train', dict(baseline='none.py'), 'config not found: none.py'),
+        *((one, dict(config='none'), 'config not found: none') for one in ('memory', 'safety')),
         ('train', dict(batch_size=0), '--batch-size must be positive, got 0'),
         ('train', dict(amp='bf8'), "amp must be 'bf16', 'fp16' or None, got 'bf8'"),
         ('train', dict(amp='fp16'), 'fp16 .* needs a GPU'),
         ('train', dict(amp='bf16', options_table=True), 'leave out --amp, --channels-last'),
         ('train', dict(compile=True, options_table=True), 'leave out --amp'),
-        ('safety', dict(config='none'), 'config not found: none'),
         ('busy', dict(policies=('default', '-1')), "--policies takes .* got '-1'"),
     ):
         with pytest.raises(UserError, match=message):
             COMMANDS[command](**change)
 
 
-def test_the_command_line_gives_the_defaults():
+def test_values_of_the_command_line_and_its_defaults(capsys):
     for command, settings in COMMANDS.items():
         found, values = parse('', [command])
         if values.get('device', '') is None:  # chosen later: cuda where there is one
             values['device'] = 'cpu'
         assert found == command and settings(**values) == settings()
-
-
-def test_values_of_the_command_line(capsys):
     line = 'infer --size 96 64 --no-memory --no-same-test-cfg --amp bf16 --batch 2 --device cpu'
     _, values = parse('', line.split())
     settings = InferSettings(**values)

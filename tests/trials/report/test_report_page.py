@@ -31,13 +31,9 @@ def write(tmp_path):
 def cells(text, kind):
     """The text of the cells of each row in the body of a table, lines kept apart by a bar."""
     (body,) = re.findall(f'<table class="{kind}">.*?<tbody>(.*?)</tbody>', text, re.DOTALL)
-    return [
-        [
-            html.unescape(re.sub('<[^>]+>', '', re.sub('<small[^>]*>|<br>', '|', cell)))
-            for cell in re.findall('<t[hd].*?>(.*?)</t[hd]>', row, re.DOTALL)
-        ]
-        for row in re.findall('<tr>(.*?)</tr>', body, re.DOTALL)
-    ]
+    rows = re.findall('<tr>(.*?)</tr>', re.sub('<small[^>]*>|<br>', '|', body), re.DOTALL)
+    rows = [re.findall('<t[hd].*?>(.*?)</t[hd]>', row, re.DOTALL) for row in rows]
+    return [[html.unescape(re.sub('<[^>]+>', '', cell)) for cell in row] for row in rows]
 
 
 def test_metrics_and_decisions_in_words():
