@@ -43,6 +43,15 @@ def test_reads_what_mmengine_saves(tmp_path):
     assert read_checkpoint(save(tmp_path / 'a.pth', state_dict={}, meta=None))['meta'] is None
 
 
+def test_what_was_saved_on_a_gpu_opens_without_one(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.serialization, 'location_tag', lambda storage: 'cuda:7')
+        path = save(tmp_path / 'a.pth')
+    for mmap in (False, True):
+        read = read_checkpoint(path, mmap=mmap)['state_dict']['weight']
+        assert read.device.type == 'cpu' and read[999] == 999
+
+
 def test_refuses_files_that_run_code(tmp_path):
     target = tmp_path / 'made'
     path = save(tmp_path / 'a.pth', state_dict={}, bomb=Hostile(target))
