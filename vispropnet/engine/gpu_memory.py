@@ -10,8 +10,8 @@ import torch
 from vispropnet.errors import UserError
 
 _FRAMES = (
-    'Lower --batch, the size of the frames (--scale, or Resize in the pipeline) or batch_mib of the '
-    "model's recovery."
+    'Lower --batch, the scale of the frames (--scale, or Resize in the pipeline) or '
+    'model.recovery.batch_mib.'
 )
 
 
