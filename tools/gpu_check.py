@@ -50,7 +50,9 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 def steps(device: str, work_dir: Path, gpus: int) -> list[Step]:
     """Lists the steps for a device, and the number of GPUs that there are."""
     data = f'{work_dir}/data'
-    shapes = ('--videos', '8', '--val-videos', '2', '--frames', '8', '--size', '320', '180')
+    sizes = ('8', '2', '8', '320', '180') if device == 'cuda' else ('2', '1', '3', '96', '64')
+    videos, others, frames, *size = sizes
+    shapes = '--videos', videos, '--val-videos', others, '--frames', frames, '--size', *size
     listed = [Step('data', ('tools/make_moving_shapes.py', data, *shapes))]
     listed.append(Step('tests marked gpu', ('-m', 'pytest', '-q', '-m', 'gpu')))
     options = f'data_root={data}', 'train_cfg.max_epochs=1', 'default_hooks.logger.interval=1'
@@ -71,8 +73,8 @@ def steps(device: str, work_dir: Path, gpus: int) -> list[Step]:
     small = ('--repeats', '1', '--size', '96', '64') if device != 'cuda' else ()
     for name in ('train', 'infer', 'propagation', 'attention'):
         listed.append(Step(f'benchmark {name}', ('tools/benchmark.py', name, *chosen, *small)))
-    frames = ('20', '10') if small else ('200', '50')
-    video = ('--size', '1280', '720', '--frames', frames[0], '--short', frames[1])
+    length = ('20', '10') if small else ('200', '50')
+    video = ('--size', '1280', '720', '--frames', length[0], '--short', length[1])
     listed.append(Step('benchmark memory', ('tools/benchmark.py', 'memory', *chosen, *video)))
     if device == 'pretended':
         program = ('-m', 'tests.pretended_gpu.program')

@@ -49,8 +49,8 @@ class Work:
 
     def row(self, name: str, frames: int = 1) -> str:
         """A row of the table, of one of so many frames."""
-        counts = self.operations / 1e9, self.bytes / 1e9, self.kernels
-        cells = [f'{count / frames:.3g}' for count in counts]
+        counts = self.operations / 1e9, self.bytes / 1e9
+        cells = [f'{count / frames:.3g}' for count in counts] + [f'{self.kernels / frames:.0f}']
         launches = self.kernels * LAUNCH
         for operations, bandwidth in RATES.values():
             parts = self.operations / operations, self.bytes / bandwidth, launches

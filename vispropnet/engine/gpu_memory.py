@@ -11,7 +11,7 @@ from vispropnet.errors import UserError
 
 _FRAMES = (
     'Lower --batch, the scale of the frames (--scale, or Resize in the pipeline) or '
-    'model.recovery.batch_mib.'
+    'batch_mib, where the model has it.'
 )
 
 
