@@ -7,6 +7,7 @@ from mmengine.runner import Runner
 
 from vispropnet.config import load_config
 from vispropnet.engine.runner import VISRunner
+from vispropnet.errors import UserError
 
 
 def test_runs_that_start_in_the_same_second_have_names_of_their_own(monkeypatch):
@@ -41,3 +42,15 @@ def test_a_checkpoint_to_resume_from_is_read_onto_the_cpu():
     with pytest.raises(InterruptedError):
         runner.resume('a.pth')
     assert read.call_args.kwargs['map_location'] == 'cpu'
+
+
+def test_too_little_gpu_memory_is_one_message(monkeypatch):
+    short = torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has')
+    monkeypatch.setattr(Runner, 'train', mock.Mock(side_effect=short))
+    runner = object.__new__(VISRunner)
+    runner._hooks = []
+    words = (
+        r'memory \(CUDA out of memory. Tried to allocate 2.00 GiB\). Lower train_dataloader.batch'
+    )
+    with pytest.raises(UserError, match=words + '.*--resume starts from the newest'):
+        runner.train()

@@ -81,6 +81,7 @@ class VISRunner(Runner):
             optim_wrapper = self.acceleration.optim_wrapper(optim_wrapper)
         return super().build_optim_wrapper(optim_wrapper)
 
+    @explain_lack_of_memory()
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Wraps the model when there are ranks; mmengine's way needs a GPU for each."""
         if self._train_loop is not None:
