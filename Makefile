@@ -17,11 +17,11 @@ SUPPORTED = import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
 IMPORTS = import cv2, matplotlib, mmcv, mmengine, pycocotools.mask, scipy, torch, torchvision
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint format docs clean environment checkout
+.PHONY: help setup demo test test-all gpu-check lint format docs clean environment checkout
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
-	@echo '  Variables: VENV=.venv (the environment), PYTHON=python3 (makes it), ARGS="..." (demo, test).'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo '  Variables: VENV=.venv (the environment), PYTHON=python3 (makes it), ARGS="..." (demo, test, gpu-check).'
 
 setup: TAKE_OVER = yes
 setup: environment checkout ## install everything into $(VENV), and this checkout into it
@@ -37,6 +37,9 @@ test: environment checkout ## run the tests, without the slow ones unless ARGS="
 
 test-all: environment checkout ## run all tests, the slow ones too
 	@$(PYTEST) $(ARGS)
+
+gpu-check: environment checkout ## try on a GPU what only a GPU can show; prints a table to paste
+	@$(RUN) tools/gpu_check.py $(ARGS)
 
 lint: environment checkout ## check style and formatting
 	@$(RUN) -m ruff check .

@@ -27,7 +27,10 @@ def main(arguments: list[str] | None = None) -> None:
             values['device'] = 'cuda' if torch.cuda.is_available() else 'cpu'
         settings = COMMANDS[command](**values)
         module = importlib.import_module(f'benchmarking.{command.replace("-", "_")}')
-        module.benchmark(settings)
+        from vispropnet.engine.gpu_memory import explain_lack_of_memory
+
+        with explain_lack_of_memory('Lower --size, or the number of clips, frames or tracks.'):
+            module.benchmark(settings)
 
 
 if __name__ == '__main__':

@@ -26,7 +26,8 @@ custom_hooks = [
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'),
+    # Seconds that ranks wait for one that is slower, as in validation; NCCL's own limit is 600.
+    dist_cfg=dict(backend='nccl', timeout=4 * 3600),
 )
 randomness = dict(seed=0)
 

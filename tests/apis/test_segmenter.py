@@ -259,5 +259,13 @@ def test_cut_short_or_before_bad_input_all_frames_are_given_that_were_taken(brig
 
     for batch in (1, 4):
         assert refused(bright, stream(), 'frame 6 is damaged', batch=batch) == list(range(6))
+    # A GPU without enough memory for what comes next.
+    short = torch.cuda.OutOfMemoryError(
+        'CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 ...'
+    )
+    lacking = bright_of(model, bright.look_ahead)
+    lacking.encode = Mock(side_effect=[*map(bright.encode, torch.ones(5, 1, 3, 32, 48)), short])
+    words = r'too little memory \(CUDA out of memory. Tried to allocate 20.00 GiB\). Lower --batch'
+    assert refused(lacking, images, words) == list(range(5))
     # A wrong model is reported, not what follows from it.
     refused(bright_of(model, 3, 'twice'), images, 'answered frame 2 twice')

@@ -1,3 +1,4 @@
+import contextlib
 import copy
 import warnings
 
@@ -121,6 +122,14 @@ def test_optimiser_config_is_changed_for_the_precision_only():
     mixed.load_state_dict({**plain.state_dict(), 'loss_scaler': {'scale': 2.0}})
     torch.testing.assert_close(*(one.state[net.weight]['momentum_buffer'] for one in sgd))
     assert mixed.get_lr()['lr'] == [1.0]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(('capability', 'fits'), [((7, 5), False), ((8, 0), True)])
+def test_gpus_that_only_emulate_bf16_are_refused(monkeypatch, capability, fits):
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: capability)
+    with contextlib.nullcontext() if fits else pytest.raises(UserError, match='use --amp fp16'):
+        Acceleration(amp='bf16').check('cuda:0')
 
 
 @pytest.mark.slow

@@ -112,3 +112,7 @@ def test_on_a_gpu():
     masks = FrameMasks.dense(random_masks().cuda())
     assert torch.equal(masks.to_tensor(), random_masks())
     assert masks.rles() == FrameMasks.dense(random_masks()).rles()
+    small = torch.rand(5, 28, 28), torch.tensor([[1.0, 2, 20, 11]] * 5), (13, 29), 0.5
+    moved = FrameMasks.pasted(small[0].cuda(), small[1].cuda(), *small[2:])[1:4].cpu()
+    assert {window.bits.device.type for window in moved.windows()} == {'cpu'}
+    assert moved.rles() == FrameMasks.pasted(*small)[1:4].rles()

@@ -4,6 +4,7 @@
 program starts see no GPU.
 """
 
+import os
 import runpy
 import sys
 
@@ -14,6 +15,7 @@ def main() -> None:
     if len(sys.argv) < 2:
         sys.exit('usage: python -m tests.pretended_gpu.program PROGRAM [ARGUMENT ...]')
     sys.argv = sys.argv[1:]
+    sys.path.insert(0, os.path.dirname(sys.argv[0]))  # as Python does for a program
     with pretended_gpu() as gpu:
         try:
             runpy.run_path(sys.argv[0], run_name='__main__')

@@ -213,7 +213,11 @@ def test_what_needs_a_real_one_is_skipped():
 
 def test_a_program_runs_with_a_report(run_python, tmp_path):
     path = tmp_path / 'program.py'
-    path.write_text('import sys, torch\nprint(sys.argv[1], torch.ones(1).cuda().neg().item())\n')
+    (tmp_path / 'beside.py').write_text('minus = -1\n')
+    path.write_text(
+        'import beside, sys, torch\n'
+        'print(sys.argv[1], (torch.ones(1).cuda() * beside.minus).item())\n'
+    )
     done = run_python('-m', 'tests.pretended_gpu.program', path, 'found')
     assert done.returncode == 0 and done.stdout == 'found -1.0\n'
     assert '1 x a number' in done.stderr and f'{path}:2 <module>' in done.stderr

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from benchmarking.frames import draw_clips, draw_frame
 from benchmarking.measure import (
@@ -41,12 +42,14 @@ class Course:
         short_mib: Peak of the process's resident memory until then; None where it is unknown.
         long_mib: The same at the end.
         instances: In all frames; the baseline's tracker drops some detections.
+        gpu_mib: Peak of what was allocated on a GPU; None on a CPU.
     """
 
     seconds: float
     short_mib: float | None
     long_mib: float | None
     instances: int
+    gpu_mib: float | None
 
 
 def benchmark(settings: Settings) -> dict[str, Any]:
@@ -76,6 +79,7 @@ def benchmark(settings: Settings) -> dict[str, Any]:
         measured[f'{name}_growth'] = growth
         measured[f'{name}_short_mib'] = course.short_mib
         measured[f'{name}_instances'] = course.instances
+        measured[f'{name}_gpu_mib'] = course.gpu_mib
         shown = 'unknown' if growth is None else f'{growth:.3f}'
         print(f'{name}: host peak after {settings.frames} by that after {settings.short}: {shown}')
     measured['memory'] = 'peak of the whole process, resident, in a process of its own'
@@ -99,7 +103,9 @@ def run_video(name: str, settings: Settings) -> Course:
             say(f'{name}: {index + 1} frames, {instances} instances')
     short, long = (peaks[count] for count in (settings.short, settings.frames))
     mib = (None, None) if short is None else (short / 1024, long / 1024)
-    return Course(statistics.median(seconds), *mib, instances)
+    on_gpu = settings.device != 'cpu'
+    gpu_mib = torch.cuda.max_memory_allocated(settings.device) / 2**20 if on_gpu else None
+    return Course(statistics.median(seconds), *mib, instances, gpu_mib)
 
 
 def _model(name: str, settings: Settings) -> VISDetector:

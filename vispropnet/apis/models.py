@@ -16,6 +16,7 @@ from vispropnet.engine.acceleration import Acceleration, prepare_for_inference
 from vispropnet.engine.checkpoints.legacy import other_conventions
 from vispropnet.engine.checkpoints.reading import read_checkpoint, trained_classes
 from vispropnet.engine.checkpoints.weights import load_weights
+from vispropnet.engine.gpu_memory import explain_lack_of_memory
 from vispropnet.engine.quiet import quiet
 from vispropnet.errors import UserError
 from vispropnet.models.detectors import VISDetector
@@ -73,7 +74,8 @@ def init_model(
             warnings.warn(f'{source}: {warning}', stacklevel=2)
     model.cfg = cfg
     model.classes, model.category_ids = _categories(model, content)
-    return prepare_for_inference(model.to(device), amp)
+    with explain_lack_of_memory():
+        return prepare_for_inference(model.to(device), amp)
 
 
 def _device(name: str | torch.device | None) -> torch.device:

@@ -12,6 +12,7 @@ import torch
 from mmcv.transforms import Compose
 from mmengine.structures import InstanceData
 
+from vispropnet.engine.gpu_memory import explain_lack_of_memory
 from vispropnet.engine.inference import VideoRun
 from vispropnet.engine.quiet import quiet
 from vispropnet.errors import UserError
@@ -113,7 +114,8 @@ class VideoSegmenter:
             # A side so short that nothing is left of it.
             raise UserError(f'a frame of {width}x{height} pixels cannot be scaled.') from None
         if self.device.type == 'cuda':
-            # From pinned memory the copy to the GPU runs while the GPU computes.
+            # From pinned memory nobody waits for the copy; it takes its turn after what the GPU
+            # has been given before.
             packed['inputs'] = packed['inputs'].pin_memory().to(self.device, non_blocking=True)
         if objects:
             packed['objects'] = {one: torch.from_numpy(mask) for one, mask in objects.items()}
@@ -138,6 +140,7 @@ class VideoSegmenter:
         for number, found in self._run.answers(inputs, samples, objects):
             yield number, self._on_host(found)
 
+    @explain_lack_of_memory()
     def _on_host(self, instances: InstanceData) -> FrameInstances:
         propagated = instances.get('propagated')
         if propagated is None:
@@ -155,7 +158,7 @@ class VideoSegmenter:
             categories=tuple(self.model.classes[label] for label in labels),
             scores=table[:, 2].astype(np.float32),
             boxes=table[:, 4:].astype(np.float32),
-            masks=instances.masks[kept],
+            masks=instances.masks[kept].cpu(),
             propagated=table[:, 3].astype(bool),
         )
 

@@ -133,7 +133,7 @@ def _check_workers(cfg: Config) -> None:
 
 
 def copy_asynchronously(cfg: Config) -> None:
-    """Has frames copied to a GPU while it computes, unless a config says otherwise; in place."""
+    """Has the host not wait for copies of frames to a GPU, unless a config says so; in place."""
     for name in LOADERS:
         if cfg.get(name) is not None:
             cfg[name].setdefault('pin_memory', True)

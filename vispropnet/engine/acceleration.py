@@ -78,7 +78,9 @@ class Acceleration:
                 'mixed precision in fp16 (--amp, --amp fp16) needs a GPU, and this runs without '
                 'one; --amp bf16 works on a CPU.'
             )
-        if self.amp == 'bf16' and on_cuda and not torch.cuda.is_bf16_supported():
+        # Older GPUs emulate it; is_bf16_supported() counts that, and asks the current device only.
+        computes = on_cuda and torch.cuda.get_device_capability(device) >= (8, 0)
+        if self.amp == 'bf16' and on_cuda and not computes:
             raise UserError(
                 f'{torch.cuda.get_device_name(device)} cannot compute in bf16; use --amp fp16.'
             )

@@ -11,6 +11,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from vispropnet.engine.acceleration import inference_precision
+from vispropnet.engine.gpu_memory import explain_lack_of_memory
 from vispropnet.errors import UserError
 from vispropnet.models.detectors import VISDetector
 from vispropnet.models.frame_masks import FrameMasks
@@ -88,10 +89,10 @@ class VideoRun:
                 been given by then.
         """
         data = dict(inputs=list(inputs), data_samples=list(samples))
-        batch = self.model.data_preprocessor(data, False)
-        metainfos = [sample.metainfo for sample in batch['data_samples']]
-        with inference_precision(self.model):
+        with explain_lack_of_memory(), inference_precision(self.model):
+            batch = self.model.data_preprocessor(data, False)
             features = self.model.encode(batch['inputs'])
+        metainfos = [sample.metainfo for sample in batch['data_samples']]
         try:
             frames = split_frames(features, metainfos)
         except ValueError as error:
@@ -116,7 +117,7 @@ class VideoRun:
         Raises:
             UserError: as :meth:`answers`.
         """
-        with inference_precision(self.model):
+        with explain_lack_of_memory(), inference_precision(self.model):
             answers = self.model.finish(self._place.state)
         waiting = self._settle(self._place.waiting, answers, self._place.last)
         if waiting:
@@ -127,7 +128,7 @@ class VideoRun:
 
     def _step(self, frame: Frame) -> None:
         self._video = frame.metainfo.get('video_id')
-        with inference_precision(self.model):
+        with explain_lack_of_memory(), inference_precision(self.model):
             given = self.model.step(frame, self._place.state)
         if not isinstance(given, tuple) or len(given) != 2:
             raise self._fault(f'gave {_kind(given)} from step, expected (answers, state)')

@@ -13,6 +13,7 @@ from mmengine.runner import EpochBasedTrainLoop, TestLoop, ValLoop
 from mmengine.runner.amp import autocast
 from torch.utils.data import BatchSampler
 
+from vispropnet.engine.gpu_memory import explain_lack_of_memory
 from vispropnet.engine.inference import VideoRun, frames_at_once
 from vispropnet.errors import UserError
 from vispropnet.registry import LOOPS
@@ -120,6 +121,7 @@ class _VideoLoop:
         return super().run()
 
     @torch.no_grad()
+    @explain_lack_of_memory()
     def run_iter(self, idx: int, data_batch: dict) -> None:
         """Takes one frame, and hands on those that are answered by now."""
         at = dict(batch_idx=idx, data_batch=data_batch)

@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -28,6 +29,7 @@ from vispropnet.engine.checkpoints.reading import (
 )
 from vispropnet.engine.checkpoints.resuming import check_kinds, check_optimizer, sound_state
 from vispropnet.engine.checkpoints.weights import load_weights
+from vispropnet.engine.gpu_memory import explain_lack_of_memory
 from vispropnet.engine.hooks.interrupt import InterruptHook, spare_workers
 from vispropnet.errors import UserError
 from vispropnet.fileio import atomic_path
@@ -59,7 +61,9 @@ class VISRunner(Runner):
         """Sets up processes. Ranks without GPUs talk through gloo, as mmengine's cannot."""
         on_cpu = self.launcher == 'pytorch' and not torch.cuda.is_available()
         if on_cpu and not is_distributed():
-            torch.distributed.init_process_group('gloo')
+            seconds = (env_cfg.get('dist_cfg') or {}).get('timeout')
+            timeout = None if seconds is None else timedelta(seconds=seconds)
+            torch.distributed.init_process_group('gloo', timeout=timeout)
         super().setup_env(env_cfg)
         # Runs that start in the same second would have one name, and with it one logger, message
         # hub and visualizer: the second one would log into the folder of the first.
@@ -78,6 +82,7 @@ class VISRunner(Runner):
             optim_wrapper = self.acceleration.optim_wrapper(optim_wrapper)
         return super().build_optim_wrapper(optim_wrapper)
 
+    @explain_lack_of_memory()
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Wraps the model when there are ranks; mmengine's way needs a GPU for each."""
         if self._train_loop is not None:
@@ -129,11 +134,12 @@ class VISRunner(Runner):
         filename: str,
         resume_optimizer: bool = True,
         resume_param_scheduler: bool = True,
-        map_location: str | Callable = 'default',
+        map_location: str | Callable = 'cpu',
     ) -> None:
         """Resumes from a checkpoint, also from one that was written in the middle of an epoch.
 
-        The arguments are mmengine's.
+        The arguments are mmengine's. Read onto the CPU, a checkpoint takes no memory of a GPU that
+        has the model already.
 
         Raises:
             UserError: if training cannot be resumed from it.
@@ -220,7 +226,11 @@ class VISRunner(Runner):
     def train(self) -> nn.Module:
         """Trains; however it ends, the handlers of signals are restored."""
         try:
-            return super().train()
+            with explain_lack_of_memory(
+                'Lower train_dataloader.batch_size or the scale of the training frames, or pass '
+                '--amp. Checkpoints are as they were: --resume starts from the newest.'
+            ):
+                return super().train()
         finally:
             for hook in self._hooks:
                 if isinstance(hook, InterruptHook):

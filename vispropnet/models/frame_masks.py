@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,10 @@ class _Mask:
     probabilities: Tensor | None = None
     box: Tensor | None = None
     threshold: float = 0.5
+
+    @property
+    def device(self) -> torch.device:
+        return (self.probabilities if self.window is None else self.window.bits).device
 
 
 class FrameMasks:
@@ -135,14 +139,23 @@ class FrameMasks:
         """Run-length encodes the masks: N compressed RLEs ``{'size': [H, W], 'counts': str}``."""
         return encode_windows(self.windows(), self.size)
 
+    def cpu(self) -> FrameMasks:
+        """Pastes the masks and copies them to the CPU; what is there stays as it is."""
+        if not self._masks or self._masks[0].device.type == 'cpu':
+            return self
+        windows = self.windows()
+        moved = [
+            replace(window, bits=torch.from_numpy(bits).view(window.bits.shape))
+            for window, bits in zip(windows, bits_on_host(windows), strict=True)
+        ]
+        return FrameMasks(self.size, [_Mask(window) for window in moved])
+
     def to_tensor(self) -> Tensor:
         """Draws the masks at the frame's size: (N, H, W) bool, on the CPU."""
         drawn = torch.zeros(self.shape, dtype=torch.bool)
-        windows = self.windows()
-        for full, window, bits in zip(drawn, windows, bits_on_host(windows), strict=True):
-            bits = torch.from_numpy(bits).view(window.width, window.height + 1)[:, :-1].t()
+        for full, window in zip(drawn, self.cpu().windows(), strict=True):
             bottom, right = window.top + window.height, window.left + window.width
-            full[window.top : bottom, window.left : right] = bits
+            full[window.top : bottom, window.left : right] = window.bits[:, :-1].t()
         return drawn
 
     def numpy(self) -> np.ndarray:

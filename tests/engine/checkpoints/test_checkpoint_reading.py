@@ -46,6 +46,15 @@ def test_reads_what_mmengine_saves_and_refuses_files_that_run_code(tmp_path):
     assert target.exists()
 
 
+def test_what_was_saved_on_a_gpu_opens_without_one(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.serialization, 'location_tag', lambda storage: 'cuda:7')
+        path = save(tmp_path / 'a.pth')
+    for mmap in (False, True):
+        read = read_checkpoint(path, mmap=mmap)['state_dict']['weight']
+        assert read.device.type == 'cpu' and read[999] == 999
+
+
 def test_a_flipped_bit_in_a_weight_is_found_and_what_is_cut_short(tmp_path):
     path = save(tmp_path / 'epoch_1.pth')
     assert find_damage(path) is None

@@ -219,12 +219,18 @@ def test_overflow_of_gradients_in_fp16_is_the_scalers_business(tmp_path):
 
         def step(self, **kwargs):
             """Leaves out the step, as the scaler would decide."""
+            self._clip_grad()
 
-    run = Run(tmp_path, wrapper=ScaledWrapper)
+    run = Run(tmp_path, wrapper=ScaledWrapper, clip_grad=dict(max_norm=1.0))
+    norms = run.runner.optim_wrapper.message_hub.log_scalars
+    norms.pop('train/grad_norm', None)
+    run.step(0, 0)
     run.spoil(math.inf)
     run.step(1, 1)
+    # The gradients of w1^2 + w2^2 are (2, 4); the overflow is not logged, which would hide others.
+    assert norms['train/grad_norm'].data[0].tolist() == [pytest.approx(math.sqrt(20))]
     assert 'in fp16, bf16 instead: --amp bf16' in run.stopped(math.inf, 1)
-    assert run.read('iter_2.pth')['acceleration'] == dict(amp='fp16')
+    assert run.read('iter_3.pth')['acceleration'] == dict(amp='fp16')
 
 
 def test_all_frames_of_a_clip_are_named():

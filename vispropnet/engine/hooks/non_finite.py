@@ -45,10 +45,11 @@ _ADVICE = """What may help (--resume starts from the newest checkpoint):
 class NonFiniteHook(Hook):
     """Keeps steps with a loss or with gradients that are not finite from the weights.
 
-    Losses and gradient norm are checked in one wait for the device, which clipping needs anyway; in
-    fp16 only losses, as the loss scaler handles overflow. Accumulated passes are one step. All
-    ranks leave out the same steps, and normalization statistics are restored. Model, batch and seed
-    go to ``non_finite/iter_N.pth`` (``iter_N_rank_R.pth``) in the work dir: see :func:`reproduce`.
+    Losses and gradient norm are checked in one wait for the device, which clipping and logging need
+    anyway; in fp16 only losses, as the loss scaler handles overflow. Accumulated passes are one
+    step. All ranks leave out the same steps, and normalization statistics are restored. Model,
+    batch and seed go to ``non_finite/iter_N.pth`` (``iter_N_rank_R.pth``) in the work dir: see
+    :func:`reproduce`.
 
     Args:
         action: ``'stop'`` ends training at the first such step, ``'skip'`` leaves it out.
@@ -79,19 +80,19 @@ class NonFiniteHook(Hook):
         self._saved_buffers = [buffer.clone() for buffer in self._buffers]
         # A loss scaler unscales gradients before they are clipped.
         self._fp16 = dict(amp='fp16') if hasattr(wrapper, 'loss_scaler') else {}
-        by_norm = getattr(wrapper, 'clip_func', None) is nn.utils.clip_grad_norm_
-        self._clipping = wrapper.clip_grad_kwargs if by_norm and not self._fp16 else {}
+        self._by_norm = getattr(wrapper, 'clip_func', None) is nn.utils.clip_grad_norm_
+        self._clipping = wrapper.clip_grad_kwargs if self._by_norm and not self._fp16 else {}
         self._parse_losses, model.parse_losses = model.parse_losses, self._keep_terms
         self._step = wrapper.step
         # Schedulers look for the mark that they left on the method.
         wrapper.step = functools.wraps(self._step)(functools.partial(self._guarded_step))
-        if self._clipping:
-            wrapper.clip_func = self._clip
+        if self._by_norm:
+            wrapper.clip_func = _clip_scaled if self._fp16 else self._clip
 
     def after_train(self, runner) -> None:
         """Removes the check, and logs how many steps were skipped."""
         del self._model.parse_losses, self._wrapper.step  # the methods of the classes reappear
-        if self._clipping:
+        if self._by_norm:
             self._wrapper.clip_func = nn.utils.clip_grad_norm_
         if self._skipped:
             runner.logger.warning(f'skipped steps with non-finite values: {self._skipped}')
@@ -106,6 +107,7 @@ class NonFiniteHook(Hook):
         loss, terms = self._parse_losses(losses)
         detached = {name: value.detach() for name, value in terms.items()}
         self._passes.append(dict(self._now, terms=detached))
+        self._logged = terms
         return loss, terms
 
     def _guarded_step(self, **kwargs: Any) -> None:
@@ -129,7 +131,10 @@ class NonFiniteHook(Hook):
         raise Stopped(f'training stopped at non-finite values{row}: {report}\n{_ADVICE}', status=2)
 
     def _check(self, passes: list[dict[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
-        """Finds what is not finite ('' if all is) and the passes to blame, in one wait."""
+        """Finds what is not finite ('' if all is) and the passes to blame, in one wait.
+
+        What is logged of the last pass comes with it, as numbers in place of its tensors.
+        """
         losses = torch.stack([one['terms']['loss'] for one in passes])
         own, norm = ~torch.isfinite(losses), torch.zeros((), device=losses.device)
         weights = (one for group in self._wrapper.optimizer.param_groups for one in group['params'])
@@ -141,7 +146,10 @@ class NonFiniteHook(Hook):
             norm = torch.linalg.vector_norm(torch.stack(norms), order)
         anywhere = torch.stack([own.any(), ~torch.isfinite(norm)]).float()
         all_reduce(anywhere, 'max')
-        *flags, loss, gradient, value = torch.cat([own.float(), anywhere, norm[None]]).tolist()
+        terms = torch.stack(list(passes[-1]['terms'].values()))
+        numbers = torch.cat([terms, own, anywhere, norm[None]]).tolist()
+        self._logged.update(zip(self._logged, numbers, strict=False))
+        *flags, loss, gradient, value = numbers[len(terms) :]
         self._norm = norm, value
         if loss:
             # The first one; later passes used the same weights.
@@ -190,6 +198,12 @@ class NonFiniteHook(Hook):
         except Exception as error:  # of any kind: it must not hide what went wrong in training
             return f'no dump: {error}'
         return f'dump: {self._runner.work_dir}/{name} (run it again: {__name__}.reproduce)'
+
+
+def _clip_scaled(parameters: Iterable[Tensor], **options: Any) -> float | None:
+    """Clips in fp16; gives no norm to log where gradients overflowed, as it would hide others."""
+    norm = nn.utils.clip_grad_norm_(parameters, **options).item()
+    return norm if math.isfinite(norm) else None
 
 
 def _non_finite(named: Iterable[tuple[str, Tensor | None]]) -> list[str]:
