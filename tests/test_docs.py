@@ -20,6 +20,7 @@ import torch
 from tests.models.small_models import SIZE, SMALL, frame_metainfo, step
 from tests.models.test_masktrack_rcnn import clips_of
 from vispropnet.config import load_config
+from vispropnet.datasets.configured_categories import fill_num_classes
 from vispropnet.datasets.moving_shapes import write_moving_shapes
 from vispropnet.registry import DATASETS, MODELS, TASK_UTILS
 from vispropnet.trials.study_file import read_study
@@ -208,6 +209,7 @@ def test_config_examples_load(name, code, tmp_path):
     path.write_text(code)
     config = load_config(path)
     if 'load_from' in code:  # the one for own data, which is complete
+        fill_num_classes(config, lambda: ('a', 'b', 'c'))
         assert set(MODELS.build(config.model).category_counts().values()) == {3}
         assert config.test_dataloader.dataset.ann_file == 'valid.json'
 

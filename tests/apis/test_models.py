@@ -23,6 +23,11 @@ def test_weights_and_categories_of_a_checkpoint(small, tmp_path):
     torch.manual_seed(2)
     again = init_model(small, path, 'cpu')
     assert again.classes == tuple(names) and again.category_ids == tuple(ids)
+    # As mmdetection 2 wrote them, without ids.
+    older = dict(state_dict=first.state_dict(), meta=dict(CLASSES=names))
+    torch.save(older, tmp_path / 'b.pth')
+    model = init_model(small, tmp_path / 'b.pth', 'cpu', ['num_classes=auto'])
+    assert (model.classes, model.category_ids) == (tuple(names), (1, 2, 3, 4))
     weights = again.state_dict()
     for key, value in first.state_dict().items():
         assert torch.equal(weights[key], value.cpu())

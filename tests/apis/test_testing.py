@@ -3,6 +3,7 @@ import zipfile
 
 import cv2
 import pytest
+import torch
 
 from tests.models.delayed import write_config
 from tests.processes import run_ranks
@@ -139,12 +140,88 @@ def test_checkpoint_of_another_model(checkpoint, shapes, small, tmp_path):
     assert not (tmp_path / 'r.json').exists()
 
 
-def test_categories_in_another_order(checkpoint, own_shapes, small, tmp_path):
+def with_categories(shapes, *names):
+    """Lists categories in this order, with ids from 11; a name may be ``'new=old'``."""
+    path = shapes / 'valid/instances.json'
+    content = json.loads(path.read_text())
+    old = {one['id']: one['name'] for one in content['categories']}
+    content['categories'] = [
+        dict(id=identity, name=name.split('=')[0]) for identity, name in enumerate(names, 11)
+    ]
+    ids = {name.split('=')[-1]: identity for identity, name in enumerate(names, 11)}
+    kept = [one for one in content['annotations'] if old[one['category_id']] in ids]
+    for one in kept:
+        one['category_id'] = ids[old[one['category_id']]]
+    path.write_text(json.dumps(dict(content, annotations=kept)))
+
+
+ORDER = 'star', 'triangle', 'square', 'disc'
+OTHER = 'star', 'tri-angle=triangle', 'square', 'disc'
+SAME = 'test_dataloader.dataset.category_map.tri-angle=triangle'
+
+
+def tracks_in(path):
+    return [(one['video_id'], one['category_id'], one['score']) for one in read_results(path)]
+
+
+@pytest.mark.parametrize('meta', ['dataset_meta', 'CLASSES', None])
+@pytest.mark.parametrize(('names', 'options'), [(ORDER, []), (OTHER, [SAME])])
+def test_categories_are_matched_by_name(
+    checkpoint, tested, own_shapes, small, tmp_path, names, options, meta
+):
+    """The metrics and tracks are the same, under the ids of the file; also for older weights."""
+    content = torch.load(checkpoint, weights_only=False)
+    classes = content['meta'].pop('dataset_meta')['classes']
+    if meta is not None:
+        content['meta'][meta] = dict(classes=classes) if meta == 'dataset_meta' else classes
+    # Without names the order of the training file counts, which is there.
+    torch.save(content, tmp_path / 'c.pth')
+    with_categories(own_shapes, *names)
+    options = quick(own_shapes, f'work_dir={tmp_path}', *options)
+    out = tmp_path / 'r.json'
+    metrics = run_test(small, str(tmp_path / 'c.pth'), out, evaluate=True, overrides=options)
+    assert metrics == tested[1]
+    ids = {1: 14, 2: 13, 3: 12, 4: 11}
+    before = tracks_in(tested[0] / 'results.json')
+    assert tracks_in(out) == [(video, ids[category], score) for video, category, score in before]
+
+
+@pytest.mark.parametrize(
+    ('names', 'options'),
+    [
+        (('star', 'disc'), ()),
+        (('star', 'disc', 'x=square'), ('metainfo.classes=[star,disc]',)),
+        (('star', 'x=disc', 'y=square'), ('category_map.x=disc', 'category_map.y=disc')),
+    ],
+)
+def test_files_with_fewer_categories(
+    checkpoint, tested, own_shapes, small, tmp_path, names, options
+):
+    with_categories(own_shapes, *names)
+    options = [f'work_dir={tmp_path}', *(f'test_dataloader.dataset.{one}' for one in options)]
+    out = tmp_path / 'r.json'
+    overrides = quick(own_shapes, *options)
+    metrics = run_test(small, checkpoint, out, evaluate=True, overrides=overrides)
+    before, ids = tracks_in(tested[0] / 'results.json'), {4: 11, 1: 12}
+    kept = [(video, ids[one], score) for video, one, score in before if one in ids]
+    assert tracks_in(out) == kept != []
+    # The mean is over the categories that count, with the objects of joined ones as one.
     path = own_shapes / 'valid/instances.json'
     content = json.loads(path.read_text())
-    content['categories'].reverse()
+    content['categories'] = content['categories'][:2]
+    for one in content['annotations']:
+        if one['category_id'] == 13 and 'x=disc' in names:
+            one['category_id'] = 12
+    content['annotations'] = [one for one in content['annotations'] if one['category_id'] < 13]
     path.write_text(json.dumps(content))
-    with pytest.raises(UserError, match='another order .* triangle, star against star, tri'):
+    scores = evaluate_tracks(path, read_results(out))
+    assert metrics == {name: scores[name] for name in MAIN_METRICS}
+
+
+def test_other_categories_are_refused(checkpoint, own_shapes, small, tmp_path):
+    with_categories(own_shapes, *OTHER)
+    words = f'does not know: tri-angle. The model knows disc, .*{SAME}'
+    with pytest.raises(UserError, match=words):
         run_test(small, checkpoint, tmp_path / 'r.json', overrides=quick(own_shapes))
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import os
 from types import SimpleNamespace
 
@@ -117,6 +118,78 @@ def test_a_work_dir_in_use_is_refused_before_anything_is_written(shapes, small, 
     assert os.listdir(tmp_path) == ['.lock']
 
 
+# Categories
+
+
+def reverse_categories(path, **renamed):
+    content = json.loads(path.read_text())
+    content['categories'].reverse()
+    for one in content['categories']:
+        one['name'] = renamed.get(one['name'], one['name'])
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize('part', ['train', 'valid'])
+def test_categories_in_another_order(trained, own_shapes, small, tmp_path, part):
+    """Neither validation nor weights to start from depend on the order in files."""
+    before = weights(trained / 'epoch_2.pth')
+    keep = ['optim_wrapper.optimizer.lr=0.0', f'load_from={trained / "epoch_2.pth"}']
+    keep += ['train_cfg.max_epochs=1', 'model.detector.backbone.norm_eval=True']
+    train(small, tmp_path / 'a', overrides=quick(own_shapes, *keep))
+    reverse_categories(own_shapes / part / 'instances.json')
+    train(small, tmp_path / 'b', overrides=quick(own_shapes, *keep))
+    for key in ('loss', 'ytvis/AR10', 'ytvis/mAP'):
+        assert logged(tmp_path / 'a', key) == logged(tmp_path / 'b', key) != []
+    saved = torch.load(tmp_path / 'b/epoch_1.pth', weights_only=False)
+    assert saved['meta']['dataset_meta']['classes'] == ('disc', 'square', 'triangle', 'star')
+    assert torch.equal(saved['state_dict'].popitem()[1], before.popitem()[1])
+
+
+def test_joined_data_sets_train_a_model_of_their_size(own_shapes, small, tmp_path):
+    reverse_categories(own_shapes / 'valid/instances.json', star='sun')
+    path = tmp_path / 'joined.py'
+    path.write_text(
+        f'_base_ = {small!r}\none = _base_.train_dataloader.dataset\n'
+        "two = dict(one, ann_file='valid/instances.json',\n"
+        "           data_prefix=dict(img='valid/JPEGImages'), category_map=dict(square='disc'))\n"
+        "both = dict(_delete_=True, type='ConcatDataset', datasets=[one, two])\n"
+        "train_dataloader = dict(dataset=both)\nnum_classes = 'auto'\n"
+    )
+    runner = train(path, tmp_path, overrides=quick(own_shapes, 'train_cfg.max_epochs=1'))
+    model = runner.model
+    assert set(model.category_counts().values()) == {5}
+    meta = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)['meta']['dataset_meta']
+    assert meta['classes'] == ('disc', 'square', 'triangle', 'star', 'sun')
+    assert len(logged(tmp_path, 'loss')) == 8  # 6 and 9 frames, in batches of 2
+    # A test takes the number from the checkpoint.
+    options = quick(own_shapes, f'work_dir={tmp_path}', 'test_cfg.batch=2')
+    checkpoint = str(tmp_path / 'epoch_1.pth')
+    metrics = run_test(path, checkpoint, tmp_path / 'r.json', evaluate=True, overrides=options)
+    assert metrics['mAP'] >= 0
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['train_dataloader.dataset.metainfo.classes=[star]'],
+         r'num_classes=4, but .* has 1 categories \(star\): .*train/instances.json'),
+        (['train_dataloader.dataset.metainfo.classes=[star]', 'num_classes=auto'],
+         r'valid/instances.json: categories that the model does not know: disc, .*'
+         r'val_dataloader\.dataset\.metainfo\.classes=\[star\]'),
+        (['num_classes=7'], 'num_classes=7, but the annotation file has 4 categories'),
+        (['train_dataloader.dataset.category_map.star=sun', 'resume=True'],
+         r'was trained on other categories \(.*star\) than the data have \(.*sun\)'),
+    ],
+)  # fmt: skip
+def test_categories_that_do_not_fit(trained, shapes, small, tmp_path, options, message):
+    if options[-1] == 'resume=True':
+        options = [options[0], options[0].replace('train', 'val')]
+    with pytest.raises(UserError, match=message):
+        train(
+            small, tmp_path, resume=str(trained / 'epoch_1.pth'), overrides=quick(shapes, *options)
+        )
+
+
 # Bad input
 
 
@@ -143,10 +216,10 @@ def test_a_classifier_in_the_backbone_has_no_categories_of_the_data(small):
     model = MODELS.build(load_config(small).model)
     model.detector.backbone.num_classes = 1000
     runner = SimpleNamespace(model=model)
-    check_num_classes(runner, ['disc', 'star', 'ring', 'cross'], small)
+    check_num_classes(runner, ['disc', 'star', 'ring', 'cross'], ['a.json'], small)
     wanted = r'model\.detector\.roi_head\.bbox_head has num_classes=4, .* 3 categories \(disc'
-    with pytest.raises(UserError, match=wanted):
-        check_num_classes(runner, ['disc', 'star', 'ring'], small)
+    with pytest.raises(UserError, match=rf'{wanted}.*\): a\.json\..*num_classes=auto'):
+        check_num_classes(runner, ['disc', 'star', 'ring'], ['a.json'], small)
 
 
 @pytest.mark.parametrize(

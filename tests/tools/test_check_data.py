@@ -189,7 +189,9 @@ def test_a_config(check, data):
 
 def test_a_config_with_faults_in_both_sets(check, data):
     edit(data / 'train/instances.json', lambda content: content.pop('annotations'))
-    edit(data / 'valid/instances.json', lambda content: content['categories'].reverse())
+    name = 'valid/instances.json'
+    edit(data / name, lambda content: content['categories'].reverse())  # names count, not the order
+    edit(data / name, lambda content: content['categories'][1].update(name='tri-angle'))
     status, findings, others, _ = check(SMALL, '--cfg-options', f'data_root={data}')
     assert status == 1
     assert [line for line in others if line.startswith('error: ')] == [
@@ -197,7 +199,29 @@ def test_a_config_with_faults_in_both_sets(check, data):
         'error: other categories than for training (1)',
     ]
     assert findings[0].endswith('training needs them')
-    assert str(data / 'valid/instances.json') in findings[1]
+    assert str(data / 'valid/instances.json') in findings[1] and 'know: tri-angle' in findings[1]
+
+
+@pytest.mark.parametrize(
+    ('option', 'status', 'words'),
+    [
+        ('val_dataloader.dataset.category_map.tri-angle=triangle', 0, None),
+        (
+            'val_dataloader.dataset.metainfo.classes=[disc,star]',
+            0,
+            '2 of those to train on',
+        ),
+        ('train_dataloader.dataset.metainfo.classes=[disc]', 1, 'know: square, tri-angle, star'),
+        ('train_dataloader.dataset.category_map.sun=star', 2, "has no category 'sun'"),
+    ],
+)
+def test_categories_of_a_config(check, data, option, status, words):
+    edit(data / 'valid/instances.json', lambda one: one['categories'][2].update(name='tri-angle'))
+    # Test has the same file; it is of no matter here.
+    options = [f'data_root={data}', 'test_dataloader=None', 'test_evaluator=None', option]
+    found, findings, _, errors = check(SMALL, '--cfg-options', *options)
+    text = '\n'.join([*findings, errors])
+    assert found == status and (words in text if words else 'know: ' not in text)
 
 
 def test_a_config_without_its_data(check, data):

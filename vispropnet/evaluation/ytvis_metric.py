@@ -80,7 +80,8 @@ class YouTubeVISMetric(BaseMetric):
         Args:
             data_batch: Not used.
             data_samples: One dict a frame with ``video_id``, ``frame_id`` (position in the video,
-                from 0), ``video_length``, ``category_ids`` (category id of each label index) and
+                from 0), ``video_length``, ``category_ids`` (category id of each label index, None
+                for categories that the file does not have) and
                 ``pred_instances``: ``ids``, ``labels``, ``scores`` and, if the model propagates
                 masks, ``propagated``, each (N,); and ``masks`` at the original size of the frame,
                 :class:`~vispropnet.models.frame_masks.FrameMasks` or (N, H, W) bool.
@@ -152,7 +153,8 @@ class YouTubeVISMetric(BaseMetric):
             write_results(self.outfile, results)
         if not self.scores_tracks:
             return {}
-        truth = read_ground_truth(self.ann_file)
+        # Where the data set leaves categories out or joins some, so does the score.
+        truth = read_ground_truth(self.ann_file, (self.dataset_meta or {}).get('scored_categories'))
         missing = truth.video_index.keys() - set(self._finished)
         if missing:
             print_log(

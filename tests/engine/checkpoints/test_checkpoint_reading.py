@@ -108,6 +108,8 @@ def test_meta_must_be_a_dict(tmp_path, meta, found):
         (dict(dataset_meta=dict(classes=['a', 1])), None),
         (dict(dataset_meta=dict()), None),
         (dict(dataset_meta=[1]), None),
+        (dict(dataset_meta=dict(CLASSES=['a', 'a'])), ('a', 'a (2)')),  # mmdetection 3.0.0rc
+        (dict(CLASSES=('a', 'b')), ('a', 'b')),  # mmdetection 2
         (None, None),
     ],
 )

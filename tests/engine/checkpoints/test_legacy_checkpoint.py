@@ -360,14 +360,17 @@ def test_forms_of_a_file(tmp_path, form):
     if form == 'module':
         content = {f'module.{key}': value for key, value in weights.items()}
     if form == 'state_dict':
-        content = dict(state_dict=weights, optimizer=dict(state={}), meta=dict(epoch=12))
+        content = dict(
+            state_dict=weights, optimizer=dict(state={}), meta=dict(epoch=12, CLASSES=['a'])
+        )
     source, target = tmp_path / 'old.pth', tmp_path / 'new' / 'new.pth'
     torch.save(content, source)
     converted = convert_file(source, target)
     report = str(converted)
     new = read_checkpoint(target)
     assert set(new) == {'state_dict', 'meta'}
-    assert new['meta'] == dict(converted_from='old.pth', method='ObjProp', num_classes=5)
+    names = dict(dataset_meta=dict(classes=('a',))) if form == 'state_dict' else {}
+    assert new['meta'] == dict(converted_from='old.pth', method='ObjProp', num_classes=5, **names)
     # All but prop_head.conv1 and conv2.
     assert len(new['state_dict']) == len(weights) - 4 == 397
     assert 'ObjProp: 397 tensors, 5 categories' in report
