@@ -15,7 +15,9 @@ def _child(name: str, *locations: str) -> Registry:
 
 
 # Data
-DATASETS = _child('DATASETS', 'mmdet.datasets', 'vispropnet.datasets.ytvis')
+DATASETS = _child(
+    'DATASETS', 'mmdet.datasets', 'vispropnet.datasets.ytvis', 'vispropnet.datasets.concat'
+)
 DATA_SAMPLERS = _child('DATA_SAMPLERS', 'mmdet.datasets.samplers', 'vispropnet.datasets.samplers')
 TRANSFORMS = _child('TRANSFORMS', 'mmdet.datasets.transforms', 'vispropnet.datasets.transforms')
 
