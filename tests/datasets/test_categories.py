@@ -12,7 +12,11 @@ from vispropnet.datasets.categories import (
     select_categories,
     use_classes,
 )
-from vispropnet.datasets.configured_categories import configured_categories, fill_num_classes
+from vispropnet.datasets.configured_categories import (
+    check_scored_file,
+    configured_categories,
+    fill_num_classes,
+)
 from vispropnet.errors import UserError
 from vispropnet.registry import DATASETS
 
@@ -62,6 +66,7 @@ def test_forms_of_metainfo(tmp_path):
     for classes in (['star', 'disc'], ('star', 'disc'), str(tmp_path / 'names.txt')):
         assert chosen_classes(dict(classes=classes)) == ('star', 'disc')
     assert chosen_classes(dict(CLASSES='star')) == ('star',)
+    assert chosen_classes(dict(classes=5)) == ('5',)
     assert chosen_classes(None) is chosen_classes(dict(palette=[])) is None
     with pytest.raises(UserError, match='metainfo must be as'):
         chosen_classes('star')
@@ -176,6 +181,19 @@ def test_joined_data_sets(files):
     # A file of one category alone keeps its id.
     same = DATASETS.build(dict(type='ConcatDataset', datasets=[one, one]))
     assert same.metainfo == dict(classes=('disc', 'star'), category_ids=(40, 11))
+
+
+def test_scoring_against_another_file(files):
+    dataset = DATASETS.build(config_of(files, 'a.json', test_mode=True))
+    swapped = changed('set categories [{"id": 11, "name": "disc"}, {"id": 40, "name": "star"}]')
+    for content in (changed('del categories/0'), changed('del categories/1/name')):
+        (files / 'c.json').write_text(json.dumps(content))
+        check_scored_file(files / 'c.json', dataset)
+    (files / 'c.json').write_text(json.dumps(swapped))
+    with pytest.raises(
+        UserError, match=r"c\.json .* category 11 is 'disc', which is 'star' in .*a\.json"
+    ):
+        check_scored_file(files / 'c.json', dataset)
 
 
 def test_number_of_classes_from_the_data(files):

@@ -17,7 +17,11 @@ from mmengine.model import is_model_wrapper
 from vispropnet.apis.training import check_num_classes, default_work_dir, set_up_run
 from vispropnet.config import explain_config_errors, load_config, named_data_sets
 from vispropnet.datasets.categories import annotation_files, use_classes
-from vispropnet.datasets.configured_categories import configured_categories, fill_num_classes
+from vispropnet.datasets.configured_categories import (
+    check_scored_file,
+    configured_categories,
+    fill_num_classes,
+)
 from vispropnet.engine.acceleration import Acceleration, prepare_for_inference
 from vispropnet.engine.checkpoints.reading import read_checkpoint, trained_classes
 from vispropnet.engine.inference import frames_at_once
@@ -124,20 +128,25 @@ def _build_runner(
         return runner
     classes, files = runner.loaded_classes, [cfg.load_from]
     if classes is None or any(one != len(classes) for one in counts):
-        classes, files = _names_in_files(train_set, dataset)
+        classes, files = _names_in_files(train_set, dataset, max(counts))
         runner.logger.warning(
             f'checkpoint {cfg.load_from} does not name the categories that its model tells apart: '
             f'taken to be those of {first_of(files, 3)}, in their order'
         )
     check_num_classes(runner, classes, files, config)
     use_classes(dataset, classes, 'test_dataloader.dataset')
+    if cfg.test_evaluator.evaluate:
+        check_scored_file(cfg.test_evaluator.ann_file, dataset)
     return runner
 
 
-def _names_in_files(train_set: dict | None, dataset: Any) -> tuple[Sequence[str], list[str]]:
-    """Names of the data to train on, if they are there, else of those to test on; their files."""
+def _names_in_files(
+    train_set: dict | None, dataset: Any, count: int
+) -> tuple[Sequence[str], list[str]]:
+    """Names of the data to train on, if there are as many, else of those to test on; the files."""
     with contextlib.suppress(UserError):
-        if names := tuple(configured_categories(train_set)):
+        names = tuple(configured_categories(train_set))
+        if len(names) == count:
             return names, [one['ann_file'] for one in named_data_sets(train_set)]
     return dataset.metainfo['classes'], annotation_files(dataset)
 

@@ -16,7 +16,7 @@ from mmengine.model import is_model_wrapper
 
 from vispropnet.config import AUTO, LOADERS, explain_config_errors, load_config
 from vispropnet.datasets.categories import annotation_files, use_classes
-from vispropnet.datasets.configured_categories import fill_num_classes
+from vispropnet.datasets.configured_categories import check_scored_file, fill_num_classes
 from vispropnet.engine.acceleration import Acceleration, keep_freed_memory
 from vispropnet.engine.checkpoints.resuming import find_resumable
 from vispropnet.engine.folder_lock import locked_folder
@@ -163,7 +163,9 @@ def _build_runner(cfg: Config, config: str | os.PathLike) -> VISRunner:
     classes = train_set.metainfo['classes']
     check_num_classes(runner, classes, annotation_files(train_set), config)
     if cfg.get('val_cfg') is not None and _model_of(runner).category_counts():
-        use_classes(runner.val_loop.dataloader.dataset, classes, 'val_dataloader.dataset')
+        validated = runner.val_loop.dataloader.dataset
+        use_classes(validated, classes, 'val_dataloader.dataset')
+        check_scored_file(cfg.val_evaluator.ann_file, validated)
     return runner
 
 

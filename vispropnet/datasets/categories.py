@@ -104,6 +104,8 @@ def chosen_classes(metainfo: Mapping[str, Any] | None) -> tuple[str, ...] | None
     chosen = metainfo.get('classes', metainfo.get('CLASSES'))
     if isinstance(chosen, str):
         chosen = Path(chosen).read_text().splitlines() if os.path.isfile(chosen) else [chosen]
+    elif isinstance(chosen, int):  # a name that looks like a number on a command line
+        chosen = [chosen]
     return None if chosen is None else tuple(map(str, chosen))
 
 

@@ -38,6 +38,31 @@ def configured_categories(dataset: Mapping[str, Any] | None) -> dict[str, int]:
     return found
 
 
+def check_scored_file(path: str | os.PathLike, dataset: Any) -> None:
+    """Checks that the file that is scored against has no other categories under a data set's ids.
+
+    Args:
+        path: The file, perhaps that of the data set.
+        dataset: The data set, whose file's ids results have.
+
+    Raises:
+        UserError: if one id means two categories.
+    """
+    files = [os.fspath(path), getattr(dataset, 'ann_file', path)]
+    if len(set(map(os.path.realpath, files))) == 1:
+        return
+    scored, own = (
+        AnnotationFile(read_json(one, 'annotation file'), StrictReport(one), sparse=True).categories
+        for one in files
+    )
+    for identity, name in scored.items():
+        if name is not None and name != own.get(identity, name):
+            raise UserError(
+                f'annotation file {files[0]} is to score against, but its category {identity} is '
+                f'{name!r}, which is {own[identity]!r} in {files[1]}, whose ids results have.'
+            )
+
+
 def fill_num_classes(
     cfg: Mapping[str, Any], trained: Callable[[], Sequence[str] | None] | None = None
 ) -> None:
