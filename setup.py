@@ -35,7 +35,7 @@ setup(
         'numpy>=1.26',
         'scipy>=1.11',
         'opencv-python>=4.8',
-        'pillow>=10',
+        'pillow>=11.3',
         'tensorboard>=2.14',
         'matplotlib>=3.8',
         'tqdm>=4.66',

@@ -85,8 +85,7 @@ def gpu_of_mark(request, seeded):
 
     from tests.pretended_gpu.context import pretended_gpu
 
-    there_is_one = torch.cuda.is_available()
-    device = nullcontext() if there_is_one else pretended_gpu()
+    device = nullcontext() if torch.cuda.is_available() else pretended_gpu()
     with pytest.MonkeyPatch.context() as patch, device as pretended:
         # In convolutions TF32 is on by default: 10 bits, too few to compare with a CPU.
         patch.setattr(torch.backends.cudnn, 'allow_tf32', False)
@@ -105,13 +104,8 @@ def run_python():
     """
 
     def run(*arguments, **options):
-        options = {'cwd': ROOT, 'timeout': 300, **options}
-        return subprocess.run(
-            [sys.executable, *map(str, arguments)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            **options,
-        )
+        fixed = dict(stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        options = {'cwd': ROOT, 'timeout': 300, **options, **fixed}
+        return subprocess.run([sys.executable, *map(str, arguments)], **options)
 
     return run

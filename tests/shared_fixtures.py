@@ -1,6 +1,7 @@
 """Fixtures for several folders of tests, made once for all workers of pytest-xdist."""
 
 import fcntl
+import functools
 import os
 import shutil
 
@@ -11,16 +12,7 @@ from vispropnet.datasets.moving_shapes import write_moving_shapes
 
 
 def once_for_all_workers(tmp_path_factory, name, make):
-    """Makes a folder, unless another worker has made it already.
-
-    Args:
-        tmp_path_factory: pytest's fixture.
-        name: Name of the folder.
-        make: Fills the folder, which it is given.
-
-    Returns:
-        The folder, which tests must leave as it is.
-    """
+    """Has ``make(folder)`` fill a folder unless another worker has; tests leave it as it is."""
     base = tmp_path_factory.getbasetemp()
     if 'PYTEST_XDIST_WORKER' in os.environ:
         base = base.parent
@@ -38,11 +30,8 @@ def once_for_all_workers(tmp_path_factory, name, make):
 def shapes(tmp_path_factory):
     """A data set of 2 training and 3 validation videos, 3 frames of 96x64 each."""
 
-    def make(folder):
-        write_moving_shapes(
-            folder, train_videos=2, val_videos=3, frames=3, size=(96, 64), progress=False
-        )
-
+    sizes = dict(train_videos=2, val_videos=3, frames=3, size=(96, 64))
+    make = functools.partial(write_moving_shapes, **sizes, progress=False)
     return once_for_all_workers(tmp_path_factory, 'shapes', make)
 
 

@@ -12,6 +12,7 @@ import runpy
 import shlex
 import shutil
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -36,12 +37,8 @@ TO_BE_MADE = re.compile(r'cosine|overlap[-_]tracker|_mine\.py')
 
 def blocks(text, *languages):
     """Code blocks of a page, without the indentation that they have in lists."""
-    found = re.findall(r'^( *)```(\w*)\n(.*?)^\1```$', text, re.DOTALL | re.MULTILINE)
-    return [
-        re.sub(f'^{indent}', '', code, flags=re.MULTILINE)
-        for indent, language, code in found
-        if language in languages
-    ]
+    found = re.findall(r'^ *```(\w*)\n(.*?)^ *```$', text, re.DOTALL | re.MULTILINE)
+    return [textwrap.dedent(code) for language, code in found if language in languages]
 
 
 def spans(text):
@@ -65,9 +62,8 @@ def commands(text):
     blocked = '\n'.join(blocks(text, 'bash', 'sh')).replace('\\\n', ' ').splitlines()
     # A span without `python` is shorthand: no whole command.
     whole = [span for span in spans(text) if span.startswith(('python ', 'torchrun '))]
-    for line in blocked + whole:
-        if found := re.search(r'\btools/\w+\.py .*', line.split(' #')[0]):
-            yield shlex.split(found[0])
+    found = [re.search(r'\btools/\w+\.py .*', line.split(' #')[0]) for line in blocked + whole]
+    return [shlex.split(one[0]) for one in found if one]
 
 
 def expanded(name):
@@ -77,37 +73,30 @@ def expanded(name):
     return [''.join(choice) for choice in itertools.product(*choices)]
 
 
-class _Parsed(Exception):
-    """Carries the parser of a tool out of it, before anything is done."""
-
-
 @pytest.fixture
 def parse(monkeypatch):
     """Runs a tool up to where its arguments, if any, are parsed; gives its parser."""
     original = argparse.ArgumentParser.parse_args
 
+    class Parsed(Exception):
+        """Leaves the tool before anything is done."""
+
     def parse_args(parser, *args, **kwargs):
         if len(sys.argv) > 1:
             original(parser, *args, **kwargs)
-        raise _Parsed(parser)
+        raise Parsed(parser)
 
     def run(tool, *arguments):
         monkeypatch.setattr(sys, 'argv', [tool, *arguments])
         monkeypatch.setattr(argparse.ArgumentParser, 'parse_args', parse_args)
-        with pytest.raises(_Parsed) as parsed:
+        with pytest.raises(Parsed) as parsed:
             runpy.run_path(str(ROOT / tool), run_name='__main__')
         return parsed.value.args[0]
 
     return run
 
 
-@pytest.mark.parametrize('name', [name for name, text in TEXTS.items() if any(commands(text))])
-def test_commands_parse(name, parse):
-    for tool, *arguments in commands(TEXTS[name]):
-        parse(tool, *arguments)
-
-
-def test_options_that_pages_name_exist_and_the_readme_is_short(parse):
+def test_commands_parse_options_that_pages_name_exist_and_the_readme_is_short(parse):
     """Also options in tables, which are no whole commands."""
     assert len(TEXTS['README.md'].splitlines()) <= 150
     known = {'--nproc_per_node', '--logdir', '--force-reinstall', '--no-deps'}
@@ -118,12 +107,14 @@ def test_options_that_pages_name_exist_and_the_readme_is_short(parse):
             if isinstance(action, argparse._SubParsersAction):
                 parsers += action.choices.values()
     for name, text in TEXTS.items():
+        for tool, *arguments in commands(text):
+            parse(tool, *arguments)
         shown = ' '.join([*spans(text), *blocks(text, 'bash', 'sh')])
         assert set(re.findall(r'(?<![\w-])--[a-z][\w-]*', shown)) <= known, name
 
 
 @pytest.mark.parametrize('name', TEXTS)
-def test_files_that_a_page_names_exist(name):
+def test_files_and_modules_that_a_page_names_exist(name):
     text, folder = TEXTS[name], (ROOT / name).parent
     text = text.replace('{backbone}_fpn_{data}', 'r18_fpn_2e_moving-shapes')  # in a study
     pattern = r'(?<![\w/.])(?:configs|docs|tests|tools|vispropnet)/[\w./{},-]*[\w}](?:/(?=[`\s]))?'
@@ -132,34 +123,26 @@ def test_files_that_a_page_names_exist(name):
     assert [path for path in missing if not TO_BE_MADE.search(path)] == []
     # In the README beside the configs of a method.
     if name.startswith('configs/'):
-        listed = [
-            path for row in re.findall(r'^\| `(\S+\.py)`', text, re.M) for path in expanded(row)
-        ]
+        listed = itertools.chain(*map(expanded, re.findall(r'^\| `(\S+\.py)`', text, re.M)))
         assert sorted(listed) == sorted(path.name for path in folder.glob('*.py'))
+    for dotted in set(re.findall(r'`(vispropnet\.[a-z_.]+\w*)`', text)):
+        module, _, attribute = dotted.rpartition('.')
+        try:
+            importlib.import_module(dotted)
+        except ModuleNotFoundError:
+            assert hasattr(importlib.import_module(module), attribute), dotted
 
 
 @pytest.mark.parametrize('name', [name for name in TEXTS if not name.startswith('docs/')])
 def test_links_lead_somewhere(name):
     """Those of the pages themselves are checked where the pages are built."""
-    for target in re.findall(r'\]\(([^)\s]+)\)', TEXTS[name]):
-        if target.startswith('https://'):
-            continue
+    for target in re.findall(r'\]\((?!https://)([^)\s]+)\)', TEXTS[name]):
         path, _, anchor = target.partition('#')
         file = (ROOT / name).parent / path if path else ROOT / name
         assert file.exists(), target
         headings = re.findall(r'^#+ (.*)$', file.read_text(), re.M) if anchor else []
         slugs = [re.sub(r'[^\w\s-]', '', heading).lower().replace(' ', '-') for heading in headings]
         assert not anchor or anchor in slugs, target
-
-
-@pytest.mark.parametrize('name', TEXTS)
-def test_modules_that_a_page_names_exist(name):
-    for dotted in set(re.findall(r'`(vispropnet\.[a-z_.]+\w*)`', TEXTS[name])):
-        module, _, attribute = dotted.rpartition('.')
-        try:
-            importlib.import_module(dotted)
-        except ModuleNotFoundError:
-            assert hasattr(importlib.import_module(module), attribute), dotted
 
 
 @pytest.mark.parametrize(('name', 'code'), examples('code'))
@@ -173,9 +156,8 @@ def test_python_examples_run(name, code, tmp_path, monkeypatch, capsys):
         (tmp_path / 'study.py').write_text(code)
         assert read_study('study.py').trials.keys() >= {'history-12', 'low-rate'}
         return
-    write_moving_shapes(
-        'data/moving_shapes', train_videos=1, val_videos=1, frames=3, size=(96, 64), progress=False
-    )
+    sizes = dict(train_videos=1, val_videos=1, frames=3, size=(96, 64))
+    write_moving_shapes('data/moving_shapes', **sizes, progress=False)
     model = MODELS.build(load_config(ROOT / SMALL).model)
     torch.save(dict(state_dict=model.state_dict()), 'weights.pth')
     (video,) = (tmp_path / 'data/moving_shapes/valid/JPEGImages').iterdir()

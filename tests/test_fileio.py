@@ -1,5 +1,4 @@
-"""Reading JSON with clear errors, and files that are written whole or not at all."""
-
+import functools
 import json
 import os
 import random
@@ -13,6 +12,9 @@ import pytest
 from vispropnet.errors import UserError
 from vispropnet.fileio import NotAListError, atomic_path, iter_json_list, read_json, write_json
 
+CHUNK = 'vispropnet.fileio._CHUNK_CHARACTERS'
+CHUNKS = (1, 2, 3, 7, 16, 100, 1 << 22)
+
 
 def message_of(path, read=read_json, **arguments):
     with pytest.raises(UserError) as caught:
@@ -24,8 +26,7 @@ def entries_of(path, **arguments):
     return list(iter_json_list(path, **arguments))
 
 
-def list_message_of(path, **arguments):
-    return message_of(path, entries_of, **arguments)
+list_message_of = functools.partial(message_of, read=entries_of)
 
 
 @pytest.fixture
@@ -33,22 +34,13 @@ def path(tmp_path):
     return tmp_path / 'a.json'
 
 
-# --- reading --------------------------------------------------------------------------------------
-
-
-def test_what_was_written_is_read(path):
-    content = {'videos': [1, 2.5, None, 'ü'], 'deep': {'a': []}}
-    write_json(path, content)
-    assert read_json(path) == read_json(str(path)) == content
-
-
-def test_a_missing_file_is_named_with_the_hint(path):
+def test_a_file_that_is_whole_missing_or_truncated(path):
     assert message_of(path) == f'file not found: {path}.'
     text = message_of(path, what='annotation file', hint='Make it with tools/x.py.')
     assert text == f'annotation file not found: {path}. Make it with tools/x.py.'
-
-
-def test_a_truncated_file_says_where_it_ends(path):
+    content = {'videos': [1, 2.5, None, 'ü'], 'deep': {'a': []}}
+    write_json(path, content)
+    assert read_json(path) == read_json(str(path)) == content
     path.write_text('{"videos": [1,\n2, 3')
     assert message_of(path, what='result file') == (
         f"result file {path} is not valid JSON (truncated or damaged?): Expecting ',' delimiter at "
@@ -62,23 +54,15 @@ def test_a_truncated_file_says_where_it_ends(path):
 
 @pytest.mark.parametrize('read', [read_json, entries_of])
 def test_files_that_cannot_be_opened(read, path):
-    folder = path.parent
+    folder, kind = path.parent, 'cannot be read:'
     (folder / 'd.zip').mkdir()
     (folder / 'file').touch()
     assert message_of(path, read, what='result file') == f'result file not found: {path}.'
-    for name, words in (
-        ('a.zip', 'not found'),
-        ('', 'cannot be read: Is a directory.'),
-        ('d.zip', 'cannot be read: Is a directory.'),
-        ('file/b.json', 'cannot be read: Not a directory.'),
-    ):
-        assert f'{folder / name}' in message_of(folder / name, read)
-        assert words in message_of(folder / name, read)
-
-
-# --- reading a list entry by entry ----------------------------------------------------------------
-
-CHUNKS = (1, 2, 3, 7, 16, 100, 1 << 22)
+    names = {'a.zip': 'not found', 'file/b.json': f'{kind} Not a directory.'}
+    names |= dict.fromkeys(['', 'd.zip'], f'{kind} Is a directory.')
+    for name, words in names.items():
+        message = message_of(folder / name, read)
+        assert f'{folder / name}' in message and words in message
 
 
 def random_value(rng, depth=0):
@@ -97,19 +81,10 @@ def random_value(rng, depth=0):
     )
 
 
-def layouts(content):
-    """The same content as different texts."""
-    yield json.dumps(content, separators=(',', ':'))
-    yield '\n\r\t ' + json.dumps(content, separators=(' \t,\n', '\r\n: ')) + 30 * ' ' + '\n'
-    text = json.dumps(content, ensure_ascii=False, indent=1)
-    if '\ud800' not in text:  # half a character; UTF-8 has none
-        yield text
-
-
 @pytest.fixture(params=CHUNKS)
 def chunk(request, monkeypatch):
     """So many characters are read at once."""
-    monkeypatch.setattr('vispropnet.fileio._CHUNK_CHARACTERS', request.param)
+    monkeypatch.setattr(CHUNK, request.param)
 
 
 @pytest.mark.parametrize('seed', range(10))
@@ -117,10 +92,14 @@ def test_entries_are_those_of_the_whole_file(seed, path, monkeypatch):
     rng = random.Random(seed)
     for _ in range(4):
         content = [random_value(rng) for _ in range(rng.randint(0, 6))]
-        for text in layouts(content):
+        loose = json.dumps(content, separators=(' \t,\n', '\r\n: '))
+        texts = [json.dumps(content, separators=(',', ':')), f'\n\r\t {loose}{30 * " "}\n']
+        plain = json.dumps(content, ensure_ascii=False, indent=1)
+        # Half a character is none in UTF-8.
+        for text in [*texts, plain] if '\ud800' not in plain else texts:
             path.write_text(text, encoding='utf-8')
             for characters in CHUNKS:
-                monkeypatch.setattr('vispropnet.fileio._CHUNK_CHARACTERS', characters)
+                monkeypatch.setattr(CHUNK, characters)
                 # Also -0.0 and the kinds of numbers.
                 assert repr(entries_of(path)) == repr(content)
 
@@ -131,20 +110,11 @@ NUMBERS = '0 -0 -1 10 1.5 -0.25 100.125 1e5 2E-7 1.5e+30 -1e-300 123456789012345
 @pytest.mark.parametrize('number', NUMBERS.split())
 def test_numbers_are_not_cut_by_the_window(number, path, monkeypatch):
     for before in range(20):
-        for text in (f'[{before * " "}{number}, 7]', f'[{before * " "}{number}]'):
-            path.write_text(text)
+        for after in (', 7]', ']'):
+            path.write_text(text := f'[{before * " "}{number}{after}')
             for characters in range(1, len(text) + 1):
-                monkeypatch.setattr('vispropnet.fileio._CHUNK_CHARACTERS', characters)
+                monkeypatch.setattr(CHUNK, characters)
                 assert repr(entries_of(path)) == repr(json.loads(text))
-
-
-def test_entries_before_the_damage_are_given_and_the_rest_is_not_read(path, monkeypatch):
-    path.write_text('[{"a": 1}, [2], 3' + 100 * ' ' + ', oh]')
-    monkeypatch.setattr('vispropnet.fileio._CHUNK_CHARACTERS', 4)
-    entries = iter_json_list(path)
-    assert [next(entries), next(entries), next(entries)] == [{'a': 1}, [2], 3]
-    with pytest.raises(UserError, match='Expecting value at character 119 of a file of 122 bytes'):
-        next(entries)
 
 
 SAMPLE = r"""
@@ -155,10 +125,7 @@ SAMPLE = r"""
 
 
 def compare(path, content):
-    """Has a file of some bytes read by Python as a whole and by us: the entries or the error agree.
-
-    Returns True for an error.
-    """
+    """Reads as Python does, or fails with its error; gives True for an error."""
     path.write_bytes(content)
     try:
         whole = json.loads(content.decode())
@@ -193,15 +160,21 @@ def test_a_file_that_is_cut_goes_on_or_is_none_is_an_error_that_says_where(chunk
 
 @pytest.mark.parametrize('seed', range(5))
 def test_damage_anywhere_is_found_where_the_whole_file_has_it(seed, path, monkeypatch):
-    rng = random.Random(seed)
-    found = 0
+    rng, found = random.Random(seed), 0
     for _ in range(200):
         at = rng.randrange(SAMPLE.index('[') + 1, len(SAMPLE))
         sign = rng.choice('[]{},:"\\ 1e.-tnNI\n\x01')
         text = SAMPLE[:at] + sign + SAMPLE[at + rng.randint(0, 1) :]
-        monkeypatch.setattr('vispropnet.fileio._CHUNK_CHARACTERS', rng.choice(CHUNKS))
+        monkeypatch.setattr(CHUNK, rng.choice(CHUNKS))
         found += compare(path, text.encode())
     assert found > 50
+    # Entries before the damage are given, and the rest is not read.
+    path.write_text('[{"a": 1}, [2], 3' + 100 * ' ' + ', oh]')
+    monkeypatch.setattr(CHUNK, 4)
+    entries = iter_json_list(path)
+    assert [next(entries) for _ in range(3)] == [{'a': 1}, [2], 3]
+    with pytest.raises(UserError, match='Expecting value at character 119 of a file of 122 bytes'):
+        next(entries)
 
 
 def test_what_is_no_list(chunk, path):
@@ -213,28 +186,31 @@ def test_what_is_no_list(chunk, path):
         assert str(caught.value) == f'result file {path} must hold a list of tracks, not {kind}.'
 
 
-def test_a_list_that_is_not_utf_8(chunk, path):
-    contents = [
-        '["é"]'.encode('latin-1'),
-        '[1]'.encode('utf-16'),
-        b'[1, 2, "\xff"]',
+def test_a_list_that_is_not_utf_8_or_no_json_that_python_can_hold(chunk, path):
+    contents = ['["é"]'.encode('latin-1'), '[1]'.encode('utf-16'), b'[1, 2, "\xff"]']
+    contents += [
         b'["a", "\xc3',
+        b'\xff\xd8\xff\xe0',
+        b'PK\x03\x04\xff',
+        b'[' + b'1,' * 10_000 + b'\x80]',
     ]
-    contents += [b'\xff\xd8\xff\xe0', b'PK\x03\x04\xff', b'[' + b'1,' * 10_000 + b'\x80]']
     for content in contents:
         path.write_bytes(content)
-        assert f'{path} is not a text file in UTF-8' in list_message_of(path)
-        assert f'{path} is not a text file in UTF-8' in message_of(path)
+        for read in (read_json, entries_of):
+            assert f'{path} is not a text file in UTF-8' in message_of(path, read)
+    # Too deep, or too long a number.
+    for text in ('[' * 100_000, '[' + '{"a":' * 100_000, '[0,' + '9' * 5000 + ']'):
+        path.write_text(text)
+        for read in (read_json, entries_of):
+            assert f'{path} is not valid JSON' in message_of(path, read)
 
 
-@pytest.mark.parametrize('text', ['[' * 100_000, '[' + '{"a":' * 100_000, '[0,' + '9' * 5000 + ']'])
-def test_too_deep_or_too_long_is_an_error_of_the_user(text, path):
-    path.write_text(text)
-    for read in (read_json, entries_of):
-        assert f'{path} is not valid JSON' in message_of(path, read)
-
-
-# --- archives -------------------------------------------------------------------------------------
+def test_a_byte_order_mark(path):
+    path.write_bytes('["é"]'.encode('utf-8-sig'))
+    assert read_json(path) == entries_of(path) == ['é']
+    for encoding in ('utf-16-le', 'utf-16-be'):
+        path.write_bytes('\ufeff["é"]'.encode(encoding))
+        assert 'it is UTF-16, save it as UTF-8.' in message_of(path)
 
 
 def write_archive(path, files, compression=zipfile.ZIP_DEFLATED):
@@ -249,37 +225,31 @@ def test_the_json_file_in_an_archive_is_read(chunk, tmp_path):
     assert repr(entries_of(path)) == repr(json.loads(SAMPLE))
 
 
-@pytest.mark.parametrize(
-    ('files', 'words'),
-    [
+def test_archives_with_something_else_in_them(tmp_path):
+    path, damaged = tmp_path / 'a.zip', 'is not valid JSON (truncated or damaged?): Expecting'
+    for files, words in (
         ({'a.json': '[]', 'b.json': '[]'}, 'must hold one JSON file, found 2.'),
         ({'a.txt': '[]'}, 'must hold one JSON file, found 0.'),
         # Not: of a file of (the archive's) bytes.
-        (
-            {'a.json': '[1, 2' + 1000 * ' '},
-            "is not valid JSON (truncated or damaged?): Expecting ',' delimiter at character 1005.",
-        ),
+        ({'a.json': f'[1, 2{1000 * " "}'}, f"{damaged} ',' delimiter at character 1005."),
         ({'a.json': '{}'}, 'must hold a list of entries, not an object.'),
         ({'a.json': b'["\xff"]'}, 'is not a text file in UTF-8: invalid start byte.'),
-        (
-            {'a.json': ''},
-            'is not valid JSON (truncated or damaged?): Expecting value at character 0.',
-        ),
-    ],
-)
-def test_archives_with_something_else_in_them(tmp_path, files, words):
-    path = tmp_path / 'a.zip'
-    write_archive(path, files)
-    assert list_message_of(path, what='result file') == f'result file {path} {words}'
+        ({'a.json': ''}, f'{damaged} value at character 0.'),
+    ):
+        write_archive(path, files)
+        assert list_message_of(path, what='result file') == f'result file {path} {words}'
+    write_archive(path, {'a.json': '[]'})
+    data = bytearray(path.read_bytes())
+    for signature, offset in ((b'PK\x03\x04', 6), (b'PK\x01\x02', 8)):
+        data[data.index(signature) + offset] |= 1  # the flag of an encrypted file
+    path.write_bytes(data)
+    assert 'is encrypted' in list_message_of(path)
 
 
-@pytest.mark.parametrize(
-    'compression',
-    [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA],
-)
+@pytest.mark.parametrize('compression', ['STORED', 'DEFLATED', 'BZIP2', 'LZMA'])
 def test_broken_archives(compression, tmp_path):
-    rng = random.Random(compression)
-    path = tmp_path / 'a.zip'
+    compression = getattr(zipfile, f'ZIP_{compression}')
+    rng, path = random.Random(compression), tmp_path / 'a.zip'
     content = [{'score': rng.random(), 'counts': 20 * 'ab'} for _ in range(20)]
     write_archive(path, {'a.json': json.dumps(content)}, compression)
     assert entries_of(path) == content
@@ -301,31 +271,15 @@ def test_broken_archives(compression, tmp_path):
     assert errors > 50
 
 
-def test_a_locked_archive(tmp_path):
-    path = tmp_path / 'a.zip'
-    write_archive(path, {'a.json': '[]'})
-    data = bytearray(path.read_bytes())
-    for signature, offset in ((b'PK\x03\x04', 6), (b'PK\x01\x02', 8)):
-        data[data.index(signature) + offset] |= 1  # the flag of an encrypted file
-    path.write_bytes(data)
-    assert 'is encrypted' in list_message_of(path)
-
-
-# --- memory ---------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize('suffix', ['.json', '.zip'])
 def test_a_large_file_is_never_held_whole(suffix, tmp_path):
-    path = tmp_path / f'a{suffix}'
+    path, unpacked = tmp_path / f'a{suffix}', tmp_path / 'a.json'
     entry = json.dumps({'score': 0.5, 'segmentations': [{'counts': 'k' * 2000}] * 100})
     count = 30_000_000 // len(entry)
-    text = '[' + ',\n'.join([entry] * count) + ']'
+    unpacked.write_text('[' + ',\n'.join([entry] * count) + ']')
+    assert unpacked.stat().st_size > 29_000_000
     if suffix == '.zip':
-        write_archive(path, {'a.json': text})
-    else:
-        path.write_text(text)
-    assert len(text) > 29_000_000
-    del text
+        write_archive(path, {'a.json': unpacked.read_text()})
     tracemalloc.start()
     seen = sum(len(one['segmentations']) for one in iter_json_list(path))
     peak = tracemalloc.get_traced_memory()[1]
@@ -334,18 +288,29 @@ def test_a_large_file_is_never_held_whole(suffix, tmp_path):
     assert seen == 100 * count and peak < 15_000_000
 
 
-# --- writing --------------------------------------------------------------------------------------
+def test_writers_at_the_same_time_leave_one_whole_file_with_the_mode_of_the_umask(path):
+    contents = [[number] * 20_000 for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write_json, [path] * 8, contents))
+    assert read_json(path) in contents and os.listdir(path.parent) == ['a.json']
+    for mask, mode in ((0o022, 0o644), (0o077, 0o600), (0o002, 0o664)):
+        before = os.umask(mask)
+        write_json(path, [])
+        assert os.umask(before) == mask and stat.S_IMODE(path.stat().st_mode) == mode
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path):
     path = tmp_path / 'new' / 'folders' / 'a.txt'
     with atomic_path(path) as temporary:
-        assert temporary.parent == path.parent
-        assert temporary.suffix == '.txt'
+        assert (temporary.parent, temporary.suffix) == (path.parent, '.txt')
         temporary.write_text('new')
         assert not path.exists()
-    assert path.read_text() == 'new'
-    assert os.listdir(path.parent) == ['a.txt']
+    assert path.read_text() == 'new' and os.listdir(path.parent) == ['a.txt']
+    # A writer may remove the file that it was given.
+    with atomic_path(path) as temporary:
+        temporary.unlink()
+        temporary.write_text('anew')
+    assert path.read_text() == 'anew'
 
 
 def fails(path, error):
@@ -363,72 +328,33 @@ def test_a_block_that_raises_leaves_the_old_file_and_nothing_else(path, write, v
     path.write_text('old')
     with pytest.raises(error):
         write(path, value)
-    assert path.read_text() == 'old'
-    assert os.listdir(path.parent) == ['a.json']
+    assert path.read_text() == 'old' and os.listdir(path.parent) == ['a.json']
 
 
-def test_a_writer_may_remove_the_file_that_it_was_given(tmp_path):
-    with atomic_path(tmp_path / 'a.txt') as temporary:
-        temporary.unlink()
-        temporary.write_text('anew')
-    assert (tmp_path / 'a.txt').read_text() == 'anew'
-
-
-@pytest.mark.parametrize(('mask', 'mode'), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
-def test_permissions_follow_the_umask(tmp_path, mask, mode):
-    before = os.umask(mask)
-    write_json(tmp_path / 'a.json', [])
-    after = os.umask(before)
-    assert stat.S_IMODE((tmp_path / 'a.json').stat().st_mode) == mode
-    assert after == mask
-
-
-def test_writers_at_the_same_time_leave_one_whole_file(path):
-    contents = [[number] * 20_000 for number in range(8)]
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(write_json, [path] * 8, contents))
-    assert read_json(path) in contents
-    assert os.listdir(path.parent) == ['a.json']
-
-
-@pytest.mark.parametrize(
-    ('name', 'message'),
-    [('', 'it is a folder'), ('file/b.json', '(File exists|Not a directory)')],
-)
-def test_a_path_that_can_be_no_file(tmp_path, name, message):
+def test_a_path_that_can_be_no_file(tmp_path):
     (tmp_path / 'file').touch()
-    with pytest.raises(UserError, match=f'cannot write {tmp_path / name}: {message}'):
-        write_json(tmp_path / name, [])
+    for name, words in (('', 'it is a folder'), ('file/b.json', '(File exists|Not a directory)')):
+        with pytest.raises(UserError, match=f'cannot write {tmp_path / name}: {words}'):
+            write_json(tmp_path / name, [])
+    if os.geteuid():  # root may write everywhere
+        tmp_path.chmod(0o500)
+        with pytest.raises(UserError, match='Permission denied'):
+            write_json(tmp_path / 'a.json', [])
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason='root may write everywhere')
-def test_a_folder_without_permission_is_an_error_of_the_user(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(UserError, match='Permission denied'):
-        write_json(tmp_path / 'a.json', [])
-
-
-def test_of_a_link_the_target_is_replaced(tmp_path):
-    (tmp_path / 'far').mkdir()
-    target, link = tmp_path / 'far' / 'a.json', tmp_path / 'link.json'
-    link.symlink_to(target)  # dangling at first
-    write_json(link, [1])
-    write_json(link, [2])
-    assert link.is_symlink()
-    assert read_json(target) == [2]
-    assert sorted(os.listdir(tmp_path)) == ['far', 'link.json']
-
-
-def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
+def test_pipes_and_targets_of_links_are_written_to(tmp_path, run_python):
     pipe = tmp_path / 'pipe'
     os.mkfifo(pipe)
     with ThreadPoolExecutor(1) as pool:
         received = pool.submit(pipe.read_text)
         write_json(pipe, [1, 2])
-    assert json.loads(received.result()) == [1, 2]
-    assert stat.S_ISFIFO(pipe.stat().st_mode)
-
-
-def test_standard_output_can_be_written_to(run_python):
+    assert json.loads(received.result()) == [1, 2] and stat.S_ISFIFO(pipe.stat().st_mode)
     code = 'from vispropnet.fileio import write_json; write_json("/dev/stdout", [1])'
     assert run_python('-c', code).stdout == '[1]'
+    (tmp_path / 'far').mkdir()
+    target, link = tmp_path / 'far' / 'a.json', tmp_path / 'link.json'
+    link.symlink_to(target)  # dangling at first
+    write_json(link, [1])
+    write_json(link, [2])
+    assert link.is_symlink() and read_json(target) == [2]
+    assert sorted(os.listdir(tmp_path)) == ['far', 'link.json', 'pipe']

@@ -1,29 +1,17 @@
 """Imports go downward only, and never in a circle."""
 
 import ast
+from collections import defaultdict
 from graphlib import CycleError, TopologicalSorter
 from typing import NamedTuple
 
 # From top to bottom. Those of one layer do not know each other.
+# __init__ registers what ops offers, and sets how threads wait.
 LAYERS = (
-    ('tools',),
-    ('benchmarking',),
-    ('apis',),
-    ('trials',),
-    ('engine',),
-    ('visualization',),
-    ('evaluation',),
-    ('video',),
-    ('datasets', 'models'),
-    ('__init__',),  # registers what ops offers, sets how threads wait
-    ('ops',),
-    ('config',),
-    ('registry',),
-    ('fileio',),
-    ('errors',),
-    ('text', 'threads'),
+    'tools > benchmarking > apis > trials > engine > visualization > evaluation > video > '
+    'datasets models > __init__ > ops > config > registry > fileio > errors > text threads'
 )
-HEIGHTS = {part: -number for number, parts in enumerate(LAYERS) for part in parts}
+HEIGHTS = {one: -n for n, parts in enumerate(LAYERS.split(' > ')) for one in parts.split()}
 
 
 class Arrow(NamedTuple):
@@ -42,12 +30,8 @@ def arrows_of(root):
 
     Imports inside functions and below ``if TYPE_CHECKING`` count like others.
     """
-    files = {
-        module_name(path.relative_to(root)): path
-        for folder in ('vispropnet', 'tools')
-        for path in sorted((root / folder).rglob('*.py'))
-    }
-    arrows = []
+    paths = [p for folder in ('vispropnet', 'tools') for p in sorted((root / folder).rglob('*.py'))]
+    files, arrows = {module_name(path.relative_to(root)): path for path in paths}, []
     for source, path in files.items():
         package = source if path.name == '__init__.py' else source.rpartition('.')[0]
         for node in ast.walk(ast.parse(path.read_text())):
@@ -81,10 +65,8 @@ def targets_of(node, package, modules):
 
 
 def part_of(module):
-    names = module.split('.')
-    if names[0] != 'vispropnet':
-        return names[0]
-    return names[1] if len(names) > 1 else '__init__'
+    first, *others = module.split('.')
+    return first if first != 'vispropnet' else others[0] if others else '__init__'
 
 
 def faults_of(arrows):
@@ -99,9 +81,9 @@ def faults_of(arrows):
             faults.append(f'{arrow} (nothing imports tools)')
         elif parts[0] != parts[1] and HEIGHTS[parts[0]] <= HEIGHTS[parts[1]]:
             faults.append(f'{arrow} ({parts[0]} is not above {parts[1]})')
-    graph = {}
+    graph = defaultdict(set)
     for arrow in arrows:
-        graph.setdefault(arrow.source, set()).add(arrow.target)
+        graph[arrow.source].add(arrow.target)
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -123,8 +105,7 @@ def tree(root, files):
 
 def test_ours_go_downward_and_in_no_circle(root):
     arrows = arrows_of(root)
-    assert len(arrows) > 500
-    assert faults_of(arrows) == []
+    assert len(arrows) > 500 and faults_of(arrows) == []
 
 
 def test_names_are_resolved(tmp_path):
@@ -138,13 +119,13 @@ def test_names_are_resolved(tmp_path):
         'vispropnet/models/head.py': 'from vispropnet.errors import UserError\nimport torch\n',
     }
     arrows = arrows_of(tree(tmp_path, files))
-    assert [arrow[1:] for arrow in arrows] == [
-        ('vispropnet', 'vispropnet.ops'),
-        ('vispropnet.apis.running', 'vispropnet'),
-        ('vispropnet.apis.running', 'vispropnet.models'),
-        ('vispropnet.models', 'vispropnet.models.head'),
-        ('vispropnet.models.head', 'vispropnet.errors'),
-        ('tools.train', 'vispropnet.apis.running'),
+    assert [f'{arrow.source} -> {arrow.target}' for arrow in arrows] == [
+        'vispropnet -> vispropnet.ops',
+        'vispropnet.apis.running -> vispropnet',
+        'vispropnet.apis.running -> vispropnet.models',
+        'vispropnet.models -> vispropnet.models.head',
+        'vispropnet.models.head -> vispropnet.errors',
+        'tools.train -> vispropnet.apis.running',
     ]
     assert faults_of(arrows) == []
 
@@ -167,21 +148,17 @@ def test_an_arrow_that_is_not_downward_is_found_wherever_it_stands(tmp_path):
     circle, *faults = sorted(faults_of(arrows_of(tree(tmp_path, files))))
     assert circle.startswith('circle: ')
     assert faults == [
-        'tools/other.py:1: tools.other -> tools.demo (nothing imports tools)',
-        'vispropnet/datasets/a.py:1: vispropnet.datasets.a -> vispropnet.models.b (datasets is not '
-        'above models)',
-        'vispropnet/engine/loops.py:2: vispropnet.engine.loops -> vispropnet.apis.a (engine '
-        'is not above apis)',
-        'vispropnet/errors.py:1: vispropnet.errors -> vispropnet.fileio (errors is not above '
-        'fileio)',
-        'vispropnet/extra/d.py:1: vispropnet.extra.d -> vispropnet.errors (extra has no place in '
-        'LAYERS)',
-        'vispropnet/fileio.py:1: vispropnet.fileio -> benchmarking.measure (fileio is not above '
-        'benchmarking)',
-        'vispropnet/models/b.py:1: vispropnet.models.b -> vispropnet.datasets (models is not above '
-        'datasets)',
-        'vispropnet/ops/paste.py:2: vispropnet.ops.paste -> vispropnet.apis (ops is not above '
-        'apis)',
+        f'{file}:{line}: {file[:-3].replace("/", ".")} -> {target} ({why})'
+        for file, line, target, why in (
+            ('tools/other.py', 1, 'tools.demo', 'nothing imports tools'),
+            ('vispropnet/datasets/a.py', 1, 'vispropnet.models.b', 'datasets is not above models'),
+            ('vispropnet/engine/loops.py', 2, 'vispropnet.apis.a', 'engine is not above apis'),
+            ('vispropnet/errors.py', 1, 'vispropnet.fileio', 'errors is not above fileio'),
+            ('vispropnet/extra/d.py', 1, 'vispropnet.errors', 'extra has no place in LAYERS'),
+            ('vispropnet/fileio.py', 1, 'benchmarking.measure', 'fileio is not above benchmarking'),
+            ('vispropnet/models/b.py', 1, 'vispropnet.datasets', 'models is not above datasets'),
+            ('vispropnet/ops/paste.py', 2, 'vispropnet.apis', 'ops is not above apis'),
+        )
     ]
 
 

@@ -1,5 +1,3 @@
-"""What is installed and how: versions, pins, command lines that answer at once."""
-
 import os
 import re
 import runpy
@@ -15,16 +13,15 @@ import vispropnet
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = sorted(path.name for path in (ROOT / 'tools').glob('*.py') if path.name[0] != '_')
-HEAVY = ['torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'cv2', 'av', 'scipy', 'matplotlib']
+HEAVY = ['torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'cv2', 'av', 'numpy', 'scipy']
+HEAVY += ['matplotlib']
 
 
 @pytest.fixture(scope='module')
 def description():
     """The arguments that setup.py gives to setuptools, which need not be installed for this."""
-    given = {}
-    stub = ModuleType('setuptools')
-    stub.setup = given.update
-    stub.find_packages = lambda include: include
+    given, stub = {}, ModuleType('setuptools')
+    stub.setup, stub.find_packages = given.update, lambda include: include
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, 'setuptools', stub)
         runpy.run_path(str(ROOT / 'setup.py'))
@@ -40,11 +37,13 @@ def pins():
     return {name: Version(version) for name, version in versions.items()}  # fails for others
 
 
-def test_setup_and_package_agree(description):
+def test_setup_and_package_agree_and_the_licence_is_apache_2(description):
     assert Path(vispropnet.__file__).parent == ROOT / 'vispropnet'
-    assert description['name'] == 'vispropnet'
-    assert description['version'] == vispropnet.__version__
+    assert (description['name'], description['version']) == ('vispropnet', vispropnet.__version__)
     assert re.fullmatch(r'\d+\.\d+\.\d+', vispropnet.__version__)
+    text = (ROOT / 'LICENSE').read_text()
+    assert 'Apache License' in text[:200] and 'Version 2.0, January 2004' in text[:200]
+    assert 'END OF TERMS AND CONDITIONS' in text and description['license'] == 'Apache-2.0'
 
 
 def test_every_folder_with_code_is_a_package():
@@ -54,10 +53,8 @@ def test_every_folder_with_code_is_a_package():
 
 
 def test_every_other_file_is_installed_too(description):
-    package = ROOT / 'vispropnet'
-    files = {
-        path for path in package.rglob('*') if path.is_file() and path.suffix not in ('.py', '.pyc')
-    }
+    every = [path for path in (ROOT / 'vispropnet').rglob('*') if path.is_file()]
+    files = {path for path in every if path.suffix not in ('.py', '.pyc')}
     installed = {
         path
         for name, patterns in description['package_data'].items()
@@ -68,40 +65,26 @@ def test_every_other_file_is_installed_too(description):
 
 
 def test_the_pins_lie_in_the_ranges_of_setup(description, pins):
-    extras = description['extras_require']['dev']
-    for text in description['install_requires'] + extras:
+    for text in description['install_requires'] + description['extras_require']['dev']:
         requirement = Requirement(text)
         assert requirement.name in pins
         assert requirement.specifier.contains(pins[requirement.name]), text
-
-
-def test_no_torch_build_is_picked_and_both_opencv_builds_have_one_version(pins):
-    """A +cpu build of torch does not load the torchvision of the ordinary index."""
+    # A +cpu build of torch does not load the torchvision of the ordinary index.
     assert pins['torch'].local is pins['torchvision'].local is None
     assert '--' not in (ROOT / 'requirements.txt').read_text()
     assert pins['opencv-python'] == pins['opencv-python-headless']
 
 
-def test_the_licence_is_apache_2(description):
-    text = (ROOT / 'LICENSE').read_text()
-    assert 'Apache License' in text[:200] and 'Version 2.0, January 2004' in text[:200]
-    assert 'END OF TERMS AND CONDITIONS' in text
-    assert description['license'] == 'Apache-2.0'
-
-
 @pytest.fixture(scope='module')
-def light_environment(tmp_path_factory):
+def light_environment(tmp_path_factory, run_python):
     """Environment variables under which importing a heavy package ends the process."""
     folder = tmp_path_factory.mktemp('stubs')
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(folder), str(ROOT)])}
     for name in HEAVY:
         (folder / f'{name}.py').write_text(f'raise SystemExit("imported {name}")\n')
-    return {**os.environ, 'PYTHONPATH': os.pathsep.join([str(folder), str(ROOT)])}
-
-
-def test_the_stubs_catch_a_heavy_import(run_python, light_environment):
-    for name in HEAVY:
-        process = run_python('-c', f'import {name}', env=light_environment)
+        process = run_python('-c', f'import {name}', env=environment)
         assert (process.returncode, process.stderr) == (1, f'imported {name}\n')
+    return environment
 
 
 @pytest.mark.parametrize('tool', TOOLS)

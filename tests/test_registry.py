@@ -1,4 +1,4 @@
-from mmengine.registry import DefaultScope
+from mmengine.registry import DATASETS, LOOPS, DefaultScope
 
 from vispropnet import registry
 
@@ -13,8 +13,6 @@ def test_names_are_found_here_then_in_mmdet_then_in_mmengine():
 
 
 def test_mmengine_finds_our_parts_under_our_scope():
-    from mmengine.registry import DATASETS, LOOPS
-
     with DefaultScope.overwrite_default_scope('vispropnet'):
         with DATASETS.switch_scope_and_registry(None) as datasets:
             assert datasets.get('YouTubeVIS').__module__ == 'vispropnet.datasets.ytvis'

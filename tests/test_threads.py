@@ -1,5 +1,3 @@
-"""Threads sleep while they wait, unless the user's environment says how they wait."""
-
 import os
 import sys
 
@@ -15,12 +13,8 @@ def environment(**given):
 @pytest.mark.skipif(sys.platform != 'linux', reason='torch has another OpenMP library there')
 def test_torch_and_child_processes_find_it(run_python):
     """GNU's library prints its settings when it is loaded, the number of spins as it is used."""
-    code = """
-import subprocess, sys
-import vispropnet
-assert 'torch' not in sys.modules
-subprocess.run([sys.executable, '-c', 'import torch'], check=True)
-"""
+    code = "import subprocess, sys, vispropnet; assert 'torch' not in sys.modules; "
+    code += "subprocess.run([sys.executable, '-c', 'import torch'], check=True)"
     done = run_python('-c', code, env=environment(OMP_DISPLAY_ENV='VERBOSE'))
     assert done.returncode == 0, done.stderr
     # A passive policy spins not at all.

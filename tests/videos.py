@@ -6,6 +6,8 @@ import av
 import cv2
 import numpy as np
 
+from vispropnet.video import open_source
+
 BITS = 10
 
 
@@ -63,6 +65,22 @@ def write_h264(
     return path
 
 
+def write_uneven(path, times, codec, ticks, options, pixel_aspect=Fraction(1)):
+    """Writes numbered frames at times in seconds, on a clock of so many ticks a second."""
+    with av.open(str(path), 'w', options=options) as container:
+        stream = container.add_stream(codec, rate=ticks)
+        stream.width, stream.height = 320, 180
+        stream.pix_fmt = {'gif': 'rgb8', 'mjpeg': 'yuvj420p'}.get(codec, 'yuv420p')
+        stream.codec_context.time_base = Fraction(1, ticks)
+        stream.codec_context.sample_aspect_ratio = pixel_aspect
+        for number, seconds in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(numbered_frame(number), format='bgr24')
+            frame.pts, frame.time_base = round(seconds * ticks), Fraction(1, ticks)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
 def write_sound(path, seconds=1, cover=None):
     """Writes a file that holds only silence, and a PNG as its cover if there is one (``*.mka``)."""
     with av.open(str(path), 'w') as container:
@@ -103,6 +121,13 @@ def read_video(path):
         frames.append(capture.retrieve()[1])
     capture.release()
     return frames
+
+
+def read_source(source, **options):
+    """Positions of the frames, the numbers that they show, and the notes."""
+    frames = open_source(source, **options)
+    pairs = [(frame.index, number_of(frame.image)) for frame in frames]
+    return [index for index, _ in pairs], [number for _, number in pairs], frames.notes()
 
 
 def _write_silence(container, stream, seconds):

@@ -26,7 +26,8 @@ def main(arguments: list[str] | None = None) -> None:
 
             values['device'] = 'cuda' if torch.cuda.is_available() else 'cpu'
         settings = COMMANDS[command](**values)
-        importlib.import_module(f'benchmarking.{command}').benchmark(settings)
+        module = importlib.import_module(f'benchmarking.{command.replace("-", "_")}')
+        module.benchmark(settings)
 
 
 if __name__ == '__main__':

@@ -25,6 +25,7 @@ class DataSet:
     for_training: bool = False
     category_map: dict[str, str] | None = None
     classes: tuple[str, ...] | None = None
+    annotated_only: bool = False
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -43,6 +44,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='decode every frame; otherwise only the header of the first frame of each video is '
         'read, and the others must exist',
+    )
+    parser.add_argument(
+        '--annotated-only',
+        action='store_true',
+        help='frames without objects are not annotated: do not warn of a regular stride',
     )
     parser.add_argument('--json', metavar='OUT', help='write the findings as JSON too')
     parser.add_argument(
@@ -76,7 +82,7 @@ def main(arguments: list[str] | None = None) -> None:
         if options.results:
             reports = check_result_file(options.results, options.ann)
         else:
-            reports = check_data_sets(sets, options.deep)
+            reports = check_data_sets(sets, options.deep, options.annotated_only)
         if options.json:
             write_json(options.json, reports_as_json(reports), indent=1)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -106,12 +112,14 @@ def find_data_sets(options: argparse.Namespace) -> list[DataSet]:
             key = (os.path.realpath(one.annotations), os.path.realpath(one.images))
             key += (repr(one.category_map), one.classes)
             found.setdefault(key, one).for_training |= one.for_training
-    known = {key[0] for key in found}
     for part in ('val', 'test'):
         evaluator = config.get(f'{part}_evaluator')
         path = evaluator.get('ann_file') if isinstance(evaluator, dict) else None
-        if path and os.path.realpath(path) not in known:
-            found[(os.path.realpath(path),)] = DataSet(path)
+        if path:
+            real = os.path.realpath(path)
+            scored = [one for key, one in found.items() if key[0] == real]
+            for one in scored or [found.setdefault((real,), DataSet(path))]:
+                one.annotated_only |= bool(evaluator.get('annotated_only'))
     if not found:
         raise UserError(f'config {options.config} names no annotation file of a data set.')
     return list(found.values())
@@ -145,7 +153,7 @@ def check_output(path: str | None, inputs: list[str | None]) -> None:
     check_folder(path)
 
 
-def check_data_sets(sets: list[DataSet], deep: bool) -> list[Report]:
+def check_data_sets(sets: list[DataSet], deep: bool, annotated_only: bool = False) -> list[Report]:
     """Checks annotation files and frames."""
     from vispropnet.datasets.categories import select_categories
     from vispropnet.datasets.check_annotations import check_annotations, compare_categories
@@ -157,14 +165,17 @@ def check_data_sets(sets: list[DataSet], deep: bool) -> list[Report]:
         report = Report(one.annotations)
         reports.append(report)
         try:
-            file = check_annotations(one.annotations, report, one.hint, one.for_training)
-            if one.for_training:
+            file = check_annotations(
+                *(one.annotations, report, one.hint, one.for_training),
+                annotated_only=annotated_only or one.annotated_only,
+            )
+            if one.for_training and file.categories:
                 chosen = one.category_map, one.classes, f'annotation file {one.annotations}'
                 names = select_categories(file.categories, *chosen)
                 trained.update({name: identity for identity, name in names.items()})
             elif trained and file.categories:
                 compare_categories(file, trained, one.category_map, one.classes)
-            if one.images is not None:
+            if one.images is not None and not file.is_other:
                 from vispropnet.datasets.check_frames import check_frames
 
                 check_frames(file.videos, one.images, report, deep, one.hint)

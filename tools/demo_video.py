@@ -25,12 +25,13 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='weights, as tools/train.py writes them')
-    parser.add_argument('input', help='video file or folder of images')
+    parser.add_argument('input', help='video file, animated image, TIFF or folder of images')
     out = parser.add_argument_group('what is written (at least one)')
     out.add_argument(
         '--out',
         metavar='MP4',
-        help='the video with the instances drawn; one narrower than 480 pixels is enlarged',
+        help='the video with the instances drawn; one narrower than 480 pixels is enlarged, as far '
+        'as it does not become taller than 1920',
     )
     out.add_argument('--json', metavar='JSON', help='result file in the official form')
     out.add_argument('--masks', metavar='DIR', help='one PNG per frame; pixel value: the track')
@@ -40,7 +41,9 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         help="frames a second of --out (by default the times of the input's frames; 10 for images)",
     )
     frames = parser.add_argument_group('which frames')
-    frames.add_argument('--every', type=int, default=1, metavar='N', help='only every N-th')
+    frames.add_argument(
+        '--every', default=1, metavar='N', help='only every N-th, or one in so many seconds as 0.5s'
+    )
     frames.add_argument('--start', help='the first: its number from 0, or seconds as 12.5s')
     frames.add_argument('--end', help='the one behind the last: number or seconds')
     frames.add_argument(
@@ -62,6 +65,9 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar='K',
         help='frames that are encoded at once (1 on a CPU, 4 on a GPU)',
     )
+    parser.add_argument(
+        '--font', metavar='FILE', help='draws names in scripts that no installed font has'
+    )
     add_amp_option(parser)
     parser.add_argument('--device', help='cpu, cuda or cuda:N (cuda where there is one)')
     add_config_options(parser)
@@ -80,6 +86,10 @@ def run(args: argparse.Namespace) -> int:
     from vispropnet.video import open_source
 
     source = open_source(args.input, args.every, args.start, args.end, args.max_size)
+    if args.font is not None:
+        from vispropnet.visualization.text import use_font
+
+        use_font(args.font)
     from vispropnet.apis.models import init_model
     from vispropnet.apis.video_outputs import segment_to_files
 

@@ -57,6 +57,11 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar='S',
         help='score from which tracks count for --hota, which knows no scores (0.3)',
     )
+    parser.add_argument(
+        '--annotated-only',
+        action='store_true',
+        help='only frames that show an object count: for files of which not all are annotated',
+    )
     parser.add_argument('--json', metavar='OUT', help='write everything, unrounded')
     return parser.parse_args(arguments)
 
@@ -87,6 +92,7 @@ def main(arguments: list[str] | None = None) -> None:
             errors_dir=folder if args.errors or args.errors_dir else None,
             hota_threshold=args.score_thr if args.hota else None,
             json_out=args.json,
+            annotated_only=args.annotated_only,
         )
 
 

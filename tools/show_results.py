@@ -41,6 +41,9 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--score-thr', type=float, default=0.3, metavar='S', help='tracks from this score on (0.3)'
     )
+    parser.add_argument(
+        '--font', metavar='FILE', help='draws names in scripts that no installed font has'
+    )
     parser.add_argument('--mp4', action='store_true', help='write a video of all frames as well')
     parser.add_argument(
         '--fps', type=float, default=6, metavar='F', help='frames a second with --mp4 (6)'
@@ -54,7 +57,10 @@ def main(arguments: list[str] | None = None) -> None:
     with report_user_errors():
         check(args)
         from vispropnet.visualization.side_by_side import Selection, show_results
+        from vispropnet.visualization.text import use_font
 
+        if args.font is not None:
+            use_font(args.font)
         written = show_results(
             args.ground_truth,
             [path for path in (args.first, args.second) if path is not None],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 import json
@@ -19,6 +20,9 @@ from tqdm import tqdm
 
 from vispropnet.errors import UserError
 
+# UTF-8, also with the byte order mark that Windows programs put before it.
+_ENCODING = 'utf-8-sig'
+
 
 def read_json(path: str | os.PathLike, what: str = 'file', hint: str = '') -> Any:
     """Reads a JSON file.
@@ -34,12 +38,12 @@ def read_json(path: str | os.PathLike, what: str = 'file', hint: str = '') -> An
     Raises:
         UserError: if the file is missing, unreadable, or no complete JSON.
     """
-    with _explain_read_errors(path, what, hint), Path(path).open(encoding='utf-8') as stream:
+    with _explain_read_errors(path, what, hint), Path(path).open(encoding=_ENCODING) as stream:
         return json.load(stream)
 
 
 class NotAListError(UserError):
-    """A file is sound JSON, but holds something else than a list."""
+    """A file is sound JSON, but holds something else than a list of the entries wanted."""
 
 
 def iter_json_list(
@@ -162,7 +166,7 @@ def _open_text(path: Path, what: str, progress: bool) -> Iterator[TextIO]:
         else:
             size = path.stat().st_size
             binary = stack.enter_context(path.open('rb'))
-        stream = stack.enter_context(io.TextIOWrapper(binary, 'utf-8'))
+        stream = stack.enter_context(io.TextIOWrapper(binary, _ENCODING))
         # The bar shows itself in a terminal only.
         bar = dict(desc=f'reading {path.name}', leave=False, disable=None if progress else True)
         yield stack.enter_context(tqdm.wrapattr(stream, 'read', total=size, **bar))
@@ -189,7 +193,10 @@ def _explain_read_errors(path: str | os.PathLike, what: str, hint: str = '') -> 
         text = str(error) or 'it ends too soon'
         raise UserError(f'{what} {path} is no sound archive: {text}.') from None
     except UnicodeDecodeError as error:
-        raise UserError(f'{what} {path} is not a text file in UTF-8: {error.reason}.') from None
+        marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        is_utf_16 = error.start == 0 and error.object.startswith(marks)
+        reason = 'it is UTF-16, save it as UTF-8' if is_utf_16 else error.reason
+        raise UserError(f'{what} {path} is not a text file in UTF-8: {reason}.') from None
     except OSError as error:
         raise UserError(f'{what} {path} cannot be read: {error.strerror or error}.') from None
     except ValueError as error:  # of iter_json_list, or a number with thousands of digits

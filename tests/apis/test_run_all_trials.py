@@ -18,8 +18,8 @@ def run(root, shapes, tmp_path):
     three = ('baseline', 'propagation-off', 'ordered')
     study = replace(study, trials={name: study.trials[name] for name in three})
 
-    def run(only=None, out=tmp_path / 'out', **more):
-        return trials.run_trials(study, 'smoke', out, only, **{'data': shapes, **more})
+    def run(only=None, **more):
+        return trials.run_trials(study, 'smoke', tmp_path / 'out', only, **{'data': shapes, **more})
 
     return run
 
@@ -43,10 +43,6 @@ def names(plan):
     return [trial.name for trial in plan.trials]
 
 
-def manifest_in(tmp_path):
-    return json.loads((tmp_path / 'out/trials.json').read_text())
-
-
 def test_arguments_that_are_not_given_are_those_of_the_last_run(run, plans, tmp_path):
     changes = ['model.tracker.label_weight=1.0']
     run(['ordered'], seeds=2, overrides=changes)
@@ -56,21 +52,19 @@ def test_arguments_that_are_not_given_are_those_of_the_last_run(run, plans, tmp_
     assert first.runs == second.runs and second.arguments['overrides'] == changes
     run(['all'], baseline_seeds=3, resume=True, data=None)
     run(resume=True, data=None)
-    assert names(plans[2]) == names(plans[3]) and len(plans[3].trials) == 3
-    assert len(plans[3].runs_of(plans[3].trials[0])) == 3
-    assert len(plans[3].runs_of(plans[3].trials[2])) == 2
-    assert manifest_in(tmp_path)['hardware'] == [trials.this_machine()]
-    assert manifest_in(tmp_path)['study'] == 'objprop-trials'
+    _, _, third, fourth = plans
+    assert names(third) == names(fourth) == ['baseline', 'propagation-off', 'ordered']
+    assert [len(fourth.runs_of(trial)) for trial in fourth.trials] == [3, 2, 2]
+    manifest = json.loads((tmp_path / 'out/trials.json').read_text())
+    assert manifest['hardware'] == [trials.this_machine()]
+    assert manifest['study'] == 'objprop-trials'
 
 
-def test_a_refused_command_leaves_no_claim(run, plans):
-    with pytest.raises(UserError, match='video 9 is not in'):
-        run(attention=['9:0:1:5,5'])
-    run(['ordered'])
-    # Nor does it change what is remembered.
-    with pytest.raises(UserError, match='video 9 is not in'):
-        run(['all'], resume=True, attention=['9:0:1:5,5'])
-    run(resume=True)
+def test_a_refused_command_leaves_no_claim_and_changes_nothing_remembered(run, plans):
+    for first, more in ((['ordered'], {}), (None, dict(resume=True))):
+        with pytest.raises(UserError, match='video 9 is not in'):
+            run(['all'], attention=['9:0:1:5,5'], **more)
+        run(first, **more)
     assert [names(plan) for plan in plans] == [['baseline', 'ordered']] * 2
 
 
@@ -84,8 +78,14 @@ def test_other_annotations_in_the_same_place_are_refused(run, plans, own_shapes,
         run(data=moved, resume=True)
 
 
-def test_a_folder_in_use_or_of_another_device_is_refused(run, plans, tmp_path):
-    out = tmp_path / 'out'
+def test_a_folder_for_printing_in_use_or_of_another_device(run, plans, tmp_path, capsys):
+    out = tmp_path / 'out'  # printing commands claims no hardware
+    assert run(['propagation-off'], print_only=True) and not plans
+    lines = capsys.readouterr().out.splitlines()
+    first, *baselines, last = (line for line in lines if line[0] == '#')
+    assert [first, last] == ['# start/seed-0', '# propagation-off/seed-0, after baseline/seed-0']
+    assert baselines == [f'# baseline/seed-{seed}, after start/seed-0' for seed in (0, 1)]
+    assert 'hardware' not in json.loads((out / 'trials.json').read_text())
     with locked_folder(out), pytest.raises(UserError, match='choose another --out'):
         run(['baseline'])
     assert not plans
@@ -98,17 +98,6 @@ def test_a_folder_in_use_or_of_another_device_is_refused(run, plans, tmp_path):
     assert run(resume=True, print_only=True)
 
 
-def test_printing_commands_claims_no_hardware(run, plans, tmp_path, capsys):
-    assert run(['propagation-off'], print_only=True) and not plans
-    lines = [line for line in capsys.readouterr().out.splitlines() if line[0] == '#']
-    assert lines == [
-        '# start/seed-0',
-        *(f'# baseline/seed-{seed}, after start/seed-0' for seed in (0, 1)),
-        '# propagation-off/seed-0, after baseline/seed-0',
-    ]
-    assert 'hardware' not in manifest_in(tmp_path)
-
-
 def test_a_run_that_fails_is_reported_with_those_that_need_it(run, tmp_path, monkeypatch, capsys):
     broken = tmp_path / 'python'
     broken.write_text('#!/bin/sh\necho no memory\nexit 3\n')
@@ -116,10 +105,9 @@ def test_a_run_that_fails_is_reported_with_those_that_need_it(run, tmp_path, mon
     monkeypatch.setattr('sys.executable', str(broken))
     assert run(['propagation-off'], baseline_seeds=1) is False
     text = ''.join(capsys.readouterr())
-    assert 'start/seed-0: FAILED in train: no memory' in text
-    assert 'start/seed-0, whose weights it takes, failed' in text
-    assert 'baseline/seed-0, whose weights it takes, failed' in text
-    assert '3 of 3 runs failed' in text
+    assert 'start/seed-0: FAILED in train: no memory' in text and '3 of 3 runs failed' in text
+    for name in ('start', 'baseline'):
+        assert f'{name}/seed-0, whose weights it takes, failed' in text
     table = json.loads((tmp_path / 'out/table.json').read_text())
     assert [trial['state'] for trial in table['trials']] == ['failed', 'failed']
     # The log of what it would have started from, which is in no table itself.

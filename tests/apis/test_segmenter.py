@@ -1,4 +1,5 @@
 import weakref
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -23,21 +24,16 @@ def model(root):
     return model.eval()
 
 
-@pytest.fixture(scope='module')
-def bright_of(model):
-    """Makes a model that answers after so many frames."""
-
-    def bright_of(look_ahead=0, fault=None):
-        made = BrightPixels(look_ahead, fault)
-        made.cfg, made.classes = model.cfg, ('a', 'b')
-        return made.eval()
-
-    return bright_of
+def bright_of(model, look_ahead=0, fault=None):
+    """A model that answers after so many frames, with the config of another."""
+    made = BrightPixels(look_ahead, fault)
+    made.cfg, made.classes = model.cfg, ('a', 'b')
+    return made.eval()
 
 
 @pytest.fixture(params=[0, 3])
-def bright(request, bright_of):
-    return bright_of(request.param)
+def bright(request, model):
+    return bright_of(model, request.param)
 
 
 def frames(count=4, shape=(60, 90, 3), seed=0):
@@ -72,65 +68,22 @@ def refused(model, images, words, **options):
     return seen
 
 
-def test_instances_of_a_frame(model):
+def test_instances_of_frames_and_those_that_a_threshold_leaves(model):
     found = step(VideoSegmenter(model), frames(1)[0])
-    assert len(found) == len(found.ids) == 10 and found.ids.tolist() == list(range(10))
+    assert len(found) == 10 and found.ids.tolist() == list(range(10))
     assert found.categories == tuple(model.classes[label] for label in found.labels)
     assert found.boxes.shape == (10, 4) and found.boxes.min() >= 0
     assert (found.boxes.max(axis=0) <= [90, 60, 90, 60]).all()
     masks = found.masks.numpy()
-    assert masks.shape == (10, 60, 90) and masks.dtype == bool
-    assert not found.propagated.any()
+    assert masks.shape == (10, 60, 90) and masks.dtype == bool and not found.propagated.any()
     for mask, (left, top, right, bottom) in zip(masks, found.boxes, strict=True):
         rows, columns = np.nonzero(mask)
         if len(rows):  # pixel centres inside the box
             assert left <= columns.min() + 0.5 and columns.max() + 0.5 <= right
             assert top <= rows.min() + 0.5 and rows.max() + 0.5 <= bottom
-
-
-def test_the_frame_is_fitted_into_the_scale_and_results_are_not(model, monkeypatch):
-    seen = []
-    encode, original = model.encode, model.step
-
-    def watch_images(images):
-        seen.append(tuple(images.shape))
-        return encode(images)
-
-    def watch(frame, state):
-        seen.append((frame.metainfo['img_shape'], frame.metainfo['ori_shape']))
-        return original(frame, state)
-
-    monkeypatch.setattr(model, 'encode', watch_images)
-    monkeypatch.setattr(model, 'step', watch)
-    for scale in (None, (64, 64)):
-        found = step(VideoSegmenter(model, scale=scale), frames(1, (120, 200, 3))[0])
-        assert found.masks.size == (120, 200)
-    # The config's video_scale is 160 x 96: 200 x 120 becomes 160 x 96; padded to 32s.
-    assert seen == [
-        *((1, 3, 96, 160), ((96, 160), (120, 200))),
-        *((1, 3, 64, 64), ((38, 64), (120, 200))),
-    ]
-
-
-def test_videos_can_be_interleaved_and_begun_anew(model):
-    one, other = frames(seed=1), frames(seed=2)
-    first, second = VideoSegmenter(model), VideoSegmenter(model)
-    found = []
-    for frame, between in zip(one, other, strict=True):
-        found.append(step(first, frame))
-        step(second, between)
-    same(found, instances(model, one))
-    assert first.num_frames == 4
-    first.reset()
-    assert first.num_frames == 0
-    same([step(first, one[0])], found[:1])
-
-
-def test_threshold_leaves_out_and_changes_nothing_else(model):
-    # Half of the first frame's instances score less.
-    threshold = float(np.median(step(VideoSegmenter(model), frames()[0]).scores))
+    # Half of the first frame's instances score less; leaving them out changes nothing else.
+    threshold, counts = float(np.median(found.scores)), []
     everything, strict = VideoSegmenter(model), VideoSegmenter(model, score_threshold=threshold)
-    counts = []
     for frame in frames():
         whole, part = step(everything, frame), step(strict, frame)
         kept = np.flatnonzero(whole.scores >= np.float32(threshold))
@@ -141,48 +94,63 @@ def test_threshold_leaves_out_and_changes_nothing_else(model):
     assert len(step(VideoSegmenter(model, score_threshold=1.0), frames(1)[0])) == 0
 
 
-@pytest.mark.parametrize('shape', [(60, 90), (60, 90, 1), (60, 90, 4)])
-def test_grey_and_four_channels(model, shape):
-    frame = frames(1, shape)[0]
-    grey = shape[2:] != (4,)
-    plain = cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR) if grey else frame[..., :3].copy()
-    same(*([step(VideoSegmenter(model), one)] for one in (frame, plain)))
+def test_the_frame_is_fitted_into_the_scale_and_results_are_not(model, monkeypatch):
+    encode, track = Mock(wraps=model.encode), Mock(wraps=model.step)
+    monkeypatch.setattr(model, 'encode', encode)
+    monkeypatch.setattr(model, 'step', track)
+    for scale in (None, (64, 64)):
+        found = step(VideoSegmenter(model, scale=scale), frames(1, (120, 200, 3))[0])
+        assert found.masks.size == (120, 200)
+    # The config's video_scale is 160 x 96: 200 x 120 becomes 160 x 96; padded to 32s.
+    shapes = [tuple(call.args[0].shape) for call in encode.call_args_list]
+    assert shapes == [(1, 3, 96, 160), (1, 3, 64, 64)]
+    shapes = [call.args[0].metainfo for call in track.call_args_list]
+    assert [one['img_shape'] for one in shapes] == [(96, 160), (38, 64)]
+    assert [one['ori_shape'] for one in shapes] == [(120, 200)] * 2
 
 
-@pytest.mark.parametrize('shape', [(1, 1, 3), (2, 31, 3), (4320, 7680, 3)])
-def test_tiny_and_huge_frames(model, shape):
-    found = step(VideoSegmenter(model), np.full(shape, 90, np.uint8))
-    assert found.masks.shape[1:] == shape[:2]
-    assert len(found.masks.rles()) == len(found)
+def test_videos_can_be_interleaved_and_begun_anew(model):
+    one, other = frames(seed=1), frames(seed=2)
+    first, second, found = VideoSegmenter(model), VideoSegmenter(model), []
+    for frame, between in zip(one, other, strict=True):
+        found.append(step(first, frame))
+        step(second, between)
+    same(found, instances(model, one))
+    assert first.num_frames == 4
+    first.reset()
+    assert first.num_frames == 0
+    same([step(first, one[0])], found[:1])
 
 
-@pytest.mark.parametrize(
-    ('frame', 'words'),
-    [
+def test_grey_four_channels_and_any_size(model):
+    for shape in ((60, 90), (60, 90, 1), (60, 90, 4)):
+        (frame,) = frames(1, shape)
+        grey = shape[2:] != (4,)
+        plain = cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR) if grey else frame[..., :3].copy()
+        same(*([step(VideoSegmenter(model), one)] for one in (frame, plain)))
+    for shape in ((1, 1, 3), (2, 31, 3), (4320, 7680, 3)):
+        found = step(VideoSegmenter(model), np.full(shape, 90, np.uint8))
+        assert found.masks.shape[1:] == shape[:2] and len(found.masks.rles()) == len(found)
+
+
+def test_refuses_what_is_no_frame_and_bad_arguments(model):
+    for frame, words in (
         (np.zeros((4, 4, 3)), r'got float64 of shape \(4, 4, 3\)'),
         (np.zeros((4, 4, 2), np.uint8), r'got uint8 of shape \(4, 4, 2\)'),
         (np.zeros((0, 4, 3), np.uint8), r'got uint8 of shape \(0, 4, 3\)'),
         ('frame.jpg', 'got str'),
         (np.zeros((1, 2000, 3), np.uint8), 'a frame of 2000x1 pixels cannot be scaled'),
-    ],
-)
-def test_refuses_what_is_no_frame(model, frame, words):
-    with pytest.raises(UserError, match=words):
-        step(VideoSegmenter(model), frame)
-
-
-@pytest.mark.parametrize(
-    ('source', 'options', 'words'),
-    [
-        ([], dict(score_threshold=1.5), 'score_threshold must be from 0 to 1, got 1.5'),
-        ([], dict(scale=(0, 5)), r'scale must be a width and a height, got \(0, 5\)'),
-        ([], dict(every=2), 'every, start, end and max_size are for files'),
-        ('no such file.mp4', {}, "'no such file.mp4' not found"),
-        *([[], dict(batch=bad), 'batch .* must be 1 or more, got'] for bad in (0, -2, 1.5)),
-    ],
-)
-def test_refuses_bad_arguments(model, source, options, words):
-    assert refused(model, source, words, **options) == []
+    ):
+        with pytest.raises(UserError, match=words):
+            step(VideoSegmenter(model), frame)
+    for options, words in (
+        (dict(score_threshold=1.5), 'score_threshold must be from 0 to 1, got 1.5'),
+        (dict(scale=(0, 5)), r'scale must be a width and a height, got \(0, 5\)'),
+        (dict(every=2), 'every, start, end and max_size are for files'),
+        *((dict(batch=bad), 'batch .* must be 1 or more, got') for bad in (0, -2, 1.5)),
+    ):
+        assert refused(model, [], words, **options) == []
+    assert refused(model, 'no such file.mp4', "'no such file.mp4' not found") == []
 
 
 def test_folder_of_frames(model, tmp_path):
@@ -193,23 +161,6 @@ def test_folder_of_frames(model, tmp_path):
     assert [(one.index, one.name) for one in found] == [(1, 'frame_1.png'), (3, 'frame_3.png')]
     np.testing.assert_array_equal(found[1].image, images[3])
     same([one.instances for one in found], instances(model, images[1::2]))
-
-
-def test_nothing_is_kept_of_earlier_frames(model):
-    """Each frame's array is let go of, however long the video is."""
-    alive = []
-
-    def stream():
-        for image in frames(14, (16, 24, 3)):
-            image = image.copy()
-            alive.append(weakref.ref(image))
-            yield image
-
-    most = 0
-    for _ in segment_video(model, stream()):
-        most = max(most, sum(reference() is not None for reference in alive))
-    # The current one, four that lie ready, and one in the making.
-    assert most <= 8 and len(alive) == 14
 
 
 @pytest.mark.gpu
@@ -223,22 +174,20 @@ def test_on_a_gpu_as_on_the_cpu(root):
 
 @pytest.mark.parametrize('count', [0, 1, 2, 3, 4, 11])
 @pytest.mark.parametrize('batch', [None, 1, 2, 4])
-def test_any_lag_and_any_batch_give_the_same(bright, bright_of, count, batch):
+def test_any_lag_and_any_batch_give_the_same(bright, model, count, batch):
     images = frames(count, (32, 48, 3))
     found = list(segment_video(bright, images, 0.0, batch=batch))
     names = [(number, f'{number:08d}') for number in range(count)]
     assert [(one.index, one.name) for one in found] == names
     assert all(one.image is image for one, image in zip(found, images, strict=True))
-    same([one.instances for one in found], instances(bright_of(), images))
+    same([one.instances for one in found], instances(bright_of(model), images))
 
 
-def test_step_and_finish(bright, bright_of):
-    images = frames(5, (32, 48, 3))
-    expected = instances(bright_of(), images)
-    segmenter, answers = VideoSegmenter(bright), []
+def test_step_and_finish(bright, model):
+    images, answers = frames(5, (32, 48, 3)), []
+    expected, segmenter = instances(bright_of(model), images), VideoSegmenter(bright)
     for number, image in enumerate(images):
-        ready = segmenter.step(image)
-        due = number - bright.look_ahead
+        ready, due = segmenter.step(image), number - bright.look_ahead
         assert [place for place, _ in ready] == ([due] if due >= 0 else [])
         answers += ready
     answers += segmenter.finish()
@@ -250,13 +199,8 @@ def test_step_and_finish(bright, bright_of):
     same([again[0][1]], expected[:1])
 
 
-@pytest.mark.parametrize(
-    ('look_ahead', 'batch', 'limit'),
-    # The current one, four that lie ready, one in the making, the batch, those that wait.
-    [(None, None, 8), (0, 2, 8 + 2), (3, 2, 8 + 2 + 3)],
-)
-def test_no_more_frames_are_held_than_wait(model, bright_of, look_ahead, batch, limit):
-    alive, most = [], 0
+def test_no_more_frames_are_held_than_wait(model):
+    """Each frame's array is let go of, however long the video is."""
 
     def stream():
         for image in frames(20, (16, 24, 3)):
@@ -264,25 +208,13 @@ def test_no_more_frames_are_held_than_wait(model, bright_of, look_ahead, batch, 
             alive.append(weakref.ref(image))
             yield image
 
-    one = model if look_ahead is None else bright_of(look_ahead)
-    for _ in segment_video(one, stream(), batch=batch):
-        most = max(most, sum(reference() is not None for reference in alive))
-    assert most <= limit and len(alive) == 20
-
-
-def test_cut_short_the_rest_is_what_the_model_has_taken(bright):
-    images = frames(9, (32, 48, 3))
-    video, seen = VideoSegmentation(bright, images, 0.0, batch=2), []
-    for frame in video:
-        seen.append(frame)
-        if frame.index == 2:
-            break
-    seen += video.rest()
-    video.close()
-    # Frame 2 is answered when frame 2 + lag was taken.
-    count = 3 + bright.look_ahead
-    assert [one.index for one in seen] == list(range(count))
-    same([one.instances for one in seen], instances(bright, images)[:count])
+    # The current one, four that lie ready, one in the making, the batch, those that wait.
+    lags = (bright_of(model, lag) for lag in (0, 3))
+    for one, batch, limit in zip((model, *lags), (None, 2, 2), (8, 10, 13), strict=True):
+        alive, most = [], 0
+        for _ in segment_video(one, stream(), batch=batch):
+            most = max(most, sum(reference() is not None for reference in alive))
+        assert most <= limit and len(alive) == 20
 
 
 @pytest.mark.parametrize('batch', [2, 3, 8])
@@ -294,18 +226,17 @@ def test_several_frames_at_once_give_the_same_tracks(model, batch):
         np.testing.assert_array_equal(one.labels, other.labels)
         np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-2)
         ours, plain = one.masks.numpy(), other.masks.numpy()
-        union = (ours | plain).sum(axis=(1, 2))
-        shared = (ours & plain).sum(axis=(1, 2))
+        shared, union = (both.sum(axis=(1, 2)) for both in (ours & plain, ours | plain))
         assert (shared >= 0.999 * union).all()
 
 
-def test_frames_before_a_change_of_size_are_given(bright_of, model):
+def test_frames_before_a_change_of_size_are_given(model):
     images = [*frames(3), *frames(2, (70, 90, 3))]
+    words = 'frame 3 has 90x70 pixels, the frames before it have 90x60'
     for batch in (None, 4):
-        words = 'frame 3 has 90x70 pixels, the frames before it have 90x60'
         assert refused(model, images, words, batch=batch) == [0, 1, 2]
     # A model that minds no size sees no batch of two sizes.
-    bright = bright_of()
+    bright = bright_of(model)
     assert len(instances(bright, images, batch=4)) == 5 and bright.encoded == [3, 2]
     # A refused frame is not counted.
     segmenter = VideoSegmenter(model)
@@ -316,14 +247,25 @@ def test_frames_before_a_change_of_size_are_given(bright_of, model):
     step(segmenter, images[0])
 
 
-@pytest.mark.parametrize('batch', [1, 4])
-def test_frames_before_bad_input_are_given_however_late_answers_are(bright, batch):
+def test_cut_short_or_before_bad_input_all_frames_are_given_that_were_taken(bright, model):
+    images, seen = frames(9, (32, 48, 3)), []
+    video = VideoSegmentation(bright, images, 0.0, batch=2)
+    for frame in video:
+        seen.append(frame)
+        if frame.index == 2:
+            break
+    seen += video.rest()
+    video.close()
+    # Frame 2 is answered when frame 2 + lag was taken.
+    count = 3 + bright.look_ahead
+    assert [one.index for one in seen] == list(range(count))
+    same([one.instances for one in seen], instances(bright, images)[:count])
+
     def stream():
-        yield from frames(6, (16, 24, 3))
+        yield from images[:6]
         raise UserError('frame 6 is damaged.')
 
-    assert refused(bright, stream(), 'frame 6 is damaged', batch=batch) == list(range(6))
-
-
-def test_a_wrong_model_is_reported_not_what_follows_from_it(bright_of):
-    refused(bright_of(3, 'twice'), frames(9, (16, 24, 3)), 'answered frame 2 twice')
+    for batch in (1, 4):
+        assert refused(bright, stream(), 'frame 6 is damaged', batch=batch) == list(range(6))
+    # A wrong model is reported, not what follows from it.
+    refused(bright_of(model, 3, 'twice'), images, 'answered frame 2 twice')

@@ -21,86 +21,72 @@ def checkpoint(trained):
 
 
 @pytest.fixture(scope='module')
-def tested(trained, checkpoint, shapes, small, tmp_path_factory):
-    """A folder with all that a test writes, and the metrics."""
-    folder = tmp_path_factory.mktemp('tested')
-    metrics = run_test(
-        small,
-        checkpoint,
-        folder / 'results.json',
-        evaluate=True,
-        metrics_out=folder / 'metrics.json',
-        show_dir=folder / 'show',
-        overrides=quick(shapes, f'work_dir={folder}'),
-    )
+def tested(checkpoint, shapes, small, tmp_path_factory):
+    """Folder and metrics of a test that writes all that can be written."""
+    folder = tmp_path_factory.mktemp('test')
+    places = dict(metrics_out=folder / 'metrics.json', show_dir=folder / 'show')
+    options = dict(evaluate=True, overrides=quick(shapes, f'work_dir={folder}'))
+    metrics = run_test(small, checkpoint, folder / 'results.json', **places, **options)
     return folder, metrics
 
 
-def test_test_writes_results_archive_metrics_and_drawings(trained, tested, shapes):
-    folder, metrics = tested
+def test_test_writes_all_also_in_mixed_precision(trained, checkpoint, tested, shapes, small):
+    (folder, metrics), annotations = tested, shapes / 'valid/instances.json'
     out = folder / 'results.json'
     results = read_results(out)
-    truth = json.loads((shapes / 'valid/instances.json').read_text())
-    videos = {one['id'] for one in truth['videos']}
+    videos = {one['id'] for one in json.loads(annotations.read_text())['videos']}
     assert results and {one['video_id'] for one in results} <= videos
     assert all(len(one['segmentations']) == 3 for one in results)
     with zipfile.ZipFile(folder / 'results.zip') as archive:
         assert archive.namelist() == ['results.json']
         assert archive.read('results.json') == out.read_bytes()
     assert json.loads((folder / 'metrics.json').read_text()) == metrics
-    scores = evaluate_tracks(shapes / 'valid/instances.json', results)
+    scores = evaluate_tracks(annotations, results)
     assert metrics == {name: scores[name] for name in MAIN_METRICS}
     # The last validation of the training saw the same weights.
     assert metrics['mAP'] == pytest.approx(logged(trained, 'ytvis/mAP')[-1], abs=1e-4)
     pictures = list((folder / 'show').glob('*/*.jpg'))
     assert len(pictures) == 9 and cv2.imread(str(pictures[0])).shape[1] >= 480
-
-
-def test_without_annotations_results_are_written_and_nothing_is_scored(
-    checkpoint, own_shapes, small, tmp_path, capsys
-):
-    path = own_shapes / 'valid/instances.json'
-    content = json.loads(path.read_text())
-    del content['annotations']
-    path.write_text(json.dumps(content))
-    out = tmp_path / 'results.json'
-    metrics = run_test(small, checkpoint, out, evaluate=True, overrides=quick(own_shapes))
-    assert metrics is None and read_results(out)
-    assert 'has no annotations, so there is nothing to score against' in capsys.readouterr().out
-
-
-def test_mixed_precision(tested, checkpoint, shapes, small, tmp_path):
-    out = tmp_path / 'half.json'
-    run_test(small, checkpoint, out, amp='bf16', overrides=quick(shapes))
-    plain, half = read_results(tested[0] / 'results.json'), read_results(out)
-    assert plain != half and plain and half
-    best, plain_best = (max(one['score'] for one in some) for some in (half, plain))
+    options = quick(shapes, f'work_dir={folder}')
+    run_test(small, checkpoint, folder / 'half.json', amp='bf16', overrides=options)
+    half = read_results(folder / 'half.json')
+    assert results != half and half
+    best, plain_best = (max(one['score'] for one in some) for some in (half, results))
     assert best == pytest.approx(plain_best, abs=0.02)
 
 
-# Models that lag
+def test_files_that_do_not_fit_each_other(checkpoint, own_shapes, small, tmp_path, capsys):
+    path, out = own_shapes / 'valid/instances.json', tmp_path / 'results.json'
+    content = json.loads(path.read_text())
+    options = dict(evaluate=True, overrides=quick(own_shapes))
+    wider = quick(own_shapes, 'model.track_head.embed_head.fc_out_channels=8')
+    with pytest.raises(UserError, match=r'epoch_2\.pth does not fit') as caught:
+        run_test(small, checkpoint, out, overrides=wider)
+    assert 'track_head.embed_head.fcs.1.bias: (16,) in the file, (8,) wanted' in str(caught.value)
+    assert not out.exists()
+    # Without annotations, results are written and nothing is scored.
+    del content['annotations']
+    path.write_text(json.dumps(content))
+    assert run_test(small, checkpoint, out, **options) is None and read_results(out)
+    assert 'has no annotations, so there is nothing to score against' in capsys.readouterr().out
 
 
 @pytest.fixture(scope='module')
 def prompt(shapes, root, tmp_path_factory):
     """Result file and metrics of a model that answers at once."""
     folder = tmp_path_factory.mktemp('prompt')
-    config, checkpoint = write_config(folder, root / SMALL)
-    out = folder / 'r.json'
-    metrics = run_test(config, checkpoint, out, evaluate=True, overrides=quick(shapes))
-    content = out.read_bytes()
+    options = dict(evaluate=True, overrides=quick(shapes))
+    metrics = run_test(*write_config(folder, root / SMALL), folder / 'r.json', **options)
+    content = (folder / 'r.json').read_bytes()
     assert len(json.loads(content)) == 6  # two tracks in each of three videos
     return content, metrics
 
 
 @pytest.mark.parametrize(('look_ahead', 'batch'), [(0, 2), (3, None), (1, 4), (3, 4)])
-def test_answers_that_lag_give_the_same_result_file(
-    prompt, shapes, root, tmp_path, look_ahead, batch
-):
+def test_answers_that_lag_give_the_same_results(prompt, shapes, root, tmp_path, look_ahead, batch):
     """The videos have three frames: with a lag of three all is answered at their ends."""
-    config, checkpoint = write_config(tmp_path, root / SMALL, look_ahead)
-    out = tmp_path / 'r.json'
-    found = run_test(config, checkpoint, out, evaluate=True, overrides=quick(shapes), batch=batch)
+    files, out = write_config(tmp_path, root / SMALL, look_ahead), tmp_path / 'r.json'
+    found = run_test(*files, out, evaluate=True, overrides=quick(shapes), batch=batch)
     assert (out.read_bytes(), found) == prompt
 
 
@@ -112,32 +98,18 @@ def test_validation_and_its_pictures_of_a_model_that_lags(shapes, root, tmp_path
         more = [f'default_hooks.overlays.{one}' for one in ('num_videos=4', 'score_threshold=0.0')]
         train(config, work_dir, overrides=quick(shapes, *more, 'train_cfg.max_epochs=1'))
         assert len(logged(work_dir, 'ytvis/mAP')) == 1
-        pictures[look_ahead] = {
-            path.name: path.read_bytes()
-            for path in work_dir.glob('*/vis_data/vis_image/validation_video_*')
-        }
+        paths = work_dir.glob('*/vis_data/vis_image/validation_video_*')
+        pictures[look_ahead] = {path.name: path.read_bytes() for path in paths}
     assert len(pictures[0]) == 3 and pictures[0] == pictures[3]
 
 
 def test_two_ranks_run_a_model_that_lags(prompt, shapes, root, tmp_path):
-    config, checkpoint = write_config(tmp_path, root / SMALL, 3)
-    out = tmp_path / 'r.json'
-    options = ['--batch', '2', '--eval', 'segm', '--cfg-options', *quick(shapes)]
-    options += [f'work_dir={tmp_path}']
-    ends = run_ranks(2, 'tools/test_video.py', config, checkpoint, '--out', out, *options)
+    files, out = write_config(tmp_path, root / SMALL, 3), tmp_path / 'r.json'
+    changes = quick(shapes, f'work_dir={tmp_path}')
+    options = ['--batch', '2', '--eval', 'segm', '--cfg-options', *changes]
+    ends = run_ranks(2, 'tools/test_video.py', *files, '--out', out, *options)
     assert [status for status, _ in ends] == [0, 0] and 'AP75' in ends[0][1], ends
     assert out.read_bytes() == prompt[0]
-
-
-# Bad input
-
-
-def test_checkpoint_of_another_model(checkpoint, shapes, small, tmp_path):
-    wider = 'model.track_head.embed_head.fc_out_channels=8'
-    with pytest.raises(UserError, match=r'epoch_2\.pth does not fit') as caught:
-        run_test(small, checkpoint, tmp_path / 'r.json', overrides=quick(shapes, wider))
-    assert 'track_head.embed_head.fcs.1.bias: (16,) in the file, (8,) wanted' in str(caught.value)
-    assert not (tmp_path / 'r.json').exists()
 
 
 def with_categories(shapes, *names):
@@ -225,9 +197,10 @@ def test_other_categories_are_refused(checkpoint, own_shapes, small, tmp_path):
         run_test(small, checkpoint, tmp_path / 'r.json', overrides=quick(own_shapes))
 
 
-@pytest.mark.parametrize(
-    ('options', 'message'),
-    [
+def test_options_are_checked_before_work_begins(small, tmp_path, shapes, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'file').write_text('')
+    for options, message in (
         (dict(out='r.txt'), r'must be named \.json'),
         (dict(out='file/r.json'), 'file/r.json'),
         (dict(metrics_out='m.json'), 'needs --eval segm'),
@@ -236,14 +209,7 @@ def test_other_categories_are_refused(checkpoint, own_shapes, small, tmp_path):
         (dict(batch=0), r'batch .* must be 1 or more, got 0'),
         (dict(amp='fp16'), r'fp16 .* needs a GPU'),
         (dict(amp='fp8'), "amp must be 'bf16', 'fp16' or None, got 'fp8'"),
-    ],
-)
-def test_options_are_checked_before_work_begins(small, tmp_path, shapes, options, message):
-    (tmp_path / 'file').write_text('')
-    options = dict(dict(out='r.json'), **options)
-    for key in ('out', 'metrics_out', 'show_dir'):
-        if key in options:
-            options[key] = tmp_path / options[key]
-    with pytest.raises(UserError, match=message):
-        run_test(small, 'none.pth', overrides=quick(shapes), **options)
-    assert [path.name for path in tmp_path.iterdir()] == ['file']
+    ):
+        with pytest.raises(UserError, match=message):
+            run_test(small, 'none.pth', **{'out': 'r.json', **options}, overrides=quick(shapes))
+        assert [path.name for path in tmp_path.iterdir()] == ['file']

@@ -25,55 +25,35 @@ def weights(path):
     return torch.load(path, weights_only=False)['state_dict']
 
 
-def test_training_logs_losses_and_validates_each_epoch(trained):
+def test_training_logs_losses_and_validates_each_epoch(trained, shapes, small, tmp_path):
     losses = logged(trained, 'loss')
     assert len(losses) == 6 and np.isfinite(losses).all()  # 6 frames in batches of 2, twice
     assert len(logged(trained, 'ytvis/mAP')) == 2
     assert list(trained.glob('*/vis_data/events.out.tfevents.*'))
-
-
-def test_training_survives_epochs_without_detections(shapes, small, tmp_path):
+    # Also without detections; and another seed trains differently.
     nothing = 'model.detector.test_cfg.rcnn.score_thr=1.0'
-    train(small, tmp_path, overrides=quick(shapes, nothing, 'train_cfg.max_epochs=1'))
+    train(small, tmp_path, seed=1, overrides=quick(shapes, nothing, 'train_cfg.max_epochs=1'))
     assert logged(tmp_path, 'ytvis/mAP') == [0]
+    assert logged(tmp_path, 'loss')[0] != pytest.approx(losses[0], abs=1e-3)
 
 
 def test_resumed_training_ends_at_the_loss_of_the_unbroken_one(trained, shapes, small, tmp_path):
     # Another number of workers, and other global generators' states, on purpose.
-    workers = 'train_dataloader.num_workers=2', 'train_dataloader.persistent_workers=True'
-    options = quick(shapes, *workers)
+    workers = 'num_workers=2', 'persistent_workers=True'
+    options = quick(shapes, *(f'train_dataloader.{one}' for one in workers))
     np.random.seed(99)  # noqa: NPY002
     train(small, tmp_path, overrides=[*options, 'train_cfg.max_epochs=1'])
     torch.rand(5)
     train(small, tmp_path, resume='auto', overrides=options)
     assert logged(tmp_path, 'loss') == logged(trained, 'loss')
-    ours = weights(tmp_path / 'epoch_2.pth')
-    for name, value in weights(trained / 'epoch_2.pth').items():
-        assert torch.equal(ours[name], value), name
-
-
-def test_resume_without_checkpoint_starts_as_without_resume(small, tmp_path, shapes):
-    """A script that always passes --resume must not lose the weights to start from."""
-    options = quick(shapes, f'load_from={tmp_path / "none.pth"}')
-    with pytest.raises(UserError, match=r'checkpoint not found: .*none\.pth'):
-        train(small, tmp_path, resume='auto', overrides=options)
-
-
-def test_another_seed_trains_differently(trained, shapes, small, tmp_path):
-    train(small, tmp_path, seed=1, overrides=quick(shapes, *SHORT))
-    assert logged(tmp_path, 'loss')[0] != pytest.approx(logged(trained, 'loss')[0], abs=1e-3)
+    ours, theirs = (weights(folder / 'epoch_2.pth') for folder in (tmp_path, trained))
+    assert all(torch.equal(ours[name], value) for name, value in theirs.items())
 
 
 @pytest.mark.gpu
 def test_mixed_precision_trains(shapes, small, tmp_path):
     train(small, tmp_path, amp=True, overrides=quick(shapes, 'train_cfg.max_epochs=1'))
     assert np.isfinite(logged(tmp_path, 'loss')).all()
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
-def test_fp16_without_gpu_is_refused(shapes, small, tmp_path):
-    with pytest.raises(UserError, match='needs a GPU'):
-        train(small, tmp_path, amp=True, overrides=quick(shapes))
 
 
 def test_training_resumes_without_what_made_it_faster(shapes, small, tmp_path):
@@ -100,25 +80,13 @@ def test_training_resumes_without_what_made_it_faster(shapes, small, tmp_path):
 
 def test_load_from_starts_from_what_fits(trained, shapes, small, tmp_path):
     wider = 'model.track_head.embed_head.fc_out_channels=8'
-    options = quick(shapes, wider, *SHORT, 'optim_wrapper.optimizer.lr=0.0')
-    options.append(f'load_from={trained / "epoch_2.pth"}')
-    runner = train(small, tmp_path, overrides=options)
+    more = 'optim_wrapper.optimizer.lr=0.0', f'load_from={trained / "epoch_2.pth"}'
+    runner = train(small, tmp_path, overrides=quick(shapes, wider, *SHORT, *more))
     name = 'detector.rpn_head.rpn_cls.weight'
     assert torch.equal(runner.model.state_dict()[name], weights(trained / 'epoch_2.pth')[name])
     log = next(tmp_path.glob('*/*.log')).read_text()
     assert 'the rest starts fresh' in log
     assert 'track_head.embed_head.fcs.1.weight: (16, 16) in the file, (8, 8) wanted' in log
-
-
-def test_a_work_dir_in_use_is_refused_before_anything_is_written(shapes, small, tmp_path):
-    with locked_folder(tmp_path):
-        wanted = rf'in use by process {os.getpid()} on .*, started 20.* choose another --work-dir'
-        with pytest.raises(UserError, match=wanted):
-            train(small, tmp_path, overrides=quick(shapes))
-    assert os.listdir(tmp_path) == ['.lock']
-
-
-# Categories
 
 
 def reverse_categories(path, **renamed):
@@ -190,41 +158,59 @@ def test_categories_that_do_not_fit(trained, shapes, small, tmp_path, options, m
         )
 
 
-# Bad input
-
-
-def test_missing_data_say_where_to_get_them(root, tmp_path):
+def test_what_is_refused_before_anything_is_written(root, shapes, small, tmp_path):
     large = 'configs/masktrack_rcnn/masktrack-rcnn_r50_fpn_1x_ytvis2021.py'
     for config, words in ((SMALL, r'.*make_moving_shapes\.py'), (large, '.*downloaded by hand')):
         with pytest.raises(UserError, match=f'annotation file not found{words}'):
-            train(root / config, tmp_path, overrides=['data_root=/nowhere'])
+            train(root / config, tmp_path / 'no data', overrides=['data_root=/nowhere'])
+    # A script that always passes --resume must not lose the weights to start from.
+    options = quick(shapes, f'load_from={tmp_path / "none.pth"}')
+    with pytest.raises(UserError, match=r'checkpoint not found: .*none\.pth'):
+        train(small, tmp_path / 'none', resume='auto', overrides=options)
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match='needs a GPU'):
+            train(small, tmp_path / 'half', amp=True, overrides=quick(shapes))
+    wanted = rf'in use by process {os.getpid()} on .*, started 20.* choose another --work-dir'
+    with locked_folder(tmp_path / 'a'), pytest.raises(UserError, match=wanted):
+        train(small, tmp_path / 'a', overrides=quick(shapes))
+    assert os.listdir(tmp_path / 'a') == ['.lock']
 
 
 @pytest.mark.parametrize('workers', [0, 1])
 def test_missing_frame_stops_training_with_its_name(own_shapes, small, tmp_path, workers):
     frame = sorted((own_shapes / 'train/JPEGImages').glob('*/*.jpg'))[4]
     frame.unlink()
-    options = quick(own_shapes, f'train_dataloader.num_workers={workers}')
-    options.append(f'train_dataloader.persistent_workers={bool(workers)}')
+    changes = f'num_workers={workers}', f'persistent_workers={bool(workers)}'
+    options = quick(own_shapes, *(f'train_dataloader.{change}' for change in changes))
     words = f'frame 1 of video 2 .*{frame.name}.*does not exist'
     with pytest.raises(UserError, match=words) as caught:
         train(small, tmp_path, overrides=options)
     assert 'Traceback' not in str(caught.value)
 
 
-def test_a_classifier_in_the_backbone_has_no_categories_of_the_data(small):
-    model = MODELS.build(load_config(small).model)
+def test_what_is_seen_to_before_a_model_trains(small):
+    config = load_config(small, ['val_dataloader.pin_memory=False'])
+    copy_asynchronously(config)
+    assert config.train_dataloader.pin_memory and config.test_dataloader.pin_memory
+    assert not config.val_dataloader.pin_memory  # as it was asked for
+    model = MODELS.build(config.model)
+    assert model.data_preprocessor._non_blocking
+    # A classifier in the backbone has no categories of the data.
     model.detector.backbone.num_classes = 1000
     runner = SimpleNamespace(model=model)
     check_num_classes(runner, ['disc', 'star', 'ring', 'cross'], ['a.json'], small)
     wanted = r'model\.detector\.roi_head\.bbox_head has num_classes=4, .* 3 categories \(disc'
     with pytest.raises(UserError, match=rf'{wanted}.*\): a\.json\..*num_classes=auto'):
         check_num_classes(runner, ['disc', 'star', 'ring'], ['a.json'], small)
+    config.pop('val_dataloader')
+    config.model.pop('data_preprocessor')
+    copy_asynchronously(config)
 
 
-@pytest.mark.parametrize(
-    ('override', 'message'),
-    [
+def test_unknown_types_keys_and_values_anywhere(shapes, small, tmp_path):
+    path = tmp_path / 'config.py'
+    path.write_text(f'_base_ = {small!r}\nacceleration = dict()\n')
+    for override, message in (
         ('param_scheduler.0.type=Foo', "unknown type 'Foo'"),
         ('param_scheduler.0.begn=3', "unexpected keyword argument 'begn'"),
         ('optim_wrapper.optimizer.lrr=1', "unexpected keyword argument 'lrr'"),
@@ -233,16 +219,9 @@ def test_a_classifier_in_the_backbone_has_no_categories_of_the_data(small):
         ('default_hooks.logger.intervall=3', "unexpected keyword argument 'intervall'"),
         ('acceleration.amp=int8', "amp must be 'bf16', 'fp16' or None, got 'int8'"),
         ('model.detector.roi_head.bbox_head.num_classes=7', 'but the annotation file has 4 cat'),
-    ],
-)
-def test_unknown_types_keys_and_values_anywhere(shapes, small, tmp_path, override, message):
-    path = tmp_path / 'config.py'
-    path.write_text(f'_base_ = {small!r}\nacceleration = dict()\n')
-    with pytest.raises(UserError, match=message):
-        train(path, tmp_path, overrides=quick(shapes, override))
-
-
-# Command lines and ranks
+    ):
+        with pytest.raises(UserError, match=message):
+            train(path, tmp_path / 'run', overrides=quick(shapes, override))
 
 
 def test_tools_report_user_errors_without_traceback(small, tmp_path):
@@ -263,14 +242,3 @@ def test_two_ranks_train_and_validate(shapes, small, tmp_path, faster):
     assert [status for status, _ in ends] == [0, 0], ends
     assert len(logged(tmp_path, 'ytvis/mAP')) == 2 and np.isfinite(logged(tmp_path, 'loss')).all()
     assert set(logged(tmp_path, 'iter')) == {1, 2, 3, 4}  # 6 frames in batches of 2 x 2, twice
-
-
-def test_copies_to_a_gpu_are_asynchronous(small):
-    config = load_config(small, ['val_dataloader.pin_memory=False'])
-    copy_asynchronously(config)
-    assert config.train_dataloader.pin_memory and config.test_dataloader.pin_memory
-    assert not config.val_dataloader.pin_memory  # as it was asked for
-    assert MODELS.build(config.model).data_preprocessor._non_blocking
-    config.pop('val_dataloader')
-    config.model.pop('data_preprocessor')
-    copy_asynchronously(config)

@@ -11,18 +11,15 @@ from vispropnet.registry import MODELS
 from vispropnet.trials.study_file import read_study
 
 PRESETS = ('cpu', 'ytvis19', 'ytvis21')
-RCNN = 'model.detector.train_cfg.rcnn.assigner.'
-RPN = 'model.detector.train_cfg.rpn.assigner.'
 HEADS = 'model.detector.roi_head.'
+ASSIGNERS = [f'model.detector.train_cfg.{part}.assigner.' for part in ('rcnn', 'rpn')]
+ENDS = ('pos_iou_thr', 'neg_iou_thr', 'min_pos_iou')
+THRESHOLDS = {one + end for one in ASSIGNERS for end in ENDS}
+LAYERS = {HEADS + 'bbox_head.num_shared_fcs', HEADS + 'mask_head.num_convs'}
+LAYERS |= {'model.detector.backbone.depth', 'model.track_head.embed_head.num_fcs'}
 CHANGED = {
-    'tuning-1': {
-        'model.detector.backbone.depth',
-        HEADS + 'bbox_head.num_shared_fcs',
-        HEADS + 'mask_head.num_convs',
-        'model.track_head.embed_head.num_fcs',
-    },
-    'tuning-2': {HEADS + 'bbox_head.loss_cls.loss_weight'}
-    | {part + key for part in (RCNN, RPN) for key in ('pos_iou_thr', 'neg_iou_thr', 'min_pos_iou')},
+    'tuning-1': LAYERS,
+    'tuning-2': {HEADS + 'bbox_head.loss_cls.loss_weight', *THRESHOLDS},
     'ordered': {'train_dataloader.dataset.reference'},
     'additional-training': {'load_from'},
     'attn-neck': {'model.attn_neck'},
@@ -47,13 +44,12 @@ def config_of(root):
 
 def differences(one, other, path=''):
     """Dotted keys by which two nested dicts differ."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        found = set()
-        for key in one.keys() | other.keys():
-            here = f'{path}.{key}' if path else key
-            found |= differences(one.get(key), other.get(key), here)
-        return found
-    return set() if one == other else {path}
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return set() if one == other else {path}
+    found = set()
+    for key in one.keys() | other.keys():
+        found |= differences(one.get(key), other.get(key), f'{path}.{key}' if path else key)
+    return found
 
 
 @pytest.mark.parametrize('preset', PRESETS)
@@ -63,10 +59,8 @@ def test_a_trial_differs_by_what_it_names(config_of, preset, trial):
     found = differences(baseline.to_dict(), config.to_dict())
     found = {key for key in found if not key.startswith('optim_wrapper.paramwise_cfg')}
     found = {key.split('.affinity')[0] + '.affinity' if 'affinity' in key else key for key in found}
-    allowed = set()
-    if trial == 'tuning-1':
-        # Weights to start from are those of its backbone; four layers need the general head.
-        allowed = {'load_from', HEADS + 'bbox_head.type'}
+    # Weights to start from are those of its backbone; four layers need the general head.
+    allowed = {'load_from', HEADS + 'bbox_head.type'} if trial == 'tuning-1' else set()
     assert found - allowed == CHANGED[trial]
     with torch.device('meta'):
         MODELS.build(config.model)
@@ -93,13 +87,9 @@ def test_a_small_trial_trains(config_of, trial):
 
 @pytest.mark.parametrize('preset', PRESETS)
 def test_learnable_mixing_weights_do_not_decay(config_of, preset):
-    for trial, name in (
-        ('weighted-affinity', 'prop_head.affinity'),
-        ('category-affinity', 'prop_head.affinity'),
-        ('attn-neck', 'attn_neck.gamma'),
-        ('attn-neck-ordered', 'attn_neck.gamma'),
-    ):
+    for trial in ('weighted-affinity', 'category-affinity', 'attn-neck', 'attn-neck-ordered'):
         keys = config_of(preset, trial).optim_wrapper.paramwise_cfg.custom_keys
+        name = 'attn_neck.gamma' if 'neck' in trial else 'prop_head.affinity'
         assert keys[name] == dict(decay_mult=0.0)
 
 
@@ -107,6 +97,5 @@ def test_baseline_follows_the_paper(config_of):
     model = config_of('ytvis19').model
     assert model.recovery.history_length == 24 and model.recovery.mask_threshold == 0.3
     assert model.prop_head.test_sigma == 8.0 and model.prop_head.train_sigma is None
-    assert model.detector.test_cfg.rpn.max_per_img == 1000
-    assert model.detector.test_cfg.rcnn.score_thr == 0.001
-    assert model.detector.test_cfg.rcnn.max_per_img == 100
+    rpn, rcnn = model.detector.test_cfg.rpn, model.detector.test_cfg.rcnn
+    assert (rpn.max_per_img, rcnn.max_per_img, rcnn.score_thr) == (1000, 100, 0.001)

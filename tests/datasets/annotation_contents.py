@@ -6,6 +6,7 @@ import numpy as np
 from pycocotools import mask as mask_utils
 
 H, W = 24, 32
+FRAMES = 11  # of the sparse content
 FIRST = 'annotations[0], annotation 1, video 7'
 
 
@@ -42,6 +43,29 @@ def good_content():
             entry(6, 3, 40, [(5, 5, 3, 3)]),
         ],
     }
+
+
+def sparse_content(**of_video):
+    """An object on the frames 0, 5 and 10 of a video; another one on frame 0 only."""
+    names = [f'a/{frame}.jpg' for frame in range(FRAMES)]
+    video = dict(id=7, width=W, height=H, length=FRAMES, file_names=names, **of_video)
+    boxes = [(frame, 3, 5, 6) if frame % 5 == 0 else None for frame in range(FRAMES)]
+    others = [(20, 10, 8, 4), *[None] * (FRAMES - 1)]
+    return {
+        **good_content(),
+        'videos': [video],
+        'annotations': [entry(1, 7, 11, boxes), entry(5, 7, 40, others)],
+    }
+
+
+def sparse_results():
+    """The first object on all frames, the second one on the first five."""
+    first = [rle(frame, 3, 5, 6) for frame in range(FRAMES)]
+    masks = [first, [rle(20, 10, 8, 4)] * 5 + [None] * 6]
+    return [
+        dict(video_id=7, category_id=category, score=0.9, segmentations=one)
+        for category, one in zip((11, 40), masks, strict=True)
+    ]
 
 
 def changed(*changes):

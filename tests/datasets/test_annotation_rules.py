@@ -173,7 +173,7 @@ def test_the_largest_values(tmp_path):
 @pytest.mark.parametrize(
     ('content', 'first', 'number'),
     [
-        ([1], f'{OBJECT}, found a list, which is what a result file holds', 1),
+        ([1], f'{OBJECT}, found [1]', 1),
         (None, f'{OBJECT}, found null', 1),
         ({'annotations': []}, "key 'videos' must be a list, but it is missing", 2),
         ({'videos': [], 'categories': {}, 'annotations': 5}, 'there are no videos: expected at', 3),
@@ -264,7 +264,7 @@ EMPTY, MASK, BOX, ZEROS = rle(0, 0, 0, 0), rle(1, 1, 2, 2), [1, 1, 2, 2], [0, 0,
         (MASK, ZEROS, None, 'the box is [0, 0, 0.0, 0], but the object has a mask'),
         ({}, None, None, 'a mask must be null or an RLE'),
         (0, None, None, 'a mask must be null or an RLE'),
-        ([[1, 1, 3, 1, 3, 3]], None, None, 'a mask must be null or an RLE'),
+        ([[1, 1, 3, 1]], None, None, 'a polygon must be [x, y, x, y, ...] of at least 3 points'),
         (None, {}, None, 'a box must be null or [x, y, width, height], found {}'),
         (None, False, None, 'a box must be null or [x, y, width, height], found false'),
         (None, [False] * 4, None, 'a box must be null or [x, y, width, height], found [False'),

@@ -142,6 +142,25 @@ def test_ctrl_c_while_waiting_ends_the_thread():
     assert seen == [1, 'closed']
 
 
+BLOCKED = """
+import os, runpy, signal, time
+
+def items():
+    yield 1
+    time.sleep(0.1)  # the caller waits by now
+    os.kill(os.getpid(), signal.SIGINT)
+    yield os.read(os.pipe()[0], 1)
+
+read_ahead = runpy.run_path('vispropnet/datasets/reading_ahead.py')['read_ahead']
+print(list(read_ahead(items())))
+"""
+
+
+def test_ctrl_c_ends_a_process_whose_source_blocks(run_python):
+    done = run_python('-c', BLOCKED, timeout=5)
+    assert done.returncode == -signal.SIGINT and done.stderr.endswith('KeyboardInterrupt\n')
+
+
 def test_items_are_let_go_of_once_taken():
     class Item:
         pass

@@ -30,9 +30,11 @@ def test_checked_rles_compresses():
         ({'size': [3, 4], 'counts': [0, 6]}, 'cover 6'),
         ({'size': [3, 4], 'counts': [0, 18, -6]}, 'damaged'),
         ({'size': [3, 4], 'counts': ['a', 12]}, 'damaged'),
+        ({'size': [3, 4], 'counts': "b'066'"}, r'write counts.decode\(\) instead of str\(counts'),
+        ({'size': [3, 4], 'counts': '[0, 6, 6]'}, 'a list written as text'),
         ({'size': [12], 'counts': '066'}, r'\[height, width\], got \[12\]'),
         ({'size': [3, 4]}, 'null or an RLE'),
-        ([[0, 0, 2, 0, 2, 2]], 'null or an RLE'),
+        ([[0, 0, 2, 0, 2, 2]], 'polygons are read in annotation files only'),
     ],
 )
 def test_checked_rles_names_what_is_wrong(mask, message):

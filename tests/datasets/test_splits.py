@@ -171,8 +171,10 @@ def test_what_cannot_be_split(held, fraction, seed, message):
         split_annotations(make_content(held), fraction, seed)
 
 
-@pytest.mark.parametrize('content', [{}, {'annotations': None}])
-def test_official_validation_files(source, tmp_path, content):
-    source.write_text(json.dumps(content))
+@pytest.mark.parametrize('annotations', [{}, {'annotations': None}])
+def test_official_validation_files(source, tmp_path, annotations):
+    content = json.loads(source.read_text())
+    del content['annotations']
+    source.write_text(json.dumps({**content, **annotations}))
     with pytest.raises(UserError, match='instances.json has no annotations .official'):
         split_file(source, tmp_path / 'out', 0.3, 0)

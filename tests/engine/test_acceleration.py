@@ -29,16 +29,15 @@ OBJPROP = 'configs/objprop/objprop_r18_fpn_2e_moving-shapes.py'
 def trainee(request, root):
     """A small model, its config and a batch of clips."""
     path = str(root / request.param)
-    config = load_config(path)
-    model = build_model(config, path, seed=0)
+    model = build_model(config := load_config(path), path, seed=0)
     data = draw_clips((160, 96), batch_size=2, objects=3, classes=4, seed=0)
     settle_model(model, copy.deepcopy(data))
     return model.train(), config, data
 
 
-def losses_and_gradients(trainee, acceleration):
+def losses_and_gradients(trainee, **options):
     """Losses by name, all gradients in a row, and the types of the losses."""
-    model, config, data = copy.deepcopy(trainee)
+    (model, config, data), acceleration = copy.deepcopy(trainee), Acceleration(**options)
     acceleration.prepare(model)
     wrapper = build_optim_wrapper(model, acceleration.optim_wrapper(config.optim_wrapper))
     torch.manual_seed(0)
@@ -57,26 +56,21 @@ def cosine(one, other):
     return nn.functional.cosine_similarity(one.double(), other.double(), dim=0).item()
 
 
-def test_losses_in_bfloat16_are_close_and_in_single_precision(trainee):
-    plain, gradient, _ = losses_and_gradients(trainee, Acceleration())
-    mixed, mixed_gradient, kinds = losses_and_gradients(trainee, Acceleration(amp='bf16'))
-    assert kinds == {torch.float32}
-    assert mixed.keys() == plain.keys() and mixed != plain
+def test_losses_are_close_in_bfloat16_and_the_same_in_channels_last(trainee):
+    plain, gradient, _ = losses_and_gradients(trainee)
+    mixed, mixed_gradient, kinds = losses_and_gradients(trainee, amp='bf16')
+    assert kinds == {torch.float32} and mixed.keys() == plain.keys() and mixed != plain
     assert mixed['loss'] == pytest.approx(plain['loss'], rel=0.03)
     for name, value in plain.items():
         # Proposals differ by rounding, and with them the RoIs that the heads are trained on.
         assert mixed[name] == pytest.approx(value, rel=0.1, abs=0.02), name
     assert mixed_gradient.dtype == torch.float32 and mixed_gradient.isfinite().all()
     assert cosine(gradient, mixed_gradient) > 0.9
-
-
-def test_channels_last_changes_neither_losses_nor_keys(trainee):
-    plain, gradient, _ = losses_and_gradients(trainee, Acceleration())
-    other, other_gradient, _ = losses_and_gradients(trainee, Acceleration(channels_last=True))
+    # Channels-last changes neither losses nor keys.
+    other, other_gradient, _ = losses_and_gradients(trainee, channels_last=True)
     assert other == pytest.approx(plain, rel=1e-4, abs=1e-5)
     assert cosine(gradient, other_gradient) > 0.99999
-    model = copy.deepcopy(trainee[0])
-    Acceleration(channels_last=True).prepare(model)
+    Acceleration(channels_last=True).prepare(model := copy.deepcopy(trainee[0]))
     assert model.detector.backbone.conv1.weight.is_contiguous(memory_format=torch.channels_last)
     weights = trainee[0].state_dict()
     assert model.state_dict().keys() == weights.keys()
@@ -92,8 +86,7 @@ def test_a_linear_layer_multiplies_in_bfloat16():
             self.backbone, self.neck = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
 
         def forward(self, values):
-            between = self.backbone(values)
-            return between, [self.neck(between), None]
+            return (between := self.backbone(values)), [self.neck(between), None]
 
         def float32_outputs(self):
             return [self.neck]
@@ -119,7 +112,16 @@ def test_a_linear_layer_multiplies_in_bfloat16():
     assert not torch.is_autocast_enabled('cpu') and not net.neck._forward_hooks
 
 
-def test_wrapper_resumes_from_the_state_of_another():
+def test_optimiser_config_is_changed_for_the_precision_only():
+    config = dict(type='AmpOptimWrapper', loss_scale=8.0, optimizer=dict(type='SGD'), clip_grad=1)
+    kept, fp16 = dict(optimizer=dict(type='SGD'), clip_grad=1), Acceleration(amp='fp16')
+    assert Acceleration().optim_wrapper(config) == config
+    assert Acceleration(amp='bf16').optim_wrapper(config) == dict(kept, type=BFloat16OptimWrapper)
+    assert fp16.optim_wrapper(config) == dict(config, dtype='float16')
+    added = dict(type='AmpOptimWrapper', loss_scale='dynamic', dtype='float16')
+    assert fp16.optim_wrapper(kept) == dict(kept, **added)
+    assert config['loss_scale'] == 8.0 and 'dtype' not in config
+    # The wrapper resumes from the state of another.
     net = nn.Linear(2, 2)
     sgd = [torch.optim.SGD(net.parameters(), lr=lr, momentum=0.9) for lr in (1.0, 0.5)]
     plain, mixed = OptimWrapper(sgd[0]), BFloat16OptimWrapper(optimizer=sgd[1])
@@ -129,32 +131,17 @@ def test_wrapper_resumes_from_the_state_of_another():
     assert mixed.get_lr()['lr'] == [1.0]
 
 
-def test_optimiser_config_is_changed_for_the_precision_only():
-    config = dict(type='AmpOptimWrapper', loss_scale=8.0, optimizer=dict(type='SGD'), clip_grad=1)
-    kept = dict(optimizer=dict(type='SGD'), clip_grad=1)
-    assert Acceleration().optim_wrapper(config) == config
-    assert Acceleration(amp='bf16').optim_wrapper(config) == dict(kept, type=BFloat16OptimWrapper)
-    fp16 = Acceleration(amp='fp16')
-    assert fp16.optim_wrapper(config) == dict(config, dtype='float16')
-    assert fp16.optim_wrapper(kept) == dict(
-        kept, type='AmpOptimWrapper', loss_scale='dynamic', dtype='float16'
-    )
-    assert config['loss_scale'] == 8.0 and 'dtype' not in config
-
-
 @pytest.mark.slow
 def test_compiled_backbone_gives_the_same_losses(trainee):
-    plain, gradient, _ = losses_and_gradients(trainee, Acceleration())
-    compiled = Acceleration(compile=True)
-    compiled.check('cpu')
-    other, other_gradient, _ = losses_and_gradients(trainee, compiled)
+    plain, gradient, _ = losses_and_gradients(trainee)
+    Acceleration(compile=True).check('cpu')
+    other, other_gradient, _ = losses_and_gradients(trainee, compile=True)
     assert other == pytest.approx(plain, rel=1e-3, abs=1e-4)
     assert cosine(gradient, other_gradient) > 0.999
 
 
 def test_compiling_leaves_keys_and_other_parts(trainee):
-    model = copy.deepcopy(trainee[0])
-    Acceleration(compile=True).prepare(model)
+    Acceleration(compile=True).prepare(model := copy.deepcopy(trainee[0]))
     assert model.state_dict().keys() == trainee[0].state_dict().keys()
     compiled = [name for name, one in model.named_modules() if one._compiled_call_impl]
     assert compiled == ['detector.backbone']
@@ -162,34 +149,7 @@ def test_compiling_leaves_keys_and_other_parts(trainee):
         Acceleration(compile=True).prepare(nn.Linear(1, 1))
 
 
-@pytest.mark.parametrize(
-    ('config', 'named'),
-    [
-        (None, 'none'),
-        (dict(amp='bf16', compile=True), 'bf16 + compile'),
-        (dict(channels_last=True), 'channels-last'),
-    ],
-)
-def test_what_is_switched_on_is_named(config, named):
-    assert str(Acceleration.from_config(config)) == named
-
-
-@pytest.mark.parametrize(
-    ('config', 'message'),
-    [
-        (['amp'], r"must be a dict with any of amp, channels_last, compile, got \['amp'\]"),
-        (dict(ampp='bf16'), "unknown key 'ampp'; known: amp, channels_last, compile"),
-        (dict(amp=True), "amp must be 'bf16', 'fp16' or None, got True"),
-        (dict(channels_last='yes'), "channels_last must be True or False, got 'yes'"),
-        (dict(compile='backbone'), "compile must be True or False, got 'backbone'"),
-    ],
-)
-def test_bad_configs_are_reported(config, message):
-    with pytest.raises(UserError, match=message):
-        Acceleration.from_config(config)
-
-
-def test_what_a_cpu_cannot_do_is_reported(monkeypatch, tmp_path):
+def test_bad_configs_and_what_a_cpu_cannot_do_are_reported(monkeypatch, tmp_path):
     Acceleration(amp='bf16', channels_last=True).check('cpu')
     with pytest.raises(UserError, match='fp16 .* needs a GPU.* --amp bf16 works on a CPU'):
         Acceleration(amp='fp16').check('cpu')
@@ -205,19 +165,31 @@ def test_what_a_cpu_cannot_do_is_reported(monkeypatch, tmp_path):
         monkeypatch.setenv('CXX', named)
         with pytest.raises(UserError, match=message):
             Acceleration(compile=True).check('cpu')
-
-
-def test_layout_for_inference_changes_rounding_only(trainee):
-    model, _, data = trainee
-    plain = copy.deepcopy(model).eval()
-    prepared = prepare_for_inference(copy.deepcopy(model))
-    assert not prepared.training
-    weights = prepared.state_dict()
-    assert all(torch.equal(weights[key], value) for key, value in plain.state_dict().items())
-    images = plain.data_preprocessor(copy.deepcopy(data), True)['inputs']
-    with torch.no_grad():
-        for one, other in zip(plain.encode(images), prepared.encode(images), strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    monkeypatch.setattr(acceleration, '_cpu_computes_in_bf16', lambda: False)
+    with pytest.warns(UserWarning, match='this CPU has no instructions for bf16'):
+        Acceleration(amp='bf16').check('cpu')
+    monkeypatch.setattr(acceleration, '_cpu_computes_in_bf16', lambda: True)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        Acceleration(amp='bf16').check('cpu')
+        Acceleration().check('cpu')
+    # setup.py allows older versions of torch: these are there since 2.4.
+    assert isinstance(torch.cpu._is_avx512_bf16_supported(), bool)
+    for config, named in (
+        (None, 'none'),
+        (dict(amp='bf16', compile=True), 'bf16 + compile'),
+        (dict(channels_last=True), 'channels-last'),
+    ):
+        assert str(Acceleration.from_config(config)) == named
+    for config, message in (
+        (['amp'], r"must be a dict with any of amp, channels_last, compile, got \['amp'\]"),
+        (dict(ampp='bf16'), "unknown key 'ampp'; known: amp, channels_last, compile"),
+        (dict(amp=True), "amp must be 'bf16', 'fp16' or None, got True"),
+        (dict(channels_last='yes'), "channels_last must be True or False, got 'yes'"),
+        (dict(compile='backbone'), "compile must be True or False, got 'backbone'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            Acceleration.from_config(config)
 
 
 def first_frame(model, data):
@@ -231,41 +203,33 @@ def first_frame(model, data):
     return features, instances
 
 
-def test_mixed_precision_for_inference(trainee):
+def test_layout_and_precision_for_inference(trainee):
     model, _, data = trainee
+    given = copy.deepcopy(model).eval()
     plain = prepare_for_inference(copy.deepcopy(model))
     half = prepare_for_inference(copy.deepcopy(model), 'bf16')
+    assert not plain.training and not half.training
+    weights = plain.state_dict()
+    assert all(torch.equal(weights[key], value) for key, value in given.state_dict().items())
     for name, module in half.named_modules():
         for weight in module.parameters(recurse=False):
             layer = isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear))
             assert weight.dtype == (torch.bfloat16 if layer else torch.float32), name
     found = []
-    for one in (plain, half):
+    for one in (given, plain, half):
         features, instances = first_frame(one, data)
         # RoIAlign and what follows see single precision.
         assert all(level.dtype == torch.float32 for level in features)
         assert instances.scores.dtype == instances.bboxes.dtype == torch.float32
         found.append(features)
-    for one, other in zip(*found, strict=True):
+    for before, one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, before, rtol=1e-4, atol=1e-4)
         assert not torch.equal(one, other)
         # bfloat16 has 8 bits of precision.
         assert (one - other).abs().max() < 0.05 * one.abs().max()
     for amp, message in (('fp16', 'fp16 .* needs a GPU'), ('half', "amp must be .*, got 'half'")):
         with pytest.raises(UserError, match=message):
             prepare_for_inference(copy.deepcopy(model), amp)
-
-
-def test_a_cpu_without_bf16_is_reported(monkeypatch):
-    monkeypatch.setattr(acceleration, '_cpu_computes_in_bf16', lambda: False)
-    with pytest.warns(UserWarning, match='this CPU has no instructions for bf16'):
-        Acceleration(amp='bf16').check('cpu')
-    monkeypatch.setattr(acceleration, '_cpu_computes_in_bf16', lambda: True)
-    with warnings.catch_warnings():
-        warnings.simplefilter('error')
-        Acceleration(amp='bf16').check('cpu')
-        Acceleration().check('cpu')
-    # setup.py allows older versions of torch: these are there since 2.4.
-    assert isinstance(torch.cpu._is_avx512_bf16_supported(), bool)
 
 
 # 64 MiB are got and freed again and again: kept, their pages are got from the system once.
@@ -290,7 +254,7 @@ def test_freed_memory_is_kept(tmp_path):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize('amp', ['bf16', 'fp16'])
-def test_steps_on_a_gpu_are_finite(trainee, amp):
+def test_steps_and_frames_on_a_gpu_are_finite(trainee, amp):
     model, config, data = copy.deepcopy(trainee)
     chosen = Acceleration(amp=amp, channels_last=True)
     chosen.check('cuda')
@@ -298,11 +262,6 @@ def test_steps_on_a_gpu_are_finite(trainee, amp):
     wrapper = build_optim_wrapper(model, chosen.optim_wrapper(config.optim_wrapper))
     torch.manual_seed(0)
     assert torch.as_tensor(model.train_step(data, wrapper)['loss']).isfinite()
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize('amp', ['bf16', 'fp16'])
-def test_frames_on_a_gpu_in_half_precision(trainee, amp):
     model = prepare_for_inference(copy.deepcopy(trainee[0]).cuda(), amp)
     _, instances = first_frame(model, trainee[2])
     assert torch.isfinite(instances.scores).all() and instances.bboxes.dtype == torch.float32

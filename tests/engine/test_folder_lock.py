@@ -1,9 +1,5 @@
-"""Locks on folders that end with their owner."""
-
 import errno
 import fcntl
-import os
-import re
 import signal
 import subprocess
 import sys
@@ -34,25 +30,21 @@ sys.stdin.readline()
 @pytest.fixture
 def owner(root, tmp_path):
     """A process that holds the lock on ``run`` until it reads a line."""
-    with subprocess.Popen(
-        [sys.executable, '-c', OWNER, str(tmp_path / 'run')],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=dict(os.environ, PYTHONPATH=str(root)),
-    ) as process:
+    command = [sys.executable, '-c', OWNER, tmp_path / 'run']
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with subprocess.Popen(command, cwd=root, **pipes) as process:
         process.stdout.readline()
         yield process
         process.kill()
 
 
 def test_a_second_run_is_refused_with_process_and_time_until_the_first_ends(owner, tmp_path):
-    with pytest.raises(UserError) as caught, locked_folder(tmp_path / 'run', '--out'):
-        pytest.fail('it was let in')
-    assert re.fullmatch(
-        rf'folder {tmp_path}/run is in use by process {owner.pid} on .*, started '
-        r'20\d\d-\d\d-\d\d \d\d:\d\d:\d\d\. Wait for it, end it, or choose another --out\.',
-        str(caught.value),
+    message = (
+        rf'^folder {tmp_path}/run is in use by process {owner.pid} on .*, started '
+        r'20\d\d-\d\d-\d\d \d\d:\d\d:\d\d\. Wait for it, end it, or choose another --out\.$'
     )
+    with pytest.raises(UserError, match=message), locked_folder(tmp_path / 'run', '--out'):
+        pytest.fail('it was let in')
     owner.stdin.write(b'\n')
     owner.stdin.flush()
     assert owner.stdout.readline() == b'free\n'
@@ -78,9 +70,7 @@ def test_without_locks_in_the_file_system_a_warning_is_printed(tmp_path, capsys,
         pass
     warning = f'warning: folder {tmp_path} cannot be locked (Operation not supported): make sure'
     assert capsys.readouterr().err.count(warning) == 2
-
-
-def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    # A folder that cannot be made is named.
     (tmp_path / 'file').touch()
     for path, reason in ((tmp_path / 'file', 'it is a file'), (tmp_path / 'file/run', 'Not a dir')):
         with pytest.raises(UserError, match=f'{path} cannot be written to: {reason}'):

@@ -16,9 +16,7 @@ def video(count, seed=0):
     images = torch.randint(0, 256, (count, 3, *SIZE), generator=generator, dtype=torch.uint8)
     meta = dict(video_id=seed, video_length=count, scale_factor=(1.0, 1.0))
     meta.update(img_shape=SIZE, ori_shape=SIZE)
-    return list(images), [
-        DetDataSample(metainfo=dict(meta, frame_id=number)) for number in range(count)
-    ]
+    return list(images), [DetDataSample(metainfo=dict(meta, frame_id=n)) for n in range(count)]
 
 
 def run(model, images, samples, at_once=1):
@@ -64,16 +62,14 @@ def test_interleaved_videos_do_not_mix():
             found[which] += runs[which].answers([images[number]], [samples[number]])
     for which in (1, 0):
         found[which] += runs[which].finish()
-        for (number, one), (expected_number, other, _) in zip(
-            found[which], expected[which], strict=True
-        ):
+        pairs = zip(found[which], expected[which], strict=True)
+        for (number, one), (expected_number, other, _) in pairs:
             assert number == expected_number
             same(one, other)
 
 
-@pytest.mark.parametrize(
-    ('count', 'look_ahead', 'fault', 'words'),
-    [
+def test_answers_that_are_wrong_are_named_after_those_before():
+    for count, look_ahead, fault, words in (
         (7, 0, 'twice', 'answered frame 2 twice'),
         (7, 3, 'twice', 'answered frame 2 twice'),
         (7, 0, 'never', r'has not answered frame 2 after frame 2 \(its look_ahead is 0\)'),
@@ -82,15 +78,10 @@ def test_interleaved_videos_do_not_mix():
         (7, 0, 'another', 'answered frame 9, which it was not given'),
         (7, 3, 'another', 'answered frame 9, which it was not given'),
         (5, 5, 'swapped', 'answered frame 4 before frame 0'),
-    ],
-)
-def test_answers_that_are_wrong_are_named(count, look_ahead, fault, words):
-    model = BrightPixels(look_ahead, fault)
-    with pytest.raises(UserError, match=f'BrightPixels, video 5: it {words}. See VISDetector.step'):
-        run(model, *video(count, seed=5))
-
-
-def test_answers_before_the_fault_are_handed_over():
+    ):
+        message = f'BrightPixels, video 5: it {words}. See VISDetector.step'
+        with pytest.raises(UserError, match=message):
+            run(BrightPixels(look_ahead, fault), *video(count, seed=5))
     found = []
     with pytest.raises(UserError, match='answered frame 2 twice'):
         for number, _ in VideoRun(BrightPixels(fault='twice')).answers(*video(4)):
@@ -98,7 +89,7 @@ def test_answers_before_the_fault_are_handed_over():
     assert found == [0, 1]
 
 
-def test_an_interruption_loses_no_answer():
+def test_given_objects_reach_the_step_and_an_interruption_loses_no_answer():
     """The caller is interrupted while it has frame 1: finish() gives that again, and the rest."""
     progress, found = VideoRun(BrightPixels(look_ahead=2)), []
     images, samples = video(6)
@@ -110,93 +101,61 @@ def test_an_interruption_loses_no_answer():
     assert found == [0]
     # Frame 3 was the last that was stepped through.
     assert [number for number, _ in progress.finish()] == [1, 2, 3]
-
-
-def test_given_objects_reach_the_step():
-    seen = []
-
-    class Taking(BrightPixels):
-        def step(self, frame, state):
-            seen.append(frame.objects)
-            return super().step(frame, state)
-
+    model, step, seen = BrightPixels(), BrightPixels.step, []
+    model.step = lambda frame, *state: seen.append(frame.objects) or step(model, frame, *state)
     masks = {4: torch.ones(SIZE, dtype=torch.bool)}
-    list(VideoRun(Taking()).answers(*video(2), [masks, None]))
+    list(VideoRun(model).answers(*video(2), [masks, None]))
     assert seen == [masks, None]
 
 
-def test_frames_at_once():
+def faulty(method, change):
+    """The class of a model one of whose methods gives something else."""
+
+    def changed(model, *arguments):
+        return change(getattr(BrightPixels, method)(model, *arguments))
+
+    return type('Faulty', (BrightPixels,), {method: changed})
+
+
+def spoil(name, change=None):
+    """A model whose instances have a field that is changed, or lack it."""
+
+    def changed(instances):
+        value = instances.pop(name)
+        if change:
+            instances.set_field(change(value), name)
+        return instances
+
+    return faulty('_found', changed)
+
+
+def test_what_else_a_model_gives_and_odd_batch_sizes_are_reported():
+    dense = torch.zeros(2, 8, 12, dtype=torch.bool)
+    small = FrameMasks.dense(torch.zeros(2, 4, 6, dtype=torch.bool))
+    stateless = faulty('step', lambda given: given[0])
+    bare = faulty('step', lambda given: (given[0][0][1], given[1]))
+    unnumbered = faulty('step', lambda given: ([given[0][0][1]], given[1]))
+    no_masks = r'gave masks of frame 0 as a torch.bool tensor of shape .*, expected FrameMasks'
+    for model, words in (
+        *((spoil(name), f'gave no {name} for frame 0') for name in ('ids', 'bboxes', 'masks')),
+        (spoil('masks', lambda one: dense), no_masks),
+        (spoil('masks', lambda one: small), 'gave masks of 6x4 pixels for frame 0, which has 12x8'),
+        (spoil('ids', torch.Tensor.float), 'gave ids of frame 0 as a torch.float32 tensor'),
+        (stateless, 'gave a list of 1 from step, expected .answers, state.'),
+        (bare, 'gave a InstanceData as answers'),
+        (unnumbered, 'gave a list of 1 as answers, expected'),
+    ):
+        with pytest.raises(UserError, match=f'Faulty, video 0: it {words}'):
+            run(model(), *video(2))
+    flat = faulty('encode', lambda features: torch.zeros(6, *SIZE))
+    with pytest.raises(UserError, match=r'Faulty.encode must .* expected features of 2 .* got 6'):
+        run(flat(), *video(2), at_once=2)
+    forgetful = type('Forgetful', (BrightPixels,), dict(state_type=object))
+    with pytest.raises(ValueError, match='Forgetful must set state_type to the class that its'):
+        run(forgetful(), *video(1))
     assert frames_at_once(None, torch.device('cpu')) == 1
     assert frames_at_once(None, torch.device('cuda')) == GPU_BATCH == 4
     assert frames_at_once(8, torch.device('cpu')) == 8
     for bad in (0, -1, 1.5, True, '2'):
         with pytest.raises(UserError, match=r'batch .* must be 1 or more'):
             frames_at_once(bad, torch.device('cpu'))
-
-
-def put(name, value):
-    """Spoils instances: sets a field, or changes it by a function."""
-    return lambda one: one.set_field(value(one[name]) if callable(value) else value, name)
-
-
-@pytest.mark.parametrize(
-    ('spoil', 'words'),
-    [
-        *(
-            (lambda one, name=name: one.pop(name), f'gave no {name} for frame 0')
-            for name in ('ids', 'bboxes', 'masks')
-        ),
-        (
-            put('masks', torch.zeros(2, 8, 12, dtype=torch.bool)),
-            r'gave masks of frame 0 as a torch.bool tensor of shape .*, expected FrameMasks',
-        ),
-        (
-            put('masks', FrameMasks.dense(torch.zeros(2, 4, 6, dtype=torch.bool))),
-            'gave masks of 6x4 pixels for frame 0, which has 12x8',
-        ),
-        (put('ids', torch.Tensor.float), 'gave ids of frame 0 as a torch.float32 tensor'),
-    ],
-)
-def test_answers_that_lack_something_are_reported(spoil, words):
-    class Spoilt(BrightPixels):
-        def _found(self, frame, seen):
-            instances = super()._found(frame, seen)
-            spoil(instances)
-            return instances
-
-    with pytest.raises(UserError, match=f'Spoilt, video 0: it {words}'):
-        run(Spoilt(), *video(2))
-
-
-@pytest.mark.parametrize(
-    ('given', 'words'),
-    [
-        (lambda answers, state: answers, 'gave a list of 1 from step, expected .answers, state.'),
-        (lambda answers, state: (answers[0][1], state), 'gave a InstanceData as answers'),
-        (lambda answers, state: ([answers[0][1]], state), 'gave a list of 1 as answers, expected'),
-    ],
-)
-def test_steps_that_give_something_else_are_reported(given, words):
-    class Odd(BrightPixels):
-        def step(self, frame, state):
-            return given(*super().step(frame, state))
-
-    with pytest.raises(UserError, match=f'Odd, video 0: it {words}'):
-        run(Odd(), *video(1))
-
-
-def test_features_of_another_number_of_frames_are_reported():
-    class Flat(BrightPixels):
-        def encode(self, images):
-            return images.flatten(0, 1)
-
-    with pytest.raises(UserError, match=r'Flat.encode must .* expected features of 2 .* got 6'):
-        run(Flat(), *video(2), at_once=2)
-
-
-def test_a_forgotten_state_type_is_reported():
-    class Forgetful(BrightPixels):
-        state_type = object
-
-    with pytest.raises(ValueError, match='Forgetful must set state_type to the class that its'):
-        run(Forgetful(), *video(1))

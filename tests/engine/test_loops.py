@@ -14,7 +14,7 @@ def batches(*videos):
             yield dict(inputs=[image], data_samples=[sample.clone()])
 
 
-def test_every_video_starts_from_a_fresh_state():
+def test_every_video_starts_from_a_fresh_state_and_comes_frame_by_frame():
     stepper = _VideoStepper(BrightPixels(), fp16=False, batch=None)
     outputs = [stepper(batch) for batch in batches(video(3, 4), video(1, 2), video(2, 7))]
     scores = [[one.pred_instances.scores[0].item() for one in some] for some in outputs]
@@ -22,6 +22,9 @@ def test_every_video_starts_from_a_fresh_state():
     assert scores == [[1], [1 / 2], [pytest.approx(1 / 3)], [1], [1], [1 / 2]]
     places = [(one.video_id, one.frame_id) for some in outputs for one in some]
     assert places == [(4, 0), (4, 1), (4, 2), (2, 0), (7, 0), (7, 1)]
+    images, samples = video(2)
+    with pytest.raises(UserError, match=r'batch_size .* must be 1 .* found 2.* pass --batch'):
+        _VideoStepper(BrightPixels(), False, 1)(dict(inputs=images, data_samples=samples))
 
 
 @pytest.mark.parametrize('batch', [1, 2, 4])
@@ -31,8 +34,7 @@ def test_samples_are_handed_on_when_they_are_answered(look_ahead, batch):
     plain = _VideoStepper(BrightPixels(), False, 1)
     expected = [one for some in map(plain, batches(*videos)) for one in some]
     model = BrightPixels(look_ahead)
-    stepper = _VideoStepper(model, False, batch)
-    outputs = [stepper(one) for one in batches(*videos)]
+    outputs = list(map(_VideoStepper(model, False, batch), batches(*videos)))
     # With its last frame a video is answered, whatever lags: after 5, 7, 8 and 17 frames.
     assert [sum(map(len, outputs[:count])) for count in (5, 7, 8, 17)] == [5, 7, 8, 17]
     found = [one for some in outputs for one in some]
@@ -45,25 +47,14 @@ def test_samples_are_handed_on_when_they_are_answered(look_ahead, batch):
     assert model.most_held <= look_ahead + 1
 
 
-def test_batches_of_several_frames_are_refused():
-    images, samples = video(2)
-    with pytest.raises(UserError, match=r'batch_size .* must be 1 .* found 2.* pass --batch'):
-        _VideoStepper(BrightPixels(), False, 1)(dict(inputs=images, data_samples=samples))
-
-
-def test_images_are_let_go_of():
+def test_images_are_let_go_of_and_gradients_are_off():
     """What waits for its answer is kept without its image."""
-    stepper = _VideoStepper(BrightPixels(look_ahead=3), False, 2)
+    model, seen = BrightPixels(look_ahead=3), []
+    encode = model.encode
+    model.encode = lambda images: seen.append(torch.is_grad_enabled()) or encode(images)
+    stepper = _VideoStepper(model, False, 2)
     for count, batch in enumerate(batches(video(9)), start=1):
         stepper(batch)
         assert len(stepper._frames) == count % 2 * (count < 9)
         assert len(stepper._samples) <= 3 + 2
-    assert not stepper._samples
-
-
-def test_gradients_are_off():
-    model, seen = BrightPixels(), []
-    encode = model.encode
-    model.encode = lambda images: seen.append(torch.is_grad_enabled()) or encode(images)
-    list(map(_VideoStepper(model, False, 1), batches(video(2))))
-    assert seen == [False, False]
+    assert not stepper._samples and seen == [False] * 5

@@ -26,8 +26,8 @@ class BrightState:
 class BrightPixels(VISDetector):
     """Finds the pixels above the frame's mean, and those far above; scores fall frame by frame.
 
-    ``look_ahead`` frames are held back. Its ``fault``: it answers frame 2 ``'twice'``, ``'never'``,
-    ``'late'`` or ``'swapped'`` with the next, or ``'another'`` frame, which it was not given.
+    ``look_ahead`` frames are held back. Its ``fault``: it answers frame 2 ``'twice'``, ``'never'``
+    or ``'swapped'`` with the next, or ``'another'`` frame, which it was not given.
     """
 
     state_type = BrightState
@@ -79,12 +79,12 @@ class BrightPixels(VISDetector):
         if self.fault is None or 2 not in dict(ready):
             return ready
         at = [number for number, _ in ready].index(2)
-        return {
-            'twice': lambda: [*ready, ready[at]],
-            'never': lambda: ready[:at] + ready[at + 1 :],
-            'another': lambda: [*ready, (9, ready[at][1])],
-            'swapped': lambda: ready[::-1],
-        }[self.fault]()
+        return dict(
+            twice=[*ready, ready[at]],
+            never=ready[:at] + ready[at + 1 :],
+            another=[*ready, (9, ready[at][1])],
+            swapped=ready[::-1],
+        )[self.fault]
 
 
 def write_config(folder, base, look_ahead=0):

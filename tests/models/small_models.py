@@ -1,11 +1,15 @@
 """The small models, and frames for them."""
 
+from pathlib import Path
+
 import torch
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData
 
+from vispropnet.config import load_config
 from vispropnet.models.frames import Frame
+from vispropnet.registry import MODELS
 
 SMALL = 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
 SMALL_OBJPROP = 'configs/objprop/objprop_r18_fpn_2e_moving-shapes.py'
@@ -15,16 +19,13 @@ SIZE = (64, 96)
 
 def frame_sample(boxes=(), labels=(), ids=(), **metainfo):
     """Ground truth of one frame; the masks fill the boxes."""
-    height, width = SIZE
-    instances = InstanceData()
-    instances.bboxes = torch.tensor(boxes, dtype=torch.float).reshape(-1, 4)
+    instances = InstanceData(bboxes=torch.tensor(boxes, dtype=torch.float).reshape(-1, 4))
     instances.labels = torch.tensor(labels, dtype=torch.long)
     instances.instances_ids = torch.tensor(ids, dtype=torch.long)
-    masks = torch.zeros(len(boxes), height, width, dtype=torch.uint8)
-    for mask, box in zip(masks, boxes, strict=True):
-        left, top, right, bottom = (int(side) for side in box)
+    masks = torch.zeros(len(boxes), *SIZE, dtype=torch.uint8)
+    for mask, (left, top, right, bottom) in zip(masks, instances.bboxes.int(), strict=True):
         mask[top:bottom, left:right] = 1
-    instances.masks = BitmapMasks(masks.numpy(), height, width)
+    instances.masks = BitmapMasks(masks.numpy(), *SIZE)
     sample = DetDataSample(metainfo=frame_metainfo(**metainfo), gt_instances=instances)
     sample.ignored_instances = InstanceData(bboxes=torch.zeros(0, 4))
     return sample
@@ -33,6 +34,21 @@ def frame_sample(boxes=(), labels=(), ids=(), **metainfo):
 def frame_metainfo(**metainfo):
     sizes = dict.fromkeys(('img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape'), SIZE)
     return {**sizes, 'scale_factor': (1.0, 1.0), 'frame_id': 0, **metainfo}
+
+
+def model_config(path, **changes):
+    """Reads the model of a config, with changes such as ``{'prop_head.num_levels': 2}``."""
+    config = load_config(Path(__file__).parents[2] / path)
+    config.merge_from_dict({f'model.{key}': value for key, value in changes.items()})
+    return config.model
+
+
+def seeded_model(path, **changes):
+    """Builds the model of a config, with changes, and with the weights of seed 0."""
+    torch.manual_seed(0)
+    model = MODELS.build(model_config(path, **changes))
+    model.init_weights()
+    return model
 
 
 def step(model, image, metainfo, state):

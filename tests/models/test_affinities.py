@@ -1,29 +1,18 @@
 import pytest
 import torch
 
-from vispropnet.models.prop_heads import (
-    CategoryAffinity,
-    PlainAffinity,
-    PropagationHead,
-    WeightedAffinity,
-)
+from vispropnet.models import prop_heads
 from vispropnet.registry import MODELS
 
 CHANNELS, CLASSES, RANK = 5, 4, 2
 LABELS = torch.tensor([2, 0, 2])
 WEIGHTED, CATEGORY = dict(type='WeightedAffinity'), dict(type='CategoryAffinity', rank=RANK)
+PLAIN, FACTOR = dict(type='PlainAffinity'), (CLASSES, CHANNELS, RANK)
 
 
 def head_of(affinity):
-    return PropagationHead(
-        in_channels=2,
-        num_levels=1,
-        level=0,
-        channels=CHANNELS,
-        num_mask_convs=1,
-        num_classes=CLASSES,
-        affinity=affinity,
-    )
+    options = dict(in_channels=2, num_levels=1, level=0, num_mask_convs=1, affinity=affinity)
+    return prop_heads.PropagationHead(**options, channels=CHANNELS, num_classes=CLASSES)
 
 
 def arrived(head):
@@ -43,15 +32,15 @@ def randomise(module):
 
 def test_each_is_its_matrix_times_the_features():
     current = torch.randn(CHANNELS, 6)
-    assert torch.equal(PlainAffinity()(current, LABELS), current[None])
-    weighted = randomise(WeightedAffinity(CHANNELS))
+    assert torch.equal(prop_heads.PlainAffinity()(current, LABELS), current[None])
+    weighted = randomise(prop_heads.WeightedAffinity(CHANNELS))
     # The identity and a 6 in row 1, column 2; x is 1, 10, 100 and so on.
     powers = 10.0 ** torch.arange(CHANNELS)[:, None]
     with torch.no_grad():
         weighted.weight.copy_(torch.eye(CHANNELS))
         weighted.weight[1, 2] = 6
     assert weighted(powers, LABELS).flatten().tolist() == [1, 610, 100, 1000, 10000]
-    category = randomise(CategoryAffinity(CHANNELS, CLASSES, RANK))
+    category = randomise(prop_heads.CategoryAffinity(CHANNELS, CLASSES, RANK))
     found = category(current, LABELS)
     for one, label in zip(found, LABELS, strict=True):
         matrix = torch.eye(CHANNELS) + category.left[label] @ category.right[label].t()
@@ -61,7 +50,7 @@ def test_each_is_its_matrix_times_the_features():
 
 @pytest.mark.parametrize('config', [WEIGHTED, CATEGORY])
 def test_identity_at_the_start_equals_plain(config):
-    head, plain = head_of(config), head_of(dict(type='PlainAffinity'))
+    head, plain = head_of(config), head_of(PLAIN)
     head.init_weights()
     torch.testing.assert_close(arrived(head), arrived(plain), atol=1e-6, rtol=1e-6)
     # And no longer once it has other weights.
@@ -72,21 +61,15 @@ def test_identity_at_the_start_equals_plain(config):
 @pytest.mark.parametrize(
     ('config', 'shapes'),
     [
-        (dict(type='PlainAffinity'), {}),
+        (PLAIN, {}),
         (WEIGHTED, {'affinity.weight': (CHANNELS, CHANNELS)}),
-        (
-            CATEGORY,
-            {
-                'affinity.left': (CLASSES, CHANNELS, RANK),
-                'affinity.right': (CLASSES, CHANNELS, RANK),
-            },
-        ),
+        (CATEGORY, {'affinity.left': FACTOR, 'affinity.right': FACTOR}),
     ],
 )
 def test_weights_are_saved_and_loaded(config, shapes):
     head = randomise(head_of(config))
-    state = {name: one for name, one in head.state_dict().items() if name.startswith('affinity')}
-    assert {name: tuple(one.shape) for name, one in state.items()} == shapes
+    state = head.state_dict().items()
+    assert {name: one.shape for name, one in state if name.startswith('affinity')} == shapes
     other = head_of(config)
     other.load_state_dict(head.state_dict())
     assert torch.equal(arrived(other), arrived(head))
@@ -102,28 +85,26 @@ def test_it_learns(config, moving):
     optimizer = torch.optim.SGD(head.affinity.parameters(), lr=0.5)
     losses = []
     for names in moving:
-        loss = (arrived(head) - 0.9).square().mean()
-        losses.append(loss.item())
+        losses.append((arrived(head) - 0.9).square().mean())
         optimizer.zero_grad()
-        loss.backward()
+        losses[-1].backward()
         found = {name: one.grad.abs().max() for name, one in head.affinity.named_parameters()}
         assert {name for name, most in found.items() if most > 1e-4} == names
         optimizer.step()
     assert losses[0] > losses[1] > losses[2]
 
 
-@pytest.mark.parametrize('kind', ['WeightedAffinity', 'CategoryAffinity', 'PlainAffinity'])
-def test_channels_and_categories_are_those_of_the_head(kind):
-    assert head_of(dict(type=kind, channels=CHANNELS)).affinity.channels == CHANNELS
+@pytest.mark.parametrize('config', [WEIGHTED, CATEGORY, PLAIN])
+def test_channels_and_categories_are_those_of_the_head(config):
+    assert head_of(dict(config, channels=CHANNELS)).affinity.channels == CHANNELS
     with pytest.raises(ValueError, match=r'channels=16, but the features of the head have .*=5'):
-        head_of(dict(type=kind, channels=16))
-    if kind == 'CategoryAffinity':
-        with pytest.raises(ValueError, match='num_classes=3, but the head has num_classes=4'):
-            head_of(dict(type=kind, num_classes=3))
+        head_of(dict(config, channels=16))
 
 
-@pytest.mark.parametrize(('name', 'value'), [('rank', 0), ('rank', -3), ('num_classes', 0)])
-def test_bad_rank_or_categories(name, value):
-    config = dict(type='CategoryAffinity', channels=4, num_classes=3, rank=8)
-    with pytest.raises(ValueError, match=rf'(?s){name}.*{value}'):
-        MODELS.build({**config, name: value})
+def test_bad_rank_or_categories():
+    with pytest.raises(ValueError, match='num_classes=3, but the head has num_classes=4'):
+        head_of(dict(CATEGORY, num_classes=3))
+    for name, value in (('rank', 0), ('rank', -3), ('num_classes', 0)):
+        config = dict(CATEGORY, channels=4, num_classes=3) | {name: value}
+        with pytest.raises(ValueError, match=rf'(?s){name}.*{value}'):
+            MODELS.build(config)

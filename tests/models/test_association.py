@@ -4,6 +4,7 @@ import math
 import pytest
 import torch
 
+from vispropnet.models.track_heads.embedding_head import matching_logits
 from vispropnet.models.trackers import MatchingTracker, assign, matching_scores
 
 
@@ -42,37 +43,36 @@ def slow_assignment(matrix):
 
 
 def test_assignment_equals_walking_all_pairs_from_the_best():
-    for rows, columns in itertools.product(range(1, 8), repeat=2):
-        matrix = torch.randn(rows, columns)
+    for shape in itertools.product(range(1, 8), repeat=2):
+        matrix = torch.randn(shape)
         assert assign(matrix, 'next').tolist() == slow_assignment(matrix.tolist())
 
 
-def test_loser_takes_its_next_best_or_becomes_new():
+def columns(scores, *rule):
+    return assign(torch.tensor(scores), *rule).tolist()
+
+
+def test_losers_take_their_next_best_are_new_or_dropped():
     # Both want track 1; the second is surer of it. The first prefers track 2 over being new.
-    wanted = torch.tensor([[0.0, 5, 1], [0, 6, 2]])
-    assert assign(wanted, 'next').tolist() == [2, 1]
-    assert assign(wanted, 'next', 0.9).tolist() == [2, 1]
-    assert assign(wanted, 'next', 1.1).tolist() == [0, 1]
-    assert assign(torch.tensor([[2.0, 5, 1], [0, 6, 2]]), 'next').tolist() == [0, 1]
+    wanted = [[0.0, 5, 1], [0, 6, 2]]
+    assert columns(wanted, 'next') == columns(wanted, 'next', 0.9) == [2, 1]
+    assert columns(wanted, 'next', 1.1) == columns([[2.0, 5, 1], [0, 6, 2]], 'next') == [0, 1]
     # The margin is for losers alone: the second has its first choice.
-    assert assign(torch.tensor([[0.0, 5, 1], [5.5, 6, 2]]), 'next', 9).tolist() == [0, 1]
+    assert columns([[0.0, 5, 1], [5.5, 6, 2]], 'next', 9) == [0, 1]
+    # Three want track 1, the third most; the fourth wants to be new, the fifth has track 2.
+    wanted = [[0.0, 5, 1], [0, 6, 2], [0, 7, 3], [9, 8, 0], [0, 1, 2]]
+    assert columns(wanted, 'new') == [0, 0, 1, 0, 2]
+    assert columns(wanted, 'drop') == [-1, -1, 1, 0, 2]
+    # Of equals the first.
+    assert columns([[0.0, 5], [0, 5]], 'drop') == [1, -1]
 
 
 @pytest.mark.parametrize('on_conflict', ['new', 'drop', 'next', 'hungarian'])
-def test_without_conflict_all_rules_agree(on_conflict):
-    wanted = torch.tensor([[0.0, 1, 5], [3, 1, 2], [0, 4, 1]])
-    assert assign(wanted, on_conflict).tolist() == [2, 0, 1]
+def test_all_rules_agree_without_conflict_and_without_hope(on_conflict):
+    assert columns([[0.0, 1, 5], [3, 1, 2], [0, 4, 1]], on_conflict) == [2, 0, 1]
     assert assign(torch.zeros(0, 3), on_conflict).tolist() == []
-    assert assign(torch.tensor([[0.5], [0.1]]), on_conflict).tolist() == [0, 0]
-
-
-def test_losers_are_new_or_dropped():
-    # Three want track 1, the third most; the fourth wants to be new, the fifth has track 2.
-    wanted = torch.tensor([[0.0, 5, 1], [0, 6, 2], [0, 7, 3], [9, 8, 0], [0, 1, 2]])
-    assert assign(wanted, 'new').tolist() == [0, 0, 1, 0, 2]
-    assert assign(wanted, 'drop').tolist() == [-1, -1, 1, 0, 2]
-    # Of equals the first.
-    assert assign(torch.tensor([[0.0, 5], [0, 5]]), 'drop').tolist() == [1, -1]
+    assert columns([[0.5], [0.1]], on_conflict) == [0, 0]
+    assert columns([[1.0, 3], [-math.inf, -math.inf], [math.nan] * 2], on_conflict) == [1, 0, 0]
 
 
 @pytest.mark.parametrize('rows', [1, 2, 3, 4])
@@ -80,11 +80,11 @@ def test_losers_are_new_or_dropped():
 def test_largest_sum_equals_trying_all(rows, tracks):
     matrix = torch.randn(rows, 1 + tracks, dtype=torch.float64)
 
-    def total(columns):
-        return sum(matrix[row, column].item() for row, column in enumerate(columns))
+    def total(chosen):
+        return sum(matrix[row, column].item() for row, column in enumerate(chosen))
 
-    def fits(columns):
-        return all(columns.count(one) < 2 for one in range(1, 1 + tracks))
+    def fits(chosen):
+        return all(chosen.count(one) < 2 for one in range(1, 1 + tracks))
 
     best = max(filter(fits, itertools.product(range(1 + tracks), repeat=rows)), key=total)
     found = assign(matrix, 'hungarian').tolist()
@@ -93,109 +93,87 @@ def test_largest_sum_equals_trying_all(rows, tracks):
     assert assign(matrix + torch.randn(rows, 1), 'hungarian').tolist() == found
 
 
-def test_hopeless_detections_are_assigned_too():
-    hopeless = float('-inf')
-    scores = torch.tensor([[1.0, 3], [hopeless, hopeless], [float('nan')] * 2])
-    for on_conflict in ('new', 'drop', 'next', 'hungarian'):
-        assert assign(scores, on_conflict).tolist() == [1, 0, 0]
+NEAR, FAR = [0, 0, 4, 4], [20, 20, 24, 24]
 
 
-def step(tracker, state, boxes, labels, embeddings, scores=None):
+def step(tracker, state, boxes, embeddings, labels=None, scores=None):
     boxes = torch.tensor(boxes, dtype=torch.float).reshape(-1, 4)
-    return tracker.associate(
-        torch.tensor(embeddings, dtype=torch.float).reshape(len(boxes), 2),
-        boxes,
-        torch.tensor(labels, dtype=torch.long),
-        torch.tensor(scores or [0.9] * len(boxes)),
-        state,
-        lambda found, known: torch.nn.functional.pad(found @ known.t(), (1, 0)),
-    )
+    embeddings = torch.tensor(embeddings, dtype=torch.float).reshape(-1, 2)
+    labels = torch.tensor(labels or [1] * len(boxes), dtype=torch.long)
+    scores = torch.tensor(scores or [0.9] * len(boxes))
+    ids, state = tracker.associate(embeddings, boxes, labels, scores, state, matching_logits)
+    return ids.tolist(), state
 
 
 def test_ids_follow_embeddings_and_are_never_given_twice():
     tracker, state = MatchingTracker(on_conflict='new'), MatchingTracker().init_memory()
-    near, far = [0, 0, 4, 4], [20, 20, 24, 24]
-    ids, state = step(tracker, state, [near, far], [1, 1], [[5, 0], [0, 5]])
-    assert ids.tolist() == [0, 1]
+    ids, state = step(tracker, state, [NEAR, FAR], [[5, 0], [0, 5]])
+    assert ids == [0, 1]
     # They changed places: embeddings outweigh the boxes.
-    ids, state = step(tracker, state, [near, far], [1, 1], [[0, 5], [5, 0]])
-    assert ids.tolist() == [1, 0]
+    ids, state = step(tracker, state, [NEAR, FAR], [[0, 5], [5, 0]])
+    assert ids == [1, 0]
     # Two detections of one object: one keeps the id, the other is new.
-    ids, state = step(tracker, state, [far, far], [1, 1], [[5, 0], [5, 0]], [0.5, 0.9])
-    assert ids.tolist() == [2, 0]
-    assert (state.next_id, state.num_frames) == (3, 3)
+    ids, state = step(tracker, state, [FAR, FAR], [[5, 0], [5, 0]], scores=[0.5, 0.9])
+    assert (ids, state.next_id, state.num_frames) == ([2, 0], 3, 3)
 
 
 def test_memory_holds_the_latest_of_each_track():
-    tracker = MatchingTracker()
-    state = tracker.init_memory()
-    _, state = step(tracker, state, [[0, 0, 4, 4], [9, 9, 12, 12]], [1, 2], [[5, 0], [0, 5]])
-    _, state = step(tracker, state, [[1, 0, 5, 4]], [1], [[6, 1]])
+    tracker, state = MatchingTracker(), MatchingTracker().init_memory()
+    _, state = step(tracker, state, [NEAR, FAR], [[5, 0], [0, 5]], [1, 2])
+    _, state = step(tracker, state, [[1, 0, 5, 4]], [[6, 1]])
     found = [one.tolist() for one in (state.ids, state.boxes, state.embeddings, state.labels)]
-    assert found == [[0, 1], [[1, 0, 5, 4], [9, 9, 12, 12]], [[6, 1], [0, 5]], [1, 2]]
+    assert found == [[0, 1], [[1, 0, 5, 4], FAR], [[6, 1], [0, 5]], [1, 2]]
 
 
 def test_empty_frames_keep_the_memory_and_the_old_state_is_untouched():
     tracker, first = MatchingTracker(), MatchingTracker().init_memory()
-    ids, state = step(tracker, first, [], [], [])
-    assert ids.tolist() == [] and state.num_frames == 1
-    _, known = step(tracker, state, [[0, 0, 4, 4]], [0], [[5, 0]])
-    ids, after = step(tracker, known, [], [], [])
-    assert ids.tolist() == []
-    assert after.ids.tolist() == [0]
-    ids, _ = step(tracker, after, [[0, 0, 4, 4]], [0], [[5, 0]])
-    assert ids.tolist() == [0]
-    assert known.boxes.tolist() == [[0, 0, 4, 4]] and first.next_id == 0
+    ids, state = step(tracker, first, [], [])
+    assert ids == [] and state.num_frames == 1
+    _, known = step(tracker, state, [NEAR], [[5, 0]])
+    ids, after = step(tracker, known, [], [])
+    assert ids == [] and after.ids.tolist() == [0]
+    assert step(tracker, after, [NEAR], [[5, 0]])[0] == [0]
+    assert known.boxes.tolist() == [NEAR] and first.next_id == 0
 
 
 def test_another_label_makes_a_new_track():
     tracker, state = MatchingTracker(), MatchingTracker().init_memory()
-    _, state = step(tracker, state, [[0, 0, 4, 4]], [0], [[2, 0]])
-    ids, _ = step(tracker, state, [[0, 0, 4, 4]], [1], [[2, 0]])
-    assert ids.tolist() == [1]
-    lenient = MatchingTracker(label_weight=0.0)
-    ids, _ = step(lenient, state, [[0, 0, 4, 4]], [1], [[2, 0]])
-    assert ids.tolist() == [0]
+    _, state = step(tracker, state, [NEAR], [[2, 0]], [0])
+    assert step(tracker, state, [NEAR], [[2, 0]], [1])[0] == [1]
+    assert step(MatchingTracker(label_weight=0.0), state, [NEAR], [[2, 0]], [1])[0] == [0]
 
 
 def test_tracks_unseen_for_long_are_forgotten():
     tracker, state = MatchingTracker(num_frames_retain=2), MatchingTracker().init_memory()
-    near, far = [0, 0, 4, 4], [20, 20, 24, 24]
-    _, state = step(tracker, state, [near, far], [1, 1], [[5, 0], [0, 5]])
+    _, state = step(tracker, state, [NEAR, FAR], [[5, 0], [0, 5]])
     for _ in range(2):
-        ids, state = step(tracker, state, [near], [1], [[5, 0]])
-        assert ids.tolist() == [0]
+        ids, state = step(tracker, state, [NEAR], [[5, 0]])
+        assert ids == [0]
     # Track 1 was last seen three frames ago: the last two did not show it.
-    ids, state = step(tracker, state, [far], [1], [[0, 5]])
-    assert ids.tolist() == [2]
-    assert state.ids.tolist() == [0, 2] and state.last_seen.tolist() == [3, 4]
-    assert state.boxes.tolist() == [near, far] and len(state.embeddings) == len(state.labels) == 2
+    ids, state = step(tracker, state, [FAR], [[0, 5]])
+    assert ids == [2] and state.ids.tolist() == [0, 2] and state.last_seen.tolist() == [3, 4]
+    assert state.boxes.tolist() == [NEAR, FAR] and len(state.embeddings) == len(state.labels) == 2
     # Frames without detections count, and may leave nothing.
     for _ in range(3):
-        _, state = step(tracker, state, [], [], [])
-    ids, state = step(tracker, state, [near], [1], [[5, 0]])
-    assert ids.tolist() == [3] and state.ids.tolist() == [3]
+        _, state = step(tracker, state, [], [])
+    ids, state = step(tracker, state, [NEAR], [[5, 0]])
+    assert ids == state.ids.tolist() == [3]
 
 
 @pytest.mark.parametrize(('retain', 'expected'), [(3, [0]), (None, [0]), (2, [1])])
 def test_for_how_many_frames_a_track_is_remembered(retain, expected):
     tracker, state = MatchingTracker(num_frames_retain=retain), MatchingTracker().init_memory()
-    _, state = step(tracker, state, [[0, 0, 4, 4]], [0], [[5, 0]])
-    for _ in range(2):
-        _, state = step(tracker, state, [], [], [])
-    ids, _ = step(tracker, state, [[0, 0, 4, 4]], [0], [[5, 0]])
-    assert ids.tolist() == expected
+    for boxes in ([NEAR], [], []):
+        _, state = step(tracker, state, boxes, [[5, 0]] * len(boxes))
+    assert step(tracker, state, [NEAR], [[5, 0]])[0] == expected
 
 
 def test_dropped_detections_leave_no_trace():
     tracker, memory = MatchingTracker(), MatchingTracker().init_memory()
-    near = [0, 0, 4, 4]
-    _, memory = step(tracker, memory, [near], [1], [[5, 0]])
-    ids, after = step(
-        tracker, memory, [near, near, [9, 9, 12, 12]], [1, 1, 2], [[0.1, 0], [5, 0], [-1, 3]]
-    )
-    assert ids.tolist() == [-1, 0, 1]
-    assert after.ids.tolist() == [0, 1] and after.next_id == 2
+    _, memory = step(tracker, memory, [NEAR], [[5, 0]])
+    embeddings = [[0.1, 0], [5, 0], [-1, 3]]
+    ids, after = step(tracker, memory, [NEAR, NEAR, FAR], embeddings, [1, 1, 2])
+    assert ids == [-1, 0, 1] and after.ids.tolist() == [0, 1] and after.next_id == 2
     assert after.embeddings.tolist() == [[5, 0], [-1, 3]]
 
 
@@ -203,20 +181,14 @@ RETAIN = 'num_frames_retain must be a positive integer or None'
 
 
 @pytest.mark.parametrize(
-    ('options', 'message'),
+    ('on_conflict', 'options', 'message'),
     [
-        *((dict(num_frames_retain=value), RETAIN) for value in (0, -1, 2.5, True, 'all')),
-        (dict(on_conflict='first'), "on_conflict must be one of drop, next, .* got 'first'"),
-        (
-            dict(on_conflict='new', conflict_margin=0.5),
-            r"conflict_margin is for on_conflict='next', got 0.5",
-        ),
-        (
-            dict(on_conflict='next', conflict_margin='1'),
-            "conflict_margin must be a number, got '1'",
-        ),
+        *(('drop', dict(num_frames_retain=value), RETAIN) for value in (0, -1, 2.5, True, 'all')),
+        ('first', {}, "on_conflict must be one of drop, next, .* got 'first'"),
+        ('new', dict(conflict_margin=0.5), "conflict_margin is for on_conflict='next', got 0.5"),
+        ('next', dict(conflict_margin='1'), "conflict_margin must be a number, got '1'"),
     ],
 )
-def test_bad_rules_are_refused(options, message):
+def test_bad_rules_are_refused(on_conflict, options, message):
     with pytest.raises(ValueError, match=message):
-        MatchingTracker(**options)
+        MatchingTracker(on_conflict=on_conflict, **options)

@@ -34,27 +34,19 @@ def test_levels_equal_the_definition(value, budget, device):
     neck = AttentionNeck(CHANNELS, value=value).to(device)
     if budget is not None:
         neck.budget = budget
-    sizes = [(3, 4), (2, 3), (1, 1)]
-    current, reference = (
-        [one.requires_grad_() for one in levels(sizes=sizes, device=device)] for _ in range(2)
-    )
-    given = [*current, *reference]
+    sizes = [(3, 4), (2, 3), (1, 1)] * 2
+    given = [one.requires_grad_() for one in levels(sizes=sizes, device=device)]
     names, parameters = zip(*neck.named_parameters(), strict=True)
-
-    slow = [one.detach().double().cpu().requires_grad_() for one in (*given, *parameters)]
-    slow_parameters = dict(zip(names, slow[len(given) :], strict=True))
-    expected = [
-        dense_neck(one, other, slow_parameters, value)[0]
-        for one, other in zip(slow[:3], slow[3:6], strict=True)
-    ]
+    given += parameters
+    slow = [one.detach().double().cpu().requires_grad_() for one in given]
+    slow_parameters = dict(zip(names, slow[6:], strict=True))
+    pairs = zip(slow[:3], slow[3:6], strict=True)
+    expected = [dense_neck(*pair, slow_parameters, value)[0] for pair in pairs]
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        outputs = neck(current, reference)
-        found = torch.autograd.grad(
-            sum((one * one).sum() for one in outputs), [*given, *parameters]
-        )
-    slow_gradients = torch.autograd.grad(sum((one * one).sum() for one in expected), slow)
-    for one, other in zip([*outputs, *found], [*expected, *slow_gradients], strict=True):
-        assert one.shape == other.shape
+        outputs = neck(given[:3], given[3:6])
+        gradients = torch.autograd.grad(sum(one.square().sum() for one in outputs), given)
+    slow_gradients = torch.autograd.grad(sum(one.square().sum() for one in expected), slow)
+    for one, other in zip([*outputs, *gradients], [*expected, *slow_gradients], strict=True):
         torch.testing.assert_close(one.double().cpu(), other, atol=1e-5, rtol=1e-5)
 
 
@@ -62,7 +54,7 @@ def test_levels_equal_the_definition(value, budget, device):
 def test_channels_that_no_kernel_likes(value):
     """Odd channels, one reference position or one query: the same numbers."""
     neck = AttentionNeck(3, value=value)
-    current, reference = levels(1, [(2, 2), (1, 1)], 3), levels(1, [(2, 2), (1, 1)], 3)
+    current, reference = (levels(1, [(2, 2), (1, 1)], 3) for _ in range(2))
     parameters = {name: one.double() for name, one in neck.named_parameters()}
     for one, other, output in zip(current, reference, neck(current, reference), strict=True):
         expected, _ = dense_neck(one.double(), other.double(), parameters, value)
@@ -80,8 +72,8 @@ def test_published_form_reads_the_current_frame_at_reference_positions():
                 conv.bias.zero_()
                 conv.weight[:, :, 1, 1] = torch.eye(2) * scale
         # The object (1, 0) has moved from the left to the right; elsewhere is (0, 1).
-        current = torch.tensor([[0.0, 1.0], [1.0, 0.0]]).reshape(1, 2, 1, 2)
-        reference = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).reshape(1, 2, 1, 2)
+        reference = torch.eye(2).reshape(1, 2, 1, 2)
+        current = reference.flip(3)
         outputs.append(neck([current], [reference])[0] - current)
     published, meant = outputs
     # Attended: the object to the object, rest to rest. Of the current frame that is the other.
@@ -97,10 +89,8 @@ def test_gamma_starts_at_a_half_is_saved_and_learns():
     optimizer = torch.optim.SGD([neck.gamma], lr=1e-3)
     sum(one.square().sum() for one in neck(current, reference)).backward()
     # d/dγ Σ (x + γ a)² = Σ 2 (x + γ a) a, with γ a what was added.
-    expected = sum(
-        (2 * output * (output - one) / 0.5).sum().item()
-        for output, one in zip(neck(current, reference), current, strict=True)
-    )
+    pairs = zip(neck(current, reference), current, strict=True)
+    expected = sum((2 * output * (output - one) / 0.5).sum().item() for output, one in pairs)
     assert neck.gamma.grad.tolist() == [pytest.approx(expected, rel=1e-4)]
     optimizer.step()
     assert neck.gamma.item() == pytest.approx(0.5 - 1e-3 * expected, rel=1e-4)
@@ -109,8 +99,7 @@ def test_gamma_starts_at_a_half_is_saved_and_learns():
 def test_correlation_of_some_positions():
     neck, positions = AttentionNeck(CHANNELS).double(), torch.tensor([11, 2])
     current, reference = torch.randn(2, 2, CHANNELS, 3, 4).double()
-    parameters = dict(neck.named_parameters())
-    _, expected = dense_neck(current, reference, parameters, neck.value)
+    _, expected = dense_neck(current, reference, dict(neck.named_parameters()), neck.value)
     found = neck.correlation(current, reference, positions)
     torch.testing.assert_close(found, expected.view(2, 3, 4, 12)[..., positions])
 
@@ -118,12 +107,10 @@ def test_correlation_of_some_positions():
 @pytest.mark.parametrize('device', DEVICES)
 def test_autocast_is_near_single_precision(device):
     neck = AttentionNeck(8, value='reference').to(device)
-    sizes = [(6, 8), (3, 4)]
-    current, reference = (levels(2, sizes, 8, device) for _ in range(2))
-    expected = neck(current, reference)
+    frames = [levels(2, [(6, 8), (3, 4)], 8, device) for _ in range(2)]
     with torch.autocast(device, dtype=torch.bfloat16):
-        outputs = neck(current, reference)
-    for one, other in zip(outputs, expected, strict=True):
+        outputs = neck(*frames)
+    for one, other in zip(outputs, neck(*frames), strict=True):
         torch.testing.assert_close(one.float(), other, atol=2e-2, rtol=2e-2)
     sum(one.float().sum() for one in outputs).backward()
     assert all(one.grad.isfinite().all() for one in neck.parameters())

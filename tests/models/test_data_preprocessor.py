@@ -8,23 +8,22 @@ from vispropnet.models.data_preprocessor import VISDataPreprocessor, holds_clips
 BOX = [2, 3, 12, 23]
 
 
-def frame(value, size, number):
+def frame(number, size=SIZE):
     """An image of one value, and its ground truth with the number of the frame."""
     sample = frame_sample([BOX], [0], [number], frame_id=number, img_shape=size)
     sample.gt_instances.bboxes = HorizontalBoxes(sample.gt_instances.bboxes)
-    return torch.full((3, *size), value, dtype=torch.uint8), sample
+    return torch.full((3, *size), number, dtype=torch.uint8), sample
 
 
 def batch_of(batch_size, num_frames, size=SIZE):
     """A batch as collated: frame t of clip b has the value and number 10 b + t."""
-    made = [
-        [frame(10 * clip + place, size, 10 * clip + place) for clip in range(batch_size)]
-        for place in range(num_frames)
-    ]
-    return dict(
-        inputs=[tuple(image for image, _ in position) for position in made],
-        data_samples=[tuple(sample for _, sample in position) for position in made],
-    )
+    batch = dict(inputs=[], data_samples=[])
+    for place in range(num_frames):
+        frames = [frame(10 * clip + place, size) for clip in range(batch_size)]
+        images, samples = zip(*frames, strict=True)
+        batch['inputs'].append(images)
+        batch['data_samples'].append(samples)
+    return batch
 
 
 @pytest.mark.parametrize('training', [False, True])
@@ -34,35 +33,29 @@ def test_clips_come_one_after_the_other(batch_size, num_frames, training):
     data = preprocessor(batch_of(batch_size, num_frames), training)
     numbers = [10 * clip + place for clip in range(batch_size) for place in range(num_frames)]
     assert data['inputs'].shape == (batch_size * num_frames, 3, *SIZE)
-    expected = [(number - 1) / 2 for number in numbers]
-    assert data['inputs'].mean(dim=(1, 2, 3)).tolist() == expected
+    assert data['inputs'].mean(dim=(1, 2, 3)).tolist() == [(one - 1) / 2 for one in numbers]
     assert [len(clip) for clip in data['data_samples']] == [num_frames] * batch_size
     assert [one.frame_id for clip in data['data_samples'] for one in clip] == numbers
 
 
 def test_all_frames_are_padded_alike():
     data = batch_of(1, 3, size=(40, 50))
-    larger, sample = frame(7, (33, 70), 5)
+    larger, sample = frame(7, (33, 70))
     data['inputs'][2], data['data_samples'][2] = (larger,), (sample,)
     data = VISDataPreprocessor(pad_size_divisor=32)(data, training=False)
     assert data['inputs'].shape == (3, 3, 64, 96)
-    for one in data['data_samples'][0]:
-        assert one.batch_input_shape == (64, 96)
-    assert data['inputs'][2, :, :33, :70].eq(7).all() and data['inputs'].sum() == (
-        1 * 3 * 40 * 50 + 7 * 3 * 33 * 70
-    )
+    assert [one.batch_input_shape for one in data['data_samples'][0]] == [(64, 96)] * 3
+    assert data['inputs'][2, :, :33, :70].eq(7).all()
+    assert data['inputs'].sum() == 1 * 3 * 40 * 50 + 7 * 3 * 33 * 70
 
 
 def test_single_frames_stay_single():
-    images, samples = zip(*(frame(value, SIZE, value) for value in (3, 4)), strict=True)
+    images, samples = zip(frame(3), frame(4), strict=True)
     data = VISDataPreprocessor()(dict(inputs=list(images), data_samples=list(samples)))
     assert data['inputs'].shape == (2, 3, *SIZE)
     assert [one.frame_id for one in data['data_samples']] == [3, 4]
 
 
-@pytest.mark.parametrize(
-    ('batch', 'expected'),
-    [([[1], [2]], True), ([(1,)], True), ([1, 2], False), ([], False), (None, False), ({}, False)],
-)
-def test_batches_of_clips_are_told_from_frames(batch, expected):
-    assert holds_clips(batch) is expected
+def test_batches_of_clips_are_told_from_frames():
+    assert [holds_clips(one) for one in ([[1], [2]], [(1,)])] == [True, True]
+    assert [holds_clips(one) for one in ([1, 2], [], None, {})] == [False] * 4

@@ -2,33 +2,29 @@ import pytest
 import torch
 from torch.nn import functional
 
-from vispropnet.models.track_heads.embedding_head import (
-    EmbeddingHead,
-    matching_logits,
-    matching_targets,
-)
+from vispropnet.models.track_heads import embedding_head
+from vispropnet.models.track_heads.embedding_head import EmbeddingHead, matching_logits
 
 
-def test_logits_have_a_zero_column_for_new_objects():
+def test_logits_and_targets_have_a_column_for_new_objects():
     found = torch.tensor([[1.0, 2.0], [0.0, -1.0]])
     known = torch.tensor([[3.0, 1.0], [0.5, 0.5], [2.0, 0.0]])
     assert matching_logits(found, known).tolist() == [[0, 5, 1.5, 2], [0, -1, -0.5, 0]]
     assert matching_logits(found, known[:0]).tolist() == [[0], [0]]
+    found, known = torch.tensor([7, 0, 5, 9]), torch.tensor([5, 7, 0])
+    assert embedding_head.matching_targets(found, known).tolist() == [2, 3, 1, 0]
+    assert embedding_head.matching_targets(found[:1], known[:0]).tolist() == [0]
 
 
-def test_targets_are_positions_among_the_references():
-    targets = matching_targets(torch.tensor([7, 0, 5, 9]), torch.tensor([5, 7, 0]))
-    assert targets.tolist() == [2, 3, 1, 0]
-    assert matching_targets(torch.tensor([7]), torch.tensor([], dtype=torch.long)).tolist() == [0]
+def set_layers(head, *layers):
+    """Gives the layers of a head their weights and biases."""
+    for layer, (weight, bias) in zip(head.fcs, layers, strict=True):
+        layer.weight.data, layer.bias.data = torch.tensor(weight), torch.tensor(bias)
 
 
 def test_layers_by_hand_and_final_relu():
     head = EmbeddingHead(in_channels=1, roi_feat_size=1, num_fcs=2, fc_out_channels=2)
-    with torch.no_grad():
-        head.fcs[0].weight.copy_(torch.tensor([[1.0], [-1.0]]))
-        head.fcs[0].bias.zero_()
-        head.fcs[1].weight.copy_(torch.tensor([[1.0, 1.0], [-2.0, 1.0]]))
-        head.fcs[1].bias.copy_(torch.tensor([0.5, 0.0]))
+    set_layers(head, ([[1.0], [-1.0]], [0.0] * 2), ([[1.0, 1.0], [-2.0, 1.0]], [0.5, 0.0]))
     features = torch.tensor([3.0, -1.0]).reshape(2, 1, 1, 1)
     # 3 -> relu (3, 0) -> (3.5, -6); -1 -> relu (0, 1) -> (1.5, 1)
     assert head(features).tolist() == [[3.5, -6.0], [1.5, 1.0]]
@@ -50,10 +46,9 @@ def test_loss_is_the_mean_over_images_of_the_mean_over_objects():
     known = [torch.tensor([[0.5], [3.0]]), torch.tensor([[-1.0]])]
     ids = [torch.tensor([4, 9]), torch.tensor([1])]
     losses = head.loss_by_feat(found, known, ids, [torch.tensor([9, 4]), torch.tensor([2])])
-    first = functional.cross_entropy(
-        torch.tensor([[0.0, 0.5, 3.0], [0.0, 1.0, 6.0]]), torch.tensor([2, 1])
-    )
-    second = functional.cross_entropy(torch.tensor([[0.0, -1.0]]), torch.tensor([0]))
+    logits = torch.tensor([[0.0, 0.5, 3.0], [0.0, 1.0, 6.0]]), torch.tensor([[0.0, -1.0]])
+    first = functional.cross_entropy(logits[0], torch.tensor([2, 1]))
+    second = functional.cross_entropy(logits[1], torch.tensor([0]))
     assert losses['loss_match'].item() == pytest.approx((first + second).item(), rel=1e-6)
     # Right: the first object of the first image, and the new one of the second.
     assert losses['match_accuracy'].item() == pytest.approx(200 / 3)
@@ -84,9 +79,7 @@ def test_half_precision_logits_do_not_overflow():
 
 def test_embeddings_of_length_one_at_test_only():
     head = EmbeddingHead(1, 1, num_fcs=1, fc_out_channels=2, normalize_at_test=True)
-    with torch.no_grad():
-        head.fcs[0].weight.copy_(torch.tensor([[3.0], [-4.0]]))
-        head.fcs[0].bias.zero_()
+    set_layers(head, ([[3.0], [-4.0]], [0.0] * 2))
     features = torch.tensor([2.0, 0.0]).reshape(2, 1, 1, 1)
     assert head(features).tolist() == [[6, -8], [0, 0]]
     # Nothing divides by the length of an embedding of zeros.

@@ -1,3 +1,5 @@
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
@@ -6,9 +8,6 @@ from pycocotools import mask as mask_utils
 
 from vispropnet.models import frame_masks
 from vispropnet.models.frame_masks import FrameMasks
-
-# Comes from inside pycocotools at each call of decode.
-pytestmark = pytest.mark.filterwarnings('ignore:__array__ implementation:DeprecationWarning')
 
 
 def squares(*sides, size=(6, 8)):
@@ -29,8 +28,7 @@ def test_arrays_and_run_lengths():
     masks = squares(2, 5)
     assert len(masks) == 2 and masks.shape == (2, 6, 8)
     expected = torch.zeros(2, 6, 8, dtype=torch.bool)
-    expected[0, :2, :2] = True
-    expected[1, :5, :5] = True
+    expected[0, :2, :2] = expected[1, :5, :5] = True
     assert torch.equal(masks.to_tensor(), expected)
     np.testing.assert_array_equal(masks.numpy(), expected.numpy())
     # 0 off, 2 on, 4 off, 2 on, 40 off; from the fourth on, less the one before the last.
@@ -40,9 +38,8 @@ def test_arrays_and_run_lengths():
 @pytest.mark.parametrize('masks', [random_masks(), random_masks().numpy()])
 def test_dense_masks_come_back(masks):
     held = FrameMasks.dense(masks)
-    np.testing.assert_array_equal(held.numpy(), np.asarray(masks))
-    decoded = mask_utils.decode(held.rles()).transpose(2, 0, 1)
-    np.testing.assert_array_equal(decoded, np.asarray(masks))
+    for found in (held.numpy(), mask_utils.decode(held.rles()).transpose(2, 0, 1)):
+        np.testing.assert_array_equal(found, np.asarray(masks))
 
 
 def test_dense_masks_hold_their_boxes_only():
@@ -58,38 +55,27 @@ def test_logits_of_the_right_category():
     # Category 1 fills the left half of the box, category 0 and 2 nothing.
     logits = torch.full((2, 3, 4, 4), -20.0)
     logits[:, 1, :, :2] = 20.0
-    boxes = torch.tensor([[0.0, 0, 8, 4], [0, 0, 8, 4]])
-    masks = FrameMasks.of_logits(logits, torch.tensor([1, 2]), boxes, (4, 8), 0.5)
-    assert areas(masks) == [16, 0]
-    options = dict(labels=torch.tensor([1, 2]), boxes=boxes, size=(4, 8), threshold=0.5)
-    single = FrameMasks.of_logits(logits[:, 1:2], **options, class_agnostic=True)
+    given = torch.tensor([1, 2]), torch.tensor([[0.0, 0, 8, 4]] * 2), (4, 8), 0.5
+    assert areas(FrameMasks.of_logits(logits, *given)) == [16, 0]
+    single = FrameMasks.of_logits(logits[:, 1:2], *given, class_agnostic=True)
     assert areas(single) == [16, 16]
 
 
-def test_no_masks():
+def test_no_masks_and_other_input():
     for masks in (squares(), FrameMasks((6, 8)), FrameMasks.dense(torch.zeros(0, 6, 8).bool())):
         assert masks.shape == masks.to_tensor().shape == (0, 6, 8) and masks.rles() == []
+    for masks in (torch.zeros(3, 4).bool(), torch.zeros(1, 3, 4), np.zeros((1, 3, 4))):
+        with pytest.raises(ValueError, match='masks must be bool'):
+            FrameMasks.dense(masks)
 
 
-@pytest.mark.parametrize(
-    'masks', [torch.zeros(3, 4, dtype=torch.bool), torch.zeros(1, 3, 4), np.zeros((1, 3, 4))]
-)
-def test_refuses_other_input(masks):
-    with pytest.raises(ValueError, match='masks must be bool'):
-        FrameMasks.dense(masks)
-
-
-def test_indexing():
+def test_indexing_and_joining():
     masks = squares(1, 2, 3, 4)
     assert areas(masks[1:3]) == [4, 9]
     assert areas(masks[2]) == [9] and areas(masks[-1]) == [16]
-    assert areas(masks[[3, 0]]) == [16, 1]
-    assert areas(masks[torch.tensor([3, 0])]) == [16, 1]
+    assert areas(masks[[3, 0]]) == areas(masks[torch.tensor([3, 0])]) == [16, 1]
     assert areas(masks[torch.tensor([True, False, False, True])]) == [1, 16]
     assert areas(masks[np.array([], dtype=int)]) == [] and len(masks[[]]) == 0
-
-
-def test_joining():
     dense = torch.zeros(1, 6, 8, dtype=torch.bool)
     dense[0, 1, 2:4] = True
     joined = FrameMasks.cat([squares(2), FrameMasks.dense(dense), squares()])
@@ -108,21 +94,17 @@ def test_among_instances():
 
 
 def test_each_mask_is_pasted_once_and_only_if_asked_for(monkeypatch):
-    paste, pasted = frame_masks.paste, []
-    monkeypatch.setattr(
-        frame_masks,
-        'paste',
-        lambda small, *arguments: pasted.append(len(small)) or paste(small, *arguments),
-    )
+    paste = mock.Mock(wraps=frame_masks.paste)
+    monkeypatch.setattr(frame_masks, 'paste', paste)
     masks = squares(1, 2, 3, 4)
     kept = masks[[1, 3]]
-    assert pasted == []
+    assert not paste.called
     kept.rles()
     kept.to_tensor()
     kept[:1].rles()
-    assert pasted == [2]
+    assert [len(call.args[0]) for call in paste.call_args_list] == [2]
     assert areas(masks) == [1, 4, 9, 16]
-    assert pasted == [2, 2]
+    assert [len(call.args[0]) for call in paste.call_args_list] == [2, 2]
 
 
 @pytest.mark.gpu

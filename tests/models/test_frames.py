@@ -21,9 +21,8 @@ def test_features_of_any_form_are_split():
 def test_frames_of_a_video_have_one_size():
     frame = Frame(None, dict(frame_id=4, video_id=9, ori_shape=(20, 30, 3)))
     assert frame.size_after(None) == frame.size_after((20, 30)) == (20, 30)
-    with pytest.raises(
-        UserError, match=r'frame 4 of video 9 has 30x20 pixels, the frames before it have 20x30'
-    ):
+    told = 'frame 4 of video 9 has 30x20 pixels, the frames before it have 20x30'
+    with pytest.raises(UserError, match=told):
         frame.size_after((30, 20))
     with pytest.raises(UserError, match='^frame 1 has 30x20 pixels'):
         Frame(None, dict(frame_id=1, ori_shape=(20, 30))).size_after((9, 9))

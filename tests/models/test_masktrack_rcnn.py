@@ -3,14 +3,18 @@ import copy
 import pytest
 import torch
 
-from tests.models.small_models import MMDET, SIZE, frame_metainfo, frame_sample, step
-from vispropnet.config import load_config
+from tests.models import small_models
+from tests.models.small_models import SIZE, frame_metainfo, frame_sample, same, seeded_model, step
 from vispropnet.engine.checkpoints.weights import load_weights
 from vispropnet.models.frames import split_frames
 from vispropnet.models.trackers import MatchingTracker
-from vispropnet.registry import MODELS
 
 BOXES = [[10, 10, 30, 30], [40, 20, 70, 50]]
+
+
+@pytest.fixture
+def small_model():
+    return seeded_model(small_models.SMALL)
 
 
 def clips_of(batch_size=2, num_refs=1):
@@ -33,30 +37,24 @@ def test_rpn_is_trained_on_objects_of_every_category_alike(small_model):
     for clips in (samples, other):
         torch.manual_seed(0)
         loss, _ = small_model.propose_with_loss(features, [key for key, _ in clips])
-        losses.append([one.item() for one in loss['loss_rpn_cls']])
-    assert losses[0] == losses[1]
+        losses.append(loss['loss_rpn_cls'])
+    assert same(*losses)
     # The ground truth itself keeps its labels for the heads behind.
     assert [one.gt_instances.labels.tolist() for one, _ in samples] == [[3, 1], [3, 1]]
 
 
 @pytest.mark.parametrize(('batch_size', 'num_refs'), [(2, 1), (1, 2), (2, 2)])
 def test_all_frames_of_all_clips_go_through_the_backbone_at_once(small_model, batch_size, num_refs):
-    calls = []
-    small_model.detector.backbone.register_forward_pre_hook(
-        lambda module, args: calls.append(tuple(args[0].shape))
-    )
-    small_model.loss(*clips_of(batch_size, num_refs=num_refs))
-    assert calls == [(batch_size * (1 + num_refs), 3, *SIZE)]
-
-
-@pytest.mark.parametrize(('batch_size', 'num_frames'), [(2, 2), (1, 3), (2, 3)])
-def test_features_of_clips_come_position_by_position(small_model, batch_size, num_frames):
-    small_model.eval()
-    images, _ = clips_of(batch_size, num_refs=num_frames - 1)
-    positions = small_model.encode_clips(images, num_frames)
-    assert len(positions) == num_frames
+    """And their features come position by position."""
+    shapes, (images, clips) = [], clips_of(batch_size, num_refs)
+    backbone = small_model.detector.backbone
+    backbone.register_forward_pre_hook(lambda module, given: shapes.append(given[0].shape))
+    small_model.loss(images, clips)
+    assert shapes == [(batch_size * (1 + num_refs), 3, *SIZE)]
+    positions = small_model.eval().encode_clips(images, 1 + num_refs)
+    assert len(positions) == 1 + num_refs
     for place, levels in enumerate(positions):
-        own = torch.stack([images[clip * num_frames + place] for clip in range(batch_size)])
+        own = images[place :: 1 + num_refs]
         for level, expected in zip(levels, small_model.encode(own), strict=True):
             torch.testing.assert_close(level, expected)
             assert level.is_contiguous()
@@ -70,9 +68,8 @@ def losses_by_reference(model, batch_size, kept):
     samples, features = list(zip(*clips, strict=True)), model.encode_clips(images, 3)
     losses = []
     for places in ((0, 1, 2), (0, 1), (0, 2)):
-        # All draws, so of the proposals and RoIs, are the same.
-        torch.manual_seed(0)
-        some = [features[place] for place in places], [samples[place] for place in places]
+        torch.manual_seed(0)  # all draws, so of the proposals and RoIs, are the same
+        some = [[one[place] for place in places] for one in (features, samples)]
         losses.append(model.loss_of_features(*some))
     return losses
 
@@ -87,10 +84,14 @@ def test_track_loss_is_the_mean_over_the_references(small_model, batch_size):
         assert torch.equal(both[name], first[name]), name
 
 
-def test_clips_without_a_reference_are_told(small_model):
-    images, clips = clips_of(2, num_refs=0)
+def test_calls_and_mask_thresholds_that_are_refused(small_model):
     with pytest.raises(ValueError, match=r'one or more reference frames, .* \(T=1\)'):
-        small_model.loss(images, clips)
+        small_model.loss(*clips_of(2, num_refs=0))
+    with pytest.raises(ValueError, match=r"mode must be 'loss', got 'predict'"):
+        small_model(torch.zeros(1, 3, *SIZE), mode='predict')
+    for value in (0, -1.0):  # every pixel would reach it
+        with pytest.raises(ValueError, match=f'mask_thr_binary must be above 0, got {value}'):
+            seeded_model(small_models.SMALL, **{'detector.test_cfg.rcnn.mask_thr_binary': value})
 
 
 def run(model, images):
@@ -139,8 +140,8 @@ def test_frames_of_two_videos_are_encoded_at_once(eager_model):
     assert eager_model.look_ahead == 0 and eager_model.finish(state) == []
 
 
-def test_a_state_of_another_model_is_refused(eager_model, objprop_config):
-    other = MODELS.build(objprop_config.model).eval()
+def test_a_state_of_another_model_is_refused(eager_model):
+    other = seeded_model(small_models.SMALL_OBJPROP).eval()
     image = torch.randn(3, *SIZE)
     for model, state, told in (
         (eager_model, other.init_state(), 'MaskTrackRCNNState.*MaskTrackRCNN.*ObjPropState'),
@@ -157,35 +158,15 @@ def test_frames_without_detections(small_model):
         assert instances.ids.shape == (0,) and instances.masks.shape == (0, *SIZE)
 
 
-@pytest.mark.parametrize('threshold', [0, -1.0])
-def test_mask_threshold_that_every_pixel_reaches(small_config, threshold):
-    small_config.detector.test_cfg.rcnn.mask_thr_binary = threshold
-    with pytest.raises(ValueError, match=f'mask_thr_binary must be above 0, got {threshold}'):
-        MODELS.build(small_config)
-
-
-def test_forward_is_for_training_only(small_model):
-    with pytest.raises(ValueError, match=r"mode must be 'loss', got 'predict'"):
-        small_model(torch.zeros(1, 3, *SIZE), mode='predict')
-
-
 def test_loss_of_a_seeded_step(small_model):
     """Refactors leave it; a change of the method changes it on purpose."""
     torch.manual_seed(0)
     _, log = small_model.parse_losses(small_model.loss(*clips_of()))
     assert {'acc', 'match_accuracy'} <= set(log)
-    assert {name: value.item() for name, value in log.items() if 'loss' in name} == pytest.approx(
-        dict(
-            loss=3.79938,
-            loss_rpn_cls=0.693125,
-            loss_rpn_bbox=0.0221164,
-            loss_cls=1.56194,
-            loss_bbox=0.000681348,
-            loss_mask=0.445741,
-            loss_match=1.07578,
-        ),
-        rel=1e-3,
-    )
+    expected = dict(loss=3.79938, loss_rpn_cls=0.693125, loss_rpn_bbox=0.0221164, loss_cls=1.56194)
+    expected |= dict(loss_bbox=0.000681348, loss_mask=0.445741, loss_match=1.07578)
+    found = {name: value.item() for name, value in log.items() if 'loss' in name}
+    assert found == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.gpu
@@ -196,21 +177,18 @@ def test_cpu_and_gpu_agree(small_model):
     on_gpu, _ = small_model.encode_clips(inputs.cuda(), 2)
     for one, other in zip(features, on_gpu, strict=True):
         torch.testing.assert_close(one, other.cpu(), rtol=1e-3, atol=1e-3)
-    small_model.eval()
-    instances, state = step(
-        small_model, inputs[0].cuda(), frame_metainfo(), small_model.init_state()
-    )
+    state = small_model.eval().init_state()
+    instances, state = step(small_model, inputs[0].cuda(), frame_metainfo(), state)
     assert instances.bboxes.device.type == state.tracks.boxes.device.type == 'cuda'
 
 
-def test_zoo_layout_loads_strictly_and_matches_alike(root, small_config):
+def test_zoo_layout_loads_strictly_and_matches_alike():
     """mmdet's class has the layout of its zoo's files."""
-    theirs = MODELS.build(load_config(root / MMDET).model).model
-    small_config.track_head.embed_head.final_relu = True
-    ours = MODELS.build(small_config)
+    theirs = seeded_model(small_models.MMDET).model
+    ours = seeded_model(small_models.SMALL, **{'track_head.embed_head.final_relu': True})
     report = load_weights(ours, dict(state_dict=theirs.state_dict()), 'zoo file', strict=True)
     assert report.complete and report.loaded == len(ours.state_dict())
-    features = torch.randn(3, small_config.track_head.embed_head.in_channels, 7, 7)
+    features = torch.randn(3, 64, 7, 7)
     (expected,) = theirs.track_head.embed_head.extract_feat(features, [3])
     torch.testing.assert_close(ours.track_head.embed_head(features), expected)
 
@@ -219,13 +197,8 @@ def test_dropped_detections_are_in_no_answer(eager_model):
     """Two boxes alike match alike: the better one has the track, the other is dropped."""
     eager_model.tracker = MatchingTracker(on_conflict='drop')
     detect, image = eager_model.detect, torch.randn(3, *SIZE)
-
-    def twice(*arguments):
-        found = detect(*arguments)
-        return found[torch.tensor([0, 0, 1])]
-
-    first, state = step(eager_model, image, frame_metainfo(), eager_model.init_state())
-    eager_model.detect = twice
+    _, state = step(eager_model, image, frame_metainfo(), eager_model.init_state())
+    eager_model.detect = lambda *given: detect(*given)[torch.tensor([0, 0, 1])]
     second, state = step(eager_model, image, frame_metainfo(frame_id=1), state)
     ids = second.ids.tolist()
     assert len(ids) == len(set(ids)) == len(second.scores) == len(second.masks) <= 2

@@ -1,47 +1,30 @@
-import contextlib
-import copy
 from dataclasses import replace
 from unittest import mock
 
 import pytest
 import torch
 
-from tests.models.small_models import SIZE, frame_metainfo, same, step
+from tests.models import small_models
+from tests.models.small_models import SIZE, frame_metainfo, same, seeded_model, step
 from tests.models.test_masktrack_rcnn import clips_of, losses_by_reference, run
 from vispropnet.errors import UserError
-from vispropnet.registry import MODELS
 
 NECK = dict(type='AttentionNeck', channels=64)
 
 
-@pytest.fixture
-def build(objprop_config):
+def build(**changes):
     """Builds the small ObjProp with changes of its config."""
-
-    def make(**changes):
-        torch.manual_seed(0)
-        config = copy.deepcopy(objprop_config)
-        config.merge_from_dict({f'model.{key}': value for key, value in changes.items()})
-        model = MODELS.build(config.model)
-        model.init_weights()
-        return model
-
-    return make
+    return seeded_model(small_models.SMALL_OBJPROP, **changes)
 
 
-@pytest.fixture
-def eager(build):
+def eager(**changes):
     """Builds one that finds something in noise."""
-
-    def make(**changes):
-        model = build(**changes).eval()
-        model.detector.roi_head.test_cfg.update(score_thr=0.0, max_per_img=6)
-        return model
-
-    return make
+    model = build(**changes).eval()
+    model.detector.roi_head.test_cfg.update(score_thr=0.0, max_per_img=6)
+    return model
 
 
-def frames(count, seed=0):
+def frames(count=1, seed=0):
     return torch.randn(count, 3, *SIZE, generator=torch.Generator().manual_seed(seed))
 
 
@@ -69,12 +52,11 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize('variant', VARIANTS)
-def test_losses_reach_every_weight(build, variant):
+def test_losses_reach_every_weight(variant):
     model = build(**VARIANTS[variant])
     losses = model.loss(*clips_of(2))
     assert set(losses) >= {'loss_match', 'loss_propattn', 'loss_propmask', 'propattn_accuracy'}
-    value, _ = model.parse_losses(losses)
-    value.backward()
+    model.parse_losses(losses)[0].backward()
     # U of a category learns once V, which starts as zeros, has moved.
     unmoved = {'prop_head.affinity.left'} if variant == 'category' else set()
     for name, weight in model.named_parameters():
@@ -85,7 +67,7 @@ def test_losses_reach_every_weight(build, variant):
 
 @pytest.mark.parametrize('batch_size', [1, 2])
 @pytest.mark.parametrize('variant', ['plain', 'neck'])
-def test_propagation_losses_are_means_over_the_references(build, variant, batch_size):
+def test_propagation_losses_are_means_over_the_references(variant, batch_size):
     model = build(**VARIANTS[variant])
     both, first, second = losses_by_reference(model, batch_size, kept=slice(1, 2))
     for name in ('loss_propattn', 'loss_propmask', 'propattn_accuracy'):
@@ -95,7 +77,7 @@ def test_propagation_losses_are_means_over_the_references(build, variant, batch_
     assert same(both['loss_rpn_cls'], first['loss_rpn_cls'])
 
 
-def test_recovered_masks_come_after_the_detected(eager):
+def test_recovered_masks_come_after_the_detected():
     model = eager(**{'tracker.on_conflict': 'next'})  # every detection gets an id
     half = dict(ori_shape=(32, 48), scale_factor=(2.0, 2.0))
     found, state = run_missing(model, frames(4), half)
@@ -103,65 +85,60 @@ def test_recovered_masks_come_after_the_detected(eager):
     for number, instances in enumerate(found):
         detected = max(6 - number, 0)
         assert not instances.propagated[:detected].any() and instances.propagated[detected:].all()
-        ids = instances.ids.tolist()
-        assert len(set(ids)) == len(ids)
-        assert instances.masks.shape == (len(ids), 32, 48)
-        assert instances.masks.to_tensor().dtype == torch.bool
-        remembered = state.history[number]
-        assert remembered.ids.tolist() == ids
+        ids, remembered = instances.ids.tolist(), state.history[number]
+        assert len(set(ids)) == len(ids) and remembered.ids.tolist() == ids
+        masks = instances.masks.to_tensor()
+        assert instances.masks.shape == masks.shape == (len(ids), 32, 48)
+        assert masks.dtype == torch.bool
         torch.testing.assert_close(remembered.boxes, instances.bboxes * 2, rtol=0, atol=1e-4)
     assert found[-1].propagated.any()
 
 
 @pytest.mark.parametrize('change', [{'recovery.enabled': False}, {'recovery': None}])
-def test_without_propagation_it_is_masktrack_rcnn(eager, small_config, change):
-    model, plain = eager(**change), MODELS.build(small_config).eval()
+def test_without_propagation_it_is_masktrack_rcnn(change):
+    model, plain = eager(**change), seeded_model(small_models.SMALL).eval()
     plain.load_state_dict(model.state_dict(), strict=False)
     plain.detector.roi_head.test_cfg.score_thr = 0.0
     found, state = run_missing(model, frames(3))
-    expected, _ = run_missing(plain, frames(3))
-    for one, other in zip(found, expected, strict=True):
+    for one, other in zip(found, run_missing(plain, frames(3))[0], strict=True):
         assert torch.equal(one.ids, other.ids) and not one.propagated.any()
         assert torch.equal(one.masks.to_tensor(), other.masks.to_tensor())
     assert state.history == () and state.previous is None
 
 
 @pytest.mark.parametrize('variant', ['plain', 'neck'])
-def test_interleaved_videos_give_what_each_gives_alone(eager, variant):
-    model = eager(**VARIANTS[variant])
-    videos = [frames(4, seed=1), frames(4, seed=2)]
+def test_interleaved_videos_give_what_each_gives_alone(variant):
+    model, videos = eager(**VARIANTS[variant]), [frames(4, seed=1), frames(4, seed=2)]
     alone = [run_missing(model, video)[0] for video in videos]
     assert any(one.propagated.any() for one in alone[0])
     states = [model.init_state(), model.init_state()]
     for number in range(4):
         model.detector.roi_head.test_cfg.max_per_img = 6 - number
+        info = frame_metainfo(frame_id=number)
         for which, video in enumerate(videos):
-            instances, states[which] = step(
-                model, video[number], frame_metainfo(frame_id=number), states[which]
-            )
+            found, states[which] = step(model, video[number], info, states[which])
             expected = alone[which][number]
-            assert torch.equal(instances.ids, expected.ids)
-            assert torch.equal(instances.masks.to_tensor(), expected.masks.to_tensor())
-            assert torch.equal(instances.propagated, expected.propagated)
+            assert torch.equal(found.ids, expected.ids)
+            assert torch.equal(found.masks.to_tensor(), expected.masks.to_tensor())
+            assert torch.equal(found.propagated, expected.propagated)
 
 
-def test_a_step_leaves_the_state_before_as_it_was(eager):
+def test_a_step_leaves_the_state_before_as_it_was():
     model = eager()
     _, state = run_missing(model, frames(2))
-    same = replace(state)
-    boxes, history = state.tracks.boxes.clone(), state.history
-    first, _ = step(model, frames(1, seed=5)[0], frame_metainfo(), state)
-    again, _ = step(model, frames(1, seed=5)[0], frame_metainfo(), same)
+    copied, boxes, history = replace(state), state.tracks.boxes.clone(), state.history
+    (image,) = frames(seed=5)
+    first, again = (step(model, image, frame_metainfo(), one)[0] for one in (state, copied))
     assert torch.equal(state.tracks.boxes, boxes) and state.history is history
     assert torch.equal(first.masks.to_tensor(), again.masks.to_tensor())
 
 
-def test_empty_first_frame(eager):
+def test_empty_first_frame():
     model, found = eager(), []
     state = model.init_state()
     for number, threshold in enumerate((1.0, 0.0, 1.0)):
         model.detector.roi_head.test_cfg.score_thr = threshold
-        instances, state = step(model, frames(1)[0], frame_metainfo(frame_id=number), state)
+        instances, state = step(model, frames()[0], frame_metainfo(frame_id=number), state)
         found.append(instances)
     empty, detected, recovered = found
     assert len(empty) == 0 and empty.masks.shape == (0, *SIZE) and empty.propagated.shape == (0,)
@@ -170,17 +147,17 @@ def test_empty_first_frame(eager):
 
 
 @pytest.mark.parametrize('propagates', [True, False])
-def test_change_of_the_frame_size_is_told(eager, propagates):
+def test_change_of_the_frame_size_is_told(propagates):
     model = eager(**{'recovery.enabled': propagates})
     _, state = run_missing(model, frames(2))
     info = frame_metainfo(frame_id=2, video_id=7, ori_shape=(32, 48), scale_factor=(2.0, 2.0))
     with pytest.raises(UserError, match=r'frame 2 of video 7 has 48x32 pixels.* 96x64.*one size'):
-        step(model, frames(1)[0], info, state)
+        step(model, frames()[0], info, state)
     # A new video may have any size.
-    step(model, frames(1)[0], info, model.init_state())
+    step(model, frames()[0], info, model.init_state())
 
 
-def test_at_test_the_neck_attends_to_the_frame_before(eager):
+def test_at_test_the_neck_attends_to_the_frame_before():
     model, images, seen = eager(attn_neck=NECK), frames(3), []
     propose = model.propose
     model.propose = lambda levels, metainfo: seen.append(levels) or propose(levels, metainfo)
@@ -188,41 +165,31 @@ def test_at_test_the_neck_attends_to_the_frame_before(eager):
     encoded = [model.encode(image[None]) for image in images]
     # The first frame attends to itself.
     for levels, current, before in zip(seen, encoded, [encoded[0], *encoded[:2]], strict=True):
-        attended = model.attn_neck(current, before)
-        assert same(levels, attended)
+        assert same(levels, model.attn_neck(current, before))
         assert not torch.equal(levels[0], current[0])
 
 
-def test_only_the_rpn_sees_attended_features(build):
-    model = build(attn_neck=NECK)
+def test_only_the_rpn_sees_attended_features(monkeypatch):
+    model = build(attn_neck=NECK).eval()  # so that normalisation gives the same features again
     inputs, samples = clips_of()
-    model.eval()  # so that normalisation gives the same features again
     features, _ = model.encode_clips(inputs, 2)
-    with contextlib.ExitStack() as stack:
-        spies = [
-            stack.enter_context(mock.patch.object(owner, name, wraps=getattr(owner, name)))
-            for owner, name in (
-                (model, 'sample_rois'),
-                (model.track_head, 'loss'),
-                (model.prop_head, 'loss'),
-            )
-        ]
-        model.loss(inputs, samples)
-    for spy in spies:
-        assert same(spy.call_args.args[0], features)
+    given = [(model, 'sample_rois'), (model.track_head, 'loss'), (model.prop_head, 'loss')]
+    for owner, name in given:
+        monkeypatch.setattr(owner, name, mock.Mock(wraps=getattr(owner, name)))
+    model.loss(inputs, samples)
+    for owner, name in given:
+        assert same(getattr(owner, name).call_args.args[0], features)
 
 
-def test_weighted_affinity_starts_as_plain_and_is_saved(eager):
+def test_weighted_affinity_starts_as_plain_and_is_saved():
     plain = eager()
     found, _ = run_missing(plain, frames(3))
     for variant in ('weighted', 'category'):
         model = eager(**VARIANTS[variant])
         model.load_state_dict(plain.state_dict(), strict=False)
-        other, _ = run_missing(model, frames(3))
-        for one, plain_one in zip(other, found, strict=True):
-            assert torch.equal(one.ids, plain_one.ids)
-            equal = one.masks.to_tensor() == plain_one.masks.to_tensor()
-            assert equal.float().mean() > 0.999
+        for one, other in zip(found, run_missing(model, frames(3))[0], strict=True):
+            assert torch.equal(one.ids, other.ids)
+            assert (one.masks.to_tensor() == other.masks.to_tensor()).float().mean() > 0.999
         assert any('prop_head.affinity' in name for name in model.state_dict())
 
 
@@ -239,25 +206,25 @@ def test_weighted_affinity_starts_as_plain_and_is_saved(eager):
         (dict(prop_head=None), 'prop_head must be a config, got None'),
     ],
 )
-def test_channels_other_than_those_of_the_features(build, changes, message):
+def test_channels_other_than_those_of_the_features(changes, message):
     with pytest.raises(ValueError, match=message):
         build(**changes)
 
 
-def test_stride_other_than_that_of_the_level(build):
+def test_stride_other_than_that_of_the_level():
     with pytest.raises(ValueError, match='stride=3, but level 1 has 8 cells for 64 pixels'):
         build(**{'prop_head.stride': 3}).loss(*clips_of())
 
 
 @pytest.mark.parametrize('variant', ['weighted', 'category', 'neck'])
-def test_parts_of_a_trial_leave_all_other_weights_as_they_start(build, variant):
+def test_parts_of_a_trial_leave_all_other_weights_as_they_start(variant):
     expected = build().state_dict()
     found = build(**VARIANTS[variant]).state_dict()
     assert set(expected) < set(found)
     assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
-def test_loss_of_a_seeded_step(build):
+def test_loss_of_a_seeded_step():
     """Refactors leave it; a change of the method changes it on purpose."""
     model = build()
     torch.manual_seed(0)
@@ -269,11 +236,11 @@ def test_loss_of_a_seeded_step(build):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize('variant', ['plain', 'neck', 'category'])
-def test_cpu_and_gpu_agree(eager, variant):
+def test_cpu_and_gpu_agree(variant):
     model = eager(**VARIANTS[variant])
     _, state = run_missing(model, frames(3))
     missing = model.recovery.find_missing(state.history, torch.tensor([0]))
-    image, found = frames(1, seed=9)[0], []
+    image, found = frames(seed=9)[0], []
     encoded = model.encode(image[None])
     for device in ('cpu', 'cuda'):
         model.to(device)
@@ -292,12 +259,10 @@ def test_cpu_and_gpu_agree(eager, variant):
 
 
 @pytest.mark.gpu
-def test_mixed_precision_training_step(build):
+def test_mixed_precision_training_step():
     model = build(attn_neck=NECK).cuda()
     inputs, samples = clips_of()
-    for one in (frame for clip in samples for frame in clip):
-        one.gt_instances = one.gt_instances.cuda()
-        one.ignored_instances = one.ignored_instances.cuda()
+    samples = [[frame.cuda() for frame in clip] for clip in samples]
     with torch.autocast('cuda', dtype=torch.float16):
         value, _ = model.parse_losses(model.loss(inputs.cuda(), samples))
     (value * 128).backward()

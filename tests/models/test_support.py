@@ -2,9 +2,9 @@ import pytest
 import torch
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 
-from tests.models.small_models import MMDET, SIZE, frame_metainfo, same, step
+from tests.models.small_models import MMDET, SIZE, SMALL, frame_metainfo, same, seeded_model, step
 from tests.models.test_masktrack_rcnn import clips_of
-from vispropnet.config import load_config
+from vispropnet.models.necks import AttentionNeck
 from vispropnet.models.support import SupportedLevels, SupportWindow
 from vispropnet.registry import MODELS
 
@@ -26,21 +26,21 @@ class MeanRoIExtractor(SingleRoIExtractor):
         return torch.stack(frames).mean(dim=0)
 
 
-@pytest.fixture
-def build(small_config):
-    def make(support=None, kind='vispropnet.MeanRoIExtractor'):
-        small_config.detector.roi_head.bbox_roi_extractor.type = kind
-        small_config.support = support
-        torch.manual_seed(0)
-        model = MODELS.build(small_config)
-        model.init_weights()
-        model.detector.roi_head.test_cfg.score_thr = 0.0
-        return model
+@MODELS.register_module()
+class NeedyNeck(AttentionNeck):
+    """A part in a place that gets no support."""
 
-    return make
+    needs_support = True
 
 
-WINDOW = dict(type='SupportWindow', num_frames=2)
+WINDOW, MEAN = dict(type='SupportWindow', num_frames=2), 'vispropnet.MeanRoIExtractor'
+
+
+def build(support=None, kind=MEAN, **changes):
+    changes['detector.roi_head.bbox_roi_extractor.type'] = kind
+    model = seeded_model(SMALL, support=support, **changes)
+    model.detector.roi_head.test_cfg.score_thr = 0.0
+    return model
 
 
 def test_levels_carry_their_support_through_slices():
@@ -54,22 +54,32 @@ def test_window_gives_the_frames_before():
     window, support, given = SupportWindow(2), (), []
     for number in range(4):
         given.append([int(levels[0]) for levels in support])
-        support = window.remember([torch.tensor(number)], support)
+        support = window.remember([torch.tensor(number)], support, number)
     assert given == [[], [0], [0, 1], [1, 2]]
     for bad in (0, 1.5, True):
-        with pytest.raises(ValueError, match='support: num_frames must be a positive integer'):
-            SupportWindow(bad)
+        for name in ('num_frames', 'stride'):
+            with pytest.raises(ValueError, match=f'support: {name} must be a positive integer'):
+                SupportWindow(**{name: bad})
+
+
+def test_window_keeps_one_of_some_frames_and_the_levels_in_use():
+    window, support, given = SupportWindow(2, stride=3), (), []
+    window.levels = {2}
+    for number in range(8):
+        assert all(levels[:2] == (None, None) for levels in support)
+        given.append([int(levels[2]) for levels in support])
+        support = window.remember([torch.tensor(number)] * 3, support, number)
+    assert given == [[], [0], [0], [0], [0, 3], [0, 3], [0, 3], [3, 6]]
 
 
 @pytest.mark.parametrize(('batch_size', 'num_refs'), [(1, 1), (2, 2)])
-def test_references_reach_the_box_head_in_training(build, batch_size, num_refs):
+def test_references_reach_the_box_head_in_training(batch_size, num_refs):
     model = build(WINDOW).eval()  # so that normalisation gives the same features again
     assert model.uses_support
-    inputs, clips = clips_of(batch_size, num_refs=num_refs)
+    inputs, clips = clips_of(batch_size, num_refs)
     losses = model.loss(inputs, clips)
     (support,) = model.detector.roi_head.bbox_roi_extractor.seen
     _, *refs = model.encode_clips(inputs, 1 + num_refs)
-    assert len(support) == num_refs
     for levels, expected in zip(support, refs, strict=True):
         # The extractor is given the levels that it uses.
         assert len(levels) == model.detector.roi_head.bbox_roi_extractor.num_inputs
@@ -78,52 +88,39 @@ def test_references_reach_the_box_head_in_training(build, batch_size, num_refs):
     assert all(one.grad is not None for one in model.parameters())
 
 
-def test_plain_heads_ignore_support(build):
+def test_plain_heads_ignore_support():
     model = build(WINDOW, 'mmdet.SingleRoIExtractor').eval()
     assert not model.uses_support
-    inputs, clips = clips_of(1)
+    inputs, ((sample, _),) = clips_of(1)
     key, ref = model.encode_clips(inputs, 2)
-    samples = [clip[0] for clip in clips]
-    _, proposals = model.propose_with_loss(key, samples)
-    rois = model.sample_rois(key, proposals, samples)
-    found = [model.detection_loss(key, rois, samples, support) for support in ([ref], ())]
-    for name, value in found[0].items():
-        assert torch.equal(value, found[1][name]), name
+    _, proposals = model.propose_with_loss(key, [sample])
+    rois = model.sample_rois(key, proposals, [sample])
+    found = [model.detection_loss(key, rois, [sample], support) for support in ([ref], ())]
+    torch.testing.assert_close(*found, rtol=0, atol=0)
 
 
-def test_frames_before_support_a_frame_at_test(build):
+def test_frames_before_support_a_frame_at_test():
     model = build(WINDOW).eval()
     extractor = model.detector.roi_head.bbox_roi_extractor
     images = torch.randn(4, 3, *SIZE)
     encoded = [model.encode(image[None]) for image in images]
     state = model.init_state()
     for number, image in enumerate(images):
-        extractor.seen.clear()
         instances, state = step(model, image, frame_metainfo(frame_id=number), state)
-        (support,) = extractor.seen
-        expected = encoded[max(number - 2, 0) : number]
-        assert len(support) == len(expected) == min(number, 2)
+        assert len(instances) > 0 and len(state.support) == min(number + 1, 2)
+        support, expected = extractor.seen.pop(), encoded[max(number - 2, 0) : number]
+        assert extractor.seen == []
         for levels, other in zip(support, expected, strict=True):
             assert same(levels, other[: len(levels)])
-        assert len(instances) > 0
-        assert len(state.support) == min(number + 1, 2)
 
 
-def test_a_part_that_would_get_no_support_is_told(build, small_config, root):
-    with pytest.raises(
-        ValueError,
-        match=r'detector.roi_head.bbox_roi_extractor \(MeanRoIExtractor\) needs features of other '
-        r'frames, and the config gives none: set support=dict\(type=',
-    ):
+def test_a_part_that_would_get_no_support_is_told():
+    told = r'\(MeanRoIExtractor\) needs features of other frames, and the config gives none: set '
+    place = 'detector.roi_head.bbox_roi_extractor '
+    with pytest.raises(ValueError, match=rf'{place}{told}support=dict\(type='):
         build()
-    small_config.track_head.roi_extractor.type = 'vispropnet.MeanRoIExtractor'
-    with pytest.raises(
-        ValueError,
-        match=r'track_head.roi_extractor .* which a MaskTrackRCNN passes to parts below '
-        'detector.roi_head. only',
-    ):
-        build(WINDOW, 'mmdet.SingleRoIExtractor')
-    config = load_config(root / MMDET).model
-    config.detector.roi_head.bbox_roi_extractor.type = 'vispropnet.MeanRoIExtractor'
+    told = 'which a MaskTrackRCNN passes to parts below detector.roi_head., track_head. only'
+    with pytest.raises(ValueError, match=f'attn_neck .* {told}'):
+        build(WINDOW, attn_neck=dict(type='vispropnet.NeedyNeck', channels=64))
     with pytest.raises(ValueError, match='which a MMDetMaskTrackRCNN passes to no part'):
-        MODELS.build(config)
+        seeded_model(MMDET, **{'detector.roi_head.bbox_roi_extractor.type': MEAN})

@@ -1,3 +1,5 @@
+from unittest import mock
+
 import pytest
 import torch
 from mmengine.structures import InstanceData
@@ -7,68 +9,61 @@ from tests.models.test_propagation_head import CHANNELS, SlowHead
 from vispropnet.models.prop_heads import PropagationHead
 from vispropnet.models.trackers import HistoryFrame, TrackRecovery
 
-HEIGHT, WIDTH = 4, 5
-SIGMA = 3.0
+# The features have a cell for 8 x 8 pixels.
+SIZE, SIGMA = (32, 40), 3.0
+INFO = frame_metainfo(img_shape=SIZE, ori_shape=SIZE)
 
 
 @pytest.fixture
 def head():
     torch.manual_seed(3)
-    head = PropagationHead(
-        in_channels=2, num_levels=1, level=0, channels=CHANNELS, num_mask_convs=2, num_classes=3,
-        test_sigma=SIGMA,
-    )  # fmt: skip
+    sizes = dict(in_channels=2, num_levels=1, channels=CHANNELS, num_mask_convs=2, num_classes=3)
+    head = PropagationHead(**sizes, level=0, test_sigma=SIGMA)
     head.init_weights()
     return head.eval()
 
 
 def features():
-    return torch.randn(CHANNELS, HEIGHT, WIDTH)
+    return torch.randn(CHANNELS, 4, 5)
 
 
-def frame(ids, boxes, labels, scores):
-    return HistoryFrame(
-        features(),
-        torch.tensor(boxes, dtype=torch.float).reshape(-1, 4),
-        torch.tensor(ids, dtype=torch.long),
-        torch.tensor(labels, dtype=torch.long),
-        torch.tensor(scores, dtype=torch.float),
-    )
+def longs(numbers):
+    return torch.tensor(numbers, dtype=torch.long)
+
+
+def boxes_of(sides):
+    return torch.tensor(sides, dtype=torch.float).reshape(-1, 4)
+
+
+# Boxes, ids, labels and scores.
+HISTORY = [
+    ([[0, 0, 20, 12], [8, 8, 32, 30]], [7, 2], [1, 0], [0.25, 0.7]),
+    ([], [], [], []),
+    ([[10, 8, 34, 30]], [2], [2], [0.9]),
+    ([[20, 4, 39, 16], [4, 0, 24, 12]], [5, 7], [0, 1], [0.2, 0.75]),
+]
 
 
 @pytest.fixture
 def history():
-    return tuple(frame(*one) for one in HISTORY)
+    return tuple(
+        HistoryFrame(features(), boxes_of(boxes), longs(ids), longs(labels), torch.tensor(scores))
+        for boxes, ids, labels, scores in HISTORY
+    )
 
 
 def recover(recovery, features, detections, history, info, head, known=None):
     # Association knows what the history holds, unless it is told.
     held = sorted({one for entries in history for one in entries.ids.tolist()})
-    known = torch.tensor(held if known is None else known, dtype=torch.long)
+    known = longs(held if known is None else known)
     with torch.no_grad():
         return recovery.recover(features, detections, known, history, info, head)
 
 
 def detections(ids=(), boxes=()):
-    return InstanceData(
-        ids=torch.tensor(ids, dtype=torch.long),
-        labels=torch.zeros(len(ids), dtype=torch.long),
-        scores=torch.full((len(ids),), 0.5),
-        bboxes=torch.tensor(boxes, dtype=torch.float).reshape(-1, 4),
-    )
-
-
-def metainfo(**changes):
-    size = (HEIGHT * 8, WIDTH * 8)
-    return frame_metainfo(img_shape=size, ori_shape=size, **changes)
-
-
-HISTORY = [
-    ([7, 2], [[0, 0, 20, 12], [8, 8, 32, 30]], [1, 0], [0.25, 0.7]),
-    ([], [], [], []),
-    ([2], [[10, 8, 34, 30]], [2], [0.9]),
-    ([5, 7], [[20, 4, 39, 16], [4, 0, 24, 12]], [0, 1], [0.2, 0.75]),
-]
+    made = InstanceData(ids=longs(ids), labels=longs([0] * len(ids)), bboxes=boxes_of(boxes))
+    made.scores = torch.full((len(ids),), 0.5)
+    return made
 
 
 @torch.no_grad()
@@ -78,8 +73,8 @@ HISTORY = [
 def test_probabilities_are_those_of_the_definition(head, history, fusion, at_once, renormalize):
     head.renormalize = renormalize
     current, slow = features(), SlowHead(head)
-    recovery = TrackRecovery(fusion=fusion)
-    recovery._masks_at_once = lambda features: at_once
+    # A mask's largest tensor has four single precision numbers for each of the features.
+    recovery = TrackRecovery(fusion=fusion, batch_mib=at_once * 16 * current.numel() / 2**20)
     # 5 is in the current frame, 2 and 7 are missing; 2 has label 0 with 0.7, label 2 with 0.9.
     missing = recovery.find_missing(history, torch.tensor([5]))
     assert (missing.ids, missing.labels) == ([2, 7], [2, 1])
@@ -101,38 +96,36 @@ def test_probabilities_are_those_of_the_definition(head, history, fusion, at_onc
 
 
 def test_recovered_instances_and_what_is_remembered(head, history):
-    current = features()
-    recovery = TrackRecovery(mask_threshold=0.0)
+    current, recovery = features(), TrackRecovery(mask_threshold=0.0)
     seen = detections([5], [[18, 4, 37, 16]])
     # The frame as it came is half as large, and the last 8 columns of the input are padding.
-    info = metainfo() | dict(img_shape=(32, 32), ori_shape=(16, 16), scale_factor=(2.0, 2.0))
+    info = INFO | dict(img_shape=(32, 32), ori_shape=(16, 16), scale_factor=(2.0, 2.0))
     found, after = recover(recovery, current, seen, history, info, head)
     # With a threshold of 0 everything is kept: whole frames, without the padding.
-    assert found.ids.tolist() == [2, 7]
-    assert found.labels.tolist() == [2, 1]
+    assert (found.ids.tolist(), found.labels.tolist()) == ([2, 7], [2, 1])
     assert found.scores.tolist() == pytest.approx([0.8, 0.5])
     assert found.masks.shape == (2, 16, 16) and found.masks.all()
     assert found.bboxes.tolist() == [[0, 0, 16, 16]] * 2
     # Remembered like detections, with boxes in pixels of the network's input.
-    assert len(after) == 5 and after[-1].features is current
-    assert after[-1].ids.tolist() == [5, 2, 7] and after[-1].labels.tolist() == [0, 2, 1]
-    assert after[-1].scores.tolist() == pytest.approx([0.5, 0.8, 0.5])
-    assert after[-1].boxes.tolist() == [[18, 4, 37, 16], [0, 0, 32, 32], [0, 0, 32, 32]]
+    *before, last = after
+    assert len(before) == 4 and last.features is current
+    assert (last.ids.tolist(), last.labels.tolist()) == ([5, 2, 7], [0, 2, 1])
+    assert last.scores.tolist() == pytest.approx([0.5, 0.8, 0.5])
+    assert last.boxes.tolist() == [[18, 4, 37, 16], [0, 0, 32, 32], [0, 0, 32, 32]]
     recovery.remember_recovered = False
-    _, after = recover(recovery, current, seen, history, info, head)
-    assert after[-1].ids.tolist() == [5] and after[-1].boxes.tolist() == [[18, 4, 37, 16]]
+    _, (*_, last) = recover(recovery, current, seen, history, info, head)
+    assert (last.ids.tolist(), last.boxes.tolist()) == ([5], [[18, 4, 37, 16]])
 
 
-@pytest.mark.parametrize('width', [40, 32])
+@pytest.mark.parametrize('width', [40, 32])  # beyond it is padding
 def test_threshold_applies_at_the_size_of_the_frame(head, history, width):
-    """What is beyond the width is padding."""
     current, recovery = features(), TrackRecovery()
     missing = recovery.find_missing(history, torch.tensor([]))
     with torch.no_grad():
         probabilities = recovery.probabilities(current, missing, history, head)
     probabilities = probabilities[:, :, :width]
     recovery.mask_threshold = float(probabilities.median())
-    info = metainfo() | dict(img_shape=(32, width), ori_shape=(32, width))
+    info = INFO | dict(img_shape=(32, width), ori_shape=(32, width))
     found, _ = recover(recovery, current, detections(), history, info, head)
     expected = probabilities > recovery.mask_threshold
     kept = expected.flatten(1).any(dim=1)
@@ -143,50 +136,40 @@ def test_threshold_applies_at_the_size_of_the_frame(head, history, width):
     recovery.min_area = int(expected.sum(dim=(1, 2)).max())
     fewer, _ = recover(recovery, current, detections(), history, info, head)
     assert len(fewer) == 1 <= len(found)
-
-
-def test_nothing_left_of_a_mask(head, history):
     recovery = TrackRecovery(mask_threshold=1 - 1e-7)
-    found, after = recover(recovery, features(), detections(), history, metainfo(), head)
-    assert len(found) == 0 and found.masks.shape == (0, 32, 40) and found.bboxes.shape == (0, 4)
-    assert len(after[-1].ids) == 0
+    found, after = recover(recovery, current, detections(), history, info, head)
+    assert found.masks.shape == (0, 32, width) and found.bboxes.shape == (0, 4)
+    assert len(found) == len(after[-1].ids) == 0
 
 
 def test_only_missing_tracks_are_propagated(head, history):
-    calls = []
-    original = head.segment
-    head.segment = lambda current, attention, labels: (
-        calls.append(len(labels)) or original(current, attention, labels)
-    )
+    head.segment = mock.Mock(wraps=head.segment)
     recovery, box = TrackRecovery(), [0, 0, 8, 8]
     everything = detections([2, 5, 7], [box] * 3)
-    found, _ = recover(recovery, features(), everything, history, metainfo(), head)
-    assert len(found) == 0 and calls == []
+    found, _ = recover(recovery, features(), everything, history, INFO, head)
+    assert len(found) == 0 and not head.segment.called
     assert found.masks.shape == (0, 32, 40) and found.ids.dtype == found.labels.dtype == torch.long
     # Track 5 is in one frame of the history.
-    recover(recovery, features(), detections([2, 7], [box] * 2), history, metainfo(), head)
-    assert calls == [1]
+    recover(recovery, features(), detections([2, 7], [box] * 2), history, INFO, head)
+    assert [len(call.args[2]) for call in head.segment.call_args_list] == [1]
 
 
 def test_history_is_bounded_and_forgets(head):
     recovery, history = TrackRecovery(history_length=2, mask_threshold=1 - 1e-7), ()
     for number in range(4):
         seen = detections([number], [[0, 0, 16, 16]])
-        _, history = recover(recovery, features(), seen, history, metainfo(), head)
+        _, history = recover(recovery, features(), seen, history, INFO, head)
     assert [one.ids.tolist() for one in history] == [[2], [3]]
     assert recovery.find_missing(history, torch.tensor([3])).ids == [2]
 
 
-def test_tracks_that_association_forgot_are_not_carried_on(head, history):
+def test_forgotten_and_unsure_tracks_are_not_carried_on(head, history):
+    for least, expected in ((0.5, [2, 7]), (0.51, [2])):
+        assert TrackRecovery(min_score=least).find_missing(history, longs([])).ids == expected
     recovery, seen = TrackRecovery(mask_threshold=0.0), detections([5], [[0, 0, 8, 8]])
     assert recovery.find_missing(history, torch.tensor([5]), torch.tensor([2])).ids == [2]
-    found, _ = recover(recovery, features(), seen, history, metainfo(), head, known=[5, 7])
+    found, _ = recover(recovery, features(), seen, history, INFO, head, known=[5, 7])
     assert found.ids.tolist() == [7]
-
-
-def test_unsure_tracks_can_be_left_out(history):
-    assert TrackRecovery(min_score=0.5).find_missing(history, torch.tensor([])).ids == [2, 7]
-    assert TrackRecovery(min_score=0.51).find_missing(history, torch.tensor([])).ids == [2]
 
 
 @torch.no_grad()

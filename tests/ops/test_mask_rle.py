@@ -22,34 +22,25 @@ def of_pycocotools(mask):
 def test_by_hand():
     # In a frame of 3 x 4 the two left columns are 0 off, 6 on, 6 off; the lower right pixel comes
     # after 11 others: chr(48 + 11), chr(48 + 1).
-    found = encode_windows(
-        [window(np.ones((3, 2))), window([[1]], left=3, top=2), window(np.zeros((0, 0)), 2, 1)],
-        (3, 4),
-    )
-    assert found == [
-        {'size': [3, 4], 'counts': '066'},
-        {'size': [3, 4], 'counts': ';1'},
-        {'size': [3, 4], 'counts': '<'},
-    ]
+    windows = window(np.ones((3, 2))), window([[1]], left=3, top=2), window(np.zeros((0, 0)), 2, 1)
+    expected = [dict(size=[3, 4], counts=counts) for counts in ('066', ';1', '<')]
+    assert encode_windows([*windows], (3, 4)) == expected
 
 
 @pytest.mark.parametrize('density', [0.02, 0.5, 0.98])
 def test_equals_pycocotools_byte_by_byte(density):
     rng = np.random.default_rng(0)
-    windows, expected = [], []
+    # As high as the frame, runs go on from column to column.
+    parts = [(np.ones((23, 31)), 0, 0), (np.ones((23, 5)), 0, 0)]
+    parts.append((rng.random((23, 31)) < density, 0, 0))
     for _ in range(200):
+        left, top = rng.integers(31), rng.integers(23)
+        size = rng.integers(0, 24 - top), rng.integers(0, 32 - left)
+        parts.append((rng.random(size) < density, left, top))
+    windows, expected = [window(*part) for part in parts], []
+    for part, left, top in parts:
         full = np.zeros((23, 31), np.uint8)
-        top, left = rng.integers(23), rng.integers(31)
-        height, width = rng.integers(0, 24 - top), rng.integers(0, 32 - left)
-        part = rng.random((height, width)) < density
-        full[top : top + height, left : left + width] = part
-        windows.append(window(part, left, top))
-        expected.append(of_pycocotools(full))
-    # As high as the frame: runs go on from column to column.
-    for part in (np.ones((23, 31)), np.ones((23, 5)), rng.random((23, 31)) < density):
-        full = np.zeros((23, 31), np.uint8)
-        full[:, : part.shape[1]] = part
-        windows.append(window(part))
+        full[top:, left:][: part.shape[0], : part.shape[1]] = part
         expected.append(of_pycocotools(full))
     assert [rle['counts'] for rle in encode_windows(windows, (23, 31))] == expected
     assert encode_windows([], (23, 31)) == []
@@ -57,11 +48,10 @@ def test_equals_pycocotools_byte_by_byte(density):
 
 def test_runs_of_two_masks_are_kept_apart():
     # The first ends with the frame, the second begins with it.
-    found = encode_windows([window(np.ones((2, 2))), window(np.ones((2, 2)))], (2, 2))
+    found = encode_windows([window(np.ones((2, 2)))] * 2, (2, 2))
     assert [rle['counts'] for rle in found] == ['04', '04']
     # The second begins at the pixel that the first ends before: 0 2 2, and 2 2.
-    column = np.ones((2, 1))
-    found = encode_windows([window(column), window(column, left=1)], (2, 2))
+    found = encode_windows([window(np.ones((2, 1)), left) for left in (0, 1)], (2, 2))
     assert [rle['counts'] for rle in found] == ['022', '22']
 
 
@@ -71,6 +61,5 @@ def test_long_runs():
     full[4000, 7000] = full[100, 7679] = True
     windows = [window([[1]], 7000, 4000), window(full[:, 6999:], 6999)]
     found = encode_windows(windows, full.shape)
-    assert found[1]['counts'] == of_pycocotools(full)
-    assert mask_utils.area(found[0]) == 1
+    assert found[1]['counts'] == of_pycocotools(full) and mask_utils.area(found[0]) == 1
     assert mask_utils.toBbox(found[0]).tolist() == [7000, 4000, 1, 1]

@@ -13,18 +13,12 @@ from mmengine.config import ConfigDict
 DEVICES = ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)]
 
 
-# --- non-maximum suppression ----------------------------------------------------------------------
-
-
 def slow_iou(box, other, offset):
     width = min(box[2], other[2]) - max(box[0], other[0]) + offset
     height = min(box[3], other[3]) - max(box[1], other[1]) + offset
     overlap = max(width, 0) * max(height, 0)
-
-    def area(b):
-        return (b[2] - b[0] + offset) * (b[3] - b[1] + offset)
-
-    return overlap / (area(box) + area(other) - overlap)
+    areas = [(one[2] - one[0] + offset) * (one[3] - one[1] + offset) for one in (box, other)]
+    return overlap / (sum(areas) - overlap)
 
 
 def slow_nms(boxes, scores, threshold, offset):
@@ -55,17 +49,11 @@ def test_nms_equals_the_greedy_loop(device, dtype, offset):
     for seed, threshold in itertools.product(range(5), [0.1003, 0.3701, 0.6007]):
         boxes, scores = random_boxes(60, seed)
         expected = slow_nms(boxes, scores, threshold, offset)
-        dets, keep = nms(
-            torch.tensor(boxes, dtype=dtype, device=device),
-            torch.tensor(scores, dtype=dtype, device=device),
-            iou_threshold=threshold,
-            offset=offset,
-        )
-        assert keep.tolist() == expected
-        assert 1 < len(expected) < 60
+        given = (torch.tensor(one, dtype=dtype, device=device) for one in (boxes, scores))
+        dets, keep = nms(*given, iou_threshold=threshold, offset=offset)
+        assert keep.tolist() == expected and 1 < len(expected) < 60
         assert dets.dtype == dtype
-        assert dets[:, :4].tolist() == [boxes[i] for i in expected]
-        assert dets[:, 4].tolist() == [scores[i] for i in expected]
+        assert dets.tolist() == [[*boxes[i], scores[i]] for i in expected]
 
 
 @pytest.mark.parametrize('device', DEVICES)
@@ -77,10 +65,11 @@ def test_an_iou_equal_to_the_threshold_is_kept(device, tenths):
     assert nms(boxes, scores, iou_threshold=tenths / 10 - 0.001)[1].tolist() == [0]
 
 
-def test_of_equal_scores_the_first_is_kept():
+def test_nms_of_equal_scores_keeps_the_first_and_takes_nothing():
     boxes = torch.tensor([[0.0, 0, 9, 9], [1.0, 0, 10, 9], [20.0, 0, 29, 9], [0.0, 1, 9, 10]])
-    scores = torch.full((4,), 0.5)
-    assert nms(boxes, scores, iou_threshold=0.5)[1].tolist() == [0, 2]
+    assert nms(boxes, torch.full((4,), 0.5), iou_threshold=0.5)[1].tolist() == [0, 2]
+    dets, keep = nms(boxes[:0], torch.zeros(0), iou_threshold=0.5)
+    assert dets.shape == (0, 5) and keep.shape == (0,) and keep.dtype == torch.long
 
 
 def test_half_precision_keeps_the_offset_of_far_boxes():
@@ -92,14 +81,6 @@ def test_half_precision_keeps_the_offset_of_far_boxes():
     assert nms(boxes, scores, iou_threshold=0.31, offset=0)[1].tolist() == [0, 1]
 
 
-def test_nms_of_nothing():
-    dets, keep = nms(torch.zeros(0, 4), torch.zeros(0), iou_threshold=0.5)
-    assert dets.shape == (0, 5) and keep.shape == (0,) and keep.dtype == torch.long
-
-
-# --- RoIAlign -------------------------------------------------------------------------------------
-
-
 def slow_sample(plane, y, x):
     """Bilinear value of a (C, H, W) map at one point; zero more than one cell outside."""
     height, width = plane.shape[1:]
@@ -108,11 +89,10 @@ def slow_sample(plane, y, x):
     y, x = min(max(y, 0), height - 1), min(max(x, 0), width - 1)
     top, left = math.floor(y), math.floor(x)
     bottom, right = min(top + 1, height - 1), min(left + 1, width - 1)
-    above, below = (
-        plane[:, row, left] * (1 - (x - left)) + plane[:, row, right] * (x - left)
-        for row in (top, bottom)
-    )
-    return above * (1 - (y - top)) + below * (y - top)
+    x, y = x - left, y - top
+    rows = plane[:, [top, bottom]]
+    above, below = (rows[:, :, left] * (1 - x) + rows[:, :, right] * x).unbind(1)
+    return above * (1 - y) + below * y
 
 
 def slow_roi_align(features, rois, size, scale, ratio, aligned):
@@ -133,26 +113,18 @@ def slow_roi_align(features, rois, size, scale, ratio, aligned):
                 x = left + (column + (j + 0.5) / across) * width / columns
                 total = total + slow_sample(features[int(image)], y, x)
             pooled.append(total / max(down * across, 1))
-    if not pooled:
-        return features.new_zeros(0, features.shape[1], rows, columns)
     return torch.stack(pooled).reshape(len(rois), rows, columns, -1).permute(0, 3, 1, 2)
 
 
-def feature_map(images=2, channels=3, height=9, width=11):
-    return torch.randn(images, channels, height, width, dtype=torch.float64)
+def feature_map():
+    return torch.randn(2, 3, 9, 11, dtype=torch.float64)
 
 
 def some_rois(scale):
     """Inside, over each border, fully outside, and thin ones, over two images; in image pixels."""
-    rois = [
-        [0, 1.0, 2.0, 7.5, 6.25],
-        [1, 0.0, 0.0, 11.0, 9.0],
-        [1, -3.5, -2.0, 4.0, 5.0],
-        [0, 6.0, 5.0, 14.0, 12.0],
-        [1, 20.0, 20.0, 24.0, 25.0],
-        [0, 3.2, 1.0, 3.5, 8.0],
-        [0, 2.0, 4.0, 9.0, 4.25],
-    ]
+    rois = [[0, 1.0, 2.0, 7.5, 6.25], [1, 0.0, 0.0, 11.0, 9.0], [1, -3.5, -2.0, 4.0, 5.0]]
+    rois += [[0, 6.0, 5.0, 14.0, 12.0], [1, 20.0, 20.0, 24.0, 25.0]]
+    rois += [[0, 3.2, 1.0, 3.5, 8.0], [0, 2.0, 4.0, 9.0, 4.25]]
     return torch.tensor(rois, dtype=torch.float64) / torch.tensor([1] + [scale] * 4)
 
 
@@ -162,19 +134,16 @@ def some_rois(scale):
 @pytest.mark.parametrize('scale', [1.0, 0.25])
 def test_roi_align_equals_the_nested_loops(device, aligned, ratio, scale):
     features, rois = feature_map(), some_rois(scale)
-    expected = slow_roi_align(features, rois, (3, 2), scale, ratio, aligned)
-    assert expected[:2].abs().min() > 0
-    assert expected[4].abs().max() == 0  # fully outside
-
+    options = (3, 2), scale, ratio, aligned
+    expected = slow_roi_align(features, rois, *options)
+    # The fifth lies fully outside.
+    assert expected[:2].abs().min() > 0 and expected[4].abs().max() == 0
     layer = RoIAlign((3, 2), spatial_scale=scale, sampling_ratio=ratio, aligned=aligned)
     for dtype, tolerance in [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.half, 4e-3)]:
         pooled = layer(features.to(device, dtype), rois.to(device, dtype))
         if dtype == torch.half:  # of the very numbers that it was given
-            expected = slow_roi_align(
-                features.half().double(), rois.half().double(), (3, 2), scale, ratio, aligned
-            )
+            expected = slow_roi_align(features.half().double(), rois.half().double(), *options)
         assert pooled.dtype == dtype
-        assert pooled.shape == (7, 3, 3, 2)
         torch.testing.assert_close(pooled.cpu().double(), expected, rtol=0, atol=tolerance)
 
 
@@ -183,12 +152,10 @@ def test_roi_align_by_hand():
     # the value at its centre. The roi (1, 1)-(5, 3) has columns centred at x = 2 and 4, a row at
     # y = 2.
     ramp = (10 * torch.arange(6.0)[:, None] + torch.arange(8.0)).reshape(1, 1, 6, 8)
-    roi = torch.tensor([[0.0, 1, 1, 5, 3]])
-    pooled = roi_align(ramp, roi, (1, 2), 1.0, 0, 'avg', True)
-    assert pooled.flatten().tolist() == [10 * 1.5 + 1.5, 10 * 1.5 + 3.5]
+    given = ramp, torch.tensor([[0.0, 1, 1, 5, 3]]), (1, 2), 1.0, 0, 'avg'
+    assert roi_align(*given, True).flatten().tolist() == [10 * 1.5 + 1.5, 10 * 1.5 + 3.5]
     # The legacy convention has centres at whole coordinates: half a cell further down and right.
-    pooled = roi_align(ramp, roi, (1, 2), 1.0, 0, 'avg', False)
-    assert pooled.flatten().tolist() == [10 * 2 + 2, 10 * 2 + 4]
+    assert roi_align(*given, False).flatten().tolist() == [10 * 2 + 2, 10 * 2 + 4]
 
 
 @pytest.mark.parametrize('device', DEVICES)
@@ -209,7 +176,6 @@ def test_roi_align_gradient_equals_that_of_the_nested_loops(device, aligned, rat
     weights = torch.randn(7, 3, 3, 2, dtype=torch.float64)
     (slow_roi_align(features, rois, (3, 2), 0.5, ratio, aligned) * weights).sum().backward()
     assert features.grad.abs().sum() > 1
-
     layer = RoIAlign((3, 2), spatial_scale=0.5, sampling_ratio=ratio, aligned=aligned)
     for dtype, tolerance in [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.half, 2e-2)]:
         ours = features.detach().to(device, dtype).requires_grad_()
@@ -221,11 +187,10 @@ def test_roi_align_gradient_equals_that_of_the_nested_loops(device, aligned, rat
 
 
 def test_roi_align_reads_features_that_are_not_contiguous():
-    features = feature_map()
+    features, rois = feature_map(), some_rois(1.0)
     layer = RoIAlign((3, 2), spatial_scale=1.0, sampling_ratio=0)
-    expected = layer(features, some_rois(1.0))
     strided = features.to(memory_format=torch.channels_last)
-    assert torch.equal(layer(strided, some_rois(1.0)), expected)
+    assert torch.equal(layer(strided, rois), layer(features, rois))
 
 
 def test_max_pooling_is_refused():
@@ -237,27 +202,20 @@ def test_max_pooling_is_refused():
         layer(torch.zeros(1, 1, 4, 4), torch.tensor([[0.0, 0, 0, 4, 4]]))
 
 
-# --- what mmdet's mask heads are trained on -------------------------------------------------------
-
-
-def stepped_mask():
-    """8 by 8, a staircase: nothing in it is symmetric."""
-    return (np.arange(8)[:, None] + 2 * np.arange(8)[None] < 12).astype(np.uint8)
+# 8 by 8, a staircase: nothing in it is symmetric.
+STAIRCASE = (np.arange(8)[:, None] + 2 * np.arange(8)[None] < 12).astype(np.uint8)
 
 
 def test_masks_are_shrunk_by_majority():
-    masks = BitmapMasks(stepped_mask()[None], 8, 8)
-    box = np.array([[0.0, 0, 8, 8]], dtype=np.float32)
+    masks, box = BitmapMasks(STAIRCASE[None], 8, 8), np.array([[0, 0, 8, 8]], dtype=np.float32)
     crops = masks.crop_and_resize(box, (4, 4), inds=np.array([0]), device='cpu').masks
-    means = stepped_mask().reshape(4, 2, 4, 2).mean(axis=(1, 3))
+    means = STAIRCASE.reshape(4, 2, 4, 2).mean(axis=(1, 3))
     assert ((means > 0) & (means < 1)).any()
     np.testing.assert_array_equal(crops[0], means >= 0.5)
 
 
 def test_mask_targets_of_positive_boxes():
-    mirrored = stepped_mask()[:, ::-1].copy()
-    masks = BitmapMasks(np.stack([stepped_mask(), mirrored]), 8, 8)
-    boxes = torch.tensor([[2.0, 1, 6, 5], [2.0, 1, 6, 5]])
+    both = np.stack([STAIRCASE, STAIRCASE[:, ::-1]])
+    boxes, masks = torch.tensor([[2.0, 1, 6, 5]] * 2), BitmapMasks(both, 8, 8)
     targets = mask_target([boxes], [torch.tensor([1, 0])], [masks], ConfigDict(mask_size=4))
-    np.testing.assert_array_equal(targets[0].numpy(), mirrored[1:5, 2:6])
-    np.testing.assert_array_equal(targets[1].numpy(), stepped_mask()[1:5, 2:6])
+    np.testing.assert_array_equal(targets.numpy(), both[::-1, 1:5, 2:6])

@@ -8,8 +8,8 @@ from vispropnet.ops.paste import paste
 
 def draw(window, size):
     drawn = torch.zeros(size, dtype=torch.bool)
-    rows, columns = window.top + window.height, window.left + window.width
-    drawn[window.top : rows, window.left : columns] = window.bits[:, :-1].t()
+    inside = drawn[window.top :, window.left :][: window.height, : window.width]
+    inside.copy_(window.bits[:, :-1].t())
     return drawn
 
 
@@ -27,9 +27,8 @@ def draw_inputs(count, size, seed=0):
     extent = torch.tensor([size[1], size[0]])
     centres = torch.rand(count, 2, generator=generator) * extent
     sides = (torch.rand(count, 2, generator=generator) * 0.6 + 0.02) * extent
-    boxes = torch.cat([centres - sides / 2, centres + sides / 2], dim=1)
-    boxes[:, 0::2].clamp_(0, size[1])
-    boxes[:, 1::2].clamp_(0, size[0])
+    corners = [(centres + side).clamp(torch.zeros(2), extent) for side in (-sides / 2, sides / 2)]
+    boxes = torch.cat(corners, dim=1)
     coarse = torch.rand(count, 1, 6, 6, generator=generator)
     return functional.interpolate(coarse, (28, 28), mode='bilinear')[:, 0], boxes
 
@@ -37,8 +36,7 @@ def draw_inputs(count, size, seed=0):
 def test_by_hand():
     # Cells of 2 x 2 pixels; across, the values between their centres at 0.5 and 1.5 (in cells) are
     # 1, 1 * 3/4, 1 * 1/4, 0; beyond the outer centres nothing is mixed in but what lies outside.
-    small = torch.tensor([[[1.0, 0.0], [1.0, 0.0]]])
-    box = torch.tensor([[3.0, 1.0, 7.0, 5.0]])
+    small, box = torch.tensor([[[1.0, 0.0], [1.0, 0.0]]]), torch.tensor([[3.0, 1.0, 7.0, 5.0]])
     (window,) = paste(small, box, (6, 9), 0.5)
     expected = torch.zeros(6, 9, dtype=torch.bool)
     # The first column lies a quarter cell outside the centre: 3/4 of 1. So does the first row.
@@ -77,23 +75,17 @@ def test_equals_mmdet_at_720p():
 
 def test_windows_are_no_larger_than_their_boxes():
     small, boxes = draw_inputs(50, (200, 300))
-    for window, box in zip(paste(small, boxes, (200, 300), 0.5), boxes.tolist(), strict=True):
-        assert box[0] - 2 <= window.left and window.left + window.width <= box[2] + 2
-        assert box[1] - 2 <= window.top and window.top + window.height <= box[3] + 2
-        assert window.left + window.width <= 300 and window.top + window.height <= 200
+    for one, box in zip(paste(small, boxes, (200, 300), 0.5), boxes.tolist(), strict=True):
+        right, bottom = one.left + one.width, one.top + one.height
+        assert box[0] - 2 <= one.left and right <= min(box[2] + 2, 300)
+        assert box[1] - 2 <= one.top and bottom <= min(box[3] + 2, 200)
 
 
 def test_boxes_that_show_nothing():
     small = torch.ones(5, 4, 4)
-    boxes = torch.tensor(
-        [
-            [3.0, 3.0, 3.0, 6.0],  # no width
-            [2.0, 5.0, 6.0, 4.0],  # turned over
-            [-9.0, -9.0, -2.0, -2.0],  # outside
-            [2.3, 2.3, 2.4, 2.4],  # between pixel centres
-            [float('nan')] * 4,
-        ]
-    )
+    # Without width, turned over, outside, between pixel centres.
+    boxes = [[3.0, 3, 3, 6], [2, 5, 6, 4], [-9, -9, -2, -2], [2.3, 2.3, 2.4, 2.4]]
+    boxes = torch.tensor([*boxes, [torch.nan] * 4])
     for window in paste(small, boxes, (8, 8), 0.5):
         assert not window.bits.any()
     assert paste(small[:0], boxes[:0], (8, 8), 0.5) == []
@@ -101,10 +93,9 @@ def test_boxes_that_show_nothing():
 
 def test_half_precision_and_autocast():
     small, boxes = draw_inputs(8, (40, 60))
-    half = small.bfloat16()
-    expected = paste(half.float(), boxes, (40, 60), 0.5)
+    expected = paste(small.bfloat16().float(), boxes, (40, 60), 0.5)
     with torch.autocast('cpu', torch.bfloat16):
-        found = paste(half, boxes, (40, 60), 0.5)
+        found = paste(small.bfloat16(), boxes, (40, 60), 0.5)
     for one, other in zip(found, expected, strict=True):
         assert torch.equal(one.bits, other.bits)
 

@@ -7,11 +7,8 @@ from vispropnet.ops.transfer import to_device, to_host
 
 @pytest.mark.parametrize('device', ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)])
 def test_columns_come_back_as_they_were(device):
-    columns = (
-        torch.tensor([0, 2**40, -1]),
-        torch.tensor([0.1, torch.nan, -torch.inf]),
-        torch.tensor([True, False, True]),
-    )
+    columns = [[0, 2**40, -1], [0.1, torch.nan, -torch.inf], [True, False, True]]
+    columns = [torch.tensor(column) for column in columns]
     found = to_host(*(to_device(column, device) for column in columns))
     for one, expected in zip(found, columns, strict=True):
         assert one.device.type == 'cpu'

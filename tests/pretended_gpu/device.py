@@ -18,13 +18,8 @@ from tests.pretended_gpu.tensor import GpuTensor
 
 aten = torch.ops.aten
 HALF = (torch.float16, torch.bfloat16)
-SLOW_IN_HALF = {
-    aten.convolution.default,
-    aten.convolution_backward.default,
-    aten.addmm.default,
-    aten.mm.default,
-    aten.bmm.default,
-}
+SLOW_IN_HALF = {aten.convolution.default, aten.convolution_backward.default}
+SLOW_IN_HALF |= {aten.addmm.default, aten.mm.default, aten.bmm.default}
 
 
 class DeviceMismatch(RuntimeError):
@@ -49,7 +44,6 @@ class PretendedGpu:
         self.clear()
 
     def clear(self) -> None:
-        """Forgets what happened."""
         self.waits: list[Event] = []
         self.hazards: list[Event] = []
         self.mismatches: list[Event] = []
@@ -65,7 +59,6 @@ class PretendedGpu:
         return '\n'.join(parts)
 
     def wait(self, what: str) -> None:
-        """Notes that the host waits for the device."""
         self.waits.append(self._event(what))
 
     def refuse(self, message: str, kind: type[Exception] = DeviceMismatch) -> None:
@@ -106,8 +99,7 @@ class PretendedGpu:
             self.refuse(message)
         for what in waits(call):
             self.wait(what)
-        copied = copy_between(call)
-        if copied is not None:
+        if (copied := copy_between(call)) is not None:
             self._note_copy(*copied)
 
     def _note_copy(self, source: Tensor, to_gpu: bool, later: bool) -> None:
@@ -167,9 +159,7 @@ def _batch_norm(input: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     return *result, input.new_empty(0, dtype=torch.uint8)
 
 
-def _batch_norm_backward(
-    input: Tensor, gradient: Tensor, weight: Tensor, *rest: Any
-) -> tuple[Tensor, ...]:
+def _batch_norm_backward(input: Tensor, gradient: Tensor, weight: Tensor, *rest: Any) -> tuple:
     *statistics, epsilon, _ = rest
     return aten.native_batch_norm_backward(
         gradient, input, weight, *statistics, True, epsilon, [True, True, True]
@@ -192,12 +182,8 @@ def _softmax_backward(operator: Callable) -> Callable:
 SUBSTITUTES = {
     aten.cudnn_batch_norm.default: _batch_norm,
     aten.cudnn_batch_norm_backward.default: _batch_norm_backward,
-} | {
-    operator.default: make(operator.default)
-    for operator, make in (
-        (aten._softmax, _softmax),
-        (aten._log_softmax, _softmax),
-        (aten._softmax_backward_data, _softmax_backward),
-        (aten._log_softmax_backward_data, _softmax_backward),
-    )
 }
+for _operator in (aten._softmax.default, aten._log_softmax.default):
+    SUBSTITUTES[_operator] = _softmax(_operator)
+for _operator in (aten._softmax_backward_data.default, aten._log_softmax_backward_data.default):
+    SUBSTITUTES[_operator] = _softmax_backward(_operator)

@@ -91,21 +91,18 @@ def _validated(node: Any, place: int, gradient: Tensor) -> Tensor:
     if tuple(gradient.shape) != tuple(wanted.shape):
         gradient = gradient.sum_to_size(tuple(wanted.shape))
     if gradient.device != wanted.device and gradient.dim():
-        raise RuntimeError(
-            f'{node.name()} got a gradient on {gradient.device}, expected {wanted.device}'
-        )
+        told = f'{node.name()} got a gradient on {gradient.device}, expected {wanted.device}'
+        raise RuntimeError(told)
     return gradient.to(wanted.device, wanted.dtype)
 
 
 def _apply(node: Any, gradients: list[Tensor | None]) -> list[Tensor | None]:
     """Gradients for the edges of a node that lead anywhere."""
     if isinstance(node, BackwardCFunction):
-        gradients = [
-            torch.zeros(tuple(kind.shape), dtype=kind.dtype, device=kind.device)
-            if one is None
-            else one
-            for one, kind in zip(gradients, node._input_metadata, strict=True)
-        ]
+        for place, kind in enumerate(node._input_metadata):
+            if gradients[place] is None:
+                shape = tuple(kind.shape)
+                gradients[place] = torch.zeros(shape, dtype=kind.dtype, device=kind.device)
         result, leads = node.apply(*gradients), node.needs_input_grad
     else:
         result, leads = node(*gradients), [edge[0] is not None for edge in node.next_functions]

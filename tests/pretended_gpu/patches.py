@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import threading
+from collections import namedtuple
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any
 
+import mmengine.device.utils
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
@@ -18,41 +20,30 @@ from tests.pretended_gpu.gradients import run_backward
 from tests.pretended_gpu.tensor import DEVICE, GpuTensor
 
 NAME = 'Pretended GPU'
+PROPERTIES = SimpleNamespace(
+    name=NAME, major=8, minor=0, total_memory=16 * 2**30, multi_processor_count=1
+)
+# In place of ``SDPAParams``, to judge which kernel takes them.
+AttentionShapes = namedtuple(
+    'AttentionShapes', 'query key value attn_mask dropout is_causal enable_gqa'
+)
 
 
 def patches(
     gpu: PretendedGpu, modes: Callable[[], AbstractContextManager]
 ) -> Iterator[tuple[Any, str, Any]]:
     """Objects, their attributes, and what these become; ``modes`` enters the modes in a thread."""
-    properties = _Properties()
-    for name, value in {
-        'is_available': True,
-        'device_count': 1,
-        'current_device': 0,
-        'set_device': None,
-        'get_device_name': NAME,
-        'get_device_capability': (properties.major, properties.minor),
-        'get_device_properties': properties,
-        'get_arch_list': ['sm_80'],
-        'is_bf16_supported': True,
-        'memory_allocated': 0,
-        'memory_reserved': 0,
-        'empty_cache': None,
-        'mem_get_info': (properties.total_memory,) * 2,
-        'manual_seed': None,
-        'manual_seed_all': None,
-        'set_rng_state': None,
-        'is_current_stream_capturing': False,
-        '_lazy_init': None,
-    }.items():
+    counts = dict(is_available=True, device_count=1)
+    cuda = dict(current_device=0, memory_allocated=0, memory_reserved=0, get_arch_list=['sm_80'])
+    cuda |= dict(get_device_name=NAME, get_device_properties=PROPERTIES, is_bf16_supported=True)
+    cuda |= dict(get_device_capability=(PROPERTIES.major, PROPERTIES.minor))
+    cuda |= dict(mem_get_info=(PROPERTIES.total_memory,) * 2, is_current_stream_capturing=False)
+    cuda |= dict(set_device=None, empty_cache=None, manual_seed=None, manual_seed_all=None)
+    cuda |= dict(set_rng_state=None, _lazy_init=None)
+    for name, value in (counts | cuda).items():
         yield torch.cuda, name, _giving(value)
-    for name, value in {
-        'is_available': True,
-        'current_accelerator': DEVICE,
-        'device_count': 1,
-        'current_device_index': 0,
-        'set_device_index': None,
-    }.items():
+    accelerator = dict(current_accelerator=DEVICE, current_device_index=0, set_device_index=None)
+    for name, value in (counts | accelerator).items():
         yield torch.accelerator, name, _giving(value)
     for owner in (torch.cuda, torch.accelerator):
         yield owner, 'synchronize', lambda device=None: gpu.wait('synchronize')
@@ -69,10 +60,7 @@ def patches(
     run = _backward_of(gpu, torch.autograd.graph._engine_run_backward)
     yield torch.autograd.graph, '_engine_run_backward', run
     yield torch.autograd, '_engine_run_backward', run
-    with contextlib.suppress(ImportError):
-        import mmengine.device.utils
-
-        yield mmengine.device.utils, 'DEVICE', 'cuda'
+    yield mmengine.device.utils, 'DEVICE', 'cuda'
 
 
 def swap(one: Tensor, other: Tensor) -> None:
@@ -86,26 +74,6 @@ def swap(one: Tensor, other: Tensor) -> None:
 
 def _giving(value: Any) -> Callable:
     return lambda *args, **kwargs: value
-
-
-class _Properties(NamedTuple):
-    name: str = NAME
-    major: int = 8
-    minor: int = 0
-    total_memory: int = 16 * 2**30
-    multi_processor_count: int = 1
-
-
-class AttentionShapes(NamedTuple):
-    """In place of ``SDPAParams``, to judge which kernel takes them."""
-
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    attn_mask: Tensor | None
-    dropout: float
-    is_causal: bool
-    enable_gqa: bool
 
 
 def _fits_efficient(params: AttentionShapes, debug: bool = False) -> bool:

@@ -11,7 +11,6 @@ from tests.pretended_gpu.context import pretended_gpu
 
 
 def main() -> None:
-    """Runs the program named by the first argument with the others."""
     if len(sys.argv) < 2:
         sys.exit('usage: python -m tests.pretended_gpu.program PROGRAM [ARGUMENT ...]')
     sys.argv = sys.argv[1:]

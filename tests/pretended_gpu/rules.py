@@ -17,39 +17,18 @@ aten = torch.ops.aten
 # Copies and aliases, which may have two devices.
 COPIES = {aten._to_copy.default, aten.copy_.default, aten.copy.default, aten._copy_from.default}
 # ``self`` may be on the GPU with indices on the CPU.
-INDEXING = {
-    aten.index.Tensor,
-    aten._unsafe_index.Tensor,
-    aten.index_put_.default,
-    aten.index_put.default,
-    aten._index_put_impl_.default,
-    aten._unsafe_index_put.default,
-}
+INDEXING = {aten.index.Tensor, aten._unsafe_index.Tensor, aten._index_put_impl_.default}
+INDEXING |= {aten.index_put_.default, aten.index_put.default, aten._unsafe_index_put.default}
 # Take scalars on the CPU besides those that are tagged as pointwise.
-TAKE_CPU_SCALARS = {
-    aten.masked_fill.Tensor,
-    aten.masked_fill_.Tensor,
-    aten.fill.Tensor,
-    aten.fill_.Tensor,
-    aten.lift_fresh.default,
-}
+TAKE_CPU_SCALARS = {aten.masked_fill.Tensor, aten.masked_fill_.Tensor, aten.fill.Tensor}
+TAKE_CPU_SCALARS |= {aten.fill_.Tensor, aten.lift_fresh.default}
 # CUDA kernels that wait for their result, and what for.
-WAITS = {
-    'aten::_local_scalar_dense': 'a number',
-    'aten::nonzero': 'nonzero',
-    'aten::masked_select': 'masked_select',
-    'aten::_unique': 'unique',
-    'aten::_unique2': 'unique',
-    'aten::unique_dim': 'unique',
-    'aten::unique_consecutive': 'unique',
-    'aten::unique_dim_consecutive': 'unique',
-    'aten::bincount': 'bincount',
-    'aten::equal': 'equal',
-    'aten::is_nonzero': 'a number',
-    'aten::histogram': 'histogram',
-    'aten::multinomial': 'multinomial',
-    'torchvision::nms': 'NMS',
-}
+WAITS = {'aten::_local_scalar_dense': 'a number', 'aten::is_nonzero': 'a number'}
+for _name in ('nonzero', 'masked_select', 'bincount', 'equal', 'histogram', 'multinomial'):
+    WAITS[f'aten::{_name}'] = _name
+for _name in ('_unique', '_unique2', 'unique_dim', 'unique_consecutive', 'unique_dim_consecutive'):
+    WAITS[f'aten::{_name}'] = 'unique'
+WAITS['torchvision::nms'] = 'NMS'
 MATRIX_PRODUCTS = ('mm', 'bmm', 'addmm', 'baddbmm', 'addbmm', 'mv', 'addmv', 'dot', 'convolution')
 
 

@@ -21,16 +21,9 @@ class GpuTensor(Tensor):
 
     @staticmethod
     def __new__(cls, inner: Tensor, gpu: Any) -> GpuTensor:
-        """Wraps a CPU tensor."""
-        made = Tensor._make_wrapper_subclass(
-            cls,
-            inner.size(),
-            strides=inner.stride(),
-            storage_offset=inner.storage_offset(),
-            dtype=inner.dtype,
-            layout=inner.layout,
-            device=DEVICE,
-        )
+        places = dict(strides=inner.stride(), storage_offset=inner.storage_offset())
+        kind = dict(dtype=inner.dtype, layout=inner.layout, device=DEVICE)
+        made = Tensor._make_wrapper_subclass(cls, inner.size(), **places, **kind)
         made.inner, made.gpu = inner, gpu
         return made
 
@@ -56,10 +49,7 @@ class GpuTensor(Tensor):
     def numpy(self, *, force: bool = False) -> Any:
         """Refuses, as only CPU tensors share their memory with arrays."""
         if not force:
-            message = (
-                f"can't convert {DEVICE} device type tensor to numpy. Use Tensor.cpu() to copy the "
-                'tensor to host memory first.'
-            )
+            message = f"can't convert {DEVICE} device type tensor to numpy. Use Tensor.cpu() first."
             self.gpu.refuse(message, TypeError)
         return self.detach().cpu().numpy()
 
@@ -84,5 +74,4 @@ class GpuTensor(Tensor):
                 made.grad = copy.deepcopy(self.grad, memo)
         if getattr(self, '_is_param', False):
             made._is_param = True
-        memo[id(self)] = made
-        return made
+        return memo.setdefault(id(self), made)

@@ -1,7 +1,7 @@
 """Tests of the pretended GPU itself."""
 
 import copy
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -26,27 +26,25 @@ def test_all_is_as_before_afterwards():
     with pretended_gpu():
         assert torch.cuda.is_available() and torch.ones(1, device='cuda').is_cuda
     assert (torch.cuda.is_available, torch.load, torch.autograd._engine_run_backward) == before
+    assert not torch.cuda.is_available()  # nor in other tests
     x = torch.ones(2, requires_grad=True)
     (x * 3).sum().backward()
     assert x.grad.tolist() == [3, 3]
 
 
-@pytest.mark.parametrize(
-    'make',
-    [
-        lambda: torch.zeros(2).cuda(),
-        lambda: torch.zeros(2).to('cuda:0'),
-        lambda: torch.zeros(2, device='cuda'),
-        lambda: torch.arange(2, device='cuda').float() * 0,
-        lambda: torch.ones(3, device='cuda').new_tensor([0.0, 0.0]),
-        lambda: torch.zeros_like(torch.zeros(2), device='cuda'),
-    ],
-)
-def test_ways_onto_the_gpu(gpu, make):
-    found = make()
-    assert isinstance(found, GpuTensor) and found.device == torch.device('cuda', 0)
-    assert isinstance(found, torch.cuda.FloatTensor) and not isinstance(found, torch.FloatTensor)
-    assert found.cpu().tolist() == [0, 0] and not found.cpu().is_cuda
+def test_ways_onto_the_gpu(gpu):
+    for found in (
+        torch.zeros(2).cuda(),
+        torch.zeros(2).to('cuda:0'),
+        torch.zeros(2, device='cuda'),
+        torch.arange(2, device='cuda').float() * 0,
+        torch.ones(3, device='cuda').new_tensor([0.0, 0.0]),
+        torch.zeros_like(torch.zeros(2), device='cuda'),
+    ):
+        assert isinstance(found, GpuTensor) and found.device == torch.device('cuda', 0)
+        assert isinstance(found, torch.cuda.FloatTensor)
+        assert not isinstance(found, torch.FloatTensor)
+        assert found.cpu().tolist() == [0, 0] and not found.cpu().is_cuda
 
 
 @pytest.mark.parametrize(
@@ -72,10 +70,10 @@ def test_what_a_gpu_refuses(gpu, wrong):
     assert len(gpu.mismatches) == 1 and __file__ in gpu.mismatches[0].place
 
 
-@pytest.mark.parametrize('wrong', [lambda x: x.numpy(), np.asarray, np.array])
-def test_only_the_cpu_gives_arrays(gpu, wrong):
-    with pytest.raises(TypeError, match="can't convert cuda:0 device type tensor to numpy"):
-        wrong(torch.ones(3).cuda())
+def test_only_the_cpu_gives_arrays(gpu):
+    for wrong in (lambda x: x.numpy(), np.asarray, np.array):
+        with pytest.raises(TypeError, match="can't convert cuda:0 device type tensor to numpy"):
+            wrong(torch.ones(3).cuda())
 
 
 @pytest.mark.parametrize(
@@ -107,17 +105,15 @@ def test_waits_are_counted(gpu, right, waits):
     assert len(gpu.waits) == waits and not gpu.mismatches
 
 
-def test_setting_by_a_mask_does_not_wait_but_by_tensors_does(gpu):
+def test_setting_by_a_mask_does_not_wait_and_a_copy_unawaited_is_a_hazard(gpu):
     x = torch.ones(3, 4).cuda()
     gpu.clear()
     x[x > 0] = 5
     assert not gpu.waits and x.inner.eq(5).all()
     x[x > 0] = torch.ones(12, device='cuda')
     assert [one.what for one in gpu.waits] == ['boolean index']
-
-
-def test_reading_a_copy_unawaited_is_a_hazard(gpu):
-    torch.ones(3).cuda().to('cpu', non_blocking=True)
+    # Reading a copy that nobody waited for.
+    x.to('cpu', non_blocking=True)
     assert len(gpu.hazards) == 1 and 'hazards: 1' in gpu.report()
 
 
@@ -135,15 +131,12 @@ class Net(nn.Module):
 @pytest.mark.parametrize('kind', [torch.optim.SGD, torch.optim.AdamW])
 @pytest.mark.parametrize('options', [{}, {'fused': True}])
 def test_training_is_as_on_the_cpu(gpu, kind, options):
-    torch.manual_seed(0)
-    one = Net()
+    one, losses, batches = Net(), [], torch.randn(3, 2, 3, 8, 8)
     other = copy.deepcopy(one).cuda()
     weight = other.conv.weight
-    losses = []
     for net in (one, other):
         optimiser = kind(net.parameters(), lr=0.1, **options)
-        for seed in range(3):
-            inputs = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+        for inputs in batches:
             loss = net(inputs.to(net.last.weight.device)).square().mean()
             optimiser.zero_grad()
             loss.backward()
@@ -152,8 +145,8 @@ def test_training_is_as_on_the_cpu(gpu, kind, options):
             losses.append(loss.item())
     assert losses[:3] == losses[3:]
     assert other.conv.weight is weight and isinstance(weight.grad, GpuTensor)
-    for value, expected in zip(other.state_dict().values(), one.state_dict().values(), strict=True):
-        assert torch.equal(value.cpu(), expected)
+    found = {name: value.cpu() for name, value in other.state_dict().items()}
+    torch.testing.assert_close(found, dict(one.state_dict()), rtol=0, atol=0)
     assert any('_foreach_' in name or '_fused_' in name for name in gpu.operators)
 
 
@@ -169,10 +162,8 @@ def test_gradients_of_some_inputs(gpu):
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 def test_autocast_and_scaler(gpu, dtype):
-    torch.manual_seed(0)
     net, inputs = Net().cuda(), torch.randn(2, 3, 8, 8).cuda()
-    scaler = torch.amp.GradScaler('cuda')
-    optimiser = torch.optim.SGD(net.parameters(), 0.1)
+    scaler, optimiser = torch.amp.GradScaler('cuda'), torch.optim.SGD(net.parameters(), 0.1)
     with torch.autocast('cuda', dtype):
         found = net.conv(inputs)
         assert found.dtype == dtype and found.softmax(1).dtype == torch.float32
@@ -195,11 +186,9 @@ def test_attention_and_its_gradient(gpu):
 
 
 def test_threads_are_on_the_gpu_too(gpu):
-    found = []
-    thread = threading.Thread(target=lambda: found.append(torch.ones(2).pin_memory().cuda()))
-    thread.start()
-    thread.join()
-    assert isinstance(found[0], GpuTensor)
+    with ThreadPoolExecutor() as pool:
+        found = pool.submit(lambda: torch.ones(2).pin_memory().cuda()).result()
+    assert isinstance(found, GpuTensor)
 
 
 def test_files(gpu, tmp_path):
@@ -207,19 +196,14 @@ def test_files(gpu, tmp_path):
     torch.save(net.state_dict(), tmp_path / 'a.pth')
     assert not torch.load(tmp_path / 'a.pth')['conv.weight'].is_cuda
     there = torch.load(tmp_path / 'a.pth', map_location='cuda')
-    assert there['conv.weight'].is_cuda
     net.load_state_dict(there)
-    assert not net.cpu().conv.weight.is_cuda
+    assert there['conv.weight'].is_cuda and not net.cpu().conv.weight.is_cuda
 
 
 @pytest.mark.gpu
 def test_tests_with_the_mark_have_it():
     assert torch.cuda.is_available() and torch.ones(1).cuda().device == torch.device('cuda', 0)
     assert not torch.backends.cudnn.allow_tf32
-
-
-def test_other_tests_have_none():
-    assert not torch.cuda.is_available()
 
 
 @pytest.mark.gpu(real=True)

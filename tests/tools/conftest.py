@@ -2,14 +2,17 @@ import runpy
 
 import pytest
 
+from tests.shared_fixtures import shapes  # noqa: F401
+
 
 @pytest.fixture
-def run_main(root, capsys):
-    """Runs a tool in this process: exit status, stdout, stderr."""
+def tool(request, root, capsys):
+    """Runs the tool that the test file is named for, here: exit status, stdout, stderr."""
+    path = root / 'tools' / request.path.name.removeprefix('test_')
 
-    def run(tool, *arguments):
+    def run(*arguments):
         try:
-            runpy.run_path(str(root / 'tools' / f'{tool}.py'))['main']([str(a) for a in arguments])
+            runpy.run_path(str(path))['main']([str(one) for one in arguments])
         except SystemExit as stop:
             return stop.code, *capsys.readouterr()
         return 0, *capsys.readouterr()

@@ -5,32 +5,23 @@ from pathlib import Path
 
 import pytest
 
-from vispropnet.datasets.moving_shapes import write_moving_shapes
-
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / 'tools' / 'check_data.py'
 SMALL = ROOT / 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
 
 
-@pytest.fixture(scope='module')
-def made(tmp_path_factory):
-    root = tmp_path_factory.mktemp('check') / 'data'
-    write_moving_shapes(root, train_videos=4, val_videos=3, frames=3, size=(96, 64), progress=False)
-    return root
+@pytest.fixture
+def data(shapes, tmp_path):
+    """2 training and 3 validation videos of 3 frames."""
+    return shutil.copytree(shapes, tmp_path / 'data')
 
 
 @pytest.fixture
-def data(made, tmp_path):
-    """4 training and 3 validation videos of 3 frames, in which every category occurs."""
-    return shutil.copytree(made, tmp_path / 'data')
-
-
-@pytest.fixture
-def check(run_main):
+def check(tool):
     """Runs the tool: exit status, findings without the indentation, the rest of stdout, stderr."""
 
     def run(*arguments):
-        status, out, err = run_main('check_data', *arguments)
+        status, out, err = tool(*arguments)
         lines = out.splitlines()
         findings = [line.strip() for line in lines if line.startswith('  ')]
         others = [line for line in lines if line and not line.startswith('  ')]
@@ -56,47 +47,46 @@ def warned(others):
     return [line for line in others if line.startswith('warning: ') and 'category' not in line]
 
 
-@pytest.mark.parametrize('deep', [[], ['--deep']])
-def test_a_good_data_set(check, train, deep):
+def test_a_good_data_set(check, train):
     ann, images = train
-    status, _, others, errors = check('--ann', ann, '--images', images, *deep)
-    assert (status, errors, warned(others)) == (0, '', [])
-    assert others[-1].startswith(f'{ann}: 0 errors, ') and '4 videos, ' in others[-1]
-    assert others[-1].endswith(f'12 frames, {12 if deep else 4} images opened')
+    for deep, opened in (([], 2), (['--deep'], 6)):
+        status, _, others, errors = check('--ann', ann, '--images', images, *deep)
+        assert (status, errors, warned(others)) == (0, '', [])
+        assert others[-1].startswith(f'{ann}: 0 errors, ') and '2 videos, ' in others[-1]
+        assert others[-1].endswith(f'6 frames, {opened} images opened')
     # The annotation file alone.
     images.rename(images.with_name('elsewhere'))
     status, _, others, _ = check('--ann', ann)
     assert status == 0 and 'frames' not in others[-1]
+    # Warnings alone do not fail.
+    edit(ann, lambda content: content.pop('annotations'))
+    status, (_,), others, _ = check('--ann', ann)
+    assert (status, others[0]) == (0, 'warning: no annotations (1)')
+    assert others[-1].startswith(f'{ann}: 0 errors, 1 warnings; looked at 2 videos')
 
 
 def test_all_errors_are_listed_and_written(check, train, tmp_path):
     ann, images = train
     content = json.loads(ann.read_text())
     names = [video['file_names'] for video in content['videos']]
-    (images / names[0][1]).unlink()
-    (images / names[2][2]).unlink()
+    for n, f in ((0, 1), (1, 2)):
+        (images / names[n][f]).unlink()
     first = content['annotations'][0]
     frame = next(n for n, mask in enumerate(first['segmentations']) if mask)
-    first['segmentations'][frame]['counts'] = 'x'
-    first['iscrowd'] = 7
+    first['segmentations'][frame]['counts'], first['iscrowd'] = 'x', 7
     ann.write_text(json.dumps(content))
     out = tmp_path / 'new' / 'findings.json'
     status, findings, others, _ = check('--ann', ann, '--images', images, '--json', out)
-    assert status == 1
     name = content['videos'][first['video_id'] - 1]['file_names'][frame]
     place = f'{ann}: annotations[0], annotation {first["id"]}, video {first["video_id"]}'
     assert findings[0] == f"{place}: 'iscrowd' must be 0 or 1, found 7"
     assert findings[1].startswith(f"{place}, frame {frame} ({name}): 'counts' of the RLE are dam")
-    assert findings[2:4] == [
-        f'{ann}: videos[{n}], video {n + 1}, frame {f} ({names[n][f]}): there is no file '
-        f'{images}/{names[n][f]}'
-        for n, f in ((0, 1), (2, 2))
-    ]
-    counts = [line for line in others if line.startswith('error')]
-    assert counts == [
-        f'error: {one}' for one in ('iscrowd (1)', 'damaged mask (1)', 'missing frame (2)')
-    ]
-    assert others[-1].startswith(f'{ann}: 4 errors, ')
+    for found, (n, f) in zip(findings[2:4], ((0, 1), (1, 2)), strict=True):
+        lost = f'{ann}: videos[{n}], video {n + 1}, frame {f} ({names[n][f]}): there is no file'
+        assert found == f'{lost} {images}/{names[n][f]}'
+    counts = [line.removeprefix('error: ') for line in others if line.startswith('error')]
+    assert counts == ['iscrowd (1)', 'damaged mask (1)', 'missing frame (2)']
+    assert status == 1 and others[-1].startswith(f'{ann}: 4 errors, ')
     written = json.loads(out.read_text())
     assert written['errors'] == 4 and len(written['findings']) == len(findings)
     assert written['findings'][0]['annotation_id'] == first['id']
@@ -109,34 +99,19 @@ def test_deep_finds_a_jpeg_that_is_cut_short(check, train):
     (images / name).write_bytes((images / name).read_bytes()[:-100])
     assert check('--ann', ann, '--images', images)[0] == 0
     status, findings, *_ = check('--ann', ann, '--images', images, '--deep')
+    place = f'{ann}: videos[1], video 2, frame 2 ({name})'
     assert status == 1
-    assert findings[0].startswith(
-        f'{ann}: videos[1], video 2, frame 2 ({name}): cannot be read as an image: the JPEG is cut '
-    )
-
-
-def test_warnings_alone_do_not_fail(check, train):
-    edit(train[0], lambda content: content.pop('annotations'))
-    status, findings, others, _ = check('--ann', train[0])
-    assert status == 0 and len(findings) == 1
-    assert others[0] == 'warning: no annotations (1)'
-    assert others[-1].startswith(f'{train[0]}: 0 errors, 1 warnings; looked at 4 videos')
-
-
-def as_results(ann):
-    content = json.loads(ann.read_text())
-    return [
-        {**{key: one[key] for key in ('video_id', 'category_id', 'segmentations')}, 'score': 0.5}
-        for one in content['annotations']
-    ]
+    assert findings[0].startswith(f'{place}: cannot be read as an image: the JPEG is cut ')
 
 
 @pytest.fixture
 def scored(data, tmp_path):
     """Annotation file, result file and its content."""
     ann, path = data / 'valid/instances.json', tmp_path / 'results.json'
-    path.write_text(json.dumps(as_results(ann)))
-    return ann, path, as_results(ann)
+    keys, objects = ('video_id', 'category_id', 'segmentations'), json.loads(ann.read_text())
+    results = [dict({key: one[key] for key in keys}, score=0.5) for one in objects['annotations']]
+    path.write_text(json.dumps(results))
+    return ann, path, results
 
 
 def test_a_result_file(check, scored):
@@ -144,35 +119,25 @@ def test_a_result_file(check, scored):
     status, findings, (line,), _ = check('--results', path, '--ann', ann)
     assert (status, findings) == (0, [])
     assert line.startswith(f'{path}: 0 errors, 0 warnings; looked at 3 videos, ')
-    results[1]['score'] = float('nan')
-    results[0]['category_id'] = 77
-    path.write_text(json.dumps(results))
-    status, findings, _, _ = check('--results', path, '--ann', ann)
-    assert status == 1
-    assert findings == [
-        f'{path}: entry 0, video {results[0]["video_id"]}: category_id 77 is not among the '
-        'categories of the annotation file',
-        f"{path}: entry 1, video {results[1]['video_id']}: 'score' must be from 0 to 1, found nan",
-    ]
-
-
-def test_results_for_a_broken_annotation_file(check, scored):
-    ann, path, _ = scored
+    # For a broken annotation file.
     edit(ann, lambda content: content['videos'][0].pop('width'))
     status, findings, others, _ = check('--results', path, '--ann', ann)
-    assert status == 1
-    assert findings == [f"{ann}: videos[0], video 1: key 'width' is missing, expected an integer"]
+    broken = f"{ann}: videos[0], video 1: key 'width' is missing, expected an integer"
+    assert (status, findings) == (1, [broken])
     assert others[-2].startswith(f'{ann}: 1 errors') and others[-1].startswith(f'{path}: 0 errors')
-
-
-def test_results_that_break_off_are_checked_as_far_as_they_go(check, scored):
-    ann, path, results = scored
-    results[0]['score'] = 2
-    text = json.dumps(results)
+    results[1]['score'], results[0]['category_id'] = float('nan'), 77
+    path.write_text(json.dumps(results))
+    status, findings, _, _ = check('--results', path, '--ann', ann)
+    first, second = (f'{path}: entry {n}, video {results[n]["video_id"]}: ' for n in (0, 1))
+    first += 'category_id 77 is not among the categories of the annotation file'
+    second += "'score' must be from 0 to 1, found nan"
+    assert (status, findings) == (1, [broken, first, second])
+    # Broken off: checked as far as they go.
+    text = json.dumps([{**results[0], 'category_id': 1, 'score': 2}, *results[1:]])
     path.write_text(text[: -len(text) // 4])
     status, findings, others, errors = check('--results', path, '--ann', ann)
-    assert status == 2 and len(findings) == 1
-    assert f'{path}: not all could be read; so far 1 errors, ' in others[-1]
+    assert status == 2 and len(findings) == 3
+    assert f'{path}: not all could be read; so far 2 errors, ' in others[-1]
     assert errors.startswith(f'error: result file {path} is not valid JSON')
 
 
@@ -180,37 +145,25 @@ def test_a_config(check, data):
     status, _, others, errors = check(SMALL, '--cfg-options', f'data_root={data}')
     assert (status, errors, warned(others)) == (0, '', [])
     # Validation and test name the same files: once.
-    assert [line.split(':')[0] for line in others[-2:]] == [
-        str(data / 'train/instances.json'),
-        str(data / 'valid/instances.json'),
-    ]
+    files = [data / 'train/instances.json', data / 'valid/instances.json']
+    assert [line.split(':')[0] for line in others[-2:]] == list(map(str, files))
     assert sum('looked at' in line for line in others) == 2
-
-
-def test_a_config_with_faults_in_both_sets(check, data):
-    edit(data / 'train/instances.json', lambda content: content.pop('annotations'))
-    name = 'valid/instances.json'
-    edit(data / name, lambda content: content['categories'].reverse())  # names count, not the order
-    edit(data / name, lambda content: content['categories'][1].update(name='tri-angle'))
+    # With faults in both sets; of categories names count, not the order.
+    edit(files[0], lambda content: content.pop('annotations'))
+    edit(files[1], lambda content: content['categories'].reverse())
+    edit(files[1], lambda content: content['categories'][1].update(name='tri-angle'))
     status, findings, others, _ = check(SMALL, '--cfg-options', f'data_root={data}')
-    assert status == 1
-    assert [line for line in others if line.startswith('error: ')] == [
-        'error: no annotations (1)',
-        'error: other categories than for training (1)',
-    ]
-    assert findings[0].endswith('training needs them')
-    assert str(data / 'valid/instances.json') in findings[1] and 'know: tri-angle' in findings[1]
+    faults = [line.removeprefix('error: ') for line in others if line.startswith('error: ')]
+    assert faults == ['no annotations (1)', 'other categories than for training (1)']
+    assert status == 1 and findings[0].endswith('training needs them')
+    assert str(files[1]) in findings[1] and 'know: tri-angle' in findings[1]
 
 
 @pytest.mark.parametrize(
     ('option', 'status', 'words'),
     [
         ('val_dataloader.dataset.category_map.tri-angle=triangle', 0, None),
-        (
-            'val_dataloader.dataset.metainfo.classes=[disc,star]',
-            0,
-            '2 of those to train on',
-        ),
+        ('val_dataloader.dataset.metainfo.classes=[disc,star]', 0, '2 of those to train on'),
         ('train_dataloader.dataset.metainfo.classes=[disc]', 1, 'know: square, tri-angle, star'),
         ('train_dataloader.dataset.category_map.sun=star', 2, "has no category 'sun'"),
     ],
@@ -238,34 +191,28 @@ def test_a_config_without_its_data(check, data):
 
 def test_wrapped_data_sets_and_other_files_of_a_config(check, data, tmp_path):
     config = tmp_path / 'config.py'
-    config.write_text(
-        f'root = {str(data)!r}\n'
-        "train = dict(type='YouTubeVIS', data_root=root, ann_file='train/instances.json',\n"
-        "             data_prefix=dict(img='train/JPEGImages'))\n"
-        "more = dict(type='YouTubeVIS', ann_file=root + '/valid/instances.json',\n"
-        "            data_prefix=dict(img=root + '/valid/JPEGImages'))\n"
-        "both = dict(type='ConcatDataset', datasets=[train, more])\n"
-        "train_dataloader = dict(dataset=dict(type='RepeatDataset', times=2, dataset=both))\n"
-        'val_dataloader = dict(dataset=more)\n'
-        f"val_evaluator = dict(type='YouTubeVISMetric', ann_file={str(tmp_path / 'own.json')!r})\n"
-    )
+    config.write_text(f"""
+ann, prefix = 'train/instances.json', dict(img='train/JPEGImages')
+train = dict(type='YouTubeVIS', data_root='{data}', ann_file=ann, data_prefix=prefix)
+prefix = dict(img='{data}/valid/JPEGImages')
+more = dict(type='YouTubeVIS', ann_file='{data}/valid/instances.json', data_prefix=prefix)
+both = dict(type='ConcatDataset', datasets=[train, more])
+train_dataloader = dict(dataset=dict(type='RepeatDataset', times=2, dataset=both))
+val_dataloader = dict(dataset=more)
+val_evaluator = dict(type='YouTubeVISMetric', ann_file='{tmp_path}/own.json')
+""")
     status, _, others, errors = check(config)
-    assert status == 2
-    assert errors == f'error: annotation file not found: {tmp_path}/own.json.\n'
-    assert others[-3].startswith(f'{data}/train/instances.json: 0 errors')
-    assert others[-2].startswith(f'{data}/valid/instances.json: 0 errors')
+    assert (status, errors) == (2, f'error: annotation file not found: {tmp_path}/own.json.\n')
+    for line, part in zip(others[-3:-1], ('train', 'valid'), strict=True):
+        assert line.startswith(f'{data}/{part}/instances.json: 0 errors')
     assert others[-1] == f'{tmp_path}/own.json: not read'
 
 
-def test_a_config_without_data_sets(check, tmp_path):
-    (tmp_path / 'config.py').write_text('train_dataloader = None\n')
-    status, _, _, errors = check(tmp_path / 'config.py')
-    assert status == 2 and 'names no annotation file' in errors
-
-
-@pytest.mark.parametrize(
-    ('arguments', 'message'),
-    [
+def test_misuse(check, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'empty.py').write_text('train_dataloader = None\n')
+    for arguments, message in (
+        ('empty.py', 'names no annotation file'),
         ('', 'give either CONFIG or --ann'),
         ('config.py --ann a.json', 'give either CONFIG or --ann'),
         ('--results r.json', 'give either CONFIG or --ann'),
@@ -276,32 +223,25 @@ def test_a_config_without_data_sets(check, tmp_path):
         ('none.py', 'config not found: none.py'),
         ('--ann none.json', 'annotation file not found: none.json'),
         ('--results none.json --ann none.json', 'annotation file not found: none.json'),
-    ],
-)
-def test_misuse(check, arguments, message):
-    status, findings, _, errors = check(*arguments.split())
-    assert (status, findings) == (2, []) and message in errors and 'Traceback' not in errors
+    ):
+        status, findings, _, errors = check(*arguments.split())
+        assert (status, findings) == (2, []) and message in errors and 'Traceback' not in errors
 
 
-@pytest.mark.parametrize(
-    ('arguments', 'message'),
-    [
+def test_files_that_cannot_be_read_or_written(check, train, monkeypatch):
+    before = train[0].read_bytes()
+    monkeypatch.chdir(train[0].parents[2])
+    for arguments, message in (
         (['--images', 'none'], 'folder of frames not found: none'),
         (['--results', 'none.json'], 'result file not found: none.json'),
         (['--json', 'data/train/instances.json'], 'would replace a file that is to be checked'),
         (['--json', 'data/train/JPEGImages'], 'is a folder'),
         (['--json', 'data/train/instances.json/x/out.json'], 'cannot make the folder'),
-    ],
-)
-def test_files_that_cannot_be_read_or_written(check, train, monkeypatch, arguments, message):
-    before = train[0].read_bytes()
-    monkeypatch.chdir(train[0].parents[2])
-    status, _, _, errors = check('--ann', 'data/train/instances.json', *arguments)
-    assert status == 2 and message in errors and 'Traceback' not in errors
+    ):
+        status, _, _, errors = check('--ann', 'data/train/instances.json', *arguments)
+        assert status == 2 and message in errors and 'Traceback' not in errors
     assert train[0].read_bytes() == before
-
-
-def test_an_annotation_file_that_is_cut_short(check, train):
+    # A file that is cut short.
     train[0].write_bytes(train[0].read_bytes()[:1000])
     status, _, others, errors = check('--ann', train[0])
     assert status == 2 and 'is not valid JSON (truncated or damaged?)' in errors
@@ -309,10 +249,8 @@ def test_an_annotation_file_that_is_cut_short(check, train):
 
 
 def test_names_that_the_terminal_cannot_show(run_python, train):
-    def rename(content):
-        content['videos'][0]['file_names'][0] = '/\ud800Ω.jpg'
-
-    edit(train[0], rename)
+    names = ['/\ud800Ω.jpg', '1.jpg', '2.jpg']
+    edit(train[0], lambda content: content['videos'][0].update(file_names=names))
     environment = {**os.environ, 'PYTHONIOENCODING': 'ascii'}
     done = run_python(TOOL, '--ann', train[0], env=environment)
     assert (done.returncode, done.stderr) == (1, '')
@@ -321,13 +259,13 @@ def test_names_that_the_terminal_cannot_show(run_python, train):
 
 def test_only_the_config_form_needs_torch(run_python, scored):
     ann, path, _ = scored
-    code = (
-        'import runpy, sys\n'
-        'main = runpy.run_path(sys.argv[1])["main"]\n'
-        'main(["--ann", sys.argv[2], "--images", sys.argv[3]])\n'
-        'main(["--ann", sys.argv[2], "--results", sys.argv[4]])\n'
-        'print([name for name in ("torch", "mmengine", "mmcv", "mmdet") if name in sys.modules])\n'
-    )
-    done = run_python('-c', code, TOOL, ann, ann.with_name('JPEGImages'), path)
+    code = f"""
+import runpy, sys
+main = runpy.run_path('{TOOL}')['main']
+main(['--ann', '{ann}', '--images', '{ann.with_name('JPEGImages')}'])
+main(['--ann', '{ann}', '--results', '{path}'])
+print([name for name in ('torch', 'mmengine', 'mmcv', 'mmdet') if name in sys.modules])
+"""
+    done = run_python('-c', code)
     assert done.stdout.splitlines()[-1] == '[]'
     assert done.stderr == ''  # no progress bar where there is no terminal

@@ -1,43 +1,35 @@
-import pytest
 import torch
 
 from tests.engine.checkpoints.test_legacy_checkpoint import small_weights
 from tests.processes import run_tool
 
-TOOL = 'tools/convert_checkpoint.py'
-
 
 def test_writes_the_file_and_says_what_it_is(tmp_path):
     source, target = tmp_path / 'old.pth', tmp_path / 'new.pth'
     torch.save(dict(state_dict=small_weights(attention_neck=False)), source)
-    status, text = run_tool(TOOL, source, target)
-    assert status == 0, text
-    lines = text.splitlines()
-    assert lines[0] == 'ObjProp: 392 tensors, 5 categories'
+    status, text = run_tool('tools/convert_checkpoint.py', source, target)
+    assert status == 0 and text.startswith('ObjProp: 392 tensors, 5 categories\n'), text
     assert 'configs/objprop/objprop_r50_fpn_1x_ytvis2019_legacy.py' in text
-    assert lines[-1] == f'wrote {target}'
+    assert text.endswith(f'\nwrote {target}\n')
     assert 'prop_head.conv_logits.bias' in torch.load(target)['state_dict']
 
 
-def test_wrong_file_is_one_message_and_status_2(tmp_path):
-    other = tmp_path / 'other.pth'
-    torch.save({'stem.weight': torch.zeros(1)}, other)
-    status, text = run_tool(TOOL, other, tmp_path / 'new.pth')
-    assert status == 2
-    assert text.startswith(f'error: checkpoint {other} is no MaskTrack R-CNN')
-    assert 'found stem.weight' in text and text.count('\n') == 1
-    assert not (tmp_path / 'new.pth').exists()
-
-
-@pytest.mark.parametrize('damage', ['missing', 'truncated'])
-def test_missing_and_damaged_files(run_main, tmp_path, damage):
+def test_a_wrong_file_is_one_message_and_status_2(tool, tmp_path):
     source, target = tmp_path / 'old.pth', tmp_path / 'new.pth'
-    if damage == 'truncated':
-        torch.save(small_weights(), source)
-        source.write_bytes(source.read_bytes()[:2000])
-    status, _, error = run_main('convert_checkpoint', source, target)
-    message = 'is damaged: it ends too soon' if damage == 'truncated' else 'checkpoint not found'
-    assert status == 2 and message in error and not target.exists()
+
+    def refused():
+        status, _, error = tool(source, target)
+        assert status == 2 and error.count('\n') == 1 and not target.exists()
+        return error
+
+    assert 'checkpoint not found' in refused()
+    torch.save({'stem.weight': torch.zeros(1)}, source)
+    error = refused()
+    assert error.startswith(f'error: checkpoint {source} is no MaskTrack R-CNN')
+    assert 'found stem.weight' in error
+    torch.save(small_weights(), source)
+    source.write_bytes(source.read_bytes()[:2000])
+    assert 'is damaged: it ends too soon' in refused()
 
 
 class Payload:
@@ -45,10 +37,10 @@ class Payload:
         return eval, ('1',)
 
 
-def test_files_that_run_code_need_trust(run_main, tmp_path):
+def test_files_that_run_code_need_trust(tool, tmp_path):
     source, target = tmp_path / 'old.pth', tmp_path / 'new.pth'
     torch.save(dict(state_dict=small_weights(), payload=Payload()), source)
-    _, _, error = run_main('convert_checkpoint', source, target)
+    _, _, error = tool(source, target)
     assert '--trust-checkpoint' in error and not target.exists()
-    run_main('convert_checkpoint', source, target, '--trust-checkpoint')
+    tool(source, target, '--trust-checkpoint')
     assert 'payload' not in torch.load(target)

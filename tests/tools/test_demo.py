@@ -10,6 +10,7 @@ import cv2
 import pytest
 
 from tests.processes import run_tool
+from vispropnet.errors import UserError
 from vispropnet.evaluation.result_file import read_results
 
 SHAPES = ['--preset', 'easy', '--videos', '4', '--frames', '2', '--val-videos', '2', '--seed', '0']
@@ -18,30 +19,21 @@ QUICK += [f'{part}_dataloader.num_workers=0' for part in ('train', 'val', 'test'
 QUICK += [f'{part}_dataloader.persistent_workers=False' for part in ('train', 'val', 'test')]
 
 
-@pytest.fixture(scope='module')
-def demo(root):
-    """Functions of the tool by name."""
-    return runpy.run_path(str(root / 'tools/demo.py'))
-
-
 def start(root, *arguments):
-    return subprocess.Popen(
-        [sys.executable, *map(str, arguments)],
-        cwd=root,
-        env=dict(os.environ, PYTHONPATH=str(root)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    place = dict(cwd=root, env=dict(os.environ, PYTHONPATH=str(root)))
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen([sys.executable, *map(str, arguments)], **place, **pipes)
 
 
-def test_demo_leaves_everything_and_trains_once(root, demo, tmp_path):
+def test_demo_leaves_everything_and_trains_once(root, tmp_path):
     command = ['tools/demo.py', '--work-dir', tmp_path, *SHAPES, '--cfg-options', *QUICK]
     process = start(root, *command)
     process.stdout.readline()
     status, text = run_tool(*command)
-    assert status == 2
-    assert text.startswith(f'error: folder {tmp_path} is in use by process {process.pid} on ')
+    in_use = f'error: folder {tmp_path} is in use by process {process.pid} on '
+    assert status == 2 and text.startswith(in_use)
+    failed = run_tool('tools/demo.py', '--work-dir', tmp_path / 'a', '--config', 'configs/none.py')
+    assert failed == (2, 'error: config not found: configs/none.py\n')
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, out[-2000:] + err[-2000:]
     assert 'Epoch(train)' in out
@@ -60,15 +52,10 @@ def test_demo_leaves_everything_and_trains_once(root, demo, tmp_path):
     assert again.wait(60) == 143 and kept == 2
     checkpoint = tmp_path / 'checkpoint.pth'
     # Another recipe removes both first.
-    with pytest.raises(demo['UserError'], match='the command above failed'):
+    demo = runpy.run_path(str(root / 'tools/demo.py'))
+    with pytest.raises(UserError, match='the command above failed'):
         demo['train'](['no such tool'], 'another', tmp_path / 'train', checkpoint, anew=False)
     assert os.listdir(tmp_path / 'train') == ['recipe.json'] and not checkpoint.exists()
-
-
-def test_demo_reports_what_failed(tmp_path):
-    options = ['--work-dir', tmp_path, '--config', 'configs/none.py']
-    status, text = run_tool('tools/demo.py', *options)
-    assert status == 2 and text == 'error: config not found: configs/none.py\n'
 
 
 # Runs a command as the demo does.
@@ -123,5 +110,4 @@ def test_a_signal_while_the_demo_forks_is_not_lost(root, tmp_path):
     fork += 'os.register_at_fork(after_in_parent=send)\n'
     (tmp_path / 'child.py').write_text('import time; print("ready", flush=True); time.sleep(60)')
     process = start(root, '-c', fork + PARENT, tmp_path / 'child.py')
-    assert process.wait(20) == 143
-    assert process.stderr.read().startswith('stopped by SIGTERM')
+    assert process.wait(20) == 143 and process.stderr.read().startswith('stopped by SIGTERM')

@@ -1,9 +1,8 @@
-import importlib.util
 import json
 import os
+import re
 import sys
 import zipfile
-from functools import partial
 
 import pytest
 
@@ -11,23 +10,16 @@ from tests.evaluation.strips import data_set, random_case, shown, track
 from vispropnet.evaluation.average_precision import ALL_METRICS, evaluate_tracks
 from vispropnet.evaluation.error_kinds import KINDS
 from vispropnet.text import shown as in_words
-
-TOOL = 'tools/eval_vis.py'
-
-
-@pytest.fixture
-def score(run_main):
-    """Runs the tool: exit status, stdout, stderr."""
-    return partial(run_main, 'eval_vis')
+from vispropnet.visualization import charts
 
 
 @pytest.fixture
-def report(score, tmp_path):
+def report(tool, tmp_path):
     """Runs the tool, which must succeed, and gives its JSON and stdout."""
 
     def run(*arguments):
         out = tmp_path / 'out.json'
-        status, printed, err = score(*arguments, '--json', out)
+        status, printed, err = tool(*arguments, '--json', out)
         assert (status, err) == (0, '')
         return json.loads(out.read_text(), parse_constant=pytest.fail), printed
 
@@ -62,21 +54,15 @@ def metrics_of(report):
     return {name: report[name] for name in ALL_METRICS}
 
 
-# --- what it tells --------------------------------------------------------------------------------
-
-
-def test_tables(score, files, case):
+def test_tables_and_json(tool, files, case, tmp_path):
     content, results, _ = case
-    status, out, err = score(*files[:2], '--per-class')
+    status, out, err = tool(*files[:2], '--per-class')
     assert (status, err) == (0, '')
-    lines = out.splitlines()
-    assert lines[0] == (
-        f'{files[1]}: {len(results)} tracks in 5 videos, against {len(content["annotations"])} '
-        'objects in 5 videos'
-    )
+    lines, objects = out.splitlines(), len(content['annotations'])
+    tracks = f'{len(results)} tracks in 5 videos'
+    assert lines[0] == f'{files[1]}: {tracks}, against {objects} objects in 5 videos'
     for name, value in metrics_of(evaluate_tracks(content, results)).items():
-        shown_as = '-' if value < 0 else f'{value:.4f}'
-        assert [name, shown_as] in [line.split() for line in lines]
+        assert [name, '-' if value < 0 else f'{value:.4f}'] in [line.split() for line in lines]
     titles = [line for line in lines if ' objects ' in line and line.endswith('AR10')]
     assert [' '.join(line.split()[:-5]) for line in titles] == [
         'category objects tracks',
@@ -85,16 +71,11 @@ def test_tables(score, files, case):
         'frames hidden* objects',
     ]
     assert lines[lines.index(titles[0]) + 1].startswith('kind 1 ')
-    # The table by category is there only if it is asked for.
-    plain = score(*files[:2])[1]
-    assert 'kind 1' not in plain and 'category' not in plain
-    assert 'are few' not in out  # of intervals alone
-
-
-def test_json_holds_the_metrics_unrounded(score, files, case, tmp_path):
+    # The JSON holds all metrics unrounded.
     out = tmp_path / 'new' / 'metrics.json'
-    status, printed, _ = score(*files[:2], '--json', out)
-    assert status == 0 and printed.endswith(f'all metrics: {out}\n')
+    status, plain, _ = tool(*files[:2], '--json', out)
+    assert status == 0 and plain.endswith(f'all metrics: {out}\n')
+    assert not any(words in plain for words in ('kind 1', 'category', 'are few'))
     report = json.loads(out.read_text())
     assert metrics_of(report) == metrics_of(evaluate_tracks(*case[:2]))
     assert set(report['detail']) == {'categories', 'track_length', 'objects_per_video', 'hidden'}
@@ -124,78 +105,67 @@ def test_everything_at_once(report, files, case, tmp_path):
     videos = {video['id'] for video in case[0]['videos']}
     assert {one['video_id'] for one in scores['worst_videos']} == videos
     # Beside the file of --json; nothing else is written or changed.
-    new = {tmp_path / name for name in ('out.json', 'ours_errors.png', 'ours_worst_videos.json')}
     after = all_files(tmp_path)
-    assert set(after) - set(before) == new
-    assert {path: after[path] for path in before} == before
+    names = ('out.json', 'ours_errors.png', 'ours_worst_videos.json')
+    assert after == {**before, **{tmp_path / name: after[tmp_path / name] for name in names}}
     assert json.loads(after[tmp_path / 'ours_worst_videos.json']) == scores['worst_videos']
 
 
 def test_a_seed_gives_the_same_output(report, files):
-    def told(seed):
-        return report(*files[:2], '--baseline', files[2], '--bootstrap', 30, '--seed', seed)
-
-    assert told(1) == told(1)
-    assert all(one != other for one, other in zip(told(1), told(2), strict=True))
+    options = ['--baseline', files[2], '--bootstrap', 30, '--seed']
+    first, again, other = (report(*files[:2], *options, seed) for seed in (1, 1, 2))
+    assert first == again and first[0] != other[0] and first[1] != other[1]
 
 
-def test_errors_go_beside_the_results_or_where_told(score, files, tmp_path):
+def test_errors_go_beside_the_results_or_where_told(tool, files, tmp_path, monkeypatch):
     names = ['ours_errors.png', 'ours_worst_videos.json']
     before = all_files(tmp_path)
-    _, out, _ = score(*files[:2], '--errors')
+    _, out, _ = tool(*files[:2], '--errors')
     assert set(all_files(tmp_path)) - set(before) == {tmp_path / 'ours' / name for name in names}
     assert f'chart: {tmp_path}/ours/ours_errors.png\n' in out
     assert f'worst videos first: {tmp_path}/ours/ours_worst_videos.json\n' in out
     # The folder alone asks for them as well.
-    status, out, _ = score(*files[:2], '--errors-dir', tmp_path / 'a' / 'b')
+    status, out, _ = tool(*files[:2], '--errors-dir', tmp_path / 'a' / 'b')
     assert status == 0 and 'wrong category' in out
     assert sorted(os.listdir(tmp_path / 'a' / 'b')) == names
-
-
-def test_results_of_one_name_are_told_apart_in_the_chart(score, files, monkeypatch):
-    from vispropnet.visualization import charts
-
+    # Results of one name are told apart in the chart.
     drawn = []
     monkeypatch.setattr(charts, 'draw_error_chart', lambda path, bars: drawn.extend(bars))
     same = files[2].rename(files[2].with_name('ours.json'))
-    score(*files[:2], '--baseline', same, '--errors')
+    tool(*files[:2], '--baseline', same, '--errors')
     other = same.rename(same.with_name('other.json'))
-    score(*files[:2], '--baseline', other, '--errors')
+    tool(*files[:2], '--baseline', other, '--errors')
     assert [name for name, _, _ in drawn] == [str(files[1]), str(same), 'ours', 'other']
 
 
-def test_annotations_that_play_no_part_are_told(score, files, case):
+def test_annotations_that_play_no_part_are_told(tool, files, case):
     content = case[0]
     content['annotations'].append({**content['annotations'][0], 'category_id': 99, 'id': 1000})
     written(files[0], content)
-    status, out, _ = score(*files[:2])
-    assert status == 0
-    assert out.splitlines()[1].startswith('warning: 1 annotations are of no listed video or')
-    assert f'check_data.py --ann {files[0]}' in out.splitlines()[1]
-
-
-def test_equal_results_are_called_equal(score, files):
-    _, out, _ = score(files[0], files[1], '--baseline', files[1], '--bootstrap', 10)
+    status, out, _ = tool(*files[:2], '--baseline', files[1], '--bootstrap', 10)
+    line = out.splitlines()[1]
+    assert status == 0 and f'check_data.py --ann {files[0]}' in line
+    assert line.startswith('warning: 1 annotations are of no listed video or')
+    # Equal results are called equal.
     row = next(line for line in out.splitlines() if line.startswith('AP '))
     assert row.endswith('+0.0000 .. +0.0000    equal')
 
 
-# --- unusual but sound input ----------------------------------------------------------------------
-
-
-def test_an_archive(report, files, tmp_path, case):
+def test_unusual_but_sound_files(report, files, tmp_path, case):
     archive = tmp_path / 'upload.zip'
     with zipfile.ZipFile(archive, 'w') as stream:
         stream.writestr('results.json', json.dumps(case[1]))
-    scores, of_archive = (
-        report(files[0], path, '--baseline', archive, '--errors')[0] for path in (files[1], archive)
-    )
+    options = ['--baseline', archive, '--errors']
+    scores, of_archive = (report(files[0], path, *options)[0] for path in (files[1], archive))
     assert (tmp_path / 'upload_errors.png').exists()
-    assert scores.pop('results') != of_archive.pop('results')
-    assert scores == of_archive
-
-
-def test_no_tracks_at_all_score_0(report, files, tmp_path):
+    assert scores == {**of_archive, 'results': str(files[1])} != of_archive
+    # Names and lengths are not needed.
+    content = json.loads(files[0].read_text())
+    content['videos'] = [{'id': video['id']} for video in content['videos']]
+    content['categories'] = [{'id': category['id']} for category in content['categories']]
+    scores, _ = report(written(tmp_path / 'bare.json', content), files[1], '--errors')
+    assert metrics_of(scores) == metrics_of(evaluate_tracks(*case[:2]))
+    # No tracks at all score 0.
     path = written(tmp_path / 'none.json', [])
     options = ['--baseline', path, '--bootstrap', 10, '--errors', '--per-class']
     scores, _ = report(files[0], path, *options)
@@ -212,38 +182,24 @@ def test_one_video(report, tmp_path):
     assert scores['ci'] == scores['baseline']['difference'] == dict.fromkeys(ALL_METRICS)
 
 
-def test_names_and_lengths_are_not_needed(report, case, files, tmp_path):
-    content = json.loads(files[0].read_text())
-    for video in content['videos']:
-        del video['file_names'], video['length'], video['width'], video['height']
-    for category in content['categories']:
-        del category['name']
-    scores, _ = report(written(tmp_path / 'bare.json', content), files[1], '--errors')
-    assert metrics_of(scores) == metrics_of(evaluate_tracks(*case[:2]))
-
-
-def test_missing_trackeval_is_told_before_the_work(score, files, tmp_path, monkeypatch):
+def test_missing_trackeval_is_told_before_the_work(tool, files, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'trackeval', None)
     monkeypatch.setitem(sys.modules, 'trackeval.metrics', None)
-    status, out, err = score(tmp_path / 'none.json', files[1], '--hota')
+    status, out, err = tool(tmp_path / 'none.json', files[1], '--hota')
     assert (status, out) == (2, '')
     assert 'Install it with: pip install --no-deps trackeval' in err
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec('trackeval') is None, reason='TrackEval is not installed'
-)
-@pytest.mark.parametrize(('threshold', 'value'), [(0.5, 1), (0.6, 0)])
-def test_hota(report, files, case, tmp_path, threshold, value):
+def test_hota(report, files, case, tmp_path):
+    pytest.importorskip('trackeval', reason='TrackEval is not installed')
     keys = ('video_id', 'category_id', 'segmentations')
     tracks = [{**{key: one[key] for key in keys}, 'score': 0.5} for one in case[0]['annotations']]
     perfect = written(tmp_path / 'perfect.json', tracks)
-    scores, printed = report(files[0], perfect, '--hota', '--score-thr', threshold)
-    assert 'HOTA' in printed
-    assert scores['tracking']['HOTA'] == scores['tracking']['IDF1'] == pytest.approx(value)
+    for threshold, value in ((0.5, 1), (0.6, 0)):
+        scores, printed = report(files[0], perfect, '--hota', '--score-thr', threshold)
+        assert 'HOTA' in printed
+        assert scores['tracking']['HOTA'] == scores['tracking']['IDF1'] == pytest.approx(value)
 
-
-# --- bad input ------------------------------------------------------------------------------------
 
 GOOD = track(1, 1, 0.5, shown(0, '111'))
 
@@ -256,12 +212,12 @@ def pair(tmp_path):
 
 
 @pytest.fixture
-def refused(score, tmp_path):
+def refused(tool, tmp_path):
     """Runs the tool on bad input, asserts that it does nothing, and gives the message."""
 
     def run(*arguments, options=('--errors', '--bootstrap', 5, '--json', tmp_path / 'out.json')):
         before = all_files(tmp_path)
-        status, printed, err = score(*arguments, *options)
+        status, printed, err = tool(*arguments, *options)
         assert (status, printed) == (2, '')
         assert err.startswith('error: ') and err.count('\n') == 1 and len(err) < 600
         assert all_files(tmp_path) == before
@@ -270,115 +226,86 @@ def refused(score, tmp_path):
     return run
 
 
-def test_the_pair_is_right(score, pair):
-    assert score(*pair)[0] == 0
-
-
-@pytest.mark.parametrize('which', ['annotation', 'result', 'baseline'])
-@pytest.mark.parametrize(
-    ('content', 'message'),
-    [
-        # More in tests/test_fileio.py.
-        (None, ' file not found: {}.'),
-        (b'', ' file {} is empty: '),
-        (b'[{"video_id": 1', ' file {} is not valid JSON (truncated or damaged?): '),
-    ],
-)
-def test_files_that_cannot_be_read(refused, pair, tmp_path, which, content, message):
+def test_files_that_cannot_be_read(tool, refused, pair, tmp_path):
+    assert tool(*pair)[0] == 0
     path = tmp_path / 'bad.json'
-    if content is not None:
-        path.write_bytes(content)
-    arguments = {
-        'annotation': (path, pair[1]),
-        'result': (pair[0], path),
-        'baseline': (*pair, '--baseline', path),
-    }[which]
-    what = 'annotation' if which == 'annotation' else 'result'
-    assert refused(*arguments).startswith(what + message.format(path))
+    # More in tests/test_fileio.py.
+    for content, message in (
+        (None, f'file not found: {path}.'),
+        (b'', f'file {path} is empty: '),
+        (b'[{"video_id": 1', f'file {path} is not valid JSON (truncated or damaged?): '),
+    ):
+        if content is not None:
+            path.write_bytes(content)
+        assert refused(path, pair[1]).startswith('annotation ' + message)
+        for arguments in ((pair[0], path), (*pair, '--baseline', path)):
+            assert refused(*arguments).startswith('result ' + message)
 
 
-@pytest.mark.parametrize(
-    ('content', 'message'),
-    [
-        # More in tests/evaluation/test_result_file.py and test_overlaps.py.
+def test_bad_results(refused, pair, tmp_path):
+    mask = {'size': [720, 1280], 'counts': 'PPTc0'}
+    place = ': video 1, result entry 0'
+    size = 'the mask is 1280x720 pixels (width x height), but video 1 is 10x8.'
+    scores = ': video 1, result entry 1: score must be within [0, 1], got {}. '
+    scores += 'Scale the scores: only their order counts.'
+    # More in tests/evaluation/test_result_file.py and test_overlaps.py.
+    for content, message in (
         (None, ' must hold a list of tracks, not null.'),
-        ([GOOD, {'video_id': 1}], ": entry 1 has no 'category_id' ("),
-        (
-            [track(1, 1, 0.5, [None, {'size': [720, 1280], 'counts': 'PPTc0'}, None])],
-            ': video 1, result entry 0, frame 1 (v1/01.jpg): the mask is 1280x720 pixels (width x '
-            'height), but video 1 is 10x8.',
-        ),
+        ([track(1, 1, 0.5, [None, mask, None])], f'{place}, frame 1 (v1/01.jpg): {size}'),
         *(
-            (
-                [GOOD, {**GOOD, 'score': score}],
-                ': video 1, result entry 1: score must be within [0, 1], got '
-                f'{in_words(score)}. Scale the scores: only their order counts.',
-            )
+            ([GOOD, {**GOOD, 'score': score}], scores.format(in_words(score)))
             for score in (1.5, -0.1, float('nan'), float('inf'), 10**400)
         ),
-    ],
-)
-def test_bad_results(refused, pair, tmp_path, content, message):
-    path = written(tmp_path / 'bad.json', content)
-    for arguments in [(pair[0], path), (*pair, '--baseline', path)]:
-        assert refused(*arguments).startswith(f'result file {path}{message}'[:500])
+    ):
+        path = written(tmp_path / 'bad.json', content)
+        for arguments in ((pair[0], path), (*pair, '--baseline', path)):
+            assert refused(*arguments).startswith(f'result file {path}{message}'[:500])
 
 
-def crowds(content):
-    return {**content, 'annotations': [{**one, 'iscrowd': 1} for one in content['annotations']]}
+def test_bad_ground_truth(refused, pair):
+    content = json.loads(pair[0].read_text())
+    crowds = [{**one, 'iscrowd': 1} for one in content['annotations']]
+    # More in tests/datasets/test_annotation_rules.py.
+    for wrong, message in (
+        ([GOOD], 'this is a result file.*give the annotation file'),
+        (dict(videos=None), "key 'videos' must be a list, found null"),
+        (dict(videos=dict.fromkeys(range(9000))), "key 'videos' must be a list, found {'0"),
+        (dict(annotations=None), '.*nothing to score.*tools/split_ytvis.py'),
+        (dict(annotations=[]), '.*nothing to score.*tools/split_ytvis.py'),
+        (dict(annotations=crowds), '.*crowds left out.*nothing to score'),
+    ):
+        written(pair[0], {**content, **wrong} if isinstance(wrong, dict) else wrong)
+        assert re.match(f'annotation file {pair[0]}: {message}', refused(*pair))
 
 
-@pytest.mark.parametrize(
-    ('change', 'messages'),
-    [
-        # More in tests/datasets/test_annotation_rules.py.
-        (lambda old: [GOOD], ['the file must hold an object with videos, categories and annot']),
-        (lambda old: {**old, 'videos': None}, ["key 'videos' must be a list, found null"]),
-        (lambda old: {**old, 'videos': dict.fromkeys(range(9000))}, ["must be a list, found {'0"]),
-        (lambda old: {**old, 'annotations': None}, ['nothing to score', 'tools/split_ytvis.py']),
-        (lambda old: {**old, 'annotations': []}, ['nothing to score', 'tools/split_ytvis.py']),
-        (crowds, ['nothing to score', 'crowds left out']),
-    ],
-)
-def test_bad_ground_truth(refused, pair, change, messages):
-    written(pair[0], change(json.loads(pair[0].read_text())))
-    found = refused(*pair)
-    assert found.startswith(f'annotation file {pair[0]}: ')
-    assert all(message in found for message in messages)
-
-
-# --- bad options ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ('option', 'wanted', 'values'),
-    [
+def test_numbers_out_of_range(refused, pair):
+    for option, wanted, values in (
         ('--bootstrap', 'a number of resamples, at most 100000', (-1, 100_001, 10**12)),
         ('--seed', '0 or more', (-1,)),
         ('--score-thr', 'within [0, 1]', (-0.1, 5.0, float('nan'))),
-    ],
-)
-def test_numbers_out_of_range(refused, pair, option, wanted, values):
-    for value in values:
-        message = refused(*pair, options=[f'{option}={value}'])
-        assert message == f'{option} must be {wanted}, got {value}.'
+    ):
+        for value in values:
+            message = refused(*pair, options=[f'{option}={value}'])
+            assert message == f'{option} must be {wanted}, got {value}.'
 
 
-@pytest.mark.parametrize(
-    'options',
-    [
+def test_outputs_that_cannot_be_written_are_told_before_the_work(refused, pair, tmp_path):
+    (tmp_path / 'folder').mkdir()
+    for *options, name in (
         ['--json', 'ours.json/out.json'],
         ['--json', 'folder'],
         ['--errors-dir', 'ours.json'],
         ['--errors', '--json', 'ours_worst_videos.json'],
-    ],
-)
-def test_outputs_that_cannot_be_written_are_told_before_the_work(refused, pair, tmp_path, options):
-    (tmp_path / 'folder').mkdir()
-    *options, path = options
-    # The missing ground truth would be told next.
-    message = refused(tmp_path / 'none.json', pair[1], options=[*options, tmp_path / path])
-    assert message.startswith('cannot ') and str(tmp_path / path) in message
+    ):
+        # The missing ground truth would be told next.
+        path = tmp_path / name
+        message = refused(tmp_path / 'none.json', pair[1], options=[*options, path])
+        assert message.startswith('cannot ') and str(path) in message
+    other = written(tmp_path / 'other.json', [GOOD])
+    (tmp_path / 'link.json').symlink_to(pair[1])
+    for path in (*pair, other, tmp_path / 'link.json', tmp_path / 'sub' / '..' / 'gt.json'):
+        message = refused(*pair, '--baseline', other, options=['--json', path])
+        assert message == f'cannot write {path}: it is an input; give another path.'
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason='root may write anywhere')
@@ -388,27 +315,16 @@ def test_folder_without_permission(refused, pair, tmp_path):
     assert 'no permission to write' in refused(*pair, options=options)
 
 
-def test_inputs_are_not_overwritten(refused, pair, tmp_path):
-    other = written(tmp_path / 'other.json', [GOOD])
-    (tmp_path / 'link.json').symlink_to(pair[1])
-    for path in (*pair, other, tmp_path / 'link.json', tmp_path / 'sub' / '..' / 'gt.json'):
-        message = refused(*pair, '--baseline', other, options=['--json', path])
-        assert message == f'cannot write {path}: it is an input; give another path.'
-
-
-# --- as a process ---------------------------------------------------------------------------------
-
-
 def test_as_a_process_it_needs_no_torch(run_python, files, tmp_path):
     out = tmp_path / 'out.json'
     arguments = [*files[:2], '--baseline', files[2], '--bootstrap', 5, '--errors', '--json', out]
-    code = (
-        'import runpy, sys\n'
-        'sys.argv = sys.argv[1:]\n'
-        'runpy.run_path(sys.argv[0], run_name="__main__")\n'
-        'print([name for name in ("torch", "mmdet", "mmcv") if name in sys.modules])\n'
-    )
-    done = run_python('-c', code, TOOL, *arguments)
+    code = """
+import runpy, sys
+sys.argv = sys.argv[1:]
+runpy.run_path('tools/eval_vis.py', run_name='__main__')
+print([name for name in ('torch', 'mmdet', 'mmcv') if name in sys.modules])
+"""
+    done = run_python('-c', code, 'eval_vis.py', *arguments)
     assert (done.returncode, done.stderr) == (0, '')
     assert done.stdout.startswith(f'{files[1]}: ') and done.stdout.splitlines()[-1] == '[]'
     assert json.loads(out.read_text())['ci']['AP']

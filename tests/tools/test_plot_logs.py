@@ -1,17 +1,15 @@
-from functools import partial
-
 import pytest
 
 from tests.visualization.logs import train_row, write_log
 
 
 @pytest.fixture
-def plot(run_main, tmp_path, monkeypatch):
+def plot(tool, tmp_path, monkeypatch):
     """Runs the tool where there are runs called first and second: exit status, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
     for run in ('first', 'second'):
         write_log(tmp_path / run, '20250101_000000', [train_row(1), train_row(2)])
-    return partial(run_main, 'plot_logs')
+    return tool
 
 
 def test_writes_the_picture_and_prints_where(plot, tmp_path):

@@ -12,7 +12,6 @@ import pytest
 
 from vispropnet.trials.study_file import read_study
 
-TOOL = 'tools/run_trials.py'
 # One trial, of one training, on the smallest videos; the baseline takes its weights.
 STUDY = """
 baseline = 'few'
@@ -33,11 +32,10 @@ presets = dict(
 
 
 def start(root, out, *more):
-    command = [sys.executable, TOOL, '--out', str(out), *more]
-    env = dict(os.environ, PYTHONPATH=str(root))
-    return subprocess.Popen(
-        command, cwd=root, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    command = [sys.executable, 'tools/run_trials.py', '--out', str(out), *more]
+    place = dict(cwd=root, env=dict(os.environ, PYTHONPATH=str(root)))
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(command, **place, **pipes)
 
 
 def run(root, out, *more):
@@ -66,25 +64,13 @@ def table_of(out):
     return {trial['name']: trial for trial in table['trials']}
 
 
-@pytest.fixture
-def main(root, monkeypatch, run_main):
-    """Runs the command in this process; gives its status, and what it wrote."""
+def test_a_study_is_trained_tested_scored_and_reported(tool, root, tmp_path, monkeypatch):
     monkeypatch.chdir(root)
-
-    def main(*arguments):
-        code, out, err = run_main('run_trials', *arguments)
-        return code, out + err
-
-    return main
-
-
-def test_a_study_is_trained_tested_scored_and_reported(main, tmp_path):
     study, out = tmp_path / 'my-study.py', tmp_path / 'out'
     study.write_text(STUDY)
     command = ['--study', study, '--preset', 'tiny', '--baseline-seeds', '1', '--out', out]
-    code, text = main(*command)
-    assert code == 0, text
-    assert '2 runs, 0 of them done' in text
+    code, text, progress = tool(*command)
+    assert code == 0 and '2 runs, 0 of them done' in progress, progress
     trials = table_of(out)
     assert {trial['state'] for trial in trials.values()} == {'done'}
     assert trials['few']['parameters'] == trials['plain']['parameters'] > 10**6
@@ -98,8 +84,8 @@ def test_a_study_is_trained_tested_scored_and_reported(main, tmp_path):
     assert (out / 'losses.svg').exists() and f'--study {study}' in text
     # What is done is not done again.
     before = [path.stat().st_mtime_ns for path in results]
-    code, text = main(*command, '--resume', '--attention', '1:1:0:20,20')
-    assert code == 0 and '2 runs, 2 of them done' in text
+    code, _, progress = tool(*command, '--resume', '--attention', '1:1:0:20,20')
+    assert code == 0 and '2 runs, 2 of them done' in progress
     assert before == [path.stat().st_mtime_ns for path in results]
     assert '<strong>Plain &lt;b&gt;: ' in (out / 'report.html').read_text()
 
@@ -159,9 +145,9 @@ def test_killed_twice_it_ends_with_the_same_table(whole, root, tmp_path):
         assert len(json.loads(content)) > 10
 
 
-@pytest.mark.parametrize(
-    ('options', 'words'),
-    [
+def test_mistakes_are_reported_before_the_first_trial(tool, root, tmp_path, monkeypatch):
+    monkeypatch.chdir(root)
+    for options, words in (
         (['--preset', 'tiny'], 'invalid choice'),
         (['--study', 'none.py', '--preset', 'cpu'], 'study not found: none.py'),
         (['--only', 'weighted'], "no trial 'weighted'; there are: baseline"),
@@ -171,9 +157,7 @@ def test_killed_twice_it_ends_with_the_same_table(whole, root, tmp_path):
         (['--cfg-options', 'modell.x=1'], "has no key 'modell'. Did you mean 'model'?"),
         # What has to be downloaded is reported with how to get it.
         (['--preset', 'ytvis21', '--data', 'nowhere'], 'tools/split_ytvis.py nowhere/train/inst'),
-    ],
-)
-def test_mistakes_are_reported_before_the_first_trial(main, tmp_path, options, words):
-    code, text = main('--preset', 'smoke', '--out', tmp_path / 'out', *options)
-    assert code == 2 and words in text
+    ):
+        code, _, errors = tool('--preset', 'smoke', '--out', tmp_path / 'out', *options)
+        assert code == 2 and words in errors
     assert not any(tmp_path.rglob('results.json'))

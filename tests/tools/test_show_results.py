@@ -1,6 +1,4 @@
 import json
-from functools import partial
-from pathlib import Path
 
 import cv2
 import pytest
@@ -13,11 +11,11 @@ TWO = ('gt.json', 'a.json', 'b.json', '--images', 'images')
 
 
 @pytest.fixture
-def show(run_main, tmp_path, monkeypatch):
+def show(tool, tmp_path, monkeypatch):
     """Runs the tool in a folder with a data set: exit status, stdout, stderr."""
     write_files(tmp_path)
     monkeypatch.chdir(tmp_path)
-    return partial(run_main, 'show_results')
+    return tool
 
 
 def test_writes_a_picture_of_each_video(show, tmp_path):
@@ -36,25 +34,24 @@ def test_options_are_heeded(show, tmp_path):
     assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(4)
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == FRAMES
     plain = (tmp_path / 'o/12.png').read_bytes()
-    wanted = ['--video', 12, '--out', 'o']
-    for changed in ([], ['--frames', 2], [*options[2:6]], [*options[2:]]):
-        assert show(*TWO, *wanted, *changed)[0] == 0
+    for changed in ([], ['--frames', 2], options[2:6], options[2:]):
+        assert show(*TWO, '--video', 12, '--out', 'o', *changed)[0] == 0
         same = (tmp_path / 'o/12.png').read_bytes() == plain
-        assert same == (len(changed) == len(options[2:]))
+        assert same == (changed == options[2:])
 
 
-def test_one_result_and_the_worst_videos(show):
-    Path('worst.json').write_text(json.dumps([dict(video_id=one) for one in (14, 12, 11)]))
+def test_one_result_and_the_worst_videos(show, tmp_path):
+    worst = [dict(video_id=one) for one in (14, 12, 11)]
+    (tmp_path / 'worst.json').write_text(json.dumps(worst))
     status, out, _ = show(*TWO[:2], *TWO[3:], '--videos', 2, '--worst', 'worst.json')
-    assert status == 0
-    assert out.split() == ['work_dirs/show_results/14.png', 'work_dirs/show_results/12.png']
-    _, out, _ = show(*TWO, '--videos', 1)
-    assert out.split() == ['work_dirs/show_results/11.png']
+    names = ['work_dirs/show_results/14.png', 'work_dirs/show_results/12.png']
+    assert (status, out.split()) == (0, names)
+    assert show(*TWO, '--videos', 1)[1].split() == ['work_dirs/show_results/11.png']
 
 
-@pytest.mark.parametrize(
-    ('options', 'message'),
-    [
+def test_wrong_options_give_one_message(show, tmp_path):
+    before = sorted(tmp_path.iterdir())
+    for options, message in (
         (['--videos', 0], '--videos must be 1 or more, got 0.'),
         (['--frames', 0], '--frames must be within 1 .. 37, got 0.'),
         (['--frames', 38], '--frames must be within 1 .. 37, got 38.'),
@@ -64,20 +61,11 @@ def test_one_result_and_the_worst_videos(show):
         (['--video', 12, '--worst', 'w'], '--video names the videos to show: it does not go'),
         (['--out', 'gt.json'], 'cannot make the folder of gt.json/11.png: '),
         (['--out', 'images'], 'cannot write into images: it holds the frames; give another'),
-    ],
-)
-def test_wrong_options_give_one_message(show, tmp_path, options, message):
-    before = sorted(tmp_path.iterdir())
-    status, out, err = show(*TWO, *options)
-    assert (status, out) == (2, '')
-    assert err.startswith('error: ' + message) and len(err.splitlines()) == 1
+    ):
+        status, out, err = show(*TWO, *options)
+        assert (status, out) == (2, '')
+        assert err.startswith('error: ' + message) and len(err.splitlines()) == 1
     assert sorted(tmp_path.iterdir()) == before
-
-
-def test_video_and_videos_exclude_each_other(show):
     status, _, err = show(*TWO, '--video', 11, '--videos', 2)
     assert status == 2 and 'not allowed with' in err
-
-
-def test_the_tool_knows_the_limit():
     assert show_results.MOST_FRAMES == MAX_FRAMES

@@ -1,6 +1,5 @@
 import json
 import shlex
-from functools import partial
 
 import pytest
 
@@ -11,12 +10,6 @@ from vispropnet.registry import DATASETS
 
 SMALL = 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
 LOCAL = 'configs/masktrack_rcnn/masktrack-rcnn_r50_fpn_1x_ytvis2021-local.py'
-
-
-@pytest.fixture
-def split(run_main):
-    """Runs the tool: exit status, stdout, stderr."""
-    return partial(run_main, 'split_ytvis')
 
 
 def write_source(path, held, names):
@@ -32,11 +25,11 @@ def write_source(path, held, names):
     return path
 
 
-def test_prints_what_is_where(split, tmp_path):
+def test_prints_what_is_where(tool, tmp_path):
     # Of 10 videos two are without objects; nobody holds a tapir, one video holds the owl.
     held = [[0, 0]] * 6 + [[1, 2]] + [[1]] + [[]] * 2
     source = write_source(tmp_path / 'train.json', held, ['cat', 'fish', 'owl', 'tapir'])
-    _, out, _ = split(source, '--val-fraction', '0.4', '--out-dir', tmp_path / 'out')
+    _, out, _ = tool(source, '--val-fraction', '0.4', '--out-dir', tmp_path / 'out')
     lines = out.splitlines()
     # 40 % of six and two videos; fish: one on each side, and the one with the owl is trained on.
     rows = {line.rsplit(maxsplit=4)[0]: line.split()[-4:] for line in lines[1:8] if line}
@@ -61,20 +54,13 @@ def test_prints_what_is_where(split, tmp_path):
     assert len(lines) == 14
 
 
-@pytest.mark.parametrize(
-    ('fraction', 'messages'),
-    [
-        (
-            0.25,
-            ['categories on both sides: 1 of 2', 'in training, no exchange found that would not c'],
-        ),
-        (0.5, ['categories on both sides: all 2\n']),
-    ],
-)
-def test_says_whether_all_are_on_both_sides(split, tmp_path, fraction, messages):
+def test_says_whether_all_are_on_both_sides(tool, tmp_path):
     source = write_source(tmp_path / 'train.json', [[0], [0], [1], [1]], ['cat', 'fish'])
-    _, out, _ = split(source, '--val-fraction', fraction, '--out-dir', tmp_path / 'out')
-    assert all(message in out for message in messages) and '(no object)' not in out
+    options = ['--out-dir', tmp_path / 'out', '--force', '--val-fraction']
+    few, both = (tool(source, *options, fraction)[1] for fraction in (0.25, 0.5))
+    assert 'categories on both sides: 1 of 2' in few and 'categories on both sides: all 2\n' in both
+    assert 'in training, no exchange found that would not c' in few
+    assert '(no object)' not in few + both
 
 
 def command_of(output):
@@ -85,33 +71,30 @@ def command_of(output):
     return words[2], words[4:]
 
 
-@pytest.mark.parametrize('layout', ['train.json', 'train/instances.json'])
-def test_command_for_the_official_layouts(split, root, tmp_path, monkeypatch, layout):
+def test_command_for_the_official_layouts(tool, root, tmp_path, monkeypatch):
     data = tmp_path / 'data' / 'youtube_vis'
-    source = write_source(data / layout, [[0], [0, 1], [1]], [f'kind {n}' for n in range(40)])
-    _, out, _ = split(source, '--out-dir', data / 'local')
-    assert command_of(out) == (LOCAL, [f'data_root={data}'])
-    # Short where the data are below the current folder, and with files that lie elsewhere.
-    monkeypatch.chdir(tmp_path / 'data')
-    _, out, _ = split(f'youtube_vis/{layout}', '--out-dir', 'splits')
-    config, overrides = command_of(out)
-    assert (config, overrides[0]) == (LOCAL, 'data_root=youtube_vis')
-    loaded = load_config(root / config, overrides)
-    assert loaded.val_evaluator.ann_file == str(tmp_path / 'data/splits/valid.json')
-    assert loaded.train_dataloader.dataset.ann_file == str(tmp_path / 'data/splits/train.json')
+    for layout in ('train.json', 'train/instances.json'):
+        source = write_source(data / layout, [[0], [0, 1], [1]], [f'kind {n}' for n in range(40)])
+        monkeypatch.chdir(root)
+        _, out, _ = tool(source, '--out-dir', data / 'local', '--force')
+        assert command_of(out) == (LOCAL, [f'data_root={data}'])
+        # Short where the data are below the current folder, and with files that lie elsewhere.
+        monkeypatch.chdir(tmp_path / 'data')
+        _, out, _ = tool(f'youtube_vis/{layout}', '--out-dir', 'splits', '--force')
+        config, overrides = command_of(out)
+        assert (config, overrides[0]) == (LOCAL, 'data_root=youtube_vis')
+        loaded = load_config(root / config, overrides)
+        assert loaded.val_evaluator.ann_file == str(tmp_path / 'data/splits/valid.json')
+        assert loaded.train_dataloader.dataset.ann_file == str(tmp_path / 'data/splits/train.json')
 
 
-@pytest.fixture(scope='module')
-def shapes(tmp_path_factory):
-    root = tmp_path_factory.mktemp('split') / 'data'
-    write_moving_shapes(root, train_videos=8, val_videos=1, frames=3, size=(96, 64), progress=False)
-    return root
-
-
-def test_moving_shapes_are_split_and_read(split, root, shapes):
+def test_moving_shapes_are_split_and_read(tool, root, tmp_path):
+    shapes = tmp_path / 'data'
+    options = dict(train_videos=8, val_videos=1, frames=3, size=(96, 64), progress=False)
+    write_moving_shapes(shapes, **options)
     source = shapes / 'train' / 'instances.json'
     options = ['--val-fraction', '0.25', '--seed', '3', '--out-dir', shapes / 'local']
-    config, overrides = command_of(split(source, *options)[1])
+    config, overrides = command_of(tool(source, *options)[1])
     assert config == 'CONFIG'
     loaded = load_config(root / SMALL, overrides)
     read = {}
@@ -129,41 +112,17 @@ def test_moving_shapes_are_split_and_read(split, root, shapes):
     keys = ('video_id', 'category_id', 'segmentations')
     tracks = [dict({key: one[key] for key in keys}, score=1.0) for one in truth['annotations']]
     assert loaded.val_evaluator.ann_file == str(shapes / 'local' / 'valid.json')
-    scores = evaluate_tracks(loaded.val_evaluator.ann_file, tracks)
-    assert scores['mAP'] == pytest.approx(1)
-
-
-def test_the_local_configs_read_the_split(split, root, shapes):
-    source = shapes / 'train' / 'instances.json'
-    split(source, '--val-fraction', '0.25', '--out-dir', shapes / 'local', '--force')
+    assert evaluate_tracks(loaded.val_evaluator.ann_file, tracks)['mAP'] == pytest.approx(1)
+    # The local configs read the split.
     loaded = load_config(root / LOCAL, [f'data_root={shapes}'])
-    lengths = {
-        part: len(DATASETS.build(loaded[f'{part}_dataloader'].dataset).video_lengths)
-        for part in ('train', 'val', 'test')
-    }
-    assert lengths == {'train': 6, 'val': 2, 'test': 2}
+    for part, videos in (('train', 6), ('val', 2), ('test', 2)):
+        dataset = DATASETS.build(loaded[f'{part}_dataloader'].dataset)
+        assert len(dataset.video_lengths) == videos
 
 
-@pytest.mark.parametrize(
-    ('options', 'message'),
-    [
-        (['none.json'], 'annotation file not found: none.json'),
-        (['cut.json'], 'cut.json is not valid JSON'),
-        (['official.json'], 'official.json has no annotations'),
-        (['one.json'], 'at least 2 videos, found 1'),
-        (['stray.json'], 'video_id 9 is not among the videos'),
-        (['good.json', '--val-fraction', '1'], 'must lie between 0 and 1, got 1.0'),
-        (['good.json', '--val-fraction', '0'], 'must lie between 0 and 1, got 0.0'),
-        (['good.json', '--val-fraction', 'nan'], 'must lie between 0 and 1, got nan'),
-        (['good.json', '--seed', '-1'], 'seed must be at least 0, got -1'),
-        (['good.json', '--out-dir', 'cut.json'], 'cannot write cut.json/train.json'),
-        (['good.json', '--out-dir', 'old'], 'already there: old/valid.json; --force replaces'),
-    ],
-)
-def test_bad_input_is_one_message_and_status_2(split, tmp_path, monkeypatch, options, message):
+def test_bad_input_is_one_message_and_status_2(tool, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_source(tmp_path / 'good.json', [[0], [0]], ['cat'])
-    write_source(tmp_path / 'one.json', [[0]], ['cat'])
     stray = json.loads((tmp_path / 'good.json').read_text())
     (tmp_path / 'cut.json').write_text('{"videos"')
     (tmp_path / 'official.json').write_text('{"videos": [], "categories": []}')
@@ -172,12 +131,19 @@ def test_bad_input_is_one_message_and_status_2(split, tmp_path, monkeypatch, opt
     (tmp_path / 'old').mkdir()
     (tmp_path / 'old' / 'valid.json').write_text('old')
     before = sorted(tmp_path.rglob('*'))
-    status, out, err = split('--out-dir', 'out', *options)
-    assert (status, out) == (2, '')
-    assert err.startswith('error: ') and err.count('\n') == 1 and message in err
-    assert sorted(tmp_path.rglob('*')) == before
-
-
-def test_out_dir_is_required(split):
-    status, _, error = split('train.json')
+    for options, message in (
+        (['none.json'], 'annotation file not found: none.json'),
+        (['cut.json'], 'cut.json is not valid JSON'),
+        (['official.json'], 'official.json has no annotations'),
+        (['stray.json'], 'video_id 9 is not among the videos'),
+        (['good.json', '--val-fraction', '1'], 'must lie between 0 and 1, got 1.0'),
+        (['good.json', '--seed', '-1'], 'seed must be at least 0, got -1'),
+        (['good.json', '--out-dir', 'cut.json'], 'cannot write cut.json/train.json'),
+        (['good.json', '--out-dir', 'old'], 'already there: old/valid.json; --force replaces'),
+    ):
+        status, out, err = tool('--out-dir', 'out', *options)
+        assert (status, out) == (2, '')
+        assert err.startswith('error: ') and err.count('\n') == 1 and message in err
+        assert sorted(tmp_path.rglob('*')) == before
+    status, _, error = tool('good.json')
     assert status == 2 and '--out-dir' in error

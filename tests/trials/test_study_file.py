@@ -17,35 +17,26 @@ trials = dict(
     longer=dict(config='configs/c.py', starts_from='plain'),
     alone=dict(overrides=('k=3',), starts_from=''),
 )
-presets = dict(
-    tiny=dict(
-        about='small',
-        placeholders=dict(backbone='r18', data='_x'),
-        shapes=dict(preset='easy', videos=2, val_videos=1, frames=3),
-    ),
-)
+_shapes = dict(preset='easy', videos=2, val_videos=1, frames=3)
+_placeholders = dict(backbone='r18', data='_x')
+presets = dict(tiny=dict(about='small', placeholders=_placeholders, shapes=_shapes))
 """
 
 
-@pytest.fixture
-def read(tmp_path):
-    def read(text):
-        path = tmp_path / 'my-study.py'
-        path.write_text(text)
-        return read_study(path)
-
-    return read
+def read(folder, text=STUDY):
+    (folder / 'my-study.py').write_text(text)
+    return read_study(folder / 'my-study.py')
 
 
-def test_trials_take_what_they_do_not_name(read):
-    study = read(STUDY)
+def test_trials_take_what_they_do_not_name_and_the_baseline_joins(tmp_path):
+    study = read(tmp_path)
     assert study.name == 'my-study' and study.work_dir == 'work_dirs/studies/my-study'
     trials, tiny = study.trials, study.presets['tiny']
     titles = ['Plain', 'window', 'offline', 'longer', 'alone']
     assert [one.title for one in trials.values()] == titles
     # Config and changes of the baseline, or of the trial whose weights it takes; its own come last.
-    for name in ('plain', 'window', 'offline', 'alone'):
-        assert tiny.config_of(trials[name]) == 'configs/a/a_r18_x.py'
+    same = [trials[name] for name in ('plain', 'window', 'offline', 'alone')]
+    assert {tiny.config_of(trial) for trial in same} == {'configs/a/a_r18_x.py'}
     window, offline = trials['window'], trials['offline']
     assert window.overrides == offline.overrides == ('k=1', 'k=2')
     assert (window.test_overrides, offline.test_overrides) == (('t=1',), ('t=1', 't=2'))
@@ -55,14 +46,8 @@ def test_trials_take_what_they_do_not_name(read):
     assert starts == dict(plain='start', window='start', offline='', longer='plain', alone='')
     assert [one.name for one in trials.values() if not one.trains] == ['offline']
     assert study.trial('start').config == 'configs/b/b_{backbone}.py'
-    assert tiny.shapes.options(7) == [
-        *('--preset', 'easy', '--videos', '2', '--val-videos', '1', '--frames', '3'),
-        *('--size', '160', '96', '--seed', '7'),
-    ]
-
-
-def test_the_baseline_joins_whatever_is_chosen(read):
-    study = read(STUDY)
+    options = '--preset easy --videos 2 --val-videos 1 --frames 3 --size 160 96 --seed 7'
+    assert tiny.shapes.options(7) == options.split()
     chosen = study.choose(['offline', 'window', 'window'])
     assert [trial.name for trial in chosen] == ['plain', 'window', 'offline']
     assert study.choose(None) == study.choose(['all']) == list(study.trials.values())
@@ -100,15 +85,12 @@ trials = dict( -> trials = {}; _ = dict( -> trials: expected a dict by name, not
 """
 
 
-@pytest.mark.parametrize('fault', FAULTS.strip().splitlines())
-def test_what_is_wrong_is_named_with_its_key(read, fault):
-    old, new, words = fault.split(' -> ')
-    assert STUDY.count(old) == 1
-    with pytest.raises(UserError, match=f'^study .*my-study.py:? {words}'):
-        read(STUDY.replace(old, new))
-
-
-def test_a_missing_file_is_named(tmp_path):
+def test_what_is_wrong_is_named_with_its_key(tmp_path):
+    for fault in FAULTS.strip().splitlines():
+        old, new, words = fault.split(' -> ')
+        assert STUDY.count(old) == 1
+        with pytest.raises(UserError, match=f'^study .*my-study.py:? {words}'):
+            read(tmp_path, STUDY.replace(old, new))
     with pytest.raises(UserError, match='study not found: .*none.py'):
         read_study(tmp_path / 'none.py')
 
@@ -123,23 +105,18 @@ def test_the_trials_of_objprop(root, study):
         assert len(set(ours)) == len(ours)
         for config in (*ours, *map(preset.config_of, starts.values())):
             assert (root / config).is_file()
+    others = {'propagation-off': '', 'tuning-1': 'start-deeper', 'additional-training': 'baseline'}
     starts_from = {name: one.starts_from for name, one in trials.items()}
-    others = ('propagation-off', 'tuning-1', 'additional-training')
-    assert [starts_from.pop(name) for name in others] == ['', 'start-deeper', 'baseline']
-    assert set(starts_from.values()) == {'start'}
+    assert starts_from == {**dict.fromkeys(trials, 'start'), **others}
     preset = study.presets['ytvis21']
     assert preset.config_of(starts['start']) == preset.config_of(trials['masktrack-rcnn'])
     assert '_r101_' in preset.config_of(starts['start-deeper'])
-
-
-def test_published_metrics_of_the_trials_of_objprop(study):
-    published = {name: one.published for name, one in study.trials.items()}
+    published = {name: one.published for name, one in trials.items()}
     metrics = dict(AP50=0.5734, AP75=0.3907, AR1=0.375, AR10=0.4519, mAP=0.3551)
     assert published['baseline'] == metrics
     assert published['weighted-affinity']['mAP'] == 0.3082
     assert published['masktrack-rcnn'] == dict(AP75=0.326, AR1=0.31, AR10=0.355, mAP=0.303)
-    # Nobody published these.
-    for name in ('propagation-off', 'category-affinity', 'attn-neck-reference'):
-        assert published[name] == {}
+    unpublished = [name for name, metrics in published.items() if not metrics]
+    assert unpublished == ['propagation-off', 'attn-neck-reference', 'category-affinity']
     shown = [name for name, preset in study.presets.items() if preset.published]
     assert shown == ['ytvis19', 'ytvis21']

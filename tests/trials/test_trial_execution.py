@@ -18,26 +18,23 @@ from vispropnet.trials.execution import command_lines, run_plan
 from vispropnet.trials.plan import Plan, Run
 from vispropnet.trials.study_file import Preset, Study, Trial
 
-# Writes what a training or a test leaves, and a line into a diary.
-TRAIN = """
+# Write what a training or a test leaves, and a line into a diary.
+NOTE = """
 import os, pathlib, sys
-folder = pathlib.Path(sys.argv[1]); (folder / 'train').mkdir(exist_ok=True)
+folder, gpu = pathlib.Path(sys.argv[1]), os.environ.get('CUDA_VISIBLE_DEVICES')
 with open(folder.parent.parent / 'diary', 'a') as diary:
-    print('train', folder.parent.name, os.environ.get('CUDA_VISIBLE_DEVICES'), file=diary)
+    print(STEP, folder.parent.name, gpu, file=diary)
+"""
+TRAINED = """
 log = folder / 'train/20260101_000000/vis_data/scalars.json'
 log.parent.mkdir(parents=True, exist_ok=True)
 log.write_text('{"loss": LOSS, "iter": 50}')
 (folder / 'train/epoch_2.pth').write_text('weights')
 (folder / 'train/last_checkpoint').write_text('epoch_2.pth')
 """
-DIVERGE, TRAIN = TRAIN.replace('LOSS', 'NaN'), TRAIN.replace('LOSS', '1.5')
-TEST = """
-import pathlib, sys
-folder = pathlib.Path(sys.argv[1])
-with open(folder.parent.parent / 'diary', 'a') as diary:
-    print('test', folder.parent.name, file=diary)
-(folder / 'results.json').write_text('[]')
-"""
+TRAIN = NOTE.replace('STEP', "'train'") + TRAINED.replace('LOSS', '1.5')
+DIVERGE = TRAIN.replace('1.5', 'NaN')
+TEST = NOTE.replace('STEP', "'test'") + "(folder / 'results.json').write_text('[]')\n"
 # What outlives the command keeps the folder locked.
 HOLDS_THE_LOCK = """
 import os, sys
@@ -53,23 +50,23 @@ def impatient(monkeypatch):
     monkeypatch.setattr(execution, '_POLL_SECONDS', 0.02)
 
 
-def scripted_plan(tmp_path, scripts, needs=None):
-    """A plan of trials by name, whose training runs a script; test follows."""
+def scripted_plan(tmp_path, scripts, **needs):
+    """A plan of trials by name, whose training runs a script; test follows. Gives its runs too."""
     study, preset = Study(tmp_path / 'study.py', 'a', {}, {}), Preset('tiny', 'small')
     plan = Plan(study, preset, tmp_path, None, {})
     for name, script in scripts.items():
         folder = tmp_path / name / 'seed-0'
         steps = {'train': ['-c', script, str(folder)], 'test': ['-c', TEST, str(folder)]}
-        wanted = tuple(f'{one}/seed-0' for one in (needs or {}).get(name, ()))
+        wanted = (f'{needs[name]}/seed-0',) if name in needs else ()
         run = Run(Trial(name), 0, folder, wanted, steps, folder / 'train/epoch_2.pth', 2)
         plan.runs[run.key] = run
-    return plan
+    return plan, *plan.runs.values()
 
 
-def work(plan, slots=('',)):
+def work(plan, *slots):
     said = []
     with locked_folder(plan.out) as lock:
-        failed = run_plan(plan, list(slots), lock, said.append)
+        failed = run_plan(plan, slots or [''], lock, said.append)
     return failed, said
 
 
@@ -78,95 +75,72 @@ def failure(run):
 
 
 def diary(tmp_path):
-    return [line.removesuffix(' None') for line in (tmp_path / 'diary').read_text().splitlines()]
+    return (tmp_path / 'diary').read_text().replace(' None', '').splitlines()
 
 
 def test_runs_go_from_training_to_test_and_are_not_done_twice(tmp_path):
-    plan = scripted_plan(tmp_path, dict(a=TRAIN, b=TRAIN), needs=dict(b=['a']))
+    plan, _, b = scripted_plan(tmp_path, dict(a=TRAIN, b=TRAIN), b='a')
     failed, said = work(plan)
     assert failed == [] and said[0] == '2 runs, 0 of them done; 1 at a time'
     assert diary(tmp_path) == ['train a', 'test a', 'train b', 'test b']
     assert work(plan) == ([], ['2 runs, 2 of them done; 1 at a time'])
     # A test that was cut short is done again, its training and what it needs are not.
-    plan.runs['b/seed-0'].results.unlink()
+    b.results.unlink()
     assert work(plan)[0] == [] and diary(tmp_path)[4:] == ['test b']
 
 
 def test_a_failure_is_marked_the_others_go_on_and_it_is_tried_again(tmp_path):
-    plan = scripted_plan(tmp_path, dict(a=FAIL, b=TRAIN, c=TRAIN), needs=dict(c=['a']))
-    a, b, c = plan.runs.values()
+    scripts = dict(a=FAIL, b=TRAIN, c=TRAIN, d=HOLDS_THE_LOCK)
+    plan, a, b, c, d = scripted_plan(tmp_path, scripts, c='a')
+    # What is whole on disk counts, however its process ended.
+    b.steps['test'][1] += 'raise SystemExit(3)'
     failed, said = work(plan)
-    assert failed == [a.key, c.key] and b.results.exists() and not c.log('train').exists()
-    marked = failure(a)
-    assert (marked['step'], marked['exit']) == ('train', 3)
-    assert marked['lines'] == ['working', 'RuntimeError: out of memory']
+    assert failed == [a.key, c.key, d.key] and b.done() and not c.log('train').exists()
+    lines = ['working', 'RuntimeError: out of memory']
+    assert failure(a).items() >= dict(step='train', exit=3, lines=lines).items()
     assert any('FAILED in train: RuntimeError: out of memory' in line for line in said)
-    reason = 'a/seed-0, whose weights it takes, failed'
-    assert failure(c)['lines'] == [*marked['lines'], reason]
-    failed, _ = work(scripted_plan(tmp_path, dict(a=TRAIN)))
-    assert failed == [] and not a.failure.exists()
+    assert failure(c)['lines'] == [*lines, 'a/seed-0, whose weights it takes, failed']
+    words = f'it ended without an error, and without {d.checkpoint}'
+    assert failure(d)['lines'] == ['holds the lock: True', words]
+    plan, a = scripted_plan(tmp_path, dict(a=TRAIN))
+    assert work(plan)[0] == [] and not a.failure.exists()
 
 
 def test_a_loss_that_is_no_number_fails_the_trial_also_when_resumed(tmp_path):
     for _ in range(2):
-        plan = scripted_plan(tmp_path, dict(a=DIVERGE, b=TRAIN, c=TRAIN), needs=dict(c=['a']))
-        a, b, c = plan.runs.values()
+        plan, a, b, c = scripted_plan(tmp_path, dict(a=DIVERGE, b=TRAIN, c=TRAIN), c='a')
         assert set(work(plan)[0]) == {a.key, c.key}
         assert failure(a)['lines'][-1] == 'the loss is not a finite number at iteration 50'
         assert b.results.exists() and not a.results.exists() and not c.results.exists()
     # It is not trained a second time.
     assert diary(tmp_path).count('train a') == 1
-
-
-def test_what_is_whole_on_disk_counts_however_its_process_ended(tmp_path):
-    plan = scripted_plan(tmp_path, dict(a=HOLDS_THE_LOCK, b=TRAIN))
-    a, b = plan.runs.values()
-    b.steps['test'][1] += 'raise SystemExit(3)'
-    assert work(plan)[0] == [a.key] and b.done()
-    words = f'it ended without an error, and without {a.checkpoint}'
-    assert failure(a)['lines'] == ['holds the lock: True', words]
-
-
-def test_weights_that_diverged_elsewhere_fail_with_what_takes_them(tmp_path):
-    """A queue of a cluster trains and tests without looking at the losses."""
-    plan = scripted_plan(tmp_path, dict(a=DIVERGE, b=TRAIN), needs=dict(b=['a']))
-    a, b = plan.runs.values()
-    for run in (a, b):
-        run.folder.mkdir(parents=True)
-        for command in run.steps.values():
-            subprocess.run([sys.executable, *command], check=True)
-    assert work(plan)[0] == [a.key, b.key]
-    assert not a.done() and not b.done() and a.results.exists()
+    # A queue of a cluster trains and tests without looking at the losses.
+    for command in (a.steps['test'], *c.steps.values()):
+        subprocess.run([sys.executable, *command], check=True)
+    assert work(plan)[0] == [a.key, c.key]
+    assert a.results.exists() and not a.done() and not c.done()
 
 
 def test_runs_get_the_gpu_of_a_slot_and_wait_for_what_they_need(tmp_path):
-    plan = scripted_plan(tmp_path, dict(a=TRAIN, b=TRAIN, c=TRAIN), needs=dict(a=['c']))
-    work(plan, slots=('3', '5'))
+    work(scripted_plan(tmp_path, dict(a=TRAIN, b=TRAIN, c=TRAIN), a='c')[0], '3', '5')
     trained = [line.split()[1:] for line in diary(tmp_path) if 'train' in line]
     assert sorted(trained[:2]) == [['b', '3'], ['c', '5']]
     assert trained[2] in (['a', '3'], ['a', '5'])
 
 
-def test_weights_that_are_gone_are_reported_instead_of_waited_for(tmp_path):
-    plan = scripted_plan(tmp_path, dict(a=TRAIN, b=TRAIN), needs=dict(b=['a']))
-    a, b = plan.runs.values()
-    a.folder.mkdir(parents=True)
-    a.results.write_text('[]')
-    assert work(plan)[0] == [b.key]
-    words = f'{a.key}, whose weights it takes, is done, but its weights are gone'
-    assert failure(b)['lines'] == [words]
-
-
-def test_commands_for_a_queue_are_what_is_left_in_order(tmp_path):
-    plan = scripted_plan(tmp_path, dict(a=TRAIN, b=TRAIN), needs=dict(b=['a']))
-    a, b = plan.runs.values()
-    lines = command_lines(plan)
-    assert [lines[0], lines[2]] == [f'# {a.key}', f'# {b.key}, after {a.key}']
+def test_commands_for_a_queue_are_what_is_left_and_need_weights_that_are_there(tmp_path):
+    plan, a, b = scripted_plan(tmp_path, dict(a=TRAIN, b=TRAIN), b='a')
+    first, commands, second, _ = command_lines(plan)
+    assert [first, second] == [f'# {a.key}', f'# {b.key}, after {a.key}']
     train, test = (['python', *one] for one in a.steps.values())
-    assert shlex.split(lines[1]) == [*train, '&&', *test]
+    assert shlex.split(commands) == [*train, '&&', *test]
     a.folder.mkdir(parents=True)
     a.results.write_text('[]')
     assert command_lines(plan)[0] == f'# {b.key}'
+    # Its weights are gone, which is reported instead of waited for.
+    assert work(plan)[0] == [b.key]
+    words = f'{a.key}, whose weights it takes, is done, but its weights are gone'
+    assert failure(b)['lines'] == [words]
 
 
 def work_and_wait(tmp_path):
@@ -175,7 +149,7 @@ def work_and_wait(tmp_path):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sleep = "import os, sys, time; open(sys.argv[1] + '/pid', 'w').write(str(os.getpid())); "
     try:
-        work(scripted_plan(tmp_path, dict(a=sleep + 'time.sleep(100)')))
+        work(scripted_plan(tmp_path, dict(a=sleep + 'time.sleep(100)'))[0])
     except Stopped as stopped:
         (tmp_path / 'message').write_text(str(stopped))
         sys.exit(stopped.status)
@@ -209,6 +183,5 @@ def test_no_training_outlives_the_command(tmp_path, how, status):
     while not gone(child) and time.monotonic() < end:
         time.sleep(0.05)
     assert gone(child)
-    # And the folder is free again.
     with locked_folder(tmp_path):
-        pass
+        pass  # free again

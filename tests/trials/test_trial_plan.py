@@ -10,7 +10,7 @@ from vispropnet.trials.plan import command_of, make_plan, shown, tail_lines
 
 def test_runs_come_after_those_that_they_need(study, tmp_path):
     plan = make_plan(study, 'ytvis19', tmp_path, ['tuning-1', 'additional-training'])
-    names = ('start', 'baseline', 'start-deeper', 'tuning-1', 'additional-training')
+    names = 'start', 'baseline', 'start-deeper', 'tuning-1', 'additional-training'
     assert list(plan.runs) == [f'{name}/seed-0' for name in names]
     assert plan.runs['tuning-1/seed-0'].needs == ('start-deeper/seed-0',)
     assert list(plan.runs['start/seed-0'].steps) == ['train']
@@ -20,14 +20,12 @@ def test_runs_come_after_those_that_they_need(study, tmp_path):
     assert f'load_from={tmp_path}/start/seed-0/train/epoch_12.pth' in train
     assert 'train_dataloader.dataset.ann_file=local/train.json' in train
     assert not any(one.startswith('data_root') for one in train)
-
-
-def test_seeds_stand_in_commands_and_folders(study, tmp_path):
+    # Seeds stand in commands and folders.
     plan = make_plan(study, 'cpu', tmp_path, ['propagation-off'], seeds=2, baseline_seeds=3)
     # What all start from is the same for every seed.
-    seeds = [('start', 0), *(('baseline', n) for n in range(3))]
-    seeds += [('propagation-off', 0), ('propagation-off', 1)]
-    assert list(plan.runs) == [f'{name}/seed-{seed}' for name, seed in seeds]
+    counts = {'start': 1, 'baseline': 3, 'propagation-off': 2}
+    keys = [f'{name}/seed-{seed}' for name, count in counts.items() for seed in range(count)]
+    assert list(plan.runs) == keys
     train = plan.runs['baseline/seed-1'].steps['train']
     assert train[train.index('--seed') + 1] == '1' and '--resume' in train
     assert train[train.index('--work-dir') + 1] == f'{tmp_path}/baseline/seed-1/train'
@@ -44,8 +42,8 @@ def test_schedules_of_starts_and_trials_differ(study, tmp_path):
     for name, epochs in (('start', 4), ('start-deeper', 4), ('baseline', 1), ('tuning-1', 1)):
         run = plan.runs[f'{name}/seed-0']
         assert run.epochs == epochs and run.checkpoint.name == f'epoch_{epochs}.pth'
-        assert f'train_cfg.max_epochs={epochs}' in run.steps['train']
-        assert f'param_scheduler.1.end={epochs}' in run.steps['train']
+        options = {f'train_cfg.max_epochs={epochs}', f'param_scheduler.1.end={epochs}'}
+        assert options <= set(run.steps['train'])
     # The last one given counts, else that of the config.
     plan = make_plan(study, 'cpu', tmp_path, ['ordered'], overrides=['train_cfg.max_epochs=3'])
     run = plan.runs['ordered/seed-0']
@@ -59,59 +57,44 @@ def test_schedules_of_starts_and_trials_differ(study, tmp_path):
 
 def test_a_trial_tests_the_weights_of_another_with_its_own_changes(study, tmp_path):
     """Those of the preset come first, then those of the command line, then the trial's."""
-    ordered = study.trials['ordered']
-    base = replace(ordered, name='baseline', overrides=('b=1',), test_overrides=('bt=1',))
-    other = replace(ordered, name='other', overrides=('o=1',), test_overrides=('ot=1',))
-    preset = replace(study.presets['cpu'], overrides=('p=1',), test_overrides=('pt=1',))
-    trials = dict(baseline=base, other=replace(other, train_as='baseline'))
-    study = replace(study, trials=trials, presets=dict(cpu=preset))
+
+    def changed(one, key, **more):
+        return replace(one, overrides=(f'{key}=1',), test_overrides=(f'{key}t=1',), **more)
+
+    base = changed(study.trials['ordered'], 'b', name='baseline')
+    trials = dict(baseline=base, other=changed(base, 'o', name='other', train_as='baseline'))
+    study = replace(study, trials=trials, presets=dict(cpu=changed(study.presets['cpu'], 'p')))
     plan = make_plan(study, 'cpu', tmp_path, overrides=['c=1'])
-    assert list(plan.baseline_run().steps) == ['train', 'test']
-    steps = plan.runs['other/seed-0'].steps
-    assert list(steps) == ['test']
-    assert steps['test'][2] == f'{tmp_path}/baseline/seed-0/train/epoch_1.pth'
-    assert steps['test'][-6:-1] == ['p=1', 'c=1', 'pt=1', 'o=1', 'ot=1']
-    train = plan.baseline_run().steps['train']
+    train, _ = plan.baseline_run().steps.values()
     assert train[-3:-1] == ['c=1', 'b=1'] and 'p=1' in train
     assert 'pt=1' not in train and 'bt=1' not in train
+    (test,) = plan.runs['other/seed-0'].steps.values()
+    assert test[2] == f'{tmp_path}/baseline/seed-0/train/epoch_1.pth'
+    assert test[-6:-1] == ['p=1', 'c=1', 'pt=1', 'o=1', 'ot=1']
     # What is in no table is not tested.
     plan = make_plan(replace(study, baseline='other'), 'cpu', tmp_path, ['other'])
     assert [list(run.steps) for run in plan.runs.values()] == [['train'], ['train'], ['test']]
 
 
-def test_paths_that_options_cannot_hold_are_refused(study, tmp_path):
-    for option, out, data in (('--out', 'a,b', None), ('--data', 'out', "a'b")):
-        with pytest.raises(UserError, match=f"^{option}: .* has a [,'], which options cannot hold"):
-            make_plan(study, 'cpu', tmp_path / out, data=data)
-
-
-def test_the_command_is_the_one_that_gives_the_table(study, tmp_path, monkeypatch):
+def test_the_command_gives_the_table_and_its_options_hold_the_paths(study, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     study = replace(study, path=tmp_path / 'my.py')
     plan = make_plan(study, 'cpu', 'work_dirs/trials/cpu', seeds=2, baseline_seeds=3)
     command = 'python tools/run_trials.py --study my.py --preset cpu'
     assert command_of(plan) == f'{command} --seeds 2 --baseline-seeds 3 --data-seed 0'
     plan = make_plan(study, 'cpu', tmp_path / 'a', ['ordered'], data='my data', overrides=['a.b=1'])
-    assert command_of(plan) == (
-        f'{command} --out a --only ordered --seeds 1 --baseline-seeds 1 '
-        "--data 'my data' --cfg-options a.b=1"
-    )
+    seeds, more = '--seeds 1 --baseline-seeds 1', "--data 'my data' --cfg-options a.b=1"
+    assert command_of(plan) == f'{command} --out a --only ordered {seeds} {more}'
     assert shown(tmp_path / 'a/b') == shown('a/b') == 'a/b'
     assert shown('/elsewhere/a') == '/elsewhere/a'
-
-
-def test_what_others_start_from_is_left_to_run_only_where_it_is_needed(study, tmp_path):
-    plan = make_plan(study, 'cpu', tmp_path, ['baseline'])
-    start, baseline = plan.runs.values()
-    assert plan.left() == [start, baseline]
-    baseline.folder.mkdir(parents=True)
-    baseline.results.write_text('[]')
-    # Its weights may have been removed.
-    assert start.next_step() == 'train' and plan.left() == []
+    for option, out, data in (('--out', 'a,b', None), ('--data', 'out', "a'b")):
+        with pytest.raises(UserError, match=f"^{option}: .* has a [,'], which options cannot hold"):
+            make_plan(study, 'cpu', tmp_path / out, data=data)
 
 
 def test_a_run_goes_from_training_to_test_to_done(study, tmp_path):
-    run = make_plan(study, 'smoke', tmp_path, ['ordered']).runs['ordered/seed-0']
+    plan = make_plan(study, 'smoke', tmp_path, ['ordered'])
+    start, baseline, run = plan.runs.values()
     pointer = run.folder / 'train/last_checkpoint'
     pointer.parent.mkdir(parents=True)
     assert run.left() == ['train', 'test'] and run.share_done() == 0
@@ -127,13 +110,15 @@ def test_a_run_goes_from_training_to_test_to_done(study, tmp_path):
     for named, left in (('epoch_1.pth', ['train', 'test']), ('epoch_2.pth', ['test'])):
         pointer.write_text(f'somewhere/{named}\n')
         assert run.left() == left
-    assert run.share_done() == pytest.approx(0.9)
+    assert run.share_done() == pytest.approx(0.9) and plan.left() == [start, baseline, run]
     run.results.write_text('[]')
     assert run.next_step() is None and run.share_done() == 1
-
-
-def test_last_lines(tmp_path):
+    assert plan.left() == [start, baseline]
+    baseline.folder.mkdir(parents=True)
+    baseline.results.write_text('[]')
+    # What others start from is not needed any more; its weights may have been removed.
+    assert start.next_step() == 'train' and plan.left() == []
+    # The last lines of a log.
     log = tmp_path / 'log'
     log.write_text('one\n\ntwo  \n' + 'x' * 5000 + '\nthree\n\n')
-    assert tail_lines(log, 1) == ['three']
-    assert tail_lines(tmp_path / 'none', 3) == []
+    assert tail_lines(log, 1) == ['three'] and tail_lines(tmp_path / 'none', 3) == []

@@ -6,12 +6,8 @@ import json
 
 import pytest
 
-from tests.trials.example import METRICS, difference, empty_table, figures, full_table, trial
+from tests.trials.example import difference, empty_table, figures, full_table, trial
 from vispropnet.trials.table import comma_separated, markdown, seed_lines, write_tables
-
-
-def table_of(*trials):
-    return {**empty_table(), 'trials': list(trials)}
 
 
 def cells(text, title):
@@ -21,10 +17,9 @@ def cells(text, title):
 
 
 def test_a_trial_is_a_row_with_intervals_differences_and_costs():
-    costs = dict(parameters=4_470_000, train_s_per_frame=0.0456, test_s_per_frame=None)
-    change = difference(-0.0625, [-0.1875, 0.0625], 0.3)
-    b = trial('b', figures=figures(0.5), difference=change, **costs)
-    text = markdown(table_of(trial('a', figures=figures(0.5)), b))
+    plain, change = dict(figures=figures(0.5)), difference(-0.0625, [-0.1875, 0.0625], 0.3)
+    b = trial('b', difference=change, parameters=4_470_000, train_s_per_frame=0.0456, **plain)
+    text = markdown(empty_table(trial('a', **plain), b))
     values = ['0.500 [0.450, 0.550]'] * 5
     assert cells(text, 'A') == ['A', *values, *[''] * 3, '1', '-', '-', '-']
     # The root of 0.125² + 0.3² is 0.325.
@@ -37,8 +32,7 @@ def test_a_trial_is_a_row_with_intervals_differences_and_costs():
 
 def test_failures_and_published_metrics_stand_below():
     table = full_table()
-    values = (None, 0.326, 0.31, 0.355, 0.303)
-    table['trials'][0]['published'] = dict(zip(METRICS, values, strict=True))
+    table['trials'][0]['published'] = dict(AP75=0.326, AR1=0.31, AR10=0.355, mAP=0.303, AP50=None)
     text = markdown(table)
     assert cells(text, 'C')[1:6] == ['failed'] * 5 and cells(text, 'D')[1:6] == ['missing'] * 5
     assert '**C failed** in train (c/seed-0):\n\n```\na <tag>\nthe end\n```' in text
@@ -47,31 +41,24 @@ def test_failures_and_published_metrics_stand_below():
 
 
 def test_the_gap_between_seeds_is_beside_that_between_trials():
-    assert 'not known' in seed_lines(table_of(trial('a', figures=figures(0.5))))[0]
-    baseline = trial('a', figures=figures(0.5, {'0': 0.48, '1': 0.52}))
+    plain, values = dict(figures=figures(0.5)), dict(b=0.03, c=-0.1, d=0.001)
+    assert 'not known' in seed_lines(empty_table(trial('a', **plain)))[0]
+    a = trial('a', figures=figures(0.5, 0.48, 0.52))
+    b, c, d = (trial(name, difference=difference(one), **plain) for name, one in values.items())
     # What trains nothing says nothing of seeds.
-    others = [
-        trial(name, figures=figures(0.5), difference=difference(value), trains=trains)
-        for name, value, trains in (('b', 0.03, True), ('c', -0.1, True), ('d', 0.001, False))
-    ]
-    text = '\n'.join(seed_lines(table_of(baseline, *others)))
+    text = '\n'.join(seed_lines(empty_table(a, b, c, {**d, 'trains': False})))
     assert '- A: mAP of its seeds 0.4800, 0.5200; gap 0.0400' in text
     assert 'by 0.0300 to 0.1000; 1 of 2 by no more than' in text
 
 
 def test_csv_is_unrounded_and_json_whole(tmp_path):
     b = trial('b', figures=figures(1 / 3), difference=difference(0.25, [0.125, 0.375], 0.3))
-    table = table_of(trial('a'), b)
+    table = empty_table(trial('a'), b)
     empty, row = csv.DictReader(io.StringIO(comma_separated(table)))
-    for column, value in {
-        'mAP': 1 / 3,
-        'AP50_high': 1 / 3 + 0.05,
-        'AR1_difference': 0.25,
-        'AR1_difference_low': 0.125,
-        'AR1_seed_error': 0.3,
-        'AR1_both_high': pytest.approx(0.25 + 0.325),
-    }.items():
-        assert empty[column] == '' and float(row[column]) == value
+    expected = dict(mAP=1 / 3, AP50_high=1 / 3 + 0.05, AR1_difference=0.25, AR1_seed_error=0.3)
+    expected |= dict(AR1_difference_low=0.125, AR1_both_high=pytest.approx(0.25 + 0.325))
+    assert {column: float(row[column]) for column in expected} == expected
+    assert not any(empty[column] for column in expected)
     paths = write_tables(tmp_path, table)
     assert [path.name for path in paths] == ['table.md', 'table.csv', 'table.json']
     assert json.loads((tmp_path / 'table.json').read_text()) == table

@@ -3,16 +3,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.videos import cut, number_of, numbered_frame
+from tests.videos import cut, numbered_frame
+from tests.videos import read_source as read
 from vispropnet.errors import UserError
 from vispropnet.video import open_source
-
-
-def read(source, **options):
-    """Positions of the frames, the numbers that they show, and the notes."""
-    frames = open_source(source, **options)
-    pairs = [(frame.index, number_of(frame.image)) for frame in frames]
-    return [index for index, _ in pairs], [number for _, number in pairs], frames.notes()
 
 
 @pytest.fixture
@@ -25,53 +19,43 @@ def folder(tmp_path):
     return path
 
 
-def test_images_come_in_the_natural_order_of_their_names(folder):
+def test_images_come_in_the_natural_order_of_their_names_or_a_part_of_them(folder):
     source = open_source(folder)
-    assert (source.kind, source.name) == ('folder', 'frames')
-    assert (source.fps, source.length) == (None, 12)
-    frames = list(source)
-    assert [frame.name for frame in frames] == [f'frame_{number}.png' for number in range(12)]
-    assert [frame.index for frame in frames] == list(range(12))
-    for number, frame in enumerate(frames):
-        assert (frame.image == numbered_frame(number, (64, 36))).all()
-        assert frame.seconds is None
-    assert source.notes() == []
-
-
-def test_a_part_of_a_folder(folder):
+    found = (source.kind, source.name, source.fps, source.length)
+    assert found == ('folder', 'frames', None, 12)
+    for count, frame in enumerate(source):
+        assert (frame.index, frame.name, frame.seconds) == (count, f'frame_{count}.png', None)
+        assert (frame.image == numbered_frame(count, (64, 36))).all()
+    assert count == 11 and source.notes() == []
     assert read(folder, start=2, end=9, every=3) == ([2, 5, 8], [2, 5, 8], [])
-    with pytest.raises(UserError, match='start=1s is in seconds, but folder .* no frame rate'):
-        open_source(folder, start='1s')
-    with pytest.raises(UserError, match='start=5 and end=5 leave no frame between them'):
-        open_source(folder, start=5, end=5)
-    with pytest.raises(UserError, match='start=12 is behind the end .* it has 12 images'):
-        open_source(folder, start=12)
+    for part, message in (
+        (dict(start='1s'), 'start=1s is in seconds, but folder .* no frame rate'),
+        (dict(start=5, end=5), 'start=5 and end=5 leave no frame between them'),
+        (dict(start=12), 'start=12 is behind the end .* it has 12 images'),
+    ):
+        with pytest.raises(UserError, match=message):
+            open_source(folder, **part)
 
 
-def test_other_files_are_left_out_and_named(folder):
+def test_other_files_and_damaged_images_are_left_out_and_named(folder):
     for name in ('notes.txt', 'sums.md5', 'b.json', 'c.xml', '.hidden'):
         (folder / name).write_text('x')
     (folder / 'sub.png').mkdir()
-    indices, _, notes = read(folder)
-    assert indices == list(range(12))
-    assert notes == [
-        f'folder {folder}: left out what is no image by its name: b.json, c.xml, notes.txt and '
-        '2 more.'
-    ]
-
-
-def test_damaged_images_are_left_out_and_counted(folder):
+    others = f'folder {folder}: left out what is no image by its name: b.json, c.xml, notes.txt'
+    numbers = list(range(12))
+    assert read(folder) == (numbers, numbers, [f'{others} and 2 more.'])
     cv2.imwrite(str(folder / 'frame_12.jpg'), numbered_frame(12, (64, 36)))
     cut(folder / 'frame_12.jpg', folder / 'frame_12.jpg', 0.7)
     cut(folder / 'frame_3.png', folder / 'frame_3.png', 0.8)
     (folder / 'frame_5.png').write_bytes(b'')
     assert open_source(folder).length == 12  # a look at the headers finds one of them
-    indices, numbers, (note,) = read(folder)
-    assert indices == numbers == [0, 1, 2, 4, 6, 7, 8, 9, 10, 11]
-    assert note == (
+    sound = [0, 1, 2, 4, 6, 7, 8, 9, 10, 11]
+    indices, numbers, notes = read(folder)
+    assert indices == numbers == sound and len(notes) == 2
+    assert (
         f'folder {folder}: 3 of 13 images cannot be read and were left out: frame_5.png (the file '
         'is empty), frame_3.png (the PNG is cut short), frame_12.jpg (the JPEG is cut short).'
-    )
+    ) in notes
 
 
 def test_a_folder_without_a_frame(tmp_path, folder):
@@ -117,18 +101,15 @@ def test_turned_images_come_upright(tmp_path):
 
 def test_images_of_all_kinds_become_8_bit_bgr(tmp_path):
     values = np.array([[0, 100], [200, 255]], np.uint8)
-    grey = np.repeat(values[..., None], 3, axis=2)
-    cv2.imwrite(str(tmp_path / '0.png'), values)
-    cv2.imwrite(str(tmp_path / '1.png'), values.astype(np.uint16) * 257)
-    cv2.imwrite(str(tmp_path / '2.tiff'), values.astype(np.uint16) * 257)
+    grey, deep = np.repeat(values[..., None], 3, axis=2), values.astype(np.uint16) * 257
     alpha = np.dstack([grey, np.array([[0, 9], [128, 255]], np.uint8)])
-    cv2.imwrite(str(tmp_path / '3.png'), alpha)
+    for name, image in {'0.png': values, '1.png': deep, '2.tiff': deep, '3.png': alpha}.items():
+        cv2.imwrite(str(tmp_path / name), image)
     palette = Image.fromarray(np.array([[2, 1], [0, 3]], np.uint8))
     palette.putpalette([200] * 3 + [100] * 3 + [0] * 3 + [255] * 3)
     palette.save(tmp_path / '4.png', transparency=1)
     for frame in open_source(tmp_path):
-        assert frame.image.dtype == np.uint8
-        assert frame.image.tolist() == grey.tolist(), frame.name
+        assert frame.image.dtype == np.uint8 and frame.image.tolist() == grey.tolist(), frame.name
     assert frame.index == 4
 
 
@@ -144,14 +125,11 @@ def test_a_single_image_is_a_folder_of_one(folder, tmp_path):
         open_source(tmp_path / 'bad.jpg')
 
 
-@pytest.mark.parametrize(
-    ('size', 'small_size'), [((1, 1), (1, 1)), ((200, 1), (64, 1)), ((7680, 4320), (64, 36))]
-)
-def test_tiny_and_huge_frames(tmp_path, size, small_size):
-    image = np.full((size[1], size[0], 3), (10, 20, 30), np.uint8)
-    cv2.imwrite(str(tmp_path / 'frame.bmp'), image)
-    (frame,) = open_source(tmp_path)
-    assert frame.image.shape == image.shape
-    (small,) = open_source(tmp_path, max_size=64)
-    assert small.image.shape == (*small_size[::-1], 3)
-    assert small.image[0, 0].tolist() == [10, 20, 30]
+def test_tiny_and_huge_frames(tmp_path):
+    for shape, small_shape in (((1, 1), (1, 1)), ((1, 200), (1, 64)), ((4320, 7680), (36, 64))):
+        image = np.full((*shape, 3), (10, 20, 30), np.uint8)
+        cv2.imwrite(str(tmp_path / 'frame.bmp'), image)
+        (frame,) = open_source(tmp_path)
+        assert frame.image.shape == image.shape
+        (small,) = open_source(tmp_path, max_size=64)
+        assert small.image.shape == (*small_shape, 3) and (small.image == (10, 20, 30)).all()

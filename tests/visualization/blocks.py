@@ -34,10 +34,10 @@ def write_files(folder):
     In ``folder`` come about ``gt.json``, ``images/``, ``a.json`` and ``b.json``.
     """
     (folder / 'images').mkdir()
-    for frame in range(FRAMES):
-        picture = np.full((HEIGHT, WIDTH, 3), 100 + 20 * frame, np.uint8)
-        cv2.imwrite(str(folder / f'images/{frame}.png'), picture)
     names = [f'{frame}.png' for frame in range(FRAMES)]
+    for frame, name in enumerate(names):
+        picture = np.full((HEIGHT, WIDTH, 3), 100 + 20 * frame, np.uint8)
+        cv2.imwrite(str(folder / 'images' / name), picture)
     videos = [dict(id=n, width=WIDTH, height=HEIGHT, file_names=names) for n in range(11, 16)]
     truths = [
         dict(id=2 * v + n, video_id=v, category_id=1, segmentations=[block(x)] * FRAMES)

@@ -3,6 +3,8 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
+from tests.visualization.blocks import write_files
+
 
 @pytest.fixture
 def drawn(monkeypatch):
@@ -15,3 +17,10 @@ def drawn(monkeypatch):
 
     monkeypatch.setattr(Figure, 'savefig', keep)
     return figures
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Five videos of three frames (gray 100, 120, 140), of which the second has good results."""
+    write_files(tmp_path)
+    return tmp_path

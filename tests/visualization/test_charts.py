@@ -25,7 +25,8 @@ def plot(tmp_path, drawn):
         with np.errstate(all='raise'):
             plot_losses([tmp_path / run for run in runs], tmp_path / 'losses.svg', names)
         (figure,) = drawn
-        return {axes.get_title(loc='left'): axes for axes in figure.axes}, legend_of(figure)
+        panels = {axes.get_title(loc='left'): axes for axes in figure.axes}
+        return panels, words(figure.legends[0].get_texts())
 
     return plot
 
@@ -34,8 +35,8 @@ def looks(axes):
     return [(line.get_color(), line.get_linestyle()) for line in axes.lines]
 
 
-def legend_of(figure):
-    return [text.get_text() for text in figure.legends[0].get_texts()]
+def words(texts):
+    return [text.get_text() for text in texts]
 
 
 def test_a_panel_per_term_and_a_line_per_run(plot):
@@ -47,23 +48,17 @@ def test_a_panel_per_term_and_a_line_per_run(plot):
             rows.append(train_row(i, 10.0 + offset, per_epoch=50, **terms))
             rows += [val_row(i // 50, 0.3)] * (i % 50 == 0)
     shown, legend = plot(runs)
-    assert list(shown) == [
-        'RPN classification (loss_rpn_cls)',
-        'Total (loss)',
-        'loss_extra',
-        'Accuracy in training, % (acc)',
-        'Validation (ytvis/mAP)',
-        'Validation (ytvis/AP50)',
-    ]
-    values = [line.get_ydata() for line in shown['loss_extra'].lines]
-    assert [len(data) for data in values] == [100] * 4  # as logged and smoothed, per run
-    assert [set(data.round(9)) for data in values] == [{1.0}, {1.0}, {6.0}, {6.0}]
+    losses = ['RPN classification (loss_rpn_cls)', 'Total (loss)', 'loss_extra']
+    scores = [f'Validation (ytvis/{name})' for name in ('mAP', 'AP50')]
+    assert list(shown) == [*losses, 'Accuracy in training, % (acc)', *scores]
+    values = [line.get_ydata().round(9).tolist() for line in shown['loss_extra'].lines]
+    # As logged and smoothed, per run.
+    assert values == [[1] * 100, [1] * 100, [6] * 100, [6] * 100]
     colors = [line.get_color() for line in shown['loss_extra'].lines]
     assert colors[0] == colors[1] != colors[2] == colors[3]
-    for name, value in (('mAP', 0.3), ('AP50', 0.4)):
-        axes = shown[f'Validation (ytvis/{name})']
-        lines = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines]
-        assert lines == [([50, 100], [value, value])] * 2
+    for axes, value in zip([shown[name] for name in scores], (0.3, 0.4), strict=True):
+        lines = [line.get_xydata().tolist() for line in axes.lines]
+        assert lines == [[[50, value], [100, value]]] * 2
         assert {line.get_marker() for line in axes.lines} == {'o'}
         assert axes.get_ylim()[0] == 0
     assert legend == ['plain', 'attention', 'running mean', 'as logged']
@@ -89,42 +84,38 @@ def test_spike_and_values_that_are_no_numbers_do_not_hide_the_curve(plot):
     assert low == 0 and 1.2 < high < 10
 
 
-def test_ordinary_fall_is_shown_whole(plot):
-    shown, _ = plot({'run': [train_row(i, 0.3 + 0.7 / i) for i in range(1, 9)]})
-    assert shown['Total (loss)'].get_ylim() == (0, pytest.approx(1.06))
-
-
 def test_panels_have_titles_in_the_order_of_the_model(plot):
-    terms = ['propmask', 'propattn', 'mask', 'bbox', 'cls', 'match', 'rpn_bbox', 'rpn_cls', 'extra']
-    row = train_row(50, 9.0, **{f'loss_{term}': 1.0 for term in terms})
+    losses = ['rpn_cls', 'rpn_bbox', 'match', 'cls', 'bbox', 'mask', 'propattn', 'propmask']
+    row = train_row(50, 9.0, **{f'loss_{term}': 1.0 for term in ['extra', *losses[::-1]]})
     row.update(acc=70.0, match_accuracy=80.0, propattn_accuracy=90.0)
     shown, _ = plot({'run': [row]})
-    losses = ['rpn_cls', 'rpn_bbox', 'match', 'cls', 'bbox', '', 'mask', 'propattn', 'propmask']
-    keys = [f'loss_{term}' if term else 'loss' for term in losses]
-    keys += ['loss_extra', 'acc', 'match_accuracy', 'propattn_accuracy']
-    assert [re.sub(r'.*\((.*)\)', r'\1', title) for title in shown] == keys
+    keys = [re.sub(r'.*\((.*)\)', r'\1', title).removeprefix('loss_') for title in shown]
+    accuracies = ['acc', 'match_accuracy', 'propattn_accuracy']
+    assert keys == [*losses[:5], 'loss', *losses[5:], 'extra', *accuracies]
     assert list(shown)[7] == 'Propagation attention (loss_propattn)'
     assert [axes.lines[1].get_ydata()[0] for axes in list(shown.values())[-3:]] == [70, 80, 90]
 
 
 def test_a_loss_that_a_run_lacks_leaves_its_colour_to_it(plot):
-    runs = {}
-    for number, run in enumerate(('masktrack', 'objprop', 'longer')):
-        more = {'loss_propattn': number + 2.0} if number else {}
-        runs[run] = [train_row(i, 1.0, **more) for i in range(1, 11 + 5 * number)]
+    falling = [0.3 + 0.7 / i for i in range(1, 21)]
+    runs = {'masktrack': [train_row(i + 1, loss) for i, loss in enumerate(falling[:10])]}
+    for run, own, count in (('objprop', 3.0, 15), ('longer', 4.0, 20)):
+        losses = enumerate(falling[:count])
+        runs[run] = [train_row(i + 1, loss, loss_propattn=own) for i, loss in losses]
     shown, _ = plot(runs)
-    total = looks(shown['Total (loss)'])[1::2]
-    attention = shown['Propagation attention (loss_propattn)']
-    assert len(set(total)) == 3 and looks(attention)[1::2] == total[1:]
+    attention, total = shown['Propagation attention (loss_propattn)'], shown['Total (loss)']
+    colors = looks(total)[1::2]
+    assert len(set(colors)) == 3 and looks(attention)[1::2] == colors[1:]
     lengths = [(set(line.get_ydata()), len(line.get_ydata())) for line in attention.lines[1::2]]
     assert lengths == [({3.0}, 15), ({4.0}, 20)]
-    assert attention.get_ylim() == (0, pytest.approx(4 * 1.06))
+    # What falls from the start on is not cut.
+    limits = [axes.get_ylim() for axes in (attention, total)]
+    assert limits == [(0, pytest.approx(4 * 1.06)), (0, pytest.approx(1.06))]
 
 
 @pytest.mark.parametrize(('count', 'opacity'), [(3, 0.22), (6, 0.11)])
 def test_values_as_logged_are_fainter_behind_more_runs(plot, count, opacity):
-    rows = [train_row(50), train_row(100)]
-    shown, legend = plot({f'run{index}': rows for index in range(count)})
+    shown, legend = plot({f'run{index}': [train_row(50), train_row(100)] for index in range(count)})
     (axes,) = shown.values()
     assert [line.get_alpha() for line in axes.lines] == [pytest.approx(opacity), None] * count
     assert legend[-2:] == ['running mean', 'as logged']
@@ -170,30 +161,25 @@ def test_runs_are_called_as_given(tmp_path):
     assert '<!-- first -->' not in picture
 
 
-@pytest.mark.parametrize(
-    ('runs', 'name', 'names', 'message'),
-    [
+def test_what_does_not_fit_is_named(tmp_path):
+    write_log(tmp_path / 'val', '20250101_000000', [val_row(1)])
+    write_log(tmp_path / 'run', '20250101_000000', [train_row(1)])
+    for runs, name, names, message in (
         (['run', 'val'], 'losses.png', ['only'], '1 names are given for 2 work dirs: only'),
         (['run', 'val'], 'losses.png', ['a', 'a'], 'same name is given twice: a a'),
         (['val'], 'losses.png', None, 'log of val has no training rows'),
         (['run'], 'losses.xyz', None, r'losses\.xyz: unknown picture format'),
         (['run', 'val/../run'], 'losses.png', None, 'the same work dir is given twice'),
-    ],
-)
-def test_what_does_not_fit_is_named(tmp_path, runs, name, names, message):
-    write_log(tmp_path / 'val', '20250101_000000', [val_row(1)])
-    write_log(tmp_path / 'run', '20250101_000000', [train_row(1)])
-    with pytest.raises(UserError, match=message):
-        plot_losses([tmp_path / run for run in runs], tmp_path / name, names)
+    ):
+        with pytest.raises(UserError, match=message):
+            plot_losses([tmp_path / run for run in runs], tmp_path / name, names)
     assert not list(tmp_path.glob('losses*'))
 
 
 def gains(*values):
     """In mAP (0 to 1) by kind."""
-    return {
-        kind: {'AP': value, 'AP50': 2 * value, 'count': 3}
-        for kind, value in zip(KINDS, values, strict=True)
-    }
+    found = [dict(AP=value, AP50=2 * value, count=3) for value in values]
+    return dict(zip(KINDS, found, strict=True))
 
 
 SOME = gains(0.1, 0.02, 0.05, 0.004, 0.03, 0.01, 0.2, 0.3)
@@ -203,30 +189,23 @@ def ends_of(container):
     return [bar.get_x() + bar.get_width() for bar in container]
 
 
-def middles_of(container):
-    return [bar.get_y() + bar.get_height() / 2 for bar in container]
-
-
 def test_two_results_side_by_side(tmp_path, drawn):
     path = tmp_path / 'new' / 'errors.png'
     other = gains(0, 0.1, 0, 0, 0, 0, 0.02, 0.4)
     assert draw_error_chart(path, [('ours', 0.3456, SOME), ('other', 1 / 3, other)]) == path
     (axes,) = drawn[0].axes
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == [LABELS[one] for one in KINDS]
+    assert words(axes.get_yticklabels()) == [LABELS[one] for one in KINDS]
     assert axes.yaxis_inverted()
     ours, theirs = axes.containers
     # In points of mAP, the kinds from the top on.
     assert ends_of(ours) == pytest.approx([10, 2, 5, 0.4, 3, 1, 20, 30])
     assert ends_of(theirs) == pytest.approx([0, 10, 0, 0, 0, 0, 2, 40])
-    assert middles_of(ours) == pytest.approx(np.arange(8) - 0.2)
-    assert middles_of(theirs) == pytest.approx(np.arange(8) + 0.2)
-    numbers = [text.get_text() for text in axes.texts]
-    assert numbers[:8] == ['10.0', '2.0', '5.0', '0.4', '3.0', '1.0', '20.0', '30.0']
-    low, high = axes.get_xlim()
-    assert low == 0 and 40 < high < 50
+    middles = [[bar.get_y() + bar.get_height() / 2 for bar in one] for one in (ours, theirs)]
+    np.testing.assert_allclose(middles, [np.arange(8) - 0.2, np.arange(8) + 0.2])
+    assert words(axes.texts)[:8] == ['10.0', '2.0', '5.0', '0.4', '3.0', '1.0', '20.0', '30.0']
+    assert 40 < axes.get_xlim()[1] < 50 and axes.get_xlim()[0] == 0
     legend = axes.get_legend()
-    names = [text.get_text() for text in legend.get_texts()]
-    assert names == ['ours (mAP 34.6)', 'other (mAP 33.3)']
+    assert words(legend.get_texts()) == ['ours (mAP 34.6)', 'other (mAP 33.3)']
     colors = [container[0].get_facecolor() for container in axes.containers]
     assert colors[0] != colors[1]
     assert [handle.get_facecolor() for handle in legend.legend_handles] == colors
@@ -239,8 +218,8 @@ def test_the_picture_can_be_read(tmp_path):
     assert 800 < width < 1200 and 500 < height < 1000
     assert (picture[[0, -1]] == 255).all() and (picture[:, [0, -1]] == 255).all()  # nothing is cut
     for color in COLORS[:2]:
-        blue, green, red = (int(color[i : i + 2], 16) for i in (5, 3, 1))
-        of_bars = (np.abs(picture.astype(int) - (blue, green, red)) < 8).all(axis=-1)
+        bgr = [int(color[i : i + 2], 16) for i in (5, 3, 1)]
+        of_bars = (np.abs(picture.astype(int) - bgr) < 8).all(axis=-1)
         # The longest bar is that of missed objects, and ends short of the edge.
         lengths = of_bars.sum(axis=1)
         assert 0.5 * width < lengths.max() < 0.9 * width
@@ -250,32 +229,27 @@ def test_the_picture_can_be_read(tmp_path):
         assert begins.sum() == len(KINDS) + 1
 
 
-def test_without_errors_zero_is_on_the_left(tmp_path, drawn):
-    draw_error_chart(tmp_path / 'errors.png', [('perfect', 1.0, gains(*[0.0] * len(KINDS)))])
-    (axes,) = drawn[0].axes
-    low, high = axes.get_xlim()
-    assert low == 0 and high > 1  # next to nothing must not fill the picture
-    assert [text.get_text() for text in axes.texts] == ['0.0'] * len(KINDS)
-    assert axes.get_legend().get_texts()[0].get_text() == 'perfect (mAP 100.0)'
-
-
-def test_losses_go_to_the_left(tmp_path, drawn):
+def test_what_does_not_add_and_losses_that_go_to_the_left(tmp_path, drawn):
     losses = gains(-0.1, 0, -0.02, 0.01, 0, -0.00001, 0.0, -0.05)
-    draw_error_chart(tmp_path / 'errors.png', [('ours', 0.3, losses)])
-    (axes,) = drawn[0].axes
-    assert ends_of(axes.containers[0])[:3] == pytest.approx([-10, 0, -2])
-    numbers = [text.get_text() for text in axes.texts]
-    assert numbers == ['-10.0', '0.0', '-2.0', '1.0', '0.0', '0.0', '0.0', '-5.0']
+    for name, score, found in (('perfect', 1.0, gains(*[0.0] * len(KINDS))), ('ours', 0.3, losses)):
+        draw_error_chart(tmp_path / 'errors.png', [(name, score, found)])
+    perfect, ours = (figure.axes[0] for figure in drawn)
+    low, high = perfect.get_xlim()
+    assert low == 0 and high > 1  # next to nothing must not fill the picture
+    assert words(perfect.texts) == ['0.0'] * len(KINDS)
+    assert words(perfect.get_legend().get_texts()) == ['perfect (mAP 100.0)']
+    assert ends_of(ours.containers[0])[:3] == pytest.approx([-10, 0, -2])
+    assert words(ours.texts) == ['-10.0', '0.0', '-2.0', '1.0', '0.0', '0.0', '0.0', '-5.0']
     # Beyond the end of the bar, and inside of the axes.
-    axes.figure.draw_without_rendering()
-    box = axes.texts[0].get_window_extent()
-    assert axes.bbox.x0 < box.x0 < box.x1 < axes.transData.transform((-10, 0))[0]
+    ours.figure.draw_without_rendering()
+    box = ours.texts[0].get_window_extent()
+    assert ours.bbox.x0 < box.x0 < box.x1 < ours.transData.transform((-10, 0))[0]
 
 
-@pytest.mark.parametrize('name', ['_hidden', 'a$x_b^$', '50 % {of} \\it', 'x' * 200])
-def test_any_name_of_a_file_is_written_as_it_is(tmp_path, name):
-    path = draw_error_chart(tmp_path / 'errors.svg', [(name, 0.3, SOME)])
-    assert f'<!-- {name} (mAP 30.0) -->' in path.read_text()
+def test_any_name_of_a_file_is_written_as_it_is(tmp_path):
+    for name in ('_hidden', 'a$x_b^$', '50 % {of} \\it', 'x' * 200):
+        path = draw_error_chart(tmp_path / 'errors.svg', [(name, 0.3, SOME)])
+        assert f'<!-- {name} (mAP 30.0) -->' in path.read_text()
 
 
 def test_written_whole_or_not_at_all(tmp_path, monkeypatch):

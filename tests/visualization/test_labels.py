@@ -1,7 +1,6 @@
 import itertools
 
 import numpy as np
-import pytest
 
 from vispropnet.visualization.labels import Labeller
 
@@ -18,7 +17,7 @@ def place(sizes, boxes, labeller=None, ids=None, picture=(320, 192)):
     for index in sorted(range(len(boxes)), key=lambda n: (-areas[n], -n)):
         x0, y0, x1, y1 = boxes[index]
         owners[y0:y1, x0:x1] = index + 1
-    ids = range(len(boxes)) if ids is None else ids
+    ids = ids or range(len(boxes))
     return (labeller or Labeller()).place(ids, forms, boxes, owners, 1, picture)
 
 
@@ -34,21 +33,30 @@ def test_lone_label_stands_above_the_middle_of_its_box_in_its_fullest_form():
     assert found == (0, 90, 82)
     assert [type(one) for one in found] == [int, int, int]
     assert place([FORMS], [(100, 100, 140, 140)]) == [(0, 45, 83)]
+    # Where the picture is too small for one form, the next is tried.
+    for width, box, form in ((120, (20, 20, 60, 60), 1), (60, (10, 20, 30, 60), 2)):
+        assert place([FORMS], [box], picture=(width, 90))[0].form == form
+    assert place([FORMS], [(1, 1, 9, 9)], picture=(20, 90)) == [None]
 
 
-@pytest.mark.parametrize(
-    'boxes',
-    [
+def test_labels_do_not_meet_and_stay_inside():
+    for boxes in (
         [(100, 60, 140, 100), (140, 60, 180, 100)],  # side by side
         [(100, 60, 140, 100), (102, 62, 142, 102)],  # nearly the same
         [(0, 0, 30, 30), (10, 0, 40, 30)],  # in the corner
         [(290, 160, 320, 192), (280, 150, 310, 192)],
         [(0, 0, 320, 192), (0, 0, 320, 192), (50, 50, 60, 60)],
         [(150, 90, 170, 110)] * 20,  # many on one spot
-    ],
-)
-def test_labels_do_not_meet_and_stay_inside(boxes):
-    assert_apart_and_inside((90, 15), place([(90, 15)] * len(boxes), boxes))
+    ):
+        assert_apart_and_inside((90, 15), place([(90, 15)] * len(boxes), boxes))
+    # More than there is room for overlap, but stay inside.
+    places = place([(30, 12)] * 9, [(0, 0, 32, 32)] * 9, picture=(32, 32))
+    assert all(0 <= x <= 2 and 0 <= y <= 20 for _, x, y in places)
+    # A crowd on a small picture has ids only.
+    boxes = [(20 + 13 * i, 40 + 20 * (i % 3), 60 + 13 * i, 120 + 20 * (i % 3)) for i in range(20)]
+    places = place([FORMS] * 20, boxes)
+    assert [one.form for one in places] == [2] * 20
+    assert_apart_and_inside(FORMS[2], places)
 
 
 def test_label_avoids_hiding_another_object():
@@ -57,37 +65,16 @@ def test_label_avoids_hiding_another_object():
     assert y >= 98 and abs(x - 100) <= 64
 
 
-def test_more_labels_than_room_overlap_but_stay_inside():
-    places = place([(30, 12)] * 9, [(0, 0, 32, 32)] * 9, picture=(32, 32))
-    assert all(x <= 2 and y <= 20 for _, x, y in places)
-
-
-@pytest.mark.parametrize(
-    ('width', 'box', 'form'),
-    [(120, (20, 20, 60, 60), 1), (60, (10, 20, 30, 60), 2), (20, (1, 1, 9, 9), None)],
-)
-def test_form_too_large_for_the_picture_gives_way_to_the_next(width, box, form):
-    (found,) = place([FORMS], [box], picture=(width, 90))
-    assert (found if found is None else found.form) == form
-
-
-def test_crowd_on_a_small_picture_has_ids_only_and_they_do_not_meet():
-    boxes = [(20 + 13 * i, 40 + 20 * (i % 3), 60 + 13 * i, 120 + 20 * (i % 3)) for i in range(20)]
-    places = place([FORMS] * 20, boxes)
-    assert [one.form for one in places] == [2] * 20
-    assert_apart_and_inside(FORMS[2], places)
-
-
-@pytest.mark.parametrize('step', [1, 4])
-def test_id_in_a_crowd_stands_on_its_own_object(step):
+def test_id_in_a_crowd_stands_on_its_own_object():
     # Surrounded by another object, whose hole of 40 x 24 has room for the shortest form.
     owners = np.full((400, 600), 2)
     owners[188:212, 280:320] = 1
     boxes = [(280, 188, 320, 212), (0, 0, 600, 400)]
-    cells = owners[::step, ::step]
-    own, other = Labeller().place([1, 2], [FORMS, FORMS], boxes, cells, step, (600, 400))
-    assert own.form == 2 and other.form == 0
-    assert 278 <= own.x <= 292 and 186 <= own.y <= 199
+    for step in (1, 4):
+        cells = owners[::step, ::step]
+        own, other = Labeller().place([1, 2], [FORMS, FORMS], boxes, cells, step, (600, 400))
+        assert own.form == 2 and other.form == 0
+        assert 278 <= own.x <= 292 and 186 <= own.y <= 199
 
 
 def test_label_stays_where_it_was_while_its_object_moves_a_little():
@@ -101,35 +88,24 @@ def test_label_stays_where_it_was_while_its_object_moves_a_little():
     assert moved == [(0, first.x + 6, first.y + 10)]
 
 
-@pytest.mark.parametrize(
-    ('other', 'stays'),
-    [
-        ((40, 70, 90, 98), True),  # in the way of a new label, not of one that stands there
-        ((40, 60, 220, 99), False),  # the place has become bad
-    ],
-)
-def test_label_hops_only_from_a_bad_place(other, stays):
-    boxes, labeller = [(100, 100, 160, 140), other], Labeller()
-    fresh = place([FORMS, FORMS], boxes, picture=(320, 240))[0]
-    assert place([FORMS], boxes[:1], labeller, picture=(320, 240)) == [(0, 55, 83)]
-    after = place([FORMS, FORMS], boxes, labeller, picture=(320, 240))[0]
-    assert fresh != (0, 55, 83)
-    assert after == (0, 55, 83) if stays else after.y >= 98
+def test_label_hops_only_from_a_bad_place():
+    # The first is in the way of a new label, not of one that stands there.
+    for other, stays in (((40, 70, 90, 98), True), ((40, 60, 220, 99), False)):
+        boxes, labeller = [(100, 100, 160, 140), other], Labeller()
+        fresh = place([FORMS, FORMS], boxes, picture=(320, 240))[0]
+        assert place([FORMS], boxes[:1], labeller, picture=(320, 240)) == [(0, 55, 83)] != [fresh]
+        after = place([FORMS, FORMS], boxes, labeller, picture=(320, 240))[0]
+        assert after == (0, 55, 83) if stays else after.y >= 98
 
 
-def test_new_label_does_not_push_an_old_one_away():
+def test_old_labels_come_first_and_one_that_was_away_is_new():
     labeller, box = Labeller(), (100, 100, 140, 140)
     (before,) = place([SIZE], [box], labeller, ids=[7])
     # The new one comes first in the frame and would like the same place.
     new, old = place([SIZE, SIZE], [box, box], labeller, ids=[3, 7])
-    assert old == before != new
-
-
-def test_track_that_was_away_is_placed_anew():
-    labeller = Labeller()
-    assert place([SIZE], [(100, 100, 140, 140)], labeller) == [(0, 90, 82)]
+    assert old == before == (0, 90, 82) != new
     assert place([], [], labeller) == []
-    assert place([SIZE], [(102, 100, 142, 140)], labeller) == [(0, 92, 82)]
+    assert place([SIZE], [(102, 100, 142, 140)], labeller, ids=[7]) == [(0, 92, 82)]
 
 
 def test_label_that_grows_stays_inside():

@@ -4,20 +4,13 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.visualization.blocks import FRAMES, HEIGHT, WIDTH, rectangle, track, write_files
+from tests.visualization.blocks import FRAMES, HEIGHT, WIDTH, rectangle, track
 from vispropnet.errors import UserError
 from vispropnet.evaluation.result_file import write_results
-from vispropnet.visualization import results
+from vispropnet.visualization import overlay
 from vispropnet.visualization.grid import GAP, STRIP
 from vispropnet.visualization.palette import track_color
 from vispropnet.visualization.results import contact_sheet, draw_results
-
-
-@pytest.fixture
-def files(tmp_path):
-    """Five videos of three frames (gray 100, 120, 140), of which the second has good results."""
-    write_files(tmp_path)
-    return tmp_path
 
 
 def paths(files):
@@ -30,7 +23,7 @@ def change(files, **values):
 
 
 def test_tracks_are_drawn_on_all_frames(files, monkeypatch):
-    monkeypatch.setattr(results, 'MIN_WIDTH', WIDTH)
+    monkeypatch.setattr(overlay, '_MIN_WIDTH', WIDTH)
     sure = track(11, 180)
     sure['segmentations'][1] = None
     write_results(files / 'a.json', [sure, track(11, 20, 0.2, propagated=[False, False, True])])
@@ -53,7 +46,7 @@ def test_tracks_are_drawn_on_all_frames(files, monkeypatch):
     rims = [picture[50:90, 20:22].max() + 100 + 20 * n for n, picture in enumerate(all_pictures)]
     assert max(rims[:2]) < 240 < rims[2]
     # Small frames are enlarged by a whole factor.
-    monkeypatch.setattr(results, 'MIN_WIDTH', WIDTH + 1)
+    monkeypatch.setattr(overlay, '_MIN_WIDTH', WIDTH + 1)
     draw()
     assert cv2.imread(str(files / 'out/11/00000.jpg')).shape == (2 * HEIGHT, 2 * WIDTH, 3)
 
@@ -92,10 +85,9 @@ def test_rows_are_videos_with_the_truth_above_and_columns_are_frames(files):
 
 
 def test_short_videos_leave_columns_empty_and_large_frames_are_shrunk(files):
-    for frame in range(FRAMES):
-        picture = np.full((500, 1000, 3), 60 + frame, np.uint8)
-        cv2.imwrite(str(files / f'images/large{frame}.png'), picture)
     names = [f'large{frame}.png' for frame in range(FRAMES)]
+    for frame, name in enumerate(names):
+        cv2.imwrite(str(files / 'images' / name), np.full((500, 1000, 3), 60 + frame, np.uint8))
     large = dict(id=1, width=1000, height=500, file_names=names)
     change(files, videos=[large, {**large, 'id': 2, 'file_names': names[:1]}], annotations=[])
     sheet = draw_sheet(files)
@@ -107,8 +99,7 @@ def test_short_videos_leave_columns_empty_and_large_frames_are_shrunk(files):
 
 
 def test_threshold_and_dashes_of_a_sheet(files):
-    whole = rectangle(0, 0, WIDTH, HEIGHT)
-    covered = dict(track(11, 0, 0.4), segmentations=[whole] * FRAMES)
+    covered = dict(track(11, 0, 0.4), segmentations=[rectangle(0, 0, WIDTH, HEIGHT)] * FRAMES)
     write_results(files / 'a.json', [covered])
     # The first video of all, whose results cover the frame.
     assert len(cells(draw_sheet(files, videos=1), 100)) == 1
@@ -123,27 +114,25 @@ def test_threshold_and_dashes_of_a_sheet(files):
     assert texts[1] > texts[0] + 300
 
 
-@pytest.mark.parametrize(
-    ('content', 'message'),
-    [
+def test_a_frame_that_cannot_be_drawn_on_is_named(files):
+    frame, small = files / 'images/2.png', cv2.imencode('.png', np.zeros((10, 20, 3)))[1].tobytes()
+    frame.unlink()
+    for content, message in (
         (None, r'video 11, frame 2: .*images/2\.png not found'),
         (b'no picture', r'video 11, frame 2: .*2\.png is not a readable'),
-        (cv2.imencode('.png', np.zeros((10, 20, 3)))[1].tobytes(), 'is 20 × 10, but the ann.* 240'),
-    ],
-)
-def test_a_frame_that_cannot_be_drawn_on_is_named(files, content, message):
-    (files / 'images/2.png').unlink()
-    if content is not None:
-        (files / 'images/2.png').write_bytes(content)
-    with pytest.raises(UserError, match=message):
-        draw_sheet(files)
-    assert not (files / 'out').exists()
-    with pytest.raises(UserError, match=message):
-        draw_results(*paths(files), files / 'out')
+        (small, 'is 20 × 10, but the ann.* 240'),
+    ):
+        if content is not None:
+            frame.write_bytes(content)
+        with pytest.raises(UserError, match=message):
+            draw_sheet(files)
+        assert not (files / 'out/sheet.png').exists()
+        with pytest.raises(UserError, match=message):
+            draw_results(*paths(files), files / 'out')
 
 
 def test_arguments_and_results_that_do_not_fit_are_named(files):
-    for options in ({'videos': 0}, {'frames': 0}, {'frames': 38}):
+    for options in (dict(videos=0), dict(frames=0), dict(frames=38)):
         with pytest.raises(ValueError, match='videos and frames'):
             draw_sheet(files, **options)
     wrong = dict(track(11, 0), segmentations=[rectangle(0, 0, 9, 9, 20, 20)] * FRAMES)

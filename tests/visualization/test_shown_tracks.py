@@ -44,53 +44,33 @@ def test_ious_of_whole_tracks():
     assert track_ious(first, second) == pytest.approx(np.array(expected))
     assert track_ious([], second).shape == (0, 3)
     assert track_ious(first, []).shape == (2, 0)
-
-
-def test_ious_of_scattered_masks():
+    # Scattered masks.
     masks = np.random.default_rng(1).random((2, 3, 4, HEIGHT, WIDTH)) < 0.5
     masks[0, 1, 2] = masks[1, 2, 1] = False
-    groups = [
-        [
-            ShownTrack(1, None, [encode(m) if m.any() else None for m in one], [False])
-            for one in group
-        ]
-        for group in masks
-    ]
+    rles = [[[encode(m) if m.any() else None for m in one] for one in some] for some in masks]
+    groups = [[ShownTrack(1, None, one, [False]) for one in some] for some in rles]
     expected = [[(a & b).sum() / (a | b).sum() for b in masks[1]] for a in masks[0]]
     assert track_ious(*groups) == pytest.approx(np.array(expected))
 
 
-@pytest.mark.parametrize(
-    ('groups', 'numbers'),
-    [
-        # The first result follows nothing, the second object, and the first one by 3 / 8 only; the
-        # second result the first object, what the first result has as well, and nothing.
-        (
-            [
-                [((0, 4), (0, 4)), ((6, 9), (6, 9))],
-                [((10, 12), (10, 12)), ((6, 9), (6, 8)), ((0, 0), (0, 3))],
-                [((0, 3), (0, 4)), ((10, 12), (10, 11)), ((4, 5), (4, 5))],
-            ],
-            [[1, 2], [3, 2, 4], [1, 3, 5]],
-        ),
-        # Without truth results share the numbers of each other.
-        (
-            [
-                [],
-                [((0, 4), (0, 4)), ((6, 9), (6, 9))],
-                [((6, 9), (6, 9)), ((10, 12), (10, 12)), ((0, 4), (0, 3))],
-            ],
-            [[], [1, 2], [2, 3, 1]],
-        ),
-        # Two tracks on one object do not share its number.
-        ([[((0, 4), (0, 4))], [((0, 3), (0, 4)), ((0, 4), (0, 4))]], [[1], [2, 1]]),
-        ([[], [], []], [[], [], []]),
-    ],
-)
-def test_one_object_has_one_number_everywhere(groups, numbers):
-    tracks = [[shown(*spans) for spans in group] for group in groups]
-    number_tracks(*tracks)
-    assert [[track.number for track in group] for group in tracks] == numbers
+def test_one_object_has_one_number_everywhere():
+    def numbered(*groups):
+        tracks = [[shown(*spans) for spans in group] for group in groups]
+        number_tracks(*tracks)
+        return [[track.number for track in group] for group in tracks]
+
+    # The first result follows nothing, the second object, and the first one by 3 / 8 only; the
+    # second result the first object, what the first result has as well, and nothing.
+    truth = [((0, 4), (0, 4)), ((6, 9), (6, 9))]
+    first = [((10, 12), (10, 12)), ((6, 9), (6, 8)), ((0, 0), (0, 3))]
+    second = [((0, 3), (0, 4)), ((10, 12), (10, 11)), ((4, 5), (4, 5))]
+    assert numbered(truth, first, second) == [[1, 2], [3, 2, 4], [1, 3, 5]]
+    # Without truth results share the numbers of each other.
+    second = [truth[1], ((10, 12), (10, 12)), ((0, 4), (0, 3))]
+    assert numbered([], truth, second) == [[], [1, 2], [2, 3, 1]]
+    # Two tracks on one object do not share its number.
+    assert numbered(truth[:1], [((0, 3), (0, 4)), truth[0]]) == [[1], [2, 1]]
+    assert numbered([], [], []) == [[], [], []]
 
 
 def test_tracks_of_the_videos_shown_and_at_the_threshold_are_kept():
@@ -112,22 +92,16 @@ def test_tracks_of_the_videos_shown_and_at_the_threshold_are_kept():
     ]
 
 
-@pytest.mark.parametrize(
-    ('wrong', 'message'),
-    [
-        (entry(category=3), 'result entry 1: category_id 3 is not among the categories'),
-        (entry(masks=[None]), 'result entry 1: .* has 1 entries, but video 4 has 2 frames'),
-        (entry(propagated=[True]), "result entry 1: 'propagated' has 1 entries"),
-        (entry(propagated=3), "result entry 1: 'propagated' must be a list, found 3"),
-        (entry(propagated=True), "result entry 1: 'propagated' must be a list, found true"),
-    ],
-)
-def test_track_that_does_not_fit_is_named(wrong, message):
-    with pytest.raises(UserError, match='file x: ' + message):
-        select_tracks([entry(), wrong], [VIDEO], 0.3, {1: 'cat'}, 'file x: ')
-
-
-def test_entry_without_a_key_is_named(tmp_path):
+def test_entries_that_do_not_fit_are_named(tmp_path):
+    for wrong, message in (
+        (entry(category=3), 'category_id 3 is not among the categories'),
+        (entry(masks=[None]), '.* has 1 entries, but video 4 has 2 frames'),
+        (entry(propagated=[True]), "'propagated' has 1 entries"),
+        (entry(propagated=3), "'propagated' must be a list, found 3"),
+        (entry(propagated=True), "'propagated' must be a list, found true"),
+    ):
+        with pytest.raises(UserError, match='file x: result entry 1: ' + message):
+            select_tracks([entry(), wrong], [VIDEO], 0.3, {1: 'cat'}, 'file x: ')
     path = tmp_path / 'results.json'
     path.write_text(json.dumps([entry(), {'video_id': 4}]))
     entries = sound_entries(path)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.videos import read_video
-from tests.visualization.blocks import FRAMES, HEIGHT, WIDTH, block, track, write_files
+from tests.visualization.blocks import FRAMES, HEIGHT, WIDTH, block, track
 from vispropnet.errors import UserError
 from vispropnet.evaluation.result_file import write_results
 from vispropnet.visualization import side_by_side
@@ -16,12 +16,7 @@ from vispropnet.visualization.palette import track_color
 from vispropnet.visualization.side_by_side import Selection, show_results
 
 TOP = BAR + CAPTION
-
-
-@pytest.fixture
-def files(tmp_path):
-    write_files(tmp_path)
-    return tmp_path
+WORST = dict(selection=Selection(worst='w.json'))
 
 
 def show(files, *results, **options):
@@ -30,121 +25,101 @@ def show(files, *results, **options):
     return show_results(files / 'gt.json', results, files / 'images', out, **options)
 
 
-def rows_of(path, frames=FRAMES):
+def rows_of(path):
     """The numbers whose colours stand in the outlines of each row, from left to right."""
     sheet = cv2.imread(str(path))
-    grays = [(sheet == 100 + 20 * frame).all(axis=2) for frame in range(frames)]
+    grays = [(sheet == 100 + 20 * frame).all(axis=2) for frame in range(FRAMES)]
     used = np.flatnonzero(grays[0].sum(axis=1) > 20)
     tops = [int(used[0]), *(int(y) for y in used[1:][np.diff(used) > 1])]
     left = np.flatnonzero(grays[0].any(axis=0))[0]
     found = []
     for top in tops:
         line = sheet[top + 70, left : left + WIDTH].astype(int)
-        columns = {
-            number: np.flatnonzero((np.abs(line - track_color(number)) <= 1).all(axis=1))
-            for number in range(1, 7)
-        }
-        starts = {number: spots[0] for number, spots in columns.items() if len(spots)}
+        same = {n: (np.abs(line - track_color(n)) <= 1).all(axis=1) for n in range(1, 7)}
+        starts = {number: some.argmax() for number, some in same.items() if some.any()}
         found.append(sorted(starts, key=starts.get))
     return found
 
 
 def test_rows_are_truth_and_methods_and_an_object_has_one_colour(files):
-    (path,) = show(files, selection=Selection(ids=['12']))
-    assert path == files / 'out/12.png'
-    assert [one.name for one in (files / 'out').iterdir()] == ['12.png']
-    assert rows_of(path) == [[1, 2], [3, 2], [1, 3]]
+    def rows(*results, **options):
+        (path,) = show(files, *results, selection=Selection(ids=['12'], **options))
+        assert path == files / 'out/12.png'
+        assert [one.name for one in (files / 'out').iterdir()] == ['12.png']
+        return rows_of(path)
 
-
-def test_one_method_and_no_truth(files):
+    assert rows() == [[1, 2], [3, 2], [1, 3]]
+    write_results(files / 'empty.json', [])
+    assert rows('a.json', 'empty.json', score_threshold=0.85) == [[1, 2], [2], []]
+    # Without truth, numbered by falling score.
     content = json.loads((files / 'gt.json').read_text())
     (files / 'gt.json').write_text(json.dumps({**content, 'annotations': None}))
     write_results(files / 'a.json', [track(12, 90, 0.8), track(12, 165)])
-    (path,) = show(files, 'a.json', selection=Selection(ids=['12']))
-    assert rows_of(path) == [[2, 1]]  # numbered by falling score
-    (path,) = show(files, selection=Selection(ids=['12']))
-    assert rows_of(path) == [[2, 1], [3, 2]]
+    assert rows('a.json') == [[2, 1]]
+    assert rows() == [[2, 1], [3, 2]]
 
 
-def test_threshold_and_empty_results(files):
-    write_results(files / 'empty.json', [])
-    options = Selection(ids=['12'], score_threshold=0.85)
-    (path,) = show(files, 'a.json', 'empty.json', selection=options)
-    assert rows_of(path) == [[1, 2], [2], []]
-
-
-@pytest.mark.parametrize(
-    ('selection', 'names'),
-    [
+def test_videos_are_selected(files):
+    worst = [dict(video_id=number, gain=0.1) for number in (13, 15, 12)]
+    (files / 'worst.json').write_text(json.dumps(worst))
+    for selection, names in (
         (Selection(), ['11', '12', '13', '14', '15']),
         (Selection(videos=3), ['11', '13', '15']),
         (Selection(videos=1), ['11']),
         (Selection(ids=['14', '12', '14']), ['14', '12']),
-        (Selection(videos=2, worst='worst.json'), ['13', '15']),
-        (Selection(worst='worst.json'), ['13', '15', '12']),
-    ],
-)
-def test_videos_are_selected(files, selection, names, monkeypatch):
-    monkeypatch.chdir(files)
-    worst = [dict(video_id=number, gain=0.1) for number in (13, 15, 12)]
-    (files / 'worst.json').write_text(json.dumps(worst))
-    assert [path.stem for path in show(files, selection=selection)] == names
-
-
-def test_frames_are_picked_evenly_and_only_those_are_read(files):
-    (files / 'images/1.png').unlink()
-    (path,) = show(files, selection=Selection(videos=1, frames=2))
-    sheet = cv2.imread(str(path))
-    assert (sheet == 100).all(axis=2).any() and (sheet == 140).all(axis=2).any()
-    with pytest.raises(UserError, match=r'video 11, frame 1: .*1\.png not found'):
-        show(files, selection=Selection(videos=1))
+        (Selection(videos=2, worst=files / 'worst.json'), ['13', '15']),
+        (Selection(worst=files / 'worst.json'), ['13', '15', '12']),
+    ):
+        assert [path.stem for path in show(files, selection=selection)] == names
 
 
 def test_videos_have_all_frames_and_panels(files):
     paths = show(files, selection=Selection(ids=['12'], frames=1), mp4=True, fps=5)
     assert paths == [files / 'out/12.png', files / 'out/12.mp4']
     assert sorted((files / 'out').iterdir()) == sorted(paths)
-    capture = cv2.VideoCapture(str(paths[1]))
-    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(5)
+    assert cv2.VideoCapture(str(paths[1])).get(cv2.CAP_PROP_FPS) == pytest.approx(5)
     frames = read_video(paths[1])
-    assert len(frames) == FRAMES
     # Enlarged twice; three panels and two gaps of 6.
-    assert frames[0].shape == (TOP + 2 * HEIGHT, 3 * 2 * WIDTH + 12, 3)
+    shape = (TOP + 2 * HEIGHT, 3 * 2 * WIDTH + 12, 3)
+    assert [frame.shape for frame in frames] == [shape] * FRAMES
     assert abs(frames[2][TOP + 4 : TOP + 20, 4:40].mean() - 140) < 4
     # Blue against yellow: the second object is in the truth and in A, not in B.
     fills = [frames[0][TOP + 150, panel * 486 + 370].astype(int) for panel in range(3)]
     assert [fill[0] - fill[2] > 40 for fill in fills] == [True, True, False]
 
 
-def test_broken_frame_leaves_no_part_of_a_video(files):
+def test_missing_and_broken_frames(files):
+    wanted = dict(selection=Selection(ids=['12'], frames=2), mp4=True)
+    (files / 'images/1.png').unlink()
+    # Of frames that are picked evenly, only those are read.
+    (path,) = show(files, selection=Selection(videos=1, frames=2))
+    sheet = cv2.imread(str(path))
+    assert (sheet == 100).all(axis=2).any() and (sheet == 140).all(axis=2).any()
+    path.unlink()
+    with pytest.raises(UserError, match=r'video 11, frame 1: .*1\.png not found'):
+        show(files, selection=Selection(videos=1))
+    with pytest.raises(UserError, match=r'frame 1: .*1\.png not found'):
+        show(files, **wanted)
+    assert not list((files / 'out').glob('*'))  # a missing one is found before the work
     (files / 'images/1.png').write_bytes(b'no picture')
     with pytest.raises(UserError, match=r'frame 1: .*1\.png is not a readable picture'):
-        show(files, selection=Selection(ids=['12'], frames=1), mp4=True)
+        show(files, **wanted)
     assert [one.name for one in (files / 'out').iterdir()] == ['12.png']
-    # A missing one is found before the work.
-    (files / 'out/12.png').unlink()
-    (files / 'images/1.png').unlink()
-    with pytest.raises(UserError, match=r'frame 1: .*1\.png not found'):
-        show(files, selection=Selection(ids=['12'], frames=1), mp4=True)
-    assert not list((files / 'out').iterdir())
 
 
 def test_rows_are_called_as_files_or_as_given(files, monkeypatch):
     seen = []
-
-    def remember(path, title, videos, *rest):
-        seen.append([name for _, rows in videos for name, _ in rows])
-
-    monkeypatch.setattr(side_by_side, 'write_sheet', remember)
-    show(files, selection=Selection(videos=1))
-    show(files, names=['first method', 'second'], selection=Selection(videos=1))
-    assert seen == [['ground truth', 'a', 'b'], ['ground truth', 'first method', 'second']]
+    monkeypatch.setattr(side_by_side, 'write_sheet', lambda *given: seen.extend(given[2][0][1]))
+    for names in (None, ['first method', 'second']):
+        show(files, names=names, selection=Selection(videos=1))
+    truth = 'ground truth'
+    assert [name for name, _ in seen] == [truth, 'a', 'b', truth, 'first method', 'second']
 
 
 def test_tracks_of_videos_that_are_not_shown_are_let_go_of(files):
     """Reading holds fewer than half of what the file holds at a time."""
     noise = [block(n) for n in range(200)]
-    others = [dict(track(15, 0), segmentations=noise)] * 100
+    others = [dict(track(15, 0), segmentations=noise)] * 120
     write_results(files / 'a.json', [track(12, 165), *others])
     size = sum(sys.getsizeof(mask['counts']) + 300 for mask in noise) * len(others)
     tracemalloc.start()
@@ -162,20 +137,14 @@ def test_tracks_of_videos_that_are_not_shown_are_let_go_of(files):
         ({'images': None}, {}, 'folder of images not found: .*images'),
         ({'b.json': None}, {}, 'result file not found: .*b.json'),
         ({'b.json': '[{'}, {}, 'result file .*b.json is not valid JSON'),
-        ({'gt.json': '{'}, {}, 'annotation file .*gt.json is not valid JSON'),
         ({'gt.json': '{"videos": [], "categories": []}'}, {}, 'gt.json: there are no videos'),
         ({'b.json': json.dumps([track(1, 0)])}, {}, r'b\.json has no video in common with .*gt\.'),
-        ({'b.json': '[{"video_id": 12}]'}, {}, "b.json: entry 0 has no 'category_id'"),
         ({'out/11.png/x': ''}, {}, r'cannot write .*11\.png: it is a folder'),
         ({'out': ''}, {}, 'cannot make the folder of .*: File exists'),
-        ({}, dict(selection=Selection(worst='none.json')), 'list of worst videos not found: none'),
-        ({'w.json': '{}'}, dict(selection=Selection(worst='w.json')), 'w.json must be a list of'),
-        ({'w.json': '[]'}, dict(selection=Selection(worst='w.json')), 'w.json is empty'),
-        (
-            {'w.json': '[{"video_id": 7}]'},
-            dict(selection=Selection(worst='w.json')),
-            'list of worst videos w.json: video 7 is not in .*gt.json',
-        ),
+        ({}, WORST, 'list of worst videos not found: w.json'),
+        ({'w.json': '{}'}, WORST, 'w.json must be a list of'),
+        ({'w.json': '[]'}, WORST, 'w.json is empty'),
+        ({'w.json': '[{"video_id": 7}]'}, WORST, 'of worst videos w.json: video 7 is not in .*gt.'),
     ],
 )
 def test_what_does_not_fit_is_named(files, monkeypatch, change, options, message):

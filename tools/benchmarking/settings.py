@@ -44,6 +44,7 @@ class Settings:
     Attributes:
         smallest: Smallest width and height of a frame in pixels.
         step: What width and height are multiples of.
+        may_be_zero: Numbers that need not be positive.
 
     Raises:
         UserError: for values that cannot be run.
@@ -51,6 +52,7 @@ class Settings:
 
     smallest: ClassVar[int] = 32
     step: ClassVar[int] = 1
+    may_be_zero: ClassVar[tuple[str, ...]] = ('seed',)
 
     repeats: int = option(3, 'timed runs of each')
     memory: bool = option(
@@ -67,10 +69,11 @@ class Settings:
         """Checks the values."""
         for one in fields(self):
             value = getattr(self, one.name)
-            if type(value) is int and one.name != 'seed' and value <= 0:
+            if type(value) is int and one.name not in self.may_be_zero and value <= 0:
                 raise UserError(f'--{one.name.replace("_", "-")} must be positive, got {value}.')
-        if self.seed < 0:
-            raise UserError(f'--seed must be 0 or more, got {self.seed}.')
+        for name in self.may_be_zero:
+            if getattr(self, name) < 0:
+                raise UserError(f'--{name} must be 0 or more, got {getattr(self, name)}.')
         if min(self.size) < self.smallest or any(side % self.step for side in self.size):
             wanted = f'of {self.smallest} or more'
             if self.step > 1:
@@ -125,6 +128,19 @@ class PropagationSettings(PyramidSettings):
                 f'--missing {self.missing}: only the {self.tracks} tracks of the history '
                 '(--tracks) can be missing.'
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemporalRoIAlignSettings(PyramidSettings):
+    """Temporal RoI Align, beside the operator written plainly."""
+
+    may_be_zero: ClassVar[tuple[str, ...]] = ('seed', 'heads')
+
+    frames: int = option(14, 'that support')
+    rois: int = option(200, 'of the frame')
+    level: str = option('last', 'of a support frame to search', choices=('last', 'own'))
+    similar: int = option(2, 'most similar positions of a support frame')
+    heads: int = option(4, 'of the attention over frames; 0 for equal weights')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,10 +314,11 @@ class BusySettings(Settings):
                 )
 
 
-# By the name of the module that measures.
+# By the name of the module that measures, with hyphens.
 COMMANDS: dict[str, type[Settings]] = {
     'propagation': PropagationSettings,
     'attention': AttentionSettings,
+    'temporal-roi-align': TemporalRoIAlignSettings,
     'train': TrainSettings,
     'infer': InferSettings,
     'evaluate': EvaluateSettings,

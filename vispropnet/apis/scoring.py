@@ -36,6 +36,7 @@ def print_scores(
     errors_dir: str | os.PathLike | None = None,
     hota_threshold: float | None = None,
     json_out: str | os.PathLike | None = None,
+    annotated_only: bool = False,
 ) -> dict[str, Any]:
     """Scores a result file and prints the report.
 
@@ -50,6 +51,7 @@ def print_scores(
             errors out.
         hota_threshold: Score from which tracks count for HOTA and IDF1; None leaves them out.
         json_out: JSON file for all metrics, unrounded.
+        annotated_only: Whether only frames count that show an object.
 
     Returns:
         What was written to ``json_out``, or would be.
@@ -66,7 +68,7 @@ def print_scores(
     if hota_threshold is not None:
         trackeval_metrics()  # rather missed before the work than after it
     frame_by_frame = chart is not None or hota_threshold is not None
-    truth = read_ground_truth(annotations)
+    truth = read_ground_truth(annotations, annotated_only)
     ours = score_file(truth, results, frame_by_frame)
     other = None if baseline is None else score_file(truth, baseline, frame_by_frame)
     report = dict(ground_truth=os.fspath(annotations), results=os.fspath(results))
@@ -84,7 +86,7 @@ def print_scores(
         write_json(worst, report['worst_videos'], indent=1)
     if json_out is not None:
         write_json(json_out, report, indent=1)
-    _print_report(report, per_class)
+    _print_report(report, truth.notes, per_class)
     if chart is not None:
         print(f'\nchart: {chart}\nworst videos first: {worst}')
     if json_out is not None:
@@ -109,7 +111,7 @@ def _check_outputs(
         taken[real] = 'another output'
 
 
-def _print_report(report: dict[str, Any], per_class: bool) -> None:
+def _print_report(report: dict[str, Any], notes: Sequence[str], per_class: bool) -> None:
     print(
         f'{report["results"]}: {report["tracks"]} tracks in {report["videos_with_tracks"]} videos, '
         f'against {report["objects"]} objects in {report["videos"]} videos'
@@ -120,6 +122,8 @@ def _print_report(report: dict[str, Any], per_class: bool) -> None:
             f'category and play no part: tools/check_data.py --ann {report["ground_truth"]} lists '
             'them.'
         )
+    for note in notes:
+        print(f'warning: {report["ground_truth"]}: {note}.')
     print()
     print('\n'.join(metric_lines(report)))
     if 'bootstrap' in report:

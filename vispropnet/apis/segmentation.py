@@ -31,7 +31,7 @@ def segment_video(
     model: VISDetector,
     source: str | os.PathLike | FrameSource | Iterable[np.ndarray],
     score_threshold: float = 0.3,
-    every: int = 1,
+    every: int | str = 1,
     start: int | str | None = None,
     end: int | str | None = None,
     max_size: int | None = None,
@@ -45,7 +45,7 @@ def segment_video(
         source: Video file, folder of frames, source opened by
             :func:`~vispropnet.video.open_source`, or (H, W, 3) uint8 BGR arrays.
         score_threshold: Instances that score less are left out.
-        every: Only every so many-th frame.
+        every: Only every so many-th frame, or one in so many seconds, as ``'0.5s'``.
         start: First frame, from 0, or seconds as ``'12.5s'``.
         end: Frame behind the last, or seconds.
         max_size: Longest side in pixels; larger frames are scaled down.

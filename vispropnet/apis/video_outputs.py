@@ -26,12 +26,11 @@ from vispropnet.video import FrameSource
 from vispropnet.video.writer import VideoWriter
 from vispropnet.visualization.labels import Labeller
 from vispropnet.visualization.mask_png import write_mask_png
-from vispropnet.visualization.overlay import draw_instances
+from vispropnet.visualization.overlay import draw_instances, readable_scale
+from vispropnet.visualization.text import drawable_names
 
 # The one video of a result file.
 VIDEO_ID = 1
-# Frames smaller than this are enlarged by a whole factor, so that labels can be read.
-_MIN_WIDTH = 480
 
 
 @dataclass
@@ -80,7 +79,8 @@ def segment_to_files(
     _spare_the_input(source, video, masks)
     outputs: list[Output] = []
     if video is not None:
-        outputs.append(VideoOutput(video, source.fps, fps, model.classes))
+        names = drawable_names(dict(zip(model.category_ids, model.classes, strict=True)))
+        outputs.append(VideoOutput(video, source, fps, list(names.values())))
     if results is not None:
         outputs.append(ResultOutput(results, model, source.name))
     if masks is not None:
@@ -119,6 +119,9 @@ def _segment(
             # Frames that the model has taken in and not yet answered.
             for frame in frames.rest():
                 _write(frame, outputs, outcome, bar)
+    if not outcome.interrupted:
+        for output in outputs:
+            output.end = source.end
     if not outcome.frames and not outcome.interrupted:
         raise UserError(f'{source.name}: there is no frame to segment.')
 
@@ -140,10 +143,11 @@ def _spare_the_input(
     """Raises an error if an output would take the place of the input."""
     if video is not None and os.path.exists(video) and os.path.samefile(video, source.path):
         raise UserError(f'{video} is the input: name another file for the output.')
-    # Masks take the names of the frames that they are of.
-    if source.kind == 'folder' and masks is not None and os.path.exists(masks):
-        path = Path(source.path)
-        if os.path.samefile(masks, path if path.is_dir() else path.parent):
+    # Masks take the names of the frames that they are of, and numbers.
+    path = Path(source.path)
+    if source.kind == 'folder' or path.suffix.lower() == '.png':
+        folder = path if path.is_dir() else path.parent
+        if masks is not None and os.path.exists(masks) and os.path.samefile(masks, folder):
             raise UserError(f'{masks} holds the input: name another folder for the masks.')
 
 
@@ -153,8 +157,11 @@ class Output(contextlib.AbstractContextManager):
     Attributes:
         files: Names of the files that were written, once it is left.
         notes: Remarks for the user, in sentences.
+        end: Seconds since the source's first frame when its last is over; None if unknown, or not
+            all was segmented.
     """
 
+    end: float | None = None
     files: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -168,7 +175,7 @@ class VideoOutput(Output):
 
     Args:
         path: The file, ``*.mp4``.
-        source_fps: Frames a second of the input, None if unknown.
+        source: The input.
         fps: Frames a second of the output; None keeps the times of the frames.
         names: Of the categories.
     """
@@ -176,13 +183,13 @@ class VideoOutput(Output):
     def __init__(
         self,
         path: str | os.PathLike,
-        source_fps: float | None,
+        source: FrameSource,
         fps: float | None,
         names: Sequence[str],
     ) -> None:
         self._path, self._names = os.fspath(path), names
         self._keeps_times = fps is None
-        self._writer = VideoWriter(path, source_fps if fps is None else fps)
+        self._writer = VideoWriter(path, source.fps if fps is None else fps, source.pixel_aspect)
         self._labeller = Labeller()
 
     def __enter__(self) -> VideoOutput:
@@ -190,6 +197,7 @@ class VideoOutput(Output):
         return self
 
     def __exit__(self, *error: Any) -> None:
+        self._writer.end = self.end if self._keeps_times else None
         try:
             self._writer.__exit__(*error)
         finally:
@@ -198,6 +206,7 @@ class VideoOutput(Output):
     def add(self, frame: SegmentedFrame, rles: list[RLE]) -> None:
         """Draws and writes a frame."""
         found = frame.instances
+        height, width = frame.image.shape[:2]
         drawn = draw_instances(
             frame.image,
             rles,
@@ -205,7 +214,7 @@ class VideoOutput(Output):
             found.labels.tolist(),
             found.scores.tolist(),
             self._names,
-            scale=-(-_MIN_WIDTH // frame.image.shape[1]),
+            scale=readable_scale(width, height),
             propagated=found.propagated.tolist(),
             labeller=self._labeller,
         )
@@ -213,7 +222,10 @@ class VideoOutput(Output):
 
 
 class ResultOutput(Output):
-    """The tracks as a result file, and the video as an annotation file without annotations."""
+    """The tracks as a result file, and the video as an annotation file without annotations.
+
+    The video has ``timestamps`` beside its ``file_names``: seconds since the input's first frame.
+    """
 
     def __init__(self, path: str | os.PathLike, model: VISDetector, name: str) -> None:
         self._path = Path(path)
@@ -226,12 +238,15 @@ class ResultOutput(Output):
         self._tracks = TrackAccumulator()
         self._size: tuple[int, int] | None = None
         self._file_names: list[str] = []
+        self._timestamps: list[float] = []
 
     def __exit__(self, *error: Any) -> None:
         if self._size is None:
             return
         (height, width), names, ids = self._size, self._file_names, self._model.category_ids
         video = dict(id=VIDEO_ID, width=width, height=height, length=len(names), file_names=names)
+        if self._timestamps:
+            video['timestamps'] = self._timestamps
         pairs = zip(ids, self._model.classes, strict=True)
         categories = [dict(id=number, name=name) for number, name in pairs]
         content = dict(info=dict(source=self._name), videos=[video], categories=categories)
@@ -251,6 +266,8 @@ class ResultOutput(Output):
         place = len(self._file_names)
         self._tracks.add_frame(place, found.ids, found.labels, found.scores, rles, found.propagated)
         self._file_names.append(frame.name)
+        if frame.seconds is not None:
+            self._timestamps.append(round(frame.seconds, 6))
 
 
 class MaskOutput(Output):

@@ -10,8 +10,11 @@ from __future__ import annotations
 import itertools
 import posixpath
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
+
+import numpy as np
 
 from vispropnet.datasets.annotation_values import (
     MAX_SIDE,
@@ -22,10 +25,14 @@ from vispropnet.datasets.annotation_values import (
     name_fault,
     read_crowd,
 )
+from vispropnet.datasets.box_forms import BoxComparison
 from vispropnet.datasets.check_report import Report
 from vispropnet.datasets.file_entries import NO_VIDEO, Entry, Track, Video, take_track
+from vispropnet.datasets.other_forms import not_annotations
+from vispropnet.datasets.polygons import draw_polygons, polygon_fault
+from vispropnet.datasets.sparse_frames import annotated_frames_fault, find_stride
 from vispropnet.datasets.track_masks import CheckedTrack, check_masks
-from vispropnet.text import shown
+from vispropnet.text import counted, shown
 
 # How many frames a video may have that does not name them.
 _MOST_FRAMES = (1 << 31) - 1
@@ -39,22 +46,29 @@ class AnnotationFile:
         report: Takes what is found.
         sparse: Whether keys may be missing that scoring can do without: sizes and file names of
             videos, names of categories, ids of annotations.
+        annotated_only: Whether frames that show no object were not annotated, in videos that do not
+            say so by ``annotated_frames``.
     """
 
-    def __init__(self, content: Any, report: Report, sparse: bool = False) -> None:
-        self.report, self._sparse = report, sparse
+    def __init__(
+        self, content: Any, report: Report, sparse: bool = False, annotated_only: bool = False
+    ) -> None:
+        self.report, self._sparse, self._annotated_only = report, sparse, annotated_only
+        # By video id the frames that show an object, as far as annotations were checked.
+        self._shown: dict[int, set[int]] = defaultdict(set)
         self.videos: list[Video] = []
         self.by_id: dict[int, Video] = {}
         self.categories: dict[int, Any] = {}  # names by id, in file order
+        self.polygons = 0  # masks given so
         self.annotations: list[Any] | None = None  # not checked; None where the file has none
         # Those that annotations refer to, as far as these were checked.
         self.used_videos: set[int | None] = set()
         self.used_categories: set[int | None] = set()
-        if not isinstance(content, dict):
-            is_list = isinstance(content, list)
-            found = 'a list, which is what a result file holds' if is_list else shown(content)
+        other_form = not_annotations(content)
+        self.is_other = other_form is not None or not isinstance(content, dict)
+        if self.is_other:
             text = 'the file must hold an object with videos, categories and annotations'
-            report.error('structure', f'{text}, found {found}')
+            report.error('structure', other_form or f'{text}, found {shown(content)}')
             return
         for number, video in enumerate(self._entries(content, 'videos')):
             self._check_video(Video(video, report, {'list': 'videos', 'entry': number}))
@@ -67,17 +81,41 @@ class AnnotationFile:
             annotations = []
         self.annotations = annotations
 
-    def checked_tracks(
-        self, annotations: Iterable[Any], with_boxes: bool = False
-    ) -> Iterator[CheckedTrack]:
-        """Checks entries of ``annotations`` and their masks, of which boxes are taken if wanted.
+    def checked_tracks(self, annotations: Iterable[Any]) -> Iterator[CheckedTrack]:
+        """Checks entries of ``annotations``, their masks, and if boxes are those of the masks.
 
         Yields:
-            Annotations that have a list of masks, in order.
+            Annotations that have a list of masks, in order; polygons as RLEs.
         """
-        for checked in check_masks(self.tracks(annotations), self.report, with_boxes):
+        boxes = BoxComparison()
+        for checked in check_masks(self._drawn(self.tracks(annotations)), self.report, True):
             _check_lists(checked)
+            boxes.add(checked)
+            self._check_shown(checked)
             yield checked
+        if self.polygons:
+            text = f'{counted(self.polygons, "mask")} given as polygons, drawn as by pycocotools'
+            self.report.note('polygons', text)
+        if (fault := boxes.fault()) is not None:
+            self.report.error('box form', fault)
+
+    def annotated_frames(self, video: Video) -> list[int] | None:
+        """Gives the annotated frames of a video whose annotations were checked; None for all."""
+        if video.annotated is None and self._annotated_only:
+            return sorted(self._shown[video.known.get('id')])
+        return video.annotated
+
+    def note_sparse_frames(self) -> None:
+        """Notes, after the annotations were checked, if separate frames seem to be annotated."""
+        videos = [video for video in self.by_id.values() if self.annotated_frames(video) is None]
+        shown = [(sorted(self._shown[video.known['id']]), video.frames) for video in videos]
+        if (frames := find_stride(shown)) is not None:
+            text = (
+                f'objects show on {frames} and count as absent on the others. If only those frames '
+                "were annotated, list them under 'annotated_frames' of each video, or use "
+                '--annotated-only (annotated_only=True of the evaluator)'
+            )
+            self.report.note('sparse frames', text)
 
     def tracks(self, annotations: Iterable[Any]) -> Iterator[Track]:
         """Checks annotations but for the entries of their lists; see :meth:`checked_tracks`."""
@@ -102,6 +140,24 @@ class AnnotationFile:
                     entry.check_length(key, video.frames)
             if track := take_track(entry, video):
                 yield track
+
+    def _drawn(self, tracks: Iterable[Track]) -> Iterator[Track]:
+        """Gives the tracks with RLEs in place of polygons, except for faulty ones."""
+        for track in tracks:
+            for frame, mask in enumerate(track.masks):
+                is_list = isinstance(mask, list) and mask
+                if is_list and polygon_fault(mask, track.video.known) is None:
+                    track.masks[frame] = draw_polygons(mask, track.video.known)
+                    self.polygons += 1
+            yield track
+
+    def _check_shown(self, checked: CheckedTrack) -> None:
+        track = checked.track
+        shown = {checked.frames[index] for index in np.flatnonzero(checked.areas)}
+        self._shown[track.video.known.get('id')] |= shown
+        if track.video.annotated is not None and (odd := shown.difference(track.video.annotated)):
+            text = 'the object has a mask here, but the frame is not among the annotated_frames'
+            track.error('annotated frames', text, min(odd))
 
     def _entries(self, content: dict[str, Any], key: str) -> list[Any]:
         entries = content.get(key)
@@ -144,6 +200,12 @@ class AnnotationFile:
             elif not (self._sparse and key not in video.value):
                 video.take_id(key)
         self._check_frames(video)
+        annotated = video.value.get('annotated_frames')
+        if (fault := annotated_frames_fault(annotated, video.frames)) is not None:
+            text = f"'annotated_frames' {fault}, found {shown(annotated)}"
+            video.error('annotated frames', text)
+        elif annotated is not None:
+            video.annotated = sorted(annotated)
         if identity in self.by_id:
             first = self.by_id[identity].place['entry']
             video.error('duplicate id', f'this id is that of videos[{first}] already')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -62,10 +63,13 @@ def name_fault(name: Any) -> str | None:
     """Finds what is wrong with a file name of a frame, an entry of ``file_names``; or None."""
     if not isinstance(name, str) or not name:
         return 'a file name must be a string that is not empty'
-    if os.path.isabs(name) or posixpath.normpath(name).split('/')[0] == '..':
+    # Files made on Windows have backslashes, which are read where that finds the file.
+    slashed = name.replace('\\', '/')
+    inside = posixpath.normpath(slashed).split('/')[0] != '..'
+    if not inside or os.path.isabs(slashed) or re.match('[A-Za-z]:/', slashed):
         return 'the file name leads out of the image folder: expected one relative to it'
     try:
-        encoded = os.fsencode(name)
+        encoded = os.fsencode(slashed)
     except UnicodeEncodeError:
         encoded = b'\0'
     if b'\0' in encoded:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from tqdm import tqdm
 
 from vispropnet.datasets.annotation_rules import AnnotationFile
 from vispropnet.datasets.annotation_values import is_area, is_box, read_crowd
+from vispropnet.datasets.box_forms import TOLERANCE, are_near
 from vispropnet.datasets.categories import labels_of, odd_names, select_categories
-from vispropnet.datasets.check_report import Report
+from vispropnet.datasets.check_report import WARNING, Report
 from vispropnet.datasets.track_masks import CheckedTrack
 from vispropnet.errors import UserError
 from vispropnet.fileio import read_json
 from vispropnet.text import first_of, shown
-
-# Boxes and areas may be rounded, or count a box's last pixel differently.
-_TOLERANCE = 1
 
 
 def check_annotations(
@@ -26,6 +25,7 @@ def check_annotations(
     hint: str = '',
     for_training: bool = False,
     progress: bool = True,
+    annotated_only: bool = False,
 ) -> AnnotationFile:
     """Checks an annotation file. Frames on disk are not touched.
 
@@ -35,6 +35,7 @@ def check_annotations(
         hint: Advice on getting the file, for the message when it is missing.
         for_training: Whether it is to be trained on, for which it needs annotations.
         progress: Whether to show a progress bar (on a terminal).
+        annotated_only: As for ``AnnotationFile``.
 
     Returns:
         The file, without its annotations.
@@ -42,9 +43,12 @@ def check_annotations(
     Raises:
         UserError: if the file is missing or no JSON.
     """
-    file = AnnotationFile(read_json(path, 'annotation file', hint), report)
+    content = read_json(path, 'annotation file', hint)
+    file = AnnotationFile(content, report, annotated_only=annotated_only)
     _check_category_names(file, report)
     annotations, file.annotations = file.annotations, None
+    if file.is_other:
+        return file
     report.look_at(videos=len(file.videos), annotations=0, masks=0)
     if annotations is None:
         text = 'the file has no annotations (official validation and test files have none)'
@@ -55,11 +59,17 @@ def check_annotations(
         return file
     trainable = False
     bar = tqdm(annotations, f'masks of {path}', disable=None if progress else True)
-    for checked in file.checked_tracks(bar, with_boxes=True):
+    for checked in file.checked_tracks(bar):
         _check_boxes(checked)
         _check_areas(checked)
         _check_presence(checked)
         trainable |= checked.areas.any() and read_crowd(checked.track.value) is False
+    file.note_sparse_frames()
+    if any(one.kind == 'box form' for one in report.findings):
+        # Single boxes tell no more.
+        report.findings = [
+            one for one in report.findings if (one.kind, one.severity) != ('box', WARNING)
+        ]
     _check_use(file, report)
     if for_training and not trainable:
         report.error('nothing to train on', 'no frame shows an object that is not a crowd')
@@ -101,8 +111,7 @@ def _check_boxes(checked: CheckedTrack) -> None:
             continue
         fault = _box_fault(entry, boxes.get(frame))
         if fault is not None:
-            add = checked.track.warn if entry is None else checked.track.error
-            add('box', fault, frame)
+            checked.track.warn('box', fault, frame)
 
 
 def _box_fault(entry: list[float] | None, box: list[float] | None) -> str | None:
@@ -112,7 +121,7 @@ def _box_fault(entry: list[float] | None, box: list[float] | None) -> str | None
         if entry is None or (box is not None and min(entry[2:]) <= 0):
             return None
         return f'the box is {shown(entry)}, but the mask is {"empty" if box else "null"}'
-    if entry is not None and _is_near(entry, box):
+    if entry == box or (entry and are_near(np.array([entry], float), np.array([box]))[0]):
         return None
     wanted = list(map(int, box))
     if entry is None:
@@ -120,18 +129,12 @@ def _box_fault(entry: list[float] | None, box: list[float] | None) -> str | None
     return f'the box is {shown(entry)}, but that of the mask is {wanted} ([x, y, width, height])'
 
 
-def _is_near(first: list[float], second: list[float]) -> bool:
-    """Compares two boxes: no side may be further off than is tolerated."""
-    ends = [(x, y, x + width, y + height) for x, y, width, height in (first, second)]
-    return all(abs(one - other) <= _TOLERANCE for one, other in zip(*ends, strict=True))
-
-
 def _check_areas(checked: CheckedTrack) -> None:
     areas = dict(zip(checked.frames, checked.areas.tolist(), strict=True))
     for frame, entry in enumerate(checked.track.per_frame('areas')):
         area = areas.get(frame, 0)
         sound = frame not in checked.faulty and (entry is None or is_area(entry))
-        if sound and abs((entry or 0) - area) > _TOLERANCE:
+        if sound and abs((entry or 0) - area) > TOLERANCE:
             text = f'the area is {shown(entry)}, but the mask has {area} pixels'
             checked.track.warn('area', text, frame)
 
@@ -143,7 +146,7 @@ def _check_presence(checked: CheckedTrack) -> None:
             checked.track.warn('empty mask', text, frame)
     if not checked.areas.any() and not checked.faulty:
         text = 'no frame has a mask with pixels: scoring counts an object that cannot be found'
-        checked.track.error('empty track', text)
+        checked.track.warn('empty track', text)
 
 
 def _check_category_names(file: AnnotationFile, report: Report) -> None:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from vispropnet.datasets.annotation_values import name_fault
 from vispropnet.datasets.check_report import Report
 from vispropnet.datasets.file_entries import Video
+from vispropnet.datasets.frame_paths import find_elsewhere, frame_path
 from vispropnet.datasets.images import (
     JPEG_START,
     ImageError,
@@ -60,7 +61,7 @@ def check_frames(
     disable = None if progress else True
     # Names that cannot be used were reported with the annotation file.
     listed = [
-        _Frame(video, number, os.path.join(folder, name))
+        _Frame(video, number, frame_path(folder, name))
         for video in videos
         for number, name in enumerate(video.names or ())
         if name_fault(name) is None
@@ -74,8 +75,11 @@ def check_frames(
             to_open.append(frame)
     _files_in.cache_clear()
     if missing and len(missing) == len(listed):
-        text = 'none of the frames is in {}: is it the folder that the file names start from?'
-        report.error('image folder', text.format(folder))
+        advice = find_elsewhere(folder, missing[0].video.names[missing[0].number])
+        advice = advice or 'is it the folder that the file names start from?'
+        report.error('image folder', f'none of the frames is in {folder}: {advice}')
+    if any('\\' in one.video.names[one.number] and '\\' not in one.path for one in listed):
+        report.warn('file name', 'backslashes in file names are read as slashes')
     for frame in missing:
         frame.video.error('missing frame', f'there is no file {frame.path}', frame.number)
     look = functools.partial(_look, deep=deep)

@@ -64,6 +64,14 @@ class Report:
         """Adds something odd that may be meant; arguments as of ``Finding``."""
         self._add(WARNING, kind, text, where)
 
+    def note(self, kind: str, text: str) -> None:
+        """Adds a warning of the whole file, which :class:`StrictReport` keeps too."""
+        self._add(WARNING, kind, text, {})
+
+    def notes(self) -> list[str]:
+        """Gives the texts of the warnings."""
+        return [finding.text for finding in self.findings if finding.severity == WARNING]
+
     def look_at(self, **numbers: int) -> None:
         """Counts what was looked at: how many more, by what they are."""
         for name, number in numbers.items():

@@ -94,6 +94,7 @@ class Video(Entry):
         super().__init__(value, report, place)
         self.known: dict[str, int] = {}  # id, height and width as far as they are sound
         self.frames: int | None = None  # their number, if it is known
+        self.annotated: list[int] | None = None  # their annotated_frames; None for all
 
 
 # Stands for a video that the file does not list.
@@ -106,7 +107,7 @@ class Track(Entry):
     def __init__(self, entry: Entry, video: Video) -> None:
         super().__init__(entry.value, entry.report, entry.place)
         self.video, self.names = video, video.names
-        self.masks: list[Any] = entry.value['segmentations']
+        self.masks: list[Any] = list(entry.value['segmentations'])
 
     def per_frame(self, key: str) -> list[Any]:
         """Takes a list that goes with the masks; empty if there is none of their length."""

@@ -111,7 +111,7 @@ def _header_size(content: bytes) -> tuple[int, int] | None:
     if content.startswith(JPEG_START):
         return _jpeg_size(content)
     if content.startswith(_PNG_START):
-        if _is_cut_png(content):
+        if is_cut_png(content):
             raise ImageError('cannot be read as an image: the PNG is cut short')
         return int.from_bytes(content[16:20], 'big'), int.from_bytes(content[20:24], 'big')
     try:
@@ -156,8 +156,8 @@ def _jpeg_size(content: bytes) -> tuple[int, int] | None:
     return size
 
 
-def _is_cut_png(content: bytes) -> bool:
-    """Finds a PNG whose parts do not lead to its end mark.
+def is_cut_png(content: bytes) -> bool:
+    """Finds a PNG, given by its bytes, whose parts do not lead to its end mark.
 
     OpenCV takes as much memory as a part claims to be long, before it looks for it in the file.
     """

@@ -11,6 +11,7 @@ import numpy as np
 from pycocotools import mask as mask_utils
 
 from vispropnet.datasets.annotation_values import is_no_mask
+from vispropnet.datasets.polygons import polygon_fault
 from vispropnet.datasets.run_lengths import decode_counts, measure_counts
 from vispropnet.errors import UserError
 
@@ -92,7 +93,7 @@ def examine_rles(
     areas, totals, sound, proper = (of_text[places] for of_text in measures)
     pixels = np.array([rle['size'][0] * rle['size'][1] if rle else 0 for rle in rles], np.int64)
     for index in np.flatnonzero(~sound | (totals != pixels)).tolist():
-        faults.setdefault(index, _damage(pixels[index], totals[index]))
+        faults.setdefault(index, _damage(pixels[index], totals[index], texts[index]))
         rles[index] = None
         areas[index] = 0
     for index in np.flatnonzero(~proper).tolist():
@@ -122,6 +123,10 @@ def _all_plain(masks: Sequence[Any], videos: Sequence[Mapping[str, Any]]) -> boo
 
 def _form_fault(mask: Any, video: Mapping[str, Any]) -> str | None:
     """Finds what is wrong with an RLE's form or size, its counts left aside."""
+    if isinstance(mask, list):
+        # Sound ones of annotations are drawn before.
+        text = 'a mask must be null or an RLE: polygons are read in annotation files only.'
+        return polygon_fault(mask, video) or text
     if not isinstance(mask, dict) or not isinstance(mask.get('counts'), (str, list, bytes)):
         return "a mask must be null or an RLE with 'size' and 'counts'."
     size = mask.get('size')
@@ -167,7 +172,17 @@ def _without_empty_runs(rle: RLE) -> RLE:
     return _compressed(plain)[0]
 
 
-def _damage(pixels: int, covered: int) -> str:
+def _damage(pixels: int, covered: int, counts: str = '') -> str:
+    if counts.startswith(("b'", 'b"')):
+        return (
+            f"'counts' of the RLE are the text that Python shows of bytes ({counts[:12]}...): "
+            'write counts.decode() instead of str(counts).'
+        )
+    if counts.startswith('['):
+        return (
+            f"'counts' of the RLE are a list written as text ({counts[:12]}...): "
+            'write the list itself, or the compressed form.'
+        )
     return (
         "'counts' of the RLE are damaged: they must be runs that cover "
         f'{pixels} pixels, but cover {covered}.'

@@ -73,12 +73,12 @@ def read_divisible(path: str | os.PathLike) -> dict[str, Any]:
     """
     content = read_json(path, 'annotation file')
     where = f'annotation file {path}'
-    if isinstance(content, dict) and content.get('annotations') is None:
+    file = AnnotationFile(content, StrictReport(where))
+    if file.annotations is None:
         raise UserError(
             f'{where} has no annotations (official validation and test files have none): split the '
             'training file.'
         )
-    file = AnnotationFile(content, StrictReport(where))
     for _ in file.checked_tracks(file.annotations):
         pass
     return content

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from mmengine.dataset import BaseDataset, force_full_init
 from mmengine.logging import print_log
-from pycocotools import mask as mask_utils
 
 from vispropnet.datasets.annotation_file import MaskFaults, read_annotation_file
 from vispropnet.datasets.annotation_values import is_number
@@ -24,6 +23,7 @@ from vispropnet.datasets.categories import (
     odd_names,
     select_categories,
 )
+from vispropnet.datasets.frame_paths import find_elsewhere, frame_path
 from vispropnet.datasets.randomness import global_seed
 from vispropnet.datasets.reference import ReferenceSampler
 from vispropnet.errors import UserError
@@ -62,6 +62,8 @@ class YouTubeVIS(BaseDataset):
             test mode a bad frame is always an error: tracks have an entry for each frame.
         max_bad_fraction: Part of the frames that may be skipped before it is an error after all;
             one always may.
+        boxes: Boxes to train with: ``'masks'``, those of the masks, or ``'file'``, those of the
+            annotation file, where it has any.
         hint: Advice on getting this data, for the messages when it is missing.
         category_map: Names for some of the file's categories, ``dict(old='new')``, where a model or
             other data have them under others. Several may get one name.
@@ -85,6 +87,7 @@ class YouTubeVIS(BaseDataset):
         max_distance: int | None = None,
         on_bad_sample: str = 'raise',
         max_bad_fraction: float = 0.01,
+        boxes: str = 'masks',
         hint: str = '',
         category_map: dict[str, str] | None = None,
         metainfo: dict | None = None,
@@ -98,6 +101,9 @@ class YouTubeVIS(BaseDataset):
                 "on_bad_sample='skip' is for training only: in validation and test every frame of "
                 'a video counts.'
             )
+        if boxes not in ('masks', 'file'):
+            raise UserError(f"boxes must be 'masks' or 'file', got {boxes!r}.")
+        self._boxes = boxes
         self._reference_options = dict(mode=reference, num_refs=num_refs, max_distance=max_distance)
         self.on_bad_sample = on_bad_sample
         self.max_bad_fraction = max_bad_fraction
@@ -121,7 +127,7 @@ class YouTubeVIS(BaseDataset):
             skipped.
         """
         faults: MaskFaults | None = {} if self.on_bad_sample == 'skip' else None
-        content = read_annotation_file(self.ann_file, self.hint, faults)
+        content = read_annotation_file(self.ann_file, self.hint, faults, self._boxes)
         if not os.path.isdir(self.data_prefix['img']):
             tail = f' {self.hint}' if self.hint else ''
             raise UserError(f'folder of frames not found: {self.data_prefix["img"]}.{tail}')
@@ -151,6 +157,7 @@ class YouTubeVIS(BaseDataset):
         for frame in frames if faults else ():
             if fault := faults.get((frame['video_id'], frame['frame_id'])):
                 frame['fault'] = fault
+        self._check_first_frame(content['videos'][0]['file_names'][0], frames[0]['img_path'])
         self._index(frames, [len(video['file_names']) for video in content['videos']])
         return frames
 
@@ -191,26 +198,36 @@ class YouTubeVIS(BaseDataset):
         ids = tuple(map(self._own_ids.get, classes))
         self._metainfo.update(classes=classes, category_ids=ids)
 
+    def _check_first_frame(self, name: str, path: str) -> None:
+        """Finds out before a run if all file names start from another folder."""
+        folder = self.data_prefix['img']
+        if not os.path.lexists(path) and (advice := find_elsewhere(folder, name)) is not None:
+            raise UserError(
+                f'annotation file {self.ann_file}: there is no {name} in {folder}. Frames seem to '
+                f'be elsewhere: {advice}.'
+            )
+        if '\\' in name and '\\' not in path:
+            text = f'{self.ann_file}: backslashes in file names are read as slashes.'
+            print_log(text, 'current', logging.WARNING)
+
     def _video_frames(self, video: dict, annotations: list[dict], labels: dict) -> list[dict]:
         names, folder = video['file_names'], self.data_prefix['img']
         size = dict(height=video['height'], width=video['width'])
         shared = dict(size, video_id=video['id'], video_length=len(names))
         frames: list[dict[str, Any]] = [
-            dict(shared, img_path=os.path.join(folder, name), frame_id=frame, instances=[])
+            dict(shared, img_path=frame_path(folder, name), frame_id=frame, instances=[])
             for frame, name in enumerate(names)
         ]
         for annotation in annotations:
-            boxes = annotation.get('bboxes') or [None] * len(frames)
             common = dict(
                 bbox_label=labels[annotation['category_id']],
                 ignore_flag=annotation['iscrowd'],
                 instance_id=annotation['id'],
             )
-            for frame, mask, box in zip(frames, annotation['segmentations'], boxes, strict=True):
-                if mask is None:
-                    continue
-                left, top, width, height = mask_utils.toBbox(mask).tolist() if box is None else box
-                if width > 0 and height > 0:
+            masks, boxes = annotation['segmentations'], annotation['bboxes']
+            for frame, mask, box in zip(frames, masks, boxes, strict=True):
+                if mask is not None:
+                    left, top, width, height = box
                     box = [left, top, left + width, top + height]
                     frame['instances'].append(dict(common, bbox=box, mask=mask))
         return frames

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 from vispropnet.errors import UserError
 
+LOCK = '.lock'
+
 
 @contextlib.contextmanager
 def locked_folder(folder: str | os.PathLike, option: str = '--work-dir') -> Iterator[int]:
@@ -33,7 +35,7 @@ def locked_folder(folder: str | os.PathLike, option: str = '--work-dir') -> Iter
     """
     try:
         os.makedirs(folder, exist_ok=True)
-        descriptor = os.open(os.path.join(folder, '.lock'), os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(os.path.join(folder, LOCK), os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         reason = 'it is a file' if os.path.isfile(folder) else error.strerror
         raise UserError(f'folder {folder} cannot be written to: {reason}.') from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,9 @@ from vispropnet.datasets.rle import RLE, examine_rles
 from vispropnet.datasets.track_masks import OTHER_SIZE, CheckedTrack
 from vispropnet.fileio import read_json
 
+# Share by which an object's mean area may be another than that of its masks without a word.
+_AREA_TOLERANCE = 0.1
+
 
 @dataclass(frozen=True)
 class VideoTruth:
@@ -29,12 +32,18 @@ class VideoTruth:
         objects: (G,) int64, positions in the arrays of :class:`GroundTruth`.
         masks: G lists with a compressed RLE or None per frame.
         areas: (G, T) int64, pixels of each mask, 0 where there is none.
+        annotated: (T,) bool, the frames that count; None for all.
     """
 
     entry: dict[str, Any]
     objects: np.ndarray
     masks: list[list[RLE | None]]
     areas: np.ndarray
+    annotated: np.ndarray | None = None
+
+    def counted_areas(self) -> np.ndarray:
+        """Areas (G, T') of the T' frames that count."""
+        return self.areas if self.annotated is None else self.areas[:, self.annotated]
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,7 @@ class GroundTruth:
         length: (N,) int64, frames where the object shows.
         hidden: (N,) float64, share of frames without a mask from its first to its last.
         left_out: How many annotations are of no listed video or category, and so not here.
+        notes: What of the file may change metrics, to be said with them.
     """
 
     videos: list[VideoTruth]
@@ -67,18 +77,24 @@ class GroundTruth:
     length: np.ndarray
     hidden: np.ndarray
     left_out: int = 0
+    notes: Sequence[str] = ()
 
 
 def read_ground_truth(
-    path: str | os.PathLike, categories: Mapping[int, int] | None = None
+    path: str | os.PathLike,
+    annotated_only: bool = False,
+    categories: Mapping[int, int] | None = None,
 ) -> GroundTruth:
     """Reads the objects to score against from an annotation file; see :func:`ground_truth`."""
     content = read_json(path, 'annotation file')
-    return ground_truth(content, f'annotation file {path}', categories)
+    return ground_truth(content, f'annotation file {path}', annotated_only, categories)
 
 
 def ground_truth(
-    annotations: Any, where: str = '', categories: Mapping[int, int] | None = None
+    annotations: Any,
+    where: str = '',
+    annotated_only: bool = False,
+    categories: Mapping[int, int] | None = None,
 ) -> GroundTruth:
     """Prepares the objects of the listed videos and categories.
 
@@ -90,6 +106,8 @@ def ground_truth(
     Args:
         annotations: Content of an annotation file, not changed.
         where: Name of the file in messages.
+        annotated_only: Whether only frames count that show an object, in videos that do not list
+            theirs under ``annotated_frames``.
         categories: Ids of the categories that count, each with the id of that which it counts as;
             by default all, as themselves.
 
@@ -100,7 +118,7 @@ def ground_truth(
         UserError: for the first error, also if there is nothing to score against.
     """
     report = StrictReport(where, tolerated=('unknown video', 'unknown category'))
-    file = AnnotationFile(annotations, report, sparse=True)
+    file = AnnotationFile(annotations, report, True, annotated_only)
     if file.annotations is None:
         text = (
             "no key 'annotations', so there is nothing to score against (the ground truth of the "
@@ -113,12 +131,15 @@ def ground_truth(
         track = checked.track
         if track.video is not NO_VIDEO and track.value['category_id'] in counted_as:
             by_video[track.value['video_id']].append(checked)
+    file.note_sparse_frames()
     video_ids, category_ids = sorted(file.by_id), sorted(set(counted_as.values()))
     label = {category_id: index for index, category_id in enumerate(category_ids)}
     videos: list[VideoTruth] = []
     truths: list[dict[str, Any]] = []
     for video_id in video_ids:
-        videos.append(_video_truth(file.by_id[video_id], by_video[video_id], len(truths)))
+        video = file.by_id[video_id]
+        annotated = file.annotated_frames(video)
+        videos.append(_video_truth(video, by_video[video_id], len(truths), annotated))
         truths.extend(checked.track.value for checked in by_video[video_id])
     areas = [row for video in videos for row in video.areas]
     crowd = np.array([read_crowd(truth) for truth in truths], bool)
@@ -128,6 +149,12 @@ def ground_truth(
             f'nothing to score against. {_SPLIT_HINT}'
         )
         report.error('nothing to score against', text)
+    area = np.array([_mean_area(*one) for one in zip(truths, areas, strict=True)], np.float64)
+    own_area = np.array([_mean_area({}, row) for row in areas], np.float64)
+    if others := np.count_nonzero(np.abs(area - own_area) > 1 + _AREA_TOLERANCE * own_area):
+        text = f"the 'areas' of {others} of {len(area)} objects are not those of their masks"
+        report.note('areas', f'{text}: APs to APl and ARs to ARl go by the areas')
+    counted = [row for video in videos for row in video.counted_areas()]
     names = file.categories
     return GroundTruth(
         videos=videos,
@@ -137,10 +164,11 @@ def ground_truth(
         video=np.repeat(np.arange(len(videos)), [len(video.objects) for video in videos]),
         category=np.array([label[counted_as[one['category_id']]] for one in truths], np.int64),
         crowd=crowd,
-        area=np.array([_mean_area(*one) for one in zip(truths, areas, strict=True)], np.float64),
-        length=np.array([np.count_nonzero(row) for row in areas], np.int64),
-        hidden=np.array([_share_hidden(row) for row in areas], np.float64),
+        area=area,
+        length=np.array([np.count_nonzero(row) for row in counted], np.int64),
+        hidden=np.array([_share_hidden(row) for row in counted], np.float64),
         left_out=len(annotations['annotations']) - len(truths),
+        notes=report.notes(),
     )
 
 
@@ -150,7 +178,9 @@ def frame_place(entry: dict[str, Any], frame: int) -> str:
     return f'frame {frame} ({names[frame]})' if frame < len(names) else f'frame {frame}'
 
 
-def _video_truth(video: Video, tracks: list[CheckedTrack], first: int) -> VideoTruth:
+def _video_truth(
+    video: Video, tracks: list[CheckedTrack], first: int, annotated: list[int] | None
+) -> VideoTruth:
     """Gathers the objects of a video; the first one gets the position ``first``.
 
     Length and size are those of the first object where the file does not say them.
@@ -173,9 +203,9 @@ def _video_truth(video: Video, tracks: list[CheckedTrack], first: int) -> VideoT
         for frame, rle in zip(checked.frames, checked.rles, strict=True):
             masks[row][frame] = rle
     length = {} if frames is None else {'length': frames}
-    return VideoTruth(
-        {**video.value, **known, **length}, first + np.arange(len(tracks)), masks, areas
-    )
+    entry, objects = {**video.value, **known, **length}, first + np.arange(len(tracks))
+    counts = None if annotated is None else np.isin(np.arange(frames or 0), annotated)
+    return VideoTruth(entry, objects, masks, areas, counts)
 
 
 def _mean_area(truth: dict[str, Any], areas: np.ndarray) -> float:

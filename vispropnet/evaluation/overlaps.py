@@ -68,7 +68,8 @@ def measure_tracks(
             keep the pixels of every frame. Slower, and needed for kinds of errors.
 
     Returns:
-        The tracks, in the order given.
+        The tracks, in the order given. Of videos with frames that are not annotated, masks there do
+        not count, and tracks are left out that have no others.
 
     Raises:
         UserError: naming video, track and frame, if a track does not fit.
@@ -85,6 +86,7 @@ def measure_tracks(
             _measure_batch(truth, tracks[measured:], measured, frame_by_frame)
             measured, masks = len(tracks), 0
     _measure_batch(truth, tracks[measured:], measured, frame_by_frame)
+    tracks = [track for track in tracks if track.counts]
     return Tracks(
         truth=truth,
         video=np.array([track.video for track in tracks], np.int64),
@@ -107,6 +109,7 @@ class _Track:
     masks: list[RLE | None]
     area: float = 0.0
     length: int = 0
+    counts: bool = True
     ious: np.ndarray | None = None
     frames: tuple[np.ndarray, np.ndarray] | None = None
 
@@ -118,6 +121,10 @@ def _measure_batch(
     groups = defaultdict(list)
     for track, areas in zip(batch, _compress_masks(truth, batch, first), strict=True):
         objects = len(truth.videos[track.video].objects)
+        annotated, has_masks = truth.videos[track.video].annotated, areas.any()
+        if annotated is not None:
+            areas[~annotated] = 0
+        track.counts = bool(areas.any() or not has_masks)
         track.length = int(np.count_nonzero(areas))
         track.area = int(areas.sum()) / max(track.length, 1)
         track.ious = np.zeros(objects)

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from vispropnet.datasets.other_forms import not_results
 from vispropnet.errors import UserError
-from vispropnet.fileio import atomic_path, iter_json_list
+from vispropnet.fileio import NotAListError, atomic_path, iter_json_list, read_json
 
 # The name that the evaluation server looks for inside an upload.
 ARCHIVED_NAME = 'results.json'
@@ -109,7 +110,16 @@ def iter_results(path: str | os.PathLike, progress: bool = False) -> Iterator[An
 
     Args and raises are those of :func:`~vispropnet.fileio.iter_json_list`.
     """
-    return iter_json_list(path, 'result file', 'tracks', progress)
+    try:
+        for index, entry in enumerate(iter_json_list(path, 'result file', 'tracks', progress)):
+            if index == 0 and (form := not_results([entry])) is not None:
+                raise NotAListError(f'result file {path} must hold a list of tracks: {form}.')
+            yield entry
+    except NotAListError as error:
+        is_object = Path(path).suffix.lower() != '.zip' and 'not an object' in str(error)
+        if not is_object or (form := not_results(read_json(path, 'result file'))) is None:
+            raise
+        raise NotAListError(f'{str(error)[:-1]}: {form}.') from None
 
 
 def key_fault(result: Any) -> str | None:

@@ -20,7 +20,7 @@ from mmengine.logging import print_log
 
 from vispropnet.errors import UserError
 from vispropnet.evaluation.average_precision import MAIN_METRICS, evaluate_tracks
-from vispropnet.evaluation.ground_truth import read_ground_truth
+from vispropnet.evaluation.ground_truth import GroundTruth, read_ground_truth
 from vispropnet.evaluation.result_file import check_writable, write_results
 from vispropnet.evaluation.tracks import TrackAccumulator, TrackStore
 from vispropnet.models.frame_masks import FrameMasks
@@ -39,6 +39,8 @@ class YouTubeVISMetric(BaseMetric):
         outfile: Result file (``*.json``) to write at each evaluation; an archive ready to upload is
             put beside it. None writes nothing.
         evaluate: Whether to score. If not, the tracks are only written.
+        annotated_only: Whether only frames count that show an object; for files of which not all
+            frames are annotated, and that do not list them under ``annotated_frames``.
         collect_device: As in mmengine's ``BaseMetric``. Results are always gathered as pickled
             objects over the default process group, because mmengine's own ways lose results when
             ranks hold unequally many.
@@ -56,17 +58,18 @@ class YouTubeVISMetric(BaseMetric):
         ann_file: str,
         outfile: str | None = None,
         evaluate: bool = True,
+        annotated_only: bool = False,
         collect_device: str = 'cpu',
         prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.ann_file = os.fspath(ann_file)
         self.outfile = None if outfile is None else os.fspath(outfile)
-        self.scores_tracks = evaluate
+        self.scores_tracks, self.annotated_only = evaluate, annotated_only
         if self.outfile is not None:
             check_writable(self.outfile)
         if self.scores_tracks:
-            read_ground_truth(self.ann_file)  # now, not after hours; read again when it is needed
+            self._read_truth()  # now, not after hours; read again when it is needed
         self._open: dict[int, TrackAccumulator] = {}
         self._frames: Counter[int] = Counter()  # of open videos, those that came
         self._tracks = TrackStore()
@@ -153,8 +156,7 @@ class YouTubeVISMetric(BaseMetric):
             write_results(self.outfile, results)
         if not self.scores_tracks:
             return {}
-        # Where the data set leaves categories out or joins some, so does the score.
-        truth = read_ground_truth(self.ann_file, (self.dataset_meta or {}).get('scored_categories'))
+        truth = self._read_truth()
         missing = truth.video_index.keys() - set(self._finished)
         if missing:
             print_log(
@@ -165,6 +167,14 @@ class YouTubeVISMetric(BaseMetric):
             )
         metrics = evaluate_tracks(truth, results)
         return {name: metrics[name] for name in MAIN_METRICS}
+
+    def _read_truth(self) -> GroundTruth:
+        # Where the data set leaves categories out or joins some, so does the score.
+        counted = (self.dataset_meta or {}).get('scored_categories')
+        truth = read_ground_truth(self.ann_file, self.annotated_only, counted)
+        for note in truth.notes:
+            print_log(f'annotation file {self.ann_file}: {note}.', 'current', logging.WARNING)
+        return truth
 
     def _evaluate_on_main_rank(self) -> dict[str, float]:
         """Scores on the main rank; every rank gets its metrics or its error, so that none hangs."""

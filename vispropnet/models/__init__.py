@@ -6,6 +6,7 @@ from vispropnet.models import (
     fewer_waits,
     necks,
     prop_heads,
+    roi_extractors,
     track_heads,
     trackers,
 )
@@ -16,6 +17,7 @@ __all__ = [
     'fewer_waits',
     'necks',
     'prop_heads',
+    'roi_extractors',
     'track_heads',
     'trackers',
 ]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 
 from vispropnet.errors import UserError
-from vispropnet.video.folder import FolderSource, is_still_image
+from vispropnet.video.folder import FolderSource, is_image
 from vispropnet.video.selection import Selection, whole_number
 from vispropnet.video.source import FrameSource, SourceFrame
+from vispropnet.video.stack import StackSource, pictures_of
 from vispropnet.video.video_file import VideoSource
 
 __all__ = ['FrameSource', 'SourceFrame', 'open_source']
@@ -24,9 +25,10 @@ def open_source(
 
     Args:
         source: A video file, a folder of images (in the natural order of their names, ``frame_2``
-            before ``frame_10``), or a single image.
-        every: Only every N-th frame comes.
-        start: The first frame, from 0, or seconds as a text such as ``'12.5s'`` (of videos).
+            before ``frame_10``), or an image: animated, of several pages, or a single one.
+        every: Only every N-th frame comes; or, of a text such as ``'0.5s'``, the first frame of
+            every so many seconds (of sources with times, as all options in seconds).
+        start: The first frame, from 0, or seconds as ``'12.5s'``.
         end: The frame behind the last, or seconds. By default all come.
         max_size: Longest side in pixels; larger frames are scaled down to it.
 
@@ -39,6 +41,13 @@ def open_source(
     path = os.fspath(source)
     if not os.path.exists(path):
         raise UserError(f'{path!r} not found: expected a video file or a folder of frames.')
-    if os.path.isdir(path) or is_still_image(path):
+    if os.path.isdir(path):
         return FolderSource(path, selection, max_size)
-    return VideoSource(path, selection, max_size)
+    if not is_image(path):
+        return VideoSource(path, selection, max_size)
+    pictures = pictures_of(path)
+    if pictures.format == 'GIF' or (pictures.format == 'PNG' and len(pictures.places) > 1):
+        return VideoSource(path, selection, max_size)  # FFmpeg has their exact times
+    if len(pictures.places) > 1:
+        return StackSource(path, pictures, selection, max_size)
+    return FolderSource(path, selection, max_size)

@@ -18,6 +18,7 @@ from vispropnet.errors import UserError
 from vispropnet.text import first_of
 from vispropnet.video.selection import Selection
 from vispropnet.video.source import FrameSource, SourceFrame, scale_down, scaled_size
+from vispropnet.video.stack import pictures_of
 
 # fmt: off
 IMAGE_SUFFIXES = frozenset((
@@ -25,14 +26,16 @@ IMAGE_SUFFIXES = frozenset((
     '.png', '.pnm', '.ppm', '.ras', '.tif', '.tiff', '.webp',
 ))
 # fmt: on
+# One JPEG behind the other, which begin as an image does.
+_JPEG_STREAMS = ('.mjpeg', '.mjpg')
 _MAX_THREADS = 16
 _some_of = functools.partial(first_of, most=3)
 
 
-def is_still_image(path: str | os.PathLike) -> bool:
-    """Finds an image by its name or first bytes; a GIF is taken for a video: most of them move."""
+def is_image(path: str | os.PathLike) -> bool:
+    """Finds an image, also one that moves, by its name or first bytes."""
     suffix = Path(path).suffix.lower()
-    if suffix == '.gif' or not os.path.isfile(path):
+    if suffix in _JPEG_STREAMS or not os.path.isfile(path):
         return False
     _quiet_opencv()
     return suffix in IMAGE_SUFFIXES or cv2.haveImageReader(os.fspath(path))
@@ -45,7 +48,8 @@ class FolderSource(FrameSource):
     are taken as they are; 16 bits are scaled to 8.
 
     Raises:
-        UserError: if there is no image to be read, or they are not of one size.
+        UserError: if there is no image to be read, they are not of one size, or a file holds
+            several.
     """
 
     kind = 'folder'
@@ -59,7 +63,7 @@ class FolderSource(FrameSource):
         else:
             self._folder, self._what, name = place.parent, f'image {path}', place.stem
             names, self._others = [place.name], []
-        selection.check_rate(None, self._what)
+        selection.check_times(self._what)
         wanted = selection.of(len(names))
         if not wanted:
             raise UserError(
@@ -67,7 +71,7 @@ class FolderSource(FrameSource):
                 'images, counted from 0.'
             )
         self._damaged: list[str] = []
-        size_or_fault = functools.partial(_result_or_fault, upright_size)
+        size_or_fault = functools.partial(_result_or_fault, _size_of_one)
         with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
             headers = pool.map(size_or_fault, [self._folder / names[i] for i in wanted])
             seen = [(i, names[i], header) for i, header in zip(wanted, headers, strict=True)]
@@ -148,6 +152,16 @@ def _natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
     # Digits are at the odd places; every part gets the same form, so that all compare.
     keys = [(1, int(p), '') if place % 2 else (0, 0, p) for place, p in enumerate(parts)]
     return keys, name
+
+
+def _size_of_one(path: Path) -> tuple[int, int]:
+    """Size of the one image of a file; files of several are refused, so that none is lost."""
+    if (count := len(pictures_of(path).places)) > 1:
+        raise UserError(
+            f'image {path} holds {count} images, but of a folder each file is one frame: give the '
+            'file itself as the input, or take it out of the folder.'
+        )
+    return upright_size(path)
 
 
 def _decode(path: Path) -> np.ndarray:

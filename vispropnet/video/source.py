@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -28,19 +29,28 @@ class FrameSource(abc.ABC):
     Attributes:
         path: The file or folder.
         name: Stem for files made of it, such as ``clip`` for ``videos/clip.mp4``.
-        kind: ``'video'`` or ``'folder'``.
+        kind: ``'video'``, ``'folder'`` or ``'stack'``, a file of several images.
         fps: Frames a second of those that come, on average; None if unknown.
-        length: Number of frames that will come, as far as is known beforehand (an estimate for some
-            video formats); None if unknown.
+        length: Number of frames that will come, as far as is known beforehand; None if unknown.
+        pixel_aspect: Width of a pixel over its height, as it is to be shown.
+        end: Seconds since the first frame when the last is over; None if unknown, or unless the
+            end was reached by the last iteration.
     """
 
     kind: str
 
     def __init__(
-        self, path: str, name: str, fps: float | None, length: int | None, max_size: int | None
+        self,
+        path: str,
+        name: str,
+        fps: float | None,
+        length: int | None,
+        max_size: int | None,
+        pixel_aspect: Fraction = Fraction(1),
     ) -> None:
-        self.path, self.name = path, name
+        self.path, self.name, self.pixel_aspect = path, name, pixel_aspect
         self.fps, self.length = fps, length
+        self.end: float | None = None
         self._max_size = max_size
 
     @abc.abstractmethod

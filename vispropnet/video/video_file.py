@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +13,8 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from vispropnet.errors import UserError
-from vispropnet.video.decoding import Reading
-from vispropnet.video.selection import Selection
+from vispropnet.video.decoding import Reading, sound_rate
+from vispropnet.video.selection import Picker, Selection
 from vispropnet.video.source import FrameSource, SourceFrame, scale_down
 
 # Files of which all packets were read announce up to so many frames more than there are.
@@ -46,47 +45,71 @@ class VideoSource(FrameSource):
         self._notes: list[str] = []
         _refuse_what_is_no_video(path)
         with Reading(path) as reading:
-            if next(reading.frames(), None) is None:
+            frame = next(reading.frames(), None)
+            if frame is None:
                 raise UserError(f'{self._what}: no frame can be decoded (damaged?).')
             rate, self._announced = reading.rate, reading.announced_frames()
             self._duration = reading.announced_seconds()
-        selection.check_rate(rate, self._what)
-        total, start = self._announced, selection.start
-        if total is not None and not start.reached(total - 1, self._duration or math.inf):
-            raise self._behind_the_end(total)
-        if total is None and None not in (rate, self._duration):
-            total = round(self._duration * rate)
-        super().__init__(
-            path,
-            name=Path(path).stem,
-            fps=None if rate is None else rate / selection.every,
-            length=None if total is None else len(selection.of(total, rate)),
-            max_size=max_size,
-        )
+            aspect = reading.pixel_aspect
+            if reading.seconds is None:
+                selection.check_times(self._what)
+        start = selection.start
+        if self._announced and (start.frames or 0) >= self._announced:
+            raise self._behind_the_end(self._announced)
+        if self._announced is None or selection.in_seconds:
+            length, fps = self._look_ahead(path, rate)
+        else:
+            length = len(selection.of(self._announced))
+            fps = None if rate is None else rate / selection.every.frames
+        # If the file announces more than there is, reading will say what is lost.
+        if not length and self._duration and (start.seconds or 0) >= self._duration:
+            raise self._behind_the_end(self._announced)
+        if frame.rotation % 180:
+            aspect = 1 / aspect
+        super().__init__(path, Path(path).stem, fps, length, max_size, aspect)
+
+    def _look_ahead(self, path: str, rate: float | None) -> tuple[int, float | None]:
+        """Number of wanted frames, and how many come a second, by the times of the packets."""
+        selection, picker = self._selection, Picker(self._selection)
+        count, first, last = 0, None, None
+        with Reading(path) as reading:
+            for index, seconds in enumerate(reading.announced_times()):
+                if selection.is_over(index, seconds):
+                    if not count:
+                        raise selection.empty()
+                    break
+                if picker.takes(index, seconds):
+                    first = seconds if first is None else first
+                    count, last = count + 1, seconds
+        if last is not None and last > first:
+            return count, sound_rate((count - 1) / (last - first))
+        return count, rate
 
     def __iter__(self) -> Iterator[SourceFrame]:
-        selection, self._notes = self._selection, []
-        first, size, reformatter = None, None, VideoReformatter()
+        selection, self._notes, self.end = self._selection, [], None
+        picker, size, reformatter = Picker(selection), None, VideoReformatter()
         with Reading(self.path) as reading:
             for frame in reading.frames():
                 index, seconds = reading.index, reading.seconds
                 if selection.is_over(index, seconds):
                     break
                 size = size or (frame.width, frame.height)
-                if first is None and selection.start.reached(index, seconds):
-                    first = index if selection.start.frames is None else selection.start.frames
-                if first is not None and (index - first) % selection.every == 0:
+                if picker.takes(index, seconds):
                     image = scale_down(_upright(frame, size, reformatter), self._max_size)
                     yield SourceFrame(image, index, f'{index:08d}', seconds)
                 if selection.end is not None and index + 1 == selection.end.frames:
                     break
             else:
                 self._notes = self._missing(reading)
-                if first is None and self._notes:
+                if picker.started and not self._notes and reading.seconds is not None:
+                    self.end = reading.seconds + float((frame.duration or 0) * frame.time_base)
+                    if self._announced is not None:
+                        self.end = max(self.end, self._duration or 0)
+                if not picker.started and self._notes:
                     raise UserError(
                         f'no frame from {selection.start} on can be read: {self._notes[0]}'
                     )
-                if first is None:
+                if not picker.started:
                     raise self._behind_the_end(reading.index + 1)
             if reading.lost and not self._notes:
                 lost = f'{reading.lost} of {reading.index + 1} frames are damaged'
@@ -96,10 +119,11 @@ class VideoSource(FrameSource):
         """Reports how many frames were lost, and where decoding stopped."""
         return list(self._notes)
 
-    def _behind_the_end(self, total: int) -> UserError:
+    def _behind_the_end(self, total: int | None) -> UserError:
+        extent = f'lasts {self._duration:.1f} s' if total is None else f'has {total} frames'
         return UserError(
-            f'start={self._selection.start} is behind the end of {self._what}: it has {total} '
-            'frames, counted from 0.'
+            f'start={self._selection.start} is behind the end of {self._what}: it {extent}, '
+            'counted from 0.'
         )
 
     def _missing(self, reading: Reading) -> list[str]:
@@ -119,12 +143,14 @@ class VideoSource(FrameSource):
             return [f'{self._what}: {lost}{reason}.']
         if None in (self._duration, rate, reading.seconds):
             return []
-        missing = self._duration - reading.seconds - 1 / rate
-        if missing <= max(_SECONDS_TOLERANCE, _SHARE_TOLERANCE * self._duration):
+        slack = max(_SECONDS_TOLERANCE, _SHARE_TOLERANCE * self._duration)
+        if not reading.has_times:  # the duration is that of the pictures
+            slack = _COUNT_TOLERANCE / rate
+        if self._duration - reading.seconds - 1 / rate <= slack:
             return []
         return [
             f'{self._what}: {place}, but the file announces {self._duration:.1f} s: it is cut '
-            'short, its end is damaged, or only its sound goes on.'
+            'short, its end is damaged, or its last frame stays, or only its sound goes on.'
         ]
 
 

@@ -30,6 +30,7 @@ _QUALITY = '21'
 _MOST_THREADS = 8
 # Times are exact to at least this part of a second.
 _FINEST_TIME = 90_000
+_FINEST_ASPECT = 1000
 _BT709 = 1
 # The encoder takes even sizes, and players do not show the tiniest.
 _SHORTEST_SIDE = 16
@@ -47,17 +48,25 @@ class VideoWriter:
 
     Attributes:
         frames: Number of frames in the file.
+        end: Time when the last frame is over, counted as those of :meth:`write`; None, the default,
+            shows it for as long as a frame takes at the video's rate.
 
     Args:
         path: The file, ``*.mp4``. Missing parent folders are made.
         fps: Frames a second, of frames without times and of the last one; None takes 10.
+        pixel_aspect: Width of a pixel over its height, for the player.
 
     Raises:
         UserError: if the path or the rate does not fit, or the file cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike, fps: float | None = None) -> None:
-        self._path = Path(path)
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        fps: float | None = None,
+        pixel_aspect: Fraction = Fraction(1),
+    ) -> None:
+        self._path, self._pixel_aspect = Path(path), pixel_aspect
         if self._path.suffix.lower() != '.mp4':
             raise UserError(f'video {path} must be named .mp4.')
         fps = _DEFAULT_FPS if fps is None else float(fps)
@@ -70,6 +79,7 @@ class VideoWriter:
         numerator = self._rate.numerator
         self._ticks = numerator * -(-_FINEST_TIME // numerator)  # a second
         self.frames = 0
+        self.end: float | None = None
         self._encoder: _Encoder | None = None
 
     def __enter__(self) -> VideoWriter:
@@ -104,7 +114,9 @@ class VideoWriter:
             )
         with self._explained(f'frame {self.frames}'):
             if self._encoder is None:
-                self._encoder = _Encoder(self._temporary, frame.shape, self._rate, self._ticks)
+                self._encoder = _Encoder(
+                    self._temporary, frame.shape, self._rate, self._ticks, self._pixel_aspect
+                )
             self._encoder.write(frame, seconds)
         self.frames += 1
 
@@ -122,7 +134,7 @@ class VideoWriter:
             frames, self.frames = self.frames, 0
             try:
                 with self._explained('the end'):
-                    self._encoder.finish()
+                    self._encoder.finish(self.end)
             except UserError as error:
                 raise failure if isinstance(failure, UserError) else error from None
             self.frames = frames
@@ -152,11 +164,16 @@ class _NoFrameError(Exception):
 class _Encoder:
     """Encodes frames of shape (H, W, 3) into a file, of so many frames and ticks a second."""
 
-    def __init__(self, path: Path, shape: tuple[int, ...], rate: Fraction, ticks: int) -> None:
+    def __init__(
+        self, path: Path, shape: tuple[int, ...], rate: Fraction, ticks: int, aspect: Fraction
+    ) -> None:
         self._shape = shape
         self._ticks, self._step = ticks, int(ticks / rate)
         self._start: float | None = None
         self._last = -self._step
+        # The packets of the last frame wait for how long it is shown.
+        self._held: list[av.Packet] = []
+        self._first: int | None = None  # when the first packet is decoded, in ticks
         self._reformatter = VideoReformatter()
         self._container = av.open(os.fspath(path), 'w', options={'movflags': 'faststart'})
         height, width = shape[:2]
@@ -165,6 +182,7 @@ class _Encoder:
         stream.width, stream.height, stream.pix_fmt = _padded(width), _padded(height), 'yuv420p'
         context = stream.codec_context
         context.time_base = stream.time_base = Fraction(1, ticks)
+        context.sample_aspect_ratio = aspect.limit_denominator(_FINEST_ASPECT)
         context.thread_count = min(_MOST_THREADS, os.cpu_count() or 1)
         context.color_primaries = context.color_trc = context.colorspace = _BT709
 
@@ -188,14 +206,32 @@ class _Encoder:
         )
         picture.pts, picture.time_base = time, Fraction(1, self._ticks)
         self._last = time
-        self._container.mux(self._stream.encode(picture))
+        self._container.mux(self._held)
+        self._held = self._stream.encode(picture)
+        if self._first is None and self._held:
+            self._first = self._held[0].dts
 
-    def finish(self) -> None:
-        """Encodes what is held back and completes the file."""
+    def finish(self, end: float | None) -> None:
+        """Encodes what is held back and completes the file, which lasts to ``end``."""
         try:
-            self._container.mux(self._stream.encode())
+            packets = [*self._held, *self._stream.encode()]
+            if packets:
+                self._last_stays(packets, end)
+            self._container.mux(packets)
         finally:
             self._container.close()
+
+    def _last_stays(self, packets: list[av.Packet], end: float | None) -> None:
+        """Gives the last frame its time, by the packets that are shown and decoded last."""
+        over = 0
+        if end is not None and self._start is not None:
+            over = round((end - self._start) * self._ticks)
+        if over <= self._last:
+            over = self._last + self._step
+        first = packets[0].dts if self._first is None else self._first
+        shown, decoded = max(packets, key=lambda packet: packet.pts), packets[-1]
+        shown.duration = over - shown.pts
+        decoded.duration = over - (decoded.dts - first)
 
 
 def _padded(side: int) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from vispropnet.datasets import frame_paths
 from vispropnet.datasets.annotation_values import name_fault
 from vispropnet.datasets.images import ImageError, ImageSizeError, decode_image
 from vispropnet.errors import UserError
@@ -29,7 +30,7 @@ def frame_path(video: dict[str, Any], frame: int, images: Path) -> Path:
     where = f'video {video["id"]}, frame {frame}'
     if (fault := name_fault(name)) is not None:
         raise UserError(f'{where} ({shown(name)}): {fault}.')
-    path = images / name
+    path = Path(frame_paths.frame_path(images, name))
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):

@@ -24,8 +24,17 @@ SHADOW_OPACITY = 0.35
 LABEL_BACKGROUND = (26, 20, 18)
 LABEL_OPACITY = 0.78
 _GRAY = (0.114, 0.587, 0.299)  # share of blue, green and red in brightness
+_MIN_WIDTH, _MAX_HEIGHT = 480, 1920
 # Above this luminance of a colour, dark text on it is easier to read than white.
 _BRIGHT = 0.2
+
+
+def readable_scale(width: int, height: int) -> int:
+    """Gives the whole factor that enlarges a frame for its labels to be read: at least 1.
+
+    It becomes 480 pixels wide, as long as it does not become taller than 1920.
+    """
+    return max(1, min(-(-_MIN_WIDTH // width), _MAX_HEIGHT // height))
 
 
 def draw_instances(

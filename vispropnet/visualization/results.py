@@ -13,11 +13,10 @@ from vispropnet.fileio import atomic_path
 from vispropnet.visualization.frames import read_frame
 from vispropnet.visualization.grid import draw_cell, evenly
 from vispropnet.visualization.labels import Labeller
+from vispropnet.visualization.overlay import readable_scale
 from vispropnet.visualization.sheets import MAX_FRAMES, numbered_rows, write_sheet
 from vispropnet.visualization.shown_tracks import number_tracks, select_tracks, sound_entries
-
-# Smaller frames are enlarged by a whole factor to at least this width.
-MIN_WIDTH = 480
+from vispropnet.visualization.text import drawable_names
 
 
 def draw_results(
@@ -43,7 +42,7 @@ def draw_results(
         UserError: if a file or frame is missing or does not fit.
     """
     content = read_annotation_file(annotations)
-    names = {category['id']: category['name'] for category in content['categories']}
+    names = drawable_names({one['id']: one['name'] for one in content['categories']})
     total = 0
 
     def counted():
@@ -56,7 +55,8 @@ def draw_results(
     for video in tqdm(content['videos'], desc='drawing', unit='video'):
         found = tracks[video['id']]
         number_tracks(found)  # in the order of the file
-        side = max(video['width'], video['height']) * -(-MIN_WIDTH // video['width'])
+        size = video['width'], video['height']
+        side = max(size) * readable_scale(*size)
         labeller = Labeller()
         for frame in range(len(video['file_names'])):
             picture = read_frame(video, frame, Path(images))
@@ -100,7 +100,7 @@ def contact_sheet(
             f'videos and frames (at most {MAX_FRAMES}) must be positive: {videos}, {frames}'
         )
     content = read_annotation_file(annotations)
-    names = {category['id']: category['name'] for category in content['categories']}
+    names = drawable_names({one['id']: one['name'] for one in content['categories']})
     shown = [content['videos'][index] for index in evenly(len(content['videos']), videos)]
     source = f'result file {results}: '
     tracks = select_tracks(sound_entries(results), shown, score_threshold, names, source)

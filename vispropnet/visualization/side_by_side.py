@@ -19,7 +19,7 @@ from vispropnet.visualization.frames import frame_path
 from vispropnet.visualization.grid import evenly
 from vispropnet.visualization.sheets import numbered_rows, panel_frames, write_sheet
 from vispropnet.visualization.shown_tracks import select_tracks, sound_entries
-from vispropnet.visualization.text import short_names
+from vispropnet.visualization.text import drawable_names, short_names
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def show_results(
         next(sound_entries(path), None)
     tracks = [_read_tracks(path, content, annotations, shown, selection) for path in results]
     titles = names or short_names([Path(path).with_suffix('') for path in results])
-    categories = {category['id']: category['name'] for category in content['categories']}
+    categories = drawable_names({one['id']: one['name'] for one in content['categories']})
 
     limits = selection.frames, selection.score_threshold
     written = []

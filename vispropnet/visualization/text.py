@@ -1,16 +1,71 @@
-"""Lines of text in pictures."""
+"""Lines of text in pictures, in a font of the system where the usual one lacks characters."""
 
 from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Sequence
+import sys
+import unicodedata
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from vispropnet.errors import UserError
+from vispropnet.text import first_of, printable
+
 WHITE = (255, 255, 255)
+# Such fonts draw every character as a sign that it is missing, or only in bitmaps of one size.
+_NO_LETTERS = ('lastresort', 'adobeblank', 'emoji')
+_chosen: list[str] = []  # by use_font
+_noted: set[str] = set()
+
+
+def use_font(path: str | os.PathLike) -> None:
+    """Draws characters that the usual font lacks with this one, if it has them.
+
+    Args:
+        path: TrueType or OpenType file.
+
+    Raises:
+        UserError: if it cannot be read as such a file.
+    """
+    path = os.fspath(path)
+    try:
+        ImageFont.truetype(path, 16)
+    except OSError as error:
+        raise UserError(
+            f'font {path} cannot be read ({error}): expected a file such as *.ttf, *.otf or *.ttc.'
+        ) from None
+    _chosen[:] = [path]
+    for cache in (_font_file, _text_mask):
+        cache.cache_clear()
+
+
+def drawable_names(names: Mapping[Any, str]) -> dict[Any, str]:
+    """Gives the names of categories as they are drawn: the ids of those that no font can write.
+
+    One note on stderr says so.
+
+    Args:
+        names: By id.
+    """
+    drawn = {
+        key: str(key) if _font_file(_needed(str(names[key]))) is None else str(names[key])
+        for key in names
+    }
+    lost = [printable(str(names[key])) for key in names if drawn[key] != str(names[key])]
+    note = (
+        f'note: no font here has the characters of {first_of(lost, most=3)}: ids are drawn in '
+        'their place. Install one, such as Noto Sans CJK, or name its file (--font of '
+        'tools/demo_video.py and tools/show_results.py).'
+    )
+    if lost and note not in _noted and sys.stderr is not None:
+        print(note, file=sys.stderr)
+        _noted.add(note)
+    return drawn
 
 
 def text_size(text: str, size: int, bold: bool = False) -> tuple[int, int]:
@@ -69,19 +124,60 @@ def short_names(paths: Sequence[str | os.PathLike]) -> list[str]:
     return [os.fspath(path) for path in paths]
 
 
-@functools.lru_cache(maxsize=8)
-def _font(size, bold):
-    import matplotlib  # carries the font; imported here because only text needs it
+def _needed(text: str) -> frozenset[int]:
+    """Characters that a font must have for a text, those that every font has left out."""
+    return frozenset(
+        ord(one)
+        for one in text
+        if not one.isascii()
+        and unicodedata.category(one)[0] not in 'CZ'
+        and not unicodedata.name(one, '').startswith('VARIATION SELECTOR')
+    )
+
+
+@functools.cache
+def _font_file(needed: frozenset[int], bold: bool = False) -> str | None:
+    """The first font that has some characters: the usual one, the chosen one, those installed."""
+    import matplotlib  # carries the usual font; imported here because only text needs it
 
     name = 'fonts/ttf/DejaVuSans-Bold.ttf' if bold else 'fonts/ttf/DejaVuSans.ttf'
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), name)), size)
+    usual = str(Path(matplotlib.get_data_path(), name))
+    for path in (usual, *_chosen):
+        if needed <= _characters(path):
+            return path
+    from matplotlib.font_manager import findSystemFonts
+
+    installed = sorted(findSystemFonts(), key=lambda path: ('Regular' not in path, path))
+    for path in installed:
+        letters = needed | set(map(ord, 'Az09#'))
+        is_sign = any(one in Path(path).stem.lower() for one in _NO_LETTERS)
+        if not is_sign and letters <= _characters(path):
+            return path
+    return None
+
+
+@functools.lru_cache(maxsize=4)
+def _characters(path: str) -> frozenset[int]:
+    from matplotlib.ft2font import FT2Font
+
+    try:
+        return frozenset(FT2Font(path).get_charmap())
+    except Exception:  # installed, but damaged or of a kind that it does not read
+        return frozenset()
+
+
+@functools.lru_cache(maxsize=8)
+def _font(path, size):
+    return ImageFont.truetype(path, size)
 
 
 @functools.lru_cache(maxsize=2048)
 def _text_mask(text, size, bold):
     """Renders one line: (h, w) uint8, letters 255; h depends on ``size`` alone."""
-    font = _font(size, bold)
-    ascent, descent = font.getmetrics()
+    usual = _font(_font_file(frozenset(), bold), size)
+    path = _font_file(_needed(text), bold)
+    font = usual if path is None else _font(path, size)
+    ascent, descent = usual.getmetrics()
     picture = Image.new('L', (max(1, round(font.getlength(text))), ascent + descent))
-    ImageDraw.Draw(picture).text((0, 0), text, fill=255, font=font)
+    ImageDraw.Draw(picture).text((0, ascent), text, fill=255, font=font, anchor='ls')
     return np.asarray(picture)

@@ -1,5 +1,7 @@
 """Attention maps against the dense affinity of features that are made here step by step."""
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import torch
@@ -17,8 +19,7 @@ WIDTH, HEIGHT = 90, 60
 
 def model_of(root, *overrides, name='_attn-neck'):
     torch.manual_seed(0)
-    path = root / f'{FOLDER}{name}.py'
-    model = init_model(str(path), None, 'cpu', overrides=overrides)
+    model = init_model(root / f'{FOLDER}{name}.py', None, 'cpu', overrides=overrides)
     model.init_weights()
     with torch.no_grad():  # so that no map is flat, and none is a single cell
         model.prop_head.convs[6].weight.mul_(5)
@@ -46,54 +47,43 @@ def covering(x0, y0, x1, y1, size=(HEIGHT, WIDTH)):
 
 def levels_of(model, frame):
     """Features of a frame: normalised, padded at the right and below, through the backbone."""
-    preprocessor = model.data_preprocessor
+    preprocessor, padded = model.data_preprocessor, torch.zeros(1, 3, 64, 96)
     image = torch.from_numpy(frame[..., ::-1].copy()).permute(2, 0, 1).float()
-    image = (image - preprocessor.mean) / preprocessor.std
-    padded = torch.zeros(1, 3, 64, 96)
-    padded[0, :, :HEIGHT, :WIDTH] = image
-    with torch.no_grad():
-        return model.encode(padded)
+    padded[0, :, :HEIGHT, :WIDTH] = (image - preprocessor.mean) / preprocessor.std
+    return model.encode(padded)
 
 
-def dense_affinity(model, current, reference, sigma=None):
+@torch.no_grad()
+def dense_affinity(model, *pair, sigma=None):
     """(h, w, Q) of the propagation head."""
-    with torch.no_grad():
-        known, now = (
-            model.prop_head.features(levels_of(model, one))[0] for one in (reference, current)
-        )
-        gaussian = sigma and ops.gaussian_factors(known.shape[1:], now.shape[1:], sigma, known)
-        matrix = ops.affinity(known.flatten(1)[None], now.flatten(1)[None], gaussian)[0]
-        matrix = matrix.double() / matrix.double().sum(dim=0)
-        return matrix.view(*known.shape[1:], -1).numpy()
+    now, known = (model.prop_head.features(levels_of(model, one))[0] for one in pair)
+    gaussian = sigma and ops.gaussian_factors(known.shape[1:], now.shape[1:], sigma, known)
+    matrix = ops.affinity(known.flatten(1)[None], now.flatten(1)[None], gaussian)[0]
+    matrix = matrix.double() / matrix.double().sum(dim=0)
+    return matrix.view(*known.shape[1:], -1).numpy()
 
 
-def dense_correlation(model, current, reference, level):
-    with torch.no_grad():
-        key, query = (
-            model.attn_neck.conv1(levels_of(model, one)[level]).relu().double()[0]
-            for one in (reference, current)
-        )
-        matrix = (key.flatten(1).T @ query.flatten(1)).softmax(dim=0)
-        return matrix.view(*key.shape[1:], -1).numpy()
+@torch.no_grad()
+def dense_correlation(model, *pair, level):
+    features = (levels_of(model, one)[level] for one in pair)
+    query, key = (model.attn_neck.conv1(one).relu().double()[0] for one in features)
+    matrix = (key.flatten(1).T @ query.flatten(1)).softmax(dim=0)
+    return matrix.view(*key.shape[1:], -1).numpy()
 
 
-def test_maps_of_a_position_are_columns_of_the_dense_matrices(model, pair):
-    maps = record_attention(model, *pair, (50, 21))
-    assert [one.title for one in maps] == [
-        'affinity of the propagation head',
-        'affinity of the propagation head, with the distance as at test (sigma 3 cells)',
-        'attention neck, stride 4',
-        'attention neck, stride 8',
-        'attention neck, stride 16',
-    ]
+def test_maps_of_a_position_are_columns_of_the_dense_matrices_and_name_padding(model, pair):
+    maps, head = record_attention(model, *pair, (50, 21)), 'affinity of the propagation head'
+    titles = [head, f'{head}, with the distance as at test (sigma 3 cells)']
+    titles += [f'attention neck, stride {stride}' for stride in (4, 8, 16)]
+    assert [one.title for one in maps] == titles
     assert [one.cell for one in maps] == [(side, side) for side in (8, 8, 4, 8, 16)]
     # The pixel's cells: row 21 // stride and column 50 // stride.
     expected = [
         dense_affinity(model, *pair)[..., 2 * 12 + 6],
-        dense_affinity(model, *pair, 3.0)[..., 2 * 12 + 6],
-        dense_correlation(model, *pair, 0)[..., 5 * 24 + 12],
-        dense_correlation(model, *pair, 1)[..., 2 * 12 + 6],
-        dense_correlation(model, *pair, 2)[..., 1 * 6 + 3],
+        dense_affinity(model, *pair, sigma=3.0)[..., 2 * 12 + 6],
+        dense_correlation(model, *pair, level=0)[..., 5 * 24 + 12],
+        dense_correlation(model, *pair, level=1)[..., 2 * 12 + 6],
+        dense_correlation(model, *pair, level=2)[..., 1 * 6 + 3],
     ]
     for found, values in zip(maps, expected, strict=True):
         np.testing.assert_allclose(found.values, values, atol=1e-5)
@@ -101,70 +91,47 @@ def test_maps_of_a_position_are_columns_of_the_dense_matrices(model, pair):
         assert found.values.max() > 2 * found.values.mean()
         row, column = np.unravel_index(values.argmax(), values.shape)
         x, y = (min((one + 0.5) * found.cell[0], most) for one, most in ((column, 89), (row, 59)))
-        assert found.notes[0] == (
-            f'maximum {found.values.max():.3g} in the cell around {x:.0f},{y:.0f} '
-            f'(spread evenly: {1 / values.size:.2g})'
-        )
+        place = f'maximum {found.values.max():.3g} in the cell around {x:.0f},{y:.0f}'
+        assert found.notes[0] == f'{place} (spread evenly: {1 / values.size:.2g})'
         assert not any('mass' in note or 'mean' in note for note in found.notes)
     assert maps[2].notes[-1] == 'the neck sums up features of the current frame at these places'
-
-
-def test_maps_of_masks_are_means_of_columns(model, pair, monkeypatch):
-    monkeypatch.setattr(recording, 'COLUMNS', 2)
-    mask = covering(24, 8, 48, 24)  # rows 1 and 2 and columns 3 to 5, whole
-    columns = [row * 12 + column for row in (1, 2) for column in (3, 4, 5)]
-    expected = dense_affinity(model, *pair)[..., columns].mean(axis=2)
-    found, *_ = record_attention(model, *pair, mask, reference_box=(40, 10, 60, 30))
-    np.testing.assert_allclose(found.values, expected, atol=1e-5)
-    assert 'mean over 6 cells of the object' in found.notes
-    share = _mass_in_box(expected, (8, 8), (40, 10, 60, 30))
-    # 20 x 20 of 90 x 60 pixels.
-    assert found.notes[1] == (
-        f"{share:.1%} of the mass is inside the object's box in the reference frame, which takes "
-        '7.4% of the frame'
-    )
-
-
-def test_padding_is_reported(model, pair):
     found, *_ = record_attention(model, *pair, (85, 55))
     # Of the last column of cells 2 of 8 pixels are in the frame, of the last row 4 of 8.
-    down, across = np.ones(8), np.ones(12)
-    down[-1], across[-1] = 0.5, 0.25
-    outside = 1 - down @ found.values @ across
+    outside = 1 - np.array([*[1] * 7, 0.5]) @ found.values @ np.array([*[1] * 11, 0.25])
     assert outside > 0.005
     assert f'{outside:.1%} lies in the padding beyond the frame, which is not shown' in found.notes
 
 
-def test_only_the_asked_columns_are_made(model, pair, monkeypatch):
-    seen = []
-    block = ops._block
-
-    def watch(reference, current, places, gaussian):
-        seen.append(current.shape[2])
-        return block(reference, current, places, gaussian)
-
-    monkeypatch.setattr(ops, '_block', watch)
+def test_maps_of_masks_are_means_of_columns_that_are_asked_for(model, pair, monkeypatch):
+    mask = covering(24, 8, 48, 24)  # rows 1 and 2 and columns 3 to 5, whole
+    columns = [row * 12 + column for row in (1, 2) for column in (3, 4, 5)]
+    expected = dense_affinity(model, *pair)[..., columns].mean(axis=2)
+    monkeypatch.setattr(ops, '_block', Mock(wraps=ops._block))
     monkeypatch.setattr(recording, 'COLUMNS', 4)
-    record_attention(model, *pair, covering(24, 8, 48, 24))
+    found, *_ = record_attention(model, *pair, mask, reference_box=(40, 10, 60, 30))
     # 6 cells of stride 8, 24 of stride 4; at stride 16 two are covered by half.
-    assert seen == [4, 2, 4, 2, *[4] * 6, 4, 2, 2]
+    counts = [call.args[1].shape[2] for call in ops._block.call_args_list]
+    assert counts == [4, 2, 4, 2, *[4] * 6, 4, 2, 2]
+    np.testing.assert_allclose(found.values, expected, atol=1e-5)
+    assert 'mean over 6 cells of the object' in found.notes
+    share = f'{_mass_in_box(expected, (8, 8), (40, 10, 60, 30)):.1%} of the mass'
+    # 20 x 20 of 90 x 60 pixels.
+    place = "inside the object's box in the reference frame, which takes 7.4% of the frame"
+    assert found.notes[1] == f'{share} is {place}'
 
 
 def test_affinity_by_category_takes_the_label(root, pair):
     model = model_of(root, name='_category-affinity')
-    head = model.prop_head
+    head, affinity = model.prop_head, model.prop_head.affinity
     with torch.no_grad():
-        head.affinity.right.copy_(torch.randn(head.affinity.right.shape))
+        affinity.right.copy_(torch.randn(affinity.right.shape))
+        now, known = (head.features(levels_of(model, one))[0] for one in pair)
+        weights = torch.eye(64) + affinity.left @ affinity.right.mT
+        columns = known.flatten(1).T @ (weights @ now[:, 2, 6]).T
     for label in (1, 3):
-        found = record_attention(model, *pair, (50, 21), label)
-        assert len(found) == 2
-        with torch.no_grad():
-            now, known = (head.features(levels_of(model, one))[0] for one in pair)
-            weight = torch.eye(64) + head.affinity.left[label] @ head.affinity.right[label].T
-            column = known.flatten(1).T @ (weight @ now[:, 2, 6])
-        np.testing.assert_allclose(
-            found[0].values, column.softmax(dim=0).view(8, 12).numpy(), atol=1e-4
-        )
+        found, _ = record_attention(model, *pair, (50, 21), label)
+        expected = columns[:, label].softmax(dim=0).view(8, 12)
+        np.testing.assert_allclose(found.values, expected, atol=1e-4)
     for label in (None, 4, -1):
         with pytest.raises(UserError, match=f'a label from 0 to 3, found {label}'):
             record_attention(model, *pair, (50, 21), label)
@@ -190,36 +157,27 @@ def test_weights_that_the_gaussian_leaves(root, pair):
     assert len(record_attention(model, *pair, (50, 21))) == 1
 
 
-def test_mass_in_a_box_by_hand():
-    values = np.array([[0.1, 0.2], [0.3, 0.4]])
-    assert _mass_in_box(values, (10, 10), (0, 0, 20, 20)) == pytest.approx(1)
-    # Half of the left column, all of the right one, of the lower row a fifth.
-    assert _mass_in_box(values, (10, 10), (5, 10, 99, 12)) == pytest.approx(0.2 * (0.15 + 0.4))
-    assert _mass_in_box(values, (10, 10), (30, 0, 40, 9)) == 0
-    assert _mass_in_box(values, (10, 5), (10, 0, 20, 5)) == pytest.approx(0.2)
-
-
-# At stride 8 there are 4 x 6 cells.
-SMALL = (32, 48)
-
-
-@pytest.mark.parametrize(
-    ('place', 'scale', 'size', 'cells'),
-    [
-        ((7, 8), (1.0, 1.0), (4, 6), [(1, 0)]),
-        ((47, 31), (1.0, 1.0), (4, 6), [(3, 5)]),
+def test_cells_of_pixels_and_masks_and_mass_in_a_box_by_hand():
+    shape, same = (32, 48), (1.0, 1.0)  # 4 x 6 cells at stride 8
+    for place, scale, size, cells in (
+        ((7, 8), same, (4, 6), [(1, 0)]),
+        ((47, 31), same, (4, 6), [(3, 5)]),
         # The network sees the frame twice as wide and half as high: (16.5 * 2, 16.5 / 2).
         ((16, 16), (2.0, 0.5), (2, 12), [(1, 4)]),
         # The last pixel stays in the last cell even where rounding takes features away.
-        ((47, 31), (1.0, 1.0), (3, 5), [(2, 4)]),
+        ((47, 31), same, (3, 5), [(2, 4)]),
         # Cell (1, 1) whole, (1, 2) by 4 of 8 columns, (1, 3) not at all; (2, ...) by 3 of 8 rows.
-        (covering(8, 8, 20, 19, SMALL), (1.0, 1.0), (4, 6), [(1, 1), (1, 2)]),
+        (covering(8, 8, 20, 19, shape), same, (4, 6), [(1, 1), (1, 2)]),
         # By half nowhere: 2 x 3 pixels in (0, 0), and 3 x 3 in (0, 1).
-        (covering(6, 2, 11, 5, SMALL), (1.0, 1.0), (4, 6), [(0, 1)]),
+        (covering(6, 2, 11, 5, shape), same, (4, 6), [(0, 1)]),
         # A frame of 48 x 32 shown to the network as 24 x 16: cells are 16 pixels.
-        (covering(16, 0, 32, 16, SMALL), (0.5, 0.5), (2, 3), [(0, 1)]),
-    ],
-)
-def test_cells_of_pixels_and_masks(place, scale, size, cells):
-    found = chosen_cells(place, size, 8, scale).tolist()
-    assert [divmod(cell, size[1]) for cell in found] == cells
+        (covering(16, 0, 32, 16, shape), (0.5, 0.5), (2, 3), [(0, 1)]),
+    ):
+        found = chosen_cells(place, size, 8, scale).tolist()
+        assert [divmod(cell, size[1]) for cell in found] == cells
+    boxes = (0, 0, 20, 20), (5, 10, 99, 12), (30, 0, 40, 9)
+    values = np.array([[0.1, 0.2], [0.3, 0.4]])
+    found = [_mass_in_box(values, (10, 10), box) for box in boxes]
+    # In the second one: half of the left column, all of the right one, of the lower row a fifth.
+    assert found == pytest.approx([1, 0.2 * (0.15 + 0.4), 0])
+    assert _mass_in_box(values, (10, 5), (10, 0, 20, 5)) == pytest.approx(0.2)

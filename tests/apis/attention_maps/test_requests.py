@@ -29,41 +29,37 @@ def content(tmp_path):
     return dict(videos=videos, categories=categories, annotations=truths)
 
 
-@pytest.fixture(scope='module')
-def model(root):
-    return init_model(root / f'{OBJPROP}.py', device='cpu')
-
-
-@pytest.mark.parametrize(
-    ('request_text', 'start', 'takes', 'gone'),
-    [
-        ('15:0:1:#21', 'video 15, frame 0 → 1, object #21 (kind 4): ', True, False),
-        # Both objects are there; the small one counts.
-        ('15:0:2:30,20', 'video 15, frame 0 → 2, position 30,20 on object #21 (kind 4): ', 0, True),
-        ('15:1:0:90,60', 'video 15, frame 1 → 0, position 90,60: ', False, False),
-    ],
-)
-def test_pictures_of_objects_and_positions(
-    model, content, tmp_path, request_text, start, takes, gone
-):
-    found = draw_request(model, request_text, content, tmp_path)
+def test_pictures_of_objects_and_positions(content, root, tmp_path):
+    model = init_model(root / f'{OBJPROP}.py', device='cpu')
     affinity = 'affinity of the propagation head'
-    ends = (affinity, f'{affinity}, with the distance as at test (sigma 3 cells)')
-    assert [one['title'] for one in found] == [start + end for end in ends]
-    for one in found:
-        picture = cv2.imdecode(np.frombuffer(one['jpeg'], np.uint8), cv2.IMREAD_COLOR)
-        assert picture.shape[1] >= 2 * 480
-        # Of 96 x 64 pixels the box takes 16 x 16, where the object is.
-        assert ('takes 4.2% of the frame' in one['caption']) == takes
-        assert ('not visible in the reference' in one['caption']) == gone
+    ends = affinity, f'{affinity}, with the distance as at test (sigma 3 cells)'
+    for request, start, takes, gone in (
+        ('15:0:1:#21', 'frame 0 → 1, object #21 (kind 4)', True, False),
+        # Both objects are there; the small one counts.
+        ('15:0:2:30,20', 'frame 0 → 2, position 30,20 on object #21 (kind 4)', False, True),
+        ('15:1:0:90,60', 'frame 1 → 0, position 90,60', False, False),
+    ):
+        found = draw_request(model, request, content, tmp_path)
+        assert [one['title'] for one in found] == [f'video 15, {start}: {end}' for end in ends]
+        for one in found:
+            picture = cv2.imdecode(np.frombuffer(one['jpeg'], np.uint8), cv2.IMREAD_COLOR)
+            assert picture.shape[1] >= 2 * 480
+            # Of 96 x 64 pixels the box takes 16 x 16, where the object is.
+            assert ('takes 4.2% of the frame' in one['caption']) == takes
+            assert ('not visible in the reference' in one['caption']) == gone
 
 
-def test_category_of_the_annotation_is_the_label(content, root, tmp_path):
+def test_models_by_category_or_without_attention_and_missing_frames(content, root, small, tmp_path):
     model = init_model(root / f'{OBJPROP}_category-affinity.py', device='cpu')
+    # The category of the annotation is the label; of a position on nothing it is not known.
     assert len(draw_request(model, '15:0:1:#20', content, tmp_path)) == 2
-    # Of a position on nothing the category is not known.
     with pytest.raises(UserError, match="request '15:0:1:90,60': the affinity .* by category"):
         draw_request(model, '15:0:1:90,60', content, tmp_path)
+    with pytest.raises(UserError, match='MaskTrackRCNN, which has no attention between frames'):
+        draw_request(init_model(small), '15:0:1:3,4', content, tmp_path)
+    (tmp_path / '2.png').unlink()
+    with pytest.raises(UserError, match='video 15, frame 2: .* not found'):
+        draw_request(model, '15:0:2:#20', content, tmp_path)
 
 
 def test_requests_are_read(content):
@@ -88,15 +84,11 @@ def test_requests_are_read(content):
         parse_request('15:0:1:#20', content)
 
 
-@pytest.mark.parametrize(
-    ('request_text', 'message'),
-    [
-        ('15:0:1', 'expected VIDEO:FRAME:REFERENCE:X,Y or VIDEO:FRAME:REFERENCE:#OBJECT'),
-        ('15:0:1:3', 'expected VIDEO'),
-        ('15:0:-1:3,4', 'expected VIDEO'),
-        ('15:0:1:3,4,5', 'expected VIDEO'),
-        ('15:0:1:#', 'expected VIDEO'),
-        ('', 'expected VIDEO'),
+def test_bad_requests(content):
+    forms = ('15:0:1', '15:0:1:3', '15:0:-1:3,4', '15:0:1:3,4,5', '15:0:1:#', '')
+    form = 'expected VIDEO:FRAME:REFERENCE:X,Y or VIDEO:FRAME:REFERENCE:#OBJECT'
+    for request, message in (
+        *((request, form) for request in forms),
         ('9:0:1:3,4', r'video 9 is not in .*, which has 11, 12, 13, 14, 15 and 2 more'),
         ('15:3:1:3,4', 'video 15 has no frame 3, expected 0 to 2'),
         ('15:0:7:3,4', 'video 15 has no frame 7, expected 0 to 2'),
@@ -105,17 +97,6 @@ def test_requests_are_read(content):
         ('15:0:1:#3', 'object 3 is not in video 15, which has 20, 21'),
         ('11:0:1:#20', 'object 20 is not in video 11, which has none'),
         ('15:2:1:#21', 'object 21 is not visible in frame 2; it is in frames 0, 1'),
-    ],
-)
-def test_bad_requests(content, request_text, message):
-    with pytest.raises(UserError, match=message) as caught:
-        parse_request(request_text, content)
-    assert str(caught.value).startswith(f'attention request {request_text!r}')
-
-
-def test_missing_frames_and_models_that_do_not_look(content, model, small, tmp_path):
-    with pytest.raises(UserError, match='MaskTrackRCNN, which has no attention between frames'):
-        draw_request(init_model(small), '15:0:1:3,4', content, tmp_path)
-    (tmp_path / '2.png').unlink()
-    with pytest.raises(UserError, match='video 15, frame 2: .* not found'):
-        draw_request(model, '15:0:2:3,4', content, tmp_path)
+    ):
+        with pytest.raises(UserError, match=f'^attention request {request!r}.*{message}'):
+            parse_request(request, content)

@@ -1,5 +1,3 @@
-"""Checkpoints are read as data, and only if they are whole."""
-
 import os
 
 import pytest
@@ -55,20 +53,16 @@ def test_refuses_files_that_run_code(tmp_path):
     assert target.exists()
 
 
-def test_a_flipped_bit_in_a_weight_is_found(tmp_path):
+def test_a_flipped_bit_in_a_weight_is_found_and_what_is_cut_short(tmp_path):
     path = save(tmp_path / 'epoch_1.pth')
     assert find_damage(path) is None
+    sync_and_check(path)
+    content = path.read_bytes()
     flip(path)
     assert 'checksum of its part epoch_1/data/0 is wrong' in find_damage(path)
     assert torch.load(path, weights_only=True)  # torch does not mind
     with pytest.raises(UserError, match=r'epoch_1\.pth is damaged: the checksum .* older one'):
         read_checkpoint(path)
-
-
-def test_what_is_cut_short_is_found(tmp_path):
-    path = save(tmp_path / 'epoch_1.pth')
-    sync_and_check(path)
-    content = path.read_bytes()
     for length in (len(content) - 1, len(content) // 2, 10):
         path.write_bytes(content[:length])
         assert find_damage(path) is not None, length
@@ -76,32 +70,18 @@ def test_what_is_cut_short_is_found(tmp_path):
             sync_and_check(path)
     # No archive at all is for whoever reads it to tell: files of old torch are none.
     path.write_bytes(b'')
-    assert find_damage(path) is None
-    assert find_damage(tmp_path / 'none.pth') is not None
+    assert find_damage(path) is None and find_damage(tmp_path / 'none.pth') is not None
 
 
-def test_unreachable_address_says_what_to_do(monkeypatch, tmp_path):
-    def fail(url, target):
-        raise OSError('no route to host')
-
-    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
-    monkeypatch.setattr(torch.hub, 'download_url_to_file', fail)
-    with pytest.raises(UserError, match='no route to host.*load_from=FILE.*load_from=None'):
-        read_checkpoint('https://example.org/a.pth')
-
-
-@pytest.mark.parametrize(
-    ('meta', 'found'), [([1], r'\[1\]'), ('x', "'x'"), (5, '5'), (torch.ones(2), 'tensor')]
-)
-def test_meta_must_be_a_dict(tmp_path, meta, found):
-    path = save(tmp_path / 'a.pth', state_dict={}, meta=meta)
-    with pytest.raises(UserError, match=rf'a\.pth: meta must be a dict, found {found}'):
+def test_meta_must_be_a_dict_and_may_name_classes(tmp_path):
+    for meta, found in (([1], r'\[1\]'), ('x', "'x'"), (5, '5'), (torch.ones(2), 'tensor')):
+        path = save(tmp_path / 'a.pth', state_dict={}, meta=meta)
+        with pytest.raises(UserError, match=rf'a\.pth: meta must be a dict, found {found}'):
+            read_checkpoint(path)
+    torch.save([1, 2], path)
+    with pytest.raises(UserError, match=r'a\.pth: expected a dict of tensors, found a list\.'):
         read_checkpoint(path)
-
-
-@pytest.mark.parametrize(
-    ('meta', 'classes'),
-    [
+    for meta, classes in (
         (dict(dataset_meta=dict(classes=('a', 'b'))), ('a', 'b')),
         (dict(dataset_meta=dict(classes=['a'])), ('a',)),
         (dict(dataset_meta=dict(classes='ab')), None),
@@ -111,14 +91,19 @@ def test_meta_must_be_a_dict(tmp_path, meta, found):
         (dict(dataset_meta=dict(CLASSES=['a', 'a'])), ('a', 'a (2)')),  # mmdetection 3.0.0rc
         (dict(CLASSES=('a', 'b')), ('a', 'b')),  # mmdetection 2
         (None, None),
-    ],
-)
-def test_trained_classes(meta, classes):
-    assert trained_classes(dict(state_dict={}, meta=meta)) == classes
+    ):
+        assert trained_classes(dict(state_dict={}, meta=meta)) == classes
     assert trained_classes({}) is None
 
 
-def test_only_regular_files_are_opened(tmp_path):
+def test_what_cannot_be_opened_or_downloaded_is_named(monkeypatch, tmp_path):
+    def fail(url, target):
+        raise OSError('no route to host')
+
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', fail)
+    with pytest.raises(UserError, match='no route to host.*load_from=FILE.*load_from=None'):
+        read_checkpoint('https://example.org/a.pth')
     os.mkfifo(tmp_path / 'pipe.pth')
     (tmp_path / 'zero.pth').symlink_to('/dev/zero')
     (tmp_path / 'folder.pth').mkdir()
@@ -135,24 +120,18 @@ def test_only_regular_files_are_opened(tmp_path):
             read_checkpoint(tmp_path / name)
 
 
-def test_something_else_than_a_dict_is_named(tmp_path):
-    torch.save([1, 2], tmp_path / 'a.pth')
-    with pytest.raises(UserError, match=r'a\.pth: expected a dict of tensors, found a list\.'):
-        read_checkpoint(tmp_path / 'a.pth')
-
-
 @pytest.mark.parametrize('trust', [False, True])
-@pytest.mark.parametrize(
-    'content',
-    [b'\x80', b'\x80\x02', b'e', b'h\x05.', b'\x80\x02.', b'<html>not found</html>', b'\x00' * 40],
-)
-def test_noise_of_unpickling_is_no_reason(tmp_path, trust, content):
+def test_noise_of_unpickling_is_no_reason(tmp_path, trust):
     path = tmp_path / 'a.pth'
-    path.write_bytes(content)
-    with pytest.raises(UserError) as caught:
-        read_checkpoint(path, trust=trust)
-    assert str(caught.value) in {
-        f'checkpoint {path} cannot be read: the file is damaged or no checkpoint.',
-        f'checkpoint {path} cannot be read ({len(content)} bytes; truncated or damaged?); expected '
-        'what torch.save wrote.',
-    }
+    for content in (
+        *(b'\x80', b'\x80\x02', b'e', b'h\x05.', b'\x80\x02.'),
+        *(b'<html>not found</html>', b'\x00' * 40),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(UserError) as caught:
+            read_checkpoint(path, trust=trust)
+        assert str(caught.value) in {
+            f'checkpoint {path} cannot be read: the file is damaged or no checkpoint.',
+            f'checkpoint {path} cannot be read ({len(content)} bytes; truncated or damaged?); '
+            'expected what torch.save wrote.',
+        }

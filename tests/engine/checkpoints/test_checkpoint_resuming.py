@@ -1,8 +1,7 @@
-"""The newest checkpoint of a work dir that training can be resumed from, and its state."""
-
 import copy
 import math
 import os
+import re
 
 import pytest
 import torch
@@ -20,12 +19,8 @@ from vispropnet.errors import UserError
 
 def state(iterations=5):
     meta = dict(epoch=1, iter=iterations, seed=0, batches_done=2, batch_size=4, world_size=1)
-    return dict(
-        state_dict={'weight': torch.arange(1000.0)},
-        optimizer={},
-        meta=dict(meta, cfg='a = 1'),
-        message_hub=MessageHub('state').state_dict(),
-    )
+    weights, hub = {'weight': torch.arange(1000.0)}, MessageHub('state').state_dict()
+    return dict(state_dict=weights, optimizer={}, meta=dict(meta, cfg='a = 1'), message_hub=hub)
 
 
 def save(path, iterations=1, **more):
@@ -43,9 +38,8 @@ def test_the_newest_that_is_whole_is_chosen(tmp_path):
     save(tmp_path / 'best_ytvis_mAP_epoch_9.pth', 90)
     assert find_resumable(tmp_path) == (second, [])
     flip(second)
-    found, reasons = find_resumable(tmp_path)
-    assert found == middle and len(reasons) == 1
-    assert reasons[0].startswith('epoch_2.pth: the checksum of its part')
+    found, (reason,) = find_resumable(tmp_path)
+    assert found == middle and reason.startswith('epoch_2.pth: the checksum of its part')
     middle.write_bytes(b'')
     found, reasons = find_resumable(tmp_path)
     assert found == first and reasons[0].startswith('epoch_2.pth')
@@ -66,32 +60,27 @@ def test_what_training_cannot_be_resumed_from_is_skipped(tmp_path):
     (tmp_path / 'epoch_4.pth').symlink_to(tmp_path / 'gone.pth')
     # Opened, it would wait for somebody to write.
     os.mkfifo(tmp_path / 'epoch_5.pth')
-    found, (reason, *reasons) = find_resumable(tmp_path)
-    assert found == old
-    assert reason == 'epoch_2.pth: it does not say at which iteration it was written'
-    assert reasons == [f'epoch_{number}.pth: it is no regular file' for number in (3, 4, 5)]
+    reasons = ['epoch_2.pth: it does not say at which iteration it was written']
+    reasons += [f'epoch_{number}.pth: it is no regular file' for number in (3, 4, 5)]
+    assert find_resumable(tmp_path) == (old, reasons)
 
 
-def test_hostile_files_are_skipped_unread(tmp_path):
+def test_hostile_files_are_skipped_unread_and_code_in_a_state_is_not_taken_over(tmp_path):
     target = tmp_path / 'made'
-    save(tmp_path / 'epoch_2.pth', bomb=Hostile(target))
+    path = save(tmp_path / 'epoch_2.pth', bomb=Hostile(target))
     with pytest.raises(UserError, match=r'posix\.mkdir'):
         find_resumable(tmp_path)
     assert not target.exists()
-    assert find_resumable(tmp_path, trust=True) == (tmp_path / 'epoch_2.pth', [])
-    assert target.exists()
-
-
-def test_code_in_a_state_is_not_taken_over():
-    """mmengine runs the text of ``meta.config`` to read a number from it."""
+    assert find_resumable(tmp_path, trust=True) == (path, []) and target.exists()
+    # mmengine runs the text of ``meta.config`` to read a number from it.
     found = state()
     found['meta'].update(config="import os; os.mkdir('made')", anything=object())
     assert sound_state(found)['meta'] == state()['meta']
 
 
-@pytest.mark.parametrize(
-    ('part', 'change', 'words'),
-    [
+def test_what_is_wrong_in_a_state_is_named():
+    ids = 'message_hub.runtime_info.keep_ckpt_ids must be a list of whole numbers'
+    for part, change, words in (
         ('meta', dict(epoch='many'), "meta.epoch must be a number of epochs, found 'many'"),
         ('meta', dict(epoch=-3), 'meta.epoch must be'),
         ('meta', dict(epoch=10**30), 'meta.epoch must be'),
@@ -103,30 +92,19 @@ def test_code_in_a_state_is_not_taken_over():
         ('meta', dict(seed='x'), "meta.seed must be a seed, found 'x'"),
         ('meta', dict(seed=2**32), 'meta.seed must be a seed, found 4294967296'),
         ('message_hub', dict(runtime_info=3), 'message_hub.runtime_info must be a dict, found 3'),
-        (
-            'message_hub',
-            dict(runtime_info=dict(keep_ckpt_ids=['/../../victim'])),
-            'message_hub.runtime_info.keep_ckpt_ids must be a list of whole numbers',
-        ),
-    ],
-)
-def test_what_is_wrong_is_named(part, change, words):
-    found = state()
-    found[part].update(change)
-    with pytest.raises(UserError) as caught:
-        sound_state(found)
-    assert words in str(caught.value)
-
-
-@pytest.mark.parametrize('part', ['state_dict', 'optimizer', 'meta', 'message_hub'])
-def test_parts_are_wanted_and_dicts(part):
-    found = state()
-    found[part] = 5
-    with pytest.raises(UserError, match=f'{part} must be a dict, found 5'):
-        sound_state(found)
-    del found[part]
-    with pytest.raises(UserError, match=f'it has no {part}'):
-        sound_state(found)
+        ('message_hub', dict(runtime_info=dict(keep_ckpt_ids=['/../../victim'])), ids),
+    ):
+        found = state()
+        found[part].update(change)
+        with pytest.raises(UserError, match=re.escape(words)):
+            sound_state(found)
+    for part in state():
+        found = {**state(), part: 5}
+        with pytest.raises(UserError, match=f'{part} must be a dict, found 5'):
+            sound_state(found)
+        del found[part]
+        with pytest.raises(UserError, match=f'it has no {part}'):
+            sound_state(found)
 
 
 def trained(optimizer_class, **options):
@@ -138,25 +116,18 @@ def trained(optimizer_class, **options):
     return optimizer, fresh, weight
 
 
-@pytest.mark.parametrize(
-    ('optimizer_class', 'options'),
-    [
+def test_sound_optimisers_pass_and_those_of_another_kind_are_refused():
+    for optimizer_class, options in (
         (torch.optim.SGD, dict(momentum=0.9)),
         (torch.optim.SGD, {}),
         (torch.optim.AdamW, dict(amsgrad=True)),
         (torch.optim.Adafactor, {}),
         (torch.optim.RMSprop, dict(momentum=0.9, centered=True)),
-    ],
-)
-def test_sound_optimisers_pass(optimizer_class, options):
-    optimizer, fresh, _ = trained(optimizer_class, **options)
-    optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
-    check_optimizer(optimizer, fresh)
-
-
-@pytest.mark.parametrize(
-    ('name', 'value', 'words'),
-    [
+    ):
+        optimizer, fresh, _ = trained(optimizer_class, **options)
+        optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+        check_optimizer(optimizer, fresh)
+    for name, value, words in (
         # Kernels trust the shape: they would read what is not theirs.
         ('exp_avg', torch.zeros(3), r'exp_avg must be \(2, 3\), found \(3,\)'),
         ('exp_avg', torch.full((2, 3), math.nan), 'exp_avg is not finite'),
@@ -165,17 +136,12 @@ def test_sound_optimisers_pass(optimizer_class, options):
         ('lr', math.nan, 'lr must be a number, found nan'),
         ('betas', None, 'betas must be 2 of a number, found None'),
         ('betas', (0.9,), 'betas must be 2 of a number'),
-    ],
-)
-def test_states_and_options_of_another_kind_are_refused(name, value, words):
-    optimizer, fresh, weight = trained(torch.optim.AdamW)
-    part = optimizer.state[weight] if name == 'exp_avg' else optimizer.param_groups[0]
-    part[name] = value
-    with pytest.raises(UserError, match=words):
-        check_optimizer(optimizer, fresh)
-
-
-def test_kinds():
+    ):
+        optimizer, fresh, weight = trained(torch.optim.AdamW)
+        part = optimizer.state[weight] if name == 'exp_avg' else optimizer.param_groups[0]
+        part[name] = value
+        with pytest.raises(UserError, match=words):
+            check_optimizer(optimizer, fresh)
     fresh = dict(lr=0.1, foreach=None, betas=(0.9, 0.99), params=[1], name='a')
     # Whole numbers are numbers, None and True are both answers, lists do for tuples.
     check_kinds('p', fresh, dict(lr=torch.tensor(1), foreach=True, betas=[0, 1], name='b'))

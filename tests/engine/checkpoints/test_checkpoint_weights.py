@@ -1,3 +1,4 @@
+import math
 import re
 
 import pytest
@@ -27,9 +28,7 @@ class Extended(Model):
 
 
 def without(model, key):
-    weights = model.state_dict()
-    del weights[key]
-    return weights
+    return {name: weight for name, weight in model.state_dict().items() if name != key}
 
 
 def refused(model, weights, strict=True):
@@ -51,8 +50,7 @@ def test_loads_everything_that_fits(prefix):
 
 
 def test_strict_by_default_and_reports_all_at_once():
-    weights = without(Model(width=4), 'head.bias')
-    weights['neck.weight'] = torch.zeros(1)
+    weights = {**without(Model(width=4), 'head.bias'), 'neck.weight': torch.zeros(1)}
     text = refused(Model(), dict(state_dict=weights))
     assert 'checkpoint a.pth does not fit' in text
     assert 'missing in the checkpoint (1):\n    head.bias' in text
@@ -61,17 +59,15 @@ def test_strict_by_default_and_reports_all_at_once():
 
 
 def test_not_strict_loads_what_fits_and_reports_the_rest():
-    source, target = Model(), Model()
-    report = load_weights(target, without(source, 'head.bias'), 'a.pth', strict=False)
-    assert report.missing == ['head.bias'] and report.loaded == 3
-    assert torch.equal(target.detector[0].weight, source.detector[0].weight)
-
-
-def test_plain_detector_files_fill_the_detector():
-    source, target = Model(), Model()
-    report = load_weights(target, source.detector.state_dict(), 'coco.pth', strict=False)
-    assert torch.equal(target.detector[0].weight, source.detector[0].weight)
-    assert report.missing == ['head.weight', 'head.bias'] and report.unexpected == []
+    source = Model()
+    for weights, missing in (
+        (without(source, 'head.bias'), ['head.bias']),
+        (source.detector.state_dict(), ['head.weight', 'head.bias']),  # of a plain detector
+    ):
+        report = load_weights(target := Model(), weights, 'a.pth', strict=False)
+        assert torch.equal(target.detector[0].weight, source.detector[0].weight)
+        assert (report.missing, report.unexpected) == (missing, [])
+        assert report.loaded == 4 - len(missing)
 
 
 @pytest.mark.parametrize('strict', [True, False])
@@ -85,17 +81,8 @@ def test_old_layout_says_how_to_convert(strict, prefix):
     assert 'python tools/convert_checkpoint.py IN OUT' in text and '_legacy.py' in text
 
 
-def test_a_model_explains_what_is_missing():
-    text = refused(Extended(), Model().state_dict())
-    assert 'a.pth does not fit the model of this config: it has no extra part:\n' in text
-    assert 'missing in the checkpoint (2):\n    extra.weight\n    extra.bias' in text
-    report = load_weights(Extended(), Model().state_dict(), 'a.pth', strict=False)
-    assert report.missing == ['extra.weight', 'extra.bias']
-
-
-@pytest.mark.parametrize(
-    ('model', 'weights', 'strict'),
-    [
+def test_a_model_explains_what_is_missing_and_nothing_else():
+    for model, weights, strict in (
         (Model(), {'x': torch.zeros(1)}, False),  # nothing fits
         (Model(), dict(state_dict=[1, 2]), False),
         (Extended(), {'x': torch.zeros(1)}, True),
@@ -103,56 +90,50 @@ def test_a_model_explains_what_is_missing():
         (Extended(), without(Extended(), 'extra.bias'), True),
         # A module that declares nothing.
         (nn.Sequential(nn.Linear(2, 3)), nn.Linear(2, 3).state_dict(), False),
-    ],
-)
-def test_what_does_not_fit_is_refused_without_a_reason(model, weights, strict):
-    text = refused(model, weights, strict)
-    assert 'a.pth does not fit the model of this config:\n' in text
-    assert all(key in text for key in model.state_dict() if key not in weights)
+    ):
+        text = refused(model, weights, strict)
+        assert 'a.pth does not fit the model of this config:\n' in text
+        assert all(key in text for key in model.state_dict() if key not in weights)
+    text = refused(Extended(), Model().state_dict())
+    assert 'a.pth does not fit the model of this config: it has no extra part:\n' in text
+    assert 'missing in the checkpoint (2):\n    extra.weight\n    extra.bias' in text
+    report = load_weights(Extended(), Model().state_dict(), 'a.pth', strict=False)
+    assert report.missing == ['extra.weight', 'extra.bias']
 
 
 def test_many_missing_tensors_are_counted_by_module():
-    report = LoadReport(
-        missing=[f'prop_head.convs.{n}.weight' for n in range(20)]
-        + [f'detector.roi_head.mask_head.convs.{n}.bias' for n in range(3)]
-        + ['attn_neck.gamma'],
-        plain='detector',
-    )
-    assert str(report).splitlines()[1:] == [
+    missing = [f'prop_head.convs.{n}.weight' for n in range(20)] + ['attn_neck.gamma']
+    missing += [f'detector.roi_head.mask_head.convs.{n}.bias' for n in range(3)]
+    assert str(LoadReport(missing=missing, plain='detector')).splitlines()[1:] == [
         '  missing in the checkpoint (24):',
         '    prop_head.* (20)',
-        '    detector.roi_head.mask_head.* (3)',
         '    attn_neck.* (1)',
+        '    detector.roi_head.mask_head.* (3)',
     ]
 
 
-@pytest.mark.parametrize(
-    ('weight', 'words'),
-    [
-        (torch.tensor([[1, float('nan'), 1]]), r'not finite \(NaN or infinity\), in head\.weight'),
-        (torch.tensor([[1, float('inf'), 1]]), r'not finite \(NaN or infinity\), in head\.weight'),
-        (torch.empty(1, 3, device='meta'), r': head\.weight is .*device meta'),
-        (torch.quantize_per_tensor(torch.ones(1, 3), 0.1, 0, torch.qint8), 'is quantized'),
-        (torch.ones(1, 3).to_sparse(), 'is sparse'),
-        (torch.ones(1, 3, dtype=torch.complex64), 'of type torch.complex64'),
-        (torch.ones(1, 3).to(torch.float8_e4m3fn), 'of type torch.float8_e4m3fn'),
-    ],
-)
 @pytest.mark.parametrize('strict', [True, False])
-def test_tensors_that_cannot_be_weights_are_refused(weight, words, strict):
-    text = refused(Model(), {**Model().state_dict(), 'head.weight': weight}, strict)
-    assert re.match(rf'checkpoint a\.pth.*{words}', text)
+def test_tensors_that_cannot_be_weights_are_refused(strict):
+    one = torch.ones(1, 3)
+    for weight, words in (
+        (torch.tensor([[1, math.nan, 1]]), r'not finite \(NaN or infinity\), in head\.weight'),
+        (torch.tensor([[1, math.inf, 1]]), r'not finite \(NaN or infinity\), in head\.weight'),
+        (torch.empty(1, 3, device='meta'), r': head\.weight is .*device meta'),
+        (torch.quantize_per_tensor(one, 0.1, 0, torch.qint8), 'is quantized'),
+        (one.to_sparse(), 'is sparse'),
+        (one.to(torch.complex64), 'of type torch.complex64'),
+        (one.to(torch.float8_e4m3fn), 'of type torch.float8_e4m3fn'),
+    ):
+        text = refused(Model(), {**Model().state_dict(), 'head.weight': weight}, strict)
+        assert re.match(rf'checkpoint a\.pth.*{words}', text)
 
 
-@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64, torch.int64])
-def test_weights_of_other_precisions_are_loaded(dtype):
+def test_weights_of_other_precisions_and_of_shapes_alone_are_loaded():
     weights = {key: torch.full_like(one, 2) for key, one in Model().state_dict().items()}
-    model = Model()
-    load_weights(model, {key: one.to(dtype) for key, one in weights.items()}, 'a.pth')
-    assert all(torch.equal(one, weights[key]) for key, one in model.state_dict().items())
-
-
-def test_shapes_fill_a_model_of_shapes():
+    for dtype in (torch.float16, torch.bfloat16, torch.float64, torch.int64):
+        model = Model()
+        load_weights(model, {key: one.to(dtype) for key, one in weights.items()}, 'a.pth')
+        assert all(torch.equal(one, weights[key]) for key, one in model.state_dict().items())
     with torch.device('meta'):
         model = Model()
     assert load_weights(model, model.state_dict(), 'a.pth').complete

@@ -1,11 +1,13 @@
 """Old files against the formulas of their time, written plainly from the old tensors."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch.nn import functional
 from torch.testing import assert_close
+from torchvision.models import resnet50
 
 from tests.models.small_models import step
 from vispropnet.config import load_config
@@ -20,29 +22,17 @@ from vispropnet.registry import MODELS
 OBJPROP = 'configs/objprop/objprop_r50_fpn_1x_ytvis2019_legacy.py'
 MASKTRACK = 'configs/masktrack_rcnn/masktrack-rcnn_r50_fpn_1x_ytvis2019_legacy.py'
 CLASSES = 40
-
-
-def norm_shapes(name, channels):
-    kinds = ('weight', 'bias', 'running_mean', 'running_var')
-    return {**{f'{name}.{kind}': (channels,) for kind in kinds}, f'{name}.num_batches_tracked': ()}
+resize = partial(functional.interpolate, mode='bilinear', align_corners=False)
 
 
 def resnet50_shapes(base):
-    shapes = {'conv1.weight': (base, 3, 7, 7), **norm_shapes('bn1', base)}
-    before = base
-    for stage, blocks in enumerate((3, 4, 6, 3), start=1):
-        inner = base * 2 ** (stage - 1)
-        for block in range(blocks):
-            name = f'layer{stage}.{block}'
-            sizes = [(inner, before, 1, 1), (inner, inner, 3, 3), (4 * inner, inner, 1, 1)]
-            for number, size in enumerate(sizes, start=1):
-                shapes[f'{name}.conv{number}.weight'] = size
-                shapes.update(norm_shapes(f'{name}.bn{number}', size[0]))
-            if block == 0:
-                shapes[f'{name}.downsample.0.weight'] = (4 * inner, before, 1, 1)
-                shapes.update(norm_shapes(f'{name}.downsample.1', 4 * inner))
-            before = 4 * inner
-    return {f'backbone.{key}': shape for key, shape in shapes.items()}
+    with torch.device('meta'):
+        weights = resnet50().state_dict()
+    return {
+        f'backbone.{key}': tuple(n * base // 64 if n >= 64 else n for n in one.shape)
+        for key, one in weights.items()
+        if not key.startswith('fc.')
+    }
 
 
 def old_shapes(base=64, width=256, fc=1024, classes=CLASSES):
@@ -57,23 +47,18 @@ def old_shapes(base=64, width=256, fc=1024, classes=CLASSES):
     for head in ('mask_head', 'prop_head'):
         layers[f'{head}.upsample'] = (width, width, 2, 2)
         layers[f'{head}.conv_logits'] = (rows, width, 1, 1)
-    for name in ('prop_head.conv1.conv', 'prop_head.conv2.conv', 'neck_attn.conv1'):
-        layers[name] = square
-    layers |= {
-        'rpn_head.rpn_conv': square,
-        'rpn_head.rpn_cls': (3, width, 1, 1),
-        'rpn_head.rpn_reg': (12, width, 1, 1),
-        'bbox_head.fc_cls': (rows, fc),
-        'bbox_head.fc_reg': (4 * rows, fc),
-        'prop_head.convs.0': (width, 4 * width, 1, 1),
-        'prop_head.convs.3': square,
-        'prop_head.convs.6': (width, width, 1, 1),
-        'neck_attn.conv2': square,
-    }
+    names = ('prop_head.conv1.conv', 'prop_head.conv2.conv', 'neck_attn.conv1', 'rpn_head.rpn_conv')
+    layers |= dict.fromkeys(names, square)
+    layers |= {'rpn_head.rpn_cls': (3, width, 1, 1), 'rpn_head.rpn_reg': (12, width, 1, 1)}
+    layers |= {'bbox_head.fc_cls': (rows, fc), 'bbox_head.fc_reg': (4 * rows, fc)}
+    layers |= {'prop_head.convs.0': (width, 4 * width, 1, 1), 'prop_head.convs.3': square}
+    layers |= {'prop_head.convs.6': (width, width, 1, 1), 'neck_attn.conv2': square}
     shapes = {f'{name}.weight': shape for name, shape in layers.items()}
     shapes |= {f'{name}.bias': shape[:1] for name, shape in layers.items()}
-    norms = norm_shapes('prop_head.convs.1', width) | norm_shapes('prop_head.convs.4', width)
-    return {**resnet50_shapes(base), **shapes, **norms, 'neck_attn.gamma': (1,)}
+    kinds, norms = ('weight', 'bias', 'running_mean', 'running_var'), ('1', '4')
+    shapes |= {f'prop_head.convs.{norm}.{kind}': (width,) for norm in norms for kind in kinds}
+    shapes |= {f'prop_head.convs.{norm}.num_batches_tracked': () for norm in norms}
+    return {**resnet50_shapes(base), **shapes, 'neck_attn.gamma': (1,)}
 
 
 def old_weights(attention_neck=False, **sizes):
@@ -87,16 +72,14 @@ def old_weights(attention_neck=False, **sizes):
         elif key.endswith('running_var'):
             weights[key] = torch.rand(shape) + 0.5
         else:
-            weights[key] = torch.randn(shape)
-            if len(shape) > 1:
-                weights[key] *= (2 / math.prod(shape[1:])) ** 0.5
+            size = math.prod(shape[1:]) if len(shape) > 1 else 2
+            weights[key] = torch.randn(shape) * (2 / size) ** 0.5
         if any(part in key for part in ('bn3.weight', '_reg.', 'fc_cls.')):
             weights[key] *= 0.1  # of residuals, box sizes and the certainty of classes
     return weights
 
 
 def small_weights(attention_neck=True):
-    """The same with a handful of channels."""
     return old_weights(attention_neck, base=2, width=4, fc=8, classes=5)
 
 
@@ -115,19 +98,12 @@ def model(old, pytestconfig):
     return model.requires_grad_(False)
 
 
-# The original's formulas
-
-
 def conv(old, name, features, padding=0):
     return functional.conv2d(features, old[f'{name}.weight'], old[f'{name}.bias'], padding=padding)
 
 
 def linear(old, name, features):
     return functional.linear(features, old[f'{name}.weight'], old[f'{name}.bias'])
-
-
-def resize(maps, **arguments):
-    return functional.interpolate(maps, mode='bilinear', align_corners=False, **arguments)
 
 
 def old_mask_branch(old, name, convs, features):
@@ -143,10 +119,9 @@ def old_features(old, levels):
     features = torch.cat(resized, dim=1)
     for number, padding in ((0, 0), (3, 1)):
         features = conv(old, f'prop_head.convs.{number}', features, padding)
-        norm = f'prop_head.convs.{number + 1}'
-        kinds = ('running_mean', 'running_var', 'weight', 'bias')
-        statistics = [old[f'{norm}.{kind}'] for kind in kinds]
-        features = functional.batch_norm(features, *statistics).relu()
+        order = ('running_mean', 'running_var', 'weight', 'bias')
+        norm = [old[f'prop_head.convs.{number + 1}.{kind}'] for kind in order]
+        features = functional.batch_norm(features, *norm).relu()
     return conv(old, 'prop_head.convs.6', features)
 
 
@@ -170,13 +145,6 @@ def old_propagated_mask(old, reference, current, box, label):
     return resize(logits, scale_factor=4.0)[0, label + 1]
 
 
-def pyramid(height=64, width=96):
-    return [torch.randn(1, 256, height // stride, width // stride) for stride in (4, 8, 16, 32)]
-
-
-# Module by module
-
-
 def test_shared_parts_have_the_old_tensors(model, old):
     new = model.state_dict()
     for part in ('backbone.', 'neck.', 'rpn_head.'):
@@ -188,7 +156,8 @@ def test_shared_parts_have_the_old_tensors(model, old):
 
 def test_propagation(model, old):
     head = model.prop_head
-    levels, ref_levels = pyramid(), pyramid()
+    sizes = [(64 // stride, 96 // stride) for stride in (4, 8, 16, 32)]
+    levels, ref_levels = ([torch.randn(1, 256, *size) for size in sizes] for _ in range(2))
     current, reference = old_features(old, levels), old_features(old, ref_levels)
     assert_close(head.features(levels), current, rtol=1e-4, atol=1e-4)
     # Smaller, so that attention is not of single places; both sides get the same.
@@ -205,17 +174,21 @@ def test_propagation(model, old):
     assert not torch.allclose(logits[0], logits[1], atol=0.1)
 
 
-def test_match_scores(model, old):
+def test_match_scores_and_mask_logits(model, old):
     def embed(features):
         hidden = linear(old, 'track_head.fcs.0', features.flatten(1)).relu()
         embeddings = linear(old, 'track_head.fcs.1', hidden)
         return embeddings / embeddings.pow(2).sum(dim=1, keepdim=True).sqrt()
 
     found, known = torch.randn(3, 256, 7, 7), torch.randn(2, 256, 7, 7)
-    products = embed(found) @ embed(known).t()
-    wanted = torch.cat([torch.zeros(3, 1), products], dim=1)
+    wanted = torch.cat([torch.zeros(3, 1), embed(found) @ embed(known).t()], dim=1)
     head = model.track_head.embed_head
     assert_close(matching_logits(head(found), head(known)), wanted, rtol=1e-4, atol=1e-5)
+    features = torch.randn(2, 256, 14, 14)
+    wanted = old_mask_branch(old, 'mask_head', 'convs', features)[:, 1:]
+    found = model.detector.roi_head.mask_head(features)
+    assert found.shape == (2, CLASSES, 28, 28)
+    assert_close(found, wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_class_scores_and_boxes(model, old):
@@ -224,7 +197,6 @@ def test_class_scores_and_boxes(model, old):
     hidden = linear(old, 'bbox_head.shared_fcs.1', hidden).relu()
     scores = linear(old, 'bbox_head.fc_cls', hidden).softmax(dim=1)
     deltas = linear(old, 'bbox_head.fc_reg', hidden).reshape(5, CLASSES + 1, 4)
-
     head = model.detector.roi_head.bbox_head
     corners = torch.rand(5, 2) * 40
     boxes = torch.cat([corners, corners + 10 + torch.rand(5, 2) * 40], dim=1)
@@ -234,39 +206,22 @@ def test_class_scores_and_boxes(model, old):
         [dict(img_shape=(96, 128), scale_factor=(1.0, 1.0))],
         rcnn_test_cfg=None,
     )[0]
-    assert_close(found.scores[:, :CLASSES], scores[:, 1:], rtol=1e-4, atol=1e-6)
-    assert_close(found.scores[:, CLASSES], scores[:, 0], rtol=1e-4, atol=1e-6)
-    for box, delta, decoded in zip(
-        boxes.tolist(), deltas[:, 1:].tolist(), found.bboxes.tolist(), strict=True
-    ):
-        width, height = box[2] - box[0] + 1, box[3] - box[1] + 1
-        limit = -math.log(16 / 1000)
-        for label, (across, down, wider, higher) in enumerate(delta):
-            x = (box[0] + box[2]) / 2 + 0.1 * across * width
-            y = (box[1] + box[3]) / 2 + 0.1 * down * height
-            half_width = width * math.exp(min(max(0.2 * wider, -limit), limit)) / 2
-            half_height = height * math.exp(min(max(0.2 * higher, -limit), limit)) / 2
+    assert_close(found.scores, scores.roll(-1, dims=1), rtol=1e-4, atol=1e-6)
+    limit = -math.log(16 / 1000)
+    for number, box in enumerate(boxes):
+        middle, size = (box[:2] + box[2:]) / 2, box[2:] - box[:2] + 1
+        for label, delta in enumerate(deltas[number, 1:]):
+            moved = middle + 0.1 * delta[:2] * size
+            half = size * (0.2 * delta[2:]).clamp(-limit, limit).exp() / 2
             # The original's corners are half a pixel further in: mmdet measured that boxes of the
             # full width score higher in what surrounds them today.
-            corners = [x - half_width, y - half_height, x + half_width, y + half_height]
-            wanted = [
-                min(max(one, 0), most) for one, most in zip(corners, (127, 95) * 2, strict=True)
-            ]
-            assert decoded[4 * label : 4 * label + 4] == pytest.approx(wanted, abs=2e-3)
+            wanted = torch.cat([moved - half, moved + half]).clamp(min=0)
+            wanted = wanted.minimum(torch.tensor([127, 95, 127, 95]))
+            decoded = found.bboxes[number, 4 * label : 4 * label + 4]
+            assert_close(decoded, wanted, rtol=0, atol=2e-3)
 
 
-def test_mask_logits(model, old):
-    features = torch.randn(2, 256, 14, 14)
-    wanted = old_mask_branch(old, 'mask_head', 'convs', features)
-    found = model.detector.roi_head.mask_head(features)
-    assert found.shape == (2, CLASSES, 28, 28)
-    assert_close(found, wanted[:, 1:], rtol=1e-4, atol=1e-4)
-
-
-# Conventions of the configs
-
-
-def test_anchors_have_the_old_corners(model):
+def test_anchors_have_the_old_corners_and_roi_align_the_old_points(model):
     anchors = model.detector.rpn_head.prior_generator.grid_priors([(2, 3)] * 5, device='cpu')
     for level, stride in enumerate((4, 8, 16, 32, 64)):
         wanted = []
@@ -278,9 +233,7 @@ def test_anchors_have_the_old_corners(model):
                     corners = (torch.cat([-half, half]) + (stride - 1) / 2).round()
                     wanted.append(corners + torch.tensor([column, row, column, row]) * stride)
         assert torch.equal(anchors[level], torch.stack(wanted))
-
-
-def test_roi_align_has_two_points_a_side_and_no_half_pixel(model):
+    # RoIAlign has two points a side, and no half pixel.
     roi_head = model.detector.roi_head
     extractors = roi_head.bbox_roi_extractor, roi_head.mask_roi_extractor
     for extractor in (*extractors, model.track_head.roi_extractor):
@@ -296,13 +249,11 @@ def test_settings_of_the_published_runs(pytestconfig, name):
     # Old boxes were a pixel wider in both; today's suppression needs no offset for that.
     assert proposals.nms == dict(type='nms', iou_threshold=0.7)
     assert found.nms == dict(type='nms', iou_threshold=0.5)
-    for head in (detector.rpn_head, detector.roi_head.bbox_head):
-        assert head.bbox_coder.type == 'LegacyDeltaXYWHBBoxCoder'
-    assert proposals.max_per_img == (1000 if objprop else 200)
-    assert found.score_thr == (0.001 if objprop else 0.05)
-    assert found.max_per_img == (100 if objprop else 10)
+    coders = [head.bbox_coder.type for head in (detector.rpn_head, detector.roi_head.bbox_head)]
+    assert coders == ['LegacyDeltaXYWHBBoxCoder'] * 2 and config.load_from is None
+    numbers = (proposals.max_per_img, found.max_per_img, found.score_thr)
+    assert numbers == ((1000, 100, 0.001) if objprop else (200, 10, 0.05))
     assert config.model.track_head.embed_head.get('normalize_at_test', False) == objprop
-    assert config.load_from is None
 
 
 @pytest.mark.parametrize(('on_conflict', 'detected'), [('next', (8, 3)), ('drop', (8, 2))])
@@ -316,33 +267,27 @@ def test_frames_of_a_video_run(model, monkeypatch, on_conflict, detected):
     for frame, detections in enumerate((8, 3)):
         monkeypatch.setitem(model.detector.roi_head.test_cfg, 'max_per_img', detections)
         metainfo['frame_id'] = frame
-        instances, state = step(model, torch.randn(3, 64, 96), metainfo, state)
-        assert (~instances.propagated).sum() == detected[frame]
-        assert instances.masks.shape == (len(instances), 64, 96)
-        assert len(instances.ids.unique()) == len(instances)
-        assert torch.isfinite(instances.scores).all()
-        assert instances.scores.min() > 0.001
-    assert instances.propagated.any()
-
-
-# Files
+        found, state = step(model, torch.randn(3, 64, 96), metainfo, state)
+        assert (~found.propagated).sum() == detected[frame]
+        assert found.masks.shape == (len(found), 64, 96) and len(found.ids.unique()) == len(found)
+        assert torch.isfinite(found.scores).all() and found.scores.min() > 0.001
+    assert found.propagated.any()
 
 
 @pytest.mark.parametrize(
-    ('left_out', 'config', 'method', 'count'),
+    ('left_out', 'method', 'count'),
     [
-        ('nothing', OBJPROP, 'ObjProp', 397),
-        ('neck_attn', OBJPROP, 'ObjProp', 392),
-        (('neck_attn', 'prop_head'), MASKTRACK, 'MaskTrack R-CNN', 364),
+        ('nothing', 'ObjProp', 397),  # with its attention neck
+        ('neck_attn', 'ObjProp', 392),  # as released
+        (('neck_attn', 'prop_head'), 'MaskTrack R-CNN', 364),
     ],
-    ids=['attention-neck', 'released', 'masktrack'],
 )
-def test_every_key_has_a_place(pytestconfig, left_out, config, method, count):
+def test_every_key_has_a_place(pytestconfig, left_out, method, count):
     shapes = {key: one for key, one in old_shapes().items() if not key.startswith(left_out)}
-    converted = convert_weights(
-        {key: torch.empty(shape, device='meta') for key, shape in shapes.items()}, 'old.pth'
-    )
+    weights = {key: torch.empty(shape, device='meta') for key, shape in shapes.items()}
+    converted = convert_weights(weights, 'old.pth')
     assert (converted.method, converted.num_classes) == (method, CLASSES)
+    config = OBJPROP if method == 'ObjProp' else MASKTRACK
     settings = load_config(pytestconfig.rootpath / config).model
     if left_out == 'nothing':
         settings.attn_neck = dict(type='AttentionNeck', channels=256)
@@ -356,17 +301,15 @@ def test_every_key_has_a_place(pytestconfig, left_out, config, method, count):
 @pytest.mark.parametrize('form', ['state_dict', 'bare', 'module'])
 def test_forms_of_a_file(tmp_path, form):
     weights = small_weights()
-    content = weights
-    if form == 'module':
-        content = {f'module.{key}': value for key, value in weights.items()}
+    prefix = 'module.' if form == 'module' else ''
+    content = {f'{prefix}{key}': value for key, value in weights.items()}
     if form == 'state_dict':
         content = dict(
             state_dict=weights, optimizer=dict(state={}), meta=dict(epoch=12, CLASSES=['a'])
         )
     source, target = tmp_path / 'old.pth', tmp_path / 'new' / 'new.pth'
     torch.save(content, source)
-    converted = convert_file(source, target)
-    report = str(converted)
+    report = str(convert_file(source, target))
     new = read_checkpoint(target)
     assert set(new) == {'state_dict', 'meta'}
     names = dict(dataset_meta=dict(classes=('a',))) if form == 'state_dict' else {}
@@ -377,97 +320,74 @@ def test_forms_of_a_file(tmp_path, form):
     assert 'left out: prop_head.conv2.conv.bias' in report
     assert ('left out: optimizer' in report) == (form == 'state_dict')
     head = 'detector.roi_head.bbox_head'
-    old_classes = weights['bbox_head.fc_cls.weight']
-    rows = [old_classes[row].tolist() for row in (1, 2, 3, 4, 5, 0)]
-    assert new['state_dict'][f'{head}.fc_cls.weight'].tolist() == rows
+    rows = weights['bbox_head.fc_cls.weight'][[1, 2, 3, 4, 5, 0]]
+    assert torch.equal(new['state_dict'][f'{head}.fc_cls.weight'], rows)
     kept = new['state_dict'][f'{head}.fc_reg.weight']
     assert torch.equal(kept, weights['bbox_head.fc_reg.weight'][4:])
     assert kept.untyped_storage().nbytes() == kept.nbytes
     assert [one.name for one in target.parent.iterdir()] == ['new.pth']
 
 
-def test_plain_mask_rcnn_is_told_apart():
-    heads, weights = ('prop_head', 'track_head'), small_weights(attention_neck=False)
-    weights = {key: one for key, one in weights.items() if not key.startswith(heads)}
-    converted = convert_weights(weights, 'old.pth')
-    assert converted.method == 'Mask R-CNN' and 'load_from' in str(converted)
-
-
-@pytest.mark.parametrize(
-    ('dropped', 'added', 'message'),
-    [
+def test_files_that_cannot_be_converted(tmp_path):
+    source, many = tmp_path / 'old.pth', {f'encoder.{number}': 1 for number in range(8)}
+    rows = r'fc_cls\.weight has 6 rows.*: mask_head\.conv_logits\.weight 81 \(6\)\.$'
+    today = r"already has today's layout \(keys detector\.\*\): there is nothing to convert"
+    for dropped, added, message in (
         # Keys that begin so, and shapes of further ones.
         ('no', {'flow_head.weight': 1}, r'1 keys that no released .*: flow_head\.weight\.'),
         ('no', {'prop_head.W': 1}, r'1 keys that no released .*: prop_head\.W\.'),
-        (
-            'no',
-            {'mask_head.conv_logits.weight': 81},
-            r'fc_cls\.weight has 6 rows.*: mask_head\.conv_logits\.weight 81 \(6\)\.$',
-        ),
+        ('no', {'mask_head.conv_logits.weight': 81}, rows),
         ('no', {'bbox_head.fc_reg.bias': 20}, r'bbox_head\.fc_reg\.bias 20 \(24\)\.$'),
         ('no', {'bbox_head.fc_cls.bias': ()}, r'bbox_head\.fc_cls\.bias 0 \(6\)\.$'),
         ('bbox_head.fc_reg.weight', {}, r'but no bbox_head\.fc_reg\.weight\.$'),
         ('mask_head', {}, 'but no mask_head: is it another method'),
         ('track_head', {}, 'but no track_head: is it another method'),
-        (
-            '',
-            {'detector.neck.weight': 1},
-            r"already has today's layout \(keys detector\.\*\): there is nothing to convert",
-        ),
-        (
-            '',
-            {f'encoder.{number}': 1 for number in range(8)},
-            r'expected keys .*, found encoder\.0, .*encoder\.4 and 3 more\.$',
-        ),
+        ('', {'detector.neck.weight': 1}, today),
+        ('', many, r'expected keys .*, found encoder\.0, .*encoder\.4 and 3 more\.$'),
         ('', {}, 'found no tensors'),
-    ],
-)
-def test_files_that_cannot_be_converted(tmp_path, dropped, added, message):
-    source, target = tmp_path / 'old.pth', tmp_path / 'new.pth'
-    weights = {key: one for key, one in small_weights().items() if not key.startswith(dropped)}
-    torch.save({**weights, **{key: torch.zeros(one) for key, one in added.items()}}, source)
-    with pytest.raises(UserError, match=message) as caught:
-        convert_file(source, target)
-    assert str(source) in str(caught.value)
-    assert [one.name for one in tmp_path.iterdir()] == ['old.pth']
+    ):
+        weights = {key: one for key, one in small_weights().items() if not key.startswith(dropped)}
+        torch.save({**weights, **{key: torch.zeros(one) for key, one in added.items()}}, source)
+        with pytest.raises(UserError, match=message) as caught:
+            convert_file(source, tmp_path / 'new.pth')
+        assert str(source) in str(caught.value)
+        assert [one.name for one in tmp_path.iterdir()] == ['old.pth']
 
 
-def test_out_must_be_another_file_that_can_be_written(tmp_path):
-    source, link = tmp_path / 'old.pth', tmp_path / 'link.pth'
+def test_out_must_be_another_file_that_can_be_written(tmp_path, monkeypatch):
+    source, link, new = (tmp_path / name for name in ('old.pth', 'link.pth', 'new.pth'))
     torch.save(small_weights(), source)
     link.symlink_to(source)
     before = source.read_bytes()
-    for target in (source, link, tmp_path / 'x' / '..' / 'old.pth'):
-        with pytest.raises(UserError, match='OUT is the same file as IN'):
+    for target, reason in (
+        *((one, 'OUT is the same') for one in (source, link, tmp_path / 'x' / '..' / 'old.pth')),
+        (source / 'new.pth', 'cannot write'),
+        (tmp_path, 'it is a folder'),
+    ):
+        with pytest.raises(UserError, match=reason):
             convert_file(source, target)
-    with pytest.raises(UserError, match='cannot write'):
-        convert_file(source, source / 'new.pth')
-    with pytest.raises(UserError, match='it is a folder'):
-        convert_file(source, tmp_path)
     assert source.read_bytes() == before
 
-
-def test_failing_save_leaves_nothing(tmp_path, monkeypatch):
     def fail(content, path):
         path.write_bytes(b'half')
         raise RuntimeError('PytorchStreamWriter failed writing file')
 
-    source, target = tmp_path / 'old.pth', tmp_path / 'new.pth'
-    torch.save(small_weights(), source)
-    target.write_bytes(b'of before')
+    new.write_bytes(b'of before')
     monkeypatch.setattr(torch, 'save', fail)
     with pytest.raises(UserError, match='cannot write .*failed writing'):
-        convert_file(source, target)
-    assert target.read_bytes() == b'of before'
-    assert sorted(one.name for one in tmp_path.iterdir()) == ['new.pth', 'old.pth']
+        convert_file(source, new)
+    assert new.read_bytes() == b'of before' and set(tmp_path.iterdir()) == {source, link, new}
 
 
-def test_converted_files_belong_to_legacy_configs(pytestconfig):
+def test_plain_mask_rcnn_is_told_apart_and_converted_files_belong_to_legacy_configs(pytestconfig):
+    heads, weights = ('prop_head', 'track_head'), small_weights(attention_neck=False)
+    weights = {key: one for key, one in weights.items() if not key.startswith(heads)}
+    converted = convert_weights(weights, 'old.pth')
+    assert converted.method == 'Mask R-CNN' and 'load_from' in str(converted)
     checkpoint = dict(meta=dict(converted_from='old.pth'))
     for name in (OBJPROP, MASKTRACK):
         config = load_config(pytestconfig.rootpath / name).model
         assert other_conventions(checkpoint, config) is None
         config = load_config(pytestconfig.rootpath / name.replace('_legacy', '')).model
         assert 'old.pth' in other_conventions(checkpoint, config)
-        assert other_conventions(dict(meta={}), config) is None
-        assert other_conventions({}, config) is None
+        assert other_conventions(dict(meta={}), config) is other_conventions({}, config) is None

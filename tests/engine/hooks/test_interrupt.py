@@ -1,5 +1,3 @@
-"""Training that is stopped by a signal and resumed ends as an unbroken one."""
-
 import errno
 import os
 import signal
@@ -25,23 +23,19 @@ class SignalAt(Hook):
         self.place, self.signal = (when, number), signal.Signals[name]
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
-        self.reach('train', runner.iter)
+        if self.place == ('train', runner.iter):
+            os.kill(os.getpid(), self.signal)
 
     def before_val_iter(self, runner, batch_idx, data_batch=None):
-        self.reach('val', batch_idx)
-
-    def reach(self, *place):
-        if place == self.place:
+        if self.place == ('val', batch_idx):
             os.kill(os.getpid(), self.signal)
 
 
-def weights(work_dir):
-    return torch.load(work_dir / 'epoch_2.pth', weights_only=False)['state_dict']
-
-
-def assert_same_weights(work_dir, unbroken):
-    ours = weights(work_dir)
-    for name, value in weights(unbroken).items():
+def assert_same_weights(*work_dirs):
+    ours, theirs = (
+        torch.load(folder / 'epoch_2.pth', weights_only=False)['state_dict'] for folder in work_dirs
+    )
+    for name, value in theirs.items():
         assert torch.equal(ours[name], value), name
 
 
@@ -80,19 +74,17 @@ def stop_at(small, shapes, tmp_path):
 
 
 # In the middle of an epoch, after its last batch, and in the first epoch's validation.
-@pytest.mark.parametrize(
-    ('when', 'number', 'words'),
-    [
-        ('train', 1, 'in epoch 1, after iteration 2'),
-        ('train', 2, 'in epoch 1, after iteration 3'),
-        ('train', 4, 'in epoch 2, after iteration 5'),
-        ('val', 1, 'in the validation after epoch 1'),
-    ],
-)
-def test_stopped_anywhere_it_ends_as_the_unbroken_one(
-    trained, stop_at, resume, tmp_path, when, number, words
-):
-    stop = stop_at(when, number)
+PLACES = [
+    (('train', 1), 'in epoch 1, after iteration 2'),
+    (('train', 2), 'in epoch 1, after iteration 3'),
+    (('train', 4), 'in epoch 2, after iteration 5'),
+    (('val', 1), 'in the validation after epoch 1'),
+]
+
+
+@pytest.mark.parametrize(('place', 'words'), PLACES)
+def test_stopped_it_ends_as_the_unbroken_one(trained, stop_at, resume, tmp_path, place, words):
+    stop = stop_at(*place)
     assert stop.status == 128 + signal.SIGTERM
     assert 'stopped by SIGTERM' in str(stop) and words in str(stop)
     assert find_resumable(tmp_path) == (tmp_path / 'interrupted.pth', [])
@@ -110,67 +102,47 @@ def test_stopped_again_and_again(trained, stop_at, resume, tmp_path):
     assert_same_end(tmp_path, trained)
 
 
-def test_code_in_a_checkpoint_is_not_run(trained, resume, tmp_path):
-    code = f'import os\nos.mkdir({str(tmp_path / "made")!r})\n'
+def test_odd_states_are_refused_and_code_is_not_run(trained, shapes, small, resume, tmp_path):
+    path, wrong = tmp_path / 'odd.pth', dict(exp_avg=torch.zeros(3))
+    done, hundred = dict(batches_done=100, batch_size=2, world_size=1), '100 batches of an epoch'
+    groups = dict(param_groups=[])
+    for change, words in (
+        (lambda found: found['param_schedulers'].pop(), 'it has 1 schedules, the config has 2'),
+        (
+            lambda found: [one.update(wrong) for one in found['optimizer']['state'].values()],
+            r'optimizer.state: exp_avg must be \(.*\), found \(3,\)',
+        ),
+        (lambda found: found['meta'].update(done), f'{hundred} are done, but an epoch .* has 3'),
+        (lambda found: found['optimizer'].update(groups), 'training cannot be resumed from it'),
+    ):
+        content = torch.load(trained / 'epoch_1.pth', weights_only=False)
+        change(content)
+        torch.save(content, path)
+        with pytest.raises(UserError, match=words) as caught:
+            train(small, tmp_path, resume=str(path), overrides=quick(shapes))
+        assert f'checkpoint {path}' in str(caught.value)
     content = torch.load(trained / 'epoch_1.pth', weights_only=False)
-    content['meta']['config'] = code
+    content['meta']['config'] = f'import os\nos.mkdir({str(tmp_path / "made")!r})\n'
     torch.save(content, tmp_path / 'epoch_1.pth')
     resume()
     assert not (tmp_path / 'made').exists()
     assert_same_weights(tmp_path, trained)
 
 
-WRONG = torch.zeros(3)
-
-
-@pytest.mark.parametrize(
-    ('change', 'words'),
-    [
-        (lambda found: found['param_schedulers'].pop(), 'it has 1 schedules, the config has 2'),
-        (
-            lambda found: [
-                one.update(exp_avg=WRONG) for one in found['optimizer']['state'].values()
-            ],
-            r'optimizer.state: exp_avg must be \(.*\), found \(3,\)',
-        ),
-        (
-            lambda found: found['meta'].update(batches_done=100, batch_size=2, world_size=1),
-            '100 batches of an epoch are done, but an epoch .* has 3',
-        ),
-        (
-            lambda found: found['optimizer'].update(param_groups=[]),
-            'training cannot be resumed from it',
-        ),
-    ],
-)
-def test_states_that_do_not_fit_are_refused(trained, shapes, small, tmp_path, change, words):
-    path = tmp_path / 'odd.pth'
-    content = torch.load(trained / 'epoch_1.pth', weights_only=False)
-    change(content)
-    torch.save(content, path)
-    with pytest.raises(UserError, match=words) as caught:
-        train(small, tmp_path, resume=str(path), overrides=quick(shapes))
-    assert f'checkpoint {path}' in str(caught.value)
-
-
-def test_batches_that_are_made_otherwise_are_skipped_one_by_one(
-    shapes, small, stop_at, resume, tmp_path
-):
+def test_batches_made_otherwise_are_skipped_one_by_one(shapes, small, stop_at, resume, tmp_path):
     sampler = 'train_dataloader.batch_sampler.type=mmdet.AspectRatioBatchSampler'
     more = [sampler, 'train_cfg.max_epochs=1', 'train_cfg.val_begin=2']
-    whole = tmp_path / 'whole'
-    train(small, whole, overrides=quick(shapes, *more))
+    train(small, tmp_path / 'whole', overrides=quick(shapes, *more))
     stop_at('train', 1, *more)
     resume(*more)
-    assert logged(tmp_path, 'loss') == logged(whole, 'loss')
+    assert logged(tmp_path, 'loss') == logged(tmp_path / 'whole', 'loss')
 
 
 def test_stopped_in_the_last_validation_it_is_done_again_once(stop_at, resume, tmp_path):
-    more = ['train_cfg.max_epochs=1']
-    stop = stop_at('val', 0, *more)
+    stop = stop_at('val', 0, 'train_cfg.max_epochs=1')
     assert 'in the validation after epoch 1. The state is in' in str(stop)
     for _ in range(2):
-        assert resume(*more).iter == 3
+        assert resume('train_cfg.max_epochs=1').iter == 3
         assert not (tmp_path / 'interrupted.pth').exists()
         assert len(logged(tmp_path, 'ytvis/mAP')) == 1
 
@@ -194,13 +166,10 @@ def test_a_full_disk_is_reported_and_what_was_saved_stays(resume, tmp_path, monk
     assert [path.name for path in tmp_path.glob('*.pth')] == ['epoch_2.pth']
 
 
-def test_accumulated_gradients_are_not_lost(stop_at):
-    """Two batches a step: the signal after the first waits for the second."""
-    stop = stop_at('train', 0, 'optim_wrapper.accumulative_counts=2')
-    assert 'after iteration 2' in str(stop)
-
-
-def test_with_batches_of_another_size_the_epoch_starts_again(stop_at, resume, tmp_path):
+def test_accumulated_gradients_and_batches_of_another_size(stop_at, resume, tmp_path):
+    # Two batches a step: the signal after the first waits for the second.
+    assert 'after iteration 2' in str(stop_at('train', 0, 'optim_wrapper.accumulative_counts=2'))
+    (tmp_path / 'interrupted.pth').unlink()
     stop_at('train', 0)
     runner = resume('train_dataloader.batch_size=3', 'train_cfg.max_epochs=1')
     # One iteration was done; two batches of 3 follow.
@@ -229,9 +198,9 @@ os._exit(0)
 """
 
 
-@pytest.mark.parametrize(
-    ('seconds', 'signals', 'status'),
-    [
+def test_the_same_signal_again_ends_at_once(tmp_path):
+    (tmp_path / 'listener.py').write_text(LISTENER)
+    for seconds, signals, status in (
         (0, ['SIGTERM'], 0),
         (0, ['SIGTERM', 'SIGTERM'], 128 + 15),
         (0, ['SIGINT', 'SIGINT'], 128 + 2),
@@ -241,14 +210,12 @@ os._exit(0)
         # It also forwards signals that its ranks may have got themselves.
         (60, ['SIGTERM', 'SIGTERM'], 0),
         (0.001, ['SIGTERM', 'SIGTERM'], 128 + 15),
-    ],
-)
-def test_the_same_signal_again_ends_at_once(tmp_path, seconds, signals, status):
-    (tmp_path / 'listener.py').write_text(LISTENER)
-    found, text = run_tool(tmp_path / 'listener.py', seconds, tmp_path / 'store', *signals)
-    assert found == status, text
-    assert ('still here' in text) == (status == 0)
-    assert f'{signals[0]}: saving the state after this iteration' in text
+    ):
+        store = tmp_path / f'{seconds}.store'
+        found, text = run_tool(tmp_path / 'listener.py', seconds, store, *signals)
+        assert found == status, (signals, text)
+        assert ('still here' in text) == (status == 0)
+        assert f'{signals[0]}: saving the state after this iteration' in text
 
 
 @pytest.mark.parametrize('workers', [0, 2])

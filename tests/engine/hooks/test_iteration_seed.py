@@ -11,14 +11,11 @@ def draw(seed, iteration):
     return torch.rand(3).tolist()
 
 
-def test_draws_depend_on_seed_and_iteration_only():
+def test_draws_depend_on_seed_iteration_and_rank_only():
     torch.manual_seed(1)
     first = [draw(0, 5), draw(0, 6), draw(1, 5)]
     torch.manual_seed(2)
     torch.rand(10)
     assert [draw(0, 5), draw(0, 6), draw(1, 5)] == first
     assert len({tuple(one) for one in first}) == 3
-
-
-def test_ranks_draw_differently():
     assert iteration_seed(0, 0, 5) != iteration_seed(0, 1, 5)

@@ -35,33 +35,24 @@ def blocks(tmp_path):
     return YouTubeVIS(str(tmp_path / 'gt.json'), data_prefix=prefix, test_mode=True)
 
 
-def mask_of(x):
-    mask = torch.zeros(96, 240, dtype=torch.bool)
-    mask[50:90, x : x + 40] = True
-    return mask
-
-
 def instances(*columns, scores=None, **more):
-    masks = [mask_of(x) for x in columns] or [torch.zeros(96, 240, dtype=torch.bool)]
-    return InstanceData(
-        ids=torch.arange(len(columns)),
-        labels=torch.zeros(len(columns), dtype=torch.long),
-        scores=torch.tensor([0.9] * len(columns) if scores is None else scores),
-        masks=FrameMasks.dense(torch.stack(masks)[: len(columns)]),
-        **more,
-    )
+    """Objects of 40 x 40 pixels, at (x, 50) for each x."""
+    count = len(columns)
+    masks = torch.zeros(count, 96, 240, dtype=torch.bool)
+    for mask, x in zip(masks, columns, strict=True):
+        mask[50:90, x : x + 40] = True
+    more.update(ids=torch.arange(count), labels=torch.zeros(count, dtype=torch.long))
+    scores = torch.tensor([0.9] * count if scores is None else scores)
+    return InstanceData(scores=scores, masks=FrameMasks.dense(masks), **more)
 
 
 def make_runner(dataset, by_epoch=True):
     """A runner whose visualizer keeps (name, image, step) of what it is given."""
-    added = []
-    return SimpleNamespace(
-        val_dataloader=SimpleNamespace(dataset=dataset, sampler=VideoSampler(dataset)),
-        visualizer=SimpleNamespace(added=added, add_image=lambda *given: added.append(given)),
-        log_processor=SimpleNamespace(by_epoch=by_epoch),
-        epoch=3,
-        iter=70,
-    )
+    added, runner = [], SimpleNamespace(epoch=3, iter=70)
+    runner.val_dataloader = SimpleNamespace(dataset=dataset, sampler=VideoSampler(dataset))
+    runner.visualizer = SimpleNamespace(added=added, add_image=lambda *given: added.append(given))
+    runner.log_processor = SimpleNamespace(by_epoch=by_epoch)
+    return runner
 
 
 def validate(hook, runner, found=None):
@@ -70,8 +61,7 @@ def validate(hook, runner, found=None):
     dataset = runner.val_dataloader.dataset
     for number, index in enumerate(runner.val_dataloader.sampler):
         info = dataset.get_data_info(index)
-        meta = {key: info[key] for key in ('video_id', 'frame_id')}
-        sample = DetDataSample(metainfo=meta)
+        sample = DetDataSample(metainfo={key: info[key] for key in ('video_id', 'frame_id')})
         sample.pred_instances = instances() if found is None else found
         hook.after_val_iter(runner, number, {}, [sample])
     return runner.visualizer.added
@@ -83,42 +73,54 @@ def in_training(**options):
     return hook
 
 
-def test_middle_frames_are_spread_over_the_videos():
+def test_middle_frames_are_spread_over_the_videos_and_bad_options_reported():
     lengths = np.array([4, 1, 3, 6, 2])  # they start at 0, 4, 5, 8 and 14
-    frames = range(16)
-    assert middle_frames(lengths, frames, 5) == [2, 4, 6, 11, 15]
-    assert middle_frames(lengths, frames, 9) == [2, 4, 6, 11, 15]
-    assert middle_frames(lengths, frames, 3) == [2, 6, 15]
-    assert middle_frames(lengths, frames, 1) == [2]
+    found = [middle_frames(lengths, range(16), count) for count in (5, 9, 3, 1)]
+    assert found == [[2, 4, 6, 11, 15], [2, 4, 6, 11, 15], [2, 6, 15], [2]]
     # A rank that has the second and the fourth video, and one without any.
     assert middle_frames(lengths, [4, *range(8, 14)], 4) == [4, 11]
     assert middle_frames(lengths, [], 4) == []
+    whole, number = 'a whole number of at least 0', r'a number in \[0, 1\]'
+    for option, value, expected in (
+        *(('num_videos', value, whole) for value in (-1, 2.5, True)),
+        *(('score_threshold', value, number) for value in (1.5, 'low')),
+    ):
+        with pytest.raises(UserError, match=f'{option} must be {expected}, got {value!r}'):
+            ValidationOverlayHook(**{option: value})
 
 
-def test_the_same_middle_frames_are_drawn_at_each_validation(blocks):
+def test_the_same_frames_are_drawn_each_time_and_generators_left_as_they_are(blocks, monkeypatch):
+    def states():
+        numbers = np.random.get_state()[1].tolist()  # noqa: NPY002
+        return random.getstate(), numbers, torch.get_rng_state().tolist()
+
+    before = states()
+    assert len(validate(in_training(), make_runner(blocks), instances(20, 100))) == 4
     hook, runner = in_training(num_videos=3), make_runner(blocks)
     for epoch in (1, 2):
         runner.epoch = epoch
         validate(hook, runner, instances(20))
+    assert states() == before
     names = [f'validation_video_{video}' for video in (11, 13, 15)]
     assert [(name, step) for name, _, step in runner.visualizer.added] == [
         (name, epoch) for epoch in (1, 2) for name in names
     ]
     runner = make_runner(blocks, by_epoch=False)
     assert [step for _, _, step in validate(hook, runner)] == [70] * 3
-
-
-def test_other_frames_are_not_looked_at(blocks):
-    hook, runner = in_training(), make_runner(blocks)
-    hook.before_val_epoch(runner)
-    # Predictions that cannot be read.
-    samples = [SimpleNamespace(video_id=11, frame_id=frame) for frame in (0, 2)]
-    hook.after_val_iter(runner, 0, {}, samples)
-    assert not runner.visualizer.added
+    # With ranks, videos of one length go to them in turn: 11, 13 and 15 to the first, which draws.
+    monkeypatch.setattr('vispropnet.datasets.samplers.get_dist_info', lambda: (0, 2))
+    drawn = validate(in_training(num_videos=9), make_runner(blocks))
+    assert [name for name, _, _ in drawn] == names
 
 
 def test_nothing_is_drawn_when_turned_off_outside_training_and_on_other_ranks(blocks, monkeypatch):
     assert not validate(in_training(num_videos=0), make_runner(blocks))
+    # Nor are other frames looked at: predictions that cannot be read.
+    hook, runner = in_training(), make_runner(blocks)
+    hook.before_val_epoch(runner)
+    samples = [SimpleNamespace(video_id=11, frame_id=frame) for frame in (0, 2)]
+    hook.after_val_iter(runner, 0, {}, samples)
+    assert not runner.visualizer.added
     hook = ValidationOverlayHook()
     assert not validate(hook, make_runner(blocks))
     hook.before_train(None)
@@ -129,21 +131,11 @@ def test_nothing_is_drawn_when_turned_off_outside_training_and_on_other_ranks(bl
     assert not validate(hook, make_runner(blocks))
 
 
-def test_with_ranks_the_main_process_draws_videos_of_its_own(blocks, monkeypatch):
-    monkeypatch.setattr('vispropnet.datasets.samplers.get_dist_info', lambda: (0, 2))
-    # Videos of one length go to the ranks in turn: 11, 13 and 15 to the first.
-    names = [name for name, _, _ in validate(in_training(num_videos=9), make_runner(blocks))]
-    assert names == [f'validation_video_{video}' for video in (11, 13, 15)]
-
-
-def test_generators_are_left_as_they_are(blocks):
-    def states():
-        numbers = np.random.get_state()[1].tolist()  # noqa: NPY002
-        return random.getstate(), numbers, torch.get_rng_state().tolist()
-
-    before = states()
-    assert len(validate(in_training(), make_runner(blocks), instances(20, 100))) == 4
-    assert states() == before
+def drawn(info, found):
+    """The halves of a picture, for the ground truth and for what was found."""
+    picture = draw_beside_truth(info, found, ['cat'], 0.3)
+    assert picture.shape == (CAPTION + 192, 2 * 480 + GAP, 3) and picture.dtype == np.uint8
+    return picture[CAPTION:, :480], picture[CAPTION:, -480:]
 
 
 def shows(panel, x, number):
@@ -152,18 +144,12 @@ def shows(panel, x, number):
     return (rim == track_color(number)).all(-1).mean() > 0.5
 
 
-def halves(picture):
-    """The parts of a picture for the ground truth and for what was found."""
-    assert picture.shape == (CAPTION + 192, 2 * 480 + GAP, 3) and picture.dtype == np.uint8
-    return picture[CAPTION:, :480], picture[CAPTION:, -480:]
-
-
 def test_found_objects_have_the_colours_of_the_true_ones(blocks):
     info = blocks.get_data_info(1)
     kept = json.dumps(info)
     # The second true object is followed, the first is not; one of the others scores too little.
     found = instances(90, 162, 20, scores=[0.8, 0.6, 0.2])
-    truth, result = halves(draw_beside_truth(info, found, ['cat'], 0.3))
+    truth, result = drawn(info, found)
     assert shows(truth, 20, 1) and shows(truth, 160, 2)
     assert shows(result, 162, 2) and shows(result, 90, 3)
     assert not any(shows(result, 20, number) for number in range(1, 5))
@@ -177,7 +163,7 @@ def test_found_objects_have_the_colours_of_the_true_ones(blocks):
 def test_frames_without_objects_are_shown_plain_and_large_ones_are_shrunk(blocks, tmp_path):
     info = dict(blocks.get_data_info(1), instances=[])
     for found in (instances(), instances(20, scores=[0.1])):
-        truth, result = halves(draw_beside_truth(info, found, ['cat'], 0.3))
+        truth, result = drawn(info, found)
         assert np.array_equal(truth, result) and len(np.unique(truth)) == 1  # the frame is gray
     path = str(tmp_path / 'frame.png')
     cv2.imwrite(path, np.full((720, 1280, 3), 90, np.uint8))
@@ -188,66 +174,44 @@ def test_frames_without_objects_are_shown_plain_and_large_ones_are_shrunk(blocks
 
 
 def test_propagated_masks_have_dashes_and_plain_arrays_will_do(blocks):
-    info = blocks.get_data_info(1)
-    plain = draw_beside_truth(info, instances(20), ['cat'], 0.3)
-    carried = instances(20, propagated=torch.tensor([True]))
-    dashed = draw_beside_truth(info, carried, ['cat'], 0.3)
-    white = [
-        (picture[CAPTION + 90 : CAPTION + 190] == 255).all(-1).sum() for picture in (plain, dashed)
-    ]
+    info, dense = blocks.get_data_info(1), instances(20)
+    plain = drawn(info, dense)
+    dashed = drawn(info, instances(20, propagated=torch.tensor([True])))
+    white = [(result[90:190] == 255).all(-1).sum() for _, result in (plain, dashed)]
     assert white[1] > white[0]
-    dense = instances(20)
-    dense.masks = mask_of(20)[None]
-    assert np.array_equal(draw_beside_truth(info, dense, ['cat'], 0.3), plain)
-
-
-@pytest.mark.parametrize(
-    ('option', 'value', 'expected'),
-    [
-        ('num_videos', -1, 'a whole number of at least 0, got -1'),
-        ('num_videos', 2.5, 'a whole number of at least 0, got 2.5'),
-        ('num_videos', True, 'a whole number of at least 0, got True'),
-        ('score_threshold', 1.5, r'a number in \[0, 1\], got 1.5'),
-        ('score_threshold', 'low', r"a number in \[0, 1\], got 'low'"),
-    ],
-)
-def test_bad_options_are_reported(option, value, expected):
-    with pytest.raises(UserError, match=f'{option} must be {expected}'):
-        ValidationOverlayHook(**{option: value})
+    dense.masks = dense.masks.to_tensor()
+    assert np.array_equal(drawn(info, dense), plain)
 
 
 def events_of(work_dir):
     (events,) = work_dir.glob('*/vis_data/events.out.tfevents.*')
-    accumulator = EventAccumulator(str(events))
-    accumulator.Reload()
-    return accumulator
+    return EventAccumulator(str(events)).Reload()
 
 
-def test_tensorboard_has_losses_metrics_and_pictures_and_training_is_the_same(
-    trained, shapes, small, tmp_path
-):
+def test_tensorboard_has_pictures_and_training_is_the_same(trained, shapes, small, tmp_path):
     """The shared training was without pictures."""
     options = [f'default_hooks.overlays.{one}' for one in ('num_videos=2', 'score_threshold=0.0')]
     train(small, tmp_path, overrides=quick(shapes, *options))
-    drawn, plain = events_of(tmp_path), events_of(trained)
-    tags = drawn.Tags()
-    assert tags['images'] == ['validation_video_1', 'validation_video_3']
-    assert plain.Tags()['images'] == []
-    for tag in tags['images']:
-        events = drawn.Images(tag)
+    ours, theirs = events_of(tmp_path), events_of(trained)
+    tags = ours.Tags()['images']
+    assert tags == ['validation_video_1', 'validation_video_3']
+    assert theirs.Tags()['images'] == []
+    for tag in tags:
+        events = ours.Images(tag)
         assert [event.step for event in events] == [1, 2]
         # Frames of 96 x 64 are enlarged five times.
         assert {(event.height, event.width) for event in events} == {(CAPTION + 320, 960 + GAP)}
     for tag, steps in (('loss', 6), ('loss_match', 6), ('ytvis/mAP', 2)):
-        ours, theirs = drawn.Scalars(tag), plain.Scalars(tag)
-        assert [event.step for event in ours] == list(range(1, steps + 1))
-        assert [event.value for event in ours] == [event.value for event in theirs]
+        found = [(event.step, event.value) for event in ours.Scalars(tag)]
+        assert [step for step, _ in found] == list(range(1, steps + 1))
+        assert found == [(event.step, event.value) for event in theirs.Scalars(tag)]
     files = sorted(path.name for path in tmp_path.glob('*/vis_data/vis_image/*'))
     assert files == [f'validation_video_{video}_{step}.png' for video in (1, 3) for step in (1, 2)]
     assert not list(trained.glob('*/vis_data/vis_image/*'))
-    ours, weights = (
+    state, plain = (
         torch.load(folder / 'epoch_2.pth', weights_only=False)['state_dict']
         for folder in (tmp_path, trained)
     )
-    assert ours.keys() == weights.keys()
-    assert all(torch.equal(ours[key], weights[key]) for key in weights)
+    assert state.keys() == plain.keys() and all(
+        torch.equal(state[key], plain[key]) for key in plain
+    )

@@ -10,14 +10,10 @@ from benchmarking.settings import AttentionSettings as Settings
 @pytest.mark.parametrize('value', ['current', 'reference'])
 @pytest.mark.parametrize(('size', 'levels'), [((64, 32), 5), ((96, 64), 1)])
 def test_ours_equals_the_dense_form(value, size, levels):
-    neck, current, reference = build_inputs(
-        Settings(size=size, levels=levels, channels=16, value=value)
-    )
-    width, height = size
-    expected_shapes = [
-        (1, 16, -(-height // stride), -(-width // stride)) for stride in (4, 8, 16, 32, 64)
-    ]
-    assert [tuple(one.shape) for one in current] == expected_shapes[:levels]
+    settings = Settings(size=size, levels=levels, channels=16, value=value)
+    neck, current, reference = build_inputs(settings)
+    for one, stride in zip(current, (4, 8, 16, 32, 64)[:levels], strict=True):
+        assert one.shape == (1, 16, math.ceil(size[1] / stride), math.ceil(size[0] / stride))
     with torch.no_grad():
         ours, dense = neck(current, reference), plain_neck(neck, current, reference)
     for one, other, plain in zip(ours, dense, current, strict=True):

@@ -1,3 +1,4 @@
+import itertools
 import os
 import subprocess
 
@@ -14,36 +15,33 @@ def test_each_kind_is_measured_in_turn(monkeypatch, last_line):
     asked = []
 
     def pretend(function, work, settings):
-        assert function is measure
-        asked.append((work, os.environ.get('GOMP_SPINCOUNT')))
+        asked.append((function, work, os.environ.get('GOMP_SPINCOUNT')))
         return dict(quiet=[1.0, 2.0, 9.0], busy=[4.0])
 
     monkeypatch.setattr(busy, 'in_a_process', pretend)
     settings = Settings(works=('infer', 'train'), policies=('default', '10'), repeats=2)
     row = busy.benchmark(settings)
-    pairs = [('infer', '300000'), ('infer', '10'), ('train', '300000'), ('train', '10')]
-    assert asked == pairs + pairs[::-1]
+    kinds = list(itertools.product([measure], ['infer', 'train'], ['300000', '10']))
+    assert asked == kinds + kinds[::-1]
     assert last_line() == row and row['name'] == 'busy' and row['load'] == 2
     assert row['environment']['10'] == {'GOMP_SPINCOUNT': '10'}
-    policies = ('default', '10')
-    found = [(one['work'], one['policy']) for one in row['rows']]
-    assert found == [(work, policy) for work in ('infer', 'train') for policy in policies]
-    assert all(one['quiet_times_s'] == [2, 2] for one in row['rows'])
-    assert all(one['busy_times_s'] == [4, 4] for one in row['rows'])
+    rows = itertools.product(['infer', 'train'], ['default', '10'])
+    for one, (work, policy) in zip(row['rows'], rows, strict=True):
+        assert (one['work'], one['policy']) == (work, policy)
+        assert one['quiet_times_s'] == [2, 2] and one['busy_times_s'] == [4, 4]
 
 
-@pytest.mark.parametrize('work', ['postprocess', 'infer', 'train'])
-def test_works_run(work):
-    times = measure(work, Settings(runs=2, load=1, size=(64, 64), batch_size=1))
-    assert {load: len(seconds) for load, seconds in times.items()} == dict(quiet=2, busy=2)
+def test_works_run():
+    for work in ('postprocess', 'infer', 'train'):
+        times = measure(work, Settings(runs=2, load=1, size=(64, 64), batch_size=1))
+        assert {load: len(seconds) for load, seconds in times.items()} == dict(quiet=2, busy=2)
 
 
 def test_ratios_by_hand():
     first = dict(quiet=[1.0, 3.0, 2.0], busy=[10.0, 30.0, 20.0])
     second = dict(quiet=[4.0, 4.0, 1.0], busy=[5.0, 4.0, 2.0])
     rows = table({('infer', 'default'): first, ('infer', 'ours'): second}, 'default')
-    assert [row['quiet_ratio'] for row in rows] == [1, 0.5]
-    assert [row['busy_ratio'] for row in rows] == [1, 5]
+    assert [(row['quiet_ratio'], row['busy_ratio']) for row in rows] == [(1, 1), (0.5, 5)]
     assert rows[1]['quiet_s'] == 4 and rows[1]['busy_times_s'] == [5, 4, 2]
 
 

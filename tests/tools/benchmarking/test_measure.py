@@ -53,8 +53,8 @@ def test_the_median_of_the_times():
     result = Comparison(seconds={'ours': [5.0, 1.0, 2.0], 'baseline': [4.0, 9.0, 6.0]})
     result.mib = {'ours': 10.0, 'baseline': 40.0}
     row = report('name', Settings(), result, float('nan'), baseline='it')
-    assert (row['ours_s'], row['baseline_s'], row['ratio']) == (2.0, 6.0, 3.0)
-    assert row['max_abs_diff'] is None and row['size'] == [640, 360] and row['baseline'] == 'it'
+    expected = dict(ours_s=2.0, baseline_s=6.0, ratio=3.0, max_abs_diff=None, baseline='it')
+    assert row == {**row, **expected, 'size': [640, 360]}
 
 
 def test_a_process_that_dies_gives_none(capsys):
@@ -63,9 +63,8 @@ def test_a_process_that_dies_gives_none(capsys):
 
 
 def test_pyramids_move_and_are_seeded():
-    size = (64, 32)
-    frames = list(moving_pyramids(size, frames=9, channels=3, levels=2, seed=1, noise=0.0))
-    again = list(moving_pyramids(size, frames=9, channels=3, levels=2, seed=1, noise=0.0))
+    options = dict(frames=9, channels=3, levels=2, seed=1, noise=0.0)
+    frames, again = (list(moving_pyramids((64, 32), **options)) for _ in range(2))
     assert all(torch.equal(one[0], other[0]) for one, other in zip(frames, again, strict=True))
     assert [tuple(level.shape) for level in frames[0]] == [(1, 3, 8, 16), (1, 3, 4, 8)]
     # After 8 pixels: 2 positions of stride 4, 1 of stride 8; half of one after 2 pixels.

@@ -1,4 +1,4 @@
-"""Training steps and test frames of two configs' models."""
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -20,13 +20,9 @@ ROUNDED = pytest.mark.filterwarnings('ignore:this CPU has no instructions for bf
 def ours(root):
     """ObjProp beside MaskTrack R-CNN."""
     small = 'r18_fpn_2e_moving-shapes.py'
-    return dict(
-        config=str(root / f'configs/objprop/objprop_{small}'),
-        baseline=str(root / f'configs/masktrack_rcnn/masktrack-rcnn_{small}'),
-        size=(96, 64),
-        repeats=1,
-        memory=False,
-    )
+    config = str(root / f'configs/objprop/objprop_{small}')
+    baseline = str(root / f'configs/masktrack_rcnn/masktrack-rcnn_{small}')
+    return dict(config=config, baseline=baseline, size=(96, 64), repeats=1, memory=False)
 
 
 @pytest.fixture
@@ -36,10 +32,10 @@ def mmdets(root, ours):
     return {**ours, 'config': ours['baseline'], 'baseline': str(root / 'configs' / name)}
 
 
-def test_drawn_masks_are_ellipses_in_their_boxes():
-    data = draw_clips((96, 64), batch_size=2, objects=3, classes=4, seed=0)
-    assert [len(frames) for frames in data['inputs']] == [2, 2]
-    for key, ref in zip(*data['data_samples'], strict=True):
+def test_drawn_masks_are_ellipses_in_their_boxes_and_move_evenly():
+    pair = draw_clips((96, 64), batch_size=2, objects=3, classes=4, seed=0)
+    assert [len(frames) for frames in pair['inputs']] == [2, 2]
+    for key, ref in zip(*pair['data_samples'], strict=True):
         assert key.gt_instances.instances_ids.tolist() == [0, 1, 2]
         torch.testing.assert_close(key.gt_instances.bboxes, ref.gt_instances.bboxes + 4)
         assert key.gt_instances.labels.tolist() == ref.gt_instances.labels.tolist()
@@ -49,10 +45,6 @@ def test_drawn_masks_are_ellipses_in_their_boxes():
             assert mask.sum() == mask[top:bottom, left:right].sum()
             area = 0.785 * (right - left) * (bottom - top)  # pi / 4
             assert mask.sum() == pytest.approx(area, rel=0.1)
-
-
-def test_frames_of_a_clip_move_evenly():
-    pair = draw_clips((96, 64), batch_size=2, objects=3, classes=4, seed=0)
     clips = draw_clips((96, 64), batch_size=2, objects=3, classes=4, seed=0, num_frames=5)
     for clip in zip(*clips['data_samples'], strict=True):
         boxes = [one.gt_instances.bboxes for one in clip]
@@ -60,8 +52,7 @@ def test_frames_of_a_clip_move_evenly():
             torch.testing.assert_close(boxes[place], boxes[4] + (4 - place))
     # First and last are those of a clip of two.
     for place, same in ((0, 0), (4, 1)):
-        for one, other in zip(clips['inputs'][place], pair['inputs'][same], strict=True):
-            assert torch.equal(one, other)
+        torch.testing.assert_close(clips['inputs'][place], pair['inputs'][same], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize('pair', ['ours', 'mmdets'])
@@ -96,8 +87,7 @@ def test_configs_that_cannot_be_run(ours, mmdets, tmp_path):
     path.write_text('work_dir = None\n')
     with pytest.raises(UserError, match='has no model'):
         infer.benchmark(InferSettings(**{**ours, 'config': str(path)}))
-    message = f'config {mmdets["baseline"]}: .* got 2 reference frames'
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=f'{mmdets["baseline"]}: .* got 2 reference frames'):
         build('baseline', TrainSettings(**mmdets, num_refs=2))
 
 
@@ -108,15 +98,14 @@ def test_a_step_leaves_the_weights_and_repeats_itself(ours, last_line):
     losses = [step() for _ in range(2)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5) and losses[0] > 0
     row = train.benchmark(settings)
-    assert last_line() == row
-    assert row['name'] == 'train' and row['max_abs_diff'] is None and row['num_refs'] == 2
-    assert row['ours'] == settings.config and row['baseline'] == settings.baseline
+    expected = dict(name='train', max_abs_diff=None, num_refs=2, baseline=ours['baseline'])
+    assert last_line() == row == {**row, **expected, 'ours': ours['config']}
     assert row['losses']['ours'] == pytest.approx(losses[0], rel=1e-4)
     assert row['losses']['baseline'] > 0
 
 
 @ROUNDED
-def test_frames_are_padded_and_losses_alike_with_any_option(mmdets):
+def test_frames_are_padded_and_losses_alike_with_any_option(mmdets, monkeypatch):
     """90 is no multiple of 32."""
     losses = []
     for change in (dict(), dict(amp='bf16'), dict(channels_last=True)):
@@ -125,14 +114,8 @@ def test_frames_are_padded_and_losses_alike_with_any_option(mmdets):
         losses.append(step())
     assert losses[1:] == pytest.approx([losses[0]] * 2, rel=0.03)
     assert step.prepare()['inputs'][0][0].shape == (3, 90, 120)
-
-
-@ROUNDED
-def test_options_are_for_ours_alone(mmdets, monkeypatch):
-    def refuse(model):
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(acceleration, 'layers_in_bfloat16', refuse)
+    # Options are for ours alone.
+    monkeypatch.setattr(acceleration, 'layers_in_bfloat16', Mock(side_effect=ZeroDivisionError))
     settings = TrainSettings(**mmdets, amp='bf16')
     assert train.make('baseline', settings)() > 0
     with pytest.raises(ZeroDivisionError):
@@ -174,8 +157,8 @@ def test_the_limit_of_detections_binds_and_both_find_the_same(mmdets):
     settings = InferSettings(**{**mmdets, 'size': (200, 120)}, detections=4)
     found = [infer.make(name, settings)()[0] for name in ('ours', 'baseline')]
     for instances in found:
-        assert len(instances) == len(instances.rles) == 4
-        assert all(rle['size'] == [120, 200] for rle in instances.rles)
+        assert len(instances) == 4
+        assert [rle['size'] for rle in instances.rles] == [[120, 200]] * 4
     torch.testing.assert_close(found[0].bboxes, found[1].bboxes, rtol=1e-3, atol=1e-2)
     masks = [mask_utils.decode(instances.rles) for instances in found]
     assert (masks[0] != masks[1]).mean() < 1e-3 and masks[0].any()
@@ -186,15 +169,15 @@ def test_the_limit_of_detections_binds_and_both_find_the_same(mmdets):
 def test_the_last_line_of_infer(request, last_line, pair, change):
     settings = InferSettings(**request.getfixturevalue(pair), **change)
     row = infer.benchmark(settings)
-    assert last_line() == row
-    assert row['name'] == 'infer' and row['max_abs_diff'] is None
-    assert row['ours'] == settings.config and row['baseline'] == settings.baseline
-    assert row['amp'] == settings.amp and row['frames_of_a_run'] == settings.batch
-    assert row['encoded_at_once'] == {'ours': settings.batch, 'baseline': 1}
+    expected = dict(name='infer', max_abs_diff=None, amp=settings.amp, ours=settings.config)
+    expected.update(baseline=settings.baseline, frames_of_a_run=settings.batch)
+    once = {'ours': settings.batch, 'baseline': 1}
+    assert last_line() == row == {**row, **expected, 'encoded_at_once': once}
     assert row['detections']['ours'] > 0 and row['detections']['baseline'] > 0
-    assert row['parts_s']['ours'].keys() >= {'decode', 'backbone and neck', 'encode', 'rest'}
-    assert ('propagation' in row['parts_s']['ours']) == (pair == 'ours')
-    assert row['parts_s']['baseline'].keys() >= {'decode', 'heads', 'masks', 'encode', 'rest'}
+    parts = row['parts_s']
+    assert parts['ours'].keys() >= {'decode', 'backbone and neck', 'encode', 'rest'}
+    assert parts['baseline'].keys() >= {'decode', 'heads', 'masks', 'encode', 'rest'}
+    assert ('propagation' in parts['ours']) == (pair == 'ours')
 
 
 @pytest.mark.gpu

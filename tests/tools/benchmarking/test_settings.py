@@ -1,14 +1,11 @@
-"""Options of all benchmarks: their checks and the command line."""
-
 import pytest
 
 from benchmarking.settings import COMMANDS, InferSettings, TrainSettings, parse
 from vispropnet.errors import UserError
 
 
-@pytest.mark.parametrize(
-    ('command', 'change', 'message'),
-    [
+def test_bad_settings():
+    for command, change, message in (
         ('attention', dict(repeats=0), '--repeats must be positive, got 0'),
         ('attention', dict(seed=-1), '--seed must be 0 or more, got -1'),
         ('train', dict(size=(640, 31)), 'a width and a height of 32 or more, got 640 31'),
@@ -34,23 +31,20 @@ from vispropnet.errors import UserError
         ('train', dict(compile=True, options_table=True), 'leave out --amp'),
         ('safety', dict(config='none'), 'config not found: none'),
         ('busy', dict(policies=('default', '-1')), "--policies takes .* got '-1'"),
-    ],
-)
-def test_bad_settings(command, change, message):
-    with pytest.raises(UserError, match=message):
-        COMMANDS[command](**change)
+    ):
+        with pytest.raises(UserError, match=message):
+            COMMANDS[command](**change)
 
 
-@pytest.mark.parametrize('command', COMMANDS)
-def test_the_command_line_gives_the_defaults(command):
-    found, values = parse('', [command])
-    assert found == command
-    if values.get('device', '') is None:  # chosen later: cuda where there is one
-        values['device'] = 'cpu'
-    assert COMMANDS[command](**values) == COMMANDS[command]()
+def test_the_command_line_gives_the_defaults():
+    for command, settings in COMMANDS.items():
+        found, values = parse('', [command])
+        if values.get('device', '') is None:  # chosen later: cuda where there is one
+            values['device'] = 'cpu'
+        assert found == command and settings(**values) == settings()
 
 
-def test_values_of_the_command_line():
+def test_values_of_the_command_line(capsys):
     line = 'infer --size 96 64 --no-memory --no-same-test-cfg --amp bf16 --batch 2 --device cpu'
     _, values = parse('', line.split())
     settings = InferSettings(**values)
@@ -62,9 +56,7 @@ def test_values_of_the_command_line():
     assert values['sides'] == (0.1, 0.5)
     _, values = parse('', ['busy', '--policies', 'default', '1000', '--works', 'infer'])
     assert values['policies'] == ('default', '1000') and values['works'] == ('infer',)
-
-
-def test_unknown_choices_are_refused(capsys):
+    # An unknown choice is refused.
     with pytest.raises(SystemExit):
         parse('', ['propagation', '--fusion', 'both'])
     assert "invalid choice: 'both'" in capsys.readouterr().err

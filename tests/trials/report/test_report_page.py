@@ -40,32 +40,23 @@ def cells(text, kind):
     ]
 
 
-def test_metrics_in_points():
+def test_metrics_and_decisions_in_words():
     assert [points(one) for one in (0.4567, -0.0001, -0.02, None)] == ['45.7', '0.0', '−2.0', '–']
     assert [signed_points(one) for one in (0.01, 0.0001, -0.02)] == ['+1.0', '0.0', '−2.0']
     assert interval([-0.02, 0.08], signed=True) == '[−2.0, +8.0]'
     assert interval([0.02, 0.08]) == '[2.0, 8.0]' and interval(None) == ''
 
+    def decided(value, ci, *both):
+        return [decision(dict(value=value, ci=ci, ci_both=one)) for one in both]
 
-@pytest.mark.parametrize(
-    ('value', 'ci', 'both', 'word'),
-    [
-        (0.05, [0.04, 0.06], [0.001, 0.1], 'better'),
-        (0.05, [0.04, 0.06], [-0.1, -0.001], 'worse'),
-        (0.05, [0.04, 0.06], [0, 0.1], 'not decided'),
-        (0.05, [0.04, 0.06], [-0.1, 0.1], 'not decided'),
-        (0.05, [0.04, 0.06], None, 'not decided'),
-        # Nothing differs on any video.
-        (0.0, [0, 0], [-0.01, 0.01], 'same'),
-        (0.0, [-0.01, 0.01], [-0.02, 0.02], 'not decided'),
-        (0.0, None, None, 'not decided'),
-    ],
-)
-def test_a_decision_needs_an_interval_over_videos_and_seeds_without_zero(value, ci, both, word):
-    assert decision(dict(value=value, ci=ci, ci_both=both)) == word
+    # A decision needs an interval over videos and seeds without zero.
+    assert decided(0.05, [0.04, 0.06], [0.001, 0.1], [-0.1, -0.001]) == ['better', 'worse']
+    assert {*decided(0.05, [0.04, 0.06], [0, 0.1], [-0.1, 0.1], None)} == {'not decided'}
+    assert decided(0.0, [0, 0], [-0.01, 0.01]) == ['same']  # nothing differs on any video
+    assert decided(0.0, [-0.01, 0.01], [-0.02, 0.02]) == decided(0.0, None, None) == ['not decided']
 
 
-def test_text_from_data_is_escaped(write):
+def test_text_from_data_is_escaped_and_what_is_not_there_is_named(write):
     table = full_table()
     table['trials'][0] |= dict(title='<script>alert(1)</script>', change='"><img src=x>')
     table |= dict(command="<i onload='x'>", hardware='<s>', versions={'<u>': '<b>'})
@@ -75,9 +66,16 @@ def test_text_from_data_is_escaped(write):
     assert not re.search("<[ibus][ >]|<script>alert|<img src=x|onload='", text)
     # Nor does a name end the data of the gallery.
     assert text.count('</script>') == 2
+    # A table with nothing in it.
+    text = write(empty_table(), names='')
+    assert cells(text, 'results') == [['A|a change', 'not run']]
+    assert 'no results to show' in text and 'no difference to draw' in text
+    assert 'No trial has a breakdown' in text and 'There are no training curves' in text
+    assert not any(one in text for one in ('id="attention"', 'Published', 'Failed trials'))
+    assert 'None' not in text.split('<script>')[0].split('</style>')[1]
 
 
-def test_facts_counts_and_nothing_beside_the_page(write, monkeypatch):
+def test_facts_and_tables_and_nothing_beside_the_page(write, monkeypatch):
     text = write()
     assert not re.search(r'https?://|@import|url\(|<link|src="(?!data:)', text)
     assert "default-src 'none'" in text
@@ -89,73 +87,51 @@ def test_facts_counts_and_nothing_beside_the_page(write, monkeypatch):
     assert '<dd>blocks: 5 videos, 15 frames, 10 objects</dd>' in text
     assert '<dd><code>abc123</code></dd>' in text and '<dd>torch 2.9.0</dd>' in text
     assert '5 of 5 videos' in text
-    monkeypatch.setattr(page, 'GALLERY_VIDEOS', 1)
-    assert '1 of 5 videos' in write()
-    table = full_table()
-    table['data']['videos'] = 1
-    assert 'blocks: 1 video, 15 frames' in write(table)
-
-
-def test_a_table_with_nothing_in_it(write):
-    text = write(empty_table(), names='')
-    assert cells(text, 'results') == [['A|a change', 'not run']]
-    for words in ('no results to show', 'no difference to draw', 'No trial has a breakdown'):
-        assert words in text
-    assert 'There are no training curves' in text and 'id="attention"' not in text
-    assert 'Published' not in text and 'Failed trials' not in text
-    assert 'None' not in text.split('<script>')[0].split('</style>')[1]
-
-
-def test_rows_of_the_tables(write):
-    text = write()
+    assert '<pre tabindex="0">a &lt;tag&gt;\nthe end</pre>' in text
+    assert 'c/seed-0, step train, exit status 1' in text and 'href="#failure-c"' in text
     rows = cells(text, 'results')
     assert rows[0] == ['A|a change', *['40.0|[35.0, 45.0]'] * 5, '2.0', 'baseline']
-    assert rows[1][0] == 'B <i>&|a change'
-    assert rows[1][6:] == [
-        '–|one seed',
-        '+1.0|[−2.0, +8.0]|above 0 in 70 % of resamples',
-        '◆ not decided|other seeds: ± 3.0; both together: [−3.2, +8.6]'
-        '|smaller than the gap between two seeds of the baseline (2.0)',
-    ]
-    assert rows[2][1:] == ['failed: see the log']
-    assert rows[3][1:] == ['not run']
+    title, *metrics, seeds, change, decided = rows[1]
+    assert (title, len(metrics), seeds) == ('B <i>&|a change', 5, '–|one seed')
+    assert change == '+1.0|[−2.0, +8.0]|above 0 in 70 % of resamples'
+    both = 'other seeds: ± 3.0; both together: [−3.2, +8.6]'
+    gap = 'smaller than the gap between two seeds of the baseline (2.0)'
+    assert decided.split('|') == ['◆ not decided', both, gap]
+    assert [row[1:] for row in rows[2:]] == [['failed: see the log'], ['not run']]
     rows = cells(text, 'cost')
     assert rows[0] == ['A', '0, 1', '7.01 million', '51.2 ms', '30 ms', 'configs/some.py']
     assert rows[3] == ['D', '–', '–', '–', '–', 'configs/some.py']
-    assert cells(text, 'published') == [
-        ['A', '36.0', '60.0', '–', '–', '–', '–', '–'],
-        ['B <i>&', '35.0', '–', '–', '–', '–', '−1.0', '+1.0'],
-    ]
+    second = ['B <i>&', '35.0', *'––––', '−1.0', '+1.0']
+    assert cells(text, 'published') == [['A', '36.0', '60.0', *'–––––'], second]
     # Kinds of error are shaded by what they cost.
     rows = cells(text, 'errors')
     assert [row[0] for row in rows] == list(LABELS.values())
     assert rows[0][1:] == ['2.0|12', '2.0|12'] and rows[-1][1:] == ['2.0|12', '10.0|3']
     assert re.findall('--share:([0-9.]+)', text) == ['0.200'] * 15 + ['1.000']
     assert '<th scope="col">B &lt;i&gt;&amp;<small>mAP 41.0</small></th>' in text
-
-
-@pytest.mark.parametrize(
-    ('change', 'trains', 'decided', 'remark'),
-    [
-        # What has the weights of the baseline says nothing of seeds.
-        ((0.01, [-0.02, 0.08], 0.03), False, '◆ not decided', '± 3.0; both together: [−3.2, +8.6]'),
-        ((-0.03, [-0.05, -0.01], 0.01), True, '▼ worse', '± 1.0; both together: [−5.2, −0.8]'),
-        ((-0.03, [-0.05, -0.01]), True, '◆ not decided', 'other seeds would change is not known'),
-        ((0.03,), True, '◆ not decided', 'no interval'),
-    ],
-)
-def test_remarks_on_a_difference(write, change, trains, decided, remark):
+    monkeypatch.setattr(page, 'GALLERY_VIDEOS', 1)
     table = full_table()
-    table['trials'][1] |= dict(difference=difference(*change), trains=trains)
-    (words, *remarks) = cells(write(table), 'results')[1][-1].split('|')
-    assert words == decided and len(remarks) == 1 and remarks[0].endswith(remark)
+    table['data']['videos'] = 1
+    text = write(table)
+    assert '1 of 5 videos' in text and 'blocks: 1 video, 15 frames' in text
+
+
+def test_remarks_on_a_difference(write):
+    table, undecided = full_table(), '◆ not decided'
+    for change, trains, decided, remark in (
+        # What has the weights of the baseline says nothing of seeds.
+        ((0.01, [-0.02, 0.08], 0.03), False, undecided, '± 3.0; both together: [−3.2, +8.6]'),
+        ((-0.03, [-0.05, -0.01], 0.01), True, '▼ worse', '± 1.0; both together: [−5.2, −0.8]'),
+        ((-0.03, [-0.05, -0.01]), True, undecided, 'other seeds would change is not known'),
+        ((0.03,), True, undecided, 'no interval'),
+    ):
+        table['trials'][1] |= dict(difference=difference(*change), trains=trains)
+        words, found = cells(write(table), 'results')[1][-1].split('|')
+        assert words == decided and found.endswith(remark)
 
 
 def test_failures_quote_the_end_of_the_log(write):
     table = full_table()
-    text = write(table)
-    assert '<pre tabindex="0">a &lt;tag&gt;\nthe end</pre>' in text
-    assert 'c/seed-0, step train, exit status 1' in text and 'href="#failure-c"' in text
     failure = table['trials'][2]['failure']
     failure |= dict(lines=[f'line {n}' for n in range(100)] + ['x' * 10_000], exit=None, log=None)
     text = write(table)
@@ -167,15 +143,16 @@ def test_failures_quote_the_end_of_the_log(write):
 
 
 def test_places_in_the_chart(write):
+    def ticks_of(text):
+        return re.findall('class="axis"[^>]*>([^<]*)<', text)[:-1]
+
     text = write()
     # Over videos and seeds the interval goes from 1 - √18 to 1 + √58 points; 6 % to spare on both
     # sides, and 3 % of the width stay free.
     low, high = 1 - 18**0.5, 1 + 58**0.5
     start, width = low - 0.06 * (high - low), 1.12 * (high - low)
-    place = {
-        value: f'{3 + 94 * (value - start) / width:.2f}%'
-        for value in (-2, -1, 0, 1, 2, 8, low, high)
-    }
+    values = (-2, -1, 0, 1, 8, low, high)
+    place = {value: f'{3 + 94 * (value - start) / width:.2f}%' for value in values}
     assert f'<circle class="not" cx="{place[1]}" cy="86"' in text
     assert f'class="span not" x1="{place[-2]}" x2="{place[8]}" y1="86" y2="86"' in text
     assert f'class="zero" x1="{place[0]}" x2="{place[0]}" y1="0" y2="102"' in text
@@ -183,38 +160,28 @@ def test_places_in_the_chart(write):
     assert f'class="band" x="{place[-2]}" y="0" width="{94 * 4 / width:.2f}%" height="102"' in text
     # The seeds of the baseline are a point to either side of their mean, the one of b at its mean.
     seeds = re.findall('class="seed" x1="([^"]*)" x2="([^"]*)" y1="([^"]*)" y2="([^"]*)"', text)
-    assert seeds == [
-        (place[-1], place[-1], '32', '48'),
-        (place[1], place[1], '32', '48'),
-        (place[1], place[1], '78', '94'),
-    ]
-    ticks = re.findall('class="axis"[^>]*>([^<]*)<', text)[:-1]
-    assert ticks == ['0.0', '+5.0']
-    assert (
-        'height="142" aria-label="Differences of mAP to the baseline: B &lt;i&gt;&amp; +1.0"'
-        in (text)
-    )
-
-
-def test_a_chart_without_a_gap_or_an_interval_and_with_a_long_name(write):
+    expected = (-1, '32', '48'), (1, '32', '48'), (1, '78', '94')
+    assert seeds == [(place[at], place[at], *ends) for at, *ends in expected]
+    assert ticks_of(text) == ['0.0', '+5.0']
+    label = 'Differences of mAP to the baseline: B &lt;i&gt;&amp; +1.0'
+    assert f'height="142" aria-label="{label}"' in text
+    # Without a gap or an interval, and with a long name.
     table = full_table()
     table['trials'][0]['figures'] = table['trials'][1]['figures'] = figures(0.4)
     table['trials'][1] |= dict(difference=difference(0.0), title='m' * 41)
     text = write(table)
     # A point wide at least.
-    ticks = re.findall('class="axis"[^>]*>([^<]*)<', text)[:-1]
-    assert ticks == ['−0.4', '−0.2', '0.0', '+0.2', '+0.4']
+    assert ticks_of(text) == ['−0.4', '−0.2', '0.0', '+0.2', '+0.4']
     assert 'class="band"' not in text and 'class="span' not in text and 'single seed' in text
     assert f'<title>{"m" * 41}</title>{"m" * 39}…</text>' in text
 
 
-def test_curves_are_embedded(write, tmp_path):
+def test_pictures_are_embedded_unless_they_are_too_large_or_faulty(write, tmp_path, monkeypatch):
     for name, kind in (('c.svg', 'svg+xml'), ('c.png', 'png')):
         (tmp_path / name).write_bytes(b'picture')
         assert f'src="data:image/{kind};base64,cGljdHVyZQ=="' in write(curves=tmp_path / name)
-
-
-def test_pictures_that_are_too_large_are_left_out(write, tmp_path, monkeypatch):
+    # Full pages stay below 20 MB.
+    assert (page.CURVES_LIMIT + page.ATTENTION_LIMIT) * 4 / 3 + gallery.BUDGET < 19_000_000
     monkeypatch.setattr(page, 'CURVES_LIMIT', 10)
     monkeypatch.setattr(page, 'ATTENTION_LIMIT', 10)
     (tmp_path / 'c.svg').write_bytes(bytes(11))
@@ -223,13 +190,7 @@ def test_pictures_that_are_too_large_are_left_out(write, tmp_path, monkeypatch):
     assert 'too large for this page (0.0 MB); see <code>c.svg</code>' in text
     assert text.count('data:image/jpeg;base64,AAAAAAA="') == 2
     assert '2 of 4 pictures are left out' in text
-
-
-def test_full_pages_stay_below_20_mb():
-    assert (page.CURVES_LIMIT + page.ATTENTION_LIMIT) * 4 / 3 + gallery.BUDGET < 19_000_000
-
-
-def test_faulty_files_are_named(write, tmp_path):
+    (tmp_path / 'report.html').unlink()
     with pytest.raises(UserError, match='cannot be read'):
         write(curves=tmp_path / 'none.png')
     with pytest.raises(UserError, match=r'expected a file \.svg or \.png'):

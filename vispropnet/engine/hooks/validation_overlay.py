@@ -17,6 +17,7 @@ from vispropnet.models.frame_masks import FrameMasks
 from vispropnet.registry import HOOKS
 from vispropnet.visualization.grid import draw_cell, draw_grid, evenly, muted
 from vispropnet.visualization.shown_tracks import ShownTrack, number_tracks
+from vispropnet.visualization.text import drawable_names
 
 PANEL_SIDE = 480
 
@@ -130,7 +131,7 @@ def draw_beside_truth(
         f'ground truth, frame {info["frame_id"] + 1} of {info["video_length"]}',
         f'found, score of {score_threshold:.2f} or more',
     ]
-    names = dict(enumerate(classes))
+    names = drawable_names(dict(enumerate(classes)))
     cells = [draw_cell(picture, tracks, 0, names, side) for tracks in (truth, results)]
     return draw_grid([cells], titles, cells[0].shape[1])
 

@@ -57,6 +57,7 @@ class MaskTrackRCNN(TwoStageVISDetector):
     """
 
     state_type = MaskTrackRCNNState
+    support_places = ('detector.roi_head.', 'track_head.')
 
     def __init__(
         self,
@@ -100,10 +101,16 @@ class MaskTrackRCNN(TwoStageVISDetector):
         losses, proposals = self.propose_with_loss(attended, key_samples)
         sampling_results = self.sample_rois(key_features, proposals, key_samples)
         losses |= self.detection_loss(key_features, sampling_results, key_samples, ref_features)
+        key, *refs = (
+            self.with_support(
+                some, [*features[:at], *features[at + 1 :]], [sample.metainfo for sample in truth]
+            )
+            for at, (some, truth) in enumerate(zip(features, samples, strict=True))
+        )
         return losses | mean_of_losses(
             [
-                self.track_head.loss(key_features, some, sampling_results, key_samples, truth)
-                for some, truth in zip(ref_features, ref_samples, strict=True)
+                self.track_head.loss(key, some, sampling_results, key_samples, truth)
+                for some, truth in zip(refs, ref_samples, strict=True)
             ]
         )
 
@@ -120,7 +127,8 @@ class MaskTrackRCNN(TwoStageVISDetector):
         reference = features if state.previous is None else state.previous
         proposals = self.propose(self.attend(features, reference), frame.metainfo)
         detections = self.detect(features, proposals, frame.metainfo, support)
-        ids, tracks = self.associate(features, detections, state.tracks)
+        supported = self.with_support(features, support, [frame.metainfo])
+        ids, tracks = self.associate(supported, detections, state.tracks)
         kept = (ids >= 0).nonzero().flatten()
         if len(kept) < len(ids):
             ids, detections = ids[kept], detections[to_device(kept, detections.scores.device)]
@@ -129,7 +137,8 @@ class MaskTrackRCNN(TwoStageVISDetector):
         if self.attn_neck is not None:
             state = replace(state, previous=features)
         if self.uses_support:
-            state = replace(state, support=self.support.remember(features, support))
+            support_of_next = self.support.remember(features, support, frame.number)
+            state = replace(state, support=support_of_next)
         instances, state = self.instances_of_frame(frame, detections, state, support)
         return [(frame.number, instances)], state
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from vispropnet.models.base import VISDetector
 from vispropnet.models.frame_masks import FrameMasks
 from vispropnet.models.frames import box_scale
-from vispropnet.models.support import SupportedLevels, check_support
+from vispropnet.models.support import SupportedLevels, check_support, support_levels
 from vispropnet.registry import MODELS, TASK_UTILS
 
 Features = Sequence[Tensor]
@@ -32,7 +32,7 @@ class TwoStageVISDetector(VISDetector):
             and a mask head).
         support: Config of which frames support a frame at test, see
             :class:`~vispropnet.models.support.SupportWindow`; in training the references do. Parts
-            below ``detector.roi_head`` that look at other frames need it.
+            that look at other frames need it.
         data_preprocessor: Config of the preprocessing.
         init_cfg: Initialisation, as in mmengine.
 
@@ -42,9 +42,11 @@ class TwoStageVISDetector(VISDetector):
 
     Attributes:
         uses_support: Whether a part needs features of other frames.
+        support_places: Beginnings of the names of the parts that are given such features.
     """
 
     plain_weights = 'detector'
+    support_places = ('detector.roi_head.',)
 
     def __init__(
         self,
@@ -68,7 +70,9 @@ class TwoStageVISDetector(VISDetector):
     def check_support(self) -> None:
         """Checks that parts get the support they need; models that add parts call this again."""
         given = self.support is not None
-        self.uses_support = check_support(self, ('detector.roi_head.',), given)
+        self.uses_support = check_support(self, self.support_places, given)
+        if given:
+            self.support.levels = support_levels(self)
 
     def check_channels(self, name: str, channels: int) -> None:
         """Checks that a part takes as many channels as the features of the detector's neck have.
@@ -158,7 +162,7 @@ class TwoStageVISDetector(VISDetector):
             support: The features of the clips' other frames; plain heads ignore them.
         """
         roi_head = self.detector.roi_head
-        features = self._with_support(features, support)
+        features = self.with_support(features, support, [sample.metainfo for sample in samples])
         boxes = roi_head.bbox_loss(features, sampling_results)
         instances = [sample.gt_instances for sample in samples]
         masks = roi_head.mask_loss(features, sampling_results, boxes['bbox_feats'], instances)
@@ -183,7 +187,7 @@ class TwoStageVISDetector(VISDetector):
             support: The features of other frames of the video; plain heads ignore them.
         """
         roi_head = self.detector.roi_head
-        features = self._with_support(features, support)
+        features = self.with_support(features, support, [metainfo])
         return roi_head.predict_bbox(
             features, [metainfo], [proposals], roi_head.test_cfg, rescale=False
         )[0]
@@ -204,7 +208,7 @@ class TwoStageVISDetector(VISDetector):
             support: As in :meth:`detect`.
         """
         roi_head = self.detector.roi_head
-        features = self._with_support(features, support)
+        features = self.with_support(features, support, [metainfo])
         size = metainfo['ori_shape'][:2]
         if not _is_plain(roi_head.mask_head):
             # mmdet rescales the boxes in place; the state holds the ones of before.
@@ -236,8 +240,22 @@ class TwoStageVISDetector(VISDetector):
         """Those of the RoI head; see the base class."""
         return category_counts(self.detector.roi_head, 'detector.roi_head')
 
-    def _with_support(self, features: Features, support: Sequence[Features]) -> Features:
-        return SupportedLevels(features, support) if self.uses_support else features
+    def with_support(
+        self,
+        features: Features,
+        support: Sequence[Features],
+        metainfos: Sequence[Mapping[str, Any]],
+    ) -> Features:
+        """Features of B frames as heads take them: with those of other frames if a part needs them.
+
+        Args:
+            features: Per level (B, C, H, W).
+            support: The same of other frames, of the same sizes.
+            metainfos: Of the B frames.
+        """
+        if not self.uses_support:
+            return features
+        return SupportedLevels(features, support, [one['img_shape'][:2] for one in metainfos])
 
 
 def float32_outputs(detector: nn.Module) -> list[nn.Module]:

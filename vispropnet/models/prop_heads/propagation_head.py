@@ -17,8 +17,8 @@ from torch.nn import functional
 from vispropnet.errors import UserError
 from vispropnet.models.looks import Look
 from vispropnet.models.prop_heads.boxes import box_maps
-from vispropnet.ops.affinity import BUDGET, at_least_single, carry, gaussian_factors
 from vispropnet.ops.affinity import affinity as affinity_matrix
+from vispropnet.ops.affinity import at_least_single, carry, gaussian_factors
 from vispropnet.ops.transfer import to_device
 from vispropnet.registry import MODELS
 
@@ -49,6 +49,7 @@ class PropagationHead(BaseModule):
             one half, which training without a Gaussian never shows.
         resize_attention: Makes attention at the input's resolution and brings it back to stride 8,
             as the original code does, instead of at stride 8.
+        budget_mib: Memory in MiB that one block of the affinity may take.
         attention_loss_weight: Weight of ``loss_propattn``.
         mask_loss_weight: Weight of ``loss_propmask``.
 
@@ -73,6 +74,7 @@ class PropagationHead(BaseModule):
         test_sigma: float | None = 8.0,
         renormalize: bool = True,
         resize_attention: bool = False,
+        budget_mib: float = 256,
         attention_loss_weight: float = 1.0,
         mask_loss_weight: float = 1.0,
     ) -> None:
@@ -93,7 +95,7 @@ class PropagationHead(BaseModule):
         self.train_sigma, self.test_sigma = train_sigma, test_sigma
         self.renormalize, self.resize_attention = renormalize, resize_attention
         self.attention_loss_weight, self.mask_loss_weight = attention_loss_weight, mask_loss_weight
-        self.budget = BUDGET
+        self.budget = int(budget_mib * 2**20)
         norm_cfg = norm_cfg or dict(type='BN')
         self.convs = nn.Sequential(
             nn.Conv2d(num_levels * in_channels, channels, 1),

@@ -15,7 +15,6 @@ from torch.nn import functional
 from vispropnet.models.frames import box_scale
 from vispropnet.models.prop_heads.boxes import mask_boxes
 from vispropnet.models.prop_heads.propagation_head import PropagationHead
-from vispropnet.ops.affinity import BUDGET
 from vispropnet.ops.transfer import to_device, to_host
 from vispropnet.registry import TASK_UTILS
 
@@ -74,6 +73,8 @@ class TrackRecovery:
         min_area: Masks of fewer pixels of the original frame are dropped.
         remember_recovered: Recovered tracks enter the history like detections, as in the paper, so
             that they are propagated on, mistakes included.
+        batch_mib: Memory in MiB for the mask branch, which decides how many masks go at once; None
+            for one at a time on a CPU (what fits its cache is faster) and 256 MiB elsewhere.
 
     Raises:
         ValueError: for a history that is not positive, another ``fusion``, a threshold outside
@@ -89,6 +90,7 @@ class TrackRecovery:
         min_score: float = 0.0,
         min_area: int = 1,
         remember_recovered: bool = True,
+        batch_mib: float | None = None,
     ) -> None:
         if type(history_length) is not int:
             raise ValueError(f'recovery: history_length must be an integer, got {history_length!r}')
@@ -113,6 +115,7 @@ class TrackRecovery:
         self.min_score = min_score
         self.min_area = min_area
         self.remember_recovered = remember_recovered
+        self.batch_mib = batch_mib
 
     def recover(
         self,
@@ -232,13 +235,13 @@ class TrackRecovery:
             total[first : first + count] += _sums(logits.float().sigmoid(), which - first, count)
         return total.div_(counts)
 
-    @staticmethod
-    def _masks_at_once(features: Tensor) -> int:
-        if features.device.type == 'cpu':
-            return 1  # what fits its cache is faster
+    def _masks_at_once(self, features: Tensor) -> int:
+        memory = self.batch_mib
+        if memory is None:
+            memory = 0 if features.device.type == 'cpu' else 256
         # The largest tensor of the mask branch is at half the stride.
         mask_bytes = 4 * features.numel() * features.element_size()
-        return max(1, BUDGET // mask_bytes)
+        return max(1, int(memory * 2**20 / mask_bytes))
 
     def _attention(
         self,

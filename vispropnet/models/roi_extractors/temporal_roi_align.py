@@ -1,0 +1,236 @@
+"""Temporal RoI Align (Gong et al., AAAI 2021): RoI features from several frames of a clip."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from mmengine.model import kaiming_init
+from torch import Tensor, nn
+
+from vispropnet.models.fewer_waits import HostLevelRoIExtractor
+from vispropnet.models.support import Levels, SupportedLevels
+from vispropnet.ops.temporal_roi_align import (
+    average_over_frames,
+    folded_bytes,
+    most_similar,
+    read_similar,
+)
+from vispropnet.ops.transfer import to_device, to_host
+from vispropnet.registry import MODELS
+
+LEVELS = ('last', 'own')
+
+
+class _Group(NamedTuple):
+    """RoIs that look at the same map.
+
+    Args:
+        rois: Their numbers, (R',) int64, or a slice of all.
+        image: Number of the image.
+        level: Number of the level.
+    """
+
+    rois: Tensor | slice
+    image: int
+    level: int
+
+
+@MODELS.register_module()
+class TemporalRoIAlign(HostLevelRoIExtractor):
+    """RoIAlign whose features are averaged with the most similar ones of other frames.
+
+    The other frames are the support that the levels carry
+    (:class:`~vispropnet.models.support.SupportedLevels`); with none, this is RoIAlign. Each cell of
+    a RoI looks for similar features anywhere in a support frame, in raw features without an
+    embedding; the average is one of raw features as well, so weights of a plain model fit.
+
+    Args:
+        roi_layer: As in mmdet's ``SingleRoIExtractor``.
+        out_channels: C.
+        featmap_strides: Pixels of the network's input per position, of each level.
+        finest_scale: As in mmdet's ``SingleRoIExtractor``.
+        level: Level of a support frame to search: ``'last'``, the coarsest given (as mmtracking),
+            or ``'own'``, that of the RoI itself.
+        num_most_similar: Positions of a support frame to average; all if there are fewer.
+        num_heads: Heads of the attention over the frames, which has a 3x3 convolution of its own;
+            0 for equal weights, without any.
+        budget_mib: Memory that similarities may take at a time, in MiB.
+        init_cfg: Initialisation, as in mmengine.
+
+    Raises:
+        ValueError: for an unknown level, a number that is no positive integer, or heads that do not
+            divide the channels.
+    """
+
+    needs_support = True
+
+    def __init__(
+        self,
+        roi_layer: dict,
+        out_channels: int,
+        featmap_strides: Sequence[int],
+        finest_scale: int = 56,
+        level: str = 'last',
+        num_most_similar: int = 2,
+        num_heads: int = 4,
+        budget_mib: int = 64,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(roi_layer, out_channels, featmap_strides, finest_scale, init_cfg)
+        if level not in LEVELS:
+            raise ValueError(f'TemporalRoIAlign: level must be one of {LEVELS}, got {level!r}')
+        for name, value, least in (
+            ('num_most_similar', num_most_similar, 1),
+            ('num_heads', num_heads, 0),
+            ('budget_mib', budget_mib, 1),
+        ):
+            if type(value) is not int or value < least:
+                raise ValueError(
+                    f'TemporalRoIAlign: {name} must be an integer of {least} or more, got {value!r}'
+                )
+        if num_heads and out_channels % num_heads:
+            raise ValueError(
+                f'TemporalRoIAlign: num_heads={num_heads} does not divide '
+                f'out_channels={out_channels}'
+            )
+        self.level = level
+        self.support_levels = {len(featmap_strides) - 1} if level == 'last' else None
+        self.num_most_similar = num_most_similar
+        self.num_heads = num_heads
+        self.budget = budget_mib * 2**20
+        self.embed = None
+        if num_heads:
+            # Its draws are its own: all other weights start as they do without it.
+            with torch.random.fork_rng(devices=[]):
+                self.embed = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+                kaiming_init(self.embed)
+
+    def forward(self, feats: Levels, rois: Tensor, roi_scale_factor: float | None = None) -> Tensor:
+        """Pools features of RoIs, averaged with what is most similar in the support.
+
+        Args:
+            feats: Per level (B, C, H, W), with support.
+            rois: (R, 5) as image index, x1, y1, x2, y2 in pixels of the network's input.
+            roi_scale_factor: Enlarges the RoIs, after their levels were chosen.
+
+        Returns:
+            (R, C, h, w).
+
+        Raises:
+            ValueError: if the levels carry no support at all: whoever calls this must say which
+                frames there are, if only that there are none.
+        """
+        support = self._support_of(feats)
+        own = super().forward(feats, rois, roi_scale_factor)
+        if len(support) == 0 or len(rois) == 0:
+            # Ranks wait for the gradients of all weights.
+            return own + sum(weight.sum() for weight in self.parameters()) * 0.0
+        learns = torch.is_grad_enabled() and any(
+            one.requires_grad for one in (own, *self.parameters())
+        )
+        cells = own.shape[2] * own.shape[3]
+        # Gradients keep everything anyway; without, memory grows neither with RoIs nor with frames.
+        block = len(rois) if learns else self.budget // (cells * self._bytes_of_cell(len(support)))
+        groups, parts = self._groups(feats, rois), []
+        for group in groups:
+            maps = self._maps(group, feats)
+            for some in own[group.rois].split(max(1, block)):
+                parts.append(self._average(some, maps))
+        return _in_order(parts, groups).to(own.dtype)
+
+    @torch.no_grad()
+    def places(self, feats: SupportedLevels, rois: Tensor) -> Tensor:
+        """Gives where the cells of RoIs look, for analysis.
+
+        Args:
+            feats: As in :meth:`forward`.
+            rois: As in :meth:`forward`.
+
+        Returns:
+            (S, R, h, w, K, 2): x and y, in pixels of the network's input, of the centres of the
+            positions found in each support frame, the most similar one first.
+        """
+        own, groups, parts = super().forward(feats, rois), self._groups(feats, rois), []
+        for group in groups:
+            cells = _rows(own[group.rois])
+            stride = self.featmap_strides[group.level]
+            found = []
+            for one in self._maps(group, feats):
+                positions = self._search(cells, one)
+                places = torch.stack([positions % one.shape[2], positions // one.shape[2]], dim=-1)
+                found.append((places + 0.5) * stride)
+            parts.append(torch.stack(found, dim=1).unflatten(0, (-1, *own.shape[2:])))
+        # Coarse maps may have fewer positions than are wanted.
+        fewest = min(part.shape[4] for part in parts)
+        ordered = _in_order([part[..., :fewest, :] for part in parts], groups)
+        return ordered.permute(3, 0, 1, 2, 4, 5)
+
+    def _average(self, own: Tensor, maps: Sequence[Tensor]) -> Tensor:
+        """Averages features (R', C, h, w) with what they find in maps (C, H, W) of other frames."""
+        cells, frames = _rows(own), [own]
+        for one in maps:
+            found = read_similar(cells, one.flatten(1).t(), self._search(cells, one))
+            frames.append(found.view(len(own), *own.shape[2:], -1).permute(0, 3, 1, 2))
+        frames = torch.stack(frames)
+        if self.embed is None:
+            return average_over_frames(frames)
+        return average_over_frames(frames, self.embed.weight, self.embed.bias, self.num_heads)
+
+    def _search(self, cells: Tensor, one: Tensor) -> Tensor:
+        return most_similar(cells, one.flatten(1).t(), self.num_most_similar, self.budget)
+
+    def _bytes_of_cell(self, num_frames: int) -> int:
+        own_and_found = 4 * self.out_channels * (1 + num_frames) * (1 + self.num_most_similar)
+        return own_and_found + folded_bytes(self.out_channels, self.num_heads)
+
+    def _maps(self, group: _Group, feats: SupportedLevels) -> list[Tensor]:
+        """Gives the maps (C, H, W) that a group looks at, without padding."""
+        maps = [frame[group.level][group.image] for frame in self._support_of(feats)]
+        if feats.sizes is None:
+            return maps
+        stride = self.featmap_strides[group.level]
+        height, width = (math.ceil(side / stride) for side in feats.sizes[group.image])
+        return [one[:, :height, :width] for one in maps]
+
+    def _groups(self, feats: Levels, rois: Tensor) -> list[_Group]:
+        last = self.num_inputs - 1
+        if self.level == 'last':
+            if len(feats[0]) == 1:
+                return [_Group(slice(None), 0, last)]
+            levels = torch.full_like(rois[:, 0], last)
+        else:
+            levels = self.map_roi_levels(rois, self.num_inputs).to(rois.dtype)
+        table = torch.stack(to_host(rois[:, 0].double(), levels.double()), dim=1)
+        kinds, numbers = table.unique(dim=0, return_inverse=True)
+        return [
+            _Group(
+                to_device((numbers == number).nonzero().flatten(), rois.device),
+                int(image),
+                int(level),
+            )
+            for number, (image, level) in enumerate(kinds.tolist())
+        ]
+
+    def _support_of(self, feats: Levels) -> tuple[Levels, ...]:
+        if not isinstance(feats, SupportedLevels):
+            raise ValueError(
+                'TemporalRoIAlign was called with features that carry no support: the head that '
+                'holds it does not pass features of other frames (see SupportedLevels)'
+            )
+        return feats.support
+
+
+def _rows(features: Tensor) -> Tensor:
+    """Gives the cells of RoIs (R, C, h, w) as rows (R h w, C)."""
+    return features.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def _in_order(parts: Sequence[Tensor], groups: Sequence[_Group]) -> Tensor:
+    """Joins what belongs to RoIs, group by group, in the order of the RoIs."""
+    joined = torch.cat(parts)
+    if len(groups) == 1:
+        return joined
+    return joined[torch.cat([group.rois for group in groups]).argsort()]
