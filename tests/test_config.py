@@ -58,6 +58,28 @@ def test_paths_are_texts(small, tmp_path):
             load_config(path)
 
 
+def test_options_of_all_parts(small, tmp_path):
+    path = tmp_path / 'joined.py'
+    path.write_text(
+        f'_base_ = {small!r}\none = dict(_base_.train_dataloader.dataset, data_root="a/")\n'
+        "both = dict(type='ConcatDataset', data_root='b/', datasets=[one, one])\n"
+        "train_dataloader = dict(dataset=dict(_delete_=True, type='RepeatDataset', dataset=both))\n"
+    )
+    for options, root in (([], 'b/'), (['data_root=c'], 'c')):
+        config = load_config(path, options)
+        inner = config.train_dataloader.dataset.dataset
+        assert 'data_root' not in inner and [one.data_root for one in inner.datasets] == [root] * 2
+    heads = load_config(small, ['num_classes=auto']).model.detector.roi_head
+    assert heads.bbox_head.num_classes == heads.mask_head.num_classes == 'auto'
+    apart = 'train_dataloader.dataset.dataset.datasets.0.data_root=d'
+    path.write_text(path.read_text().replace("data_root='b/', ", ''))
+    with pytest.raises(UserError, match=r'of train_dataloader are in 2 folders \(a/, d\); set'):
+        load_config(path, [apart, 'data_root=c'])
+    path.write_text(path.read_text().replace('train_dataloader = ', 'val_dataloader = '))
+    with pytest.raises(UserError, match=r'val_dataloader\.dataset is a RepeatDataset, but results'):
+        load_config(path)
+
+
 def test_missing_and_broken_config(tmp_path):
     path = tmp_path / 'broken.py'
     with pytest.raises(UserError, match=r'config not found: .*broken\.py'):

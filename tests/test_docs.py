@@ -21,6 +21,7 @@ import torch
 from tests.models.small_models import SIZE, SMALL, frame_metainfo, step
 from tests.models.test_masktrack_rcnn import clips_of
 from vispropnet.config import load_config
+from vispropnet.datasets.configured_categories import fill_num_classes
 from vispropnet.datasets.moving_shapes import write_moving_shapes
 from vispropnet.registry import DATASETS, MODELS, TASK_UTILS
 from vispropnet.trials.study_file import read_study
@@ -189,7 +190,8 @@ def test_config_examples_load(name, code, tmp_path):
     path = tmp_path / 'configs/masktrack_rcnn/example.py'
     path.write_text(code)
     config = load_config(path)
-    if 'num_classes' in code:  # the one for own data
+    if 'anchor_scales' in code:  # the one for own data
+        fill_num_classes(config, lambda: ('a', 'b', 'c'))
         assert set(MODELS.build(config.model).category_counts().values()) == {3}
         assert config.test_dataloader.dataset.ann_file == 'valid.json'
 

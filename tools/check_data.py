@@ -23,6 +23,8 @@ class DataSet:
     images: str | None = None
     hint: str = ''
     for_training: bool = False
+    category_map: dict[str, str] | None = None
+    classes: tuple[str, ...] | None = None
     annotated_only: bool = False
 
 
@@ -103,37 +105,39 @@ def find_data_sets(options: argparse.Namespace) -> list[DataSet]:
     from vispropnet.config import LOADERS, load_config
 
     config = load_config(options.config, options.cfg_options)
-    found: dict[tuple[str, str], DataSet] = {}
+    found: dict[tuple, DataSet] = {}
     for name in LOADERS:
         loader = config.get(name) or {}
-        for one in named_data_sets(loader.get('dataset'), name == 'train_dataloader'):
+        for one in configured_data_sets(loader.get('dataset'), name == 'train_dataloader'):
             key = (os.path.realpath(one.annotations), os.path.realpath(one.images))
+            key += (repr(one.category_map), one.classes)
             found.setdefault(key, one).for_training |= one.for_training
-    known = {annotations: one for (annotations, _), one in found.items()}
     for part in ('val', 'test'):
         evaluator = config.get(f'{part}_evaluator')
         path = evaluator.get('ann_file') if isinstance(evaluator, dict) else None
         if path:
-            one = known.get(os.path.realpath(path))
-            if one is None:
-                one = found[os.path.realpath(path), ''] = DataSet(path)
-            one.annotated_only |= bool(evaluator.get('annotated_only'))
+            real = os.path.realpath(path)
+            scored = [one for key, one in found.items() if key[0] == real]
+            for one in scored or [found.setdefault((real,), DataSet(path))]:
+                one.annotated_only |= bool(evaluator.get('annotated_only'))
     if not found:
         raise UserError(f'config {options.config} names no annotation file of a data set.')
     return list(found.values())
 
 
-def named_data_sets(dataset: Any, for_training: bool) -> list[DataSet]:
+def configured_data_sets(dataset: Any, for_training: bool) -> list[DataSet]:
     """Finds data sets with an annotation file in the config of a (wrapped) data set."""
-    if not isinstance(dataset, dict):
-        return []
-    if dataset.get('ann_file'):
-        root = dataset.get('data_root') or ''
-        images = (dataset.get('data_prefix') or {}).get('img') or ''
-        annotations, images = os.path.join(root, dataset['ann_file']), os.path.join(root, images)
-        return [DataSet(annotations, images or '.', dataset.get('hint') or '', for_training)]
-    inner = [dataset.get('dataset'), *(dataset.get('datasets') or ())]
-    return [one for part in inner for one in named_data_sets(part, for_training)]
+    from vispropnet.config import named_data_sets
+    from vispropnet.datasets.categories import chosen_classes
+
+    found = []
+    for one in named_data_sets(dataset):
+        root = one.get('data_root') or ''
+        images = os.path.join(root, (one.get('data_prefix') or {}).get('img') or '') or '.'
+        annotations, hint = os.path.join(root, one['ann_file']), one.get('hint') or ''
+        chosen = one.get('category_map'), chosen_classes(one.get('metainfo'))
+        found.append(DataSet(annotations, images, hint, for_training, *chosen))
+    return found
 
 
 def check_output(path: str | None, inputs: list[str | None]) -> None:
@@ -151,11 +155,12 @@ def check_output(path: str | None, inputs: list[str | None]) -> None:
 
 def check_data_sets(sets: list[DataSet], deep: bool, annotated_only: bool = False) -> list[Report]:
     """Checks annotation files and frames."""
-    from vispropnet.datasets.check_annotations import check_annotations
+    from vispropnet.datasets.categories import select_categories
+    from vispropnet.datasets.check_annotations import check_annotations, compare_categories
     from vispropnet.datasets.check_report import Report
 
     reports = []
-    trained = None
+    trained: dict[str, int] = {}  # ids by name
     for one in sets:
         report = Report(one.annotations)
         reports.append(report)
@@ -164,10 +169,12 @@ def check_data_sets(sets: list[DataSet], deep: bool, annotated_only: bool = Fals
                 *(one.annotations, report, one.hint, one.for_training),
                 annotated_only=annotated_only or one.annotated_only,
             )
-            if trained is not None:
-                file.compare_categories(*trained)
-            elif one.for_training:
-                trained = one.annotations, file
+            if one.for_training and file.categories:
+                chosen = one.category_map, one.classes, f'annotation file {one.annotations}'
+                names = select_categories(file.categories, *chosen)
+                trained.update({name: identity for identity, name in names.items()})
+            elif trained and file.categories:
+                compare_categories(file, trained, one.category_map, one.classes)
             if one.images is not None and not file.is_other:
                 from vispropnet.datasets.check_frames import check_frames
 

@@ -16,7 +16,9 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('ground_truth', metavar='GT.json', help='annotation file')
     parser.add_argument(
-        'results', metavar='RESULTS.json', help='result file, or the archive made of it'
+        'results',
+        metavar='RESULTS.json',
+        help='result file, or the archive made of it; its category ids are those of GT.json',
     )
     parser.add_argument(
         '--bootstrap',

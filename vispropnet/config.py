@@ -7,6 +7,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from mmengine.config import Config, DictAction
 from mmengine.registry import Registry
@@ -21,6 +22,7 @@ _SCOPED = re.compile(r'(vispropnet|mmdet|mmengine|mmcv)\.\w+')
 _PATHS = {'ann_file', 'checkpoint', 'data_root', 'img', 'load_from', 'outfile', 'work_dir'}
 _NEW = object()  # in place of the value of a key that a config does not have
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+AUTO = 'auto'  # as num_classes: the number of categories of the data
 
 
 class FormattedOnceConfig(Config):
@@ -53,7 +55,8 @@ def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Confi
 
     Args:
         path: The file.
-        overrides: ``key=value`` strings; keys may be dotted. ``data_root`` is of every data set.
+        overrides: ``key=value`` strings; keys may be dotted. ``data_root`` is of every data set,
+            ``num_classes`` of every part of the model.
 
     Returns:
         The config; evaluators that name no annotation file have got their data set's.
@@ -78,11 +81,40 @@ def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Confi
         raise
     except Exception as error:  # whatever the file's own code raises
         raise UserError(f'config {path} cannot be read: {type(error).__name__}: {error}') from error
+    if 'num_classes' in options or config.get('num_classes') == AUTO:
+        for part in class_counts(config.get('model')):
+            part['num_classes'] = config.num_classes
     for name in LOADERS:
-        if 'data_root' in options and config.get(name) is not None:
-            config[name].dataset.data_root = options['data_root']
+        if config.get(name) is not None:
+            _pass_data_root_on(config[name].dataset)
+            if 'data_root' in options:
+                _set_data_root(config[name].dataset, options['data_root'], name)
     _name_annotation_files(config, before)
     return config
+
+
+def named_data_sets(dataset: Any) -> Iterator[dict]:
+    """Yields the configs that name an annotation file within that of a (wrapped) data set."""
+    if not isinstance(dataset, dict):
+        return
+    if dataset.get('ann_file'):
+        yield dataset
+    else:
+        for part in (dataset.get('dataset'), *(dataset.get('datasets') or ())):
+            yield from named_data_sets(part)
+
+
+def class_counts(part: Any) -> Iterator[dict]:
+    """Yields the configs with ``num_classes``, that of the data, within the config of a model."""
+    if isinstance(part, dict):
+        if 'num_classes' in part:
+            yield part
+        # A classifier's own classes, and those of proposals, are not the data's.
+        values = [part[key] for key in part if key not in ('backbone', 'rpn_head')]
+    else:
+        values = part if isinstance(part, (list, tuple)) else ()
+    for one in values:
+        yield from class_counts(one)
 
 
 @contextlib.contextmanager
@@ -111,7 +143,10 @@ def explain_config_errors(path: str | os.PathLike) -> Iterator[None]:
     except TypeError as error:
         if 'argument' not in str(error):
             raise
-        raise UserError(f'config {path}: {_text(error)}.') from None
+        hint = ''
+        if 'Dataset.__init__() got an unexpected' in str(error):
+            hint = ' It wraps data sets: options of data sets go to those in it.'
+        raise UserError(f'config {path}: {_text(error)}.{hint}') from None
     except ValueError as error:
         raise UserError(f'config {path}: {_text(error)}') from error
 
@@ -150,7 +185,7 @@ def _check_paths(config: Config, path: str) -> None:
 
 
 def _check_top_level(options: dict, config: Config, path: str) -> None:
-    known = {*config.keys(), *READ_KEYS, 'data_root'}
+    known = {*config.keys(), *READ_KEYS, 'data_root', 'num_classes'}
     for key in options:
         top = key.split('.')[0]
         if top not in known:
@@ -176,7 +211,8 @@ def _check_kind(key: str, value: object, config: Config) -> None:
     if isinstance(present, bool):
         wanted = None if isinstance(value, (bool, int)) or value is None else 'True or False'
     elif isinstance(present, (int, float)):
-        wanted = 'a number' if isinstance(value, str) else None
+        automatic = value == AUTO and key.endswith('num_classes')
+        wanted = 'a number' if isinstance(value, str) and not automatic else None
     elif isinstance(present, dict):
         wanted = None if isinstance(value, dict) or value is None else 'nothing but None as a whole'
     if wanted:
@@ -198,6 +234,30 @@ def _present(key: str, config: Config) -> object:
     return present
 
 
+def _set_data_root(dataset: dict, root: str, loader: str) -> None:
+    roots = {str(one.get('data_root')) for one in named_data_sets(dataset)}
+    if len(roots) > 1:
+        raise UserError(
+            f'--cfg-options data_root: the data sets of {loader} are in {len(roots)} folders '
+            f'({", ".join(sorted(roots))}); set that of each, as '
+            f'{loader}.dataset.datasets.0.data_root=DIR.'
+        )
+    _pass_data_root_on(dataset, root)
+
+
+def _pass_data_root_on(dataset: Any, root: str | None = None) -> None:
+    """Gives a ``data_root``, by default that of a wrapper, to the data sets within."""
+    if not isinstance(dataset, dict):
+        return
+    inner = [dataset.get('dataset'), *(dataset.get('datasets') or ())]
+    if any(inner):
+        own = dataset.pop('data_root', None)
+        for one in inner:
+            _pass_data_root_on(one, own if root is None else root)
+    elif root is not None:
+        dataset['data_root'] = root
+
+
 def _annotation_files(config: Config) -> dict[str, str]:
     """Annotation files of the data to validate and test on, as far as they are named."""
     found = {}
@@ -210,6 +270,13 @@ def _annotation_files(config: Config) -> dict[str, str]:
 
 def _name_annotation_files(config: Config, before: Mapping[str, str]) -> None:
     """Names them to evaluators that name none, or those of before the options."""
+    for part in ('val', 'test'):
+        dataset = (config.get(f'{part}_dataloader') or {}).get('dataset') or {}
+        if not dataset.get('ann_file') and list(named_data_sets(dataset)):
+            raise UserError(
+                f'config: {part}_dataloader.dataset is a {dataset.get("type")}, but results and '
+                'scores are of one annotation file: name one data set there, without a wrapper.'
+            )
     for part, path in _annotation_files(config).items():
         evaluator = config.get(f'{part}_evaluator')
         if evaluator is None:

@@ -19,6 +19,7 @@ DATASETS = _child(
     'DATASETS',
     'mmdet.datasets',
     'vispropnet.datasets.ytvis',
+    'vispropnet.datasets.concat',
     'vispropnet.datasets.video_objects',
     'vispropnet.datasets.still_images',
 )

@@ -1,5 +1,5 @@
 # Your own data in the YouTube-VIS form (docs/data.md, "Your own data"): copy this file, or set its
-# variables in a child or with --cfg-options data_root=DIR num_classes=3 anchor_scales=[4] ...
+# variables in a child or with --cfg-options data_root=DIR anchor_scales=[4] ...
 _base_ = [
     '../_base_/models/masktrack-rcnn_r50_fpn.py',
     '../_base_/datasets/youtube-vis.py',
@@ -10,7 +10,7 @@ _base_ = [
 data_root = 'data/mine/'
 train_file, train_frames = 'train.json', 'frames'
 valid_file, valid_frames = 'valid.json', 'frames'
-num_classes = 3  # categories in the files
+num_classes = 'auto'  # as many as the training file has categories
 
 # Frames are fitted into this size.
 img_scale = (640, 360)

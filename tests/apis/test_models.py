@@ -22,6 +22,11 @@ def test_weights_and_categories_of_a_checkpoint(small, tmp_path):
     torch.manual_seed(2)
     again = init_model(small, checkpoint_of(first, tmp_path / 'a.pth', **meta), 'cpu')
     assert dict(classes=[*again.classes], category_ids=[*again.category_ids]) == meta
+    # As mmdetection 2 wrote them, without ids.
+    older = dict(state_dict=first.state_dict(), meta=dict(CLASSES=meta['classes']))
+    torch.save(older, tmp_path / 'b.pth')
+    model = init_model(small, tmp_path / 'b.pth', 'cpu', ['num_classes=auto'])
+    assert ([*model.classes], model.category_ids) == (meta['classes'], (1, 2, 3, 4))
     weights = again.state_dict()
     assert all(torch.equal(weights[key], one.cpu()) for key, one in first.state_dict().items())
     # Changes, and a config that is read already.

@@ -3,6 +3,7 @@ import zipfile
 
 import cv2
 import pytest
+import torch
 
 from tests.models.delayed import write_config
 from tests.processes import run_ranks
@@ -19,26 +20,35 @@ def checkpoint(trained):
     return str(trained / 'epoch_2.pth')
 
 
-def test_test_writes_all_also_in_mixed_precision(trained, checkpoint, shapes, small, tmp_path):
-    out = tmp_path / 'results.json'
-    places = dict(metrics_out=tmp_path / 'metrics.json', show_dir=tmp_path / 'show')
-    options = dict(overrides=quick(shapes, f'work_dir={tmp_path}'))
-    metrics = run_test(small, checkpoint, out, evaluate=True, **places, **options)
+@pytest.fixture(scope='module')
+def tested(checkpoint, shapes, small, tmp_path_factory):
+    """Folder and metrics of a test that writes all that can be written."""
+    folder = tmp_path_factory.mktemp('test')
+    places = dict(metrics_out=folder / 'metrics.json', show_dir=folder / 'show')
+    options = dict(evaluate=True, overrides=quick(shapes, f'work_dir={folder}'))
+    metrics = run_test(small, checkpoint, folder / 'results.json', **places, **options)
+    return folder, metrics
+
+
+def test_test_writes_all_also_in_mixed_precision(trained, checkpoint, tested, shapes, small):
+    (folder, metrics), annotations = tested, shapes / 'valid/instances.json'
+    out = folder / 'results.json'
     results = read_results(out)
     assert results and {one['video_id'] for one in results} <= {1, 2, 3}
     assert {len(one['segmentations']) for one in results} == {3}
-    with zipfile.ZipFile(tmp_path / 'results.zip') as archive:
+    with zipfile.ZipFile(folder / 'results.zip') as archive:
         assert archive.namelist() == ['results.json']
         assert archive.read('results.json') == out.read_bytes()
-    assert json.loads((tmp_path / 'metrics.json').read_text()) == metrics
-    scores = evaluate_tracks(shapes / 'valid/instances.json', results)
+    assert json.loads((folder / 'metrics.json').read_text()) == metrics
+    scores = evaluate_tracks(annotations, results)
     assert metrics == {name: scores[name] for name in MAIN_METRICS}
     # The last validation of the training saw the same weights.
     assert metrics['mAP'] == pytest.approx(logged(trained, 'ytvis/mAP')[-1], abs=1e-4)
-    pictures = list((tmp_path / 'show').glob('*/*.jpg'))
+    pictures = list((folder / 'show').glob('*/*.jpg'))
     assert len(pictures) == 9 and cv2.imread(str(pictures[0])).shape[1] >= 480
-    run_test(small, checkpoint, tmp_path / 'half.json', amp='bf16', **options)
-    half = read_results(tmp_path / 'half.json')
+    options = quick(shapes, f'work_dir={folder}')
+    run_test(small, checkpoint, folder / 'half.json', amp='bf16', overrides=options)
+    half = read_results(folder / 'half.json')
     assert results != half and half
     best, plain_best = (max(one['score'] for one in some) for some in (half, results))
     assert best == pytest.approx(plain_best, abs=0.02)
@@ -48,9 +58,6 @@ def test_files_that_do_not_fit_each_other(checkpoint, own_shapes, small, tmp_pat
     path, out = own_shapes / 'valid/instances.json', tmp_path / 'results.json'
     content = json.loads(path.read_text())
     options = dict(evaluate=True, overrides=quick(own_shapes))
-    path.write_text(json.dumps({**content, 'categories': content['categories'][::-1]}))
-    with pytest.raises(UserError, match='another order .* triangle, star against star, tri'):
-        run_test(small, checkpoint, out, **options)
     wider = quick(own_shapes, 'model.track_head.embed_head.fc_out_channels=8')
     with pytest.raises(UserError, match=r'epoch_2\.pth does not fit') as caught:
         run_test(small, checkpoint, out, overrides=wider)
@@ -101,6 +108,91 @@ def test_two_ranks_run_a_model_that_lags(prompt, shapes, root, tmp_path):
     ends = run_ranks(2, 'tools/test_video.py', *files, '--out', out, *options)
     assert [status for status, _ in ends] == [0, 0] and 'AP75' in ends[0][1], ends
     assert out.read_bytes() == prompt[0]
+
+
+def with_categories(shapes, *names):
+    """Lists categories in this order, with ids from 11; a name may be ``'new=old'``."""
+    path = shapes / 'valid/instances.json'
+    content = json.loads(path.read_text())
+    old = {one['id']: one['name'] for one in content['categories']}
+    content['categories'] = [
+        dict(id=identity, name=name.split('=')[0]) for identity, name in enumerate(names, 11)
+    ]
+    ids = {name.split('=')[-1]: identity for identity, name in enumerate(names, 11)}
+    kept = [one for one in content['annotations'] if old[one['category_id']] in ids]
+    for one in kept:
+        one['category_id'] = ids[old[one['category_id']]]
+    path.write_text(json.dumps(dict(content, annotations=kept)))
+
+
+ORDER = 'star', 'triangle', 'square', 'disc'
+OTHER = 'star', 'tri-angle=triangle', 'square', 'disc'
+SAME = 'test_dataloader.dataset.category_map.tri-angle=triangle'
+
+
+def tracks_in(path):
+    return [(one['video_id'], one['category_id'], one['score']) for one in read_results(path)]
+
+
+@pytest.mark.parametrize('meta', ['dataset_meta', 'CLASSES', None])
+@pytest.mark.parametrize(('names', 'options'), [(ORDER, []), (OTHER, [SAME])])
+def test_categories_are_matched_by_name(
+    checkpoint, tested, own_shapes, small, tmp_path, names, options, meta
+):
+    """The metrics and tracks are the same, under the ids of the file; also for older weights."""
+    content = torch.load(checkpoint, weights_only=False)
+    classes = content['meta'].pop('dataset_meta')['classes']
+    if meta is not None:
+        content['meta'][meta] = dict(classes=classes) if meta == 'dataset_meta' else classes
+    # Without names the order of the training file counts, which is there.
+    torch.save(content, tmp_path / 'c.pth')
+    with_categories(own_shapes, *names)
+    options = quick(own_shapes, f'work_dir={tmp_path}', *options)
+    out = tmp_path / 'r.json'
+    metrics = run_test(small, str(tmp_path / 'c.pth'), out, evaluate=True, overrides=options)
+    assert metrics == tested[1]
+    ids = {1: 14, 2: 13, 3: 12, 4: 11}
+    before = tracks_in(tested[0] / 'results.json')
+    assert tracks_in(out) == [(video, ids[category], score) for video, category, score in before]
+
+
+@pytest.mark.parametrize(
+    ('names', 'options'),
+    [
+        (('star', 'disc'), ()),
+        (('star', 'disc', 'x=square'), ('metainfo.classes=[star,disc]',)),
+        (('star', 'x=disc', 'y=square'), ('category_map.x=disc', 'category_map.y=disc')),
+    ],
+)
+def test_files_with_fewer_categories(
+    checkpoint, tested, own_shapes, small, tmp_path, names, options
+):
+    with_categories(own_shapes, *names)
+    options = [f'work_dir={tmp_path}', *(f'test_dataloader.dataset.{one}' for one in options)]
+    out = tmp_path / 'r.json'
+    overrides = quick(own_shapes, *options)
+    metrics = run_test(small, checkpoint, out, evaluate=True, overrides=overrides)
+    before, ids = tracks_in(tested[0] / 'results.json'), {4: 11, 1: 12}
+    kept = [(video, ids[one], score) for video, one, score in before if one in ids]
+    assert tracks_in(out) == kept != []
+    # The mean is over the categories that count, with the objects of joined ones as one.
+    path = own_shapes / 'valid/instances.json'
+    content = json.loads(path.read_text())
+    content['categories'] = content['categories'][:2]
+    for one in content['annotations']:
+        if one['category_id'] == 13 and 'x=disc' in names:
+            one['category_id'] = 12
+    content['annotations'] = [one for one in content['annotations'] if one['category_id'] < 13]
+    path.write_text(json.dumps(content))
+    scores = evaluate_tracks(path, read_results(out))
+    assert metrics == {name: scores[name] for name in MAIN_METRICS}
+
+
+def test_other_categories_are_refused(checkpoint, own_shapes, small, tmp_path):
+    with_categories(own_shapes, *OTHER)
+    words = f'does not know: tri-angle. The model knows disc, .*{SAME}'
+    with pytest.raises(UserError, match=words):
+        run_test(small, checkpoint, tmp_path / 'r.json', overrides=quick(own_shapes))
 
 
 def test_options_are_checked_before_work_begins(small, tmp_path, shapes, monkeypatch):

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import os
 from types import SimpleNamespace
 
@@ -81,6 +82,75 @@ def test_load_from_starts_from_what_fits(trained, shapes, small, tmp_path):
     assert 'track_head.embed_head.fcs.1.weight: (16, 16) in the file, (8, 8) wanted' in log
 
 
+def reverse_categories(path, **renamed):
+    content = json.loads(path.read_text())
+    content['categories'].reverse()
+    for one in content['categories']:
+        one['name'] = renamed.get(one['name'], one['name'])
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize('part', ['train', 'valid'])
+def test_categories_in_another_order(trained, own_shapes, small, tmp_path, part):
+    """Neither validation nor weights to start from depend on the order in files."""
+    before = torch.load(trained / 'epoch_2.pth', weights_only=False)['state_dict']
+    keep = ['optim_wrapper.optimizer.lr=0.0', f'load_from={trained / "epoch_2.pth"}']
+    keep += ['train_cfg.max_epochs=1', 'model.detector.backbone.norm_eval=True']
+    train(small, tmp_path / 'a', overrides=quick(own_shapes, *keep))
+    reverse_categories(own_shapes / part / 'instances.json')
+    train(small, tmp_path / 'b', overrides=quick(own_shapes, *keep))
+    for key in ('loss', 'ytvis/AR10', 'ytvis/mAP'):
+        assert logged(tmp_path / 'a', key) == logged(tmp_path / 'b', key) != []
+    saved = torch.load(tmp_path / 'b/epoch_1.pth', weights_only=False)
+    assert saved['meta']['dataset_meta']['classes'] == ('disc', 'square', 'triangle', 'star')
+    assert torch.equal(saved['state_dict'].popitem()[1], before.popitem()[1])
+
+
+def test_joined_data_sets_train_a_model_of_their_size(own_shapes, small, tmp_path):
+    reverse_categories(own_shapes / 'valid/instances.json', star='sun')
+    path = tmp_path / 'joined.py'
+    path.write_text(
+        f'_base_ = {small!r}\none = _base_.train_dataloader.dataset\n'
+        "two = dict(one, ann_file='valid/instances.json',\n"
+        "           data_prefix=dict(img='valid/JPEGImages'), category_map=dict(square='disc'))\n"
+        "both = dict(_delete_=True, type='ConcatDataset', datasets=[one, two])\n"
+        "train_dataloader = dict(dataset=both)\nnum_classes = 'auto'\n"
+    )
+    runner = train(path, tmp_path, overrides=quick(own_shapes, 'train_cfg.max_epochs=1'))
+    model = runner.model
+    assert set(model.category_counts().values()) == {5}
+    meta = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)['meta']['dataset_meta']
+    assert meta['classes'] == ('disc', 'square', 'triangle', 'star', 'sun')
+    assert len(logged(tmp_path, 'loss')) == 8  # 6 and 9 frames, in batches of 2
+    # A test takes the number from the checkpoint.
+    options = quick(own_shapes, f'work_dir={tmp_path}', 'test_cfg.batch=2')
+    checkpoint = str(tmp_path / 'epoch_1.pth')
+    metrics = run_test(path, checkpoint, tmp_path / 'r.json', evaluate=True, overrides=options)
+    assert metrics['mAP'] >= 0
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['train_dataloader.dataset.metainfo.classes=[star]'],
+         r'num_classes=4, but .* has 1 categories \(star\): .*train/instances.json'),
+        (['train_dataloader.dataset.metainfo.classes=[star]', 'num_classes=auto'],
+         r'valid/instances.json: categories that the model does not know: disc, .*'
+         r'val_dataloader\.dataset\.metainfo\.classes=\[star\]'),
+        (['num_classes=7'], 'num_classes=7, but the annotation file has 4 categories'),
+        (['train_dataloader.dataset.category_map.star=sun', 'resume=True'],
+         r'was trained on other categories \(.*star\) than the data have \(.*sun\)'),
+    ],
+)  # fmt: skip
+def test_categories_that_do_not_fit(trained, shapes, small, tmp_path, options, message):
+    if options[-1] == 'resume=True':
+        options = [options[0], options[0].replace('train', 'val')]
+    with pytest.raises(UserError, match=message):
+        train(
+            small, tmp_path, resume=str(trained / 'epoch_1.pth'), overrides=quick(shapes, *options)
+        )
+
+
 def test_what_is_refused_before_anything_is_written(root, shapes, small, tmp_path):
     large = 'configs/masktrack_rcnn/masktrack-rcnn_r50_fpn_1x_ytvis2021.py'
     for config, words in ((SMALL, r'.*make_moving_shapes\.py'), (large, '.*downloaded by hand')):
@@ -120,10 +190,10 @@ def test_what_is_seen_to_before_a_model_trains(small):
     # A classifier in the backbone has no categories of the data.
     model.detector.backbone.num_classes = 1000
     runner = SimpleNamespace(model=model)
-    check_num_classes(runner, ['disc', 'star', 'ring', 'cross'], small)
+    check_num_classes(runner, ['disc', 'star', 'ring', 'cross'], ['a.json'], small)
     wanted = r'model\.detector\.roi_head\.bbox_head has num_classes=4, .* 3 categories \(disc'
-    with pytest.raises(UserError, match=wanted):
-        check_num_classes(runner, ['disc', 'star', 'ring'], small)
+    with pytest.raises(UserError, match=rf'{wanted}.*\): a\.json\..*num_classes=auto'):
+        check_num_classes(runner, ['disc', 'star', 'ring'], ['a.json'], small)
     config.pop('val_dataloader')
     config.model.pop('data_preprocessor')
     copy_asynchronously(config)

@@ -7,7 +7,6 @@ import pytest
 
 from tests.datasets.annotation_contents import FIRST, changed, good_content, parsed, rle
 from vispropnet.datasets.annotation_file import read_annotation_file
-from vispropnet.datasets.annotation_rules import AnnotationFile
 from vispropnet.datasets.annotation_values import name_fault
 from vispropnet.datasets.check_annotations import check_annotations
 from vispropnet.datasets.check_report import Report
@@ -303,31 +302,6 @@ def test_training_passes_over_damaged_masks_if_told(tmp_path):
     assert len(faults) == 2
     with pytest.raises(UserError, match="'segmentations' must be a list"):
         read_annotation_file(written(tmp_path, changed(f'{masks} null')), mask_faults=faults)
-
-
-KIND = 'other categories than for training'
-
-
-@pytest.mark.parametrize(
-    ('change', 'findings'),
-    [
-        ('set categories/0/id 1', []),  # labels follow the order, not the ids
-        ('del categories/1', [f'error: {KIND}: 1 categories, but train.json has 2']),
-        (
-            'set categories [{"id": 11, "name": "star"}, {"id": 40, "name": "disc"}]',
-            [f"error: {KIND}: categories[0]: 'star' stands where train.json has 'disc'"],
-        ),
-        (
-            'set categories/1/name "sun"',
-            [f"warning: {KIND}: categories[1]: 'sun' stands where train.json has 'star'"],
-        ),
-    ],
-)
-def test_categories_of_two_files(change, findings):
-    report = Report('ann.json')
-    file = AnnotationFile(changed(change), report)
-    file.compare_categories('train.json', AnnotationFile(good_content(), Report('train.json')))
-    assert [f'{one.severity}: {one.kind}: {one.line("")}' for one in report.findings] == findings
 
 
 def test_names_that_leave_the_folder():

@@ -148,14 +148,33 @@ def test_a_config(check, data):
     files = [data / 'train/instances.json', data / 'valid/instances.json']
     assert [line.split(':')[0] for line in others[-2:]] == list(map(str, files))
     assert sum('looked at' in line for line in others) == 2
-    # With faults in both sets.
+    # With faults in both sets; of categories names count, not the order.
     edit(files[0], lambda content: content.pop('annotations'))
     edit(files[1], lambda content: content['categories'].reverse())
+    edit(files[1], lambda content: content['categories'][1].update(name='tri-angle'))
     status, findings, others, _ = check(SMALL, '--cfg-options', f'data_root={data}')
     faults = [line.removeprefix('error: ') for line in others if line.startswith('error: ')]
     assert faults == ['no annotations (1)', 'other categories than for training (1)']
     assert status == 1 and findings[0].endswith('training needs them')
-    assert str(files[1]) in findings[1]
+    assert str(files[1]) in findings[1] and 'know: tri-angle' in findings[1]
+
+
+@pytest.mark.parametrize(
+    ('option', 'status', 'words'),
+    [
+        ('val_dataloader.dataset.category_map.tri-angle=triangle', 0, None),
+        ('val_dataloader.dataset.metainfo.classes=[disc,star]', 0, '2 of those to train on'),
+        ('train_dataloader.dataset.metainfo.classes=[disc]', 1, 'know: square, tri-angle, star'),
+        ('train_dataloader.dataset.category_map.sun=star', 2, "has no category 'sun'"),
+    ],
+)
+def test_categories_of_a_config(check, data, option, status, words):
+    edit(data / 'valid/instances.json', lambda one: one['categories'][2].update(name='tri-angle'))
+    # Test has the same file; it is of no matter here.
+    options = [f'data_root={data}', 'test_dataloader=None', 'test_evaluator=None', option]
+    found, findings, _, errors = check(SMALL, '--cfg-options', *options)
+    text = '\n'.join([*findings, errors])
+    assert found == status and (words in text if words else 'know: ' not in text)
 
 
 def test_a_config_without_its_data(check, data):

@@ -117,7 +117,7 @@ def test_bad_input_is_one_message_and_status_2(tool, tmp_path, monkeypatch):
     write_source(tmp_path / 'good.json', [[0], [0]], ['cat'])
     stray = json.loads((tmp_path / 'good.json').read_text())
     (tmp_path / 'cut.json').write_text('{"videos"')
-    (tmp_path / 'official.json').write_text('{"videos": [], "categories": []}')
+    (tmp_path / 'official.json').write_text(json.dumps({**stray, 'annotations': None}))
     stray['annotations'][0]['video_id'] = 9
     (tmp_path / 'stray.json').write_text(json.dumps(stray))
     (tmp_path / 'old').mkdir()

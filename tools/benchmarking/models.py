@@ -12,6 +12,7 @@ from benchmarking.frames import draw_clips
 from benchmarking.inputs import settle_norms
 from benchmarking.settings import ModelSettings
 from vispropnet.config import explain_config_errors, load_config
+from vispropnet.datasets.configured_categories import fill_num_classes
 from vispropnet.engine.quiet import quiet
 from vispropnet.errors import UserError
 from vispropnet.models.detectors import VISDetector
@@ -77,6 +78,7 @@ def build_model(config: Config, path: str, seed: int) -> VISDetector:
     if config.get('model') is None:
         raise UserError(f'config {path} has no model.')
     torch.manual_seed(seed)
+    fill_num_classes(config)
     with explain_config_errors(path), quiet():
         model = MODELS.build(_without_pretrained(config.model))
         if not isinstance(model, VISDetector):

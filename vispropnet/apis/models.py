@@ -12,6 +12,7 @@ from mmengine.config import Config
 
 from vispropnet.config import explain_config_errors, load_config
 from vispropnet.datasets.annotation_values import is_id
+from vispropnet.datasets.configured_categories import fill_num_classes
 from vispropnet.engine.acceleration import Acceleration, prepare_for_inference
 from vispropnet.engine.checkpoints.legacy import other_conventions
 from vispropnet.engine.checkpoints.reading import read_checkpoint, trained_classes
@@ -58,16 +59,18 @@ def init_model(
     Acceleration(amp=amp).check(device)
     if cfg.get('model') is None:
         raise UserError(f'config {name} has no model.')
+    content: Mapping[str, Any] = {}
+    if checkpoint is not None:
+        source = os.fspath(checkpoint)
+        content = read_checkpoint(source, trust=trust_checkpoint)
+    fill_num_classes(cfg, lambda: trained_classes(content))
     with explain_config_errors(name or 'of the model'), quiet():
         model = MODELS.build(cfg.model)
     if not isinstance(model, VISDetector):
         raise UserError(
             f'config {name}: model is a {type(model).__name__}, which is no VISDetector.'
         )
-    content: Mapping[str, Any] = {}
     if checkpoint is not None:
-        source = os.fspath(checkpoint)
-        content = read_checkpoint(source, trust=trust_checkpoint)
         load_weights(model, content, source)
         warning = other_conventions(content, cfg.model)
         if warning:
@@ -98,7 +101,8 @@ def _categories(
     if model.takes_objects:
         return ('object',), (1,)
     names = trained_classes(checkpoint) or ()
-    ids = checkpoint['meta']['dataset_meta'].get('category_ids') if names else None
+    recorded = (checkpoint.get('meta') or {}).get('dataset_meta')
+    ids = recorded.get('category_ids') if isinstance(recorded, Mapping) else None
     count = max(model.category_counts().values(), default=0)
     if len(names) < count:
         names = tuple(f'category {number}' for number in range(1, count + 1))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -13,14 +15,22 @@ from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
 
 from vispropnet.apis.training import check_num_classes, default_work_dir, set_up_run
-from vispropnet.config import explain_config_errors, load_config
+from vispropnet.config import explain_config_errors, load_config, named_data_sets
+from vispropnet.datasets.categories import annotation_files, use_classes
+from vispropnet.datasets.configured_categories import (
+    check_scored_file,
+    configured_categories,
+    fill_num_classes,
+)
 from vispropnet.engine.acceleration import Acceleration, prepare_for_inference
+from vispropnet.engine.checkpoints.reading import read_checkpoint, trained_classes
 from vispropnet.engine.inference import frames_at_once
 from vispropnet.engine.runner import VISRunner
 from vispropnet.errors import UserError
 from vispropnet.evaluation.average_precision import format_table
 from vispropnet.evaluation.result_file import check_folder, check_writable
 from vispropnet.fileio import read_json, write_json
+from vispropnet.text import first_of
 from vispropnet.visualization.results import draw_results
 
 
@@ -62,6 +72,10 @@ def test(
     _check_options(out, evaluate, metrics_out, show_dir, amp, batch)
     cfg = load_config(config, overrides)
     can_evaluate = evaluate and _has_annotations(cfg)
+    fill_num_classes(
+        cfg, lambda: trained_classes(read_checkpoint(checkpoint, trust=trust_checkpoint))
+    )
+    train_set = (cfg.get('train_dataloader') or {}).get('dataset')
     for name in [name for name in cfg if name.startswith(('train_', 'val_', 'optim_', 'param_'))]:
         cfg.pop(name)
     cfg.load_from, cfg.resume = checkpoint, False
@@ -71,7 +85,7 @@ def test(
         cfg.test_cfg.batch = batch
     work_dir = os.path.join(default_work_dir(cfg, config), 'test')
     set_up_run(cfg, work_dir, launcher, trust_checkpoint)
-    runner = _build_runner(cfg, config, amp)
+    runner = _build_runner(cfg, config, amp, train_set)
     metrics = {name.split('/')[-1]: value for name, value in runner.test().items()}
     if is_main_process():
         _report(cfg, metrics, out, evaluate, metrics_out, show_dir)
@@ -99,12 +113,13 @@ def _check_options(
         )
 
 
-def _build_runner(cfg: Config, config: str | os.PathLike, amp: str | None) -> VISRunner:
-    """Builds model and data, loads the weights, and checks that they fit each other."""
+def _build_runner(
+    cfg: Config, config: str | os.PathLike, amp: str | None, train_set: dict | None
+) -> VISRunner:
+    """Builds model and data, loads the weights, and has the data give the labels of the model."""
     with explain_config_errors(config):
         runner = VISRunner.from_cfg(cfg)
-        classes = runner.test_loop.dataloader.dataset.metainfo['classes']
-    check_num_classes(runner, classes, config)
+        dataset = runner.test_loop.dataloader.dataset
     runner.load_or_resume()
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     if model.takes_objects:
@@ -113,14 +128,32 @@ def _build_runner(cfg: Config, config: str | os.PathLike, amp: str | None) -> VI
             'tools/test_vos.py.'
         )
     prepare_for_inference(model, amp)
-    trained = runner.loaded_classes or classes
-    # The same names in another order than in training; others count as a renaming.
-    if set(trained) == set(classes) and tuple(trained) != tuple(classes):
-        raise UserError(
-            f'checkpoint {cfg.load_from} was trained with the categories in another order than the '
-            f'annotation file has them: {", ".join(trained)} against {", ".join(classes)}.'
+    counts = model.category_counts().values()
+    if not counts:  # it tells no categories apart
+        return runner
+    classes, files = runner.loaded_classes, [cfg.load_from]
+    if classes is None or any(one != len(classes) for one in counts):
+        classes, files = _names_in_files(train_set, dataset, max(counts))
+        runner.logger.warning(
+            f'checkpoint {cfg.load_from} does not name the categories that its model tells apart: '
+            f'taken to be those of {first_of(files, 3)}, in their order'
         )
+    check_num_classes(runner, classes, files, config)
+    use_classes(dataset, classes, 'test_dataloader.dataset')
+    if cfg.test_evaluator.evaluate:
+        check_scored_file(cfg.test_evaluator.ann_file, dataset)
     return runner
+
+
+def _names_in_files(
+    train_set: dict | None, dataset: Any, count: int
+) -> tuple[Sequence[str], list[str]]:
+    """Names of the data to train on, if there are as many, else of those to test on; the files."""
+    with contextlib.suppress(UserError):
+        names = tuple(configured_categories(train_set))
+        if len(names) == count:
+            return names, [one['ann_file'] for one in named_data_sets(train_set)]
+    return dataset.metainfo['classes'], annotation_files(dataset)
 
 
 def _report(

@@ -14,12 +14,15 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.model import is_model_wrapper
 
-from vispropnet.config import LOADERS, explain_config_errors, load_config
+from vispropnet.config import AUTO, LOADERS, explain_config_errors, load_config
+from vispropnet.datasets.categories import annotation_files, use_classes
+from vispropnet.datasets.configured_categories import check_scored_file, fill_num_classes
 from vispropnet.engine.acceleration import Acceleration, keep_freed_memory
 from vispropnet.engine.checkpoints.resuming import find_resumable
 from vispropnet.engine.folder_lock import locked_folder
 from vispropnet.engine.runner import VISRunner
 from vispropnet.errors import UserError
+from vispropnet.models.detectors import VISDetector
 from vispropnet.registry import PARAM_SCHEDULERS
 from vispropnet.text import first_of
 
@@ -64,6 +67,7 @@ def train(
         Stopped: on SIGTERM and SIGINT, when the state is saved; for non-finite values.
     """
     cfg = load_config(config, overrides)
+    fill_num_classes(cfg)
     set_up_run(cfg, work_dir or default_work_dir(cfg, config), launcher, trust_checkpoint)
     _accelerate(cfg, 'fp16' if amp is True else amp, channels_last, compile_backbone)
     if seed is not None:
@@ -142,32 +146,50 @@ def copy_asynchronously(cfg: Config) -> None:
         preprocessor.setdefault('non_blocking', True)
 
 
-def check_num_classes(runner: VISRunner, classes: Sequence[str], config: str | os.PathLike) -> None:
-    """Checks that a model has as many classes as its data; a UserError if they differ."""
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    for name, count in model.category_counts().items():
+def check_num_classes(
+    runner: VISRunner, classes: Sequence[str], files: Sequence[str], config: str | os.PathLike
+) -> None:
+    """Checks that a model has as many classes as its data; a UserError if they differ.
+
+    Args:
+        runner: Has the model.
+        classes: Categories of the data.
+        files: Where they come from.
+        config: The config file.
+    """
+    for name, count in _model_of(runner).category_counts().items():
         if count != len(classes):
             raise UserError(
                 f'config {config}: model.{name} has num_classes={count}, but the annotation file '
-                f'has {len(classes)} categories ({first_of(classes, 6)}).'
+                f'has {len(classes)} categories ({first_of(classes, 6)}): {first_of(files, 6)}. '
+                f'To take the number from the data to train on: --cfg-options num_classes={AUTO}'
             )
+
+
+def _model_of(runner: VISRunner) -> VISDetector:
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def _build_runner(cfg: Config, config: str | os.PathLike) -> VISRunner:
     """Builds all that training needs, so that mistakes in the config come before it."""
     with explain_config_errors(config):
         runner = VISRunner.from_cfg(cfg)
-        loops = [runner.train_loop]
+        runner.train_loop  # noqa: B018 (built when it is first asked for)
         if cfg.get('val_cfg') is not None:
-            loops.append(runner.val_loop)
+            runner.val_loop  # noqa: B018
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
         # The runner builds the schedules when training has begun: here they get a stand-in.
         stand_in = torch.optim.SGD([torch.zeros(1)], lr=1.0, momentum=0.9)
         for scheduler in cfg.get('param_scheduler') or ():
             scheduler = {**scheduler, 'convert_to_iter_based': False}
             PARAM_SCHEDULERS.build(scheduler, default_args=dict(optimizer=stand_in))
-    for loop in loops:
-        check_num_classes(runner, loop.dataloader.dataset.metainfo['classes'], config)
+    train_set = runner.train_loop.dataloader.dataset
+    classes = train_set.metainfo['classes']
+    check_num_classes(runner, classes, annotation_files(train_set), config)
+    if cfg.get('val_cfg') is not None and _model_of(runner).category_counts():
+        validated = runner.val_loop.dataloader.dataset
+        use_classes(validated, classes, 'val_dataloader.dataset')
+        check_scored_file(cfg.val_evaluator.ann_file, validated)
     return runner
 
 

@@ -141,26 +141,6 @@ class AnnotationFile:
             if track := take_track(entry, video):
                 yield track
 
-    def compare_categories(self, other: str, others: AnnotationFile) -> None:
-        """Checks that the categories are those of the file (and its name) a model learns from.
-
-        A model knows categories by their position in the file: in another order, or with some left
-        out, its labels mean something else.
-        """
-        mine, theirs = ([shown(one) for one in file.categories.values()] for file in (self, others))
-        if mine == theirs or not mine or not theirs:
-            return
-        kind = 'other categories than for training'
-        if len(mine) != len(theirs):
-            text = f'{len(mine)} categories, but {other} has {len(theirs)}'
-            self.report.error(kind, text, list='categories')
-            return
-        position = next(i for i in range(len(mine)) if mine[i] != theirs[i])
-        # Other names may be a renaming.
-        add = self.report.error if set(mine) == set(theirs) else self.report.warn
-        text = f'{mine[position]} stands where {other} has {theirs[position]}'
-        add(kind, text, list='categories', entry=position)
-
     def _drawn(self, tracks: Iterable[Track]) -> Iterator[Track]:
         """Gives the tracks with RLEs in place of polygons, except for faulty ones."""
         for track in tracks:

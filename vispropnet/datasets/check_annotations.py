@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from tqdm import tqdm
@@ -10,10 +11,12 @@ from tqdm import tqdm
 from vispropnet.datasets.annotation_rules import AnnotationFile
 from vispropnet.datasets.annotation_values import is_area, is_box, read_crowd
 from vispropnet.datasets.box_forms import TOLERANCE, are_near
+from vispropnet.datasets.categories import labels_of, odd_names, select_categories
 from vispropnet.datasets.check_report import WARNING, Report
 from vispropnet.datasets.track_masks import CheckedTrack
+from vispropnet.errors import UserError
 from vispropnet.fileio import read_json
-from vispropnet.text import shown
+from vispropnet.text import first_of, shown
 
 
 def check_annotations(
@@ -42,6 +45,7 @@ def check_annotations(
     """
     content = read_json(path, 'annotation file', hint)
     file = AnnotationFile(content, report, annotated_only=annotated_only)
+    _check_category_names(file, report)
     annotations, file.annotations = file.annotations, None
     if file.is_other:
         return file
@@ -70,6 +74,33 @@ def check_annotations(
     if for_training and not trainable:
         report.error('nothing to train on', 'no frame shows an object that is not a crowd')
     return file
+
+
+def compare_categories(
+    file: AnnotationFile,
+    trained: Mapping[str, int],
+    category_map: Mapping[str, str] | None = None,
+    classes: Sequence[str] | None = None,
+) -> None:
+    """Checks that a model that learns the categories ``trained`` (ids by name) knows a file's.
+
+    Args:
+        file: The file; its report takes what is found.
+        trained: Of the data to train on.
+        category_map: As of :func:`~vispropnet.datasets.categories.select_categories`.
+        classes: Likewise.
+    """
+    try:
+        names = select_categories(file.categories, category_map, classes)
+        labels = set(labels_of(list(names.values()), list(trained)))
+    except UserError as error:
+        text = str(error).rstrip('.')
+        file.report.error('other categories than for training', text, list='categories')
+        return
+    absent = [name for label, name in enumerate(trained) if label not in labels]
+    if absent:
+        text = f'{len(absent)} of those to train on are not in this file: {first_of(absent, 10)}'
+        file.report.warn('fewer categories than for training', text, list='categories')
 
 
 def _check_boxes(checked: CheckedTrack) -> None:
@@ -116,6 +147,11 @@ def _check_presence(checked: CheckedTrack) -> None:
     if not checked.areas.any() and not checked.faulty:
         text = 'no frame has a mask with pixels: scoring counts an object that cannot be found'
         checked.track.warn('empty track', text)
+
+
+def _check_category_names(file: AnnotationFile, report: Report) -> None:
+    for identity, fault in odd_names(file.categories).items():
+        report.warn('category name', fault, category_id=identity)
 
 
 def _check_use(file: AnnotationFile, report: Report) -> None:

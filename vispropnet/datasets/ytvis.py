@@ -16,11 +16,19 @@ from mmengine.logging import print_log
 from vispropnet.datasets.annotation_file import MaskFaults, read_annotation_file
 from vispropnet.datasets.annotation_values import is_number
 from vispropnet.datasets.bad_frames import BadFrameError, BadFrames, with_advice
+from vispropnet.datasets.categories import (
+    chosen_classes,
+    join_classes,
+    labels_of,
+    odd_names,
+    select_categories,
+)
 from vispropnet.datasets.frame_paths import find_elsewhere, frame_path
 from vispropnet.datasets.randomness import global_seed
 from vispropnet.datasets.reference import ReferenceSampler
 from vispropnet.errors import UserError
 from vispropnet.registry import DATASETS, TRANSFORMS
+from vispropnet.text import first_of
 
 
 @DATASETS.register_module()
@@ -29,9 +37,10 @@ class YouTubeVIS(BaseDataset):
 
     In training a sample is a clip: a key frame that shows at least one object, then its reference
     frames, of the same video. In test mode a sample is one frame, and samples run through the
-    videos in file order. Categories come from the file. What is known of a frame is kept as pickled
-    bytes in one array, so worker processes share it and reading one frame does not touch its
-    video's other frames.
+    videos in file order. Categories come from the file; labels are positions in
+    ``metainfo['classes']``, which :meth:`use_classes` makes those of a model. What is known of a
+    frame is kept as pickled bytes in one array, so worker processes share it and reading one frame
+    does not touch its video's other frames.
 
     Args:
         ann_file: The annotation file, relative to ``data_root`` unless absolute.
@@ -56,7 +65,10 @@ class YouTubeVIS(BaseDataset):
         boxes: Boxes to train with: ``'masks'``, those of the masks, or ``'file'``, those of the
             annotation file, where it has any.
         hint: Advice on getting this data, for the messages when it is missing.
-        metainfo: As in ``BaseDataset``; ``classes`` and ``category_ids`` are taken from the file.
+        category_map: Names for some of the file's categories, ``dict(old='new')``, where a model or
+            other data have them under others. Several may get one name.
+        metainfo: As in ``BaseDataset``. ``classes`` are the categories to take, after renaming, and
+            their order; by default all of the file. Objects of others are left out.
 
     Raises:
         UserError: if files are missing or do not hang together, or options do not fit.
@@ -77,6 +89,7 @@ class YouTubeVIS(BaseDataset):
         max_bad_fraction: float = 0.01,
         boxes: str = 'masks',
         hint: str = '',
+        category_map: dict[str, str] | None = None,
         metainfo: dict | None = None,
     ) -> None:
         if on_bad_sample not in ('raise', 'skip'):
@@ -95,9 +108,10 @@ class YouTubeVIS(BaseDataset):
         self.on_bad_sample = on_bad_sample
         self.max_bad_fraction = max_bad_fraction
         self.hint = hint
+        self._category_map, self._chosen = category_map, chosen_classes(metainfo)
         super().__init__(
             ann_file=ann_file,
-            metainfo=metainfo,
+            metainfo={k: v for k, v in (metainfo or {}).items() if k not in ('classes', 'CLASSES')},
             data_root=data_root,
             data_prefix=data_prefix or dict(img=''),
             pipeline=[TRANSFORMS.build(one) if isinstance(one, dict) else one for one in pipeline],
@@ -122,13 +136,21 @@ class YouTubeVIS(BaseDataset):
                 f'annotation file {self.ann_file} has no annotations (official validation and test '
                 'files have none): training needs them.'
             )
-        categories = content['categories']
-        self._metainfo['classes'] = tuple(category['name'] for category in categories)
-        self._metainfo['category_ids'] = tuple(category['id'] for category in categories)
-        labels = {category['id']: label for label, category in enumerate(categories)}
+        labels = self._select_categories({one['id']: one['name'] for one in content['categories']})
         objects = defaultdict(list)
+        left_out = 0
         for annotation in content['annotations'] or ():
-            objects[annotation['video_id']].append(annotation)
+            if annotation['category_id'] in labels:
+                objects[annotation['video_id']].append(annotation)
+            else:
+                left_out += 1
+        if left_out:
+            print_log(
+                f'{self.ann_file}: metainfo.classes leaves out {left_out} of '
+                f'{len(content["annotations"])} objects, those of other categories than '
+                f'{first_of(self._own_classes, 10)}',
+                logger='current',
+            )
         frames = []
         for video in content['videos']:
             frames += self._video_frames(video, objects[video['id']], labels)
@@ -138,6 +160,43 @@ class YouTubeVIS(BaseDataset):
         self._check_first_frame(content['videos'][0]['file_names'][0], frames[0]['img_path'])
         self._index(frames, [len(video['file_names']) for video in content['videos']])
         return frames
+
+    def _select_categories(self, categories: dict[int, str]) -> dict[int, int]:
+        """Takes the categories of the file that are asked for; gives their labels by id."""
+        for identity, fault in odd_names(categories).items():
+            text = f'{self.ann_file}: category {identity}: {fault}'
+            print_log(text, logger='current', level=logging.WARNING)
+        where = f'annotation file {self.ann_file}'
+        names = select_categories(categories, self._category_map, self._chosen, where)
+        self._own_classes = join_classes([names.values()])
+        # Where several have one name, results have the id of the first.
+        self._own_ids: dict[str, int] = {}
+        for identity, name in names.items():
+            self._own_ids.setdefault(name, identity)
+        if self.test_mode and len(self._own_ids) < len(categories):
+            self._metainfo['scored_categories'] = {
+                identity: self._own_ids[name] for identity, name in names.items()
+            }
+        self._set_classes(self._own_classes, range(len(self._own_classes)))
+        return {identity: self._own_classes.index(name) for identity, name in names.items()}
+
+    def use_classes(self, classes: Sequence[str], key: str = '') -> None:
+        """Gives labels of a model from now on; see :func:`~.categories.use_classes`."""
+        where = f'annotation file {self.ann_file}'
+        labels = labels_of(self._own_classes, classes, key, where)
+        self._set_classes(tuple(classes), labels)
+        others = [name for name in classes if name not in self._own_ids]
+        if self.test_mode and others:
+            print_log(
+                f'{self.ann_file} has {len(labels)} of the {len(classes)} categories of the model; '
+                f'tracks of the others ({first_of(others, 10)}) are left out of its results',
+                logger='current',
+            )
+
+    def _set_classes(self, classes: tuple[str, ...], labels: Sequence[int]) -> None:
+        self._labels = labels
+        ids = tuple(map(self._own_ids.get, classes))
+        self._metainfo.update(classes=classes, category_ids=ids)
 
     def _check_first_frame(self, name: str, path: str) -> None:
         """Finds out before a run if all file names start from another folder."""
@@ -262,10 +321,13 @@ class YouTubeVIS(BaseDataset):
     def get_data_info(self, idx: int) -> dict:
         """Gives a frame's dict of :meth:`load_data_list`, with ``category_ids`` added.
 
-        Frames of all videos are numbered through.
+        Frames of all videos are numbered through. ``category_ids`` has the id of each label in the
+        file, None for categories that it does not have.
         """
         info = super().get_data_info(idx)
         info['category_ids'] = self._metainfo['category_ids']
+        for one in info['instances']:
+            one['bbox_label'] = self._labels[one['bbox_label']]
         return info
 
     def get_cat_ids(self, idx: int) -> list[int]:

@@ -19,6 +19,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from vispropnet.datasets.categories import use_classes
 from vispropnet.engine.acceleration import Acceleration
 from vispropnet.engine.checkpoints.legacy import other_conventions
 from vispropnet.engine.checkpoints.pretrained import PretrainedPart
@@ -34,6 +35,7 @@ from vispropnet.engine.hooks.interrupt import InterruptHook, spare_workers
 from vispropnet.errors import UserError
 from vispropnet.fileio import atomic_path
 from vispropnet.registry import RUNNERS
+from vispropnet.text import first_of
 
 
 @RUNNERS.register_module()
@@ -121,6 +123,8 @@ class VISRunner(Runner):
         self._loaded_meta = checkpoint.get('meta') or {}
         self._loaded_schedules = len(checkpoint.get('param_schedulers') or ())
         self.loaded_classes = trained_classes(checkpoint)
+        if isinstance(self._train_loop, BaseLoop):
+            self._follow_labels_of(os.fspath(filename))
         if warning := other_conventions(checkpoint, self.cfg.model):
             self.logger.warning(f'{filename}: {warning}')
         if report.complete:
@@ -128,6 +132,27 @@ class VISRunner(Runner):
         else:
             self.logger.warning(f'Loaded {filename} in part; the rest starts fresh:\n{report}')
         return checkpoint
+
+    def _follow_labels_of(self, filename: str) -> None:
+        """Has the data give the labels of the loaded checkpoint, if its categories are the same."""
+        theirs, dataset = self.loaded_classes, self._train_loop.dataloader.dataset
+        ours = getattr(dataset, 'metainfo', {}).get('classes')
+        if None in (theirs, ours) or theirs == ours:
+            return
+        if set(theirs) == set(ours):
+            self.logger.info(f'labels are in the order of {filename}: {", ".join(theirs)}')
+            use_classes(dataset, theirs)
+            if isinstance(self._val_loop, BaseLoop):
+                use_classes(self._val_loop.dataloader.dataset, theirs)
+            return
+        text = (
+            f'checkpoint {filename} was trained on other categories ({first_of(theirs, 10)}) than '
+            f'the data have ({first_of(ours, 10)})'
+        )
+        if self._resume:
+            raise UserError(f'{text}: its training cannot be resumed with them.')
+        if len(theirs) == len(ours):
+            self.logger.warning(f'{text}: the layers that tell categories start from those.')
 
     def resume(
         self,

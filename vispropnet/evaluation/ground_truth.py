@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,13 +80,22 @@ class GroundTruth:
     notes: Sequence[str] = ()
 
 
-def read_ground_truth(path: str | os.PathLike, annotated_only: bool = False) -> GroundTruth:
+def read_ground_truth(
+    path: str | os.PathLike,
+    annotated_only: bool = False,
+    categories: Mapping[int, int] | None = None,
+) -> GroundTruth:
     """Reads the objects to score against from an annotation file; see :func:`ground_truth`."""
     content = read_json(path, 'annotation file')
-    return ground_truth(content, f'annotation file {path}', annotated_only)
+    return ground_truth(content, f'annotation file {path}', annotated_only, categories)
 
 
-def ground_truth(annotations: Any, where: str = '', annotated_only: bool = False) -> GroundTruth:
+def ground_truth(
+    annotations: Any,
+    where: str = '',
+    annotated_only: bool = False,
+    categories: Mapping[int, int] | None = None,
+) -> GroundTruth:
     """Prepares the objects of the listed videos and categories.
 
     Sizes and file names of videos, names of categories and ids of annotations may be missing. All
@@ -99,6 +108,8 @@ def ground_truth(annotations: Any, where: str = '', annotated_only: bool = False
         where: Name of the file in messages.
         annotated_only: Whether only frames count that show an object, in videos that do not list
             theirs under ``annotated_frames``.
+        categories: Ids of the categories that count, each with the id of that which it counts as;
+            by default all, as themselves.
 
     Returns:
         The objects.
@@ -114,13 +125,14 @@ def ground_truth(annotations: Any, where: str = '', annotated_only: bool = False
             f'official validation and test sets is hidden). {_SPLIT_HINT}'
         )
         report.error('no annotations', text)
+    counted_as = {one: one for one in file.categories} if categories is None else categories
     by_video: dict[int, list[CheckedTrack]] = defaultdict(list)
     for checked in file.checked_tracks(file.annotations):
         track = checked.track
-        if track.video is not NO_VIDEO and track.value['category_id'] in file.categories:
+        if track.video is not NO_VIDEO and track.value['category_id'] in counted_as:
             by_video[track.value['video_id']].append(checked)
-    video_ids, category_ids = sorted(file.by_id), sorted(file.categories)
     file.note_sparse_frames()
+    video_ids, category_ids = sorted(file.by_id), sorted(set(counted_as.values()))
     label = {category_id: index for index, category_id in enumerate(category_ids)}
     videos: list[VideoTruth] = []
     truths: list[dict[str, Any]] = []
@@ -150,7 +162,7 @@ def ground_truth(annotations: Any, where: str = '', annotated_only: bool = False
         category_ids=category_ids,
         category_names=[str(one if names[one] is None else names[one]) for one in category_ids],
         video=np.repeat(np.arange(len(videos)), [len(video.objects) for video in videos]),
-        category=np.array([label[truth['category_id']] for truth in truths], np.int64),
+        category=np.array([label[counted_as[one['category_id']]] for one in truths], np.int64),
         crowd=crowd,
         area=area,
         length=np.array([np.count_nonzero(row) for row in counted], np.int64),

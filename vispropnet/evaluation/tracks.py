@@ -109,7 +109,7 @@ class TrackAccumulator(_Kept):
                 ) from None
 
     def results(
-        self, video_id: int, length: int, category_ids: Sequence[int]
+        self, video_id: int, length: int, category_ids: Sequence[int | None]
     ) -> Iterator[dict[str, Any]]:
         """Turns the tracks into entries of the official result file.
 
@@ -120,7 +120,8 @@ class TrackAccumulator(_Kept):
         Args:
             video_id: The video's id in the annotation file.
             length: The number of the video's frames.
-            category_ids: Category id in the annotation file of each label index.
+            category_ids: Category id in the annotation file of each label index; tracks of labels
+                with None, categories that it does not have, are left out.
 
         Yields:
             A dict ``{video_id, category_id, score, segmentations}`` per track, by falling score and
@@ -142,7 +143,7 @@ class TrackAccumulator(_Kept):
             yield {**entry, 'propagated': carried} if any(carried) else entry
 
     def _scored(
-        self, video_id: int, category_ids: Sequence[int]
+        self, video_id: int, category_ids: Sequence[int | None]
     ) -> Iterator[tuple[float, int, int]]:
         """Negative score, id and category of each track."""
         found = self._database.execute(
@@ -158,6 +159,8 @@ class TrackAccumulator(_Kept):
                 f'video {video_id}: track {track_id} has label {label}, but there are '
                 f'{len(category_ids)} categories'
             )
+            if category_ids[label] is None:
+                continue
             values = [score for some in scores.values() for score in some]
             yield -math.fsum(values) / len(values), track_id, int(category_ids[label])
 

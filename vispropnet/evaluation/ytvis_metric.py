@@ -83,7 +83,8 @@ class YouTubeVISMetric(BaseMetric):
         Args:
             data_batch: Not used.
             data_samples: One dict a frame with ``video_id``, ``frame_id`` (position in the video,
-                from 0), ``video_length``, ``category_ids`` (category id of each label index) and
+                from 0), ``video_length``, ``category_ids`` (category id of each label index, None
+                for categories that the file does not have) and
                 ``pred_instances``: ``ids``, ``labels``, ``scores`` and, if the model propagates
                 masks, ``propagated``, each (N,); and ``masks`` at the original size of the frame,
                 :class:`~vispropnet.models.frame_masks.FrameMasks` or (N, H, W) bool.
@@ -168,7 +169,9 @@ class YouTubeVISMetric(BaseMetric):
         return {name: metrics[name] for name in MAIN_METRICS}
 
     def _read_truth(self) -> GroundTruth:
-        truth = read_ground_truth(self.ann_file, self.annotated_only)
+        # Where the data set leaves categories out or joins some, so does the score.
+        counted = (self.dataset_meta or {}).get('scored_categories')
+        truth = read_ground_truth(self.ann_file, self.annotated_only, counted)
         for note in truth.notes:
             print_log(f'annotation file {self.ann_file}: {note}.', 'current', logging.WARNING)
         return truth

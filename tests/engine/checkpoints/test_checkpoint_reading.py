@@ -83,11 +83,19 @@ def test_meta_must_be_a_dict_and_may_name_classes(tmp_path):
     torch.save([1, 2], path)
     with pytest.raises(UserError, match=r'a\.pth: expected a dict of tensors, found a list\.'):
         read_checkpoint(path)
-    sound = [('a', 'b'), ('a',)]
-    metas = [dict(classes=one) for one in (*sound, 'ab', ['a', 1])] + [{}, [1]]
-    contents = [dict(state_dict={}, meta=dict(dataset_meta=one)) for one in metas]
-    found = list(map(reading.trained_classes, [*contents, dict(state_dict={}, meta=None), {}]))
-    assert found == [*sound, *[None] * 6]
+    for meta, classes in (
+        (dict(dataset_meta=dict(classes=('a', 'b'))), ('a', 'b')),
+        (dict(dataset_meta=dict(classes=['a'])), ('a',)),
+        (dict(dataset_meta=dict(classes='ab')), None),
+        (dict(dataset_meta=dict(classes=['a', 1])), None),
+        (dict(dataset_meta=dict()), None),
+        (dict(dataset_meta=[1]), None),
+        (dict(dataset_meta=dict(CLASSES=['a', 'a'])), ('a', 'a (2)')),  # mmdetection 3.0.0rc
+        (dict(CLASSES=('a', 'b')), ('a', 'b')),  # mmdetection 2
+        (None, None),
+    ):
+        assert reading.trained_classes(dict(state_dict={}, meta=meta)) == classes
+    assert reading.trained_classes({}) is None
 
 
 def test_what_cannot_be_opened_or_downloaded_is_named(monkeypatch, tmp_path):

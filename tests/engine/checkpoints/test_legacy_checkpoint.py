@@ -290,13 +290,16 @@ def test_forms_of_a_file(tmp_path, form):
     prefix = 'module.' if form == 'module' else ''
     content = {f'{prefix}{key}': value for key, value in weights.items()}
     if form == 'state_dict':
-        content = dict(state_dict=weights, optimizer=dict(state={}), meta=dict(epoch=12))
+        content = dict(
+            state_dict=weights, optimizer=dict(state={}), meta=dict(epoch=12, CLASSES=['a'])
+        )
     source, target = tmp_path / 'old.pth', tmp_path / 'new' / 'new.pth'
     torch.save(content, source)
     report = str(convert_file(source, target))
     made = read_checkpoint(target)
     new, meta = made.pop('state_dict'), dict(converted_from='old.pth', method='ObjProp')
-    assert made == dict(meta={**meta, 'num_classes': 5})
+    names = dict(dataset_meta=dict(classes=('a',))) if form == 'state_dict' else {}
+    assert made == dict(meta={**meta, 'num_classes': 5, **names})
     # All but prop_head.conv1 and conv2.
     assert len(new) == len(weights) - 4 == 397
     assert 'ObjProp: 397 tensors, 5 categories' in report

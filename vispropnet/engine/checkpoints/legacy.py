@@ -16,7 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vispropnet.engine.checkpoints.reading import read_checkpoint, tensors_of
+from vispropnet.engine.checkpoints.reading import (
+    read_checkpoint,
+    tensors_of,
+    trained_classes,
+)
 from vispropnet.errors import UserError
 from vispropnet.fileio import atomic_path
 from vispropnet.text import first_of
@@ -123,6 +127,8 @@ def convert_file(
         converted.dropped += [f'{key} of the file' for key in checkpoint if key != 'state_dict']
     meta = dict(converted_from=os.path.basename(source))
     meta.update(method=converted.method, num_classes=converted.num_classes)
+    if names := trained_classes(checkpoint):
+        meta['dataset_meta'] = dict(classes=names)
     with atomic_path(target) as temporary:
         try:
             torch.save(dict(state_dict=converted.weights, meta=meta), temporary)

@@ -16,6 +16,7 @@ import torch
 from mmengine.runner.checkpoint import get_torch_safe_globals
 from torch import Tensor
 
+from vispropnet.datasets.categories import unique_names
 from vispropnet.errors import UserError
 from vispropnet.text import shown
 
@@ -92,14 +93,16 @@ def trained_classes(checkpoint: Mapping[str, Any]) -> tuple[str, ...] | None:
         checkpoint: What :func:`read_checkpoint` gave.
 
     Returns:
-        The names in the order of the labels; None if it has no sound list of them.
+        The names in the order of the labels, from ``dataset_meta`` or, in files of mmdetection
+        before 3.0, ``CLASSES``; None if it has no sound list of them.
     """
-    names: Any = checkpoint
-    for key in ('meta', 'dataset_meta', 'classes'):
-        names = names.get(key) if isinstance(names, Mapping) else None
-    if not isinstance(names, (list, tuple)) or not all(isinstance(one, str) for one in names):
-        return None
-    return tuple(names)
+    meta = checkpoint.get('meta') or {}
+    for place in (meta.get('dataset_meta'), meta):
+        for key in ('classes', 'CLASSES') if isinstance(place, Mapping) else ():
+            names = place.get(key)
+            if isinstance(names, (list, tuple)) and all(isinstance(one, str) for one in names):
+                return unique_names(names)
+    return None
 
 
 def tensors_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from vispropnet.config import load_config
 from vispropnet.datasets.bad_frames import frame_name
+from vispropnet.datasets.configured_categories import fill_num_classes
 from vispropnet.engine.acceleration import Acceleration
 from vispropnet.engine.checkpoints.reading import read_checkpoint
 from vispropnet.engine.hooks.iteration_seed import iteration_seed
@@ -241,6 +242,7 @@ def reproduce(
     try:
         if content.get('format') != _FORMAT:
             raise ValueError('it is no dump of non-finite values, or one of another version')
+        fill_num_classes(cfg)
         model = MODELS.build(cfg.model)
         model.load_state_dict(content['state_dict'])
         acceleration = Acceleration.from_config({**content['acceleration'], 'compile': False})
