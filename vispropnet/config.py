@@ -169,10 +169,11 @@ def _parse_overrides(overrides: Sequence[str], config: Config) -> dict:
             ) from None
         # mmengine takes the spaces out of texts, and makes numbers of 2019 and lists of a,b.
         bare = type(value) in (int, float, list) and unquoted[:1] not in '[('
-        if isinstance(value, str) or (bare and isinstance(_present(key, config), str)):
+        present = _present(key, config)
+        if isinstance(value, str) or (bare and isinstance(present, str) and present != AUTO):
             value = unquoted
         # A text such as 960,540 in place of a pair.
-        if isinstance(value, list) and isinstance(_present(key, config), tuple):
+        if isinstance(value, list) and isinstance(present, tuple):
             value = tuple(value)
         options[key] = value
     return options
