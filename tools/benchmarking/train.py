@@ -87,7 +87,7 @@ def step_variant(runner: Any, data: dict, seed: int, hooks: Sequence[Hook] = ())
         losses = runner.model.train_step(batch, runner.optim_wrapper)
         for hook in hooks:
             hook.after_train_iter(runner, 0, batch, losses)
-        return losses['loss'].item()
+        return float(losses['loss'])  # of a GPU, or brought from there by the guard
 
     variant = Variant(run, prepare)
     # What the optimiser remembers is made in its first step, and is not memory of the others.

@@ -245,8 +245,6 @@ def instance_of(number: int, rle: dict[str, Any]) -> dict[str, Any]:
 class MaskVideos(VideoObjects):
     """Base of data sets whose ground truth are index PNGs."""
 
-    metainfo_of_all = dict(classes=('object',), category_ids=(1,))
-
     def _frames(self, name: str, images: Path, masks: Path) -> list[dict[str, Any]]:
         """Frames of a video, without what is given in them."""
         files = sorted([*images.glob('*.jpg'), *images.glob('*.png')])
@@ -273,7 +271,9 @@ class MaskVideos(VideoObjects):
         ]
 
     def _finish(self, frames: list[dict]) -> list[dict]:
-        self._metainfo.update(self.metainfo_of_all)
+        # The one category of all objects.
+        self._own_classes, self._own_ids = ('object',), {'object': 1}
+        self._set_classes(self._own_classes, (0,))
         self._index(frames, [one['video_length'] for one in frames if one['frame_id'] == 0])
         return frames
 
