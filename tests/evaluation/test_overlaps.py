@@ -229,3 +229,11 @@ def test_length_and_size_of_masks_agree_where_the_file_does_not_say_them():
     content['annotations'].append({**PLACE, 'segmentations': masks})
     with pytest.raises(UserError, match=r'annotations\[1\], .*, frame 0: the mask is 34x6 pixels'):
         ground_truth(content)
+
+
+def test_a_category_that_counts_and_that_the_file_lacks_is_named_by_its_id():
+    content = random_scene(1)[0]
+    known = {one['id']: one['name'] for one in content['categories']}
+    truth = ground_truth(content, categories={**{one: one for one in known}, 99: 99})
+    assert truth.category_ids == sorted([*known, 99])
+    assert truth.category_names == [known.get(one, '99') for one in truth.category_ids]

@@ -160,7 +160,7 @@ def ground_truth(
         videos=videos,
         video_index={video_id: index for index, video_id in enumerate(video_ids)},
         category_ids=category_ids,
-        category_names=[str(one if names[one] is None else names[one]) for one in category_ids],
+        category_names=[str(one if names.get(one) is None else names[one]) for one in category_ids],
         video=np.repeat(np.arange(len(videos)), [len(video.objects) for video in videos]),
         category=np.array([label[counted_as[one['category_id']]] for one in truths], np.int64),
         crowd=crowd,
