@@ -215,3 +215,12 @@ def test_a_video_of_one_frame_is_as_without_it():
     plain = eager(seeded_model(SMALL))
     image = torch.randn(1, 3, *SIZE)
     assert run(plain.eval(), image)[0] == run(build().eval(), image)[0]
+
+
+def test_weights_with_channels_last_where_a_level_has_no_rois():
+    """As they are at test: mmdet's extractor reads weights as if they were contiguous."""
+    align = extractor()
+    feats, small = SupportedLevels(levels_of(0), [levels_of(1)]), ROIS[:1]
+    assert align.map_roi_levels(small, 2).tolist() == [0]
+    expected = align(feats, small)
+    torch.testing.assert_close(align.to(memory_format=torch.channels_last)(feats, small), expected)
