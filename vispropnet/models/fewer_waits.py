@@ -126,7 +126,7 @@ class HostLevelRoIExtractor(SingleRoIExtractor):
             rois: (R, 5) as image index, x1, y1, x2, y2 in pixels of the network's input.
             roi_scale_factor: Enlarges the RoIs, after their levels were chosen.
         """
-        # mmdet's reads an extractor's own weights as if they were contiguous, which they need not be.
+        # mmdet's reads an extractor's own weights as if they were contiguous; they need not be.
         has_weights = next(self.parameters(), None) is not None
         if len(feats) == 1 or (rois.device.type == 'cpu' and not has_weights):
             return super().forward(feats, rois, roi_scale_factor)
