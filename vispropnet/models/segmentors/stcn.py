@@ -283,6 +283,7 @@ class STCN(VISDetector):
             for frame in range(num_frames)
         ]
         masks = [masks[:, 0].float() for masks in truth]
+        shown = [clip for clip, count in enumerate(counts) if count]
         memory: list[tuple[Tensor, Tensor]] = []
         losses = []
         for before, current, at in zip(
@@ -292,8 +293,7 @@ class STCN(VISDetector):
             memory.append(
                 (before['key'], self.encode_values(before, torch.cat(masks), others, owner))
             )
-            read = torch.cat([_read_clip(memory, current['key'], clip, counts) for clip in
-                              range(len(clips)) if counts[clip]])  # fmt: skip
+            read = torch.cat([_read_clip(memory, current['key'], clip, counts) for clip in shown])
             alone = self.decode(current, read, owner).split(counts)
             every = [aggregate(one) for one in alone]
             masks = [one[1:] for one in every]
