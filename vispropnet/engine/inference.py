@@ -67,6 +67,25 @@ class VideoRun:
         return 0 if self._place.last is None else self._place.last + 1
 
     @torch.no_grad()
+    def look_over(self, inputs: Sequence[Tensor], samples: Sequence[Any]) -> None:
+        """Shows the model the next frames of its overview of the video, encoded at once.
+
+        Args:
+            inputs: F frames, (3, H, W) uint8, of one size.
+            samples: Their ``DetDataSample``s.
+
+        Raises:
+            UserError: if the model refuses a frame.
+            ValueError: after the first frame of the video.
+        """
+        if self.num_frames:
+            raise ValueError(f'the overview comes before the first frame, not {self.num_frames}')
+        for frame in self._encoded(inputs, samples):
+            with explain_lack_of_memory(), inference_precision(self.model):
+                state = self.model.look_over(frame, self._place.state)
+            self._place = self._place._replace(state=state)
+
+    @torch.no_grad()
     def answers(
         self,
         inputs: Sequence[Tensor],
@@ -88,19 +107,8 @@ class VideoRun:
                 something else than instances, or refuses a frame; answers before the fault have
                 been given by then.
         """
-        data = dict(inputs=list(inputs), data_samples=list(samples))
-        with explain_lack_of_memory(), inference_precision(self.model):
-            batch = self.model.data_preprocessor(data, False)
-            features = self.model.encode(batch['inputs'])
-        metainfos = [sample.metainfo for sample in batch['data_samples']]
-        try:
-            frames = split_frames(features, metainfos)
-        except ValueError as error:
-            raise UserError(
-                f'{type(self.model).__name__}.encode must give features whose first axis is the '
-                f'frames: {error}.'
-            ) from None
-        for frame, given in zip(frames, objects or [None] * len(metainfos), strict=True):
+        frames = self._encoded(inputs, samples)
+        for frame, given in zip(frames, objects or [None] * len(frames), strict=True):
             self._step(frame if given is None else frame.with_objects(given))
             while self._place.ready:
                 yield self._place.ready[0]
@@ -125,6 +133,19 @@ class VideoRun:
             raise self._fault(f'never answered frame{"s" * (len(waiting) > 1)} {numbers}')
         ready, self._place = self._place.ready, self._place._replace(waiting=(), ready=())
         return [*ready, *answers]
+
+    def _encoded(self, inputs: Sequence[Tensor], samples: Sequence[Any]) -> list[Frame]:
+        data = dict(inputs=list(inputs), data_samples=list(samples))
+        with explain_lack_of_memory(), inference_precision(self.model):
+            batch = self.model.data_preprocessor(data, False)
+            features = self.model.encode(batch['inputs'])
+        try:
+            return split_frames(features, [sample.metainfo for sample in batch['data_samples']])
+        except ValueError as error:
+            raise UserError(
+                f'{type(self.model).__name__}.encode must give features whose first axis is the '
+                f'frames: {error}.'
+            ) from None
 
     def _step(self, frame: Frame) -> None:
         self._video = frame.metainfo.get('video_id')

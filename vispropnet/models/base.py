@@ -38,9 +38,12 @@ class VISDetector(BaseModel):
             fill; '' if there is none.
         takes_objects: Whether objects are given with the frames (:attr:`Frame.objects`), and only
             these are segmented.
+        overview: How many frames of a video, spread evenly over it, :meth:`look_over` is shown
+            before the first step; all of a shorter video.
     """
 
     look_ahead: int = 0
+    overview: int = 0
     state_type: type = object
     plain_weights: str = ''
     takes_objects: bool = False
@@ -80,6 +83,21 @@ class VISDetector(BaseModel):
     def init_state(self) -> Any:
         """Makes the state of a video before its first frame: a frozen dataclass of the model's."""
 
+    def look_over(self, frame: Frame, state: Any) -> Any:
+        """Takes the next frame of the :attr:`overview` of a video, before the first step.
+
+        Called only for models that have one, and not for frames that come one by one without an
+        end, as those of a camera.
+
+        Args:
+            frame: The frame, in the order of the video.
+            state: What :meth:`init_state` or the call before gave.
+
+        Returns:
+            The state.
+        """
+        raise NotImplementedError(f'{type(self).__name__} sets overview without look_over()')
+
     @abstractmethod
     def step(self, frame: Frame, state: Any) -> tuple[Answers, Any]:
         """Takes the next frame of a video.
@@ -89,7 +107,7 @@ class VISDetector(BaseModel):
 
         Args:
             frame: The frame.
-            state: What :meth:`init_state` or the step before gave.
+            state: What :meth:`init_state`, :meth:`look_over` or the step before gave.
 
         Returns:
             Answers that are ready: a list of numbers of frames, each with the frame's N instances:

@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from vispropnet.datasets.positions import evenly
 from vispropnet.fileio import atomic_path
 from vispropnet.text import counted
 from vispropnet.visualization.frames import read_frame
@@ -25,7 +26,6 @@ from vispropnet.visualization.grid import (
     draw_bar,
     draw_cell,
     draw_grid,
-    evenly,
     muted,
 )
 from vispropnet.visualization.labels import Labeller

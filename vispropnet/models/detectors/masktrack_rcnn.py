@@ -29,7 +29,7 @@ class MaskTrackRCNNState:
         frame_size: Height and width of the original frames; None before the first.
         previous: Features of the frame before, per level (1, C, H, W), for the attention neck;
             None before the first frame and without a neck.
-        support: The same of each frame that supports the next one, oldest first.
+        support: The same of each frame that supports the next one, in the order of the video.
     """
 
     tracks: TrackMemory
@@ -118,12 +118,27 @@ class MaskTrackRCNN(TwoStageVISDetector):
         """Makes the state of a video before its first frame."""
         return self.state_type(self.tracker.init_memory(next(self.parameters()).device))
 
+    @property
+    def overview(self) -> int:
+        """Frames of the whole video that support every frame; see the base class."""
+        return self.support.overview if self.uses_support else 0
+
+    @torch.no_grad()
+    def look_over(self, frame: Frame, state: MaskTrackRCNNState) -> MaskTrackRCNNState:
+        """Keeps a frame of the whole video as support of all; see the base class."""
+        self.check_state(state)
+        size = frame.size_after(state.frame_size)
+        support = self.support.look_over(frame.features, state.support)
+        return replace(state, frame_size=size, support=support)
+
     @torch.no_grad()
     def step(self, frame: Frame, state: MaskTrackRCNNState) -> tuple[Answers, MaskTrackRCNNState]:
         """Segments and associates the next frame of a video; see the base class."""
         self.check_state(state)
         size = frame.size_after(state.frame_size)
         features, support = frame.features, state.support
+        if self.uses_support:
+            self.support.check_overview(support)
         reference = features if state.previous is None else state.previous
         proposals = self.propose(self.attend(features, reference), frame.metainfo)
         detections = self.detect(features, proposals, frame.metainfo, support)
