@@ -154,13 +154,14 @@ class MaskTrackRCNN(TwoStageVISDetector):
         if self.uses_support:
             support_of_next = self.support.remember(features, support, frame.number)
             state = replace(state, support=support_of_next)
-        instances, state = self.instances_of_frame(frame, detections, state, support)
+        instances, state = self.instances_of_frame(frame, detections, ids, state, support)
         return [(frame.number, instances)], state
 
     def instances_of_frame(
         self,
         frame: Frame,
         detections: InstanceData,
+        ids: Tensor,
         state: MaskTrackRCNNState,
         support: Sequence[Features],
     ) -> tuple[InstanceData, MaskTrackRCNNState]:
@@ -169,6 +170,7 @@ class MaskTrackRCNN(TwoStageVISDetector):
         Args:
             frame: The frame.
             detections: Boxes in pixels of the network's input.
+            ids: (N,) int64, those of the detections on the CPU.
             state: After association.
             support: As in :meth:`detect`.
 
