@@ -83,6 +83,17 @@ def test_window_keeps_one_of_some_frames_and_the_levels_in_use():
     assert given == [[], [0], [0], [0], [0, 3], [0, 3], [0, 3], [3, 6]]
 
 
+def test_numbers_of_the_frames_that_support_a_frame():
+    for window in (SupportWindow(2), SupportWindow(2, stride=3), SupportWindow(9, stride=2)):
+        support = ()
+        for number in range(11):
+            assert window.numbers(number, 11) == [int(levels[0]) for levels in support]
+            support = window.remember([torch.tensor(number)], support, number)
+    offline = SupportWindow(3, mode='offline')
+    assert [offline.numbers(number, 9) for number in (0, 8)] == [[0, 4, 8]] * 2
+    assert offline.numbers(0, 1) == [0]
+
+
 def test_an_overview_supports_all_frames_alike():
     window, support = SupportWindow(3, mode='offline'), ()
     window.levels = {1}

@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from vispropnet.apis.segmenter import FrameInstances, VideoSegmenter
-from vispropnet.datasets.positions import evenly
 from vispropnet.datasets.reading_ahead import read_ahead
 from vispropnet.engine.inference import frames_at_once
 from vispropnet.errors import UserError
 from vispropnet.models.detectors import VISDetector
+from vispropnet.positions import evenly
 from vispropnet.video import FrameSource, SourceFrame, open_source
 
 # Masks of the objects that a frame is the first to show, by id.

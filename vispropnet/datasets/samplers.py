@@ -10,8 +10,8 @@ from mmengine.dataset import DefaultSampler
 from mmengine.dist import get_dist_info
 from torch.utils.data import Sampler
 
-from vispropnet.datasets.positions import evenly
 from vispropnet.datasets.randomness import SampleIndex
+from vispropnet.positions import evenly
 from vispropnet.registry import DATA_SAMPLERS
 
 

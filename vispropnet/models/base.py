@@ -12,7 +12,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from vispropnet.models.frames import Answers, Frame
-from vispropnet.models.looks import Look
+from vispropnet.models.looks import BoxLook, Look
 from vispropnet.registry import MODELS
 
 # The samples of each clip, the key frame's first.
@@ -177,6 +177,25 @@ class VISDetector(BaseModel):
 
         Raises:
             UserError: if a way differs by category and none is given.
+        """
+        return []
+
+    def supporting_frames(self, number: int, length: int) -> list[int]:
+        """Lists the frames of a video that support a frame at test; none by default.
+
+        Args:
+            number: Of the frame in its video, from 0.
+            length: Of the video, in frames.
+        """
+        return []
+
+    def box_looks(self, frame: Frame, support: Sequence[Frame], box: Tensor) -> list[BoxLook]:
+        """Places in supporting frames that parts read for a box, for analysis; none by default.
+
+        Args:
+            frame: The frame of the box.
+            support: Frames as :meth:`supporting_frames` lists them.
+            box: (4,) x1, y1, x2, y2 in pixels of the network's input.
         """
         return []
 

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from torch import Tensor, nn
 
 from vispropnet.errors import UserError
+from vispropnet.positions import evenly
 from vispropnet.registry import TASK_UTILS
 
 Levels = Sequence[Tensor]
@@ -85,6 +86,17 @@ class SupportWindow:
         self.num_frames, self.stride = num_frames, stride
         self.overview = num_frames if mode == 'offline' else 0
         self.levels: Collection[int] | None = None
+
+    def numbers(self, number: int, length: int) -> list[int]:
+        """Lists the frames that support a frame.
+
+        Args:
+            number: Of the frame in its video, from 0.
+            length: Of the video, in frames.
+        """
+        if self.overview:
+            return evenly(length, self.overview)
+        return list(range(0, number, self.stride))[-self.num_frames :]
 
     def look_over(self, features: Levels, frames: Sequence[Levels]) -> tuple[Levels, ...]:
         """Takes in a frame of the overview of a video.

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 
 from vispropnet.datasets.images import ImageError, decode_image, upright_size
-from vispropnet.datasets.positions import evenly
 from vispropnet.errors import UserError
+from vispropnet.positions import evenly
 from vispropnet.text import first_of
 from vispropnet.video.selection import Selection
 from vispropnet.video.source import FrameSource, SourceFrame, scale_down, scaled_size

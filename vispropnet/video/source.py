@@ -11,7 +11,7 @@ from fractions import Fraction
 import cv2
 import numpy as np
 
-from vispropnet.datasets.positions import evenly
+from vispropnet.positions import evenly
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import cv2
 from tqdm import tqdm
 
 from vispropnet.datasets.annotation_file import read_annotation_file
-from vispropnet.datasets.positions import evenly
 from vispropnet.fileio import atomic_path
+from vispropnet.positions import evenly
 from vispropnet.visualization.frames import read_frame
 from vispropnet.visualization.grid import draw_cell
 from vispropnet.visualization.labels import Labeller

@@ -13,8 +13,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from vispropnet.datasets.positions import evenly
 from vispropnet.fileio import atomic_path
+from vispropnet.positions import evenly
 from vispropnet.text import counted
 from vispropnet.visualization.frames import read_frame
 from vispropnet.visualization.grid import (

@@ -10,10 +10,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from vispropnet.datasets.annotation_file import read_annotation_file
-from vispropnet.datasets.positions import evenly
 from vispropnet.errors import UserError
 from vispropnet.evaluation.result_file import check_folder
 from vispropnet.fileio import atomic_path, read_json
+from vispropnet.positions import evenly
 from vispropnet.text import first_of
 from vispropnet.video.writer import VideoWriter
 from vispropnet.visualization.frames import frame_path

@@ -11,10 +11,10 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.structures import InstanceData
 
-from vispropnet.datasets.positions import evenly
 from vispropnet.datasets.transforms import LoadVideoFrame
 from vispropnet.errors import UserError
 from vispropnet.models.frame_masks import FrameMasks
+from vispropnet.positions import evenly
 from vispropnet.registry import HOOKS
 from vispropnet.visualization.grid import draw_cell, draw_grid, muted
 from vispropnet.visualization.shown_tracks import ShownTrack, number_tracks

@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 
 import torch
 from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import bbox2roi
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from vispropnet.models.base import Clips, frames_of_clips, mean_of_losses
 from vispropnet.models.detectors.two_stage import Features, TwoStageVISDetector
 from vispropnet.models.frames import Answers, Frame, FrameSize
-from vispropnet.models.looks import Look
+from vispropnet.models.looks import BoxLook, Look
+from vispropnet.models.roi_extractors import TemporalRoIAlign
 from vispropnet.models.track_heads import matching_logits
 from vispropnet.models.trackers import TrackMemory
 from vispropnet.ops.transfer import to_device
@@ -204,6 +206,21 @@ class MaskTrackRCNN(TwoStageVISDetector):
             return super().looks(current, reference, label)
         strides = [pair[0] for pair in self.detector.rpn_head.prior_generator.strides]
         return self.attn_neck.looks(current, reference, strides)
+
+    def supporting_frames(self, number: int, length: int) -> list[int]:
+        """Those of the support; see the base class."""
+        return self.support.numbers(number, length) if self.uses_support else []
+
+    def box_looks(self, frame: Frame, support: Sequence[Frame], box: Tensor) -> list[BoxLook]:
+        """Those of RoI extractors that look at other frames; see the base class."""
+        others = [one.features for one in support]
+        levels = self.with_support(frame.features, others, [frame.metainfo])
+        rois = bbox2roi([box[None]])
+        return [
+            BoxLook(name, part.places(levels, rois)[:, 0], part.searched_strides(rois)[0])
+            for name, part in self.named_modules()
+            if isinstance(part, TemporalRoIAlign)
+        ]
 
     def float32_outputs(self) -> list[nn.Module]:
         """Adds the embeddings; see the base class."""

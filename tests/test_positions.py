@@ -1,4 +1,4 @@
-from vispropnet.datasets.positions import evenly
+from vispropnet.positions import evenly
 
 
 def test_positions_are_picked_evenly():
