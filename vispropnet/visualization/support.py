@@ -6,7 +6,6 @@ Legend: H, W the frames; h, w the cells of a box; S other frames; K positions in
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import numpy as np
@@ -107,13 +106,12 @@ def _draw_box(picture: np.ndarray, box: np.ndarray, colors: np.ndarray) -> None:
 
 
 def _draw_dots(picture: np.ndarray, centres: np.ndarray, colors: np.ndarray, radius: float) -> None:
-    dots: list[tuple[Any, Any]] = list(
-        zip(_points(centres.reshape(-1, 2)), colors.reshape(-1, 3).tolist(), strict=True)
-    )
-    for grown, thing in ((1.0, None), (0.0, 'colour')):
-        for centre, color in dots:
-            size = round((radius + grown) * 2**SHIFT)
-            cv2.circle(picture, centre, size, color if thing else RIM, -1, cv2.LINE_AA, SHIFT)
+    points, tints = _points(centres.reshape(-1, 2)), colors.reshape(-1, 3).tolist()
+    # First all rims, so that none lies over a dot beside it.
+    rimmed = radius + min(1.0, 0.4 * radius)
+    for size, inks in ((rimmed, [RIM] * len(tints)), (radius, tints)):
+        for point, ink in zip(points, inks, strict=True):
+            cv2.circle(picture, point, round(size * 2**SHIFT), ink, -1, cv2.LINE_AA, SHIFT)
 
 
 def _points(places: np.ndarray) -> list[tuple[int, int]]:
