@@ -9,7 +9,7 @@ from graphlib import CycleError, TopologicalSorter
 LAYERS = (
     'tools > benchmarking > apis > trials > engine > visualization > evaluation > video > '
     'datasets models > __init__ > ops > config > '
-    'config_variables > registry > fileio > errors > text threads'
+    'config_variables > registry > fileio > errors > positions text threads'
 )
 HEIGHTS = {one: -n for n, parts in enumerate(LAYERS.split(' > ')) for one in parts.split()}
 # A module that imports another, and the place where it does.

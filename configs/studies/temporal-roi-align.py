@@ -43,6 +43,11 @@ trials = {
     'online-6': _trained('the 6 frames before, 2 positions of each, 4 heads, box head'),
     'online-2': _tested('tested with the 2 frames before', 'model.support.num_frames=2'),
     'online-14': _tested('tested with the 14 frames before', 'model.support.num_frames=14'),
+    'offline-14': _tested(
+        'tested with 14 frames spread over the whole video',
+        'model.support.mode=offline',
+        'model.support.num_frames=14',
+    ),
     'similar-4': _trained('4 positions of each frame', f'{_extractor}.num_most_similar=4'),
     'heads-0': _trained('frames weigh equally', f'{_extractor}.num_heads=0'),
     'own-level': _trained('search at the level of the RoI', f'{_extractor}.level=own'),

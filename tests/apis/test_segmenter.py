@@ -24,9 +24,9 @@ def model(root):
     return model.eval()
 
 
-def bright_of(model, look_ahead=0, fault=None):
+def bright_of(model, look_ahead=0, fault=None, overview=0):
     """A model that answers after so many frames, with the config of another."""
-    made = BrightPixels(look_ahead, fault)
+    made = BrightPixels(look_ahead, fault, overview=overview)
     made.cfg, made.classes = model.cfg, ('a', 'b')
     return made.eval()
 
@@ -176,6 +176,69 @@ def test_any_lag_and_any_batch_give_the_same(bright, model, count, batch):
     assert names == [(number, f'{number:08d}') for number in range(count)]
     assert all(one.image is image for one, image in zip(found, images, strict=True))
     same([one.instances for one in found], instances(bright_of(model), images))
+
+
+@pytest.mark.parametrize('count', [0, 1, 2, 11])
+def test_an_overview_is_taken_from_what_has_a_length(model, tmp_path, count):
+    images, places = frames(count, (32, 48, 3)), {0: [], 1: [0], 2: [0, 1], 11: [0, 5, 10]}[count]
+    segmenter = VideoSegmenter(bright_of(model, overview=3))
+    segmenter.look_over((place, images[place]) for place in places)
+    expected = [step(segmenter, image) for image in images]
+    for number, image in enumerate(images):
+        cv2.imwrite(str(tmp_path / f'{number}.png'), image)
+    sources = [images, np.array(images), *([tmp_path] if count else [])]
+    for source, batch in itertools.product(sources, (1, 2, 4)):
+        bright = bright_of(model, overview=3)
+        same(instances(bright, source, batch=batch), expected)
+        assert bright.looked_over == places
+        overview = min(len(places), batch)
+        assert bright.encoded[:1] == ([overview] if count else [])
+    # A stream has none; its frames are not drawn for it.
+    bright = bright_of(model, overview=3)
+    found = instances(bright, iter(images))
+    assert bright.looked_over == [] and len(found) == count
+    if count > 1:
+        assert found[1].scores[0] != expected[1].scores[0]
+
+
+def test_a_bad_frame_of_the_overview_is_named(model):
+    images = [*frames(3), *frames(2, (70, 90, 3))]
+    images[2] = images[2].astype(np.float32)
+    bright = bright_of(model, overview=3)
+    assert refused(bright, images, 'a frame must be .* got float32 of shape') == []
+
+
+@pytest.fixture(scope='module')
+def temporal(root):
+    """Untrained Temporal RoI Align with supports from the whole video."""
+    torch.manual_seed(0)
+    config = root / 'configs/temporal_roi_align'
+    config /= 'masktrack-rcnn_r18_fpn_2e_moving-shapes_temporal-roi-align.py'
+    eager = ['model.detector.test_cfg.rcnn.score_thr=0.0', 'model.support.mode=offline']
+    model = init_model(config, None, 'cpu', overrides=[*eager, 'model.support.num_frames=3'])
+    model.init_weights()
+    return model.eval()
+
+
+def test_supports_of_the_whole_video(temporal):
+    images = frames(5)
+    segmenter = VideoSegmenter(temporal)
+    for word in ('a stream', 'again'):
+        words = "mode='offline' needs 3 frames of the whole video .* or set mode='online'"
+        assert refused(temporal, iter(images), words) == [], word
+        with pytest.raises(UserError, match=words):
+            segmenter.step(images[0])
+        segmenter.look_over((place, images[place]) for place in (0, 2, 4))
+        expected = [step(segmenter, image) for image in images]
+        segmenter.reset()
+        same(instances(temporal, images), expected)
+    # A change of the last frame changes what is found in the first; of one between, nothing.
+    changed = [*images[:3], *frames(2, seed=1)]
+    first = instances(temporal, changed)[0]
+    assert (first.scores != expected[0].scores).any()
+    changed[4] = images[4]
+    same(instances(temporal, changed)[:1], expected[:1])
+    assert len(instances(temporal, images[:1])[0]) > 0
 
 
 def test_step_and_finish(bright, model):

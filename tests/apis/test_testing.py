@@ -2,12 +2,14 @@ import json
 import zipfile
 
 import cv2
+import numpy as np
 import pytest
 import torch
 
 from tests.models.delayed import write_config
 from tests.processes import run_ranks
 from tests.small_runs import SMALL, logged, quick
+from vispropnet.apis import init_model, segment_video
 from vispropnet.apis.testing import test as run_test
 from vispropnet.apis.training import train
 from vispropnet.errors import UserError
@@ -86,6 +88,30 @@ def test_answers_that_lag_give_the_same_results(prompt, shapes, root, tmp_path, 
     files, out = write_config(tmp_path, root / SMALL, look_ahead), tmp_path / 'r.json'
     found = run_test(*files, out, evaluate=True, overrides=quick(shapes), batch=batch)
     assert (out.read_bytes(), found) == prompt
+
+
+def test_an_overview_of_each_video_for_any_batch_and_ranks(prompt, shapes, root, tmp_path):
+    files = write_config(tmp_path, root / SMALL, overview=2)
+    changes = quick(shapes, f'work_dir={tmp_path}')
+    found = []
+    for batch in (1, 2, 4):
+        run_test(*files, tmp_path / 'r.json', overrides=changes, batch=batch)
+        found.append((tmp_path / 'r.json').read_bytes())
+    options = ['--out', tmp_path / 'two.json', '--batch', '2', '--cfg-options', *changes]
+    ends = run_ranks(2, 'tools/test_video.py', *files, *options)
+    assert [status for status, _ in ends] == [0, 0], ends
+    assert {*found, (tmp_path / 'two.json').read_bytes()} == {found[0]} != {prompt[0]}
+    # As of a folder of the same frames, which are scaled in another way there.
+    model = init_model(*files, 'cpu')
+    for video in json.loads((shapes / 'valid/instances.json').read_text())['videos']:
+        folder = (shapes / 'valid' / 'JPEGImages' / video['file_names'][0]).parent
+        scores = [one.instances.scores for one in segment_video(model, folder, 0.0)]
+        written = [
+            one['score']
+            for one in read_results(tmp_path / 'r.json')
+            if one['video_id'] == video['id']
+        ]
+        assert sorted(written) == pytest.approx(sorted(np.mean(scores, axis=0)), abs=1e-4)
 
 
 def test_validation_and_its_pictures_of_a_model_that_lags(shapes, root, tmp_path):

@@ -34,6 +34,17 @@ def test_ranks_together_draw_every_frame_once_in_order(monkeypatch, world_size):
     assert sorted(drawn) == list(range(11))
 
 
+@pytest.mark.parametrize('overview', [0, 1, 3, 9])
+def test_the_overview_of_a_video_comes_before_its_frames(monkeypatch, overview):
+    monkeypatch.setattr(samplers, 'get_dist_info', lambda: (1, 2))
+    sampler = VideoSampler(SimpleNamespace(video_lengths=[2, 5, 1, 3]))  # the first and last
+    sampler.overview = overview
+    first = {0: [], 1: [0], 3: [0, 1], 9: [0, 1]}[overview]
+    last = {0: [], 1: [8], 3: [8, 9, 10], 9: [8, 9, 10]}[overview]
+    expected = [*first, 0, 1, *last, 8, 9, 10]
+    assert list(sampler) == expected and len(sampler) == len(expected)
+
+
 def test_each_iteration_trains_on_the_same_samples_for_any_number_of_ranks(monkeypatch):
     """Six clips an iteration in all; what is random about a clip goes with its key."""
 

@@ -7,6 +7,7 @@ from mmdet.structures import DetDataSample
 from tests.models.delayed import BrightPixels
 from vispropnet.engine.inference import GPU_BATCH, VideoRun, frames_at_once
 from vispropnet.errors import UserError
+from vispropnet.models.detectors import VISDetector
 from vispropnet.models.frame_masks import FrameMasks
 
 SIZE = (8, 12)
@@ -67,6 +68,29 @@ def test_interleaved_videos_do_not_mix():
         assert [number for number, _ in found[which]] == list(range(6))
         for (_, one), (_, other, _) in zip(found[which], expected[which], strict=True):
             same(one, other)
+
+
+@pytest.mark.parametrize('at_once', [1, 2, 5])
+def test_the_overview_reaches_the_state_before_the_first_frame(at_once):
+    (images, samples), model = video(5), BrightPixels(overview=3)
+    plain, progress = run(BrightPixels(), images, samples), VideoRun(model)
+    for first in range(0, 3, at_once):
+        places = [0, 2, 4][first : first + at_once]
+        progress.look_over([images[one] for one in places], [samples[one] for one in places])
+    assert model.looked_over == [0, 2, 4] and progress.num_frames == 0
+    found = list(progress.answers(images, samples))
+    # By hand: the scores are 1 by how many frames came, and by the spread of those looked over.
+    spreads = [images[one].float().mean(dim=0).std() for one in (2, 4)]
+    added = (2 * spreads[0] + 4 * spreads[1]) / 1000
+    for (number, instances), (_, without, _) in zip(found, plain, strict=True):
+        torch.testing.assert_close(instances.scores[0], 1 / (number + 1 + added))
+        assert torch.equal(instances.masks.to_tensor(), without.masks.to_tensor())
+    with pytest.raises(ValueError, match='the overview comes before the first frame, not 5'):
+        progress.look_over(images[:1], samples[:1])
+    # A model that says that it has one, and takes none.
+    lacking = type('Lacking', (BrightPixels,), dict(look_over=VISDetector.look_over))
+    with pytest.raises(NotImplementedError, match='Lacking sets overview without look_over'):
+        VideoRun(lacking(overview=1)).look_over(images[:1], samples[:1])
 
 
 def test_answers_that_are_wrong_are_named_after_those_before():

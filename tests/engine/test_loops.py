@@ -1,9 +1,15 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
+from mmengine.runner import ValLoop
+from torch.utils.data import DataLoader
 
 from tests.engine.test_inference import same, video
 from tests.models.delayed import BrightPixels
-from vispropnet.engine.loops import _VideoStepper
+from vispropnet.datasets.samplers import VideoSampler
+from vispropnet.engine.inference import VideoRun
+from vispropnet.engine.loops import VideoValLoop, _VideoStepper
 from vispropnet.errors import UserError
 
 
@@ -45,6 +51,43 @@ def test_samples_are_handed_on_when_they_are_answered(look_ahead, batch):
     parts = {1: [1] * 17, 2: [2, 2, 1, 2, 1, 2, 2, 2, 2, 1], 4: [4, 1, 2, 1, 4, 4, 1]}
     assert model.encoded == parts[batch]
     assert model.most_held <= look_ahead + 1
+
+
+@pytest.mark.parametrize('batch', [1, 2, 4])
+def test_the_overview_of_each_video_comes_first(batch):
+    """Videos of fewer frames than the overview has are seen whole."""
+    videos = [video(5, 1), video(2, 2), video(1, 3), video(9, 4)]
+    places = [[0, 2, 4], [0, 1], [0], [0, 4, 8]]
+    model, expected = BrightPixels(overview=3), []
+    for (images, samples), chosen in zip(videos, places, strict=True):
+        progress = VideoRun(BrightPixels(overview=3))
+        progress.look_over([images[one] for one in chosen], [samples[one] for one in chosen])
+        expected += [found for _, found in progress.answers(images, samples)]
+    drawn = [
+        ([images[one] for one in order], [samples[one] for one in order])
+        for (images, samples), chosen in zip(videos, places, strict=True)
+        for order in [[*chosen, *range(len(images))]]
+    ]
+    outputs = [
+        one for some in map(_VideoStepper(model, False, batch), batches(*drawn)) for one in some
+    ]
+    assert model.looked_over == sum(places, [])
+    assert [one.frame_id for one in outputs] == [n for count in (5, 2, 1, 9) for n in range(count)]
+    for one, other in zip(outputs, expected, strict=True):
+        same(one.pred_instances, other)
+
+
+def test_a_sampler_that_gives_no_overview_is_refused(monkeypatch):
+    monkeypatch.setattr(ValLoop, 'run', lambda loop: len(loop.dataloader))
+    runner = SimpleNamespace(model=BrightPixels(overview=2))
+    sampler = VideoSampler(SimpleNamespace(video_lengths=[3]))
+    loader = DataLoader([0, 1, 2], sampler=sampler)
+    loop = VideoValLoop.__new__(VideoValLoop)
+    vars(loop).update(_runner=runner, fp16=False, batch=1, dataloader=loader)
+    assert loop.run() == 5
+    vars(loop).update(dataloader=DataLoader([0, 1, 2]))
+    with pytest.raises(UserError, match=r"looks over 2 frames .*'VideoSampler'\), found a Sequent"):
+        loop.run()
 
 
 def test_images_are_let_go_of_and_gradients_are_off():

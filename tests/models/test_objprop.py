@@ -245,7 +245,13 @@ def test_cpu_and_gpu_agree(variant):
     for device in ('cpu', 'cuda'):
         model.to(device)
         history = tuple(
-            replace(one, features=one.features.to(device), boxes=one.boxes.to(device))
+            replace(
+                one,
+                **{
+                    name: getattr(one, name).to(device)
+                    for name in ('features', 'boxes', 'labels', 'scores')
+                },
+            )
             for one in state.history
         )
         features = model.prop_head.features([level.to(device) for level in encoded])[0]

@@ -57,7 +57,7 @@ def recover(recovery, features, detections, history, info, head, known=None):
     held = sorted({one for entries in history for one in entries.ids.tolist()})
     known = longs(held if known is None else known)
     with torch.no_grad():
-        return recovery.recover(features, detections, known, history, info, head)
+        return recovery.recover(features, detections, detections.ids, known, history, info, head)
 
 
 def detections(ids=(), boxes=()):

@@ -68,8 +68,8 @@ def test_waits_of_a_training_step(path, ours, samplings, all_waits):
     assert_waits(gpu, ours, samplings + 4, all_waits)
 
 
-def frame_waits(model, dropped=0):
-    """The GPU after a video's fourth frame, in which the detector finds fewer."""
+def frame_waits(model, dropped=0, still=False):
+    """The GPU after a video's fourth frame, of fewer detections; or of one that stays."""
     model.eval()
     test_cfg = getattr(model, 'model', model).detector.roi_head.test_cfg
     test_cfg.score_thr, test_cfg.max_per_img = 0.0, 6
@@ -77,8 +77,8 @@ def frame_waits(model, dropped=0):
     with pretended_gpu() as gpu:
         model.cuda()
         tracks = TrackAccumulator()
-        images, state = torch.randn(4, 3, *SIZE).cuda(), model.init_state()
-        for number, image in enumerate(images):
+        images, state = torch.randn(1 if still else 4, 3, *SIZE).cuda(), model.init_state()
+        for number, image in enumerate(images.expand(4, -1, -1, -1)):
             gpu.clear()
             if number == 3:
                 test_cfg.max_per_img -= dropped
@@ -104,15 +104,23 @@ def test_waits_of_a_frame_with_missing_tracks(history, dropped):
     model.recovery.history_length, model.recovery.mask_threshold = history, 0.0
     gpu, instances = frame_waits(model, dropped)
     assert instances.propagated.sum() >= dropped
-    # And the detections, which of the recovered masks are large enough, and their boxes.
+    # And labels and scores of the history, which recovered masks are large enough, and their boxes.
     assert_waits(gpu, 7, 3, 24)
 
 
 def test_waits_of_a_frame_without_missing_tracks():
     model = seeded_model(SMALL_OBJPROP)
+    model.tracker.on_conflict = 'hungarian'
+    gpu, instances = frame_waits(model, still=True)
+    assert len(instances) == 6 and not instances.propagated.any()
+    assert_waits(gpu, 4, 3, 21)
+
+
+def test_waits_of_a_frame_whose_missing_tracks_score_too_little():
+    model = seeded_model(SMALL_OBJPROP)
     model.tracker.on_conflict = 'new'
     model.recovery.history_length, model.recovery.min_score = 1, 0.999
     gpu, instances = frame_waits(model)
     assert not instances.propagated.any()
-    # And the detections, for the history.
+    # And labels and scores of the history.
     assert_waits(gpu, 5, 3, 22)

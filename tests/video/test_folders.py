@@ -1,9 +1,11 @@
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.videos import cut, numbered_frame
+from tests.videos import cut, number_of, numbered_frame
 from tests.videos import read_source as read
 from vispropnet.errors import UserError
 from vispropnet.video import open_source
@@ -35,6 +37,25 @@ def test_images_come_in_the_natural_order_of_their_names_or_a_part_of_them(folde
     ):
         with pytest.raises(UserError, match=message):
             open_source(folder, **part)
+
+
+def test_frames_spread_over_a_folder_are_all_that_is_read(folder, monkeypatch):
+    read_paths, read_bytes = [], Path.read_bytes
+    monkeypatch.setattr(
+        Path, 'read_bytes', lambda path: read_paths.append(path.name) or read_bytes(path)
+    )
+    found = list(open_source(folder, start=1, end=10, max_size=32).evenly(3))
+    # Of the frames 1 to 9, whose places are 0 to 8.
+    assert [(place, frame.index) for place, frame in found] == [(0, 1), (4, 5), (8, 9)]
+    assert [frame.name for _, frame in found] == read_paths
+    assert read_paths == ['frame_1.png', 'frame_5.png', 'frame_9.png']
+    assert [number_of(frame.image) for _, frame in found] == [1, 5, 9]
+    assert {frame.image.shape for _, frame in found} == {(18, 32, 3)}
+    assert [place for place, _ in open_source(folder, end=2).evenly(5)] == [0, 1]
+    # What cannot be decoded gives way to the next; at the end there is none.
+    for number in (0, 1, 11):
+        cut(folder / f'frame_{number}.png', folder / f'frame_{number}.png', 0.8)
+    assert [place for place, _ in open_source(folder).evenly(3)] == [2, 6]
 
 
 def test_other_files_and_damaged_images_are_left_out_and_named(folder):

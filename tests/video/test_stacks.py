@@ -43,6 +43,17 @@ def test_animations_come_whole_and_at_their_times(tmp_path, name, options, numbe
     assert [number_of(frame.image) for frame in open_source(other)] == numbers
 
 
+def test_frames_spread_over_pages_and_times(tmp_path):
+    path = write(tmp_path / 'a.tif', 6)
+    found = [(place, number_of(frame.image)) for place, frame in open_source(path).evenly(3)]
+    assert found == [(0, 1), (2, 3), (5, 6)]
+    path = write(tmp_path / 'a.webp', duration=DURATIONS, lossless=True)
+    source = open_source(path, start='0.1s')
+    assert source.length is None
+    found = [(place, number_of(frame.image)) for place, frame in source.evenly(2)]
+    assert found == [(0, 2), (2, 4)]
+
+
 def test_pages_of_a_tiff(tmp_path):
     path = write(tmp_path / 'a.tif', 6, compression='tiff_lzw')
     source = open_source(path, start=1, every=2, max_size=80)

@@ -41,6 +41,21 @@ def many_keys(tmp_path_factory):
     return write_h264(path, 100, faststart=True, every_key=10)
 
 
+def test_frames_spread_over_a_video(video, tmp_path):
+    source = open_source(video)
+    found = [(place, frame.index, number_of(frame.image)) for place, frame in source.evenly(4)]
+    assert found == [(0, 0, 0), (20, 20, 20), (39, 39, 39), (59, 59, 59)]
+    # Of the frames 10, 13, ... 58; then the source is read as if nothing had been.
+    source = open_source(video, every=3, start=10)
+    assert [(place, frame.index) for place, frame in source.evenly(2)] == [(0, 10), (16, 58)]
+    assert [frame.index for frame in source] == list(range(10, 60, 3)) and source.notes() == []
+    assert len(list(open_source(video, end=1).evenly(3))) == 1
+    # It announces frames that are lost.
+    cut(write_h264(tmp_path / 'a.mp4', 60, faststart=True, every_key=10), tmp_path / 'cut.mp4', 0.6)
+    places = [place for place, _ in open_source(tmp_path / 'cut.mp4').evenly(4)]
+    assert places == [0, 20]
+
+
 def test_every_frame_comes_once_and_in_order(long_video):
     source = open_source(long_video)
     assert (source.kind, source.name, source.length) == ('video', 'long', 300)

@@ -3,7 +3,7 @@ import pytest
 
 from tests.evaluation.content import encode
 from vispropnet.visualization import grid
-from vispropnet.visualization.grid import BAR, CAPTION, GAP, STRIP, draw_cell, evenly, muted
+from vispropnet.visualization.grid import BAR, CAPTION, GAP, STRIP, draw_cell, muted
 from vispropnet.visualization.palette import track_color
 from vispropnet.visualization.shown_tracks import ShownTrack
 from vispropnet.visualization.text import text_size
@@ -14,11 +14,6 @@ def drawn_with(mask, side, frame=1, number=1, propagated=False):
     gray = np.full((*mask.shape, 3), 128, np.uint8)
     track = ShownTrack(5, 0.5, [None, encode(mask)], [False, propagated], number)
     return draw_cell(gray, [track], frame, {5: 'cat'}, side)
-
-
-def test_positions_are_picked_evenly():
-    assert [evenly(5, 3), evenly(4, 2), evenly(3, 9)] == [[0, 2, 4], [0, 3], [0, 1, 2]]
-    assert [evenly(10, 4), evenly(7, 1)] == [[0, 3, 6, 9], [0]]
 
 
 def test_muting_keeps_brightness_and_takes_most_of_the_colour():

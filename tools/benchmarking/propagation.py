@@ -109,8 +109,8 @@ def build_scene(settings: Settings) -> Scene:
             # The fields move towards the origin, and so do the objects.
             boxes=(boxes - frame).to(device),
             ids=torch.arange(settings.tracks),
-            labels=labels,
-            scores=scores,
+            labels=labels.to(device),
+            scores=scores.to(device),
         )
         for frame, one in enumerate(features[:-1])
     )

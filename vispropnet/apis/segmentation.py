@@ -14,6 +14,7 @@ from vispropnet.datasets.reading_ahead import read_ahead
 from vispropnet.engine.inference import frames_at_once
 from vispropnet.errors import UserError
 from vispropnet.models.detectors import VISDetector
+from vispropnet.positions import evenly
 from vispropnet.video import FrameSource, SourceFrame, open_source
 
 # Masks of the objects that a frame is the first to show, by id.
@@ -46,7 +47,8 @@ def segment_video(
     Args:
         model: Made by :func:`~vispropnet.apis.models.init_model`.
         source: Video file, folder of frames, source opened by
-            :func:`~vispropnet.video.open_source`, or (H, W, 3) uint8 BGR arrays.
+            :func:`~vispropnet.video.open_source`, or (H, W, 3) uint8 BGR arrays, which may come
+            without an end unless the model has an ``overview``.
         score_threshold: Instances that score less are left out.
         every: Only every so many-th frame, or one in so many seconds, as ``'0.5s'``.
         start: First frame, from 0, or seconds as ``'12.5s'``.
@@ -95,6 +97,7 @@ class VideoSegmentation:
         objects: Objects | None = None,
     ) -> None:
         self._segmenter = VideoSegmenter(model, score_threshold, scale)
+        self._source = source
         self._batch = frames_at_once(batch, self._segmenter.device)
         self._read = read_ahead(_prepared(source, self._segmenter, objects), max(4, self._batch))
         # Frames that are not yet answered, by number; and the last that was handed over.
@@ -120,6 +123,8 @@ class VideoSegmentation:
     def _segment(self) -> Iterator[SegmentedFrame]:
         with contextlib.closing(self._read):
             try:
+                if count := self._segmenter.model.overview:
+                    self._segmenter.look_over(_overview(self._source, count), self._batch)
                 for some in _batches(self._read, self._batch):
                     first = self._segmenter.num_frames
                     self._waiting.update(enumerate((frame for frame, _ in some), first))
@@ -143,6 +148,16 @@ class VideoSegmentation:
             frame = self._waiting.pop(number)
             self._done = number
             yield SegmentedFrame(frame.image, frame.index, frame.name, found, frame.seconds)
+
+
+def _overview(
+    source: FrameSource | Iterable[np.ndarray], count: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Gives frames spread evenly over a video; none if it has no length, as that of a camera."""
+    if isinstance(source, FrameSource):
+        yield from ((place, frame.image) for place, frame in source.evenly(count))
+    elif hasattr(source, '__len__') and hasattr(source, '__getitem__'):
+        yield from ((place, source[place]) for place in evenly(len(source), count))
 
 
 def _batches(

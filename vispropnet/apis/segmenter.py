@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +73,28 @@ class VideoSegmenter:
     def num_frames(self) -> int:
         """Number of the next frame: how many the model has taken."""
         return self._run.num_frames
+
+    def look_over(self, frames: Iterable[tuple[int, np.ndarray]], batch: int = 1) -> None:
+        """Shows the model its overview of the video, before the first :meth:`step`.
+
+        Only for a model whose ``overview`` is not 0.
+
+        Args:
+            frames: Numbers of frames, from 0, and the frames as of :meth:`step`:
+                ``model.overview`` of them, spread evenly from the first frame of the video to the
+                last; all of a shorter video.
+            batch: Frames that are encoded at once.
+
+        Raises:
+            UserError: as :meth:`step`.
+        """
+        frames = iter(frames)
+        while some := list(itertools.islice(frames, batch)):
+            prepared = [self.prepare(frame) for _, frame in some]
+            samples = [one['data_samples'] for one in prepared]
+            for (number, _), sample in zip(some, samples, strict=True):
+                sample.set_metainfo(dict(frame_id=number))
+            self._run.look_over([one['inputs'] for one in prepared], samples)
 
     def step(self, frame: np.ndarray) -> list[tuple[int, FrameInstances]]:
         """Takes the next frame of the video.

@@ -11,6 +11,7 @@ from mmengine.dist import get_dist_info
 from torch.utils.data import Sampler
 
 from vispropnet.datasets.randomness import SampleIndex
+from vispropnet.positions import evenly
 from vispropnet.registry import DATA_SAMPLERS
 
 
@@ -44,24 +45,30 @@ class VideoSampler(Sampler):
         dataset: Has ``video_lengths``: frames per video, the data set's samples being the frames of
             all videos in order.
         seed: Unused; samplers are built with it.
+
+    Attributes:
+        overview: How many frames, spread evenly over a video, come before its first one as well.
     """
+
+    overview = 0
 
     def __init__(self, dataset, seed: int | None = None) -> None:
         rank, world_size = get_dist_info()
         lengths = np.asarray(dataset.video_lengths, dtype=np.int64)
         videos = share_videos(lengths, world_size)[rank]
         starts = np.cumsum(lengths) - lengths
-        self.indices = [
-            int(starts[video] + frame) for video in videos for frame in range(lengths[video])
-        ]
+        # Number of the first frame, and of frames, of each video.
+        self._videos = [(int(starts[video]), int(lengths[video])) for video in videos]
 
     def __iter__(self) -> Iterator[int]:
         """Yields this rank's frames."""
-        return iter(self.indices)
+        for start, length in self._videos:
+            for frame in itertools.chain(evenly(length, self.overview), range(length)):
+                yield start + frame
 
     def __len__(self) -> int:
-        """Number of this rank's frames."""
-        return len(self.indices)
+        """Number of frames that this rank draws."""
+        return sum(length + min(length, self.overview) for _, length in self._videos)
 
 
 def share_videos(lengths: np.ndarray, shares: int) -> list[list[int]]:

@@ -40,6 +40,33 @@ def frames_at_once(batch: int | None, device: torch.device) -> int:
     return batch
 
 
+@torch.no_grad()
+def encode_frames(
+    model: VISDetector, inputs: Sequence[Tensor], samples: Sequence[Any]
+) -> list[Frame]:
+    """Encodes frames at once.
+
+    Args:
+        model: In evaluation mode.
+        inputs: F frames, (3, H, W) uint8, of one size.
+        samples: Their ``DetDataSample``s.
+
+    Raises:
+        UserError: if the model gives features of another number of frames.
+    """
+    data = dict(inputs=list(inputs), data_samples=list(samples))
+    with explain_lack_of_memory(), inference_precision(model):
+        batch = model.data_preprocessor(data, False)
+        features = model.encode(batch['inputs'])
+    try:
+        return split_frames(features, [sample.metainfo for sample in batch['data_samples']])
+    except ValueError as error:
+        raise UserError(
+            f'{type(model).__name__}.encode must give features whose first axis is the frames: '
+            f'{error}.'
+        ) from None
+
+
 class _Place(NamedTuple):
     """Progress of a video: the model's state, and what is not yet answered or handed over."""
 
@@ -67,6 +94,25 @@ class VideoRun:
         return 0 if self._place.last is None else self._place.last + 1
 
     @torch.no_grad()
+    def look_over(self, inputs: Sequence[Tensor], samples: Sequence[Any]) -> None:
+        """Shows the model the next frames of its overview of the video, encoded at once.
+
+        Args:
+            inputs: F frames, (3, H, W) uint8, of one size.
+            samples: Their ``DetDataSample``s.
+
+        Raises:
+            UserError: if the model refuses a frame.
+            ValueError: after the first frame of the video.
+        """
+        if self.num_frames:
+            raise ValueError(f'the overview comes before the first frame, not {self.num_frames}')
+        for frame in encode_frames(self.model, inputs, samples):
+            with explain_lack_of_memory(), inference_precision(self.model):
+                state = self.model.look_over(frame, self._place.state)
+            self._place = self._place._replace(state=state)
+
+    @torch.no_grad()
     def answers(
         self,
         inputs: Sequence[Tensor],
@@ -88,19 +134,8 @@ class VideoRun:
                 something else than instances, or refuses a frame; answers before the fault have
                 been given by then.
         """
-        data = dict(inputs=list(inputs), data_samples=list(samples))
-        with explain_lack_of_memory(), inference_precision(self.model):
-            batch = self.model.data_preprocessor(data, False)
-            features = self.model.encode(batch['inputs'])
-        metainfos = [sample.metainfo for sample in batch['data_samples']]
-        try:
-            frames = split_frames(features, metainfos)
-        except ValueError as error:
-            raise UserError(
-                f'{type(self.model).__name__}.encode must give features whose first axis is the '
-                f'frames: {error}.'
-            ) from None
-        for frame, given in zip(frames, objects or [None] * len(metainfos), strict=True):
+        frames = encode_frames(self.model, inputs, samples)
+        for frame, given in zip(frames, objects or [None] * len(frames), strict=True):
             self._step(frame if given is None else frame.with_objects(given))
             while self._place.ready:
                 yield self._place.ready[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from mmengine.runner import EpochBasedTrainLoop, TestLoop, ValLoop
 from mmengine.runner.amp import autocast
 from torch.utils.data import BatchSampler
 
+from vispropnet.datasets.samplers import VideoSampler
 from vispropnet.engine.gpu_memory import explain_lack_of_memory
 from vispropnet.engine.inference import VideoRun, frames_at_once
 from vispropnet.errors import UserError
@@ -52,14 +53,19 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
 
 class _VideoStepper:
-    """Runs the frames of a loader's videos through a model, one video after the other."""
+    """Runs the frames of a loader's videos through a model, one video after the other.
+
+    Those of the model's overview come before a video's first frame, as from ``VideoSampler``.
+    """
 
     def __init__(self, model: torch.nn.Module, fp16: bool, batch: int | None) -> None:
         self.model = model.module if is_model_wrapper(model) else model
         self.fp16 = fp16
         parameter = next(self.model.parameters(), torch.zeros(()))
         self.batch = frames_at_once(batch, parameter.device)
+        # Of the video that is going; its frames that are still to be looked over.
         self._run: VideoRun | None = None
+        self._to_look_over = 0
         # Frames that wait to be encoded, and samples of all that wait for their answers.
         self._frames: list[tuple[torch.Tensor, Any]] = []
         self._samples: deque = deque()
@@ -78,24 +84,39 @@ class _VideoStepper:
                 'pass --batch or set batch in test_cfg and val_cfg.'
             )
         sample = batch['data_samples'][0]
-        if sample.frame_id == 0:
+        if self._run is None:
             self._run = VideoRun(self.model)
+            self._to_look_over = min(self.model.overview, sample.video_length)
             self._frames, self._samples = [], deque()
         self._frames.append((batch['inputs'][0], sample))
+        if self._to_look_over:
+            self._look_over()
+            return []
         self._samples.append(sample)
         ends = sample.frame_id == sample.video_length - 1
         if len(self._frames) < self.batch and not ends:
             return []
-        inputs, samples = zip(*self._frames, strict=True)
-        self._frames = []
+        inputs, samples = self._gathered()
         with autocast(enabled=self.fp16):
             answers = list(self._run.answers(inputs, samples))
             if ends:
                 answers += self._run.finish()
+                self._run = None
         outputs = [self._samples.popleft() for _ in answers]
         for output, (_, instances) in zip(outputs, answers, strict=True):
             output.pred_instances = instances
         return outputs
+
+    def _look_over(self) -> None:
+        self._to_look_over -= 1
+        if len(self._frames) == self.batch or not self._to_look_over:
+            with autocast(enabled=self.fp16):
+                self._run.look_over(*self._gathered())
+
+    def _gathered(self) -> tuple[Sequence[torch.Tensor], Sequence[Any]]:
+        """Inputs and samples of the frames that wait to be encoded, which then wait no more."""
+        frames, self._frames = self._frames, []
+        return tuple(zip(*frames, strict=True))
 
 
 class _VideoLoop:
@@ -118,7 +139,19 @@ class _VideoLoop:
     def run(self) -> dict:
         """Runs all videos of this rank, then evaluates those of all ranks."""
         self.stepper = _VideoStepper(self.runner.model, self.fp16, self.batch)
+        self._ask_for_overview(self.stepper.model.overview)
         return super().run()
+
+    def _ask_for_overview(self, count: int) -> None:
+        sampler = self.dataloader.sampler
+        if isinstance(sampler, VideoSampler):
+            sampler.overview = count
+        elif count:
+            raise UserError(
+                f'the model looks over {count} frames of a video before its first one, so the '
+                "sampler of validation and test must be dict(type='VideoSampler'), found a "
+                f'{type(sampler).__name__}.'
+            )
 
     @torch.no_grad()
     @explain_lack_of_memory()

@@ -12,7 +12,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from vispropnet.models.frames import Answers, Frame
-from vispropnet.models.looks import Look
+from vispropnet.models.looks import BoxLook, Look
 from vispropnet.registry import MODELS
 
 # The samples of each clip, the key frame's first.
@@ -38,9 +38,12 @@ class VISDetector(BaseModel):
             fill; '' if there is none.
         takes_objects: Whether objects are given with the frames (:attr:`Frame.objects`), and only
             these are segmented.
+        overview: How many frames of a video, spread evenly over it, :meth:`look_over` is shown
+            before the first step; all of a shorter video.
     """
 
     look_ahead: int = 0
+    overview: int = 0
     state_type: type = object
     plain_weights: str = ''
     takes_objects: bool = False
@@ -80,6 +83,21 @@ class VISDetector(BaseModel):
     def init_state(self) -> Any:
         """Makes the state of a video before its first frame: a frozen dataclass of the model's."""
 
+    def look_over(self, frame: Frame, state: Any) -> Any:
+        """Takes the next frame of the :attr:`overview` of a video, before the first step.
+
+        Called only for models that have one, and not for frames that come one by one without an
+        end, as those of a camera.
+
+        Args:
+            frame: The frame, in the order of the video.
+            state: What :meth:`init_state` or the call before gave.
+
+        Returns:
+            The state.
+        """
+        raise NotImplementedError(f'{type(self).__name__} sets overview without look_over()')
+
     @abstractmethod
     def step(self, frame: Frame, state: Any) -> tuple[Answers, Any]:
         """Takes the next frame of a video.
@@ -89,7 +107,7 @@ class VISDetector(BaseModel):
 
         Args:
             frame: The frame.
-            state: What :meth:`init_state` or the step before gave.
+            state: What :meth:`init_state`, :meth:`look_over` or the step before gave.
 
         Returns:
             Answers that are ready: a list of numbers of frames, each with the frame's N instances:
@@ -159,6 +177,25 @@ class VISDetector(BaseModel):
 
         Raises:
             UserError: if a way differs by category and none is given.
+        """
+        return []
+
+    def supporting_frames(self, number: int, length: int) -> list[int]:
+        """Lists the frames of a video that support a frame at test; none by default.
+
+        Args:
+            number: Of the frame in its video, from 0.
+            length: Of the video, in frames.
+        """
+        return []
+
+    def box_looks(self, frame: Frame, support: Sequence[Frame], box: Tensor) -> list[BoxLook]:
+        """Places in supporting frames that parts read for a box, for analysis; none by default.
+
+        Args:
+            frame: The frame of the box.
+            support: Frames as :meth:`supporting_frames` lists them.
+            box: (4,) x1, y1, x2, y2 in pixels of the network's input.
         """
         return []
 

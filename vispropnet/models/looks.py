@@ -26,3 +26,19 @@ class Look:
     stride: int
     columns: Callable[[Tensor], Tensor]
     note: str = ''
+
+
+@dataclass(frozen=True)
+class BoxLook:
+    """Places in other frames of a video whose features are read for the cells of a box.
+
+    Attributes:
+        title: Which part of the model looks.
+        places: (S, h, w, K, 2) x and y, in pixels of the network's input, of the K centres of
+            positions in each of S frames, the most similar first.
+        stride: Pixels of the network's input per position.
+    """
+
+    title: str
+    places: Tensor
+    stride: int

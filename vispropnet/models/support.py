@@ -11,9 +11,12 @@ from collections.abc import Collection, Iterable, Sequence
 
 from torch import Tensor, nn
 
+from vispropnet.errors import UserError
+from vispropnet.positions import evenly
 from vispropnet.registry import TASK_UTILS
 
 Levels = Sequence[Tensor]
+MODES = ('online', 'offline')
 
 
 class SupportedLevels(tuple):
@@ -49,27 +52,63 @@ class SupportedLevels(tuple):
 
 @TASK_UTILS.register_module()
 class SupportWindow:
-    """Window of the last frames of a video, which support the current one.
+    """Window of frames of a video that support the current one at test.
 
     In training the reference frames do.
 
     Args:
-        num_frames: Frames, at most; the first frame of a video has none.
+        num_frames: Frames, at most.
         stride: Of so many frames one is kept, from the first one on; memory does not grow with it.
+        mode: ``'online'``: the last frames before the current one; the first frame of a video has
+            none. ``'offline'``: frames spread evenly over the whole video, for all of its frames
+            the same; not for frames that come one by one, as those of a camera.
 
     Raises:
-        ValueError: if one is no positive integer.
+        ValueError: if a number is no positive integer, the mode is unknown, or a stride is given to
+            ``'offline'``.
 
     Attributes:
         levels: Numbers of the levels that are kept; None for all.
+        overview: Frames of the whole video to be given to :meth:`look_over`.
     """
 
-    def __init__(self, num_frames: int = 2, stride: int = 1) -> None:
+    def __init__(self, num_frames: int = 2, stride: int = 1, mode: str = 'online') -> None:
         for name, value in (('num_frames', num_frames), ('stride', stride)):
             if type(value) is not int or value < 1:
                 raise ValueError(f'support: {name} must be a positive integer, got {value!r}')
+        if mode not in MODES:
+            raise ValueError(f'support: mode must be one of {MODES}, got {mode!r}')
+        if mode == 'offline' and stride != 1:
+            raise ValueError(
+                f"support: stride={stride} is for mode='online'; 'offline' frames are spread over "
+                'the whole video'
+            )
         self.num_frames, self.stride = num_frames, stride
+        self.overview = num_frames if mode == 'offline' else 0
         self.levels: Collection[int] | None = None
+
+    def numbers(self, number: int, length: int) -> list[int]:
+        """Lists the frames that support a frame.
+
+        Args:
+            number: Of the frame in its video, from 0.
+            length: Of the video, in frames.
+        """
+        if self.overview:
+            return evenly(length, self.overview)
+        return list(range(0, number, self.stride))[-self.num_frames :]
+
+    def look_over(self, features: Levels, frames: Sequence[Levels]) -> tuple[Levels, ...]:
+        """Takes in a frame of the overview of a video.
+
+        Args:
+            features: Per level (1, C, H, W) of the frame.
+            frames: The same of those before it, as in :meth:`remember`.
+
+        Returns:
+            All of them.
+        """
+        return *frames, self._kept(features)
 
     def remember(
         self, features: Levels, frames: Sequence[Levels], number: int
@@ -85,13 +124,29 @@ class SupportWindow:
         Returns:
             Those that support the next frame.
         """
-        if number % self.stride:
+        if self.overview or number % self.stride:
             return tuple(frames)
-        kept = (
+        return (*frames, self._kept(features))[-self.num_frames :]
+
+    def check_overview(self, frames: Sequence[Levels]) -> None:
+        """Checks, before a frame is supported, that the overview was given.
+
+        Raises:
+            UserError: if it was not.
+        """
+        if self.overview and not frames:
+            raise UserError(
+                f"model.support.mode='offline' needs {self.overview} frames of the whole video "
+                'before the first one, which frames that come one by one, as those of a camera, do '
+                "not have: give a file, a folder or a list of frames, or set mode='online'."
+            )
+
+    def _kept(self, features: Levels) -> Levels:
+        """The levels that are in use; None for the others."""
+        return tuple(
             one if self.levels is None or level in self.levels else None
             for level, one in enumerate(features)
         )
-        return (*frames, tuple(kept))[-self.num_frames :]
 
 
 def support_levels(model: nn.Module) -> set[int] | None:

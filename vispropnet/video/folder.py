@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ import numpy as np
 
 from vispropnet.datasets.images import ImageError, decode_image, upright_size
 from vispropnet.errors import UserError
+from vispropnet.positions import evenly
 from vispropnet.text import first_of
 from vispropnet.video.selection import Selection
 from vispropnet.video.source import FrameSource, SourceFrame, scale_down, scaled_size
@@ -106,6 +108,22 @@ class FolderSource(FrameSource):
             raise UserError(
                 f'{self._what}: none of the images can be decoded: {_some_of(self._damaged)}.'
             )
+
+    def evenly(self, count: int) -> Iterator[tuple[int, SourceFrame]]:
+        """Gives, as the base class, frames spread evenly, and reads these only.
+
+        In place of one that cannot be decoded comes the first after it that can, if any does before
+        the next place.
+        """
+        places = evenly(len(self._frames), count)
+        for place, following in itertools.pairwise([*places, len(self._frames)]):
+            for other in range(place, following):
+                index, name, _ = self._frames[other]
+                decoded = _result_or_fault(_decode, self._folder / name)
+                if not isinstance(decoded, str):
+                    image = scale_down(decoded, self._max_size)
+                    yield other, SourceFrame(image, index, name)
+                    break
 
     def notes(self) -> list[str]:
         """Names the files that were left out."""

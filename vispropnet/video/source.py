@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
 import cv2
 import numpy as np
+
+from vispropnet.positions import evenly
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,26 @@ class FrameSource(abc.ABC):
     @abc.abstractmethod
     def __iter__(self) -> Iterator[SourceFrame]:
         """Gives the frames in order."""
+
+    def evenly(self, count: int) -> Iterator[tuple[int, SourceFrame]]:
+        """Gives frames spread evenly over those that will come, in order, first and last included.
+
+        The frames before each are read on the way, unless the source can do without.
+
+        Args:
+            count: How many, at most; fewer if there are fewer or some cannot be read.
+
+        Yields:
+            Their places among those that will come, from 0, and the frames.
+        """
+        length = sum(1 for _ in self) if self.length is None else self.length
+        places = evenly(length, count)
+        with contextlib.closing(iter(self)) as frames:
+            for place, frame in enumerate(frames):
+                if place in places:
+                    yield place, frame
+                if place >= places[-1]:
+                    break
 
     @abc.abstractmethod
     def notes(self) -> list[str]:

@@ -21,11 +21,6 @@ TEXT_SIZE = 14
 CAPTION, BAR = 22, 30  # heights
 
 
-def evenly(total: int, count: int) -> list[int]:
-    """Picks ``count`` of ``total`` positions, first and last among them."""
-    return np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(int)).tolist()
-
-
 def cell_side(videos: Iterable[Mapping[str, Any]], smallest: int, columns: int, room: int) -> int:
     """Gives the side, in pixels, of the cells of a grid of frames.
 

@@ -10,8 +10,9 @@ from tqdm import tqdm
 
 from vispropnet.datasets.annotation_file import read_annotation_file
 from vispropnet.fileio import atomic_path
+from vispropnet.positions import evenly
 from vispropnet.visualization.frames import read_frame
-from vispropnet.visualization.grid import draw_cell, evenly
+from vispropnet.visualization.grid import draw_cell
 from vispropnet.visualization.labels import Labeller
 from vispropnet.visualization.overlay import readable_scale
 from vispropnet.visualization.sheets import MAX_FRAMES, numbered_rows, write_sheet

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from vispropnet.fileio import atomic_path
+from vispropnet.positions import evenly
 from vispropnet.text import counted
 from vispropnet.visualization.frames import read_frame
 from vispropnet.visualization.grid import (
@@ -25,7 +26,6 @@ from vispropnet.visualization.grid import (
     draw_bar,
     draw_cell,
     draw_grid,
-    evenly,
     muted,
 )
 from vispropnet.visualization.labels import Labeller

@@ -13,10 +13,10 @@ from vispropnet.datasets.annotation_file import read_annotation_file
 from vispropnet.errors import UserError
 from vispropnet.evaluation.result_file import check_folder
 from vispropnet.fileio import atomic_path, read_json
+from vispropnet.positions import evenly
 from vispropnet.text import first_of
 from vispropnet.video.writer import VideoWriter
 from vispropnet.visualization.frames import frame_path
-from vispropnet.visualization.grid import evenly
 from vispropnet.visualization.sheets import numbered_rows, panel_frames, write_sheet
 from vispropnet.visualization.shown_tracks import select_tracks, sound_entries
 from vispropnet.visualization.text import drawable_names, short_names

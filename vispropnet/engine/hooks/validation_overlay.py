@@ -14,8 +14,9 @@ from mmengine.structures import InstanceData
 from vispropnet.datasets.transforms import LoadVideoFrame
 from vispropnet.errors import UserError
 from vispropnet.models.frame_masks import FrameMasks
+from vispropnet.positions import evenly
 from vispropnet.registry import HOOKS
-from vispropnet.visualization.grid import draw_cell, draw_grid, evenly, muted
+from vispropnet.visualization.grid import draw_cell, draw_grid, muted
 from vispropnet.visualization.shown_tracks import ShownTrack, number_tracks
 from vispropnet.visualization.text import drawable_names
 

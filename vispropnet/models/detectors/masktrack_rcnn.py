@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 
 import torch
 from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import bbox2roi
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from vispropnet.models.base import Clips, frames_of_clips, mean_of_losses
 from vispropnet.models.detectors.two_stage import Features, TwoStageVISDetector
 from vispropnet.models.frames import Answers, Frame, FrameSize
-from vispropnet.models.looks import Look
+from vispropnet.models.looks import BoxLook, Look
+from vispropnet.models.roi_extractors import TemporalRoIAlign
 from vispropnet.models.track_heads import matching_logits
 from vispropnet.models.trackers import TrackMemory
 from vispropnet.ops.transfer import to_device
@@ -29,7 +31,7 @@ class MaskTrackRCNNState:
         frame_size: Height and width of the original frames; None before the first.
         previous: Features of the frame before, per level (1, C, H, W), for the attention neck;
             None before the first frame and without a neck.
-        support: The same of each frame that supports the next one, oldest first.
+        support: The same of each frame that supports the next one, in the order of the video.
     """
 
     tracks: TrackMemory
@@ -118,12 +120,27 @@ class MaskTrackRCNN(TwoStageVISDetector):
         """Makes the state of a video before its first frame."""
         return self.state_type(self.tracker.init_memory(next(self.parameters()).device))
 
+    @property
+    def overview(self) -> int:
+        """Frames of the whole video that support every frame; see the base class."""
+        return self.support.overview if self.uses_support else 0
+
+    @torch.no_grad()
+    def look_over(self, frame: Frame, state: MaskTrackRCNNState) -> MaskTrackRCNNState:
+        """Keeps a frame of the whole video as support of all; see the base class."""
+        self.check_state(state)
+        size = frame.size_after(state.frame_size)
+        support = self.support.look_over(frame.features, state.support)
+        return replace(state, frame_size=size, support=support)
+
     @torch.no_grad()
     def step(self, frame: Frame, state: MaskTrackRCNNState) -> tuple[Answers, MaskTrackRCNNState]:
         """Segments and associates the next frame of a video; see the base class."""
         self.check_state(state)
         size = frame.size_after(state.frame_size)
         features, support = frame.features, state.support
+        if self.uses_support:
+            self.support.check_overview(support)
         reference = features if state.previous is None else state.previous
         proposals = self.propose(self.attend(features, reference), frame.metainfo)
         detections = self.detect(features, proposals, frame.metainfo, support)
@@ -139,13 +156,14 @@ class MaskTrackRCNN(TwoStageVISDetector):
         if self.uses_support:
             support_of_next = self.support.remember(features, support, frame.number)
             state = replace(state, support=support_of_next)
-        instances, state = self.instances_of_frame(frame, detections, state, support)
+        instances, state = self.instances_of_frame(frame, detections, ids, state, support)
         return [(frame.number, instances)], state
 
     def instances_of_frame(
         self,
         frame: Frame,
         detections: InstanceData,
+        ids: Tensor,
         state: MaskTrackRCNNState,
         support: Sequence[Features],
     ) -> tuple[InstanceData, MaskTrackRCNNState]:
@@ -154,6 +172,7 @@ class MaskTrackRCNN(TwoStageVISDetector):
         Args:
             frame: The frame.
             detections: Boxes in pixels of the network's input.
+            ids: (N,) int64, those of the detections on the CPU.
             state: After association.
             support: As in :meth:`detect`.
 
@@ -187,6 +206,21 @@ class MaskTrackRCNN(TwoStageVISDetector):
             return super().looks(current, reference, label)
         strides = [pair[0] for pair in self.detector.rpn_head.prior_generator.strides]
         return self.attn_neck.looks(current, reference, strides)
+
+    def supporting_frames(self, number: int, length: int) -> list[int]:
+        """Those of the support; see the base class."""
+        return self.support.numbers(number, length) if self.uses_support else []
+
+    def box_looks(self, frame: Frame, support: Sequence[Frame], box: Tensor) -> list[BoxLook]:
+        """Those of RoI extractors that look at other frames; see the base class."""
+        others = [one.features for one in support]
+        levels = self.with_support(frame.features, others, [frame.metainfo])
+        rois = bbox2roi([box[None]])
+        return [
+            BoxLook(name, part.places(levels, rois)[:, 0], part.searched_strides(rois)[0])
+            for name, part in self.named_modules()
+            if isinstance(part, TemporalRoIAlign)
+        ]
 
     def float32_outputs(self) -> list[nn.Module]:
         """Adds the embeddings; see the base class."""

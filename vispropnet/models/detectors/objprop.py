@@ -94,6 +94,7 @@ class ObjProp(MaskTrackRCNN):
         self,
         frame: Frame,
         detections: InstanceData,
+        ids: Tensor,
         state: ObjPropState,
         support: Sequence[Features],
     ) -> tuple[InstanceData, ObjPropState]:
@@ -101,9 +102,9 @@ class ObjProp(MaskTrackRCNN):
         recovered = None
         if self.recovery.enabled:
             # Before boxes are scaled to the original frame.
-            recovered, history = self.recover(frame, detections, state)
+            recovered, history = self.recover(frame, detections, ids, state)
             state = replace(state, history=history)
-        instances, state = super().instances_of_frame(frame, detections, state, support)
+        instances, state = super().instances_of_frame(frame, detections, ids, state, support)
         instances.propagated = torch.zeros_like(instances.labels, dtype=torch.bool)
         if not recovered:
             return instances, state
@@ -114,11 +115,11 @@ class ObjProp(MaskTrackRCNN):
         return InstanceData.cat([instances, recovered]), state
 
     def recover(
-        self, frame: Frame, detections: InstanceData, state: ObjPropState
+        self, frame: Frame, detections: InstanceData, ids: Tensor, state: ObjPropState
     ) -> tuple[InstanceData, tuple[HistoryFrame, ...]]:
         """Tracks that the history holds and no detection is, and the new history."""
         current = self.prop_head.features(frame.features)[0]
-        given = current, detections, state.tracks.ids, state.history
+        given = current, detections, ids, state.tracks.ids, state.history
         return self.recovery.recover(*given, frame.metainfo, self.prop_head)
 
     def looks(self, current: Features, reference: Features, label: int | None = None) -> list[Look]:

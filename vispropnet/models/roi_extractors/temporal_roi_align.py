@@ -153,6 +153,7 @@ class TemporalRoIAlign(HostLevelRoIExtractor):
             (S, R, h, w, K, 2): x and y, in pixels of the network's input, of the centres of the
             positions found in each support frame, the most similar one first.
         """
+        feats = feats[: self.num_inputs]
         own, groups, parts = super().forward(feats, rois), self._groups(feats, rois), []
         for group in groups:
             cells = _rows(own[group.rois])
@@ -167,6 +168,10 @@ class TemporalRoIAlign(HostLevelRoIExtractor):
         fewest = min(part.shape[4] for part in parts)
         ordered = _in_order([part[..., :fewest, :] for part in parts], groups)
         return ordered.permute(3, 0, 1, 2, 4, 5)
+
+    def searched_strides(self, rois: Tensor) -> list[int]:
+        """Pixels of the network's input per position of the map that each of R RoIs looks at."""
+        return [self.featmap_strides[level] for level in self._levels_of(rois).tolist()]
 
     def _average(self, own: Tensor, maps: Sequence[Tensor]) -> Tensor:
         """Averages features (R', C, h, w) with what they find in maps (C, H, W) of other frames."""
@@ -196,13 +201,9 @@ class TemporalRoIAlign(HostLevelRoIExtractor):
         return [one[:, :height, :width] for one in maps]
 
     def _groups(self, feats: Levels, rois: Tensor) -> list[_Group]:
-        last = self.num_inputs - 1
-        if self.level == 'last':
-            if len(feats[0]) == 1:
-                return [_Group(slice(None), 0, last)]
-            levels = torch.full_like(rois[:, 0], last)
-        else:
-            levels = self.map_roi_levels(rois, self.num_inputs).to(rois.dtype)
+        if self.level == 'last' and len(feats[0]) == 1:
+            return [_Group(slice(None), 0, self.num_inputs - 1)]
+        levels = self._levels_of(rois)
         table = torch.stack(to_host(rois[:, 0].double(), levels.double()), dim=1)
         kinds, numbers = table.unique(dim=0, return_inverse=True)
         return [
@@ -213,6 +214,12 @@ class TemporalRoIAlign(HostLevelRoIExtractor):
             )
             for number, (image, level) in enumerate(kinds.tolist())
         ]
+
+    def _levels_of(self, rois: Tensor) -> Tensor:
+        """Numbers of the levels, (R,), that RoIs look at."""
+        if self.level == 'last':
+            return rois.new_full((len(rois),), self.num_inputs - 1, dtype=torch.long)
+        return self.map_roi_levels(rois, self.num_inputs)
 
     def _support_of(self, feats: Levels) -> tuple[Levels, ...]:
         if not isinstance(feats, SupportedLevels):

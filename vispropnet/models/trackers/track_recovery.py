@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +27,8 @@ class HistoryFrame:
         features: (C, h, w) features of the propagation head.
         boxes: (N, 4) x1, y1, x2, y2 in pixels of the network's input.
         ids: (N,) int64 track ids, on the CPU.
-        labels: (N,) int64 labels, on the CPU.
-        scores: (N,) scores, on the CPU.
+        labels: (N,) int64 labels, where the features are.
+        scores: (N,) scores, where the features are.
     """
 
     features: Tensor
@@ -121,6 +121,7 @@ class TrackRecovery:
         self,
         features: Tensor,
         detections: InstanceData,
+        present: Tensor,
         known: Tensor,
         history: tuple[HistoryFrame, ...],
         metainfo: Mapping[str, Any],
@@ -130,8 +131,9 @@ class TrackRecovery:
 
         Args:
             features: (C, h, w) of the current frame, as ``head`` makes them.
-            detections: ``ids``, ``labels``, ``scores`` and ``bboxes`` ((N, 4) in pixels of the
-                network's input).
+            detections: ``labels``, ``scores`` and ``bboxes`` ((N, 4) in pixels of the network's
+                input).
+            present: (N,) ids of the detections, on the CPU.
             known: (M,) ids that association knows after this frame, on the CPU.
             history: The last frames, oldest first.
             metainfo: ``img_shape``, ``ori_shape``, ``scale_factor`` of the frame.
@@ -141,11 +143,9 @@ class TrackRecovery:
             The recovered instances: ``ids``, ``labels``, ``scores``, ``bboxes`` and ``masks``,
             boxes and masks in pixels of the original frame; and the history for the next frame.
         """
-        ids, labels, scores = to_host(detections.ids, detections.labels, detections.scores)
-        columns = ids, labels, scores.float()
-        missing = self.find_missing(history, ids, known)
+        missing = self.find_missing(history, present, known)
         masks = self._masks(features, missing, history, metainfo, head)
-        # The one wait for a GPU.
+        # A wait for a GPU, as find_missing() if tracks are missing.
         kept = (masks.sum(dim=(1, 2)) >= max(self.min_area, 1)).cpu().nonzero().flatten()
         masks = masks[to_device(kept, masks.device)]
         found = (
@@ -158,8 +158,10 @@ class TrackRecovery:
             ids=ids, labels=labels, scores=scores, bboxes=mask_boxes(masks), masks=masks
         )
         boxes = detections.bboxes.float()
+        columns = present, detections.labels, detections.scores.float()
         if self.remember_recovered:
             boxes = torch.cat([boxes, recovered.bboxes * box_scale(metainfo, boxes)])
+            found = found[0], labels, scores
             columns = (torch.cat(pair) for pair in zip(columns, found, strict=True))
         frame = HistoryFrame(features, boxes, *columns)
         return recovered, (*history, frame)[-self.history_length :]
@@ -177,13 +179,17 @@ class TrackRecovery:
         """
         present = set(present.tolist())
         known = None if known is None else set(known.tolist())
-        held: dict[int, list[tuple[int, int, int, float]]] = {}
+        places: dict[int, list[tuple[int, int]]] = {}
         for number, frame in enumerate(history):
-            columns = (column.tolist() for column in (frame.ids, frame.labels, frame.scores))
-            for row, (track, label, score) in enumerate(zip(*columns, strict=True)):
+            for row, track in enumerate(frame.ids.tolist()):
                 if track not in present and (known is None or track in known):
-                    held.setdefault(track, []).append((number, row, label, score))
+                    places.setdefault(track, []).append((number, row))
         missing = MissingTracks([], [], [], [[] for _ in history])
+        columns = _columns_on_host(history) if places else []
+        held = {
+            track: [(number, row, *columns[number][row]) for number, row in entries]
+            for track, entries in places.items()
+        }
         for track, entries in sorted(held.items()):
             mean = sum(score for *_, score in entries) / len(entries)
             if mean < self.min_score:
@@ -215,9 +221,9 @@ class TrackRecovery:
         attention, tracks, labels = self._attention(features, missing, history, head)
         # By track: then a batch adds to neighbouring rows only, in the same order each time.
         order = tracks.argsort(stable=True)
-        tracks, labels = tracks[order], labels[order]
-        device = attention.device
-        attention = attention[to_device(order, device)]
+        tracks, device = tracks[order], attention.device
+        order = to_device(order, device)
+        attention, labels = attention[order], labels[order]
         counts = torch.bincount(tracks, minlength=len(missing.ids)).to(attention.dtype)
         counts = to_device(counts, device)[:, None, None]
         if self.fusion == 'attention':
@@ -250,20 +256,16 @@ class TrackRecovery:
         history: tuple[HistoryFrame, ...],
         head: PropagationHead,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Attention (E, h, w) of each (frame, track) pair; its track and label, on the CPU."""
+        """Attention (E, h, w) of each (frame, track) pair; its track, on the CPU, and label."""
         attention, tracks, labels = [], [], []
         for frame, held in zip(history, missing.held, strict=True):
             if not held:
                 continue
-            rows = torch.tensor([row for row, _ in held])
+            rows = to_device(torch.tensor([row for row, _ in held]), features.device)
             tracks.append(torch.tensor([position for _, position in held]))
             labels.append(frame.labels[rows])
             arrived = head.attention(
-                frame.features,
-                features,
-                frame.boxes[to_device(rows, frame.boxes.device)],
-                to_device(labels[-1], features.device),
-                head.test_sigma,
+                frame.features, features, frame.boxes[rows], labels[-1], head.test_sigma
             )
             attention.append(head.attend(*arrived))
         return torch.cat(attention), torch.cat(tracks), torch.cat(labels)
@@ -288,6 +290,19 @@ class TrackRecovery:
             for one in masks
         )
         return torch.cat([one > self.mask_threshold for one in resized])
+
+
+def _columns_on_host(history: Sequence[HistoryFrame]) -> list[list[tuple[int, float]]]:
+    """Labels and scores of each frame's objects, for which a GPU is waited for once."""
+    labels, scores = to_host(
+        torch.cat([frame.labels for frame in history]),
+        torch.cat([frame.scores for frame in history]),
+    )
+    counts = [len(frame.ids) for frame in history]
+    return [
+        list(zip(*(column.tolist() for column in pair), strict=True))
+        for pair in zip(labels.split(counts), scores.split(counts), strict=True)
+    ]
 
 
 def _sums(values: Tensor, rows: Tensor, count: int) -> Tensor:

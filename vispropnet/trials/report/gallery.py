@@ -16,8 +16,8 @@ from pycocotools import mask as mask_utils
 from scipy.optimize import linear_sum_assignment
 
 from vispropnet.errors import UserError
+from vispropnet.positions import evenly
 from vispropnet.visualization.frames import read_frame
-from vispropnet.visualization.grid import evenly
 from vispropnet.visualization.palette import track_color
 from vispropnet.visualization.shown_tracks import (
     ShownTrack,
