@@ -57,11 +57,12 @@ def slow_statistics(values):
     return sum(values) / count, sum(v > 0.5 for v in values) / count, means[0] - means[3]
 
 
-def slow_davis(sequences):
+def slow_davis(sequences, skipped_ids=False):
     """Means over all objects; a sequence is a list of (truth, result)."""
     rows = []
     for frames in sequences:
-        for one in set(frames[0][0].ravel().tolist()) - {0}:
+        ids = set(frames[0][0].ravel().tolist()) - {0}
+        for one in range(1, max(ids) + 1) if skipped_ids else ids:
             pairs = [slow_measure(truth == one, result == one) for truth, result in frames[1:-1]]
             rows.append([*slow_statistics([j for j, _ in pairs])])
             rows[-1] += slow_statistics([f for _, f in pairs])
@@ -103,6 +104,11 @@ def test_metrics_equal_the_slow_evaluator():
     sequences[0][3][1][:] = 1
     got = overall([score_sequence(str(n), scored(one)) for n, one in enumerate(sequences)])
     assert got == pytest.approx(slow_davis(sequences), abs=1e-9)
+    # As the published code counts: ids up to the largest, 195 of the first sequence never shown.
+    sequences[0][4][0][:3] = 3  # skipped at first
+    some = [score_sequence('s', scored(one), skipped_ids=True) for one in sequences]
+    assert overall(some) == pytest.approx(slow_davis(sequences, True), abs=1e-9)
+    assert [one.skipped for one in some] == [(2, 3, *range(5, 200)), (1,), ()]
 
 
 @pytest.mark.parametrize(
@@ -189,6 +195,13 @@ def test_a_split_of_davis(folders):
     (root / 'ImageSets/2017/val.txt').write_text('b\n')
     truth = truth_folders(root, 'val')
     assert list(truth) == ['b'] and overall(score_folders(truth, folders / 'results'))['JF'] == 1
+    # The first frame of b shows 2 alone; the published code counts 1 as well.
+    arguments = ['tools/eval_vos.py', root, folders / 'other', '--json', folders / 'scores.json']
+    status, text = run_tool(*arguments, '--split', 'val')
+    assert status == 0 and 'sequence b: the first frame skips 1;' in text
+    report = json.loads((folders / 'scores.json').read_text())
+    one, two = (row['JF'] for row in report['objects'])
+    assert one == 1 and report['JF'] == (1 + two) / 2 < 1
     (root / 'ImageSets/2017/val.txt').write_text('b\nlost\n')
     with pytest.raises(UserError, match='lost of split val is absent'):
         truth_folders(root, 'val')

@@ -55,12 +55,14 @@ def read_index_mask(path: str | os.PathLike, size: Sequence[int] | None = None) 
             f'mask {path} has {ids.shape[1]}x{ids.shape[0]} pixels, expected {size[1]}x{size[0]} '
             'as the frame has.'
         )
-    if ids.max(initial=0) > VOID:
+    largest = ids.max(initial=0)
+    if largest > VOID:
         raise UserError(
-            f'mask {path} has the value {ids.max()}: ids of objects are 1 to 254, and 255 is void.'
+            f'mask {path} has the value {largest}: ids of objects are 1 to 254, and 255 is void.'
         )
     ids = ids.astype(np.uint8)
-    ids[ids == VOID] = 0
+    if largest == VOID:
+        ids[ids == VOID] = 0
     _check_edges(ids, path)
     return ids
 
@@ -108,7 +110,7 @@ def ids_in(mask: np.ndarray) -> list[int]:
     # Faster than a histogram as long as objects are few.
     while last := int(mask.max(initial=0)):
         found.insert(0, last)
-        mask = mask * (mask < last)
+        mask = mask * (mask < last).view(np.uint8)
     return found
 
 

@@ -48,14 +48,19 @@ def truth_folders(root: str | os.PathLike, split: str | None = None) -> dict[str
 
 
 def score_folders(
-    truth: Mapping[str, Path], results: str | os.PathLike, late_objects: bool = False
+    truth: Mapping[str, Path],
+    results: str | os.PathLike,
+    late_objects: bool = False,
+    skipped_ids: bool = False,
 ) -> list[SequenceScores]:
     """Scores results in a folder.
 
     Args:
         truth: From :func:`truth_folders`.
         results: Folder of ``<sequence>/<frame>.png``.
-        late_objects: As of :func:`~vispropnet.evaluation.region_contour.score_sequence`.
+        late_objects: As of :class:`~vispropnet.evaluation.region_contour.SequenceScorer`, as is
+            ``skipped_ids``.
+        skipped_ids: See there.
 
     Raises:
         UserError: naming the sequence or file, if results are absent or do not fit.
@@ -70,7 +75,8 @@ def score_folders(
         )
 
     def score(name: str) -> SequenceScores:
-        return score_sequence(name, _pairs(truth[name], results / name, late_objects), late_objects)
+        pairs = _pairs(truth[name], results / name, late_objects)
+        return score_sequence(name, pairs, late_objects, skipped_ids)
 
     # Decoding and distances run outside the interpreter's lock.
     with ThreadPoolExecutor(os.cpu_count()) as threads:
