@@ -1,19 +1,15 @@
 """Given objects in any video: the Python class, the tools, and test of a config."""
 
 import json
-import zipfile
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from vispropnet.apis import init_model, object_segmenter, vos_testing
-from vispropnet.config import load_config
+from vispropnet.apis import init_model, object_segmenter
 from vispropnet.datasets.index_masks import read_index_mask, write_index_mask
 from vispropnet.errors import UserError
-from vispropnet.evaluation.mask_folders import jf_report, score_folders, truth_folders
-from vispropnet.registry import DATASETS
 
 CONFIG = 'configs/stcn/stcn_tiny_30e_moving-shapes.py'
 SIZE = (48, 64)
@@ -144,37 +140,6 @@ def test_demo_with_masks_that_do_not_fit(demo, tmp_path, capsys, name, ids, mess
     assert status == 2
     with pytest.raises(UserError, match=message):
         raise UserError(error)
-
-
-def test_a_config_is_tested_and_scored(root, shapes, checkpoint, tmp_path, capsys):
-    out = tmp_path / 'masks'
-    options = [f'data_root={shapes}']
-    report = vos_testing.test_vos(
-        root / CONFIG, checkpoint, out, True, 'youtube-vos', options, batch=2, device='cpu'
-    )
-    config = load_config(root / CONFIG, options)
-    data = DATASETS.build(config.test_dataloader.dataset)
-    assert [one['sequence'] for one in report['sequences']] == [name for name, _ in data.videos()]
-    # As the folders are scored by themselves.
-    for name, numbers in data.videos():
-        for position, number in enumerate(numbers):
-            path = tmp_path / 'truth' / name / f'{position:05}.png'
-            write_index_mask(path, data.index_mask(number))
-            for one, mask in data.given_objects(number).items():
-                assert (read_index_mask(out / name / path.name)[mask] == one).all()
-    scores = score_folders(truth_folders(tmp_path / 'truth'), out, late_objects=True)
-    assert jf_report(scores) == report
-    with zipfile.ZipFile(tmp_path / 'masks.zip') as archive:
-        written = {str(path.relative_to(out)) for path in out.rglob('*.png')}
-        assert {name.removeprefix('Annotations/') for name in archive.namelist()} == written
-    assert f'JF {report["JF"]:.4f}' in capsys.readouterr().out
-
-
-def test_other_models_and_data_are_refused(root, shapes, small, checkpoint, tmp_path):
-    with pytest.raises(UserError, match='is no video object segmentation'):
-        weights = tmp_path / 'other.pth'
-        torch.save(dict(state_dict=init_model(small, None, 'cpu').state_dict()), weights)
-        vos_testing.test_vos(small, weights, tmp_path, overrides=[f'data_root={shapes}'])
 
 
 def test_the_published_configs_train(root, tmp_path):

@@ -13,12 +13,21 @@ from vispropnet.errors import UserError
 from vispropnet.evaluation.mask_folders import score_folders, seen_unseen, truth_folders
 from vispropnet.evaluation.region_contour import (
     METRICS,
+    SequenceScorer,
     boundary,
     measure_frame,
     overall,
-    score_sequence,
     statistics,
 )
+
+
+def score_sequence(name, frames, *options, **more):
+    """Scores of (truth, result) of each frame; the result may be None where none is asked for."""
+    scorer = SequenceScorer(name, len(frames), *options, **more)
+    for truth, result in frames:
+        assert result is not None or not scorer.next_counts
+        scorer.add(truth, result if scorer.next_counts else None)
+    return scorer.scores()
 
 
 def slow_boundary(mask):
@@ -146,6 +155,10 @@ def test_youtube_vos_counts_objects_from_the_frame_after_their_first():
     wrong = np.where(both == 2, 0, both).astype(np.uint8)
     scores = score_sequence('v', [(one, None), (both, both), (both, wrong), (both, both)], True)
     assert scores.ids == (1, 2)
+    # Results are asked for after the first object only; one that comes last does not count.
+    none = np.zeros_like(one)
+    late = score_sequence('v', [(none, None), (one, None), (one, one), (both, one)], True)
+    assert late.ids == (1,) and late.values[0].tolist() == [[1, 0.5]]
     assert scores.values[0, 0].tolist() == [1, 1, 1]
     assert np.isnan(scores.values[0, 1, 0]) and scores.values[0, 1, 1:].tolist() == [0, 1]
     means = seen_unseen([scores], {('v', 1): 'cat', ('v', 2): 'dog'}, {'cat'})

@@ -89,7 +89,8 @@ class _VideoStepper:
         inputs, samples = zip(*self._frames, strict=True)
         self._frames = []
         with autocast(enabled=self.fp16):
-            answers = list(self._run.answers(inputs, samples))
+            objects = [one.get('given_objects') for one in samples]
+            answers = list(self._run.answers(inputs, samples, objects))
             if ends:
                 answers += self._run.finish()
         outputs = [self._samples.popleft() for _ in answers]

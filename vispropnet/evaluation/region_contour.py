@@ -156,32 +156,47 @@ class SequenceScorer:
 
     Args:
         name: For messages.
+        num_frames: Of the sequence.
         late_objects: False for DAVIS: the objects of the first frame, in all frames but the first
             and the last. True for YouTube-VOS: all objects, each from the frame after its first.
         skipped_ids: Whether, without late objects, each id that the first frame skips below its
             largest is an object too, one that is not there, as in the published code of DAVIS 2017.
     """
 
-    def __init__(self, name: str, late_objects: bool = False, skipped_ids: bool = False) -> None:
-        self.name, self.late_objects, self.skipped_ids = name, late_objects, skipped_ids
+    def __init__(
+        self, name: str, num_frames: int, late_objects: bool = False, skipped_ids: bool = False
+    ) -> None:
+        self.name, self.num_frames = name, num_frames
+        self.late_objects, self.skipped_ids = late_objects, skipped_ids
         self._known: list[int] = []
         self._first: dict[int, int] = {}  # frame by id in the truth
         self._found: dict[int, int] = {}  # frame by id in the result
         self._rows: list[dict[int, np.ndarray]] = []
         self._frames = 0
 
+    @property
+    def next_counts(self) -> bool:
+        """Whether the next frame is scored."""
+        last = self._frames == self.num_frames - 1
+        return bool(self._known) and (self.late_objects or not last)
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether a frame has been scored."""
+        return bool(self._rows)
+
     def add(self, truth: np.ndarray, result: np.ndarray | None) -> None:
         """Takes in the next frame.
 
         Args:
             truth: (H, W) uint8 ids.
-            result: The same of the result; None for a frame that is not scored.
+            result: The same of the result; None unless the frame is scored (:attr:`next_counts`).
 
         Raises:
             UserError: if the objects have to be those of the first frame and it shows none.
         """
+        radius, counted = _radius(truth.shape), self._known
         number, self._frames = self._frames, self._frames + 1
-        radius = _radius(truth.shape)
         if result is not None:
             window = _window(truth | result)
             truth, result = truth[window], result[window]
@@ -195,8 +210,6 @@ class SequenceScorer:
             return
         for one in ids_in(result):
             self._found.setdefault(one, number)
-        late = self.late_objects
-        counted = [one for one in self._known if not late or self._first[one] < number]
         measured = _measure_ids(truth, result, counted, radius).T
         self._rows.append(dict(zip(counted, measured, strict=True)))
 
@@ -216,41 +229,15 @@ class SequenceScorer:
                 f'sequence {self.name}, frame {self._found[unknown[0]]}: the result has the id '
                 f'{unknown[0]}, the truth has {", ".join(map(str, sorted(self._first)))}.'
             )
-        ids, absent = sorted(self._known), np.full(2, np.nan)
-        values = np.array([[row.get(one, absent) for row in self._rows] for one in ids])
-        values = values.reshape(len(ids), len(self._rows), 2)
-        counts = ~np.isnan(values).all(axis=(1, 2))
-        if not counts.any():
+        if not self._rows:
             raise UserError(
                 f'sequence {self.name}: no frame is scored (too few frames, or no object).'
             )
-        ids = tuple(one for one, some in zip(ids, counts, strict=True) if some)
+        ids = tuple(sorted({one for row in self._rows for one in row}))
+        absent = np.full(2, np.nan)
+        values = np.array([[row.get(one, absent) for row in self._rows] for one in ids])
         skipped = [one for one in ids if not self.late_objects and self._first.get(one) != 0]
-        return SequenceScores(self.name, ids, values[counts].transpose(2, 0, 1), tuple(skipped))
-
-
-def score_sequence(
-    name: str,
-    frames: Iterable[tuple[np.ndarray, np.ndarray | None]],
-    late_objects: bool = False,
-    skipped_ids: bool = False,
-) -> SequenceScores:
-    """Scores a sequence.
-
-    Args:
-        name: For messages.
-        frames: All its frames in order, as of :meth:`SequenceScorer.add`.
-        late_objects: As of :class:`SequenceScorer`, as is ``skipped_ids``.
-        skipped_ids: See there.
-
-    Raises:
-        UserError: if there is no object or no scored frame, or the result has an id that the truth
-            never has.
-    """
-    scorer = SequenceScorer(name, late_objects, skipped_ids)
-    for truth, result in frames:
-        scorer.add(truth, result)
-    return scorer.scores()
+        return SequenceScores(self.name, ids, values.transpose(2, 0, 1), tuple(skipped))
 
 
 def overall(sequences: Sequence[SequenceScores]) -> dict[str, float]:
