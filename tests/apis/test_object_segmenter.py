@@ -145,11 +145,13 @@ def test_demo_with_masks_that_do_not_fit(demo, tmp_path, capsys, name, ids, mess
 def test_the_published_configs_train(root, tmp_path):
     """Both phases and EamStcn, with a tiny encoder, on data as they ship."""
     from tests.datasets.test_video_objects import drawn, still_images, write
+    from tests.small_runs import logged
     from vispropnet.apis.training import train
 
     write(tmp_path / 'davis', '480p', 'a', [drawn({1: 4 * n, 3: 40}) for n in range(4)])
     (tmp_path / 'davis/ImageSets/2017').mkdir(parents=True)
-    (tmp_path / 'davis/ImageSets/2017/train.txt').write_text('a\n')
+    for split in ('train', 'val'):
+        (tmp_path / f'davis/ImageSets/2017/{split}.txt').write_text('a\n')
     write(tmp_path / 'vos', '', 'v', [drawn({1: 5 + n}) for n in range(5)])
     objects = {'1': dict(category='a', frames=['00000'])}
     meta = json.dumps(dict(videos=dict(v=dict(objects=objects))))
@@ -161,6 +163,9 @@ def test_the_published_configs_train(root, tmp_path):
         phase2=[
             'train_dataloader.dataset.datasets.0.dataset.data_root=davis',
             'train_dataloader.dataset.datasets.1.data_root=vos',
+            'val_dataloader.dataset.data_root=davis',
+            'val_dataloader.num_workers=0',
+            'val_dataloader.persistent_workers=False',
         ],
     )
     for phase, name in (
@@ -168,6 +173,7 @@ def test_the_published_configs_train(root, tmp_path):
         ('phase2', 'stcn_v2b1_phase2_davis-youtube-vos'),
     ):
         options = [one.replace('data_root=', f'data_root={tmp_path}/') for one in data[phase]]
+        options += [] if phase == 'phase1' else ['train_cfg.val_interval=1']
         options += [f'model.{one}_encoder.name=test_resnet' for one in ('key', 'value')]
         options += [f'model.{one}_encoder.pretrained=False' for one in ('key', 'value')]
         options += ['model.fusion.out_channels=16', 'model.thin_channels=16']
@@ -178,15 +184,22 @@ def test_the_published_configs_train(root, tmp_path):
             options += ['model.expansion.in_channels=192', 'model.expansion.out_channels=16']
         train(root / f'configs/stcn/{name}.py', tmp_path / name, overrides=options)
         assert (tmp_path / name / 'epoch_1.pth').is_file()
+        assert len(logged(tmp_path / name, 'vos/JF')) == (phase == 'phase2')
 
 
-def test_the_small_config_trains(root, shapes, tmp_path):
+def test_the_small_config_trains_and_is_validated(root, shapes, tmp_path, capfd):
     from tests.small_runs import logged
     from vispropnet.apis.training import train
+    from vispropnet.apis.vos_testing import test_vos
 
     options = [f'data_root={shapes}', 'train_cfg.max_epochs=2', 'param_scheduler.1.end=2']
     options += ['default_hooks.logger.interval=1', 'train_dataloader.batch_size=2']
     train(root / CONFIG, tmp_path, overrides=options)
     losses = logged(tmp_path, 'loss_mask')
     assert len(losses) == 2 and all(0 < loss < 20 for loss in losses)
-    assert (tmp_path / 'epoch_2.pth').is_file()
+    # After the last epoch, as the test scores the same weights.
+    weights = tmp_path / 'epoch_2.pth'
+    report = test_vos(root / CONFIG, weights, tmp_path / 'masks', True, overrides=options[:1])
+    for name in ('J_mean', 'F_mean', 'JF'):
+        assert logged(tmp_path, f'vos/{name}') == [pytest.approx(report[name], abs=1e-4)]
+    assert 'vos/JF: ' in ''.join(capfd.readouterr())
