@@ -129,6 +129,7 @@ def test_demo_takes_late_objects_from_a_folder(demo, tmp_path, capsys):
         ('lost.png', None, 'mask not found: .*lost.png'),
         ('first.png', given() + 255, 'first.png shows no object'),
         ('first.png', given(3)[1:], 'first.png has 64x47 pixels, expected 64x48'),
+        ('in/00003.png', given(3), 'in: the first mask .* is that of the last of the 4 frames'),
         ('in/00009.png', given(3), 'in: none of its masks shows an object in one of the 4 frames'),
     ],
 )

@@ -173,7 +173,7 @@ def test_data_without_objects(shapes, segment, tmp_path, capsys):
     data = edited(shapes, tmp_path / 'none', lambda content: content.pop('annotations'))
     with pytest.raises(UserError, match='nothing is scored'):
         segment(tmp_path / 'masks', data=data, evaluate=True)
-    assert 'without an object: ' in capsys.readouterr().out
+    assert 'without an object before the last frame: ' in capsys.readouterr().out
     assert not list((tmp_path / 'masks').rglob('*.png'))
 
     def shows_last(content):

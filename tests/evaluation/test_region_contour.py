@@ -233,7 +233,11 @@ FAULTS = {
         'sequence a, frame 2: .* id 7.*1, 3',
     ),
     'colours': (lambda p: Image.new('RGB', (32, 24)).save(p), r'00002\.png has colours \(RGB\)'),
-    'damaged': (lambda p: p.write_bytes(b'x'), r'00002\.png cannot be read'),
+    'damaged': (lambda p: p.write_bytes(b'x'), r'00002\.png cannot be read .*: it is none, or it'),
+    'cut short': (
+        lambda p: p.write_bytes(p.read_bytes()[:20]),
+        'cannot be read as an image: it is',
+    ),
     'large ids': (
         lambda p: Image.fromarray(np.full((24, 32), 300, np.uint16)).save(p),
         'value 300: ids of objects are 1 to 254',

@@ -125,7 +125,7 @@ def test_vos(
     per_second = 1 / max(costs['seconds_per_frame'], 1e-9)
     print(f'{costs["frames"]} frames, {per_second:.2f} frames per second')
     if run.empty:
-        print(f'without an object: {", ".join(run.empty)}')
+        print(f'without an object before the last frame: {", ".join(run.empty)}')
     return _report(scorers, costs) if evaluate else None
 
 
@@ -143,7 +143,7 @@ class _TestRun:
     """Segments videos one after the other.
 
     Attributes:
-        empty: Names of those in which no object is given.
+        empty: Names of those in which no object is given before the last frame.
     """
 
     def __init__(
@@ -189,7 +189,7 @@ class _TestRun:
         self.output.end()
         self.costs.frames += len(frames)
         self.costs.kept.append(run.frames_kept)
-        if first is None:
+        if first in (None, len(frames) - 1):
             self.empty.append(name)
         return scorer
 
@@ -211,8 +211,6 @@ class _TestRun:
 
 def _report(scorers: Sequence[SequenceScorer], costs: Mapping[str, Any]) -> dict[str, Any]:
     scores = [one.scores() for one in scorers if one.has_scores]
-    if short := [one.name for one in scorers if not one.has_scores]:
-        print(f'without a frame to score: {", ".join(short)}')
     if not scores:
         raise UserError('no video gives an object in a frame before its last: nothing is scored.')
     report = jf_report(scores)
