@@ -1,11 +1,11 @@
-"""Segments the given objects of a config's test videos, writes index masks, and scores them."""
+"""Segments the given objects of a config's test videos, writes their masks, and scores them."""
 
 from __future__ import annotations
 
 import argparse
 
 from vispropnet.apis.command_line import add_amp_option, add_config_options
-from vispropnet.errors import report_user_errors
+from vispropnet.errors import UserError, report_user_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -14,7 +14,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='weights, as tools/train.py writes them')
     parser.add_argument(
-        '--out', required=True, metavar='DIR', help='folder for <video>/<frame>.png'
+        '--out',
+        required=True,
+        metavar='OUT',
+        help='folder for <video>/<frame>.png, or a result file in YouTube-VIS form (*.json)',
     )
     parser.add_argument(
         '--eval', action='store_true', help='print J and F, if the data come with all masks'
@@ -22,9 +25,17 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--zip',
         choices=('davis', 'youtube-vos'),
-        help='write DIR.zip as well, as this evaluation server takes it',
+        help='write OUT.zip as well, as this evaluation server takes it',
     )
-    parser.add_argument('--json', metavar='OUT', help='with --eval: write the metrics too')
+    parser.add_argument('--json', metavar='FILE', help='with --eval: write the metrics too')
+    parser.add_argument(
+        '--seeds',
+        metavar='RESULTS.json',
+        help='take the tracks of this result file for objects, each from its first mask on',
+    )
+    parser.add_argument(
+        '--score-thr', type=float, default=0.0, help='of --seeds: the lowest score of a track (0.0)'
+    )
     parser.add_argument(
         '--batch',
         type=int,
@@ -41,6 +52,8 @@ def main() -> None:
     """Runs the command."""
     args = parse_args()
     with report_user_errors():
+        if args.json is not None and not args.eval:
+            raise UserError('--json writes metrics, which --eval gives: pass both.')
         from vispropnet.apis.vos_testing import test_vos
         from vispropnet.fileio import write_json
 
@@ -55,8 +68,10 @@ def main() -> None:
             amp=args.amp,
             batch=args.batch,
             device=args.device,
+            seeds=args.seeds,
+            seed_threshold=args.score_thr,
         )
-        if args.json is not None and report is not None:
+        if args.json is not None:
             write_json(args.json, report, indent=1)
 
 

@@ -21,6 +21,7 @@ DATASETS = _child(
     'vispropnet.datasets.ytvis',
     'vispropnet.datasets.concat',
     'vispropnet.datasets.video_objects',
+    'vispropnet.datasets.mask_videos',
     'vispropnet.datasets.still_images',
 )
 DATA_SAMPLERS = _child('DATA_SAMPLERS', 'mmdet.datasets.samplers', 'vispropnet.datasets.samplers')
@@ -62,7 +63,12 @@ HOOKS = _child(
 LOG_PROCESSORS = _child('LOG_PROCESSORS', 'mmdet.engine')
 
 # Results
-METRICS = _child('METRICS', 'mmdet.evaluation', 'vispropnet.evaluation.ytvis_metric')
+METRICS = _child(
+    'METRICS',
+    'mmdet.evaluation',
+    'vispropnet.evaluation.ytvis_metric',
+    'vispropnet.evaluation.region_contour_metric',
+)
 EVALUATOR = _child('EVALUATOR', 'mmdet.evaluation')
 VISUALIZERS = _child('VISUALIZERS', 'mmdet.visualization')
 VISBACKENDS = _child('VISBACKENDS', 'mmdet.visualization')

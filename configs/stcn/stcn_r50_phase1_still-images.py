@@ -32,6 +32,8 @@ test_dataloader = dict(
         pipeline={{_base_.test_pipeline}},
     )
 )
+# Clips of still images are not yet what videos are: validated in phase 2.
+val_dataloader = val_evaluator = val_cfg = None
 
 # 300,000 iterations, the rate falls after half of them.
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=120)

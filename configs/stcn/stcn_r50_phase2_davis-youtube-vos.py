@@ -37,8 +37,9 @@ test_dataloader = dict(
         pipeline={{_base_.test_pipeline}},
     )
 )
+val_dataloader = dict(dataset=dict(test_dataloader['dataset'], with_truth=True))
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=10)
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-5, weight_decay=1e-7))
 # After 125,000 iterations.
 param_scheduler = [dict(type='MultiStepLR', milestones=[133], gamma=0.1)]

@@ -36,11 +36,15 @@ train_dataloader = dict(
         pipeline={{_base_.train_pipeline}},
     ),
 )
+val_dataloader = dict(
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(type='VideoObjects', with_truth=True),
+)
 test_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(type='VideoObjects'))
-# J and F: tools/test_vos.py --eval.
-val_dataloader = val_evaluator = val_cfg = None
+val_evaluator = dict(type='RegionContourMetric')
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=30)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=30, val_interval=10)
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=0.001, weight_decay=0.01, fused=True),

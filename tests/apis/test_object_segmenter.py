@@ -1,19 +1,15 @@
 """Given objects in any video: the Python class, the tools, and test of a config."""
 
 import json
-import zipfile
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from vispropnet.apis import init_model, object_segmenter, vos_testing
-from vispropnet.config import load_config
+from vispropnet.apis import init_model, object_segmenter
 from vispropnet.datasets.index_masks import read_index_mask, write_index_mask
 from vispropnet.errors import UserError
-from vispropnet.evaluation.mask_folders import jf_report, score_folders, truth_folders
-from vispropnet.registry import DATASETS
 
 CONFIG = 'configs/stcn/stcn_tiny_30e_moving-shapes.py'
 SIZE = (48, 64)
@@ -133,6 +129,7 @@ def test_demo_takes_late_objects_from_a_folder(demo, tmp_path, capsys):
         ('lost.png', None, 'mask not found: .*lost.png'),
         ('first.png', given() + 255, 'first.png shows no object'),
         ('first.png', given(3)[1:], 'first.png has 64x47 pixels, expected 64x48'),
+        ('in/00003.png', given(3), 'in: the first mask .* is that of the last of the 4 frames'),
         ('in/00009.png', given(3), 'in: none of its masks shows an object in one of the 4 frames'),
     ],
 )
@@ -146,45 +143,16 @@ def test_demo_with_masks_that_do_not_fit(demo, tmp_path, capsys, name, ids, mess
         raise UserError(error)
 
 
-def test_a_config_is_tested_and_scored(root, shapes, checkpoint, tmp_path, capsys):
-    out = tmp_path / 'masks'
-    options = [f'data_root={shapes}']
-    report = vos_testing.test_vos(
-        root / CONFIG, checkpoint, out, True, 'youtube-vos', options, batch=2, device='cpu'
-    )
-    config = load_config(root / CONFIG, options)
-    data = DATASETS.build(config.test_dataloader.dataset)
-    assert [one['sequence'] for one in report['sequences']] == [name for name, _ in data.videos()]
-    # As the folders are scored by themselves.
-    for name, numbers in data.videos():
-        for position, number in enumerate(numbers):
-            path = tmp_path / 'truth' / name / f'{position:05}.png'
-            write_index_mask(path, data.index_mask(number))
-            for one, mask in data.given_objects(number).items():
-                assert (read_index_mask(out / name / path.name)[mask] == one).all()
-    scores = score_folders(truth_folders(tmp_path / 'truth'), out, late_objects=True)
-    assert jf_report(scores) == report
-    with zipfile.ZipFile(tmp_path / 'masks.zip') as archive:
-        written = {str(path.relative_to(out)) for path in out.rglob('*.png')}
-        assert {name.removeprefix('Annotations/') for name in archive.namelist()} == written
-    assert f'JF {report["JF"]:.4f}' in capsys.readouterr().out
-
-
-def test_other_models_and_data_are_refused(root, shapes, small, checkpoint, tmp_path):
-    with pytest.raises(UserError, match='is no video object segmentation'):
-        weights = tmp_path / 'other.pth'
-        torch.save(dict(state_dict=init_model(small, None, 'cpu').state_dict()), weights)
-        vos_testing.test_vos(small, weights, tmp_path, overrides=[f'data_root={shapes}'])
-
-
 def test_the_published_configs_train(root, tmp_path):
     """Both phases and EamStcn, with a tiny encoder, on data as they ship."""
     from tests.datasets.test_video_objects import drawn, still_images, write
+    from tests.small_runs import logged
     from vispropnet.apis.training import train
 
     write(tmp_path / 'davis', '480p', 'a', [drawn({1: 4 * n, 3: 40}) for n in range(4)])
     (tmp_path / 'davis/ImageSets/2017').mkdir(parents=True)
-    (tmp_path / 'davis/ImageSets/2017/train.txt').write_text('a\n')
+    for split in ('train', 'val'):
+        (tmp_path / f'davis/ImageSets/2017/{split}.txt').write_text('a\n')
     write(tmp_path / 'vos', '', 'v', [drawn({1: 5 + n}) for n in range(5)])
     objects = {'1': dict(category='a', frames=['00000'])}
     meta = json.dumps(dict(videos=dict(v=dict(objects=objects))))
@@ -196,6 +164,9 @@ def test_the_published_configs_train(root, tmp_path):
         phase2=[
             'train_dataloader.dataset.datasets.0.dataset.data_root=davis',
             'train_dataloader.dataset.datasets.1.data_root=vos',
+            'val_dataloader.dataset.data_root=davis',
+            'val_dataloader.num_workers=0',
+            'val_dataloader.persistent_workers=False',
         ],
     )
     for phase, name in (
@@ -203,6 +174,7 @@ def test_the_published_configs_train(root, tmp_path):
         ('phase2', 'stcn_v2b1_phase2_davis-youtube-vos'),
     ):
         options = [one.replace('data_root=', f'data_root={tmp_path}/') for one in data[phase]]
+        options += [] if phase == 'phase1' else ['train_cfg.val_interval=1']
         options += [f'model.{one}_encoder.name=test_resnet' for one in ('key', 'value')]
         options += [f'model.{one}_encoder.pretrained=False' for one in ('key', 'value')]
         options += ['model.fusion.out_channels=16', 'model.thin_channels=16']
@@ -213,15 +185,22 @@ def test_the_published_configs_train(root, tmp_path):
             options += ['model.expansion.in_channels=192', 'model.expansion.out_channels=16']
         train(root / f'configs/stcn/{name}.py', tmp_path / name, overrides=options)
         assert (tmp_path / name / 'epoch_1.pth').is_file()
+        assert len(logged(tmp_path / name, 'vos/JF')) == (phase == 'phase2')
 
 
-def test_the_small_config_trains(root, shapes, tmp_path):
+def test_the_small_config_trains_and_is_validated(root, shapes, tmp_path, capfd):
     from tests.small_runs import logged
     from vispropnet.apis.training import train
+    from vispropnet.apis.vos_testing import test_vos
 
     options = [f'data_root={shapes}', 'train_cfg.max_epochs=2', 'param_scheduler.1.end=2']
     options += ['default_hooks.logger.interval=1', 'train_dataloader.batch_size=2']
     train(root / CONFIG, tmp_path, overrides=options)
     losses = logged(tmp_path, 'loss_mask')
     assert len(losses) == 2 and all(0 < loss < 20 for loss in losses)
-    assert (tmp_path / 'epoch_2.pth').is_file()
+    # After the last epoch, as the test scores the same weights.
+    weights = tmp_path / 'epoch_2.pth'
+    report = test_vos(root / CONFIG, weights, tmp_path / 'masks', True, overrides=options[:1])
+    for name in ('J_mean', 'F_mean', 'JF'):
+        assert logged(tmp_path, f'vos/{name}') == [pytest.approx(report[name], abs=1e-4)]
+    assert 'vos/JF: ' in ''.join(capfd.readouterr())

@@ -133,6 +133,9 @@ def test_davis_in_test(davis):
     assert list(given) == [2] and (given[2] == (drawn({2: 10}) == 2)).all()
     assert data.given_objects(1) == {} and data.index_mask(1) is None
     assert data[1]['data_samples'].frame_id == 1
+    assert (data[0]['data_samples'].given_objects[2].numpy() == given[2]).all()
+    assert data.missing_truth(range(3)) == 1 and data.object_labels(range(3)) == {}
+    assert data.metainfo['skipped_ids'] and not data.metainfo['late_objects']
 
 
 @pytest.mark.parametrize(
@@ -187,9 +190,16 @@ def test_any_youtube_vis_file(shapes):  # noqa: F811
             for number, one in enumerate(objects, 1)
         }
         assert given == {number: at for number, at in firsts.items() if at is not None}
-        assert data.object_ids(frames) == {
-            number: one['id'] for number, one in enumerate(objects, 1) if number in given
-        }
+        ids = data.metainfo['category_ids']
+        labels = {number: ids[label] for number, label in data.object_labels(frames).items()}
+        assert labels == {number: objects[number - 1]['category_id'] for number in given}
+        # A sample has what it gives; the truth where it is asked for.
+        sample = data[frames[0]]['data_samples']
+        assert list(sample.given_objects) == list(data.given_objects(frames[0]))
+        assert 'index_mask' not in sample and data.missing_truth(frames) is None
+        scored = make('VideoObjects', shapes, test_mode=True, with_truth=True, **options)
+        mask = scored[frames[-1]]['data_samples'].index_mask
+        assert (mask == data.index_mask(frames[-1])).all()
 
 
 def test_clips_of_the_small_config(root, shapes):  # noqa: F811

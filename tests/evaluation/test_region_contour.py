@@ -13,12 +13,21 @@ from vispropnet.errors import UserError
 from vispropnet.evaluation.mask_folders import score_folders, seen_unseen, truth_folders
 from vispropnet.evaluation.region_contour import (
     METRICS,
+    SequenceScorer,
     boundary,
     measure_frame,
     overall,
-    score_sequence,
     statistics,
 )
+
+
+def score_sequence(name, frames, *options, **more):
+    """Scores of (truth, result) of each frame; the result may be None where none is asked for."""
+    scorer = SequenceScorer(name, len(frames), *options, **more)
+    for truth, result in frames:
+        assert result is not None or not scorer.next_counts
+        scorer.add(truth, result if scorer.next_counts else None)
+    return scorer.scores()
 
 
 def slow_boundary(mask):
@@ -57,11 +66,12 @@ def slow_statistics(values):
     return sum(values) / count, sum(v > 0.5 for v in values) / count, means[0] - means[3]
 
 
-def slow_davis(sequences):
+def slow_davis(sequences, skipped_ids=False):
     """Means over all objects; a sequence is a list of (truth, result)."""
     rows = []
     for frames in sequences:
-        for one in set(frames[0][0].ravel().tolist()) - {0}:
+        ids = set(frames[0][0].ravel().tolist()) - {0}
+        for one in range(1, max(ids) + 1) if skipped_ids else ids:
             pairs = [slow_measure(truth == one, result == one) for truth, result in frames[1:-1]]
             rows.append([*slow_statistics([j for j, _ in pairs])])
             rows[-1] += slow_statistics([f for _, f in pairs])
@@ -103,6 +113,11 @@ def test_metrics_equal_the_slow_evaluator():
     sequences[0][3][1][:] = 1
     got = overall([score_sequence(str(n), scored(one)) for n, one in enumerate(sequences)])
     assert got == pytest.approx(slow_davis(sequences), abs=1e-9)
+    # As the published code counts: ids up to the largest, 195 of the first sequence never shown.
+    sequences[0][4][0][:3] = 3  # skipped at first
+    some = [score_sequence('s', scored(one), skipped_ids=True) for one in sequences]
+    assert overall(some) == pytest.approx(slow_davis(sequences, True), abs=1e-9)
+    assert [one.skipped for one in some] == [(2, 3, *range(5, 200)), (1,), ()]
 
 
 @pytest.mark.parametrize(
@@ -140,6 +155,10 @@ def test_youtube_vos_counts_objects_from_the_frame_after_their_first():
     wrong = np.where(both == 2, 0, both).astype(np.uint8)
     scores = score_sequence('v', [(one, None), (both, both), (both, wrong), (both, both)], True)
     assert scores.ids == (1, 2)
+    # Results are asked for after the first object only; one that comes last does not count.
+    none = np.zeros_like(one)
+    late = score_sequence('v', [(none, None), (one, None), (one, one), (both, one)], True)
+    assert late.ids == (1,) and late.values[0].tolist() == [[1, 0.5]]
     assert scores.values[0, 0].tolist() == [1, 1, 1]
     assert np.isnan(scores.values[0, 1, 0]) and scores.values[0, 1, 1:].tolist() == [0, 1]
     means = seen_unseen([scores], {('v', 1): 'cat', ('v', 2): 'dog'}, {'cat'})
@@ -189,6 +208,13 @@ def test_a_split_of_davis(folders):
     (root / 'ImageSets/2017/val.txt').write_text('b\n')
     truth = truth_folders(root, 'val')
     assert list(truth) == ['b'] and overall(score_folders(truth, folders / 'results'))['JF'] == 1
+    # The first frame of b shows 2 alone; the published code counts 1 as well.
+    arguments = ['tools/eval_vos.py', root, folders / 'other', '--json', folders / 'scores.json']
+    status, text = run_tool(*arguments, '--split', 'val')
+    assert status == 0 and 'sequence b: the first frame skips 1;' in text
+    report = json.loads((folders / 'scores.json').read_text())
+    one, two = (row['JF'] for row in report['objects'])
+    assert one == 1 and report['JF'] == (1 + two) / 2 < 1
     (root / 'ImageSets/2017/val.txt').write_text('b\nlost\n')
     with pytest.raises(UserError, match='lost of split val is absent'):
         truth_folders(root, 'val')
@@ -207,7 +233,11 @@ FAULTS = {
         'sequence a, frame 2: .* id 7.*1, 3',
     ),
     'colours': (lambda p: Image.new('RGB', (32, 24)).save(p), r'00002\.png has colours \(RGB\)'),
-    'damaged': (lambda p: p.write_bytes(b'x'), r'00002\.png cannot be read'),
+    'damaged': (lambda p: p.write_bytes(b'x'), r'00002\.png cannot be read .*: it is none, or it'),
+    'cut short': (
+        lambda p: p.write_bytes(p.read_bytes()[:20]),
+        'cannot be read as an image: it is',
+    ),
     'large ids': (
         lambda p: Image.fromarray(np.full((24, 32), 300, np.uint16)).save(p),
         'value 300: ids of objects are 1 to 254',

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.shared_fixtures import shapes  # noqa: F401
 from vispropnet.trials.study_file import read_study
 
 

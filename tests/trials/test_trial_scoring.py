@@ -10,7 +10,7 @@ import torch
 from tests.evaluation.strips import data_set, shown, track
 from vispropnet.evaluation.average_precision import evaluate_tracks
 from vispropnet.evaluation.confidence import resample_videos
-from vispropnet.trials import scoring
+from vispropnet.trials import measures, scoring
 from vispropnet.trials.plan import make_plan
 
 # Two videos with two objects each, all of one category.
@@ -170,7 +170,7 @@ def test_parameters_are_what_is_learnt_and_times_are_of_a_frame(study, tmp_path)
     assert scoring.count_parameters(tmp_path / 'epoch_1.pth') == 15
     assert scoring.count_parameters(tmp_path / 'none.pth') is None
     run = make_plan(study, 'smoke', tmp_path, []).baseline_run()
-    assert scoring.seconds_of_training(run) is None and scoring.seconds_of_test(run) is None
+    assert scoring.seconds_of_training(run) is None and measures.seconds_of_test(run) is None
     log = run.folder / 'train/20260101_000000/vis_data/scalars.json'
     log.parent.mkdir(parents=True)
     rows = [dict(loss=1.0, time=time, iter=n) for n, time in enumerate((4.0, 0.8, 0.8), 1)]
@@ -184,4 +184,4 @@ def test_parameters_are_what_is_learnt_and_times_are_of_a_frame(study, tmp_path)
         record = run.folder / f'test/2026010{day}/2026010{day}.json'
         record.parent.mkdir(parents=True)
         record.write_text(text)
-        assert scoring.seconds_of_test(run) == seconds
+        assert measures.seconds_of_test(run) == seconds

@@ -133,6 +133,25 @@ class VosReadoutSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class VosEvaluateSettings(Settings):
+    """J and F of index masks, read from PNGs, beside plain NumPy and OpenCV."""
+
+    device: str = 'cpu'
+    memory: bool = False
+    size: tuple[int, int] = _size(854, 480, 'of the masks in pixels')
+    videos: int = option(4, 'drawn')
+    frames: int = option(60, 'of a video')
+    objects: int = option(2, 'of a video, up to 254')
+
+    def _check(self) -> None:
+        if self.objects > 254 or self.frames < 3:
+            raise UserError(
+                '--objects takes up to 254 and --frames 3 or more (the first and the last are not '
+                f'scored), got {self.objects} and {self.frames}.'
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class PropagationSettings(PyramidSettings):
     """Masks of missing tracks, beside the definition written plainly."""
 
@@ -347,6 +366,7 @@ COMMANDS: dict[str, type[Settings]] = {
     'safety': SafetySettings,
     'busy': BusySettings,
     'vos-readout': VosReadoutSettings,
+    'vos-evaluate': VosEvaluateSettings,
 }
 
 

@@ -82,7 +82,7 @@ class GivenMasks:
         elif not self._path.is_file():
             raise UserError(f'mask not found: {path}')
         self._known: set[int] = set()
-        self._frames = 0
+        self._frames, self._first = 0, 0  # number of frames; the first that gives an object
 
     @classmethod
     def of_model(cls, model: VISDetector, path: str | os.PathLike | None) -> GivenMasks | None:
@@ -107,16 +107,24 @@ class GivenMasks:
         new = [one for one in ids_in(ids) if one not in self._known]
         if self._files is None and not new:
             raise UserError(f'mask {file} shows no object (255 is void; ids are 1 to 254).')
+        if new and not self._known:
+            self._first = self._frames - 1
         self._known.update(new)
         # Written masks and labels count tracks from 1.
         return {one - 1: ids == one for one in new}
 
     def check_used(self) -> None:
-        """Raises a UserError if no frame had a mask that shows an object."""
+        """Raises a UserError if no frame had a mask that shows an object, or only the last."""
         if not self._known:
             raise UserError(
                 f'{self._path}: none of its masks shows an object in one of the {self._frames} '
                 'frames. Name masks as the frames are named, or by their numbers.'
+            )
+        if 0 < self._first == self._frames - 1:
+            raise UserError(
+                f'{self._path}: the first mask that shows an object is that of the last of the '
+                f'{self._frames} frames, so there is no frame to segment. Give the mask of the '
+                'first frame that shows the object.'
             )
 
 

@@ -109,7 +109,7 @@ def report_trials(plan: Plan, manifest: dict[str, Any], attention: Sequence[str]
     print('\n' + markdown(table))
     curves = _draw_curves(plan)
     firsts = [plan.runs_of(trial)[0] for trial in plan.trials]
-    results = {run.trial.name: run.results for run in firsts if run.done()}
+    results = {run.trial.name: run.tracks for run in firsts if run.done()}
     pictures = _attention(plan, data, attention)
     page, where = plan.out / 'report.html', (data.annotations, data.images)
     written.append(write_report(page, table, *where, results, curves, pictures))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vispropnet.errors import UserError
@@ -13,9 +13,10 @@ from vispropnet.evaluation.mask_folders import (
     seen_unseen,
     truth_folders,
 )
-from vispropnet.evaluation.region_contour import METRICS
+from vispropnet.evaluation.region_contour import METRICS, SequenceScores
 from vispropnet.evaluation.report import aligned
 from vispropnet.fileio import read_json, write_json
+from vispropnet.text import first_of
 
 
 def print_vos_scores(
@@ -34,7 +35,8 @@ def print_vos_scores(
     Args:
         ground_truth: Folder of ``<sequence>/<frame>.png``, or of DAVIS.
         results: Folder of ``<sequence>/<frame>.png``.
-        split: Of DAVIS.
+        split: Of DAVIS. Ids that its first frame skips then count as objects, as they do in its
+            published code.
         baseline: Other results for the same sequences, to compare with.
         resamples: How often to resample the sequences for intervals; 0 for none.
         seed: Of the resampling.
@@ -54,8 +56,10 @@ def print_vos_scores(
         )
     folders = truth_folders(ground_truth, split)
     late = meta is not None
-    ours = score_folders(folders, results, late)
-    other = None if baseline is None else score_folders(folders, baseline, late)
+    # Of DAVIS, exactly as its own code has it.
+    skipped = split is not None and not late
+    ours = score_folders(folders, results, late, skipped)
+    other = None if baseline is None else score_folders(folders, baseline, late, skipped)
     report = jf_report(ours, other, resamples, seed)
     if late:
         categories = object_categories(meta)
@@ -63,12 +67,23 @@ def print_vos_scores(
     if json_out is not None:
         write_json(json_out, report, indent=1)
     print('\n'.join(aligned(_table(report))))
+    print_skipped(ours)
     for part in ('sequences', 'objects'):
         print()
         print('\n'.join(aligned(_part_table(report[part]))))
     if resamples and 'ci' not in report:
         print('\none sequence gives no intervals')
     return report
+
+
+def print_skipped(scores: Sequence[SequenceScores]) -> None:
+    """Prints which objects count although the first frame does not show them, if any."""
+    for one in scores:
+        if one.skipped:
+            print(
+                f'\nsequence {one.name}: the first frame skips {first_of(one.skipped, 10)}; each '
+                'counts as an object, as in the published code of DAVIS'
+            )
 
 
 def object_categories(path: str | os.PathLike) -> dict[tuple[str, int], str]:

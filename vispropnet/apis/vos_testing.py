@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from mmengine.structures import InstanceData
+from torch import Tensor
 
 from vispropnet.apis.models import init_model
+from vispropnet.apis.vos_outputs import VosOutput, open_output
+from vispropnet.apis.vos_scoring import print_skipped
+from vispropnet.apis.vos_seeds import SeedTracks
 from vispropnet.config import explain_config_errors, load_config
-from vispropnet.datasets.index_masks import read_index_mask, write_index_mask
 from vispropnet.datasets.reading_ahead import read_ahead
 from vispropnet.engine.inference import VideoRun, frames_at_once
 from vispropnet.engine.quiet import quiet
 from vispropnet.errors import UserError
 from vispropnet.evaluation.mask_folders import jf_report
-from vispropnet.evaluation.region_contour import SequenceScores, score_sequence
-from vispropnet.fileio import atomic_path
+from vispropnet.evaluation.region_contour import SequenceScorer
+from vispropnet.evaluation.region_contour_metric import drawn_ids
 from vispropnet.models.detectors import VISDetector
 from vispropnet.registry import DATASETS
 
@@ -31,21 +32,32 @@ from vispropnet.registry import DATASETS
 ARCHIVES = {'davis': '', 'youtube-vos': 'Annotations/'}
 
 
-@dataclass(frozen=True)
-class Segmented:
-    """A video whose masks were written.
+@dataclass
+class Costs:
+    """Costs of what was segmented so far.
 
     Args:
-        name: Of the video.
-        frames: Its frames in the data set.
-        first: Position of the first frame that gives an object; None if none does.
-        stems: Names of the frames' files without suffix.
+        frames: Number of frames.
+        seconds: That the model took for them, from encoding to masks on the host.
+        kept: Frames that the memory held at the end of each video.
     """
 
-    name: str
-    frames: range
-    first: int | None
-    stems: tuple[str, ...]
+    frames: int
+    seconds: float
+    kept: list[int]
+
+    def report(self, device: torch.device) -> dict[str, Any]:
+        """Sums up, for JSON: also the peak of memory in MiB, of the GPU or else of the process."""
+        if device.type == 'cuda':
+            peak = torch.cuda.max_memory_allocated(device) / 2**20
+        else:
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return dict(
+            frames=self.frames,
+            seconds_per_frame=self.seconds / max(self.frames, 1),
+            frames_kept=sum(self.kept) / max(len(self.kept), 1),
+            peak_mib=peak,
+        )
 
 
 def test_vos(
@@ -59,13 +71,16 @@ def test_vos(
     amp: str | None = None,
     batch: int | None = None,
     device: str | None = None,
+    seeds: str | os.PathLike | None = None,
+    seed_threshold: float = 0.0,
 ) -> dict[str, Any] | None:
-    """Segments the given objects of a config's test videos and writes index masks.
+    """Segments the given objects of a config's test videos and writes masks.
 
     Args:
         config: The config file.
         checkpoint: The weights.
-        out: Folder for ``<video>/<frame>.png``, from the first frame with an object on.
+        out: Folder for ``<video>/<frame>.png``, from the first frame with an object on; or a result
+            file in YouTube-VIS form, ``*.json``.
         evaluate: Whether to score against the data set's masks and print J and F.
         archive: Server for which to write ``<out>.zip``, a key of :data:`ARCHIVES`; None for none.
         overrides: ``key=value`` changes of the config.
@@ -73,13 +88,23 @@ def test_vos(
         amp: Mixed precision, as in :func:`~vispropnet.apis.models.init_model`.
         batch: Frames that are encoded at once; None for 1 on a CPU and 4 on a GPU.
         device: As in :func:`~vispropnet.apis.models.init_model`.
+        seeds: Result file whose tracks give the objects, each by its first mask; None for those of
+            the data set.
+        seed_threshold: Tracks of it that score less are left out.
 
     Returns:
-        The report of :func:`~vispropnet.evaluation.mask_folders.jf_report`; None if not asked for.
+        The report of :func:`~vispropnet.evaluation.mask_folders.jf_report`, with ``costs``:
+        ``frames``, ``seconds_per_frame`` of the model, ``frames_kept`` in memory at the end of a
+        video (the mean) and ``peak_mib``; None if not asked for.
 
     Raises:
         UserError: for anything wrong in config, data or checkpoint.
     """
+    if seeds is not None and evaluate:
+        raise UserError(
+            '--eval scores the objects of the data set, and --seeds gives others: write a result '
+            'file (--out FILE.json) and score it with tools/eval_vis.py.'
+        )
     cfg = load_config(config, overrides)
     model = init_model(cfg, checkpoint, device, trust_checkpoint=trust_checkpoint, amp=amp)
     with explain_config_errors(config), quiet():
@@ -89,80 +114,106 @@ def test_vos(
             f'config {config}: {type(model).__name__} on {type(dataset).__name__} is no video '
             'object segmentation; tools/test_video.py tests models that find objects by themselves.'
         )
-    batch = frames_at_once(batch, next(model.parameters()).device)
-    out, start, done = Path(out), time.perf_counter(), []
+    if evaluate:
+        _check_truth(dataset)
+    output = open_output(out, dataset, None if archive is None else ARCHIVES[archive])
+    tracks = None if seeds is None else SeedTracks(seeds, dataset, seed_threshold)
+    run = _TestRun(model, dataset, output, tracks, batch)
+    scorers = [run.segment(name, frames, evaluate) for name, frames in dataset.videos()]
+    costs = run.costs.report(run.device)
+    print('\n'.join(output.close()))
+    per_second = 1 / max(costs['seconds_per_frame'], 1e-9)
+    print(f'{costs["frames"]} frames, {per_second:.2f} frames per second')
+    if run.empty:
+        print(f'without an object before the last frame: {", ".join(run.empty)}')
+    return _report(scorers, costs) if evaluate else None
+
+
+def _check_truth(dataset: Any) -> None:
     for name, frames in dataset.videos():
-        done.append(_segment(model, dataset, name, frames, out, batch))
-    seconds = time.perf_counter() - start
-    count = sum(len(one.frames) for one in done)
-    print(f'masks: {out} ({count} frames, {count / max(seconds, 1e-9):.2f} frames per second)')
-    if empty := [one.name for one in done if one.first is None]:
-        print(f'without an object: {", ".join(empty)}')
-    if archive is not None:
-        path = out.with_name(f'{out.name}.zip')
-        _write_archive(path, out, done, ARCHIVES[archive])
-        print(f'to upload: {path}')
-    if not evaluate:
-        return None
-    report = jf_report([_score(dataset, one, out) for one in done if one.first is not None])
-    print('  '.join(f'{name} {report[name]:.4f}' for name in ('J_mean', 'F_mean', 'JF')))
-    return report
+        if (position := dataset.missing_truth(frames)) is not None:
+            stem = Path(dataset.get_data_info(frames[position])['img_path']).stem
+            raise UserError(
+                f'video {name}: frame {stem} has no ground truth, so there is nothing to score '
+                'against: leave out --eval, and upload the archive instead (--zip).'
+            )
 
 
-def _segment(
-    model: VISDetector, dataset: Any, name: str, frames: range, out: Path, batch: int
-) -> Segmented:
-    """Writes the masks of a video."""
-    run, first, stems = VideoRun(model), None, []
-    with_objects = read_ahead((dataset[frame], dataset.given_objects(frame)) for frame in frames)
-    waiting: list[tuple[dict, dict]] = []
-    for position, (loaded, given) in enumerate(with_objects):
-        sample = loaded['data_samples']
-        stems.append(Path(sample.img_path).stem)
-        first = position if first is None and given else first
-        waiting.append((loaded, {one: torch.from_numpy(mask) for one, mask in given.items()}))
-        if len(waiting) == batch or position == len(frames) - 1:
-            loads, objects = zip(*waiting, strict=True)
-            inputs, samples = ([one[key] for one in loads] for key in ('inputs', 'data_samples'))
-            waiting = []
-            for number, found in run.answers(inputs, samples, objects):
+class _TestRun:
+    """Segments videos one after the other.
+
+    Attributes:
+        empty: Names of those in which no object is given before the last frame.
+    """
+
+    def __init__(
+        self,
+        model: VISDetector,
+        dataset: Any,
+        output: VosOutput,
+        tracks: SeedTracks | None,
+        batch: int | None,
+    ) -> None:
+        self.model, self.dataset, self.output, self.tracks = model, dataset, output, tracks
+        self.device = next(model.parameters()).device
+        self.batch = frames_at_once(batch, self.device)
+        self.costs, self.empty = Costs(0, 0.0, []), []
+
+    def segment(self, name: str, frames: range, evaluate: bool) -> SequenceScorer | None:
+        """Segments a video; returns its scorer if it is to be scored."""
+        info, scorer = self.dataset.get_data_info(frames[0]), None
+        if evaluate:
+            late, skipped = self.dataset.late_objects, self.dataset.skipped_ids
+            scorer = SequenceScorer(name, len(frames), late, skipped)
+        labels = self.dataset.object_labels(frames)
+        objects = labels if self.tracks is None else self.tracks.of_video(info['video_id'])
+        self.output.begin(name, info, objects)
+        run, stems, first = VideoRun(self.model), [], None
+        loads = []
+        for position, loaded in enumerate(read_ahead(self.dataset[frame] for frame in frames)):
+            sample = loaded['data_samples']
+            stems.append(Path(sample.img_path).stem)
+            given = self._given(sample, position)
+            first = position if first is None and given else first
+            loads.append((loaded['inputs'], sample, given))
+            if len(loads) < self.batch and position < len(frames) - 1:
+                continue
+            for number, found in self._answers(run, loads, position == len(frames) - 1):
                 if first is not None and number >= first:
-                    write_index_mask(out / name / f'{stems[number]}.png', _drawn(found))
-    for number, found in run.finish():
-        write_index_mask(out / name / f'{stems[number]}.png', _drawn(found))
-    return Segmented(name, frames, first, tuple(stems))
+                    self.output.add(number, stems[number], found)
+                if scorer is not None:
+                    counts = scorer.next_counts
+                    truth = self.dataset.index_mask(frames[number])
+                    scorer.add(truth, drawn_ids(found) if counts else None)
+            loads = []
+        self.output.end()
+        self.costs.frames += len(frames)
+        self.costs.kept.append(run.frames_kept)
+        if first in (None, len(frames) - 1):
+            self.empty.append(name)
+        return scorer
+
+    def _given(self, sample: Any, position: int) -> Mapping[int, Tensor]:
+        if self.tracks is None:
+            return sample.given_objects
+        given = self.tracks.given(sample.video_id, position)
+        return {number: torch.from_numpy(mask) for number, mask in given.items()}
+
+    def _answers(self, run: VideoRun, loads: Sequence[tuple], last: bool) -> list[tuple]:
+        start = time.perf_counter()
+        answers = list(run.answers(*zip(*loads, strict=True)))
+        answers += run.finish() if last else []
+        if self.device.type == 'cuda':
+            torch.cuda.synchronize(self.device)
+        self.costs.seconds += time.perf_counter() - start
+        return answers
 
 
-def _drawn(found: InstanceData) -> np.ndarray:
-    """(H, W) uint8 ids."""
-    ids = np.zeros(found.masks.size, np.uint8)
-    for number, mask in zip(found.ids.tolist(), found.masks.numpy(), strict=True):
-        ids[mask] = number
-    return ids
-
-
-def _score(dataset: Any, video: Segmented, out: Path) -> SequenceScores:
-    last = len(video.frames) - (not dataset.late_objects)
-
-    def pairs() -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        for position, frame in enumerate(video.frames):
-            truth = dataset.index_mask(frame)
-            if truth is None:
-                raise UserError(
-                    f'video {video.name}: frame {video.stems[position]} has no ground truth, so '
-                    'there is nothing to score against; upload the archive instead (--zip).'
-                )
-            path = out / video.name / f'{video.stems[position]}.png'
-            scored = video.first < position < last
-            yield truth, read_index_mask(path, truth.shape) if scored else None
-
-    return score_sequence(video.name, pairs(), dataset.late_objects)
-
-
-def _write_archive(path: Path, out: Path, videos: Sequence[Segmented], prefix: str) -> None:
-    """Packs the masks of this run, and no others that the folder holds."""
-    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, 'w') as archive:
-        for one in videos:
-            for stem in one.stems[one.first :] if one.first is not None else ():
-                name = f'{one.name}/{stem}.png'
-                archive.write(out / name, prefix + name)
+def _report(scorers: Sequence[SequenceScorer], costs: Mapping[str, Any]) -> dict[str, Any]:
+    scores = [one.scores() for one in scorers if one.has_scores]
+    if not scores:
+        raise UserError('no video gives an object in a frame before its last: nothing is scored.')
+    report = jf_report(scores)
+    print_skipped(scores)
+    print('  '.join(f'{name} {report[name]:.4f}' for name in ('J_mean', 'F_mean', 'JF')))
+    return report | dict(costs=costs)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from vispropnet.errors import UserError
 from vispropnet.fileio import atomic_path
@@ -21,6 +21,8 @@ from vispropnet.fileio import atomic_path
 VOID = 255
 _INDEX_MODES = ('P', 'L', '1', 'I;16', 'I;16B', 'I')
 _PNG_START = b'\x89PNG\r\n\x1a\n'
+# Up to the size and kind of its pixels.
+_HEADER_BYTES = 29
 # Blended edges give dozens of values; fewer thin objects than this may be real.
 _THIN_VALUES = 10
 
@@ -48,6 +50,10 @@ def read_index_mask(path: str | os.PathLike, size: Sequence[int] | None = None) 
         raise UserError(f'mask not found: {path}') from None
     except UserError:
         raise
+    except UnidentifiedImageError:
+        raise UserError(
+            f'mask {path} cannot be read as an image: it is none, or it is cut short.'
+        ) from None
     except Exception as error:  # decoders fail in ways of their own
         raise UserError(f'mask {path} cannot be read as an image: {error}') from None
     if size is not None and ids.shape != tuple(size):
@@ -55,12 +61,14 @@ def read_index_mask(path: str | os.PathLike, size: Sequence[int] | None = None) 
             f'mask {path} has {ids.shape[1]}x{ids.shape[0]} pixels, expected {size[1]}x{size[0]} '
             'as the frame has.'
         )
-    if ids.max(initial=0) > VOID:
+    largest = ids.max(initial=0)
+    if largest > VOID:
         raise UserError(
-            f'mask {path} has the value {ids.max()}: ids of objects are 1 to 254, and 255 is void.'
+            f'mask {path} has the value {largest}: ids of objects are 1 to 254, and 255 is void.'
         )
     ids = ids.astype(np.uint8)
-    ids[ids == VOID] = 0
+    if largest == VOID:
+        ids[ids == VOID] = 0
     _check_edges(ids, path)
     return ids
 
@@ -80,7 +88,7 @@ def _plain_png(content: bytes) -> np.ndarray | None:
 
     Of one byte a pixel, rows without filters, sound. None for any other file.
     """
-    if not content.startswith(_PNG_START):
+    if not content.startswith(_PNG_START) or len(content) < _HEADER_BYTES:
         return None
     width, height, *kind = struct.unpack_from('>IIBBBBB', content, 16)
     if kind not in ([8, 0, 0, 0, 0], [8, 3, 0, 0, 0]):
@@ -108,7 +116,7 @@ def ids_in(mask: np.ndarray) -> list[int]:
     # Faster than a histogram as long as objects are few.
     while last := int(mask.max(initial=0)):
         found.insert(0, last)
-        mask = mask * (mask < last)
+        mask = mask * (mask < last).view(np.uint8)
     return found
 
 

@@ -16,8 +16,9 @@ from pycocotools import mask as mask_utils
 
 from vispropnet.datasets.bad_frames import BadFrameError, BadFrames
 from vispropnet.datasets.images import ImageError, upright_size
+from vispropnet.datasets.mask_videos import MaskVideos, instance_of
 from vispropnet.datasets.randomness import global_seed
-from vispropnet.datasets.video_objects import ATTEMPTS, MaskVideos, instance_of
+from vispropnet.datasets.video_objects import ATTEMPTS
 from vispropnet.errors import UserError
 from vispropnet.fileio import read_json
 from vispropnet.registry import DATASETS, TRANSFORMS

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from mmengine.dataset import force_full_init
 from pycocotools import mask as mask_utils
 
 from vispropnet.datasets.bad_frames import BadFrameError, BadFrames
-from vispropnet.datasets.images import ImageError, upright_size
-from vispropnet.datasets.index_masks import VOID, ids_in, read_index_mask, read_split
+from vispropnet.datasets.index_masks import VOID
 from vispropnet.datasets.randomness import SampleIndex
 from vispropnet.datasets.ytvis import YouTubeVIS
 from vispropnet.errors import UserError
-from vispropnet.fileio import read_json
 from vispropnet.registry import DATASETS
 
 # Draws until the first frame of a clip shows an object, which a crop may have lost.
@@ -91,8 +89,9 @@ class VideoObjects(YouTubeVIS):
     """Any YouTube-VIS style file as data of video object segmentation.
 
     In training a sample is a clip of different frames in temporal order, forward or backward, the
-    first of which shows an object. In test mode it is one frame. Objects are numbered from 1 in
-    each video.
+    first of which shows an object. Objects are numbered from 1 in each video. In test mode it is
+    one frame, with ``given_objects`` in its ``data_samples``: by number the (H, W) bool masks of
+    the objects that the frame is the first to show.
 
     Args:
         ann_file: As of :class:`~vispropnet.datasets.ytvis.YouTubeVIS`.
@@ -101,13 +100,17 @@ class VideoObjects(YouTubeVIS):
             an epoch and the number from then on.
         per_video: Whether an epoch has one clip of each video, from a frame drawn at random,
             instead of one from each frame.
+        with_truth: Whether samples of test mode also have ``index_mask``, the ground truth as of
+            :meth:`index_mask`, which validation scores against.
         options: Further arguments of :class:`~vispropnet.datasets.ytvis.YouTubeVIS`.
 
     Attributes:
         late_objects: Whether objects may come after the first frame, and count from their first.
+        skipped_ids: As of :class:`~vispropnet.evaluation.region_contour.SequenceScorer`.
     """
 
     late_objects = True
+    skipped_ids = False
 
     def __init__(
         self,
@@ -115,6 +118,7 @@ class VideoObjects(YouTubeVIS):
         clip_length: int = 3,
         max_gap: int | Sequence[Sequence[int]] = 5,
         per_video: bool = False,
+        with_truth: bool = False,
         **options: Any,
     ) -> None:
         gaps = [(0, max_gap)] if isinstance(max_gap, int) else [tuple(one) for one in max_gap]
@@ -125,7 +129,7 @@ class VideoObjects(YouTubeVIS):
         if clip_length < 2:
             raise UserError(f'clip_length must be 2 or more, got {clip_length}.')
         self.gaps, self.clip_length = gaps, clip_length
-        self.per_video = per_video
+        self.per_video, self.with_truth = per_video, with_truth
         self._names: list[str] = []
         super().__init__(ann_file, **options)
 
@@ -148,6 +152,7 @@ class VideoObjects(YouTubeVIS):
         return frames
 
     def _index(self, frames: list[dict], video_lengths: list[int]) -> None:
+        self._metainfo.update(late_objects=self.late_objects, skipped_ids=self.skipped_ids)
         self.video_lengths = np.array(video_lengths, dtype=np.int64)
         self._reference_sampler = ClipSampler(self.video_lengths, self.clip_length - 1)
         if len(set(self._names)) < len(self._names):
@@ -174,13 +179,24 @@ class VideoObjects(YouTubeVIS):
     def __getitem__(self, index: int) -> dict:
         """Loads a clip or a frame; see the base class."""
         key = getattr(index, 'key', (0, 0, int(index)))
+        if self.test_mode:
+            return self._test_frame(int(index))
         self._reference_sampler.max_gap = [gap for start, gap in self.gaps if start <= key[1]][-1]
-        if self.per_video and not self.test_mode:
+        if self.per_video:
             starts = np.unique(self._starts)[int(index) : int(index) + 2]
             # A stream of its own: the clip's is not to depend on it.
             place = np.random.default_rng((*key, 1)).integers(*starts)
             index = SampleIndex(int(place), key)
         return super().__getitem__(index)
+
+    def _test_frame(self, frame: int) -> dict:
+        loaded = super().__getitem__(frame)
+        given = self.given_objects(frame)
+        sample = loaded['data_samples']
+        sample.given_objects = {one: torch.from_numpy(mask) for one, mask in given.items()}
+        if self.with_truth:
+            sample.index_mask = self.index_mask(frame)
+        return loaded
 
     def _clip(
         self, key_frame: int, generator: np.random.Generator, bad: BadFrames
@@ -201,14 +217,18 @@ class VideoObjects(YouTubeVIS):
             for name, end, length in zip(self._names, ends, lengths, strict=True)
         ]
 
-    def object_ids(self, frames: range) -> dict[int, int]:
-        """Gives the annotation's id of each object of a video, by its number."""
-        ids: dict[int, int] = {}
+    def object_labels(self, frames: range) -> dict[int, int]:
+        """Gives the label of each object of a video, by its number."""
+        labels: dict[int, int] = {}
         for frame in frames:
             info = self.get_data_info(frame)
-            found = (one['instance_id'] for one in info['instances'])
-            ids.update(zip(info['numbers'], found, strict=True))
-        return ids
+            found = (one['bbox_label'] for one in info['instances'])
+            labels.update(zip(info['numbers'], found, strict=True))
+        return labels
+
+    def missing_truth(self, frames: range) -> int | None:
+        """Gives the position of a video's first frame without ground truth; None if all have it."""
+        return None
 
     def index_mask(self, frame: int) -> np.ndarray | None:
         """Draws the ground truth of a frame.
@@ -231,156 +251,3 @@ class VideoObjects(YouTubeVIS):
         ids = self.index_mask(frame) if given else None
         found = {number: ids == number for number in given}
         return {number: mask for number, mask in found.items() if mask.any()}
-
-
-def instance_of(number: int, rle: dict[str, Any]) -> dict[str, Any]:
-    """Makes an instance, as the transforms take it, of an object's id and compressed RLE."""
-    left, top, width, height = mask_utils.toBbox(rle).tolist()
-    # The transforms leave out masks whose counts are bytes.
-    rle = dict(size=rle['size'], counts=rle['counts'].decode('ascii'))
-    box = [left, top, left + width, top + height]
-    return dict(bbox=box, mask=rle, bbox_label=0, ignore_flag=0, instance_id=number)
-
-
-class MaskVideos(VideoObjects):
-    """Base of data sets whose ground truth are index PNGs."""
-
-    def _frames(self, name: str, images: Path, masks: Path) -> list[dict[str, Any]]:
-        """Frames of a video, without what is given in them."""
-        files = sorted([*images.glob('*.jpg'), *images.glob('*.png')])
-        if not files:
-            tail = f' {self.hint}' if self.hint else ''
-            raise UserError(f'sequence {name}: no frames (*.jpg) in {images}.{tail}')
-        try:
-            width, height = upright_size(files[0])
-        except ImageError as error:
-            raise UserError(f'sequence {name}: {files[0]} {error}') from None
-        self._names.append(name)
-        shared = dict(height=height, width=width, video_id=name, video_length=len(files))
-        return [
-            dict(
-                shared,
-                img_path=str(file),
-                frame_id=number,
-                instances=[],
-                mask_path=str(masks / f'{file.stem}.png'),
-                shows=(masks / f'{file.stem}.png').is_file(),
-                given=None,
-            )
-            for number, file in enumerate(files)
-        ]
-
-    def _finish(self, frames: list[dict]) -> list[dict]:
-        # The one category of all objects.
-        self._own_classes, self._own_ids = ('object',), {'object': 1}
-        self._set_classes(self._own_classes, (0,))
-        self._index(frames, [one['video_length'] for one in frames if one['frame_id'] == 0])
-        return frames
-
-    def get_data_info(self, idx: int) -> dict:
-        """Gives a frame's dict; in training with its instances."""
-        info = super().get_data_info(idx)
-        if self.test_mode or not info['shows'] or 'mask_path' not in info:
-            return info
-        ids = read_index_mask(info['mask_path'], (info['height'], info['width']))
-        for number in ids_in(ids):
-            rle = mask_utils.encode(np.asfortranarray(ids == number, dtype=np.uint8))
-            info['instances'].append(instance_of(number, rle))
-        return info
-
-    def object_ids(self, frames: range) -> dict[int, int]:
-        """Gives the id of each object by its number: the same."""
-        return {number: number for number in range(1, VOID)}
-
-    def index_mask(self, frame: int) -> np.ndarray | None:
-        """Reads the ground truth of a frame; see the base class."""
-        info = super(YouTubeVIS, self).get_data_info(frame)
-        if not info['shows']:
-            return None
-        return read_index_mask(info['mask_path'], (info['height'], info['width']))
-
-    def given_objects(self, frame: int) -> dict[int, np.ndarray]:
-        """Gives the masks of the objects that a frame is the first to show; see the base class."""
-        info = super(YouTubeVIS, self).get_data_info(frame)
-        if info['given'] == [] or (info['given'] is None and info['frame_id'] > 0):
-            return {}
-        ids = self.index_mask(frame)
-        if ids is None:
-            raise UserError(f'sequence {info["video_id"]}: mask not found: {info["mask_path"]}')
-        numbers = ids_in(ids) if info['given'] is None else info['given']
-        found = {number: ids == number for number in numbers if (ids == number).any()}
-        if not found:
-            raise UserError(
-                f'sequence {info["video_id"]}: {info["mask_path"]} should give objects and shows '
-                'none.'
-            )
-        return found
-
-
-@DATASETS.register_module()
-class DAVIS(MaskVideos):
-    """DAVIS 2017 as it ships; the first frame of a sequence gives its objects.
-
-    Args:
-        data_root: Folder with ``JPEGImages``, ``Annotations`` and ``ImageSets``.
-        split: ``'train'``, ``'val'`` or ``'test-dev'``.
-        resolution: Name of the folders of frames and masks.
-        options: Further arguments of :class:`VideoObjects`.
-    """
-
-    late_objects = False
-
-    def __init__(
-        self, data_root: str, split: str = 'train', resolution: str = '480p', **options: Any
-    ) -> None:
-        self.split, self.resolution = split, resolution
-        super().__init__('', data_root=data_root, **options)
-
-    def load_data_list(self) -> list[dict]:
-        """Lists the frames of all sequences."""
-        root, self.ann_file = Path(self.data_root), f'DAVIS {self.data_root}, {self.split}'
-        frames = []
-        for name in read_split(root, self.split):
-            folders = (
-                root / kind / self.resolution / name for kind in ('JPEGImages', 'Annotations')
-            )
-            frames += self._frames(name, *folders)
-        return self._finish(frames)
-
-
-@DATASETS.register_module()
-class YouTubeVOS(MaskVideos):
-    """YouTube-VOS 2018 or 2019 as it ships; ``meta.json`` says in which frame an object comes.
-
-    Args:
-        data_root: Folder of a split, with ``JPEGImages``, ``Annotations`` and ``meta.json``.
-        options: Further arguments of :class:`VideoObjects`.
-    """
-
-    def __init__(self, data_root: str, **options: Any) -> None:
-        super().__init__('meta.json', data_root=data_root, **options)
-
-    def load_data_list(self) -> list[dict]:
-        """Lists the frames of all videos."""
-        root = Path(self.data_root)
-        content = read_json(self.ann_file, 'meta file', self.hint)
-        try:
-            firsts = {
-                video: {
-                    int(number): str(one['frames'][0]) for number, one in entry['objects'].items()
-                }
-                for video, entry in content['videos'].items()
-            }
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-            raise UserError(
-                f'meta file {self.ann_file} must hold {{"videos": {{VIDEO: {{"objects": {{"1": '
-                '{"frames": [...]}}}}}}, as that of YouTube-VOS.'
-            ) from None
-        frames = []
-        for video, objects in firsts.items():
-            here = self._frames(video, root / 'JPEGImages' / video, root / 'Annotations' / video)
-            for frame in here:
-                stem = Path(frame['img_path']).stem
-                frame['given'] = sorted(one for one, first in objects.items() if first == stem)
-            frames += here
-        return self._finish(frames)

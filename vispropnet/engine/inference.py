@@ -93,6 +93,11 @@ class VideoRun:
         """Number of the next frame: how many the model has taken."""
         return 0 if self._place.last is None else self._place.last + 1
 
+    @property
+    def frames_kept(self) -> int:
+        """Number of frames that the model holds in its memory."""
+        return self.model.frames_kept(self._place.state)
+
     @torch.no_grad()
     def look_over(self, inputs: Sequence[Tensor], samples: Sequence[Any]) -> None:
         """Shows the model the next frames of its overview of the video, encoded at once.

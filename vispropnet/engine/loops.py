@@ -98,7 +98,8 @@ class _VideoStepper:
             return []
         inputs, samples = self._gathered()
         with autocast(enabled=self.fp16):
-            answers = list(self._run.answers(inputs, samples))
+            objects = [one.get('given_objects') for one in samples]
+            answers = list(self._run.answers(inputs, samples, objects))
             if ends:
                 answers += self._run.finish()
                 self._run = None

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from vispropnet.evaluation.average_precision import ALL_METRICS, plain_metrics, weighted_metrics
+from vispropnet.evaluation.average_precision import ALL_METRICS, weighted_metrics
 from vispropnet.evaluation.matching import Matches
 
+# Takes results, (B, V) weights and names of metrics; gives (B,) metrics by name.
+Measure = Callable[[Any, np.ndarray, Sequence[str]], dict[str, np.ndarray]]
 # Share of intervals that are to hold the metric of other videos of the same kind.
 LEVEL = 0.95
 
@@ -26,9 +28,11 @@ def resample_videos(videos: int, resamples: int, seed: int = 0) -> np.ndarray:
 
 
 def confidence_intervals(
-    matches: Matches | Sequence[Matches],
+    matches: Matches | Sequence[Any],
     weights: np.ndarray,
     names: Sequence[str] = ALL_METRICS,
+    measure: Measure = weighted_metrics,
+    limits: tuple[float, float] = (0.0, 1.0),
 ) -> dict[str, tuple[float, float] | None]:
     """Computes a 95 % interval for each metric.
 
@@ -43,21 +47,25 @@ def confidence_intervals(
             results on the same ground truth (runs from other seeds), it is their mean's interval.
         weights: From :func:`resample_videos`.
         names: Which metrics.
+        measure: Computes metrics of what is given in place of matches; takes it, weights and names.
+        limits: Smallest and largest value of a metric, which no interval leaves.
 
     Returns:
         Lower and upper end by name; None where there is no metric, only one video, or no resample
         with an object to find.
     """
-    metrics, resampled = _means(matches, weights, names)
+    metrics, resampled = _means(matches, weights, names, measure)
+    low, high = limits
     ends = {name: moved_interval(resampled[name], metrics[name]) for name in names}
-    return {name: one and (max(one[0], 0.0), min(one[1], 1.0)) for name, one in ends.items()}
+    return {name: one and (max(one[0], low), min(one[1], high)) for name, one in ends.items()}
 
 
 def paired_differences(
-    ours: Matches | Sequence[Matches],
-    other: Matches | Sequence[Matches],
+    ours: Matches | Sequence[Any],
+    other: Matches | Sequence[Any],
     weights: np.ndarray,
     names: Sequence[str] = ALL_METRICS,
+    measure: Measure = weighted_metrics,
 ) -> dict[str, dict[str, Any] | None]:
     """Computes the differences of two results, both on the same resampled videos.
 
@@ -68,13 +76,14 @@ def paired_differences(
         other: Matches of the other or others, with the same ground truth.
         weights: From :func:`resample_videos`.
         names: Which metrics.
+        measure: As in :func:`confidence_intervals`.
 
     Returns:
         By name the ``value`` (ours minus the other's), ``ci`` (``[low, high]``) and ``above_zero``
         (the share of the resamples); None as in :func:`confidence_intervals`.
     """
     (metrics, resampled), (their_metrics, their_resampled) = (
-        _means(one, weights, names) for one in (ours, other)
+        _means(one, weights, names, measure) for one in (ours, other)
     )
     differences: dict[str, dict[str, Any] | None] = {}
     for name in names:
@@ -88,15 +97,22 @@ def paired_differences(
 
 
 def _means(
-    matches: Matches | Sequence[Matches], weights: np.ndarray, names: Sequence[str]
+    matches: Matches | Sequence[Any],
+    weights: np.ndarray,
+    names: Sequence[str],
+    measure: Measure,
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Metrics and (B,) resampled metrics by name, averaged over several results.
 
-    Resampled metrics are NaN where there are none, also if there is one video only.
+    Resampled metrics are NaN where there are none, also if there is one video only; metrics are -1.
     """
     several = [matches] if isinstance(matches, Matches) else list(matches)
-    metrics = [plain_metrics(one) for one in several]
-    resampled = [weighted_metrics(one, weights, names) for one in several]
+    once = np.ones((1, weights.shape[1]))
+    metrics = [
+        {name: np.nan_to_num(value[0], nan=-1.0) for name, value in of_one.items()}
+        for of_one in (measure(one, once, names) for one in several)
+    ]
+    resampled = [measure(one, weights, names) for one in several]
     known = 1.0 if weights.shape[1] > 1 else np.nan
     return (
         {name: float(np.mean([one[name] for one in metrics])) for name in names},

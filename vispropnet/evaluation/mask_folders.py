@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from vispropnet.datasets.index_masks import mask_files, read_index_mask, read_split
 from vispropnet.errors import UserError
 from vispropnet.evaluation.confidence import LEVEL, moved_interval, resample_videos
-from vispropnet.evaluation.region_contour import METRICS, SequenceScores, overall, score_sequence
+from vispropnet.evaluation.region_contour import METRICS, SequenceScorer, SequenceScores, overall
 from vispropnet.text import first_of
 
 
@@ -48,14 +48,19 @@ def truth_folders(root: str | os.PathLike, split: str | None = None) -> dict[str
 
 
 def score_folders(
-    truth: Mapping[str, Path], results: str | os.PathLike, late_objects: bool = False
+    truth: Mapping[str, Path],
+    results: str | os.PathLike,
+    late_objects: bool = False,
+    skipped_ids: bool = False,
 ) -> list[SequenceScores]:
     """Scores results in a folder.
 
     Args:
         truth: From :func:`truth_folders`.
         results: Folder of ``<sequence>/<frame>.png``.
-        late_objects: As of :func:`~vispropnet.evaluation.region_contour.score_sequence`.
+        late_objects: As of :class:`~vispropnet.evaluation.region_contour.SequenceScorer`, as is
+            ``skipped_ids``.
+        skipped_ids: See there.
 
     Raises:
         UserError: naming the sequence or file, if results are absent or do not fit.
@@ -70,24 +75,24 @@ def score_folders(
         )
 
     def score(name: str) -> SequenceScores:
-        return score_sequence(name, _pairs(truth[name], results / name, late_objects), late_objects)
+        return _score(name, truth[name], results / name, late_objects, skipped_ids)
 
     # Decoding and distances run outside the interpreter's lock.
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         return list(threads.map(score, truth))
 
 
-def _pairs(
-    truth: Path, results: Path, late_objects: bool
-) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+def _score(
+    name: str, truth: Path, results: Path, late_objects: bool, skipped_ids: bool
+) -> SequenceScores:
     files = mask_files(truth)
-    # DAVIS leaves out the first and the last frame.
-    scored = range(1, len(files) if late_objects else len(files) - 1)
-    size = None
-    for number, file in enumerate(files):
+    scorer, size = SequenceScorer(name, len(files), late_objects, skipped_ids), None
+    for file in files:
         ids = read_index_mask(file, size)
         size = ids.shape
-        yield ids, read_index_mask(results / file.name, size) if number in scored else None
+        found = read_index_mask(results / file.name, size) if scorer.next_counts else None
+        scorer.add(ids, found)
+    return scorer.scores()
 
 
 def jf_report(

@@ -131,7 +131,7 @@ class YouTubeVISMetric(BaseMetric):
                 *all_gather_object((self._finished, dict(self._frames))), strict=True
             )
             self._finished = list(itertools.chain.from_iterable(finished))
-            _check_videos(self._finished, unfinished)
+            check_videos(self._finished, unfinished)
             self._tracks = _gather_tracks(self._tracks)
             return self._evaluate_on_main_rank()
         finally:
@@ -220,8 +220,12 @@ def _batches(tracks: TrackStore) -> Iterator[list[dict]]:
     yield batch
 
 
-def _check_videos(finished: Sequence[int], unfinished: Sequence[dict[int, int]]) -> None:
-    """Checks the videos of all ranks, the unfinished ones with the number of frames that came."""
+def check_videos(finished: Sequence[Any], unfinished: Sequence[dict[Any, int]]) -> None:
+    """Checks the videos of all ranks, the unfinished ones with the number of frames that came.
+
+    Raises:
+        RuntimeError: if one was left unfinished, or processed more than once.
+    """
     for rank, videos in enumerate(unfinished):
         for video_id, frames in videos.items():
             raise RuntimeError(

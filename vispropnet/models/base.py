@@ -129,6 +129,10 @@ class VISDetector(BaseModel):
         """
         return []
 
+    def frames_kept(self, state: Any) -> int:
+        """Counts the frames that a state holds in a memory for later ones; 0 without a memory."""
+        return 0
+
     def check_state(self, state: Any) -> None:
         """Raises a ValueError if a state given to :meth:`step` is not of this kind of model."""
         if self.state_type is object:

@@ -16,6 +16,11 @@ from vispropnet.trials.study_file import Preset, Study, Trial
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _EPOCHS = 'train_cfg.max_epochs='
+# By the main metric of a study, the tool that tests and its options; files are those of a run.
+_TESTS = {
+    'mAP': ('tools/test_video.py', '--out', 'results.json'),
+    'JF': ('tools/test_vos.py', '--out', 'tracks.json', '--eval', '--json', 'results.json'),
+}
 # Signs that options of configs do not take as text.
 _NOT_IN_OPTIONS = set(',()[]{}\'"')
 _ITERATION = re.compile(rb'Epoch\(train\)\s+\[(\d+)\]\[\s*(\d+)/(\d+)\]')
@@ -42,8 +47,14 @@ class Run:
 
     @property
     def results(self) -> Path:
-        """The result file."""
+        """The file that ends the test: its result file, or its metrics where those are scored."""
         return self.folder / 'results.json'
+
+    @property
+    def tracks(self) -> Path:
+        """The result file of the tracks that the test found."""
+        command = self.steps['test']
+        return Path(command[command.index('--out') + 1])
 
     @property
     def failure(self) -> Path:
@@ -244,10 +255,11 @@ def _add_run(plan: Plan, trial: Trial, seed: int) -> Run:
         needs, checkpoint = (source.key,), source.checkpoint
     # What others only take weights of is not tested.
     if trial in plan.trials:
+        tool, *outputs = _TESTS[plan.study.metric]
+        outputs = [one if one[0] == '-' else shown(folder / one) for one in outputs]
         steps['test'] = [
-            *[shown(ROOT / 'tools/test_video.py'), config, shown(checkpoint)],
-            *['--out', shown(folder / 'results.json'), '--cfg-options', *place],
-            *[*plan.test_options(trial), f'work_dir={shown(folder)}'],
+            *[shown(ROOT / tool), config, shown(checkpoint), *outputs],
+            *['--cfg-options', *place, *plan.test_options(trial), f'work_dir={shown(folder)}'],
         ]
     run = Run(trial, seed, folder, needs, steps, checkpoint, epochs)
     plan.runs[key] = run

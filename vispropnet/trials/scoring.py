@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,60 +12,54 @@ import numpy as np
 from vispropnet.config import load_config
 from vispropnet.engine.checkpoints.reading import read_checkpoint
 from vispropnet.errors import UserError
-from vispropnet.evaluation.average_precision import weighted_metrics
 from vispropnet.evaluation.confidence import (
     LEVEL,
     confidence_intervals,
     paired_differences,
     resample_videos,
 )
-from vispropnet.evaluation.error_kinds import classify_errors, error_gains
-from vispropnet.evaluation.ground_truth import read_ground_truth
-from vispropnet.evaluation.matching import Matches
-from vispropnet.evaluation.report import score_file
 from vispropnet.fileio import read_json
+from vispropnet.trials.measures import Measure, make_measure
 from vispropnet.trials.plan import Plan, Run, shown
 from vispropnet.trials.seeds import pooled_deviation, seed_error, with_seeds
-from vispropnet.trials.study_file import METRICS, Trial
+from vispropnet.trials.study_file import Trial
 from vispropnet.visualization.training_log import read_scalars
 
 # In the state dict, but not learnt.
 _BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')
 _SEED = 0  # of the resampling
 SAME, CONTINUED, APART = 'same', 'continued', 'apart'
-# As the evaluation calls ``METRICS``.
-_NAMES = tuple('AP' if name == 'mAP' else name for name in METRICS)
 
 
-def score_trials(plan: Plan, annotations: Path, resamples: int) -> dict[str, Any]:
+def score_trials(plan: Plan, annotations: Path | None, resamples: int) -> dict[str, Any]:
     """Scores everything that is done.
 
     Args:
         plan: The runs.
-        annotations: Annotation file of the test videos.
+        annotations: Annotation file of the test videos, where the data have one.
         resamples: How often to resample the videos for intervals.
 
     Returns:
-        ``title``, ``about``, ``preset``, ``baseline``, ``data`` (counts), ``bootstrap``,
-        ``published`` (a remark, or None) and ``trials``: for each its ``name``, ``title``,
+        ``title``, ``about``, ``preset``, ``metrics`` (names, the main one last), ``baseline``,
+        ``data`` (counts), ``bootstrap``, ``published`` (a remark, or None) and ``trials``: for each
+        its ``name``, ``title``,
         ``change``, ``config``, ``trains`` (its weights are not the baseline's), ``state``
         (``done``, ``failed`` or ``missing``), ``failure``, ``seeds``, ``figures`` (by metric
         ``mean``, ``ci``, ``by_seed``, ``seed_spread``: the largest minus the smallest),
         ``difference`` to the baseline (by metric ``value``, ``ci`` and ``above_zero`` over videos,
         ``seed_error``, ``ci_both``, see :func:`~vispropnet.trials.seeds.with_seeds`),
         ``parameters``, ``train_s_per_frame``, ``test_s_per_frame``, ``errors`` (of the first seed)
-        and ``published``. Fit for JSON.
+        and ``published``; with given objects ``frames_kept`` (in memory, at the end of a video) and
+        ``peak_mib`` (of memory, at test). Fit for JSON.
 
     Raises:
         UserError: if a file is damaged.
     """
-    truth = read_ground_truth(annotations)
-    weights = resample_videos(len(truth.videos), resamples, _SEED)
-    scores: dict[str, dict[int, Matches]] = {}
-    for trial in plan.trials:
-        done = [run for run in plan.runs_of(trial) if run.done()]
-        scored = [score_file(truth, run.results, frame_by_frame=True) for run in done]
-        scores[trial.name] = {run.seed: one for run, one in zip(done, scored, strict=True)}
+    done = {trial.name: [run for run in plan.runs_of(trial) if run.done()] for trial in plan.trials}
+    metrics = plan.study.metrics
+    measure = make_measure(metrics, [run for some in done.values() for run in some], annotations)
+    weights = resample_videos(max(measure.data['videos'], 1), resamples, _SEED)
+    scores = {name: {run.seed: measure.read(run) for run in runs} for name, runs in done.items()}
     baseline = plan.study.baseline
     rows = {}
     for trial in plan.trials:
@@ -74,26 +67,23 @@ def score_trials(plan: Plan, annotations: Path, resamples: int) -> dict[str, Any
         ours = scores[trial.name]
         row['state'] = 'done' if ours else 'failed' if row['failure'] else 'missing'
         if ours:
-            row.update(_metrics(ours, weights))
-            row.update(_costs(plan, trial))
+            row.update(_metrics(measure, ours, weights))
+            row.update(_costs(measure, plan, trial))
         if ours and scores[baseline] and trial.name != baseline:
             theirs = scores[baseline]
             if _relation(plan, trial) != APART and (common := ours.keys() & theirs.keys()):
                 ours, theirs = ({seed: one[seed] for seed in common} for one in (ours, theirs))
-            row['difference'] = _differences([*ours.values()], [*theirs.values()], weights)
-    for metric in METRICS:
+            pair = [*ours.values()], [*theirs.values()]
+            row['difference'] = _differences(measure, *pair, weights)
+    for metric in metrics:
         _add_seed_errors(plan, rows, metric)
     return dict(
         title=plan.study.title,
         about=plan.study.about,
         preset=plan.preset.name,
+        metrics=list(metrics),
         baseline=baseline,
-        data=dict(
-            name=_data_name(plan),
-            videos=len(truth.videos),
-            frames=sum(video.entry['length'] for video in truth.videos),
-            objects=len(truth.category),
-        ),
+        data=dict(name=_data_name(plan), **measure.data),
         bootstrap=dict(resamples=resamples, seed=_SEED, level=LEVEL),
         published=plan.preset.published or None,
         trials=list(rows.values()),
@@ -109,21 +99,23 @@ def _relation(plan: Plan, trial: Trial) -> str:
 
 
 def _differences(
-    ours: Sequence[Matches], baseline: Sequence[Matches], weights: np.ndarray
+    measure: Measure, ours: Sequence[Any], baseline: Sequence[Any], weights: np.ndarray
 ) -> dict[str, dict[str, Any]]:
-    found = paired_differences(ours, baseline, weights, _NAMES)
-    plain = [[_plain(one) for one in some] for some in (ours, baseline)]
+    names = measure.metrics
+    found = paired_differences(ours, baseline, weights, names, measure.weighted)
+    plain = [[_plain(measure, one, weights) for one in some] for some in (ours, baseline)]
     differences = {}
-    for metric, name in zip(METRICS, _NAMES, strict=True):
+    for name in names:
         mean, other = (statistics.fmean(one[name] for one in some) for some in plain)
         # A single video has no interval.
-        differences[metric] = found[name] or dict(value=mean - other, ci=None, above_zero=None)
+        differences[name] = found[name] or dict(value=mean - other, ci=None, above_zero=None)
     return differences
 
 
-def _plain(matches: Matches) -> dict[str, float]:
-    ones = np.ones((1, len(matches.tracks.truth.videos)))
-    return {name: float(one[0]) for name, one in weighted_metrics(matches, ones, _NAMES).items()}
+def _plain(measure: Measure, results: Any, weights: np.ndarray) -> dict[str, float]:
+    once = np.ones((1, weights.shape[1]))
+    found = measure.weighted(results, once, measure.metrics)
+    return {name: float(one[0]) for name, one in found.items()}
 
 
 def _add_seed_errors(plan: Plan, rows: Mapping[str, dict[str, Any]], metric: str) -> None:
@@ -158,7 +150,7 @@ def _description(plan: Plan, trial: Trial) -> dict[str, Any]:
     failures = [run.failure for run in plan.runs_of(trial) if run.failure.exists()]
     published = None
     if plan.preset.published and trial.published:
-        published = {name: trial.published.get(name) for name in METRICS}
+        published = {name: trial.published.get(name) for name in plan.study.metrics}
     empty = ('figures', 'difference', 'parameters', 'train_s_per_frame', 'test_s_per_frame')
     return dict(
         name=trial.name,
@@ -174,31 +166,31 @@ def _description(plan: Plan, trial: Trial) -> dict[str, Any]:
     )
 
 
-def _metrics(matches: Mapping[int, Matches], weights: np.ndarray) -> dict[str, Any]:
-    plain = {str(seed): _plain(one) for seed, one in matches.items()}
-    intervals = confidence_intervals(list(matches.values()), weights, _NAMES)
+def _metrics(measure: Measure, results: Mapping[int, Any], weights: np.ndarray) -> dict[str, Any]:
+    plain = {str(seed): _plain(measure, one, weights) for seed, one in results.items()}
+    several, names = list(results.values()), measure.metrics
+    intervals = confidence_intervals(several, weights, names, measure.weighted, measure.limits)
     figures = {}
-    for metric, name in zip(METRICS, _NAMES, strict=True):
+    for name in names:
         values = {seed: one[name] for seed, one in plain.items()}
         spread = max(values.values()) - min(values.values())
-        figures[metric] = dict(
+        figures[name] = dict(
             mean=statistics.fmean(values.values()),
             ci=intervals[name] and list(intervals[name]),
             by_seed=values,
             seed_spread=spread if len(values) > 1 else None,
         )
-    first = next(iter(matches.values()))
-    errors = error_gains(first, classify_errors(first))
-    return dict(seeds=list(matches), figures=figures, errors=errors)
+    return dict(seeds=list(results), figures=figures, errors=measure.errors(several[0]))
 
 
-def _costs(plan: Plan, trial: Trial) -> dict[str, Any]:
+def _costs(measure: Measure, plan: Plan, trial: Trial) -> dict[str, Any]:
     runs = [run for run in plan.runs_of(trial) if run.done()]
     trained = [run for run in runs if 'train' in run.steps]
+    of_tests = [measure.costs(run) for run in runs]
     return dict(
         parameters=count_parameters(runs[0].checkpoint),
         train_s_per_frame=_median([seconds_of_training(run) for run in trained]),
-        test_s_per_frame=_median([seconds_of_test(run) for run in runs]),
+        **{name: _median([one[name] for one in of_tests]) for name in of_tests[0]},
     )
 
 
@@ -218,19 +210,9 @@ def seconds_of_training(run: Run) -> float | None:
         return None
     loader = load_config(*run.config_and_options('train')).train_dataloader
     seconds = _median([row.get('time') for row in rows if 'loss' in row])
-    frames = loader.batch_size * (1 + loader.dataset.get('num_refs', 1))
+    dataset = loader.dataset
+    frames = loader.batch_size * dataset.get('clip_length', 1 + dataset.get('num_refs', 1))
     return seconds and seconds / frames
-
-
-def seconds_of_test(run: Run) -> float | None:
-    """Reads the seconds that test took for a frame, from reading it to its masks, or None."""
-    for path in sorted((run.folder / 'test').glob('*/*.json'), reverse=True):
-        for line in reversed(path.read_text(errors='replace').splitlines()):
-            try:
-                return json.loads(line).get('time')
-            except (ValueError, AttributeError):  # a line that was cut short
-                continue
-    return None
 
 
 def _median(values: Sequence[float | None]) -> float | None:

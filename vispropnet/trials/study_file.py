@@ -18,8 +18,11 @@ from typing import Any
 
 from vispropnet.errors import UserError
 
-METRICS = ('AP50', 'AP75', 'AR1', 'AR10', 'mAP')
-MAIN_METRIC = 'mAP'
+# By the main metric of a study all that its tables have; the main one comes last.
+METRICS = {
+    'mAP': ('AP50', 'AP75', 'AR1', 'AR10', 'mAP'),
+    'JF': ('J_mean', 'J_decay', 'F_mean', 'F_decay', 'JF'),
+}
 # Names are those of folders too.
 _NAME = re.compile('[A-Za-z0-9][A-Za-z0-9_.-]*')
 
@@ -95,7 +98,8 @@ class Preset:
 class Study:
     """A baseline, trials in the order of the tables, and presets.
 
-    What a trial does not say (config, ``starts_from``) is filled in.
+    What a trial does not say (config, ``starts_from``) is filled in. ``metric`` is the main one, a
+    key of :data:`METRICS`: it says how trials are tested and scored.
     """
 
     path: Path
@@ -107,6 +111,12 @@ class Study:
     title: str = 'Trials'
     about: str = 'The same model was run with one change at a time'
     work_dir: str = ''
+    metric: str = 'mAP'
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics of its tables, the main one last."""
+        return METRICS[self.metric]
 
     @property
     def name(self) -> str:
@@ -173,7 +183,7 @@ _WORDS = {
     'tuple[int, int]': 'two whole numbers of 1 or more',
     'tuple[str, ...]': "a list of texts 'key=value'",
     'Mapping[str, str]': 'a dict of texts',
-    'Mapping[str, float]': f'a dict of numbers by metric ({", ".join(METRICS)})',
+    'Mapping[str, float]': 'a dict of numbers by metric',
 }
 
 
@@ -183,13 +193,8 @@ def _fits(kind: str, value: Any) -> bool:
     if kind == 'int':
         return type(value) is int and value > 0
     if kind.startswith('Mapping'):
-        numbers = kind == 'Mapping[str, float]'
-        types = (int, float) if numbers else (str,)
-        return (
-            isinstance(value, dict)
-            and all(type(one) in types for one in value.values())
-            and not (numbers and value.keys() - set(METRICS))
-        )
+        types = (int, float) if kind == 'Mapping[str, float]' else (str,)
+        return isinstance(value, dict) and all(type(one) in types for one in value.values())
     if not isinstance(value, (list, tuple)):
         return False
     if kind == 'tuple[int, int]':
@@ -232,6 +237,11 @@ def _value(annotation: str, value: Any, where: str) -> Any:
 def _resolve(study: Study) -> Study:
     """Fills in what trials take from others, and checks what they name."""
     trials, starts = study.trials, study.starts
+    _expect_one_of(METRICS, 'metric', study.metric)
+    words = f'a dict of numbers by metric ({", ".join(study.metrics)})'
+    for name, one in trials.items():
+        known = one.published.keys() <= set(study.metrics)
+        _expect(known, f'trials.{name}.published', words, dict(one.published))
     for name in starts:
         _expect(name not in trials, f'starts.{name}', 'a name that no trial has', name)
     _expect_one_of(trials, 'baseline', study.baseline)

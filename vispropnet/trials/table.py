@@ -9,17 +9,33 @@ from pathlib import Path
 from typing import Any
 
 from vispropnet.fileio import atomic_path, write_json
-from vispropnet.trials.study_file import MAIN_METRIC, METRICS
+from vispropnet.trials.study_file import METRICS
 
-_COSTS = ('parameters', 'train_s_per_frame', 'test_s_per_frame')
-_HEADS = (
-    *('trial', *METRICS, 'difference', '± seeds', 'both', 'seeds', 'parameters'),
-    *('train, ms/frame', 'test, ms/frame'),
-)
+# By name: head, unit, what follows a number, digits.
+_COSTS = {
+    'parameters': ('parameters', 1e6, ' M', 2),
+    'train_s_per_frame': ('train, ms/frame', 1e-3, '', 1),
+    'test_s_per_frame': ('test, ms/frame', 1e-3, '', 1),
+}
+_MORE_COSTS = {
+    'frames_kept': ('frames kept', 1, '', 1),
+    'peak_mib': ('test, peak MiB', 1, '', 0),
+}
 _OF_METRICS = (
     *('', '_low', '_high', '_seed_spread', '_difference', '_difference_low', '_difference_high'),
     *('_seed_error', '_both_low', '_both_high', '_published'),
 )
+
+
+def metrics_of(table: Mapping[str, Any]) -> Sequence[str]:
+    """Names of the metrics of a table, the main one last; older tables do not say them."""
+    return table.get('metrics', METRICS['mAP'])
+
+
+def _costs_of(table: Mapping[str, Any]) -> dict[str, tuple[str, float, str, int]]:
+    """Costs that a table has columns for."""
+    measured = {name for trial in table['trials'] for name in _MORE_COSTS if trial.get(name)}
+    return _COSTS | {name: one for name, one in _MORE_COSTS.items() if name in measured}
 
 
 def write_tables(out: Path, table: Mapping[str, Any]) -> list[Path]:
@@ -38,7 +54,10 @@ def write_tables(out: Path, table: Mapping[str, Any]) -> list[Path]:
 
 def markdown(table: Mapping[str, Any]) -> str:
     """Lays the table out in Markdown, with the gap between seeds, published metrics, failures."""
-    data, bootstrap = table['data'], table['bootstrap']
+    data, bootstrap, metrics = table['data'], table['bootstrap'], metrics_of(table)
+    costs = _costs_of(table)
+    heads = ['trial', *metrics, 'difference', '± seeds', 'both', 'seeds']
+    heads += [head for head, *_ in costs.values()]
     lines = [
         *(f'# {table["title"]}, preset {table["preset"]}', ''),
         f'`{table["command"]}`, {table["date"]}, {table["hardware"]}, code {table["code"]}. '
@@ -47,11 +66,11 @@ def markdown(table: Mapping[str, Any]) -> str:
         '',
         f'In brackets: {bootstrap["level"]:.0%} intervals, of {bootstrap["resamples"]} resamples '
         'of the test videos. They say what other videos would change. Difference: '
-        f'{MAIN_METRIC} minus that of the baseline, on the same resampled videos; after ± what '
+        f'{metrics[-1]} minus that of the baseline, on the same resampled videos; after ± what '
         'other seeds would change in it, from the spread of the seeds within trials; last, both '
         'together. Where the last interval holds 0, nothing is decided.',
         '',
-        *_rows([_HEADS, *map(_main_row, table['trials'])]),
+        *_rows([heads, *(_main_row(trial, metrics, costs) for trial in table['trials'])]),
         '',
         *seed_lines(table),
     ]
@@ -67,19 +86,17 @@ def markdown(table: Mapping[str, Any]) -> str:
 
 def seed_lines(table: Mapping[str, Any]) -> list[str]:
     """Sets the gap between seeds beside the gap between trials."""
-    spreads, gaps, lines = {}, [], []
+    spreads, gaps, lines, main = {}, [], [], metrics_of(table)[-1]
     for trial in table['trials']:
         if not trial['figures']:
             continue
-        figure = trial['figures'][MAIN_METRIC]
+        figure = trial['figures'][main]
         if figure['seed_spread'] is not None:
             values = ', '.join(f'{value:.4f}' for value in figure['by_seed'].values())
             spreads[trial['name']] = spread = figure['seed_spread']
-            lines.append(
-                f'- {trial["title"]}: {MAIN_METRIC} of its seeds {values}; gap {spread:.4f}'
-            )
+            lines.append(f'- {trial["title"]}: {main} of its seeds {values}; gap {spread:.4f}')
         if trial['trains'] and trial['difference']:
-            gaps.append(abs(trial['difference'][MAIN_METRIC]['value']))
+            gaps.append(abs(trial['difference'][main]['value']))
     if not lines:
         return ['No trial was run from two seeds: what a seed changes is not known here.']
     spread = spreads.get(table['baseline'])
@@ -96,29 +113,34 @@ def comma_separated(table: Mapping[str, Any]) -> str:
     """Lays the table out as CSV, unrounded, one row a trial; empty cells are not known."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator='\n')
-    columns = [f'{metric}{suffix}' for metric in METRICS for suffix in _OF_METRICS]
-    writer.writerow(['trial', 'title', 'state', 'seeds', *columns, *_COSTS])
+    metrics, costs = metrics_of(table), _costs_of(table)
+    columns = [f'{metric}{suffix}' for metric in metrics for suffix in _OF_METRICS]
+    writer.writerow(['trial', 'title', 'state', 'seeds', *columns, *costs])
     nothing = (None, None)
     for trial in table['trials']:
         row = [trial['name'], trial['title'], trial['state'], len(trial['seeds'])]
-        for metric in METRICS:
+        for metric in metrics:
             figure = (trial['figures'] or {}).get(metric, {})
             difference = (trial['difference'] or {}).get(metric, {})
             row += [figure.get('mean'), *(figure.get('ci') or nothing), figure.get('seed_spread')]
             row += [difference.get('value'), *(difference.get('ci') or nothing)]
             row += [difference.get('seed_error'), *(difference.get('ci_both') or nothing)]
             row.append((trial['published'] or {}).get(metric))
-        writer.writerow([*row, *(trial[name] for name in _COSTS)])
+        writer.writerow([*row, *(trial.get(name) for name in costs)])
     return stream.getvalue()
 
 
-def _main_row(trial: Mapping[str, Any]) -> list[str]:
+def _main_row(
+    trial: Mapping[str, Any],
+    metrics: Sequence[str],
+    costs: Mapping[str, tuple[str, float, str, int]],
+) -> list[str]:
     if trial['figures'] is None:
-        return [trial['title'], *[trial['state']] * len(METRICS), *[''] * 7]
-    figures = [trial['figures'][metric] for metric in METRICS]
+        return [trial['title'], *[trial['state']] * len(metrics), *[''] * (4 + len(costs))]
+    figures = [trial['figures'][metric] for metric in metrics]
     changes = ['', '', '']
     if trial['difference']:
-        difference = trial['difference'][MAIN_METRIC]
+        difference = trial['difference'][metrics[-1]]
         changes[0] = _with_interval(difference['value'], difference['ci'], '+')
         if difference['seed_error'] is not None:
             changes[1] = f'± {difference["seed_error"]:.3f}'
@@ -129,16 +151,16 @@ def _main_row(trial: Mapping[str, Any]) -> list[str]:
         *(_with_interval(figure['mean'], figure['ci']) for figure in figures),
         *changes,
         str(len(trial['seeds'])),
-        _number(trial['parameters'], 1e6, ' M', 2),
-        *(_number(trial[name], 1e-3, '', 1) for name in _COSTS[1:]),
+        *(_number(trial.get(name), *form) for name, (_, *form) in costs.items()),
     ]
 
 
 def _published_rows(table: Mapping[str, Any]) -> list[list[str]]:
-    rows = [['published', *METRICS]]
+    metrics = metrics_of(table)
+    rows = [['published', *metrics]]
     for trial in table['trials']:
         if trial['published']:
-            values = [trial['published'][name] for name in METRICS]
+            values = [trial['published'][name] for name in metrics]
             rows.append([trial['title'], *(_number(value, 1, '', 4) for value in values)])
     return rows
 

@@ -20,7 +20,7 @@ from vispropnet.trials.plan import ROOT, Plan, shown
 MANIFEST = 'trials.json'
 # Parts of the package that results do not depend on.
 WITHOUT_EFFECT = ('apis', 'trials', 'visualization')
-BUT_WITH = ('apis/testing.py', 'apis/training.py')
+BUT_WITH = ('apis/testing.py', 'apis/training.py', 'apis/vos_testing.py', 'apis/vos_outputs.py')
 PACKAGES = ('torch', 'torchvision', 'onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection', 'numpy')
 _KEYS = {'arguments', 'preset', 'data', 'versions', 'code', 'configs'}
 # By key of the manifest: what changed, and whether only what both manifests have counts, as trials

@@ -27,5 +27,7 @@ test_dataloader = dict(
 # The runner wants all parts of a test or none; tools/test_vos.py needs the data set only.
 test_cfg = dict(type='VideoTestLoop')
 test_evaluator = dict(type='YouTubeVISMetric')
-# J and F: tools/test_vos.py --eval.
-val_dataloader = val_evaluator = val_cfg = None
+# J and F of validation videos.
+val_dataloader = test_dataloader
+val_evaluator = dict(type='RegionContourMetric')
+val_cfg = dict(type='VideoValLoop')

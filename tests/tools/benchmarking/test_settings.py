@@ -15,6 +15,7 @@ def test_bad_settings():
         ('attention', dict(size=(64, 33)), 'positive multiples of 32, got 64 33'),
         ('attention', dict(channels=-4), '--channels must be positive, got -4'),
         ('vos-readout', dict(frames=1, size=(64, 64), top_k=17), 'has 16 positions only'),
+        ('vos-evaluate', dict(frames=2), '--frames 3 or more .* got 2 and 2'),
         ('propagation', dict(size=(0, 64)), 'positive multiples of 32, got 0 64'),
         ('propagation', dict(missing=9), '--missing 9: only the 8 tracks'),
         ('evaluate', dict(tracks=(0, 3)), '--tracks takes the fewest .* got 0 3'),

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.structures import InstanceData
 
 from vispropnet.datasets.transforms import LoadVideoFrame
@@ -77,6 +78,9 @@ class ValidationOverlayHook(Hook):
             if info is None:
                 continue
             classes = runner.val_dataloader.dataset.metainfo['classes']
+            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+            if model.takes_objects:  # and does not tell their categories
+                classes = ['object'] * len(classes)
             picture = draw_beside_truth(info, sample.pred_instances, classes, self.score_threshold)
             picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
             # As the metrics of the validation, which mmengine logs by epoch.

@@ -186,6 +186,10 @@ class STCN(VISDetector):
         """Makes the state before the first frame."""
         return STCNState()
 
+    def frames_kept(self, state: STCNState) -> int:
+        """Counts the saved frames."""
+        return len(state.memory)
+
     @torch.no_grad()
     def step(self, frame: Frame, state: STCNState) -> tuple[Answers, STCNState]:
         """Segments the known objects in a frame, and takes in those that are given with it.

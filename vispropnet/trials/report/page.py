@@ -18,7 +18,7 @@ from vispropnet.evaluation.error_kinds import LABELS
 from vispropnet.fileio import atomic_path
 from vispropnet.text import counted
 from vispropnet.trials.report.gallery import SCORE_THRESHOLD, build_gallery
-from vispropnet.trials.study_file import MAIN_METRIC, METRICS
+from vispropnet.trials.table import metrics_of
 from vispropnet.visualization.shown_tracks import SAME_OBJECT_IOU
 
 # Bytes of pictures before they are put into base64; with the gallery they keep a page below 20 MB.
@@ -54,6 +54,7 @@ def write_report(
     Raises:
         UserError: if a file or frame is missing or does not fit.
     """
+    *others, main = metrics_of(table)
     titles = {trial['name']: trial['title'] for trial in table['trials']}
     content = read_annotation_file(annotations)
     base = next(trial for trial in table['trials'] if trial['name'] == table['baseline'])
@@ -63,10 +64,11 @@ def write_report(
     text = template.render(
         table,
         base=base,
-        gap=base['figures'] and base['figures'][MAIN_METRIC]['seed_spread'],
-        main=MAIN_METRIC,
-        metrics=sorted(METRICS, key=lambda metric: metric != MAIN_METRIC),
+        gap=base['figures'] and base['figures'][main]['seed_spread'],
+        main=main,
+        metrics=[main, *others],
         axis=axis_of(table, base),
+        keeps_frames=any(trial.get('frames_kept') for trial in table['trials']),
         kinds=LABELS,
         # A point at least, so that next to nothing does not look like much.
         most_gain=max([0.01, *gains]),
@@ -149,14 +151,15 @@ def axis_of(table: Mapping[str, Any], base: Mapping[str, Any]) -> Axis | None:
     compared = [one for one in table['trials'] if one['difference']]
     if not compared:
         return None
-    metric = base['figures'][MAIN_METRIC]
+    main = metrics_of(table)[-1]
+    metric = base['figures'][main]
     gap = metric['seed_spread'] or 0.0
     values = [0.0, -gap, gap]
     for one in (base, *compared):
-        seeds = one['figures'][MAIN_METRIC]['by_seed'].values()
+        seeds = one['figures'][main]['by_seed'].values()
         values += [value - metric['mean'] for value in seeds]
     for one in compared:
-        difference = one['difference'][MAIN_METRIC]
+        difference = one['difference'][main]
         values += [difference['value'], *(difference['ci'] or ()), *(difference['ci_both'] or ())]
     return Axis(values)
 
@@ -186,9 +189,9 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _error_head(trial: Mapping[str, Any]) -> Markup:
-    level = points(trial['figures'][MAIN_METRIC]['mean'])
-    return Markup('{}<small>{} {}</small>').format(trial['title'], MAIN_METRIC, level)
+def _error_head(trial: Mapping[str, Any], main: str) -> Markup:
+    level = points(trial['figures'][main]['mean'])
+    return Markup('{}<small>{} {}</small>').format(trial['title'], main, level)
 
 
 def _quoted(lines: Sequence[str]) -> str:
