@@ -17,3 +17,10 @@ FORMATS = {
     'cvat': 'XML of CVAT, "CVAT for video 1.1"',
     'sav': 'JSON files of SA-V, one per video, beside the videos',
 }
+# Modules of writers/, each with a class ``Writer``; and what they write.
+EXPORTS = {
+    'masks': 'a PNG per frame, whose values are numbers of tracks; categories.json',
+    'mots': 'MOTS text files, one per video: frame, id, class, size, RLE; categories.json',
+    'coco': 'COCO results of single images with track ids; images.json with the images',
+    'labelme': 'JSON files of LabelMe with polygons, one per frame, to be corrected by hand',
+}

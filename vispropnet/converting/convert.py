@@ -173,7 +173,7 @@ def _video(
         kept = set(annotated)
         video['annotated_frames'] = [at for at, one in enumerate(frames.positions) if one in kept]
     if frames.seconds is not None:
-        video['seconds'] = frames.seconds
+        video['timestamps'] = frames.seconds
     return video
 
 

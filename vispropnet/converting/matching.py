@@ -72,6 +72,14 @@ def number_of(stem: str) -> int | None:
     return int(digits[-1]) if digits and len(digits[-1]) < 19 else None
 
 
+def frame_numbers(files: Sequence[str | Path]) -> list[int]:
+    """Gives the last numbers in the names of frames; their positions, unless all differ."""
+    numbers = [number_of(Path(file).stem) for file in files]
+    if None in numbers or len(set(numbers)) < len(numbers):
+        return list(range(len(files)))
+    return numbers
+
+
 def check_numbering(video: SourceVideo, report: Report) -> None:
     """Reports two files for one frame, and gaps in the numbers of the files."""
     seen: dict[str | int, Path] = {}

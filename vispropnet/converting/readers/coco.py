@@ -9,9 +9,9 @@ from typing import Any
 
 from vispropnet.converting.interface import Annotations, Frames, SourceVideo, Track
 from vispropnet.converting.interface import Reader as Base
+from vispropnet.converting.linking import link_by_iou
 from vispropnet.converting.matching import FRAME_FOLDERS, first_folder
 from vispropnet.converting.shapes import Drawing
-from vispropnet.converting.tracks import link_by_iou
 from vispropnet.datasets.annotation_values import (
     category_fault,
     is_id,

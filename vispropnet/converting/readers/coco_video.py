@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from vispropnet.converting.interface import Annotations, Frames, SourceVideo
+from vispropnet.converting.linking import TrackBook
 from vispropnet.converting.matching import GAP, gap_text, gaps
 from vispropnet.converting.readers.coco import CocoFile
 from vispropnet.converting.shapes import Drawing
-from vispropnet.converting.tracks import TrackBook
 from vispropnet.datasets.annotation_values import is_id, read_crowd
 from vispropnet.text import shown
 

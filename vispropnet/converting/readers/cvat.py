@@ -13,6 +13,7 @@ import numpy as np
 from vispropnet.converting.cvat_tracks import Shape, all_shapes
 from vispropnet.converting.interface import RLE, Annotations, Frames, SourceVideo
 from vispropnet.converting.interface import Reader as Base
+from vispropnet.converting.linking import TrackBook
 from vispropnet.converting.matching import (
     FRAME_FOLDERS,
     VIDEO_SUFFIXES,
@@ -23,7 +24,6 @@ from vispropnet.converting.matching import (
     source_video,
 )
 from vispropnet.converting.shapes import Drawing, box_polygon, ellipse_polygon
-from vispropnet.converting.tracks import TrackBook
 from vispropnet.errors import UserError
 
 _KINDS = ('box', 'ellipse', 'polygon', 'mask')

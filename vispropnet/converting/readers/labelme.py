@@ -16,6 +16,7 @@ from pycocotools import mask as mask_utils
 
 from vispropnet.converting.interface import RLE, Annotations, Frames, SourceVideo
 from vispropnet.converting.interface import Reader as Base
+from vispropnet.converting.linking import TrackBook, link_by_iou
 from vispropnet.converting.matching import (
     check_missing,
     entries,
@@ -26,7 +27,6 @@ from vispropnet.converting.matching import (
     source_video,
 )
 from vispropnet.converting.shapes import Drawing, box_polygon, ellipse_polygon
-from vispropnet.converting.tracks import TrackBook, link_by_iou
 from vispropnet.datasets.annotation_values import is_number
 from vispropnet.errors import UserError
 from vispropnet.fileio import read_json

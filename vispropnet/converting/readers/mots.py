@@ -13,20 +13,20 @@ from typing import Any
 from vispropnet.converting.id_maps import read_rles
 from vispropnet.converting.interface import Annotations, Frames, SourceVideo
 from vispropnet.converting.interface import Reader as Base
+from vispropnet.converting.linking import TrackBook
 from vispropnet.converting.matching import (
     FRAME_FOLDERS,
     check_missing,
     entries,
     first_folder,
     folders,
+    frame_numbers,
     frames_named,
     images_in,
     match_masks,
-    number_of,
     source_video,
 )
 from vispropnet.converting.shapes import Drawing
-from vispropnet.converting.tracks import TrackBook
 from vispropnet.errors import UserError
 from vispropnet.fileio import read_json
 
@@ -93,13 +93,14 @@ class Reader(Base):
             text = f'object {number} is of class {kind}: --categories names it, {{"{kind}": "car"}}'
             self.report.error('category', text, **video.place(position))
             return
+        self.categories[category] = kind
         book.add(number, category, position, rle)
 
     def _lines(
         self, video: SourceVideo, frames: Frames
     ) -> Iterator[tuple[int, int, int, dict[str, Any], dict[str, Any]]]:
         """Yields position, id, class, mask and place of the lines of a text file."""
-        numbers = [number_of(path.stem) for path in video.images] or range(frames.total)
+        numbers = frame_numbers(video.images) or range(frames.total)
         place_of = {number: position for position, number in enumerate(numbers)}
         for line, text in enumerate(_text_of(video.more).splitlines(), 1):
             fields = text.split()

@@ -12,9 +12,9 @@ from typing import Any
 
 from vispropnet.converting.interface import Annotations, Frames, Options, SourceVideo
 from vispropnet.converting.interface import Reader as Base
+from vispropnet.converting.linking import TrackBook
 from vispropnet.converting.matching import FRAME_FOLDERS, entries, frames_named, source_video
 from vispropnet.converting.shapes import Drawing
-from vispropnet.converting.tracks import TrackBook
 from vispropnet.datasets.check_report import Report
 from vispropnet.errors import UserError
 from vispropnet.fileio import read_json
