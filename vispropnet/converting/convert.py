@@ -144,7 +144,8 @@ def _read_all(
             annotations = reader.annotations(video, frames)
             videos.append((video.name, frames, annotations.annotated))
             found.append(_of_output(annotations, frames))
-            _warn_of_nothing(video.name, annotations, frames, report)
+            if not report.count(ERROR):  # which may be the reason
+                _warn_of_nothing(video.name, annotations, frames, report)
     categories = reader.categories or {
         name: number
         for number, name in enumerate(sorted({one.category for some in found for one in some}), 1)
