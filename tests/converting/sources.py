@@ -32,7 +32,7 @@ def write_frames(folder, *names, size=(H, W)):
     """Writes frames, each of another grey."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(names):
-        image = np.full((*size, 3), 10 * number, np.uint8)
+        image = np.full((*size, 3), 10 * number % 256, np.uint8)
         # Names with umlauts are no matter for OpenCV's encoder, but for its writer.
         content = cv2.imencode('.png' if name.endswith('.png') else '.jpg', image)[1]
         (folder / name).write_bytes(content.tobytes())

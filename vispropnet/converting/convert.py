@@ -21,6 +21,7 @@ from vispropnet.converting.interface import RLE, Annotations, Frames, Options, R
 from vispropnet.datasets.check_annotations import check_annotations
 from vispropnet.datasets.check_frames import check_frames
 from vispropnet.datasets.check_report import ERROR, Report
+from vispropnet.datasets.run_lengths import measure_counts
 from vispropnet.errors import UserError
 from vispropnet.fileio import atomic_folder, write_json
 from vispropnet.text import counted
@@ -211,7 +212,8 @@ def _numbered(
             lists = {
                 'segmentations': rles,
                 'bboxes': mask_utils.toBbox(rles).tolist(),
-                'areas': mask_utils.area(rles).tolist(),
+                # Not pycocotools' own, which cannot take more than 255 masks.
+                'areas': measure_counts([rle['counts'] for rle in rles]).areas.tolist(),
             }
             seen = [place for place, area in zip(places, lists['areas'], strict=True) if area]
             spread = {key: _spread(places, values, seen, length) for key, values in lists.items()}

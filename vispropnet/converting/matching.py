@@ -97,7 +97,7 @@ def check_numbering(video: SourceVideo, report: Report) -> None:
 def gaps(numbers: Sequence[int]) -> list[int]:
     """Finds the places before which ascending numbers make a larger step than they mostly do."""
     steps = [after - before for before, after in itertools.pairwise(numbers)]
-    usual = max(set(steps), key=steps.count, default=1)
+    usual = max(sorted(set(steps) - {0}), key=steps.count, default=1)
     return [place for place, step in enumerate(steps, 1) if step > usual]
 
 
