@@ -22,6 +22,7 @@ DATASETS = _child(
     'vispropnet.datasets.concat',
     'vispropnet.datasets.video_objects',
     'vispropnet.datasets.still_images',
+    'vispropnet.datasets.pseudo_videos',
 )
 DATA_SAMPLERS = _child('DATA_SAMPLERS', 'mmdet.datasets.samplers', 'vispropnet.datasets.samplers')
 TRANSFORMS = _child(
@@ -29,6 +30,7 @@ TRANSFORMS = _child(
     'mmdet.datasets.transforms',
     'vispropnet.datasets.transforms',
     'vispropnet.datasets.still_images',
+    'vispropnet.datasets.pseudo_videos',
 )
 
 # Models
