@@ -147,6 +147,8 @@ def _read_all(
             found.append(_of_output(annotations, frames))
             if not report.count(ERROR):  # which may be the reason
                 _warn_of_nothing(video.name, annotations, frames, report)
+    if videos and not any(found) and not report.count(ERROR):
+        report.error('no objects', 'no frame shows an object')
     categories = reader.categories or {
         name: number
         for number, name in enumerate(sorted({one.category for some in found for one in some}), 1)

@@ -175,7 +175,7 @@ def test_damaged_files_and_other_sizes(write, tmp_path):
     wide = content('f 10.jpg', shape('cat', BOX_LEFT, group=1), imageWidth=7)
     write_json(source / 'clip' / 'f 10.json', wide)
     found = [text for _, text in findings(converted('labelme', source, tmp_path / 'out')[0])]
-    assert found[0].startswith(f'video clip ({source}/clip/f 8.json): a LabelMe file must hold')
+    assert found[0].startswith(f'shapes[0], video clip ({source}/clip/f 8.json): a shape must be')
     assert found[1].startswith(f'video clip ({source}/clip/f 9.json): LabelMe file')
     assert any('the file says 7x4 pixels, the image has 6x4' in one for one in found)
     (tmp_path / 'empty').mkdir()

@@ -48,7 +48,9 @@ def test_what_is_wrong(source, tmp_path):
     assert found[2].startswith(f'video sav_1, frame 4 ({path}): ') and 'damaged' in found[2]
     write_json(path, {'masklet': [None], 'masklet_id': [0]})
     ((_, text),) = findings(converted('sav', source, tmp_path / 'out')[0])
-    assert text.startswith(f"video sav_1 ({path}): 'masklet' must be a list")
+    assert text.startswith(
+        f"video sav_1 ({path}): 'masklet_id' must be a list of ids, and 'masklet' one"
+    )
     write_json(source / 'sav_2_auto.json', content)
     found = [text for _, text in findings(converted('sav', source, tmp_path / 'out')[0])]
     assert f'there is no sav_2.mp4, nor a folder sav_2 of images, in {source}' in found[0]

@@ -24,21 +24,17 @@ class Reader(CocoFile):
     def videos(self) -> Iterable[SourceVideo]:
         """Lists the videos, their images in the order of frame numbers."""
         self.read()
-        names = {
-            one['id']: str(one['name']).replace('\\', '/')
-            for one in self.content.get('videos') or ()
-            if isinstance(one, dict) and 'id' in one and 'name' in one
-        }
+        names = self._names()
         groups: dict[int, dict[int, dict[str, Any]]] = defaultdict(dict)
         for image in self.images.values():
             video, frame = image.get('video_id'), _first_of(image, _FRAME_KEYS)
-            place = dict(video_id=names.get(video, video), file_name=image['file_name'])
             if not is_id(video) or not is_id(frame):
                 text = f'an image must have video_id and frame_id, found {shown(image)}'
                 self.report.error('structure', text, file_name=image['file_name'])
             elif frame in groups[video]:
                 text = f'two images have frame number {frame}: this and '
                 other = groups[video][frame]['file_name']
+                place = dict(video_id=names.get(video, video), file_name=image['file_name'])
                 self.report.error('two files for one frame', text + other, **place)
             else:
                 groups[video][frame] = image
@@ -68,6 +64,21 @@ class Reader(CocoFile):
                 category = self.names[one['category_id']]
                 book.add(key, category, position, rle, bool(read_crowd(one)))
         return Annotations(book.tracks())
+
+    def _names(self) -> dict[int, str]:
+        """Gives the names of videos by id, as far as the file has them."""
+        videos = self.content.get('videos')
+        if videos is not None and not isinstance(videos, list):
+            self.report.error('structure', f"'videos' must be a list, found {shown(videos)}")
+            return {}
+        names = {}
+        for at, one in enumerate(videos or ()):
+            if not isinstance(one, dict) or not is_id(one.get('id')):
+                text = f'must be an object with an id, found {shown(one)}'
+                self.report.error('structure', text, list='videos', entry=at)
+            elif isinstance(one.get('name'), str) and one['name']:
+                names[one['id']] = one['name'].replace('\\', '/')
+        return names
 
     def _note_gaps(self, numbers: list[int], name: Any, images: list[dict[str, Any]]) -> None:
         for frame in gaps(numbers):

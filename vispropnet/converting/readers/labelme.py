@@ -207,11 +207,17 @@ class Reader(Base):
             self.report.error('structure', str(error), video_id=name, file_name=str(path))
             return None
         shapes = content.get('shapes') if isinstance(content, dict) else None
-        if not isinstance(shapes, list) or not all(
-            isinstance(one, dict) and isinstance(one.get('label'), str) for one in shapes
-        ):
-            text = "a LabelMe file must hold a list 'shapes' of objects with a 'label'"
-            self.report.error('structure', text, video_id=name, file_name=str(path))
+        place = dict(video_id=name, file_name=str(path))
+        if not isinstance(shapes, list):
+            text = "a LabelMe file must hold an object with a list 'shapes'"
+            self.report.error('structure', text, **place)
+            return None
+        faulty = [number for number, one in enumerate(shapes) if not _is_shape(one)]
+        for number in faulty:
+            wanted = "an object with a 'label', and perhaps a 'group_id' and a 'shape_type'"
+            text = f'a shape must be {wanted}, found {shown(shapes[number])}'
+            self.report.error('structure', text, list='shapes', entry=number, **place)
+        if faulty:
             return None
         return {key: one for key, one in content.items() if key != 'imageData'}
 
@@ -227,6 +233,16 @@ class Reader(Base):
             if name and (path.parent / name).is_file():
                 return (path.parent / name).parent
         return None
+
+
+def _is_shape(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get('label'), str)
+        and bool(value['label'])
+        and isinstance(value.get('shape_type'), (str, type(None)))
+        and isinstance(value.get('group_id'), (int, str, type(None)))
+    )
 
 
 def _json_files(folder: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from vispropnet.converting.interface import Reader as Base
 from vispropnet.converting.linking import TrackBook
 from vispropnet.converting.matching import FRAME_FOLDERS, entries, frames_named, source_video
 from vispropnet.converting.shapes import Drawing
+from vispropnet.datasets.annotation_values import is_id
 from vispropnet.datasets.check_report import Report
 from vispropnet.errors import UserError
 from vispropnet.fileio import read_json
@@ -66,7 +67,10 @@ class Reader(Base):
         content = read_json(video.more, 'SA-V file')
         masklet, ids = _lists(content)
         if masklet is None:
-            text = "'masklet' must be a list with, for each frame, as many masks as 'masklet_id'"
+            text = (
+                "'masklet_id' must be a list of ids, and 'masklet' one with, for each frame, a "
+                'list of as many masks'
+            )
             self.report.error('structure', text, **video.place(path=video.more))
             return Annotations([])
         last = (len(masklet) - 1) * _STRIDE
@@ -96,5 +100,7 @@ def _lists(content: Any) -> tuple[list[Any] | None, list[Any]]:
     ids = content.get('masklet_id') if isinstance(content, dict) else None
     sound = isinstance(masklet, list) and isinstance(ids, list)
     if not sound or not all(isinstance(one, list) for one in masklet):
+        return None, []
+    if not all(is_id(one) or isinstance(one, str) for one in ids):
         return None, []
     return masklet, ids

@@ -9,6 +9,7 @@ from vispropnet.converting.interface import Frames, SourceVideo
 from vispropnet.converting.readers.masks import Reader as Masks
 from vispropnet.errors import UserError
 from vispropnet.fileio import read_json
+from vispropnet.text import shown
 
 
 class Reader(Masks):
@@ -25,6 +26,9 @@ class Reader(Masks):
     ) -> list[int] | None:
         objects = self._meta[video.name].values()
         listed = {str(stem) for one in objects for stem in one.get('frames', ())}
+        for stem in sorted(listed - {path.stem for path in video.images}):
+            text = f'meta.json says that an object is on frame {shown(stem)}, which is not there'
+            self.report.error('missing frame', text, **video.place())
         for position in frames.positions:
             stem = video.images[position].stem
             if stem in listed and position not in files:
