@@ -118,8 +118,9 @@ def test_overrides_that_do_not_fit_and_parts_that_cannot_be_built(small):
         {}['missing']
 
 
-def test_own_data_is_described_by_variables(pytestconfig):
-    path = 'configs/masktrack_rcnn/masktrack-rcnn_r50_fpn_1x_own-data.py'
+@pytest.mark.parametrize('name', ['r50_fpn_1x', 'r18_fpn_10e'])
+def test_own_data_is_described_by_variables(pytestconfig, name):
+    path = f'configs/masktrack_rcnn/masktrack-rcnn_{name}_own-data.py'
     options = ['num_classes=7', 'img_scale=960,540', 'anchor_scales=[2,4]', 'anchor_ratios=[0.25]']
     options += ['data_root=/mine', 'train_file=a.json', 'train_frames=2019', 'valid_file=b,c.json']
     config = load_config(pytestconfig.rootpath / path, options)

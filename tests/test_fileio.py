@@ -11,7 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from vispropnet.errors import UserError
-from vispropnet.fileio import NotAListError, atomic_path, iter_json_list, read_json, write_json
+from vispropnet.fileio import (
+    NotAListError,
+    atomic_folder,
+    atomic_path,
+    iter_json_list,
+    read_json,
+    write_json,
+)
 
 CHUNK = 'vispropnet.fileio._CHUNK_CHARACTERS'
 CHUNKS = (1, 2, 3, 7, 16, 100, 1 << 22)
@@ -344,3 +351,41 @@ def test_pipes_and_targets_of_links_are_written_to(tmp_path, run_python):
     write_json(link, [2])
     assert link.is_symlink() and read_json(target) == [2]
     assert sorted(os.listdir(tmp_path)) == ['far', 'link.json', 'pipe']
+
+
+def test_a_folder_appears_when_the_block_ends_and_an_older_one_stays_if_it_raises(tmp_path):
+    out = tmp_path / 'deep' / 'out'
+    with atomic_folder(out) as made:
+        (made / 'a').write_text('1')
+        assert not out.exists() and made.stat().st_dev == out.parent.stat().st_dev
+    assert (out / 'a').read_text() == '1'
+    with pytest.raises(ZeroDivisionError), atomic_folder(out, entries=('a',), force=True) as made:
+        (made / 'a').write_text('2')
+        raise ZeroDivisionError
+    assert (out / 'a').read_text() == '1'
+    with atomic_folder(out, entries=('a', 'b'), force=True) as made:
+        (made / 'b').write_text('3')
+    assert [path.name for path in out.iterdir()] == ['b']
+    assert [path.name for path in out.parent.iterdir()] == ['out']
+
+
+@pytest.mark.parametrize(
+    ('path', 'options', 'words'),
+    [
+        ('file', {}, 'is a file; expected a folder'),
+        ('file/out', {}, 'cannot write'),
+        ('full', {}, 'exists and is not empty; choose another folder or give --force'),
+        ('full', {'force': True, 'what': 'thing'}, "holds 'a', which is no part of a thing"),
+    ],
+)
+def test_a_folder_that_is_taken(tmp_path, path, options, words):
+    (tmp_path / 'file').touch()
+    (tmp_path / 'full').mkdir()
+    (tmp_path / 'full' / 'a').touch()
+    with pytest.raises(UserError, match=words), atomic_folder(tmp_path / path, **options):
+        pytest.fail('the block was entered')
+    assert (tmp_path / 'full' / 'a').exists()
+    (tmp_path / 'full' / 'a').unlink()
+    with atomic_folder(tmp_path / 'full') as made:
+        (made / 'b').touch()
+    assert (tmp_path / 'full' / 'b').exists()

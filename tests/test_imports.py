@@ -7,8 +7,8 @@ from graphlib import CycleError, TopologicalSorter
 # From top to bottom. Those of one layer do not know each other.
 # __init__ registers what ops offers, and sets how threads wait.
 LAYERS = (
-    'tools > benchmarking > apis > trials > engine > visualization > evaluation > video > '
-    'datasets models > __init__ > ops > config > '
+    'tools > benchmarking > apis > trials > engine > visualization converting > evaluation > '
+    'video > datasets models > __init__ > ops > config > '
     'config_variables > registry > fileio > errors > positions text threads'
 )
 HEIGHTS = {one: -n for n, parts in enumerate(LAYERS.split(' > ')) for one in parts.split()}

@@ -17,7 +17,12 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         'picture per video; with --mp4, as videos too. An object has one colour everywhere.'
     )
     parser.add_argument('ground_truth', metavar='GT.json', help='annotation file')
-    parser.add_argument('first', metavar='A.json', help='result file, or the archive made of it')
+    parser.add_argument(
+        'first',
+        metavar='A.json',
+        nargs='?',
+        help='result file, or the archive made of it; without one the ground truth alone is drawn',
+    )
     parser.add_argument('second', metavar='B.json', nargs='?', help='result file of another method')
     parser.add_argument(
         '--images', required=True, metavar='DIR', help='folder that the file names start from'

@@ -12,7 +12,7 @@ import re
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -250,6 +250,59 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, final)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(
+    path: str | os.PathLike,
+    what: str = 'data set',
+    entries: Collection[str] = (),
+    force: bool = False,
+) -> Iterator[Path]:
+    """Gives a temporary folder that takes the place of ``path`` when the block ends well.
+
+    Args:
+        path: The final folder. Missing parent folders are made.
+        what: What is written, for messages.
+        entries: Names of what it holds, by which an older one is recognised.
+        force: Whether an older one is replaced.
+
+    Yields:
+        The folder to write to, which is empty.
+
+    Raises:
+        UserError: if ``path`` is taken or cannot be written. With ``force`` it is taken if it holds
+            anything but ``entries``.
+    """
+    final = Path(path).resolve()
+    try:
+        _check_free(final, what, entries, force)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f'.{final.name}.', dir=final.parent) as temporary:
+            made, old = Path(temporary, 'new'), Path(temporary, 'old')
+            made.mkdir()
+            yield made
+            if final.exists():
+                final.rename(old)
+            made.rename(final)
+    except OSError as error:
+        raise UserError(f'cannot write {final}: {error.strerror or error}.') from None
+
+
+def _check_free(path: Path, what: str, known: Collection[str], force: bool) -> None:
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise UserError(f'{path} is a file; expected a folder, or a name that is free.')
+    entries = sorted(entry.name for entry in path.iterdir())
+    if entries and not force:
+        raise UserError(f'{path} exists and is not empty; choose another folder or give --force.')
+    strangers = [name for name in entries if name not in known]
+    if strangers:
+        raise UserError(
+            f'{path} holds {strangers[0]!r}, which is no part of a {what}, so it is not replaced; '
+            'choose another folder.'
+        )
 
 
 def write_json(path: str | os.PathLike, content: Any, indent: int | None = None) -> None:

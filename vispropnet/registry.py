@@ -23,6 +23,7 @@ DATASETS = _child(
     'vispropnet.datasets.video_objects',
     'vispropnet.datasets.mask_videos',
     'vispropnet.datasets.still_images',
+    'vispropnet.datasets.pseudo_videos',
 )
 DATA_SAMPLERS = _child('DATA_SAMPLERS', 'mmdet.datasets.samplers', 'vispropnet.datasets.samplers')
 TRANSFORMS = _child(
@@ -30,6 +31,7 @@ TRANSFORMS = _child(
     'mmdet.datasets.transforms',
     'vispropnet.datasets.transforms',
     'vispropnet.datasets.still_images',
+    'vispropnet.datasets.pseudo_videos',
 )
 
 # Models

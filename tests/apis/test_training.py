@@ -13,6 +13,8 @@ from tests.small_runs import SMALL, assert_same_weights, logged, quick
 from vispropnet.apis.testing import test as run_test
 from vispropnet.apis.training import check_num_classes, copy_asynchronously, train
 from vispropnet.config import load_config
+from vispropnet.converting.convert import convert
+from vispropnet.converting.interface import Options
 from vispropnet.engine.acceleration import Acceleration, BFloat16OptimWrapper
 from vispropnet.engine.folder_lock import locked_folder
 from vispropnet.errors import UserError
@@ -253,3 +255,50 @@ def test_two_ranks_train_and_validate(shapes, small, tmp_path, faster):
     assert [status for status, _ in ends] == [0, 0], ends
     assert len(logged(tmp_path, 'ytvis/mAP')) == 2 and np.isfinite(logged(tmp_path, 'loss')).all()
     assert set(logged(tmp_path, 'iter')) == {1, 2, 3, 4}  # 6 frames in batches of 2 x 2, twice
+
+
+def test_videos_and_clips_of_images_train_together(own_shapes, small, tmp_path):
+    # Two images of a COCO style file, whose objects are called otherwise.
+    content = json.loads((own_shapes / 'train/instances.json').read_text())
+    images = [
+        {'id': video['id'], 'file_name': video['file_names'][0]} for video in content['videos']
+    ]
+    kinds = {one['id']: f'a {one["name"]}' for one in content['categories']}
+    annotations = [
+        {
+            'id': one['id'],
+            'image_id': one['video_id'],
+            'category_id': one['category_id'],
+            'segmentation': one['segmentations'][0],
+        }
+        for one in content['annotations']
+        if one['segmentations'][0]
+    ]
+    categories = [{'id': one, 'name': name} for one, name in kinds.items()]
+    renamed = {name: name.removeprefix('a ') for name in kinds.values()}
+    stills = dict(images=images, annotations=annotations, categories=categories)
+    (own_shapes / 'stills.json').write_text(json.dumps(stills))
+    options = Options(images=own_shapes / 'train/JPEGImages')
+    source, out = own_shapes / 'stills.json', tmp_path / 'stills'
+    assert convert('coco', source, out, options, progress=False).is_written
+    path = tmp_path / 'joined.py'
+    path.write_text(
+        f'_base_ = {small!r}\nvideos = _base_.train_dataloader.dataset\n'
+        'load, annotate, *others = _base_.train_pipeline\n'
+        "moved = dict(type='EachFrame', transforms=[dict(type='RandomObjectAffine')])\n"
+        f'names = {renamed!r}\n'
+        f"stills = dict(type='PseudoVideos', data_root={str(out)!r}, category_map=names,\n"
+        "    ann_file='instances.json', data_prefix=dict(img='frames'),\n"
+        '    pipeline=[load, annotate, moved, *others])\n'
+        "both = dict(_delete_=True, type='ConcatDataset', ratios=[1, 3],\n"
+        '    datasets=[videos, stills])\ntrain_dataloader = dict(dataset=both)\n'
+    )
+    overrides = quick(own_shapes, 'train_cfg.max_epochs=1')[1:]  # two folders of data
+    overrides.append(f'train_dataloader.dataset.datasets.0.data_root={own_shapes}')
+    overrides += [f'{one}_dataloader.dataset.data_root={own_shapes}' for one in ('val', 'test')]
+    runner = train(path, tmp_path / 'work', overrides=overrides)
+    classes = runner.train_loop.dataloader.dataset.metainfo['classes']
+    assert classes == tuple(renamed.values())
+    # 6 frames of videos and 2 images three times, in batches of 2.
+    losses = logged(tmp_path / 'work', 'loss')
+    assert len(losses) == 6 and all(0 < one < 100 for one in losses)

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from tests.datasets.annotation_contents import good_content
+from vispropnet.converting import FORMATS
 from vispropnet.datasets.annotation_file import read_annotation_file
-from vispropnet.datasets.other_forms import not_annotations
+from vispropnet.datasets.other_forms import CONVERTED, not_annotations
 from vispropnet.datasets.splits import read_divisible
 from vispropnet.errors import UserError
 from vispropnet.evaluation.ground_truth import read_ground_truth
@@ -27,6 +28,7 @@ OTHERS = [
     ([OF_IMAGE], 'annotations of single images'),
     ({'sequences': [], 'split': 'val'}, 'a file in the form of BURST'),
     ({'shapes': [], 'imagePath': 'a.jpg', 'version': '5'}, 'a file of LabelMe'),
+    ({'masklet': [], 'masklet_id': []}, 'a file of SA-V'),
     ({'AP': 0.5, 'detail': {}}, 'metrics'),
 ]
 
@@ -41,6 +43,9 @@ def test_in_place_of_annotations(tmp_path, content, form):
         assert str(caught.value).startswith(f'annotation file {path}: this is {form}')
         wanted = 'give the annotation file' if content is RESULTS else 'see docs/data.md'
         assert wanted in str(caught.value)
+        named = [name for begin, name in CONVERTED.items() if form.startswith(begin)]
+        assert all(f'convert_data.py {name} SOURCE OUT' in str(caught.value) for name in named)
+        assert named or 'convert_data' not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +64,12 @@ def test_in_place_of_results(tmp_path, content, form):
     assert str(caught.value).startswith(f'result file {path} must hold a list of tracks')
     assert f': this is {form}' in str(caught.value)
     assert str(caught.value).endswith(': expected a result file (a list of tracks with scores).')
+
+
+def test_forms_that_are_converted_are_those_of_the_converter():
+    assert set(CONVERTED.values()) <= set(FORMATS)
+    forms = [form for _, form in OTHERS]
+    assert all(any(form.startswith(begin) for form in forms) for begin in CONVERTED)
 
 
 def test_own_files_with_keys_of_others(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.processes import run_tool
-from vispropnet.datasets.index_masks import read_index_mask, write_index_mask
+from vispropnet.datasets.index_masks import read_id_map, read_index_mask, write_index_mask
 from vispropnet.errors import UserError
 from vispropnet.evaluation.mask_folders import score_folders, seen_unseen, truth_folders
 from vispropnet.evaluation.region_contour import (
@@ -300,3 +300,19 @@ def test_smooth_edges_are_told_from_many_objects(tmp_path):
     assert (read_index_mask(tmp_path / 'many.png') == many).all()
     palette = Image.open(tmp_path / 'many.png').getpalette()
     assert palette[:12] == [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0]
+
+
+def test_ids_of_16_bits(tmp_path):
+    ids = np.array([[0, 1, 254], [255, 300, 65535]], np.uint16)
+    Image.fromarray(ids).save(tmp_path / 'wide.png')
+    found = read_id_map(tmp_path / 'wide.png')
+    assert found.dtype == np.uint16 and found.tolist() == [[0, 1, 254], [255, 300, 0]]
+    with pytest.raises(UserError, match=r'wide\.png has the value 300'):
+        read_index_mask(tmp_path / 'wide.png')
+    Image.fromarray(ids[:, :2] % 256).save(tmp_path / 'narrow.png')
+    assert read_index_mask(tmp_path / 'narrow.png').tolist() == [[0, 1], [0, 44]]
+    Image.fromarray(ids.astype(np.uint8)).save(tmp_path / 'bytes.png')
+    found = read_id_map(tmp_path / 'bytes.png', (2, 3))
+    assert found.dtype == np.uint8 and found.tolist() == [[0, 1, 254], [0, 44, 0]]
+    with pytest.raises(UserError, match='has 3x2 pixels, expected 2x3'):
+        read_id_map(tmp_path / 'bytes.png', (3, 2))

@@ -32,6 +32,16 @@ def test_writes_a_picture_of_each_video_or_of_the_worst(show, tmp_path):
     assert (status, out.split()) == (0, [names[3], names[1]])
 
 
+def test_the_ground_truth_alone(show, tmp_path):
+    status, out, _ = show(TWO[0], *TWO[3:], '--video', 12)
+    assert (status, out) == (0, 'work_dirs/show_results/12.png\n')
+    alone = cv2.imread(str(tmp_path / out.strip()))
+    show(*TWO[:2], *TWO[3:], '--video', 12)
+    beside = cv2.imread(str(tmp_path / out.strip()))
+    # A row less.
+    assert alone.shape[1] == beside.shape[1] and alone.shape[0] < beside.shape[0]
+
+
 def test_options_are_heeded(show, tmp_path):
     options = ('--out', 'o', '--frames', 2, '--score-thr', 0.85, '--names', 'A', 'B')
     status, out, _ = show(*TWO, '--video', 12, *options, '--mp4', '--fps', 4)

@@ -19,6 +19,7 @@ from vispropnet.fileio import atomic_path
 
 # Pixels of this value belong to no object.
 VOID = 255
+_WIDE_VOID = 65535  # of files of 16 bits
 _INDEX_MODES = ('P', 'L', '1', 'I;16', 'I;16B', 'I')
 _PNG_START = b'\x89PNG\r\n\x1a\n'
 # Up to the size and kind of its pixels.
@@ -41,6 +42,25 @@ def read_index_mask(path: str | os.PathLike, size: Sequence[int] | None = None) 
         UserError: naming the file, if it is missing, damaged, in colours, of another size, or its
             values cannot be ids.
     """
+    ids = read_id_map(path, size)
+    if ids.max(initial=0) > VOID:
+        raise UserError(
+            f'mask {path} has the value {ids.max()}: ids of objects are 1 to 254, and 255 is void.'
+        )
+    ids = ids.astype(np.uint8, copy=False)
+    ids[ids == VOID] = 0  # also in files of 16 bits
+    return ids
+
+
+def read_id_map(path: str | os.PathLike, size: Sequence[int] | None = None) -> np.ndarray:
+    """Reads the masks of a frame whose ids may have 16 bits.
+
+    Args and raises are those of :func:`read_index_mask`.
+
+    Returns:
+        (H, W) uint8 or, of a file of 16 bits, uint16 ids of objects, 0 where there is none. Void is
+        0: 255 in files of 8 bits, and 65535 in those of 16.
+    """
     try:
         content = Path(path).read_bytes()
         ids = _plain_png(content)
@@ -61,14 +81,13 @@ def read_index_mask(path: str | os.PathLike, size: Sequence[int] | None = None) 
             f'mask {path} has {ids.shape[1]}x{ids.shape[0]} pixels, expected {size[1]}x{size[0]} '
             'as the frame has.'
         )
-    largest = ids.max(initial=0)
-    if largest > VOID:
-        raise UserError(
-            f'mask {path} has the value {largest}: ids of objects are 1 to 254, and 255 is void.'
-        )
-    ids = ids.astype(np.uint8)
-    if largest == VOID:
-        ids[ids == VOID] = 0
+    wide = ids.dtype not in (np.uint8, np.bool_)
+    if wide and (ids.min(initial=0) < 0 or ids.max(initial=0) > _WIDE_VOID):
+        raise UserError(f'mask {path} has values that are no ids: expected 0 to {_WIDE_VOID}.')
+    ids = ids.astype(np.uint16 if wide else np.uint8)
+    void = _WIDE_VOID if wide else VOID
+    if ids.max(initial=0) == void:
+        ids[ids == void] = 0
     _check_edges(ids, path)
     return ids
 

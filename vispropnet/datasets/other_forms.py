@@ -12,7 +12,16 @@ _BY_KEYS = {
     ('shapes', 'imagePath'): 'a file of LabelMe (for one frame)',
     ('_via_img_metadata',): 'a file of the VGG Image Annotator (VIA)',
     ('frames', 'groups'): 'a file in the form of Scalabel (BDD100K)',
+    ('masklet', 'masklet_id'): 'a file of SA-V (masklets of one video)',
     ('AP', 'detail'): 'metrics (what --json of tools/eval_vis.py writes)',
+}
+# Beginnings of forms, and what tools/convert_data.py calls them.
+CONVERTED = {
+    'a CocoVID file': 'coco-video',
+    'a COCO file': 'coco',
+    'meta.json of YouTube-VOS': 'youtube-vos',
+    'a file of LabelMe': 'labelme',
+    'a file of SA-V': 'sav',
 }
 
 
@@ -23,9 +32,12 @@ def not_annotations(content: Any) -> str | None:
         return None
     if form == _RESULTS:
         return f'this is {form}: give the annotation file that it was made for'
+    converted = next((name for begin, name in CONVERTED.items() if form.startswith(begin)), None)
+    advice = f'. Convert it: python tools/convert_data.py {converted} SOURCE OUT' * bool(converted)
     return (
         f'this is {form}: expected the YouTube-VIS form, see docs/data.md (an annotation for each '
         "object, whose 'segmentations' have its mask or null for each frame of its video)"
+        f'{advice}'
     )
 
 

@@ -70,6 +70,10 @@ class YouTubeVIS(BaseDataset):
         metainfo: As in ``BaseDataset``. ``classes`` are the categories to take, after renaming, and
             their order; by default all of the file. Objects of others are left out.
 
+    Attributes:
+        category_names: By the name of each category of the file the one that it has here, None if
+            it is left out.
+
     Raises:
         UserError: if files are missing or do not hang together, or options do not fit.
         ValueError: if ``reference``, ``num_refs`` and ``max_distance`` do not fit.
@@ -169,6 +173,7 @@ class YouTubeVIS(BaseDataset):
         where = f'annotation file {self.ann_file}'
         names = select_categories(categories, self._category_map, self._chosen, where)
         self._own_classes = join_classes([names.values()])
+        self.category_names = {name: names.get(identity) for identity, name in categories.items()}
         # Where several have one name, results have the id of the first.
         self._own_ids: dict[str, int] = {}
         for identity, name in names.items():

@@ -152,7 +152,7 @@ def _image_names(folder: Path) -> tuple[list[str], list[str]]:
     except OSError as error:
         raise UserError(f'folder {folder} cannot be read: {error.strerror}.') from None
     images, others = [], []
-    for name in sorted(names, key=_natural):
+    for name in sorted(names, key=natural_key):
         is_image = Path(name).suffix.lower() in IMAGE_SUFFIXES and not (folder / name).is_dir()
         (images if is_image else others).append(name)
     if images:
@@ -164,8 +164,8 @@ def _image_names(folder: Path) -> tuple[list[str], list[str]]:
     raise UserError(f'folder {folder} has no images, only {_some_of(others)}.{hint}')
 
 
-def _natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
-    """Key by which numbers inside names count as numbers."""
+def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
+    """Sort key by which numbers inside names count as numbers."""
     parts = re.split('([0-9]+)', name)
     # Digits are at the odd places; every part gets the same form, so that all compare.
     keys = [(1, int(p), '') if place % 2 else (0, 0, p) for place, p in enumerate(parts)]

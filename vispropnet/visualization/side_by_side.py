@@ -50,7 +50,7 @@ def show_results(
 
     Args:
         annotations: Annotation file.
-        results: Result files, or the archives made of them.
+        results: Result files, or the archives made of them; without any the truth alone is drawn.
         images: Folder that the ``file_names`` of the videos start from.
         out_dir: Gets ``<video id>.png``: a row of frames for the truth and each result.
         names: What to call the results; otherwise as their files.
@@ -81,16 +81,18 @@ def show_results(
     for path in results:
         next(sound_entries(path), None)
     tracks = [_read_tracks(path, content, annotations, shown, selection) for path in results]
-    titles = names or short_names([Path(path).with_suffix('') for path in results])
+    paths = [Path(path).with_suffix('') for path in results]
+    titles = names or (short_names(paths) if paths else [])
     categories = drawable_names({one['id']: one['name'] for one in content['categories']})
 
     limits = selection.frames, selection.score_threshold
+    heading = 'Side by side' if results else 'Ground truth'
     written = []
     for video in tqdm(shown, desc='drawing', unit='video'):
         found = [some[video['id']] for some in tracks]
         rows = numbered_rows(content, video, list(zip(titles, found, strict=True)))
         path = Path(out_dir) / f'{video["id"]}.png'
-        write_sheet(path, 'Side by side', [(video, rows)], Path(images), categories, *limits)
+        write_sheet(path, heading, [(video, rows)], Path(images), categories, *limits)
         written.append(path)
         if mp4:
             written.append(path.with_suffix('.mp4'))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from vispropnet.datasets.moving_shapes.spec import (
     MovingShapesSpec,
 )
 from vispropnet.errors import UserError
-from vispropnet.fileio import write_json
+from vispropnet.fileio import atomic_folder, write_json
 
 JPEG_QUALITY = 92
 RECIPE_VERSION = 1
@@ -66,38 +65,12 @@ def write_moving_shapes(
     for name, count in counts.items():
         if count < 1:
             raise UserError(f'{count} {name} videos asked for; at least 1 is needed.')
-    out = Path(out).resolve()
-    try:
-        _check_free(out, force)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f'.{out.name}.', dir=out.parent) as temporary:
-            made, old = Path(temporary) / 'new', Path(temporary) / 'old'
-            total = sum(counts.values())
-            with tqdm(total=total, unit='video', desc=out.name, disable=not progress) as bar:
-                for split, count in counts.items():
-                    _write_split(made / split, spec, split, count, bar)
-            if out.exists():
-                out.rename(old)
-            made.rename(out)
-    except OSError as error:
-        raise UserError(f'cannot write {out}: {error.strerror or error}.') from None
-    return out
-
-
-def _check_free(out: Path, force: bool) -> None:
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise UserError(f'{out} is a file; expected a folder, or a name that is free.')
-    entries = sorted(entry.name for entry in out.iterdir())
-    if entries and not force:
-        raise UserError(f'{out} exists and is not empty; choose another folder or give --force.')
-    strangers = [name for name in entries if name not in SPLITS]
-    if strangers:
-        raise UserError(
-            f'{out} holds {strangers[0]!r}, which is no part of a moving shapes data set, so it is '
-            'not replaced; choose another folder.'
-        )
+    with atomic_folder(out, 'moving shapes data set', SPLITS, force) as made:
+        total, name = sum(counts.values()), Path(out).resolve().name
+        with tqdm(total=total, unit='video', desc=name, disable=not progress) as bar:
+            for split, count in counts.items():
+                _write_split(made / split, spec, split, count, bar)
+    return Path(out).resolve()
 
 
 def _write_split(folder: Path, spec: MovingShapesSpec, split: str, count: int, bar: tqdm) -> None:
