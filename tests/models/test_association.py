@@ -96,12 +96,13 @@ def test_largest_sum_equals_trying_all(rows, tracks):
 NEAR, FAR = [0, 0, 4, 4], [20, 20, 24, 24]
 
 
-def step(tracker, state, boxes, embeddings, labels=None, scores=None):
+def step(tracker, state, boxes, embeddings, labels=None, scores=None, carry=None):
     boxes = torch.tensor(boxes, dtype=torch.float).reshape(-1, 4)
     embeddings = torch.tensor(embeddings, dtype=torch.float).reshape(-1, 2)
     labels = torch.tensor(labels or [1] * len(boxes), dtype=torch.long)
     scores = torch.tensor(scores or [0.9] * len(boxes))
-    ids, state = tracker.associate(embeddings, boxes, labels, scores, state, matching_logits)
+    given = embeddings, boxes, labels, scores, state, matching_logits, carry
+    ids, state = tracker.associate(*given)
     return ids.tolist(), state
 
 
@@ -168,6 +169,65 @@ def test_for_how_many_frames_a_track_is_remembered(retain, expected):
     assert step(tracker, state, [NEAR], [[5, 0]])[0] == expected
 
 
+def carried_to(places, asked):
+    """Gives where tracks were carried to, and notes which were asked for."""
+
+    def carry(ids):
+        asked.append(ids.tolist())
+        found = [one for one in places if one in asked[-1]]
+        boxes = torch.tensor([places[one] for one in found], dtype=torch.float).reshape(-1, 4)
+        return torch.tensor(found, dtype=torch.long), boxes
+
+    return carry
+
+
+LATER = [40, 40, 44, 44]
+
+
+@pytest.mark.parametrize(
+    ('options', 'place', 'expected'),
+    [
+        # "New" is better by 5 than either track.
+        (dict(carried_weight=5.5), LATER, 1),
+        (dict(carried_weight=4.5), LATER, 2),
+        # An IoU of 1/2.
+        (dict(carried_weight=11), [40, 40, 44, 42], 1),
+        (dict(carried_weight=9), [40, 40, 44, 42], 2),
+        (dict(carried_weight=100, carried_iou=0.51), [40, 40, 44, 42], 2),
+        (dict(carried_weight=100), FAR, 2),
+    ],
+)
+def test_a_detection_where_a_track_was_carried_is_that_track(options, place, expected):
+    tracker = MatchingTracker(iou_weight=0.0, label_weight=0.0, **options)
+    _, memory = step(tracker, tracker.init_memory(), [NEAR, FAR], [[5, 0], [0, 5]])
+    asked = []
+    ids, after = step(tracker, memory, [LATER], [[-1, -1]], carry=carried_to({1: place}, asked))
+    assert (ids, asked) == ([expected], [[0, 1]])
+    assert after.ids.tolist() == list(range(3 if expected == 2 else 2))
+    if expected == 1:
+        assert after.boxes.tolist() == [NEAR, LATER] and after.last_seen.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize('on_conflict', ['drop', 'new'])
+def test_detections_without_a_track_share_what_was_carried(on_conflict):
+    tracker = MatchingTracker(on_conflict=on_conflict, carried_weight=100.0)
+    _, memory = step(tracker, tracker.init_memory(), [NEAR, FAR, LATER], [[5, 0], [0, 5], [0, 0]])
+    # Two look like track 0, a third like none; tracks 2 and 1 were carried to the last two.
+    boxes, embeddings = [NEAR, [1, 0, 5, 4], [30, 0, 34, 4]], [[5, 0], [4, 0], [-1, -1]]
+    asked = []
+    carry = carried_to({2: boxes[1], 1: boxes[2]}, asked)
+    assert step(tracker, memory, boxes, embeddings, carry=carry)[0] == [0, 2, 1]
+    assert asked == [[1, 2]]
+    # All have their track, or there is no other: nothing is asked for.
+    for some, looks in (([NEAR], [[5, 0]]), ([], [])):
+        step(tracker, memory, some, looks, carry=carried_to({}, asked))
+    step(tracker, tracker.init_memory(), [NEAR], [[5, 0]], carry=carried_to({}, asked))
+    assert asked == [[1, 2]]
+    # Nothing was found: as without.
+    alone = step(tracker, memory, boxes, embeddings)[0]
+    assert step(tracker, memory, boxes, embeddings, carry=carried_to({}, asked))[0] == alone
+
+
 def test_dropped_detections_leave_no_trace():
     tracker, memory = MatchingTracker(), MatchingTracker().init_memory()
     _, memory = step(tracker, memory, [NEAR], [[5, 0]])
@@ -187,6 +247,10 @@ RETAIN = 'num_frames_retain must be a positive integer or None'
         ('first', {}, "on_conflict must be one of drop, next, .* got 'first'"),
         ('new', dict(conflict_margin=0.5), "conflict_margin is for on_conflict='next', got 0.5"),
         ('next', dict(conflict_margin='1'), "conflict_margin must be a number, got '1'"),
+        ('drop', dict(carried_weight=-1), 'carried_weight must be a number from 0, got -1'),
+        ('drop', dict(carried_weight=True), 'carried_weight must be a number from 0, got True'),
+        ('drop', dict(carried_iou=0), r'carried_iou must be a number in \(0, 1\], got 0'),
+        ('drop', dict(carried_iou=1.5), r'carried_iou must be a number in \(0, 1\], got 1.5'),
     ],
 )
 def test_bad_rules_are_refused(on_conflict, options, message):

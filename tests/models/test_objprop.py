@@ -3,6 +3,7 @@ from unittest import mock
 
 import pytest
 import torch
+from mmengine.structures import InstanceData
 
 from tests.models import small_models
 from tests.models.small_models import SIZE, frame_metainfo, same, seeded_model, step
@@ -92,6 +93,41 @@ def test_recovered_masks_come_after_the_detected():
         assert masks.dtype == torch.bool
         torch.testing.assert_close(remembered.boxes, instances.bboxes * 2, rtol=0, atol=1e-4)
     assert found[-1].propagated.any()
+
+
+def test_detections_take_the_ids_of_tracks_that_were_carried_to_them():
+    changes = {'tracker.num_frames_retain': None, 'recovery.mask_threshold': 0.0}
+    plain, model = eager(**changes), eager(**changes, **{'tracker.carried_weight': 1e4})
+    model.tracker.carried_iou = 1e-6
+    model.load_state_dict(plain.state_dict())
+    before, after = (run_missing(one, frames(4))[0] for one in (plain, model))
+    # Every mask is the whole frame: whoever has no track of its own is one that is missing.
+    assert max(int(one.ids.max()) for one in after) == 5
+    for one, other in zip(before, after, strict=True):
+        ids = other.ids.tolist()
+        assert len(set(ids)) == len(ids)
+        detected = ~other.propagated
+        assert detected.sum() >= (~one.propagated).sum()
+    assert any(
+        (~a.propagated).sum() > (~b.propagated).sum() for a, b in zip(after, before, strict=True)
+    )
+
+
+def test_masks_of_recovered_tracks_by_the_mask_head():
+    changes = {'tracker.on_conflict': 'next'}
+    plain, model = eager(**changes), eager(**changes, **{'recovery.masks': 'detector'})
+    model.load_state_dict(plain.state_dict())
+    info = dict(ori_shape=(32, 48), scale_factor=(2.0, 2.0))
+    before, after = (run_missing(one, frames(3), info)[0] for one in (plain, model))
+    for number, (one, other) in enumerate(zip(before, after, strict=True)):
+        assert torch.equal(one.ids, other.ids) and torch.equal(one.propagated, other.propagated)
+        torch.testing.assert_close(one.bboxes, other.bboxes)
+        image = frames(3)[number][None]
+        with torch.no_grad():
+            given = InstanceData(bboxes=one.bboxes * 2, labels=one.labels, scores=one.scores)
+            drawn = plain.segment(plain.encode(image), given, frame_metainfo(**info)).masks
+        assert torch.equal(other.masks.to_tensor(), drawn.to_tensor())
+    assert after[-1].propagated.any()
 
 
 @pytest.mark.parametrize('change', [{'recovery.enabled': False}, {'recovery': None}])

@@ -6,8 +6,10 @@ from mmengine.structures import InstanceData
 
 from tests.models.small_models import frame_metainfo
 from tests.models.test_propagation_head import CHANNELS, SlowHead
+from vispropnet.models.frame_masks import FrameMasks
 from vispropnet.models.prop_heads import PropagationHead
-from vispropnet.models.trackers import HistoryFrame, TrackRecovery
+from vispropnet.models.prop_heads.boxes import mask_boxes
+from vispropnet.models.trackers import CarriedTracks, HistoryFrame, TrackRecovery
 
 # The features have a cell for 8 x 8 pixels.
 SIZE, SIGMA = (32, 40), 3.0
@@ -154,6 +156,42 @@ def test_only_missing_tracks_are_propagated(head, history):
     assert [len(call.args[2]) for call in head.segment.call_args_list] == [1]
 
 
+def test_what_was_carried_before_is_not_carried_again(head, history):
+    recovery, current = TrackRecovery(mask_threshold=0.0), features()
+    seen = detections([2], [[0, 0, 8, 8]])
+    with torch.no_grad():
+        carried = recovery.carry(current, longs([]), longs([2, 7]), history, INFO, head)
+    assert carried.ids.tolist() == [2, 7]
+    head.segment = mock.Mock(wraps=head.segment)
+    # Track 2 has become a detection meanwhile.
+    found, after = recovery.recover(
+        current, seen, longs([2]), longs([2, 7]), history, INFO, head, carried
+    )
+    assert not head.segment.called and found.ids.tolist() == [7]
+    plain, expected = recover(recovery, current, seen, history, INFO, head, known=[2, 7])
+    assert torch.equal(found.masks, plain.masks) and torch.equal(found.bboxes, plain.bboxes)
+    assert torch.equal(after[-1].ids, expected[-1].ids)
+
+
+@pytest.mark.parametrize(('limit', 'expected'), [(None, [2, 7]), (0.6, [2, 7]), (0.4, [7])])
+def test_what_lies_on_a_detection_is_not_recovered(head, history, limit, expected):
+    masks = torch.zeros(2, *SIZE, dtype=torch.bool)
+    masks[0, :10, :10], masks[1, 20:, :10] = True, True
+    carried = CarriedTracks(
+        longs([2, 7]), longs([0, 1]), torch.tensor([0.5, 0.6]), mask_boxes(masks), masks
+    )
+    # Half of the first, and as large: IoU 1 / 3 with the smaller one, 1 / 2 with the other.
+    seen = detections([5, 6], [[0, 5, 10, 15], [0, 0, 10, 5]])
+    found = torch.zeros(2, *SIZE, dtype=torch.bool)
+    found[0, 5:15, :10], found[1, :5, :10] = True, True
+    seen.masks = FrameMasks.dense(found)
+    recovery = TrackRecovery(duplicate_iou=limit)
+    given = longs([5, 6]), longs([2, 5, 6, 7]), history, INFO, head, carried
+    recovered, after = recovery.recover(features(), seen, *given)
+    assert recovered.ids.tolist() == expected
+    assert after[-1].ids.tolist() == [5, 6, *expected]
+
+
 def test_history_is_bounded_and_forgets(head):
     recovery, history = TrackRecovery(history_length=2, mask_threshold=1 - 1e-7), ()
     for number in range(4):
@@ -193,6 +231,8 @@ def test_half_precision(head, history, dtype):
         (dict(mask_threshold=1.5), r'mask_threshold must be in \[0, 1\), got 1.5'),
         (dict(min_score=-1), r'min_score must be in \[0, 1\), got -1'),
         (dict(mask_threshold='abc'), 'mask_threshold must be'),
+        (dict(masks='both'), "masks must be 'propagation' or 'detector', got 'both'"),
+        (dict(duplicate_iou=1.5), r'duplicate_iou must be in \[0, 1\), got 1.5'),
         (dict(enabled='no'), "enabled must be True or False, got 'no'"),
         (dict(remember_recovered='off'), "remember_recovered must be True or False, got 'off'"),
     ],

@@ -18,6 +18,7 @@ OUR_PARTS = {
     'propose': 'proposals',
     'detect': 'heads',
     'associate': 'association',
+    'carry': 'propagation',
     'recover': 'propagation',
     'segment': 'masks',
 }
@@ -45,13 +46,14 @@ class PartClock:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Times a block; parts of one name are added up, and do not nest."""
+        """Times a block, without the parts within it; parts of one name are added up."""
         if not self._running:
             yield
             return
-        start = self._now()
+        start, before = self._now(), sum(self.seconds.values())
         yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + self._now() - start
+        within = sum(self.seconds.values()) - before
+        self.seconds[name] = self.seconds.get(name, 0.0) + self._now() - start - within
 
     @contextmanager
     def watch(self, owner: Any, methods: Mapping[str, str]) -> Iterator[None]:

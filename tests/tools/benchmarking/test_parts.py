@@ -31,6 +31,16 @@ def test_parts_are_summed_and_methods_come_back():
     assert 'propose' not in vars(model)
 
 
+def test_parts_within_parts_are_not_counted_twice():
+    clock = PartClock(torch.device('cpu'))
+    with clock.watch(object(), {}), clock.part('association'):
+        for _ in range(2):
+            with clock.part('propagation'):
+                time.sleep(0.02)
+    assert clock.seconds['propagation'] >= 0.04
+    assert 0 <= clock.seconds['association'] < 0.02
+
+
 def test_medians_of_parts_come_in_the_order_of_a_frame(capsys):
     runs = [dict(rest=3.0, decode=1.0), dict(rest=1.0, decode=2.0), dict(rest=2.0, decode=9.0)]
     medians = PartClock.medians(runs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -144,42 +144,56 @@ class MaskTrackRCNN(TwoStageVISDetector):
         reference = features if state.previous is None else state.previous
         proposals = self.propose(self.attend(features, reference), frame.metainfo)
         detections = self.detect(features, proposals, frame.metainfo, support)
-        supported = self.with_support(features, support, [frame.metainfo])
-        ids, tracks = self.associate(supported, detections, state.tracks)
-        kept = (ids >= 0).nonzero().flatten()
-        if len(kept) < len(ids):
-            ids, detections = ids[kept], detections[to_device(kept, detections.scores.device)]
-        detections.ids = to_device(ids, detections.scores.device)
-        state = replace(state, frame_size=size, tracks=tracks)
+        instances, after = self.instances_of_frame(frame, detections, state)
+        after = replace(after, frame_size=size)
         if self.attn_neck is not None:
-            state = replace(state, previous=features)
+            after = replace(after, previous=features)
         if self.uses_support:
-            support_of_next = self.support.remember(features, support, frame.number)
-            state = replace(state, support=support_of_next)
-        instances, state = self.instances_of_frame(frame, detections, ids, state, support)
-        return [(frame.number, instances)], state
+            after = replace(after, support=self.support.remember(features, support, frame.number))
+        return [(frame.number, instances)], after
 
     def instances_of_frame(
-        self,
-        frame: Frame,
-        detections: InstanceData,
-        ids: Tensor,
-        state: MaskTrackRCNNState,
-        support: Sequence[Features],
+        self, frame: Frame, detections: InstanceData, state: MaskTrackRCNNState
     ) -> tuple[InstanceData, MaskTrackRCNNState]:
-        """Turns a frame's detections, with ``ids``, into its instances as :meth:`step` gives them.
+        """Turns a frame's detections into its instances as :meth:`step` gives them.
 
         Args:
             frame: The frame.
             detections: Boxes in pixels of the network's input.
-            ids: (N,) int64, those of the detections on the CPU.
-            state: After association.
-            support: As in :meth:`detect`.
+            state: Before the frame.
 
         Returns:
-            The instances and the state.
+            The instances, and the state after association.
         """
-        return self.segment(frame.features, detections, frame.metainfo, support), state
+        detections, _, tracks = self.identify(frame, detections, state)
+        instances = self.segment(frame.features, detections, frame.metainfo, state.support)
+        return instances, replace(state, tracks=tracks)
+
+    def identify(
+        self,
+        frame: Frame,
+        detections: InstanceData,
+        state: MaskTrackRCNNState,
+        carry: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None,
+    ) -> tuple[InstanceData, Tensor, TrackMemory]:
+        """Gives detections their ``ids``, and leaves out those that association drops.
+
+        Args:
+            frame: The frame.
+            detections: Boxes in pixels of the network's input.
+            state: Before the frame.
+            carry: As in :meth:`~vispropnet.models.trackers.MatchingTracker.associate`.
+
+        Returns:
+            The detections, their ids on the CPU, and what association remembers after the frame.
+        """
+        features = self.with_support(frame.features, state.support, [frame.metainfo])
+        ids, tracks = self.associate(features, detections, state.tracks, carry)
+        kept = (ids >= 0).nonzero().flatten()
+        if len(kept) < len(ids):
+            ids, detections = ids[kept], detections[to_device(kept, detections.scores.device)]
+        detections.ids = to_device(ids, detections.scores.device)
+        return detections, ids, tracks
 
     # Stages
 
@@ -188,7 +202,11 @@ class MaskTrackRCNN(TwoStageVISDetector):
         return features if self.attn_neck is None else self.attn_neck(features, reference)
 
     def associate(
-        self, features: Features, detections: InstanceData, memory: TrackMemory
+        self,
+        features: Features,
+        detections: InstanceData,
+        memory: TrackMemory,
+        carry: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None,
     ) -> tuple[Tensor, TrackMemory]:
         """Ids of a frame's detections, on the CPU, and the new memory."""
         return self.tracker.associate(
@@ -198,6 +216,7 @@ class MaskTrackRCNN(TwoStageVISDetector):
             detections.scores,
             memory,
             matching_logits,
+            carry,
         )
 
     def looks(self, current: Features, reference: Features, label: int | None = None) -> list[Look]:

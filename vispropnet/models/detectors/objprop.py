@@ -14,9 +14,9 @@ from vispropnet.models.base import mean_of_losses
 from vispropnet.models.detectors.masktrack_rcnn import MaskTrackRCNN, MaskTrackRCNNState
 from vispropnet.models.detectors.two_stage import Features, category_counts
 from vispropnet.models.frame_masks import FrameMasks
-from vispropnet.models.frames import Frame
+from vispropnet.models.frames import Frame, box_scale
 from vispropnet.models.looks import Look
-from vispropnet.models.trackers import HistoryFrame
+from vispropnet.models.trackers import CarriedTracks, HistoryFrame
 from vispropnet.registry import MODELS, TASK_UTILS
 
 
@@ -91,36 +91,81 @@ class ObjProp(MaskTrackRCNN):
         )
 
     def instances_of_frame(
+        self, frame: Frame, detections: InstanceData, state: ObjPropState
+    ) -> tuple[InstanceData, ObjPropState]:
+        """Adds ``propagated`` ((N,) bool) and the recovered instances; see the base class."""
+        if not self.recovery.enabled:
+            instances, state = super().instances_of_frame(frame, detections, state)
+            instances.propagated = torch.zeros_like(instances.labels, dtype=torch.bool)
+            return instances, state
+        current = self.prop_head.features(frame.features)[0]
+        carried = []
+
+        def carry(ids: Tensor) -> tuple[Tensor, Tensor]:
+            carried.append(self.carry(frame, current, ids, state))
+            boxes = carried[0].boxes
+            return carried[0].ids, boxes * box_scale(frame.metainfo, boxes)
+
+        detections, ids, tracks = self.identify(frame, detections, state, carry)
+        state = replace(state, tracks=tracks)
+        instances = self.segment(frame.features, detections, frame.metainfo, state.support)
+        instances.propagated = torch.zeros_like(instances.labels, dtype=torch.bool)
+        detections.masks = instances.masks
+        recovered, history = self.recover(frame, current, detections, ids, state, *carried)
+        if recovered:
+            recovered = self.draw(frame, recovered, state)
+            for name in ('scores', 'bboxes'):
+                recovered[name] = recovered[name].to(instances[name].dtype)
+            recovered.propagated = torch.ones_like(recovered.labels, dtype=torch.bool)
+            instances = InstanceData.cat([instances, recovered])
+        return instances, replace(state, history=history)
+
+    def carry(
+        self, frame: Frame, current: Tensor, ids: Tensor, state: ObjPropState
+    ) -> CarriedTracks:
+        """Carries some tracks, of ids (M,) on the CPU, from the history to the frame.
+
+        Args:
+            frame: The frame.
+            current: (C, h, w) features of the propagation head.
+            ids: Of tracks that no detection is so far.
+            state: Before the frame.
+        """
+        given = state.history, frame.metainfo, self.prop_head
+        return self.recovery.carry(current, ids.new_zeros(0), ids, *given)
+
+    def recover(
         self,
         frame: Frame,
+        current: Tensor,
         detections: InstanceData,
         ids: Tensor,
         state: ObjPropState,
-        support: Sequence[Features],
-    ) -> tuple[InstanceData, ObjPropState]:
-        """Adds ``propagated`` ((N,) bool) and the recovered instances; see the base class."""
-        recovered = None
-        if self.recovery.enabled:
-            # Before boxes are scaled to the original frame.
-            recovered, history = self.recover(frame, detections, ids, state)
-            state = replace(state, history=history)
-        instances, state = super().instances_of_frame(frame, detections, ids, state, support)
-        instances.propagated = torch.zeros_like(instances.labels, dtype=torch.bool)
-        if not recovered:
-            return instances, state
-        recovered.masks = FrameMasks.dense(recovered.masks)
-        recovered.propagated = torch.ones_like(recovered.labels, dtype=torch.bool)
-        for name in ('scores', 'bboxes'):
-            recovered[name] = recovered[name].to(instances[name].dtype)
-        return InstanceData.cat([instances, recovered]), state
-
-    def recover(
-        self, frame: Frame, detections: InstanceData, ids: Tensor, state: ObjPropState
+        carried: CarriedTracks | None = None,
     ) -> tuple[InstanceData, tuple[HistoryFrame, ...]]:
-        """Tracks that the history holds and no detection is, and the new history."""
-        current = self.prop_head.features(frame.features)[0]
-        given = current, detections, ids, state.tracks.ids, state.history
-        return self.recovery.recover(*given, frame.metainfo, self.prop_head)
+        """Tracks that the history holds and no detection is, and the new history.
+
+        Args:
+            frame: The frame.
+            current: (C, h, w) features of the propagation head.
+            detections: Boxes in pixels of the network's input, masks of the original frame.
+            ids: (N,) int64, those of the detections on the CPU.
+            state: After association.
+            carried: Of :meth:`carry`; None if nothing was carried yet.
+        """
+        given = state.tracks.ids, state.history, frame.metainfo, self.prop_head
+        return self.recovery.recover(current, detections, ids, *given, carried)
+
+    def draw(self, frame: Frame, recovered: InstanceData, state: ObjPropState) -> InstanceData:
+        """Recovered instances with the masks that are given out, boxes in the original frame."""
+        if self.recovery.masks == 'propagation':
+            recovered.masks = FrameMasks.dense(recovered.masks)
+            return recovered
+        boxes = recovered.bboxes * box_scale(frame.metainfo, recovered.bboxes)
+        given = InstanceData(
+            bboxes=boxes, labels=recovered.labels, scores=recovered.scores, ids=recovered.ids
+        )
+        return self.segment(frame.features, given, frame.metainfo, state.support)
 
     def looks(self, current: Features, reference: Features, label: int | None = None) -> list[Look]:
         """Adds the affinity of the propagation head; see the base class."""

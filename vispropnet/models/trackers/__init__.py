@@ -4,10 +4,15 @@ from vispropnet.models.trackers.association import assign, matching_scores
 from vispropnet.models.trackers.matching_tracker import MatchingTracker, TrackMemory
 from vispropnet.models.trackers.object_memory import ObjectMemory
 from vispropnet.models.trackers.saving import AdaptiveSave, ChangeSave, PeriodicSave, SaveHistory
-from vispropnet.models.trackers.track_recovery import HistoryFrame, TrackRecovery
+from vispropnet.models.trackers.track_recovery import (
+    CarriedTracks,
+    HistoryFrame,
+    TrackRecovery,
+)
 
 __all__ = [
     'AdaptiveSave',
+    'CarriedTracks',
     'ChangeSave',
     'HistoryFrame',
     'MatchingTracker',

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
+from mmdet.structures.bbox import bbox_overlaps
 from torch import Tensor
 
 from vispropnet.models.trackers.association import assign, matching_scores
@@ -55,10 +57,14 @@ class MatchingTracker:
             :func:`~vispropnet.models.trackers.association.assign`; ``'drop'`` measured best, see
             ``docs/methods/masktrack-rcnn.md``.
         conflict_margin: For ``'next'``: how much better than "new" the next best track must score.
+        carried_weight: Weight of the IoU with where propagation carries a track that no detection
+            is; 0 leaves association to detections alone, as in the paper.
+        carried_iou: Smaller overlaps than this do not count.
 
     Raises:
         ValueError: if ``num_frames_retain`` is neither None nor a positive integer, for another
-            ``on_conflict``, or a margin that plays no part.
+            ``on_conflict``, a margin that plays no part, a negative weight, or a least overlap
+            outside (0, 1].
     """
 
     def __init__(
@@ -69,6 +75,8 @@ class MatchingTracker:
         num_frames_retain: int | None = 300,
         on_conflict: str = 'drop',
         conflict_margin: float = 0.0,
+        carried_weight: float = 0.0,
+        carried_iou: float = 0.5,
     ) -> None:
         if on_conflict not in ON_CONFLICT:
             raise ValueError(
@@ -81,6 +89,13 @@ class MatchingTracker:
                 f"tracker: conflict_margin is for on_conflict='next', got {conflict_margin!r} with "
                 f'on_conflict={on_conflict!r}'
             )
+        for name, value, sound in (
+            ('carried_weight', carried_weight, 'a number from 0'),
+            ('carried_iou', carried_iou, 'a number in (0, 1]'),
+        ):
+            lowest, highest = (0, math.inf) if name == 'carried_weight' else (1e-6, 1)
+            if type(value) not in (int, float) or not lowest <= value <= highest:
+                raise ValueError(f'tracker: {name} must be {sound}, got {value!r}')
         if num_frames_retain is not None and (
             type(num_frames_retain) is not int or num_frames_retain < 1
         ):
@@ -94,6 +109,8 @@ class MatchingTracker:
         self.num_frames_retain = num_frames_retain
         self.on_conflict = on_conflict
         self.conflict_margin = conflict_margin
+        self.carried_weight = carried_weight
+        self.carried_iou = carried_iou
 
     def init_memory(self, device: torch.device | str = 'cpu') -> TrackMemory:
         """Makes the memory before the first frame of a video, on the device of the model."""
@@ -113,8 +130,13 @@ class MatchingTracker:
         scores: Tensor,
         memory: TrackMemory,
         match: Callable[[Tensor, Tensor], Tensor],
+        carry: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None,
     ) -> tuple[Tensor, TrackMemory]:
         """Associates the detections of a frame.
+
+        Tracks that no detection is may be carried to the frame before new ids are given: with
+        ``carried_weight · IoU`` added to its score, a detection that would be new or dropped may
+        then be one of them after all.
 
         Args:
             embeddings: (D, C).
@@ -123,6 +145,8 @@ class MatchingTracker:
             scores: (D,) in (0, 1].
             memory: Before this frame.
             match: Gives (D, 1 + M) matching logits of embeddings and the memory's embeddings.
+            carry: Gives, for the (M',) ids of tracks, on the CPU, the ids of those that propagation
+                finds in the frame and their boxes; asked only if ``carried_weight`` is positive.
 
         Returns:
             (D,) int64 ids on the CPU, all different but for -1 of those that are dropped, and the
@@ -145,6 +169,8 @@ class MatchingTracker:
                 self.label_weight,
             )
             columns = assign(table, self.on_conflict, self.conflict_margin)
+            if carry is not None and self.carried_weight > 0:
+                columns = self._with_carried(columns, table, boxes, memory.ids, carry)
         kept = (columns >= 0).nonzero().flatten()
         there = to_device(kept, embeddings.device)
         ids = columns.new_full((len(columns),), -1)
@@ -152,6 +178,35 @@ class MatchingTracker:
             columns[kept], embeddings[there], boxes[there], labels[there], memory
         )
         return ids, memory
+
+    def _with_carried(
+        self,
+        columns: Tensor,
+        table: Tensor,
+        boxes: Tensor,
+        ids: Tensor,
+        carry: Callable[[Tensor], tuple[Tensor, Tensor]],
+    ) -> Tensor:
+        """Columns after detections without a track have been matched with carried ones."""
+        open_rows = (columns <= 0).nonzero().flatten()
+        left = torch.ones(len(ids), dtype=torch.bool)
+        left[columns[columns > 0] - 1] = False
+        if not len(open_rows) or not left.any():
+            return columns
+        found, places = carry(ids[left])
+        if not len(found):
+            return columns
+        # Positions of the found ones in the memory.
+        positions = (ids[None] == found[:, None]).int().argmax(dim=1)
+        rows, choices = (to_device(one, table.device) for one in (open_rows, positions + 1))
+        overlaps = bbox_overlaps(boxes[rows].float(), places.float())
+        scores = table[rows][:, choices] + self.carried_weight * overlaps
+        scores = scores.masked_fill(overlaps < self.carried_iou, -math.inf)
+        chosen = assign(torch.cat([table[rows, :1], scores], dim=1), self.on_conflict)
+        columns = columns.clone()
+        # Those that stay without one are new or dropped as before.
+        columns[open_rows[chosen > 0]] = positions[chosen[chosen > 0] - 1] + 1
+        return columns
 
     @staticmethod
     def _take_in(

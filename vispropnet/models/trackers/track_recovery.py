@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 from mmengine.structures import InstanceData
+from pycocotools import mask as mask_utils
 from torch import Tensor
 from torch.nn import functional
 
+from vispropnet.models.frame_masks import FrameMasks
 from vispropnet.models.frames import box_scale
 from vispropnet.models.prop_heads.boxes import mask_boxes
 from vispropnet.models.prop_heads.propagation_head import PropagationHead
@@ -55,6 +57,39 @@ class MissingTracks:
     held: list[list[tuple[int, int]]]
 
 
+@dataclass(frozen=True)
+class CarriedTracks:
+    """Missing tracks where propagation finds them in the current frame.
+
+    Args:
+        ids: (M,) int64, on the CPU.
+        labels: (M,) int64, on the CPU.
+        scores: (M,) mean scores, on the CPU.
+        boxes: (M, 4) x1, y1, x2, y2 of the masks.
+        masks: (M, H, W) bool; like the boxes in pixels of the original frame.
+    """
+
+    ids: Tensor
+    labels: Tensor
+    scores: Tensor
+    boxes: Tensor
+    masks: Tensor
+
+    def __getitem__(self, kept: Tensor) -> CarriedTracks:
+        """Selects by (M,) bool on the CPU."""
+        there = to_device(kept.nonzero().flatten(), self.masks.device)
+        columns = (column[kept] for column in (self.ids, self.labels, self.scores))
+        return CarriedTracks(*columns, self.boxes[there], self.masks[there])
+
+    def instances(self) -> InstanceData:
+        """The tracks as instances of the frame, all on its device."""
+        columns = self.ids, self.labels, self.scores
+        ids, labels, scores = (to_device(column, self.masks.device) for column in columns)
+        return InstanceData(
+            ids=ids, labels=labels, scores=scores, bboxes=self.boxes, masks=self.masks
+        )
+
+
 @TASK_UTILS.register_module()
 class TrackRecovery:
     """Segments tracks that are missing in the current frame by propagation from earlier ones.
@@ -71,14 +106,18 @@ class TrackRecovery:
         mask_threshold: A pixel belongs to the mask if its averaged value is above.
         min_score: Tracks whose mean score over the history is below are not recovered.
         min_area: Masks of fewer pixels of the original frame are dropped.
+        masks: ``'propagation'``: the masks of the propagation head are given out, as in the paper;
+            ``'detector'``: finer ones, which the detector's mask head draws in their boxes.
+        duplicate_iou: A track that would be recovered where a detection lies, of an IoU of the
+            masks above this, is not; None to recover it all the same, as in the paper.
         remember_recovered: Recovered tracks enter the history like detections, as in the paper, so
             that they are propagated on, mistakes included.
         batch_mib: Memory in MiB for the mask branch, which decides how many masks go at once; None
             for one at a time on a CPU (what fits its cache is faster) and 256 MiB elsewhere.
 
     Raises:
-        ValueError: for a history that is not positive, another ``fusion``, a threshold outside
-            [0, 1), or a switch that is neither true nor false.
+        ValueError: for a history that is not positive, another ``fusion`` or source of masks, a
+            threshold outside [0, 1), or a switch that is neither true nor false.
     """
 
     def __init__(
@@ -89,6 +128,8 @@ class TrackRecovery:
         mask_threshold: float = 0.3,
         min_score: float = 0.0,
         min_area: int = 1,
+        masks: str = 'propagation',
+        duplicate_iou: float | None = None,
         remember_recovered: bool = True,
         batch_mib: float | None = None,
     ) -> None:
@@ -101,7 +142,13 @@ class TrackRecovery:
             )
         if fusion not in ('masks', 'attention'):
             raise ValueError(f"recovery: fusion must be 'masks' or 'attention', got {fusion!r}")
-        for name, value in (('mask_threshold', mask_threshold), ('min_score', min_score)):
+        if masks not in ('propagation', 'detector'):
+            raise ValueError(f"recovery: masks must be 'propagation' or 'detector', got {masks!r}")
+        for name, value in (
+            ('mask_threshold', mask_threshold),
+            ('min_score', min_score),
+            ('duplicate_iou', 0 if duplicate_iou is None else duplicate_iou),
+        ):
             if not isinstance(value, (int, float)) or not 0 <= value < 1:
                 raise ValueError(f'recovery: {name} must be in [0, 1), got {value!r}')
         for name, value in (('enabled', enabled), ('remember_recovered', remember_recovered)):
@@ -114,6 +161,8 @@ class TrackRecovery:
         self.mask_threshold = mask_threshold
         self.min_score = min_score
         self.min_area = min_area
+        self.masks = masks
+        self.duplicate_iou = duplicate_iou
         self.remember_recovered = remember_recovered
         self.batch_mib = batch_mib
 
@@ -126,45 +175,79 @@ class TrackRecovery:
         history: tuple[HistoryFrame, ...],
         metainfo: Mapping[str, Any],
         head: PropagationHead,
+        carried: CarriedTracks | None = None,
     ) -> tuple[InstanceData, tuple[HistoryFrame, ...]]:
         """Recovers the missing tracks of a frame and remembers the frame.
 
         Args:
             features: (C, h, w) of the current frame, as ``head`` makes them.
-            detections: ``labels``, ``scores`` and ``bboxes`` ((N, 4) in pixels of the network's
-                input).
+            detections: ``labels``, ``scores``, ``bboxes`` ((N, 4) in pixels of the network's input)
+                and, with ``duplicate_iou``, ``masks`` of the original frame.
             present: (N,) ids of the detections, on the CPU.
             known: (M,) ids that association knows after this frame, on the CPU.
             history: The last frames, oldest first.
             metainfo: ``img_shape``, ``ori_shape``, ``scale_factor`` of the frame.
             head: Carries and segments.
+            carried: What :meth:`carry` found in this frame before some of it became detections;
+                None to carry now.
 
         Returns:
             The recovered instances: ``ids``, ``labels``, ``scores``, ``bboxes`` and ``masks``,
             boxes and masks in pixels of the original frame; and the history for the next frame.
+        """
+        if carried is None:
+            carried = self.carry(features, present, known, history, metainfo, head)
+        else:
+            carried = carried[~torch.isin(carried.ids, present)]
+        if self.duplicate_iou is not None and len(carried.ids) and len(present):
+            carried = carried[~self._lies_on(carried, detections.masks)]
+        recovered = carried.instances()
+        boxes = detections.bboxes.float()
+        columns = present, detections.labels, detections.scores.float()
+        if self.remember_recovered:
+            boxes = torch.cat([boxes, recovered.bboxes * box_scale(metainfo, boxes)])
+            found = carried.ids, recovered.labels, recovered.scores
+            columns = (torch.cat(pair) for pair in zip(columns, found, strict=True))
+        frame = HistoryFrame(features, boxes, *columns)
+        return recovered, (*history, frame)[-self.history_length :]
+
+    def carry(
+        self,
+        features: Tensor,
+        present: Tensor,
+        known: Tensor,
+        history: tuple[HistoryFrame, ...],
+        metainfo: Mapping[str, Any],
+        head: PropagationHead,
+    ) -> CarriedTracks:
+        """Carries the missing tracks to a frame; those of which nothing is left are not found.
+
+        Args:
+            features: As in :meth:`recover`.
+            present: (N,) ids that the frame has already, on the CPU.
+            known: As in :meth:`recover`.
+            history: As in :meth:`recover`.
+            metainfo: As in :meth:`recover`.
+            head: As in :meth:`recover`.
         """
         missing = self.find_missing(history, present, known)
         masks = self._masks(features, missing, history, metainfo, head)
         # A wait for a GPU, as find_missing() if tracks are missing.
         kept = (masks.sum(dim=(1, 2)) >= max(self.min_area, 1)).cpu().nonzero().flatten()
         masks = masks[to_device(kept, masks.device)]
-        found = (
+        return CarriedTracks(
             torch.tensor(missing.ids, dtype=torch.long)[kept],
             torch.tensor(missing.labels, dtype=torch.long)[kept],
             torch.tensor(missing.scores)[kept],
+            mask_boxes(masks),
+            masks,
         )
-        ids, labels, scores = (to_device(column, features.device) for column in found)
-        recovered = InstanceData(
-            ids=ids, labels=labels, scores=scores, bboxes=mask_boxes(masks), masks=masks
-        )
-        boxes = detections.bboxes.float()
-        columns = present, detections.labels, detections.scores.float()
-        if self.remember_recovered:
-            boxes = torch.cat([boxes, recovered.bboxes * box_scale(metainfo, boxes)])
-            found = found[0], labels, scores
-            columns = (torch.cat(pair) for pair in zip(columns, found, strict=True))
-        frame = HistoryFrame(features, boxes, *columns)
-        return recovered, (*history, frame)[-self.history_length :]
+
+    def _lies_on(self, carried: CarriedTracks, detected: FrameMasks) -> Tensor:
+        """Which carried tracks lie on a detection: (M,) bool on the CPU."""
+        masks = FrameMasks.dense(carried.masks).rles(), detected.rles()
+        overlaps = mask_utils.iou(*masks, [0] * len(detected))
+        return torch.from_numpy((overlaps > self.duplicate_iou).any(axis=1))
 
     def find_missing(
         self, history: tuple[HistoryFrame, ...], present: Tensor, known: Tensor | None = None
