@@ -14,7 +14,6 @@ from vispropnet.models.base import Clips, frames_of_clips, mean_of_losses
 from vispropnet.models.detectors.two_stage import Features, TwoStageVISDetector
 from vispropnet.models.frames import Answers, Frame, FrameSize
 from vispropnet.models.looks import Look
-from vispropnet.models.track_heads import matching_logits
 from vispropnet.models.trackers import TrackMemory
 from vispropnet.ops.transfer import to_device
 from vispropnet.registry import MODELS, TASK_UTILS
@@ -178,7 +177,7 @@ class MaskTrackRCNN(TwoStageVISDetector):
             detections.labels,
             detections.scores,
             memory,
-            matching_logits,
+            self.track_head.match,
         )
 
     def looks(self, current: Features, reference: Features, label: int | None = None) -> list[Look]:
