@@ -337,6 +337,13 @@ def test_a_video_through_the_inference_core(device, amp):
         assert ((found.scores >= 0) & (found.scores <= 1)).all()
 
 
+def test_values_of_deformable_attention_are_in_single_precision(model):
+    with layers_in_bfloat16(model):
+        hooked = {name for name, one in model.named_modules() if one._forward_hooks}
+    layers = [f'detector.panoptic_head.pixel_decoder.encoder.layers.{one}' for one in range(2)]
+    assert hooked == {f'{layer}.self_attn.value_proj' for layer in layers}
+
+
 # Bad input
 
 
