@@ -114,7 +114,7 @@ def test_window_draws_all_of_its_frames_and_no_others(draw, num_refs, max_distan
     ('options', 'message'),
     [
         (dict(mode='next'), "reference must be one of random, ordered, window, got 'next'"),
-        (dict(mode='random', num_refs=0), 'num_refs must be a whole number of 1 or more, got 0'),
+        (dict(mode='random', num_refs=-1), 'num_refs must be a whole number of 0 or more, got -1'),
         (dict(mode='random', num_refs=True), 'num_refs must be .* got True'),
         (dict(mode='ordered', num_refs=2.0), r'num_refs must be .* got 2\.0'),
         (dict(mode='window'), "'window' takes max_distance, .* of 1 or more, got None"),

@@ -103,6 +103,12 @@ def test_references_of_a_clip_come_in_the_order_of_the_sampler(root, content):
     assert grey == pytest.approx([80, 40, 0], abs=2)
 
 
+def test_clips_of_one_frame(root):
+    clip = build(root, num_refs=0)[0]
+    assert {name: len(one) for name, one in clip.items()} == dict(inputs=1, data_samples=1)
+    assert places(clip['data_samples']) == [(7, 0)]
+
+
 def test_frames_that_come_again_are_objects_of_their_own(root):
     clip = build(root, num_refs=2)[2]
     images = clip['inputs']

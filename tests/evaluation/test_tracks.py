@@ -4,6 +4,7 @@ import torch
 from tests.evaluation.content import track
 from vispropnet.errors import UserError
 from vispropnet.evaluation.tracks import TrackAccumulator, TrackStore
+from vispropnet.models.frames import TrackScores
 
 RLE = {'size': [3, 4], 'counts': '066'}  # the two left columns
 
@@ -46,6 +47,23 @@ def test_tracks_of_equal_score_go_by_id_and_none_comes_twice_or_without_a_catego
     accumulator.add_frame(0, [2], [4], [0.5], [RLE])
     with pytest.raises(AssertionError, match='label 4, but there are 1'):
         list(accumulator.results(1, 1, [1]))
+
+
+def test_a_model_may_rate_its_tracks_itself():
+    accumulator = TrackAccumulator()
+    accumulator.add_frame(0, [4, 1, 6], [0, 0, 0], [0.9, 0.8, 0.7], [RLE] * 3)
+    accumulator.add_frame(2, [4], [1], [0.9], [RLE])
+    # Track 4 in two categories, one of which scores as track 1; track 7 was in no frame; track 6
+    # is not rated; the file has no category for label 2.
+    ids, labels = torch.tensor([7, 4, 1, 4, 1]), torch.tensor([0, 1, 0, 0, 2])
+    scores = TrackScores(ids, labels, torch.tensor([0.875, 0.25, 0.5, 0.5, 0.75]))
+    assert list(accumulator.results(9, 3, [10, 20, None], scores)) == [
+        track(9, 10, 0.5, [RLE, None, None]),
+        track(9, 10, 0.5, [RLE, None, RLE]),
+        track(9, 20, 0.25, [RLE, None, RLE]),
+    ]
+    none = TrackScores(*(one[:0] for one in (ids, labels, torch.zeros(1))))
+    assert list(accumulator.results(9, 3, [10, 20, None], none)) == []
 
 
 def test_stored_tracks_come_back_in_file_order():

@@ -14,6 +14,7 @@ from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper
 
 from tests.models.small_models import (
+    MINVIS,
     MMDET,
     SIZE,
     SMALL,
@@ -124,3 +125,20 @@ def test_waits_of_a_frame_whose_missing_tracks_score_too_little():
     assert not instances.propagated.any()
     # And labels and scores of the history.
     assert_waits(gpu, 5, 3, 22)
+
+
+def test_waits_of_a_frame_of_queries():
+    model = seeded_model(MINVIS).eval()
+    model.score_threshold = 0.0
+    with pretended_gpu() as gpu:
+        model.cuda()
+        tracks, state = TrackAccumulator(), model.init_state()
+        for number, image in enumerate(torch.randn(3, 3, *SIZE).cuda()):
+            gpu.clear()
+            instances, state = step(model, image, frame_metainfo(frame_id=number), state)
+            columns = (instances[name] for name in ('ids', 'labels', 'scores'))
+            tracks.add_frame(number, *columns, instances.masks.rles())
+        list(tracks.results(1, 3, range(4), model.track_scores(state)))
+    # Similarities and class logits together, the masks' boxes, encoding, the numbers of a result
+    # file; what the video scores is on the host.
+    assert_waits(gpu, 4, 0, 60)

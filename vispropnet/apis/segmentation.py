@@ -14,6 +14,7 @@ from vispropnet.datasets.reading_ahead import read_ahead
 from vispropnet.engine.inference import frames_at_once
 from vispropnet.errors import UserError
 from vispropnet.models.detectors import VISDetector
+from vispropnet.models.frames import TrackScores
 from vispropnet.positions import evenly
 from vispropnet.video import FrameSource, SourceFrame, open_source
 
@@ -107,6 +108,11 @@ class VideoSegmentation:
 
     def __iter__(self) -> Iterator[SegmentedFrame]:
         return self._frames
+
+    @property
+    def track_scores(self) -> TrackScores | None:
+        """As of :class:`VideoSegmenter`, once the video has ended."""
+        return self._segmenter.track_scores
 
     def rest(self) -> Iterator[SegmentedFrame]:
         """Ends the video early, with the frames that the model has taken and not handed over.

@@ -19,6 +19,7 @@ from vispropnet.engine.quiet import quiet
 from vispropnet.errors import UserError
 from vispropnet.models.detectors import VISDetector
 from vispropnet.models.frame_masks import FrameMasks
+from vispropnet.models.frames import TrackScores
 from vispropnet.registry import TRANSFORMS
 
 
@@ -50,9 +51,16 @@ class VideoSegmenter:
             proportion; by default the config's ``video_scale``, or else what its test pipeline
             does. Results are always in pixels of the original frame.
 
+    Attributes:
+        track_scores: Categories and scores of the tracks of the video that :meth:`finish` ended,
+            from models that rate tracks over the video, else None. Of a track the best category,
+            and others that score at least ``score_threshold``.
+
     Raises:
         UserError: if the model's config has no test pipeline, or an argument does not fit.
     """
+
+    track_scores: TrackScores | None = None
 
     def __init__(
         self, model: VISDetector, score_threshold: float = 0.0, scale: tuple[int, int] | None = None
@@ -114,8 +122,13 @@ class VideoSegmenter:
         return list(self.step_prepared([self.prepare(frame)]))
 
     def finish(self) -> list[tuple[int, FrameInstances]]:
-        """Ends the video, with the answers that are still due; the next frame begins another."""
+        """Ends the video, with the answers that are still due; the next frame begins another.
+
+        From now on :attr:`track_scores` are those of this video.
+        """
         answers = [(number, self._on_host(found)) for number, found in self._run.finish()]
+        scores = self._run.track_scores()
+        self.track_scores = None if scores is None else scores.above(self.score_threshold)
         self.reset()
         return answers
 

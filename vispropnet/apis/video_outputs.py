@@ -23,6 +23,7 @@ from vispropnet.evaluation.result_file import check_folder, write_results
 from vispropnet.evaluation.tracks import TrackAccumulator
 from vispropnet.fileio import write_json
 from vispropnet.models.detectors import VISDetector
+from vispropnet.models.frames import TrackScores
 from vispropnet.video import FrameSource
 from vispropnet.video.writer import VideoWriter
 from vispropnet.visualization.labels import Labeller
@@ -126,6 +127,9 @@ def _segment(
             # Frames that the model has taken in and not yet answered.
             for frame in frames.rest():
                 _write(frame, outputs, outcome, bar)
+        finally:
+            for output in outputs:
+                output.track_scores = frames.track_scores
     if not outcome.interrupted:
         for output in outputs:
             output.end = source.end
@@ -166,9 +170,11 @@ class Output(contextlib.AbstractContextManager):
         notes: Remarks for the user, in sentences.
         end: Seconds since the source's first frame when its last is over; None if unknown, or not
             all was segmented.
+        track_scores: Categories and scores of the tracks by the model's own rule, at the end.
     """
 
     end: float | None = None
+    track_scores: TrackScores | None = None
     files: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -259,7 +265,7 @@ class ResultOutput(Output):
         content = dict(info=dict(source=self._name), videos=[video], categories=categories)
         description = self._path.with_name(f'{self._path.stem}_video.json')
         try:
-            results = self._tracks.results(VIDEO_ID, len(names), ids)
+            results = self._tracks.results(VIDEO_ID, len(names), ids, self.track_scores)
             write_results(self._path, results, archive=False)
             write_json(description, content)
         except OSError as error:

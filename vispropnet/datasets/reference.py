@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -24,7 +23,7 @@ class ReferenceSampler:
             it and so on; then the nearest later one and so on. ``'window'``: frames at most
             ``max_distance`` away. A single one is drawn from all alike; of several, half come from
             each side of the key frame, if it has so many, and the rest from all that are left.
-        num_refs: References of a key frame.
+        num_refs: References of a key frame; 0 for models that train on single frames.
         max_distance: In frames, for ``'window'``.
 
     Raises:
@@ -131,19 +130,15 @@ class _Bag:
 def _check(mode: str, num_refs: int, max_distance: int | None) -> None:
     if mode not in MODES:
         raise ValueError(f'reference must be one of {", ".join(MODES)}, got {mode!r}')
-    if not _is_count(num_refs):
-        raise ValueError(f'num_refs must be a whole number of 1 or more, got {num_refs!r}')
+    if type(num_refs) is not int or num_refs < 0:
+        raise ValueError(f'num_refs must be a whole number of 0 or more, got {num_refs!r}')
     if mode != 'window' and max_distance is not None:
         raise ValueError(
             f"max_distance is for reference='window' only, got max_distance={max_distance!r} with "
             f'reference={mode!r}'
         )
-    if mode == 'window' and not _is_count(max_distance):
+    if mode == 'window' and (type(max_distance) is not int or max_distance < 1):
         raise ValueError(
             "reference='window' takes max_distance, a whole number of frames of 1 or more, got "
             f'{max_distance!r}'
         )
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and value >= 1

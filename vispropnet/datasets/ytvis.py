@@ -52,7 +52,7 @@ class YouTubeVIS(BaseDataset):
         test_mode: Single frames instead of clips.
         reference: ``'random'``, ``'ordered'`` or ``'window'``; with ``num_refs`` and
             ``max_distance`` as of :class:`~vispropnet.datasets.reference.ReferenceSampler`.
-        num_refs: Reference frames of a clip.
+        num_refs: Reference frames of a clip; 0 for clips of a key frame alone.
         max_distance: In frames, for ``'window'``.
         on_bad_sample: Reaction to a frame that cannot be read or decoded, or whose masks are
             damaged. ``'raise'`` stops with an error that names it. ``'skip'``, in training only,

@@ -15,7 +15,7 @@ from vispropnet.engine.gpu_memory import explain_lack_of_memory
 from vispropnet.errors import UserError
 from vispropnet.models.detectors import VISDetector
 from vispropnet.models.frame_masks import FrameMasks
-from vispropnet.models.frames import Answers, Frame, FrameSize, split_frames
+from vispropnet.models.frames import Answers, Frame, FrameSize, TrackScores, split_frames
 
 # Frames that a GPU encodes at once by default.
 GPU_BATCH = 4
@@ -165,6 +165,10 @@ class VideoRun:
             raise self._fault(f'never answered frame{"s" * (len(waiting) > 1)} {numbers}')
         ready, self._place = self._place.ready, self._place._replace(waiting=(), ready=())
         return [*ready, *answers]
+
+    def track_scores(self) -> TrackScores | None:
+        """Categories and scores of the tracks by the model's own rule, up to the last frame."""
+        return self.model.track_scores(self._place.state)
 
     def _step(self, frame: Frame) -> None:
         self._video = frame.metainfo.get('video_id')

@@ -74,8 +74,9 @@ class _VideoStepper:
         """Takes one frame as from the loader.
 
         Returns:
-            Samples of the frames that are answered by now, with ``pred_instances``; none while
-            frames are gathered or the model waits for later ones.
+            Samples of the frames that are answered by now, with ``pred_instances``, and that of a
+            video's last frame with ``track_scores`` from models that rate tracks themselves; none
+            while frames are gathered or the model waits for later ones.
         """
         if len(batch['data_samples']) != 1:
             raise UserError(
@@ -106,6 +107,8 @@ class _VideoStepper:
         outputs = [self._samples.popleft() for _ in answers]
         for output, (_, instances) in zip(outputs, answers, strict=True):
             output.pred_instances = instances
+        if ends:
+            outputs[-1].track_scores = self._run.track_scores()
         return outputs
 
     def _look_over(self) -> None:

@@ -21,6 +21,7 @@ import torch
 
 from vispropnet.datasets.rle import RLE
 from vispropnet.errors import UserError
+from vispropnet.models.frames import TrackScores
 from vispropnet.ops.transfer import to_host
 
 
@@ -109,26 +110,41 @@ class TrackAccumulator(_Kept):
                 ) from None
 
     def results(
-        self, video_id: int, length: int, category_ids: Sequence[int | None]
+        self,
+        video_id: int,
+        length: int,
+        category_ids: Sequence[int | None],
+        track_scores: TrackScores | None = None,
     ) -> Iterator[dict[str, Any]]:
         """Turns the tracks into entries of the official result file.
 
-        The category of a track is the label with the largest sum of scores over its frames (of two
-        equal sums, the smaller label); its score is the mean over the frames it was detected in.
-        Propagated masks are no evidence of either and do not count.
+        Unless the model rates its tracks itself, the category of a track is the label with the
+        largest sum of scores over its frames (of two equal sums, the smaller label); its score is
+        the mean over the frames it was detected in. Propagated masks are no evidence of either and
+        do not count.
 
         Args:
             video_id: The video's id in the annotation file.
             length: The number of the video's frames.
             category_ids: Category id in the annotation file of each label index; tracks of labels
                 with None, categories that it does not have, are left out.
+            track_scores: Categories and scores by the model's own rule. Tracks that are not in it
+                are left out, as are those in it that no frame shows.
 
         Yields:
-            A dict ``{video_id, category_id, score, segmentations}`` per track, by falling score and
-            then by rising track id. ``segmentations`` has an RLE or None for each of ``length``
-            frames. A track with propagated masks also has ``propagated``, a bool per frame.
+            A dict ``{video_id, category_id, score, segmentations}`` per track and category, by
+            falling score, then by rising track id and label. ``segmentations`` has an RLE or None
+            for each of ``length`` frames. A track with propagated masks also has ``propagated``, a
+            bool per frame.
         """
-        for score, track_id, category_id in sorted(self._scored(video_id, category_ids)):
+        scored = self._rated(track_scores) if track_scores else self._scored()
+        for score, track_id, label in sorted(scored):
+            assert 0 <= label < len(category_ids), (
+                f'video {video_id}: track {track_id} has label {label}, but there are '
+                f'{len(category_ids)} categories'
+            )
+            if category_ids[label] is None:
+                continue
             rles: list[RLE | None] = [None] * length
             carried = [False] * length
             for frame, propagated, height, width, counts in self._database.execute(
@@ -138,14 +154,23 @@ class TrackAccumulator(_Kept):
                 rles[frame] = {'size': [height, width], 'counts': counts}
                 carried[frame] = bool(propagated)
             entry = dict(
-                video_id=video_id, category_id=category_id, score=-score, segmentations=rles
+                video_id=video_id,
+                category_id=int(category_ids[label]),
+                score=-score,
+                segmentations=rles,
             )
             yield {**entry, 'propagated': carried} if any(carried) else entry
 
-    def _scored(
-        self, video_id: int, category_ids: Sequence[int | None]
-    ) -> Iterator[tuple[float, int, int]]:
-        """Negative score, id and category of each track."""
+    def _rated(self, track_scores: TrackScores) -> Iterator[tuple[float, int, int]]:
+        """Negative score, id and label of each pair of a model's own whose track was seen."""
+        seen = {track for (track,) in self._database.execute('SELECT DISTINCT track FROM masks')}
+        columns = track_scores.scores, track_scores.ids, track_scores.labels
+        for score, track_id, label in zip(*(one.tolist() for one in columns), strict=True):
+            if track_id in seen:
+                yield -score, track_id, label
+
+    def _scored(self) -> Iterator[tuple[float, int, int]]:
+        """Negative score, id and label of each track, from its frames."""
         found = self._database.execute(
             'SELECT track, label, score, propagated FROM masks ORDER BY track, frame'
         )
@@ -155,14 +180,8 @@ class TrackAccumulator(_Kept):
                 if not propagated:
                     scores[label].append(score)
             label = min(scores, key=lambda label: (-math.fsum(scores[label]), label))
-            assert 0 <= label < len(category_ids), (
-                f'video {video_id}: track {track_id} has label {label}, but there are '
-                f'{len(category_ids)} categories'
-            )
-            if category_ids[label] is None:
-                continue
             values = [score for some in scores.values() for score in some]
-            yield -math.fsum(values) / len(values), track_id, int(category_ids[label])
+            yield -math.fsum(values) / len(values), track_id, label
 
 
 class TrackStore(_Kept):

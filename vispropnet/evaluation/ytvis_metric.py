@@ -87,7 +87,9 @@ class YouTubeVISMetric(BaseMetric):
                 for categories that the file does not have) and
                 ``pred_instances``: ``ids``, ``labels``, ``scores`` and, if the model propagates
                 masks, ``propagated``, each (N,); and ``masks`` at the original size of the frame,
-                :class:`~vispropnet.models.frame_masks.FrameMasks` or (N, H, W) bool.
+                :class:`~vispropnet.models.frame_masks.FrameMasks` or (N, H, W) bool. That of a
+                video's last frame may have ``track_scores``, the model's own
+                :class:`~vispropnet.models.frames.TrackScores` of the video.
         """
         for sample in data_samples:
             video_id, frame_id = sample['video_id'], int(sample['frame_id'])
@@ -113,7 +115,8 @@ class YouTubeVISMetric(BaseMetric):
             if self._frames[video_id] == length:
                 del self._open[video_id], self._frames[video_id]
                 self._finished.append(video_id)
-                self._tracks.extend(tracks.results(video_id, length, sample['category_ids']))
+                ids, scores = sample['category_ids'], sample.get('track_scores')
+                self._tracks.extend(tracks.results(video_id, length, ids, scores))
 
     def evaluate(self, size: int = 0) -> dict[str, float]:
         """Gathers the tracks of all ranks, writes and scores them, and starts afresh.

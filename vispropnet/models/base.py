@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from mmdet.structures import DetDataSample
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from vispropnet.models.frames import Answers, Frame
+from vispropnet.models.frames import Answers, Frame, TrackScores
 from vispropnet.models.looks import BoxLook, Look
 from vispropnet.registry import MODELS
 
@@ -133,6 +133,18 @@ class VISDetector(BaseModel):
         """Counts the frames that a state holds in a memory for later ones; 0 without a memory."""
         return 0
 
+    def track_scores(self, state: Any) -> TrackScores | None:
+        """Rates the tracks of a video, for models that do so over all of its frames.
+
+        Args:
+            state: After the last frame.
+
+        Returns:
+            Categories and scores; None, as by default, has them follow from the frames' answers:
+            the category with the largest sum of scores, and the mean of the scores.
+        """
+        return None
+
     def check_state(self, state: Any) -> None:
         """Raises a ValueError if a state given to :meth:`step` is not of this kind of model."""
         if self.state_type is object:
@@ -208,6 +220,17 @@ class VISDetector(BaseModel):
 
         Args:
             missing: Keys of the model that the checkpoint lacks.
+
+        Returns:
+            The explanation; '' if there is none.
+        """
+        return ''
+
+    def explain_misfit(self, shapes: Mapping[str, tuple[int, ...]]) -> str:
+        """Explains, for a message, of which kind a checkpoint is that does not fit this model.
+
+        Args:
+            shapes: Shape of each tensor of the checkpoint, by the keys that they have there.
 
         Returns:
             The explanation; '' if there is none.

@@ -64,6 +64,36 @@ class Frame:
         return size
 
 
+@dataclass(frozen=True)
+class TrackScores:
+    """Categories of a video's tracks, each with its score.
+
+    A track may have several categories: each is an entry of the result file.
+
+    Args:
+        ids: (P,) int64, on the CPU as the others.
+        labels: (P,) int64; no pair of id and label comes twice.
+        scores: (P,) in [0, 1].
+    """
+
+    ids: Tensor
+    labels: Tensor
+    scores: Tensor
+
+    def above(self, threshold: float) -> TrackScores:
+        """Leaves out what scores less than a threshold, but keeps the best category of each track.
+
+        Args:
+            threshold: In [0, 1].
+        """
+        by_score = self.scores.argsort(descending=True, stable=True)
+        ids = self.ids[by_score]
+        # A category goes where a better one, to the left of the diagonal, is of the same track.
+        others = (ids[:, None] == ids[None, :]).tril(diagonal=-1).any(dim=1)
+        kept = by_score[~others | (self.scores[by_score] >= threshold)]
+        return TrackScores(self.ids[kept], self.labels[kept], self.scores[kept])
+
+
 def place_of(metainfo: Mapping[str, Any]) -> str:
     """Names a frame for a message, by its number and, if it is known, its video's id."""
     place = f'frame {metainfo.get("frame_id", "?")}'

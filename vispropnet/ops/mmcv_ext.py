@@ -1,4 +1,4 @@
-"""mmcv's compiled operators on torchvision kernels: those that vispropnet's models use.
+"""mmcv's compiled operators on kernels of torch and torchvision: those that our models use.
 
 The signatures are those by which ``mmcv.ops`` calls its extension; results go into the tensors that
 the caller allocated, as there.
@@ -12,9 +12,13 @@ import torch
 import torchvision
 from torch import Tensor
 
+from vispropnet.ops.deformable_attention import ms_deform_attn_backward, ms_deform_attn_forward
+
 __all__ = [
     'get_compiler_version',
     'get_compiling_cuda_version',
+    'ms_deform_attn_backward',
+    'ms_deform_attn_forward',
     'nms',
     'roi_align_backward',
     'roi_align_forward',

@@ -27,6 +27,11 @@ class Extended(Model):
         return 'it has no extra part' if 'extra.weight' in missing else ''
 
 
+class Choosy(Extended):
+    def explain_misfit(self, shapes):
+        return 'it is of other frames' if shapes.get('head.bias') == (7,) else ''
+
+
 def without(model, key):
     return {name: weight for name, weight in model.state_dict().items() if name != key}
 
@@ -129,3 +134,15 @@ def test_tensors_that_cannot_be_weights_are_refused(strict):
     ):
         text = refused(Model(), {**Model().state_dict(), 'head.weight': weight}, strict)
         assert re.match(rf'checkpoint a\.pth.*{words}', text)
+
+
+def test_a_model_says_of_which_kind_a_checkpoint_is():
+    model = Choosy()
+    other = {'head.bias': torch.zeros(7)}
+    kind = 'does not fit the model of this config: it is of other frames:'
+    assert kind in refused(model, other)
+    assert kind in refused(model, {**model.state_dict(), **other})
+    # What is missing explains more.
+    weights = {**without(model, 'extra.weight'), **other}
+    assert 'this config: it has no extra part:' in refused(model, weights)
+    assert 'does not fit the model of this config:\n' in refused(model, {'a': torch.zeros(7)})

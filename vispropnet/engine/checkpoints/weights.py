@@ -80,8 +80,8 @@ def load_weights(
     of them would run with other conventions than it was trained with.
 
     Args:
-        model: The model. It may have ``plain_weights`` and ``explain_missing``, as a
-            :class:`~vispropnet.models.base.VISDetector` has.
+        model: The model. It may have ``plain_weights``, ``explain_missing`` and ``explain_misfit``,
+            as a :class:`~vispropnet.models.base.VISDetector` has.
         checkpoint: A state dict, or a dict with ``state_dict``, as ``read_checkpoint`` gives it.
         source: Where it comes from, for messages.
         strict: Whether everything has to fit. Otherwise what fits is loaded.
@@ -95,6 +95,7 @@ def load_weights(
             that are not finite.
     """
     weights = tensors_of(checkpoint)
+    own_shapes = {key: tuple(value.shape) for key, value in weights.items()}
     wanted = model.state_dict()
     refuse_legacy_layout(weights, wanted, source)
     plain = getattr(model, 'plain_weights', '')
@@ -122,8 +123,7 @@ def load_weights(
         plain=plain,
     )
     if not fitting or (strict and not report.complete):
-        explain = getattr(model, 'explain_missing', None)
-        reason = explain(report.missing) if fitting and explain else ''
+        reason = _explanation(model, report, own_shapes)
         why = f': {reason}' if reason else ''
         raise UserError(
             f'checkpoint {source} does not fit the model of this config{why}:\n{report}'
@@ -137,6 +137,16 @@ def load_weights(
         )
     model.load_state_dict(fitting, strict=False)
     return report
+
+
+def _explanation(
+    model: nn.Module, report: LoadReport, shapes: Mapping[str, tuple[int, ...]]
+) -> str:
+    """Why a checkpoint may not fit, as far as the model can tell."""
+    missing = getattr(model, 'explain_missing', None)
+    reason = missing(report.missing) if missing and report.loaded else ''
+    misfit = getattr(model, 'explain_misfit', None)
+    return reason or (misfit(shapes) if misfit else '')
 
 
 def _fault(value: Tensor, wanted: Tensor) -> str | None:

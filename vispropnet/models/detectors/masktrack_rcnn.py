@@ -16,7 +16,6 @@ from vispropnet.models.detectors.two_stage import Features, TwoStageVISDetector
 from vispropnet.models.frames import Answers, Frame, FrameSize
 from vispropnet.models.looks import BoxLook, Look
 from vispropnet.models.roi_extractors import TemporalRoIAlign
-from vispropnet.models.track_heads import matching_logits
 from vispropnet.models.trackers import TrackMemory
 from vispropnet.ops.transfer import to_device
 from vispropnet.registry import MODELS, TASK_UTILS
@@ -215,7 +214,7 @@ class MaskTrackRCNN(TwoStageVISDetector):
             detections.labels,
             detections.scores,
             memory,
-            matching_logits,
+            self.track_head.match,
             carry,
         )
 

@@ -74,6 +74,10 @@ class EmbeddingHead(BaseModule):
             embeddings = functional.normalize(embeddings, dim=1)
         return embeddings
 
+    def match(self, embeddings: Tensor, references: Tensor) -> Tensor:
+        """Matching logits (N, 1 + M) of (N, C) embeddings with (M, C) known ones; dot products."""
+        return matching_logits(embeddings, references)
+
     def loss_by_feat(
         self,
         embeddings: Sequence[Tensor],

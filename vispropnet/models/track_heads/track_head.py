@@ -40,6 +40,10 @@ class TrackHead(BaseModule):
         )
         return list(self.embed_head(roi_features).split([len(some) for some in boxes]))
 
+    def match(self, embeddings: Tensor, references: Tensor) -> Tensor:
+        """Matching logits (N, 1 + M) of (N, C) embeddings with (M, C) known ones, by the head."""
+        return self.embed_head.match(embeddings, references)
+
     def loss(
         self,
         key_features: Sequence[Tensor],

@@ -3,6 +3,7 @@
 from vispropnet.models.trackers.association import assign, matching_scores
 from vispropnet.models.trackers.matching_tracker import MatchingTracker, TrackMemory
 from vispropnet.models.trackers.object_memory import ObjectMemory
+from vispropnet.models.trackers.query_matching import cosine_similarities, match_queries
 from vispropnet.models.trackers.saving import AdaptiveSave, ChangeSave, PeriodicSave, SaveHistory
 from vispropnet.models.trackers.track_recovery import (
     CarriedTracks,
@@ -22,5 +23,7 @@ __all__ = [
     'TrackMemory',
     'TrackRecovery',
     'assign',
+    'cosine_similarities',
+    'match_queries',
     'matching_scores',
 ]
