@@ -1,6 +1,7 @@
 """Association of objects from frame to frame, and recovery of those that were missed."""
 
 from vispropnet.models.trackers.association import assign, matching_scores
+from vispropnet.models.trackers.clip_joining import ClipJoiner, JoinMemory
 from vispropnet.models.trackers.matching_tracker import MatchingTracker, TrackMemory
 from vispropnet.models.trackers.object_memory import ObjectMemory
 from vispropnet.models.trackers.saving import AdaptiveSave, ChangeSave, PeriodicSave, SaveHistory
@@ -9,7 +10,9 @@ from vispropnet.models.trackers.track_recovery import HistoryFrame, TrackRecover
 __all__ = [
     'AdaptiveSave',
     'ChangeSave',
+    'ClipJoiner',
     'HistoryFrame',
+    'JoinMemory',
     'MatchingTracker',
     'ObjectMemory',
     'PeriodicSave',
