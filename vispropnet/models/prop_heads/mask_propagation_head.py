@@ -62,7 +62,9 @@ class MaskPropagationHead(BaseModule):
             ReLU and a background in the softmax. With one object the former gives the attention as
             its mask, whatever the offsets are.
         channels: Channels of ``'gated'``.
-        offset_channels: Channels of the residual block that makes the offsets.
+        offset_channels: Channels of the residual blocks that make the offsets.
+        dilations: Of the blocks' convolutions, a block each. To find where a cell's content was,
+            they have to see as far as objects move within the clip.
         masks_at_once: Masks that are carried at a time, which bounds memory.
         loss_weight: Weight of ``loss_prop``.
 
@@ -78,6 +80,7 @@ class MaskPropagationHead(BaseModule):
         head: str = 'gated',
         channels: int = 64,
         offset_channels: int = 128,
+        dilations: Sequence[int] = (1, 2, 4),
         masks_at_once: int = 4,
         loss_weight: float = 1.0,
     ) -> None:
@@ -89,6 +92,7 @@ class MaskPropagationHead(BaseModule):
             ('channels', channels, 2),
             ('offset_channels', offset_channels, 1),
             ('masks_at_once', masks_at_once, 1),
+            *(('dilations', dilation, 1) for dilation in dilations),
         ):
             if type(value) is not int or value < least:
                 raise ValueError(
@@ -98,10 +102,9 @@ class MaskPropagationHead(BaseModule):
         self.masks_at_once, self.loss_weight = masks_at_once, loss_weight
         # Without biases: no difference, no offset. Without movement to start with, too.
         self.motion = nn.Conv2d(in_channels, offset_channels, 1, bias=False)
-        self.motion_block = nn.Sequential(
-            nn.Conv2d(offset_channels, offset_channels, 3, padding=1, bias=False),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(offset_channels, offset_channels, 3, padding=1, bias=False),
+        self.motion_blocks = nn.ModuleList(
+            nn.Conv2d(offset_channels, offset_channels, 3, padding=one, dilation=one, bias=False)
+            for one in dilations
         )
         self.offset = nn.Conv2d(offset_channels, 2 * KERNEL_SIZE**2, 3, padding=1, bias=False)
         nn.init.zeros_(self.offset.weight)
@@ -131,8 +134,10 @@ class MaskPropagationHead(BaseModule):
         Returns:
             (B, 2K, h, w) in cells, as in :mod:`vispropnet.ops.deformable`.
         """
-        difference = source - target
-        return self.offset((difference + self.motion_block(difference)).relu())
+        motion = source - target
+        for block in self.motion_blocks:
+            motion = motion + block(motion).relu()
+        return self.offset(motion)
 
     def carry(self, source: FrameMaps, masks: Tensor, target: FrameMaps) -> Tensor:
         """Carries the masks of one frame to another one.

@@ -19,8 +19,8 @@ from vispropnet.ops.deformable import (
 )
 
 KERNEL_SIZE = 3
-# The gated readout starts as the mask itself: logits from -4 outside of it to 4 inside.
-_START_SCALE = 8.0
+# The gated readout starts as the mask itself: logits from -6 outside of it to 6 inside.
+_START_SCALE = 12.0
 
 
 class PaperReadout(BaseModule):

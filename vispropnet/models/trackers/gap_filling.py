@@ -44,8 +44,8 @@ def find_missed(frame: int, present: Tensor, clips: Sequence[ClipTracks]) -> Mis
     labels, scores = to_host(*columns)
     rows = (~torch.isin(ids, present)).nonzero().flatten()
     missed, place = ids[rows].unique(return_inverse=True)
-    weights = torch.nn.functional.one_hot(place, len(missed)).float()
-    weights = (weights / weights.sum(dim=0)).t()
+    weights = (torch.arange(len(missed))[:, None] == place).float()
+    weights /= weights.sum(dim=1, keepdim=True)
     masks = torch.cat([one.at(frame) for one in around])
     device = masks.device
     masks = masks[to_device(rows, device)]
