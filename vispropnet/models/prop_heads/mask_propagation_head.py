@@ -194,11 +194,11 @@ class MaskPropagationHead(BaseModule):
         """
         height, width = (_POINTS * side for side in size)
         fine = paste_soft(probabilities, boxes * (_POINTS / self.stride), (height, width))
-        return functional.avg_pool2d(fine, _POINTS)
+        return functional.avg_pool2d(fine[:, None], _POINTS)[:, 0]
 
     def cells(self, masks: Tensor) -> Tensor:
         """Shares of the cells that masks cover: (N, H, W) of 0 and 1 to (N, h, w) in [0, 1]."""
-        return functional.avg_pool2d(masks.float(), self.stride, ceil_mode=True)
+        return functional.avg_pool2d(masks.float()[:, None], self.stride, ceil_mode=True)[:, 0]
 
     def loss(
         self,
