@@ -111,7 +111,7 @@ class MaskProp(TwoStageVISDetector):
     ) -> None:
         super().__init__(detector, None, data_preprocessor, init_cfg)
         check_mask_heads(self.detector)
-        # Its draws are its own: all other weights start as they do in other models.
+        # Its draws are its own: all other weights start alike with any head.
         with torch.random.fork_rng(devices=[]):
             self.prop_head = MODELS.build(prop_head)
         self.check_channels('prop_head: in_channels', self.prop_head.in_channels)
