@@ -57,9 +57,7 @@ def deform_conv2d(
     """
     with torch.autocast(inputs.device.type, enabled=False):
         offsets = at_least_single(offsets)
-        if offsets.device.type == 'cpu' and offsets.isnan().any():
-            count = int(offsets.isnan().sum())
-            raise ValueError(f'deform_conv2d: {count} of {offsets.numel()} offsets are NaN')
+        refuse_nan(offsets)
         return torchvision.ops.deform_conv2d(
             at_least_single(inputs),
             offsets,
@@ -69,6 +67,18 @@ def deform_conv2d(
             padding,
             dilation,
             None if mask is None else at_least_single(mask),
+        )
+
+
+def refuse_nan(offsets: Tensor) -> None:
+    """Raises a ValueError if an offset on a CPU is NaN, which would crash the process.
+
+    A GPU is not waited for: its kernels read a NaN as one.
+    """
+    if offsets.device.type == 'cpu' and (count := int(offsets.isnan().sum())):
+        raise ValueError(
+            f'deformable convolution: {count} of {offsets.numel()} offsets are NaN, expected '
+            'numbers; the features that they were made of, or the weights, may not be finite'
         )
 
 

@@ -12,9 +12,22 @@ import torch
 import torchvision
 from torch import Tensor
 
+from vispropnet.ops.mmcv_deform_conv import (
+    deform_conv_backward_input,
+    deform_conv_backward_parameters,
+    deform_conv_forward,
+    modulated_deform_conv_backward,
+    modulated_deform_conv_forward,
+)
+
 __all__ = [
     'get_compiler_version',
     'get_compiling_cuda_version',
+    'deform_conv_backward_input',
+    'deform_conv_backward_parameters',
+    'deform_conv_forward',
+    'modulated_deform_conv_backward',
+    'modulated_deform_conv_forward',
     'nms',
     'roi_align_backward',
     'roi_align_forward',
