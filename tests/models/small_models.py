@@ -13,6 +13,7 @@ from vispropnet.registry import MODELS
 
 SMALL = 'configs/masktrack_rcnn/masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
 SMALL_OBJPROP = 'configs/objprop/objprop_r18_fpn_2e_moving-shapes.py'
+SMALL_MASK_PROP = 'configs/mask_prop/mask-prop_r18_fpn_2e_moving-shapes.py'
 MINVIS = 'configs/minvis/minvis_r18_6e_moving-shapes.py'
 MMDET = 'configs/mmdet_masktrack_rcnn/mmdet-masktrack-rcnn_r18_fpn_2e_moving-shapes.py'
 SIZE = (64, 96)

@@ -82,12 +82,12 @@ def test_a_missing_operator_says_how_to_get_it():
         pytest.skip('mmcv is compiled here: nothing is missing')
     import torch
     from mmcv import _ext
-    from mmcv.ops import deform_conv2d, soft_nms
+    from mmcv.ops import roi_pool, soft_nms
 
     with pytest.raises(NotImplementedError, match="'softnms'.*--no-build-isolation.*onedl-mmcv"):
         soft_nms(torch.tensor([[0.0, 0, 4, 4]]), torch.tensor([0.5]))
-    with pytest.raises(NotImplementedError, match="'deform_conv_forward'"):
-        deform_conv2d(torch.zeros(1, 1, 4, 4), torch.zeros(1, 18, 2, 2), torch.zeros(1, 1, 3, 3))
+    with pytest.raises(NotImplementedError, match="'roi_pool_forward'"):
+        roi_pool(torch.zeros(1, 1, 4, 4), torch.zeros(1, 5), 2)
     assert _ext.softnms.__name__ == 'softnms'
     # Names by which Python asks modules about themselves are not operators.
     assert not hasattr(_ext, '__path__') and not hasattr(_ext, '__wrapped__')

@@ -183,6 +183,14 @@ class TemporalRoIAlignSettings(PyramidSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MaskpropSettings(PyramidSettings):
+    """Masks carried through a clip by MaskProp's linear head, beside it written plainly."""
+
+    reach: int = option(6, 'frames of the clip to each side')
+    objects: int = option(10, 'of the frame')
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelSettings(Settings):
     """Options of benchmarks that run the model of a config on drawn clips."""
 
@@ -358,6 +366,7 @@ COMMANDS: dict[str, type[Settings]] = {
     'propagation': PropagationSettings,
     'attention': AttentionSettings,
     'temporal-roi-align': TemporalRoIAlignSettings,
+    'maskprop': MaskpropSettings,
     'train': TrainSettings,
     'infer': InferSettings,
     'evaluate': EvaluateSettings,

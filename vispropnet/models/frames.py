@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
+from torch.nn import functional
 
 from vispropnet.errors import UserError
 from vispropnet.ops.transfer import to_device
@@ -139,3 +140,25 @@ def box_scale(metainfo: Mapping[str, Any], boxes: Tensor) -> Tensor:
     """
     scale = torch.tensor(metainfo['scale_factor'], dtype=boxes.dtype).repeat(2)
     return to_device(scale, boxes.device)
+
+
+def enlarge_masks(probabilities: Tensor, metainfo: Mapping[str, Any], threshold: float) -> Tensor:
+    """Masks of the original frame, of those in the network's input.
+
+    Args:
+        probabilities: (N, H', W') in [0, 1], padding included.
+        metainfo: ``img_shape`` and ``ori_shape`` of the frame.
+        threshold: A pixel belongs to the mask if its value is above.
+
+    Returns:
+        (N, H, W) bool.
+    """
+    size = [int(side) for side in metainfo['ori_shape'][:2]]
+    height, width = (int(side) for side in metainfo['img_shape'][:2])
+    # One by one: at the size of the frame, all at once would be many.
+    resized = (
+        functional.interpolate(one[None, None], size=size, mode='bilinear', align_corners=False)[0]
+        for one in probabilities[:, :height, :width]
+    )
+    none = torch.zeros(0, *size, dtype=torch.bool, device=probabilities.device)
+    return torch.cat([none, *(one > threshold for one in resized)])

@@ -13,10 +13,22 @@ import torchvision
 from torch import Tensor
 
 from vispropnet.ops.deformable_attention import ms_deform_attn_backward, ms_deform_attn_forward
+from vispropnet.ops.mmcv_deform_conv import (
+    deform_conv_backward_input,
+    deform_conv_backward_parameters,
+    deform_conv_forward,
+    modulated_deform_conv_backward,
+    modulated_deform_conv_forward,
+)
 
 __all__ = [
     'get_compiler_version',
     'get_compiling_cuda_version',
+    'deform_conv_backward_input',
+    'deform_conv_backward_parameters',
+    'deform_conv_forward',
+    'modulated_deform_conv_backward',
+    'modulated_deform_conv_forward',
     'ms_deform_attn_backward',
     'ms_deform_attn_forward',
     'nms',

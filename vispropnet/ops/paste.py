@@ -75,6 +75,37 @@ def paste(
         return _multiply(columns, rows, spans, threshold)
 
 
+def paste_soft(probabilities: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Places small masks in their boxes as :func:`paste` does, without a threshold.
+
+    For maps of a few thousand cells: each mask gets all of one.
+
+    Args:
+        probabilities: (N, M, M') in [0, 1].
+        boxes: (N, 4) x1, y1, x2, y2 in cells of the map. One without area is nowhere.
+        size: Height and width of the map in cells.
+
+    Returns:
+        (N, height, width) float32 in [0, 1].
+    """
+    with torch.autocast(probabilities.device.type, enabled=False):
+        boxes = boxes.float()
+        grids = []
+        for axis, count in enumerate((size[1], size[0])):
+            low, high = boxes[:, axis, None], boxes[:, axis + 2, None]
+            centres = torch.arange(count, device=boxes.device) + 0.5
+            # Not 0: places would not be finite.
+            grids.append((centres - low) / (high - low).clamp(min=1e-6) * 2 - 1)
+        x, y = grids
+        places = torch.stack(
+            [x[:, None, :].expand(-1, size[0], -1), y[:, :, None].expand(-1, -1, size[1])], dim=3
+        )
+        placed = torch.nn.functional.grid_sample(
+            probabilities.float()[:, None], places, align_corners=False
+        )[:, 0]
+        return placed * (boxes[:, 2:] > boxes[:, :2]).all(dim=1)[:, None, None]
+
+
 def _spans(sides: Tensor, cells: int, limit: int, threshold: float) -> tuple[Tensor, Tensor]:
     """First pixel and the one behind the last that can reach the threshold, (N,) int64 each.
 

@@ -1,6 +1,7 @@
 """Video instance segmentation detectors."""
 
 from vispropnet.models.base import VISDetector
+from vispropnet.models.detectors.mask_prop import MaskProp
 from vispropnet.models.detectors.masktrack_rcnn import MaskTrackRCNN
 from vispropnet.models.detectors.minvis import MinVIS
 from vispropnet.models.detectors.mmdet_masktrack_rcnn import MMDetMaskTrackRCNN
@@ -9,6 +10,7 @@ from vispropnet.models.detectors.two_stage import TwoStageVISDetector
 
 __all__ = [
     'MMDetMaskTrackRCNN',
+    'MaskProp',
     'MaskTrackRCNN',
     'MinVIS',
     'ObjProp',

@@ -5,6 +5,13 @@ from vispropnet.models.prop_heads.affinities import (
     PlainAffinity,
     WeightedAffinity,
 )
+from vispropnet.models.prop_heads.mask_propagation_head import MaskPropagationHead
 from vispropnet.models.prop_heads.propagation_head import PropagationHead
 
-__all__ = ['CategoryAffinity', 'PlainAffinity', 'PropagationHead', 'WeightedAffinity']
+__all__ = [
+    'CategoryAffinity',
+    'MaskPropagationHead',
+    'PlainAffinity',
+    'PropagationHead',
+    'WeightedAffinity',
+]

@@ -17,6 +17,7 @@ from torch.nn import functional
 from vispropnet.errors import UserError
 from vispropnet.models.looks import Look
 from vispropnet.models.prop_heads.boxes import box_maps
+from vispropnet.models.prop_heads.clips import check_stride, same_objects
 from vispropnet.ops.affinity import affinity as affinity_matrix
 from vispropnet.ops.affinity import at_least_single, carry, gaussian_factors
 from vispropnet.ops.transfer import to_device
@@ -288,10 +289,10 @@ class PropagationHead(BaseModule):
         both = [torch.cat(pair) for pair in zip(key_levels, ref_levels, strict=True)]
         key_features, ref_features = self.features(both).chunk(2)
         height, width = key_samples[0].metainfo['batch_input_shape']
-        self._check_stride(key_features, (height, width))
+        check_stride(key_features, (height, width), self.stride, self.level)
         scores, box_targets, mask_targets = [], [], []
         attention, images, labels = [], [], []
-        matches = _same_objects(ref_samples, key_samples)
+        matches = same_objects(ref_samples, key_samples)
         for image, (key, ref, (present, position)) in enumerate(
             zip(key_samples, ref_samples, matches, strict=True)
         ):
@@ -367,14 +368,6 @@ class PropagationHead(BaseModule):
         logits = logits.view(count, height, width, 2, 2).permute(0, 1, 3, 2, 4)
         return logits.reshape(count, 2 * height, 2 * width) + bias[:, None, None]
 
-    def _check_stride(self, features: Tensor, size: Sequence[int]) -> None:
-        for cells, pixels in zip(features.shape[-2:], size, strict=True):
-            if not self.stride * (cells - 1) < pixels <= self.stride * cells:
-                raise ValueError(
-                    f'prop_head: stride={self.stride}, but level {self.level} has {cells} cells '
-                    f'for {pixels} pixels'
-                )
-
 
 def _resize(maps: Tensor, size: Sequence[int]) -> Tensor:
     """Resizes (N, C, h, w) maps; those of the size stay as they are."""
@@ -409,19 +402,6 @@ def _build_affinity(config: dict, channels: int, num_classes: int) -> nn.Module:
             f'channels={channels}; leave it out to take those of the head'
         )
     return affinity
-
-
-def _same_objects(
-    ref_samples: Sequence[DetDataSample], key_samples: Sequence[DetDataSample]
-) -> list[tuple[Tensor, Tensor]]:
-    """Per image, positions in reference and key frame of the objects in both, on the CPU."""
-    ids = [sample.gt_instances.instances_ids for sample in (*ref_samples, *key_samples)]
-    ids = torch.cat(ids).cpu().split([len(one) for one in ids])  # one copy for the whole batch
-    refs, keys = ids[: len(ref_samples)], ids[len(ref_samples) :]
-    return [
-        (ref[:, None] == key[None, :]).nonzero(as_tuple=True)
-        for ref, key in zip(refs, keys, strict=True)
-    ]
 
 
 def _mean_loss(logits: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:

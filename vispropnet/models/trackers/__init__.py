@@ -1,6 +1,7 @@
 """Association of objects from frame to frame, and recovery of those that were missed."""
 
 from vispropnet.models.trackers.association import assign, matching_scores
+from vispropnet.models.trackers.clip_joining import ClipJoiner, JoinMemory
 from vispropnet.models.trackers.matching_tracker import MatchingTracker, TrackMemory
 from vispropnet.models.trackers.object_memory import ObjectMemory
 from vispropnet.models.trackers.query_matching import cosine_similarities, match_queries
@@ -15,7 +16,9 @@ __all__ = [
     'AdaptiveSave',
     'CarriedTracks',
     'ChangeSave',
+    'ClipJoiner',
     'HistoryFrame',
+    'JoinMemory',
     'MatchingTracker',
     'ObjectMemory',
     'PeriodicSave',

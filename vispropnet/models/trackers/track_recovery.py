@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vispropnet.models.frame_masks import FrameMasks
-from vispropnet.models.frames import box_scale
+from vispropnet.models.frames import box_scale, enlarge_masks
 from vispropnet.models.prop_heads.boxes import mask_boxes
 from vispropnet.models.prop_heads.propagation_head import PropagationHead
 from vispropnet.ops.transfer import to_device, to_host
@@ -365,14 +365,8 @@ class TrackRecovery:
         size = [int(side) for side in metainfo['ori_shape'][:2]]
         if not missing.ids:
             return torch.zeros(0, *size, dtype=torch.bool, device=features.device)
-        height, width = (int(side) for side in metainfo['img_shape'][:2])
-        masks = self.probabilities(features, missing, history, head)[:, None, :height, :width]
-        # Track by track: at the size of the frame, all at once would be many.
-        resized = (
-            functional.interpolate(one[None], size=size, mode='bilinear', align_corners=False)[0]
-            for one in masks
-        )
-        return torch.cat([one > self.mask_threshold for one in resized])
+        probabilities = self.probabilities(features, missing, history, head)
+        return enlarge_masks(probabilities, metainfo, self.mask_threshold)
 
 
 def _columns_on_host(history: Sequence[HistoryFrame]) -> list[list[tuple[int, float]]]:
