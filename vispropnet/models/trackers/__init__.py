@@ -6,11 +6,8 @@ from vispropnet.models.trackers.matching_tracker import MatchingTracker, TrackMe
 from vispropnet.models.trackers.object_memory import ObjectMemory
 from vispropnet.models.trackers.query_matching import cosine_similarities, match_queries
 from vispropnet.models.trackers.saving import AdaptiveSave, ChangeSave, PeriodicSave, SaveHistory
-from vispropnet.models.trackers.track_recovery import (
-    CarriedTracks,
-    HistoryFrame,
-    TrackRecovery,
-)
+from vispropnet.models.trackers.track_history import CarriedTracks, HistoryFrame
+from vispropnet.models.trackers.track_recovery import TrackRecovery
 
 __all__ = [
     'AdaptiveSave',
