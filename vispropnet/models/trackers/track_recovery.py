@@ -26,8 +26,9 @@ class TrackRecovery:
     """Segments tracks that are missing in the current frame by propagation from earlier ones.
 
     A track is missing if the history holds it and no detection of the current frame is it. Its
-    mask is propagated from every frame of the history that holds it. Association goes by detections
-    alone, so it is the same with and without recovery.
+    mask is propagated from every frame of the history that holds it. Unless the tracker
+    gives what was carried a weight, association goes by detections alone, and is the same with and
+    without recovery.
 
     Args:
         enabled: False recovers nothing, and remembers nothing either.
