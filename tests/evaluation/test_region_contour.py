@@ -236,7 +236,7 @@ FAULTS = {
     'damaged': (lambda p: p.write_bytes(b'x'), r'00002\.png cannot be read .*: it is none, or it'),
     'cut short': (
         lambda p: p.write_bytes(p.read_bytes()[:20]),
-        'cannot be read as an image: it is',
+        'cannot be read as an image: Truncated',
     ),
     'large ids': (
         lambda p: Image.fromarray(np.full((24, 32), 300, np.uint16)).save(p),
