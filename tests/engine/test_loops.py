@@ -90,6 +90,17 @@ def test_a_sampler_that_gives_no_overview_is_refused(monkeypatch):
         loop.run()
 
 
+@pytest.mark.parametrize('batch', [1, 2])
+def test_the_last_frame_of_a_video_brings_the_scores_of_its_tracks(batch, monkeypatch):
+    model = BrightPixels(look_ahead=1)
+    stepper, frames = _VideoStepper(model, False, batch), list(batches(video(3, 1), video(1, 2)))
+    assert not any('track_scores' in one for some in map(stepper, frames) for one in some)
+    monkeypatch.setattr(model, 'track_scores', lambda state: ('rated', state), raising=False)
+    found = [one for some in map(stepper, frames) for one in some]
+    assert ['track_scores' in one for one in found] == [False, False, True, True]
+    assert found[2].track_scores[0] == 'rated' and found[2].track_scores != found[3].track_scores
+
+
 def test_images_are_let_go_of_and_gradients_are_off():
     """What waits for its answer is kept without its image."""
     model, seen = BrightPixels(look_ahead=3), []

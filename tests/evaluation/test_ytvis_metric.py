@@ -15,6 +15,7 @@ from tests.ranks import join_two, leave
 from vispropnet.errors import UserError
 from vispropnet.evaluation.result_file import read_results
 from vispropnet.evaluation.ytvis_metric import YouTubeVISMetric
+from vispropnet.models.frames import TrackScores
 
 HEIGHT, WIDTH = 6, 8
 CATEGORY_IDS = [10, 30]  # of label 0 and label 1
@@ -165,3 +166,20 @@ def test_two_ranks_with_unequal_shares(tmp_path):
     assert kind == 'RuntimeError' and '[2] were processed more than once' in message
     assert metrics[5] == ['UserError', 'result entry 1: video_id 8 is not in the annotations.']
     assert videos == [[1, 2, 5], [1, 2, 5], [1, 2], [], [], [1, 8], [1, 2, 5]]
+
+
+def test_the_scores_of_a_video_come_with_its_last_frame(tmp_path):
+    out = tmp_path / 'out.json'
+    metric = YouTubeVISMetric('none.json', str(out), evaluate=False)
+    first, last = (frame(1, number, 2, [PERFECT]) for number in range(2))
+    scores = TrackScores(torch.tensor([0, 0]), torch.tensor([1, 0]), torch.tensor([0.25, 0.125]))
+    last['track_scores'] = scores
+    metric.process(None, [first])
+    metric.process(None, [last])
+    metric.process(None, [frame(2, 0, 1, [PERFECT])])
+    assert metric.evaluate() == {}
+    assert read_results(out) == [
+        track(1, 30, 0.25, [WHOLE, WHOLE]),
+        track(1, 10, 0.125, [WHOLE, WHOLE]),
+        track(2, 30, 0.5, [WHOLE]),
+    ]

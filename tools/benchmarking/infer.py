@@ -4,111 +4,30 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
-import cv2
-import mmcv
 import torch
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import encode_mask_results
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from benchmarking.frame_runner import FrameRunner, with_rles
 from benchmarking.measure import NAMES, Variant, compare, report, say
 from benchmarking.models import build
-from benchmarking.parts import BASELINE_PARTS, OUR_PARTS, PartClock, print_parts
+from benchmarking.parts import BASELINE_PARTS, PartClock, print_parts
+from benchmarking.queries import PlainQueriesRunner, limit_queries
 from benchmarking.settings import InferSettings as Settings
-from vispropnet.engine.acceleration import inference_precision, prepare_for_inference
-from vispropnet.engine.quiet import quiet
-from vispropnet.models.detectors import MMDetMaskTrackRCNN, VISDetector
-from vispropnet.models.frames import Frame, split_frames
-from vispropnet.registry import TRANSFORMS
+from vispropnet.engine.acceleration import prepare_for_inference
+from vispropnet.models.detectors import MinVIS, MMDetMaskTrackRCNN, VISDetector
+from vispropnet.models.frames import Frame
 
 # Boxes that pass the score threshold, for each that is to be left. With drawn weights no score
 # means anything; a trained model leaves the suppression about as many to choose from.
 CANDIDATES = 20
-
-
-class FrameRunner:
-    """Takes frames from the JPEG through a model of ours.
-
-    Args:
-        model: Whose.
-        image: (3, H, W) uint8 frame.
-        settings: Size and number of the frames of a run.
-    """
-
-    def __init__(self, model: VISDetector, image: Tensor, settings: Settings) -> None:
-        self.model = model
-        self.jpeg = cv2.imencode('.jpg', image.permute(1, 2, 0).numpy())[1].tobytes()
-        resize = dict(type='Resize', scale=settings.size, keep_ratio=True)
-        with quiet():
-            self.resize = TRANSFORMS.build(resize)
-            self.pack = TRANSFORMS.build(dict(type='PackFrameInputs'))
-        self.clock = PartClock(next(model.parameters()).device)
-        self.batch = settings.batch
-
-    def load(self, numbers: Sequence[int]) -> tuple[Tensor, list[dict[str, Any]]]:
-        """Decodes, resizes, normalises and pads frames.
-
-        Args:
-            numbers: Of the frames in the video.
-
-        Returns:
-            (F, 3, H, W) and the metainfo of each.
-        """
-        data = dict(inputs=[], data_samples=[])
-        for number in numbers:
-            with self.clock.part('decode'):
-                image = mmcv.imfrombytes(self.jpeg)
-            with self.clock.part('preprocess'):
-                shape = image.shape[:2]
-                loaded = dict(img=image, img_shape=shape, ori_shape=shape, frame_id=number)
-                for name, value in self.pack(self.resize(loaded)).items():
-                    data[name].append(value)
-        with self.clock.part('preprocess'):
-            batch = self.model.data_preprocessor(data, False)
-        return batch['inputs'], [sample.metainfo for sample in batch['data_samples']]
-
-    def encode(self, numbers: Sequence[int]) -> list[Frame]:
-        """Loads frames and encodes them at once."""
-        images, metainfos = self.load(numbers)
-        with torch.no_grad(), inference_precision(self.model):
-            return split_frames(self.model.encode(images), metainfos)
-
-    def step(self, frame: Frame, state: Any) -> tuple[InstanceData, Any]:
-        """Steps through a frame of a model that answers at once."""
-        with inference_precision(self.model):
-            ((_, instances),), state = self.model.step(frame, state)
-        return instances, state
-
-    def answer(self, frame: Frame, state: Any) -> tuple[InstanceData, Any]:
-        """Gives a frame's instances, with ``rles`` instead of masks, and the state after it."""
-        instances, state = self.step(frame, state)
-        with self.clock.part('encode'):
-            rles = instances.masks.rles()
-        return _with_rles(instances, rles), state
-
-    def run(self, state: Any) -> list[InstanceData]:
-        """Answers the frames after the first of a video, whose state is given."""
-        found = []
-        for frame in self.encode(range(1, 1 + self.batch)):
-            instances, state = self.answer(frame, state)
-            found.append(instances)
-        return found
-
-    def parts(self, state: Any) -> tuple[Any, dict[str, str]]:
-        """Gives the owner of the methods that are timed, and their names."""
-        return self.model, OUR_PARTS
-
-    def split(self, state: Any) -> dict[str, float]:
-        """Runs once more and gives the seconds of each part."""
-        with self.clock.watch(*self.parts(state)):
-            self.run(state)
-        return self.clock.seconds
 
 
 class MMDetRunner(FrameRunner):
@@ -120,7 +39,7 @@ class MMDetRunner(FrameRunner):
             instances = self.model.predict(frame, state)
         with self.clock.part('encode'):
             rles = encode_mask_results(instances.masks.detach().cpu().numpy())
-        return _with_rles(instances, rles), state
+        return with_rles(instances, rles), state
 
     def parts(self, state: Any) -> tuple[Any, dict[str, str]]:
         """See the base class."""
@@ -158,6 +77,7 @@ def benchmark(settings: Settings) -> dict[str, Any]:
         'from_to': 'JPEG to run-length encoded masks',
         'test_cfg': "the config's for both" if settings.same_test_cfg else "each config's own",
         'frames_of_a_run': settings.batch,
+        'baseline_by': type(runners['baseline'][0]).__name__,
         'encoded_at_once': {'ours': settings.batch, 'baseline': 1},
         'max_detections': settings.detections,
         'detections': counts,
@@ -172,8 +92,7 @@ def make(name: str, settings: Settings, runners: Runners | None = None) -> Varia
     model, data = build(name, settings)
     # The baseline stays as it comes.
     model = model.eval()
-    kind = MMDetRunner if isinstance(model, MMDetMaskTrackRCNN) else FrameRunner
-    runner = kind(model, data['inputs'][0][0], settings)
+    runner = _kind_of(name, model)(model, data['inputs'][0][0], settings)
     images, metainfos = runner.load([0])
     limit_detections(model, images[0], metainfos[0], settings.detections)
     if name == 'ours':
@@ -189,6 +108,13 @@ def make(name: str, settings: Settings, runners: Runners | None = None) -> Varia
     return Variant(runner.run, prepare)
 
 
+def _kind_of(name: str, model: VISDetector) -> type[FrameRunner]:
+    if isinstance(model, MMDetMaskTrackRCNN):
+        return MMDetRunner
+    # Its baseline is its own image model, as mmdet runs it.
+    return PlainQueriesRunner if name == 'baseline' and isinstance(model, MinVIS) else FrameRunner
+
+
 @torch.no_grad()
 def limit_detections(model: VISDetector, image: Tensor, metainfo: dict, detections: int) -> None:
     """Sets limit and score threshold of a detector so that the limit is what binds.
@@ -199,6 +125,9 @@ def limit_detections(model: VISDetector, image: Tensor, metainfo: dict, detectio
         metainfo: The frame's.
         detections: Limit.
     """
+    if isinstance(model, MinVIS):
+        limit_queries(model, image, detections)
+        return
     detector = getattr(model, 'model', model).detector
     features = detector.extract_feat(image[None])
     sample = DetDataSample(metainfo=metainfo)
@@ -209,12 +138,6 @@ def limit_detections(model: VISDetector, image: Tensor, metainfo: dict, detectio
     threshold = scores[min(CANDIDATES * detections, len(scores)) - 1].item() if len(scores) else 0
     detector.roi_head.test_cfg.max_per_img = detections
     detector.roi_head.test_cfg.score_thr = threshold
-
-
-def _with_rles(instances: InstanceData, rles: list[dict]) -> InstanceData:
-    del instances.masks
-    instances.rles = rles
-    return instances
 
 
 def _time_parts(runners: Runners, repeats: int) -> dict[str, dict[str, float]]:

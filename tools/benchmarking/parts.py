@@ -22,6 +22,13 @@ OUR_PARTS = {
     'recover': 'propagation',
     'segment': 'masks',
 }
+# Of MinVIS; what encode calls, so that parts do not nest.
+QUERY_PARTS = {
+    'detector.extract_feat': 'backbone and neck',
+    'find_queries': 'queries',
+    'associate': 'association',
+    'segment': 'masks',
+}
 BASELINE_PARTS = {
     'detector.extract_feat': 'backbone and neck',
     'detector.rpn_head.predict': 'proposals',
@@ -29,7 +36,8 @@ BASELINE_PARTS = {
     'tracker.track': 'association',
     'detector.roi_head.predict_mask': 'masks',
 }
-ORDER = ('decode', 'preprocess', *OUR_PARTS.values(), 'encode', 'rest')
+_LATER = tuple(OUR_PARTS.values())[1:]
+ORDER = ('decode', 'preprocess', OUR_PARTS['encode'], 'queries', *_LATER, 'encode', 'rest')
 
 
 class PartClock:

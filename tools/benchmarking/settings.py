@@ -305,6 +305,23 @@ class PostprocessSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MapMasksSettings(Settings):
+    """Masks of the queries that survive at the frame's size, beside those of all queries."""
+
+    smallest: ClassVar[int] = 64
+
+    size: tuple[int, int] = _size(1280, 720, 'of the frame in pixels; half of it for the network')
+    queries: int = option(100, 'of the model')
+    survivors: int = option(10, 'queries whose masks are wanted')
+
+    def _check(self) -> None:
+        if self.survivors > self.queries:
+            raise UserError(
+                f'--survivors {self.survivors}: there are {self.queries} queries only (--queries).'
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class MemorySettings(Settings):
     """Growth of memory with the length of a video, beside mmdet's tracker."""
 
@@ -371,6 +388,7 @@ COMMANDS: dict[str, type[Settings]] = {
     'infer': InferSettings,
     'evaluate': EvaluateSettings,
     'postprocess': PostprocessSettings,
+    'map-masks': MapMasksSettings,
     'memory': MemorySettings,
     'safety': SafetySettings,
     'busy': BusySettings,

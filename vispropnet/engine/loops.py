@@ -107,8 +107,9 @@ class _VideoStepper:
         outputs = [self._samples.popleft() for _ in answers]
         for output, (_, instances) in zip(outputs, answers, strict=True):
             output.pred_instances = instances
-        if ends:
-            outputs[-1].track_scores = self._run.track_scores()
+        scores = self._run.track_scores() if ends else None
+        if scores is not None:
+            outputs[-1].track_scores = scores
         return outputs
 
     def _look_over(self) -> None:
