@@ -12,8 +12,14 @@ OTHER = [64, 24, 88, 56]
 
 @pytest.fixture(scope='module')
 def model():
-    """Carries masks unchanged nearly: its head is as at the start."""
-    return seeded_model(small_models.SMALL_MASK_PROP).eval()
+    """Carries masks unchanged: of its head only what passes them on is left."""
+    built = seeded_model(small_models.SMALL_MASK_PROP).eval()
+    head = built.prop_head
+    torch.nn.init.constant_(head.attention.bias, 20.0)
+    torch.nn.init.zeros_(head.attention.weight)
+    # All but the channel that is the mask.
+    head.readout.logit.weight.data[:, :-1] = 0
+    return built
 
 
 def frame(*objects):
