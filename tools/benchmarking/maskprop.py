@@ -57,7 +57,8 @@ def build_inputs(settings: Settings) -> tuple[MaskPropagationHead, list[Tensor],
     )
     # As after training: offsets of some cells, a kernel of which every tap counts.
     torch.nn.init.normal_(head.offset.weight, std=0.05)
-    torch.nn.init.normal_(head.readout.deform_weight, std=0.02)
+    torch.nn.init.normal_(head.readout.deform_weight, std=0.3 * settings.channels**-0.5)
+    torch.nn.init.normal_(head.readout.logit.weight, std=0.3)
     frames = moving_pyramids(
         settings.size, 2 * settings.reach + 1, settings.channels, 2, settings.seed
     )

@@ -42,6 +42,10 @@ class PaperReadout(BaseModule):
         self.deform_weight = nn.Parameter(_identity_kernel(in_channels))
         self.logit = nn.Conv2d(in_channels, 1, 1, bias=False)
 
+    def kernel_inputs(self, features: Tensor) -> Tensor:
+        """Features that the deformable kernel reads: all of them."""
+        return features
+
     def appearance(self, features: Tensor) -> Tensor:
         """Products of the features with the folded kernel: (B, C, h, w) to (B, K, h, w)."""
         kernel = fold_kernel(self.deform_weight, self.logit.weight.flatten())
@@ -95,9 +99,13 @@ class GatedReadout(BaseModule):
         self.logit.weight[0, -1] = _START_SCALE
         nn.init.constant_(self.logit.bias, -_START_SCALE / 2)
 
+    def kernel_inputs(self, features: Tensor) -> Tensor:
+        """Features that the deformable kernel reads: (B, C, h, w) to (B, channels, h, w)."""
+        return self.reduce(features)
+
     def appearance(self, features: Tensor) -> Tensor:
         """Reduces the features: (B, C, h, w) to (B, channels, h, w)."""
-        return self.reduce(features)
+        return self.kernel_inputs(features)
 
     def logits(self, source: Tensor, masks: Tensor, target: Tensor, offsets: Tensor) -> Tensor:
         """Mask logits in the target frame, against a background of 0.
