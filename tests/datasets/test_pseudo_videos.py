@@ -5,6 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+from mmengine.registry import DefaultScope
 
 from tests.datasets.annotation_contents import H, W, entry
 from tests.shared_fixtures import shapes  # noqa: F401
@@ -83,6 +84,38 @@ def test_what_is_not_in_each_frame_is_drawn_once_a_clip(images):
             for epoch in range(24)
         ]
         assert len(set(drawn)) == 2 if outside else len(set(drawn)) > 4
+
+
+STRONGER = {
+    'scales': [
+        dict(
+            type='RandomChoiceResize',
+            scales=[(999, at) for at in range(16, 40, 4)],
+            keep_ratio=True,
+        )
+    ],
+    'colours': [PACK[0], dict(type='PhotoMetricDistortion')],
+    'jitter': [
+        dict(type='RandomResize', scale=(W, H), ratio_range=(0.5, 2.0), keep_ratio=True),
+        dict(type='RandomCrop', crop_size=(16, 20), allow_negative_crop=True, recompute_bbox=True),
+    ],
+}
+
+
+@pytest.mark.parametrize('kind', STRONGER)
+def test_augmentations_of_mmdet_are_drawn_once_a_clip(images, kind):
+    # As configs have it: some transforms build others.
+    with DefaultScope.overwrite_default_scope('vispropnet'):
+        data = make(images, [*LOAD, *STRONGER[kind], PACK[1]], num_refs=2)
+    clips = [data[SampleIndex(0, (0, epoch, 0))] for epoch in range(8)]
+    for clip in clips:
+        first, *others = clip['inputs']
+        assert all(one.equal(first) for one in others)
+        masks = [masks_by_id(sample) for sample in clip['data_samples']]
+        for one in masks[1:]:
+            assert one.keys() == masks[0].keys()
+            assert all((one[key] == mask).all() for key, mask in masks[0].items())
+    assert len({clip['inputs'][0].float().sum().item() for clip in clips}) > 2
 
 
 def test_the_key_frame_shows_an_object_where_a_draw_does(images):
