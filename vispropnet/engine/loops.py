@@ -103,13 +103,13 @@ class _VideoStepper:
             answers = list(self._run.answers(inputs, samples, objects))
             if ends:
                 answers += self._run.finish()
-                self._run = None
         outputs = [self._samples.popleft() for _ in answers]
         for output, (_, instances) in zip(outputs, answers, strict=True):
             output.pred_instances = instances
-        scores = self._run.track_scores() if ends else None
-        if scores is not None:
-            outputs[-1].track_scores = scores
+        if ends:
+            scores, self._run = self._run.track_scores(), None
+            if scores is not None:
+                outputs[-1].track_scores = scores
         return outputs
 
     def _look_over(self) -> None:
