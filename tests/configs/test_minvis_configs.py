@@ -54,7 +54,7 @@ def test_published_settings(name):
     large = backbone == 'swin-l'
     assert config.model.num_classes == (25 if data.startswith('ovis') else 40)
     assert config.model.detector.panoptic_head.num_queries == (200 if large else 100)
-    assert config.train_cfg.max_epochs == config.param_scheduler[1].end == int(epochs[0])
+    assert config.train_cfg.max_epochs == config.param_scheduler[-1].end == int(epochs[0])
     loader = config.train_dataloader
     assert loader.batch_size * (16 if large else 8) == 32
     assert loader.dataset.num_refs == 0

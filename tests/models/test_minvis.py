@@ -292,6 +292,18 @@ def test_a_frame_shows_what_scores_enough_in_it_or_so_far_and_has_a_pixel():
     assert found[0].bboxes.tolist() == [[0, 0, SIZE[1], SIZE[0]]]
 
 
+def test_frames_without_objects_and_a_video_of_one():
+    model = MODELS.build(model_config(MINVIS)).eval()
+    found, state = instances_of(model, [shown(NEAR, [NONE] * 3), shown(NEAR, [NONE] * 3, 1)])
+    for one in found:
+        assert len(one) == 0 and one.masks.shape == (0, *SIZE) and one.masks.rles() == []
+        assert one.bboxes.shape == (0, 4) and one.ids.dtype == one.labels.dtype == torch.long
+    assert model.track_scores(state).scores.max().item() == pytest.approx(1 / (math.exp(3) + 4))
+    (found,), state = instances_of(model, [shown(NEAR, [0, 1, NONE])])
+    assert pairs_of(model.track_scores(state))[:2] == [(0, 0), (1, 1)]
+    assert found.ids.tolist() == [0, 1]
+
+
 def test_interleaved_videos_and_states_of_other_models(model):
     images = torch.randn(4, 3, *SIZE)
     alone = []

@@ -139,6 +139,7 @@ def test_waits_of_a_frame_of_queries():
             columns = (instances[name] for name in ('ids', 'labels', 'scores'))
             tracks.add_frame(number, *columns, instances.masks.rles())
         list(tracks.results(1, 3, range(4), model.track_scores(state)))
+    assert len(instances) > 0
     # Similarities and class logits together, the masks' boxes, encoding, the numbers of a result
     # file; what the video scores is on the host.
     assert_waits(gpu, 4, 0, 60)
