@@ -68,7 +68,7 @@ class FrameStore:
         paths = [self._folder / name for name in names]
         for parent in {path.parent for path in paths}:
             parent.mkdir(parents=True, exist_ok=True)
-        put = _link if self._mode == 'link' else shutil.copyfile
+        put = _link if self._mode == 'link' else _copy
         faults = _at_once(put if new == size else self._scale, images, paths)
         for position, fault in zip(positions, faults, strict=True):
             if isinstance(fault, ImageError):
@@ -134,6 +134,13 @@ def _link(source: Path, target: Path) -> None:
         raise UserError(
             f'{target} cannot be made a link: {error.strerror}. Give --frames copy.'
         ) from None
+
+
+def _copy(source: Path, target: Path) -> None:
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise UserError(f'{source} cannot be copied to {target}: {error.strerror}.') from None
 
 
 def _size_or_fault(path: Path) -> tuple[int, int] | str:
