@@ -45,6 +45,7 @@ def instances(*columns, scores=None, **more):
 def make_runner(dataset, by_epoch=True):
     """A runner whose visualizer keeps (name, image, step) of what it is given."""
     added, runner = [], SimpleNamespace(epoch=3, iter=70)
+    runner.model = SimpleNamespace(takes_objects=False)
     runner.val_dataloader = SimpleNamespace(dataset=dataset, sampler=VideoSampler(dataset))
     runner.visualizer = SimpleNamespace(added=added, add_image=lambda *given: added.append(given))
     runner.log_processor = SimpleNamespace(by_epoch=by_epoch)
