@@ -36,7 +36,7 @@ def test_by_hand(model):
         frame((LEFT, 1), (OTHER, 2)),
         frame((OTHER, 2), (RIGHT, 1)),
         frame(),
-        frame((RIGHT, 1), (LEFT, 7)),
+        frame((RIGHT, 1), (OTHER, 7)),
     ]
     found = quality_by_distance(model, [video, video[3:]], 2)
     # At 0: both objects of the first two frames, two of the last, which is a video of its own too.
