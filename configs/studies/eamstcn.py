@@ -15,26 +15,37 @@ _encoders = {
         dict(config=_v2b1.replace('.py', '_no-expansion.py')),
     ),
 }
-# What is not named goes: policies have other options.
-_save = 'model.saving._delete_=True'
+
+
+def _saving(kind, *options):
+    # What is not named goes: policies have other options. They differ most without a further slot.
+    start = ['model.read_previous=False', 'model.saving._delete_=True', f'model.saving.type={kind}']
+    return start + [f'model.saving.{one}' for one in options]
+
+
 _policies = {
     'every-25': (
         'every 25th frame',
-        [_save, 'model.saving.type=PeriodicSave', 'model.saving.every=25'],
+        _saving('PeriodicSave', 'every=25'),
     ),
     'adaptive': (
         'when the change of image or masks jumps, and every 25th frame',
-        [_save, 'model.saving.type=AdaptiveSave', 'model.saving.every=25'],
+        _saving('AdaptiveSave', 'every=25'),
     ),
     'change': (
         'when the changes since the last saved frame add up',
-        [_save, 'model.saving.type=ChangeSave', 'model.saving.threshold=20.0'],
+        _saving('ChangeSave', 'threshold=20.0'),
     ),
 }
 
 trials = {}
 for _name, (_title, _trained) in _encoders.items():
-    trials[_name] = dict(_trained, title=f'{_title}, every 5th frame', change=_title)
+    trials[_name] = dict(
+        _trained,
+        title=f'{_title}, every 5th frame',
+        change=_title,
+        test_overrides=_saving('PeriodicSave', 'every=5'),
+    )
     for _policy, (_change, _overrides) in _policies.items():
         trials[f'{_name}-{_policy}'] = dict(
             title=f'{_title}, {_policy.replace("-", " ")}',
@@ -54,7 +65,7 @@ def _schedule(epochs, warm_up):
     ]
 
 
-_placeholders = dict(resnet='tiny', data='30e_moving-shapes')
+_placeholders = dict(resnet='tiny', data='40e_moving-shapes')
 presets = dict(
     smoke=dict(
         about='minutes in all: shows that everything runs, the metrics mean nothing',
@@ -68,7 +79,7 @@ presets = dict(
         about='moving shapes of 32 frames, on two cores',
         placeholders=_placeholders,
         shapes=dict(preset='easy', videos=300, val_videos=40, frames=32),
-        train_overrides=_schedule(30, 50),
+        train_overrides=_schedule(40, 50),
     ),
     gpu=dict(
         about='more moving shapes of 64 frames with occlusion, two trials at a time on a GPU',

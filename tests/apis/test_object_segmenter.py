@@ -11,7 +11,7 @@ from vispropnet.apis import init_model, object_segmenter
 from vispropnet.datasets.index_masks import read_index_mask, write_index_mask
 from vispropnet.errors import UserError
 
-CONFIG = 'configs/stcn/stcn_tiny_30e_moving-shapes.py'
+CONFIG = 'configs/stcn/stcn_tiny_40e_moving-shapes.py'
 SIZE = (48, 64)
 
 

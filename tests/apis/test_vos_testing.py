@@ -17,7 +17,7 @@ from vispropnet.errors import UserError
 from vispropnet.evaluation.mask_folders import jf_report, score_folders, truth_folders
 from vispropnet.registry import DATASETS
 
-CONFIG = 'configs/stcn/stcn_tiny_30e_moving-shapes.py'
+CONFIG = 'configs/stcn/stcn_tiny_40e_moving-shapes.py'
 TRUTH = 'valid/instances.json'
 
 

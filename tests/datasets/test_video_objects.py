@@ -204,7 +204,7 @@ def test_any_youtube_vis_file(shapes):  # noqa: F811
 
 def test_clips_of_the_small_config(root, shapes):  # noqa: F811
     config = load_config(
-        root / 'configs/stcn/stcn_tiny_30e_moving-shapes.py', [f'data_root={shapes}']
+        root / 'configs/stcn/stcn_tiny_40e_moving-shapes.py', [f'data_root={shapes}']
     )
     data = DATASETS.build(config.train_dataloader.dataset)
     clip = data[SampleIndex(1, (0, 0, 1))]

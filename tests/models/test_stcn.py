@@ -15,7 +15,7 @@ from vispropnet.models.frames import Frame
 from vispropnet.models.segmentors.stcn import _change, _chosen_masks, _labels
 from vispropnet.registry import MODELS
 
-SMALL_STCN = 'configs/stcn/stcn_tiny_30e_moving-shapes.py'
+SMALL_STCN = 'configs/stcn/stcn_tiny_40e_moving-shapes.py'
 
 
 def build(**changes):

@@ -59,7 +59,7 @@ def test_every_encoder_is_tested_with_every_policy(eamstcn, tmp_path):
     run = plan.runs['v2b1-change/seed-0']
     test, folder = run.steps['test'], tmp_path / 'v2b1-change/seed-0'
     assert test[0].endswith('tools/test_vos.py') and test[1].endswith(
-        'stcn_v2b1_30e_moving-shapes.py'
+        'stcn_v2b1_40e_moving-shapes.py'
     )
     assert test[2] == f'{tmp_path}/v2b1/seed-0/train/epoch_1.pth'
     options = ['--out', f'{folder}/tracks.json', '--eval', '--json', f'{folder}/results.json']

@@ -1,4 +1,4 @@
 # Keys and values of the encoder's own 112 channels.
-_base_ = './stcn_v2b1_30e_moving-shapes.py'
+_base_ = './stcn_v2b1_40e_moving-shapes.py'
 
 model = dict(expansion=None)

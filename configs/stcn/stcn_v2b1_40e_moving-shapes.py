@@ -1,5 +1,5 @@
 # EamStcn, small: EfficientNetV2-B1 in both encoders, a feature expansion after the key encoder.
-_base_ = './stcn_tiny_30e_moving-shapes.py'
+_base_ = './stcn_tiny_40e_moving-shapes.py'
 
 encoder = dict(name='tf_efficientnetv2_b1')
 model = dict(

@@ -14,6 +14,9 @@ model = dict(
     decoder=dict(channels=(64, 32)),
     key_channels=32,
     thin_channels=64,
+    # Objects move by their own size in a few frames.
+    saving=dict(every=2),
+    read_previous=True,
     # Early on, else nothing but background is learnt at first.
     bootstrap=dict(start=0, end=150),
 )
@@ -44,7 +47,7 @@ val_dataloader = dict(
 test_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(type='VideoObjects'))
 val_evaluator = dict(type='RegionContourMetric')
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=30, val_interval=10)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=40, val_interval=10)
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=0.001, weight_decay=0.01, fused=True),
@@ -56,7 +59,7 @@ param_scheduler = [
         type='CosineAnnealingLR',
         by_epoch=True,
         begin=0,
-        end=30,
+        end=40,
         eta_min_ratio=0.01,
         convert_to_iter_based=True,
     ),
