@@ -21,8 +21,9 @@ SMALL_STCN = 'configs/stcn/stcn_tiny_40e_moving-shapes.py'
 def build(**changes):
     torch.manual_seed(0)
     config = load_config(SMALL_STCN).model
+    published = dict(saving=dict(type='PeriodicSave', every=5), read_previous=False)
     # Replaced, not merged.
-    return MODELS.build(dict(config, **changes))
+    return MODELS.build(dict(config, **published | changes))
 
 
 @pytest.fixture(scope='module')

@@ -52,7 +52,7 @@ def score(eamstcn, tmp_path):
 
 
 def test_every_encoder_is_tested_with_every_policy(eamstcn, tmp_path):
-    assert len(eamstcn.trials) == 12 and eamstcn.metrics == METRICS
+    assert len(eamstcn.trials) == 15 and eamstcn.metrics == METRICS
     plan = make_plan(eamstcn, 'smoke', tmp_path)
     trained = [run.trial.name for run in plan.runs.values() if 'train' in run.steps]
     assert trained == ['resnet', 'v2b1', 'v2b1-plain']
@@ -71,17 +71,19 @@ def test_policies_replace_each_other(eamstcn, root, monkeypatch):
     from vispropnet.config import load_config
 
     monkeypatch.chdir(root)
-    expected = dict(
-        resnet=dict(type='PeriodicSave', every=5),
-        every=dict(type='PeriodicSave', every=25),
-        adaptive=dict(type='AdaptiveSave', every=25),
-        change=dict(type='ChangeSave', threshold=20.0),
-    )
+    expected = {
+        'every-5': dict(type='PeriodicSave', every=5),
+        'every-25': dict(type='PeriodicSave', every=25),
+        'adaptive': dict(type='AdaptiveSave', every=25),
+        'change': dict(type='ChangeSave', threshold=20.0),
+    }
     for name, trial in eamstcn.trials.items():
         config = eamstcn.presets['cpu'].config_of(trial)
-        saving = load_config(config, trial.test_overrides).model.saving
+        model = load_config(config, trial.test_overrides).model
         kind = name.removeprefix('resnet-').removeprefix('v2b1-').removeprefix('plain-')
-        assert saving == expected.get(kind.split('-')[0], expected['resnet']), name
+        # Without a policy of its own: as the config has it.
+        assert model.saving == expected.get(kind, dict(type='PeriodicSave', every=2)), name
+        assert model.read_previous == (kind not in expected)
 
 
 def test_metrics_are_means_over_objects_and_intervals_over_videos(score):
