@@ -32,10 +32,10 @@ demo: environment checkout ## segment generated videos; RETRAIN=1 trains the mod
 
 # Two workers; a file's tests, or those of a group, go to one of them.
 PYTEST = $(RUN) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
-test: environment checkout ## run the tests, without the slow ones unless ARGS="-m slow"
-	@$(PYTEST) -m "not slow" $(ARGS)
+test: environment checkout ## run the tests, without the slow and the long ones unless ARGS="-m slow"
+	@$(PYTEST) -m "not slow and not long" $(ARGS)
 
-test-all: environment checkout ## run all tests, the slow ones too
+test-all: environment checkout ## run all tests, the slow and the long ones too
 	@$(PYTEST) $(ARGS)
 
 gpu-check: environment checkout ## try on a GPU what only a GPU can show; prints a table to paste

@@ -132,7 +132,7 @@ def test_gpus_that_only_emulate_bf16_are_refused(monkeypatch, capability, fits):
         Acceleration(amp='bf16').check('cuda:0')
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_compiled_backbone_gives_the_same_losses(trainee):
     Acceleration(compile=True).check('cpu')
     plain, gradient, _ = losses_and_gradients(trainee)

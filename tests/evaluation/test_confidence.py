@@ -175,7 +175,7 @@ def simulated_tracks(rng, videos, categories):
     return Tracks(truth, np.array(video), np.array(category), score, area, length, ious, None)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(('videos', 'categories', 'sets'), [(100, 20, 500), (300, 40, 150)])
 def test_intervals_hold_the_metric_of_other_videos(videos, categories, sets):
     names = ('AP', 'AP50', 'AR10')

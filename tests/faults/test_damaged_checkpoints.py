@@ -46,7 +46,7 @@ def leaves(value, place=''):
         yield place, value.tolist() if hasattr(value, 'tolist') else value
 
 
-@pytest.mark.parametrize('number', [250, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize('number', [250, pytest.param(10_000, marks=pytest.mark.long)])
 def test_damage_is_reported_or_does_not_matter(tmp_path, number):
     path = tmp_path / 'epoch_1.pth'
     sound_checkpoint(path)

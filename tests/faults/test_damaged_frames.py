@@ -92,7 +92,7 @@ def spoil_front(content, rng):
         content[rng.randrange(200)] = rng.randrange(256)
 
 
-@pytest.mark.parametrize('number', [168, pytest.param(10_500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize('number', [168, pytest.param(10_500, marks=pytest.mark.long)])
 def test_files_damaged_in_every_way(tmp_path, number):
     rng, damages = random.Random(number), (*DAMAGES, spoil_front)
     sound = {kind: sound_image(kind) for kind in KINDS}

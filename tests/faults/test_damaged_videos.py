@@ -22,7 +22,7 @@ def sound(tmp_path_factory):
     return {one: write_h264(path, 40, **options).read_bytes() for one, path in paths.items()}
 
 
-@pytest.mark.parametrize('number', [120, pytest.param(6000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize('number', [120, pytest.param(6000, marks=pytest.mark.long)])
 def test_files_damaged_in_every_way(tmp_path, sound, number):
     read, rng = set(), random.Random(number)
     for index in range(number):

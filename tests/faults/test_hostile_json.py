@@ -140,7 +140,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'seeds', [range(200), pytest.param(range(1000, 6000), marks=pytest.mark.slow)], ids=len
+    'seeds', [range(200), pytest.param(range(1000, 6000), marks=pytest.mark.long)], ids=len
 )
 def test_mutated_files_give_user_errors_or_are_read(folder, seeds):
     names = ('instances.json', 'results.json', 'JPEGImages', 'mutated.json')

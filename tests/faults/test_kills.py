@@ -44,7 +44,10 @@ def losses(work_dir):
 MOMENTS = ('Epoch(train)', 'Saving checkpoint', 'mmengine')
 
 
-@pytest.mark.parametrize('kills', [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    'kills',
+    [pytest.param(2, marks=pytest.mark.slow), pytest.param(20, marks=pytest.mark.long)],
+)
 def test_killed_again_and_again_it_ends_as_the_unbroken_one(shapes, small, tmp_path, kills):
     whole, broken, epochs = tmp_path / 'whole', tmp_path / 'broken', {2: 4, 20: 48}[kills]
     code, text = run(small, whole, shapes, epochs)

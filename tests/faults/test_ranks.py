@@ -24,7 +24,7 @@ def launch(root, tool, small, *arguments):
 
 
 @pytest.mark.parametrize(
-    'ranks', [4, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2, 3))]
+    'ranks', [4, *(pytest.param(n, marks=pytest.mark.long) for n in (1, 2, 3))]
 )
 def test_any_number_of_ranks_gives_the_same_results(shapes, small, trained, tmp_path, ranks):
     """The three videos are not the same number for each of 2 ranks, and fewer than 4."""
@@ -39,6 +39,7 @@ def test_any_number_of_ranks_gives_the_same_results(shapes, small, trained, tmp_
     assert (tmp_path / 'ranks.json').read_bytes() == content
 
 
+@pytest.mark.slow
 def test_when_one_rank_fails_the_others_end_with_its_error(root, small, trained, tmp_path):
     """The frame that is missing is of one of two videos, and so of one of two ranks."""
     data = tmp_path / 'data'
@@ -57,6 +58,7 @@ def test_when_one_rank_fails_the_others_end_with_its_error(root, small, trained,
     assert f'{root}/vispropnet/' not in text and f'{root}/tools/' not in text
 
 
+@pytest.mark.slow
 def test_ranks_that_are_stopped_save_one_state_and_resume(root, small, shapes, tmp_path):
     # Workers too: launchers send signals to the whole process group of a rank.
     more = ['train_cfg.max_epochs=4', 'train_cfg.val_begin=5', 'train_dataloader.batch_size=1']

@@ -1,8 +1,11 @@
 import json
 
+import pytest
+
 KEYS = {'name', 'ours_s', 'baseline_s', 'ratio', 'ours_mib', 'baseline_mib', 'max_abs_diff'}
 
 
+@pytest.mark.slow
 def test_the_last_line_is_one_json_object(root, run_python, tmp_path):
     """From any folder; memory is measured in processes of their own."""
     arguments = ['--videos', 2, '--frames', 5, '--size', 96, 64, '--tracks', 3, 4, '--seed', 2]

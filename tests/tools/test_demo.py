@@ -17,6 +17,7 @@ WORKERS = '{0}_dataloader.num_workers=0 {0}_dataloader.persistent_workers=False'
 QUICK += [one for part in ('train', 'val', 'test') for one in WORKERS.format(part).split()]
 
 
+@pytest.mark.slow
 def test_demo_leaves_everything_and_trains_once(root, tmp_path):
     command = ['tools/demo.py', '--work-dir', tmp_path, *SHAPES, '--cfg-options', *QUICK]
     process = start_python(*command)

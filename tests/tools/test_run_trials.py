@@ -49,6 +49,7 @@ def table_of(out):
     return {trial['name']: trial for trial in table['trials']}
 
 
+@pytest.mark.slow
 def test_a_study_is_trained_tested_scored_and_reported(tool, root, tmp_path, monkeypatch):
     monkeypatch.chdir(root)
     study, out = tmp_path / 'my-study.py', tmp_path / 'out'
@@ -84,7 +85,7 @@ def whole(tmp_path_factory):
     return out, text
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_trial_goes_through_training_test_score_and_report(root, whole):
     out, text = whole
     trials = table_of(out)
@@ -108,7 +109,7 @@ def test_every_trial_goes_through_training_test_score_and_report(root, whole):
     assert code == 2 and '--seed 0 then' in text and '--seed 1 now' in text
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_twice_it_ends_with_the_same_table(whole, tmp_path):
     out = tmp_path / 'trials'
     options = ['--preset', 'smoke', '--only', 'weighted-affinity', '--baseline-seeds', '1']

@@ -74,6 +74,7 @@ def test_stopped_it_ends_as_the_unbroken_one(trained, stop_at, resume, tmp_path,
     assert_same_end(tmp_path, trained)
 
 
+@pytest.mark.slow
 def test_stopped_again_and_again(trained, stop_at, resume, tmp_path):
     # Workers begin with the same batch.
     workers = ['train_dataloader.num_workers=2', 'train_dataloader.persistent_workers=True']
@@ -109,6 +110,7 @@ def test_odd_states_are_refused_and_code_is_not_run(trained, shapes, small, resu
     assert_same_weights(tmp_path, trained)
 
 
+@pytest.mark.slow
 def test_batches_made_otherwise_are_skipped_one_by_one(shapes, small, stop_at, resume, tmp_path):
     sampler = 'train_dataloader.batch_sampler.type=mmdet.AspectRatioBatchSampler'
     more = [sampler, 'train_cfg.max_epochs=1', 'train_cfg.val_begin=2']

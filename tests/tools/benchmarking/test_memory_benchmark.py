@@ -8,6 +8,7 @@ from benchmarking.memory import benchmark
 from benchmarking.settings import MemorySettings as Settings
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group('measured')
 def test_what_grows_and_what_does_not(last_line, tmp_path):
     """Masks of 1280 x 720 pixels, ten a frame: 8.8 MiB for each frame that is kept."""
