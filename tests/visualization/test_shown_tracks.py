@@ -38,6 +38,12 @@ def test_ious_of_whole_tracks():
     assert track_ious(first, second) == pytest.approx(np.array(expected))
     assert track_ious([], second).shape == (0, 3)
     assert track_ious(first, []).shape == (2, 0)
+
+
+def test_more_tracks_than_a_byte_counts():
+    """pycocotools counts the masks whose area it is asked for in 8 bits."""
+    many = [shown((0, 4))] * 300
+    assert track_ious(many, [shown((0, 2))]) == pytest.approx(np.full((300, 1), 1 / 2))
     # Scattered masks.
     masks = np.random.default_rng(1).random((2, 3, 4, HEIGHT, WIDTH)) < 0.5
     masks[0, 1, 2] = masks[1, 2, 1] = False

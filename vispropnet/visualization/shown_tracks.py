@@ -126,7 +126,8 @@ def track_ious(first: Sequence[ShownTrack], second: Sequence[ShownTrack]) -> np.
         for tracks, total in zip((first, second), areas, strict=True):
             present = [index for index, track in enumerate(tracks) if track.rles[frame]]
             masks.append([tracks[index].rles[frame] for index in present])
-            sizes.append(mask_utils.area(masks[-1]).astype(float) if present else np.zeros(0))
+            # One by one: of 256 masks and more together, pycocotools gives no areas.
+            sizes.append(np.array([mask_utils.area(mask) for mask in masks[-1]], float))
             total[present] += sizes[-1]
             shown.append(present)
         if all(shown):
