@@ -5,7 +5,8 @@ _base_ = './youtube-vis.py'
 data_root = 'data/uvo/'
 hint = (
     'UVO has to be downloaded by hand from '
-    'https://sites.google.com/view/unidentified-video-object; put VideoDenseSet and the frames that its scripts cut from the videos of Kinetics '
+    'https://sites.google.com/view/unidentified-video-object; '
+    'put VideoDenseSet and the frames that its scripts cut from the videos of Kinetics '
     '(uvo_videos_dense_frames) into data/uvo, or set data_root.'
 )
 
