@@ -18,6 +18,7 @@ from tests.models.small_models import (
     MMDET,
     SIZE,
     SMALL,
+    SMALL_MASK_PROP,
     SMALL_OBJPROP,
     frame_metainfo,
     seeded_model,
@@ -44,7 +45,12 @@ def assert_waits(gpu, ours, in_place_of_mmdet, most):
 
 @pytest.mark.parametrize(
     ('path', 'ours', 'samplings', 'all_waits'),
-    [(SMALL, 1, 4, 76), (SMALL_OBJPROP, 2, 4, 77), (MMDET, 1, 6, 126)],
+    [
+        (SMALL, 1, 4, 76),
+        (SMALL_OBJPROP, 2, 4, 77),
+        (SMALL_MASK_PROP, 2, 2, 75),
+        (MMDET, 1, 6, 126),
+    ],
 )
 def test_waits_of_a_training_step(path, ours, samplings, all_waits):
     model = seeded_model(path)
@@ -64,7 +70,7 @@ def test_waits_of_a_training_step(path, ours, samplings, all_waits):
         batch = dict(inputs=[list(position) for position in images], data_samples=samples)
         guard.before_train_iter(runner, 0, batch)
         log.after_train_iter(runner, 0, batch, model.train_step(batch, wrapper))
-    # The guard's check, with all that is logged; the objects of both frames, for propagation. Of
+    # The guard's check, with all that is logged; the objects of all frames, for propagation. Of
     # two images: samplings, mmdet's track head has its own; 4 poolings.
     assert_waits(gpu, ours, samplings + 4, all_waits)
 
@@ -125,6 +131,15 @@ def test_waits_of_a_frame_whose_missing_tracks_score_too_little():
     assert not instances.propagated.any()
     # And labels and scores of the history.
     assert_waits(gpu, 5, 3, 22)
+
+
+@pytest.mark.parametrize('reach', [1, 3])
+def test_waits_of_a_frame_of_joined_clips(reach):
+    """The same number for clips of any length."""
+    model = seeded_model(SMALL_MASK_PROP, tracker=dict(reach=reach, delay=0))
+    gpu, instances = frame_waits(model)
+    assert len(instances) > 0
+    assert_waits(gpu, 4, 2, 20)
 
 
 def test_waits_of_a_frame_of_queries():

@@ -217,13 +217,16 @@ class MaskPropagationHead(BaseModule):
         size = key_samples[0].metainfo['batch_input_shape']
         check_stride(key.attention, size, self.stride, self.level)
         masks = [self._true_cells(sample, key.motion.device) for sample in key_samples]
+        # Those of all positions at once, as numbers of a GPU are waited for.
+        every = [sample for position in samples for sample in position]
+        matches = same_objects(list(key_samples) * len(samples), every)
         carried, targets = [], []
-        for target, target_samples in zip(maps, samples, strict=True):
+        for number, (target, target_samples) in enumerate(zip(maps, samples, strict=True)):
             offsets = self.offsets(key.motion, target.motion)
-            matches = same_objects(key_samples, target_samples)
-            for image, (some, (present, position)) in enumerate(zip(masks, matches, strict=True)):
+            for image, some in enumerate(masks):
                 if len(some) == 0:
                     continue
+                present, position = matches[number * len(masks) + image]
                 frames = key.of(image), some, target.of(image)
                 carried.append(self.carry_at(offsets[image], *frames))
                 truth = torch.zeros_like(some)
