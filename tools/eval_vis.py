@@ -51,11 +51,17 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         help='HOTA and IDF1 on masks as well, by the package trackeval',
     )
     parser.add_argument(
+        '--gaps',
+        action='store_true',
+        help='how many objects keep their ids over the frames in which they are hidden, by their '
+        'number',
+    )
+    parser.add_argument(
         '--score-thr',
         type=float,
         default=0.3,
         metavar='S',
-        help='score from which tracks count for --hota, which knows no scores (0.3)',
+        help='score from which tracks count for --hota and --gaps, which know no scores (0.3)',
     )
     parser.add_argument(
         '--annotated-only',
@@ -91,6 +97,7 @@ def main(arguments: list[str] | None = None) -> None:
             per_class=args.per_class,
             errors_dir=folder if args.errors or args.errors_dir else None,
             hota_threshold=args.score_thr if args.hota else None,
+            gap_threshold=args.score_thr if args.gaps else None,
             json_out=args.json,
             annotated_only=args.annotated_only,
         )

@@ -201,6 +201,19 @@ def test_hota(report, files, case, tmp_path):
         assert scores['tracking']['HOTA'] == scores['tracking']['IDF1'] == pytest.approx(value)
 
 
+def test_gaps(report, tmp_path):
+    content = data_set({1: 3}, [(1, 1, shown(0, '101'))])
+    truth = written(tmp_path / 'gt.json', content)
+    whole = written(tmp_path / 'whole.json', [track(1, 1, 0.5, shown(0, '101'))])
+    broken = [track(1, 1, 0.5, shown(0, '100')), track(1, 1, 0.5, shown(0, '001'))]
+    broken = written(tmp_path / 'broken.json', broken)
+    scores, printed = report(truth, whole, '--gaps', '--baseline', broken)
+    assert (scores['gaps'][0]['kept'], scores['baseline']['gaps'][0]['changed']) == (1, 1)
+    assert f'ids of {whole}' in printed and f'ids of {broken}' in printed
+    scores, _ = report(truth, whole, '--gaps', '--score-thr', '0.6')
+    assert scores['gaps'] == []
+
+
 GOOD = track(1, 1, 0.5, shown(0, '111'))
 
 

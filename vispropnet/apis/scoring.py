@@ -10,6 +10,7 @@ from typing import Any
 from vispropnet.errors import UserError
 from vispropnet.evaluation.average_precision import format_table
 from vispropnet.evaluation.ground_truth import read_ground_truth
+from vispropnet.evaluation.id_keeping import gap_lines, ids_after_gaps
 from vispropnet.evaluation.report import (
     PARTS,
     error_lines,
@@ -35,6 +36,7 @@ def print_scores(
     per_class: bool = False,
     errors_dir: str | os.PathLike | None = None,
     hota_threshold: float | None = None,
+    gap_threshold: float | None = None,
     json_out: str | os.PathLike | None = None,
     annotated_only: bool = False,
 ) -> dict[str, Any]:
@@ -50,6 +52,7 @@ def print_scores(
         errors_dir: Folder for the chart of errors and the list of the worst videos; None leaves
             errors out.
         hota_threshold: Score from which tracks count for HOTA and IDF1; None leaves them out.
+        gap_threshold: The same for ids that are kept while objects are hidden.
         json_out: JSON file for all metrics, unrounded.
         annotated_only: Whether only frames count that show an object.
 
@@ -67,7 +70,7 @@ def print_scores(
     _check_outputs((json_out, chart, worst), (annotations, results, baseline))
     if hota_threshold is not None:
         trackeval_metrics()  # rather missed before the work than after it
-    frame_by_frame = chart is not None or hota_threshold is not None
+    frame_by_frame = any(one is not None for one in (chart, hota_threshold, gap_threshold))
     truth = read_ground_truth(annotations, annotated_only)
     ours = score_file(truth, results, frame_by_frame)
     other = None if baseline is None else score_file(truth, baseline, frame_by_frame)
@@ -80,6 +83,10 @@ def print_scores(
         report['tracking'] = dict(score_threshold=hota_threshold, **measures)
         if other is not None:
             report['baseline']['tracking'] = tracking_measures(other.tracks, hota_threshold)
+    if gap_threshold is not None:
+        report['gaps'] = ids_after_gaps(ours.tracks, gap_threshold)
+        if other is not None:
+            report['baseline']['gaps'] = ids_after_gaps(other.tracks, gap_threshold)
     # Files first: whoever reads the tables may leave early.
     if chart is not None:
         _draw_errors(report, chart)
@@ -141,6 +148,9 @@ def _print_report(report: dict[str, Any], notes: Sequence[str], per_class: bool)
         threshold = measures['score_threshold']
         print(f'\ntracks that score at least {threshold}, by category and averaged')
         print(format_table(measures, ('HOTA', 'DetA', 'AssA', 'IDF1', 'IDP', 'IDR')))
+    for one in (report, report.get('baseline', {})):
+        if 'gaps' in one:
+            print('\n' + '\n'.join(gap_lines(one['gaps'], one['results'])))
 
 
 def _draw_errors(report: dict[str, Any], path: Path) -> None:
