@@ -46,6 +46,12 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         help='where chart and list go (beside the file of --json, else beside the results)',
     )
     parser.add_argument(
+        '--oracles',
+        action='store_true',
+        help='score the results with their masks, linking or detections taken from the truth as '
+        'well',
+    )
+    parser.add_argument(
         '--hota',
         action='store_true',
         help='HOTA and IDF1 on masks as well, by the package trackeval',
@@ -100,6 +106,7 @@ def main(arguments: list[str] | None = None) -> None:
             gap_threshold=args.score_thr if args.gaps else None,
             json_out=args.json,
             annotated_only=args.annotated_only,
+            oracles=args.oracles,
         )
 
 

@@ -201,6 +201,21 @@ def test_hota(report, files, case, tmp_path):
         assert scores['tracking']['HOTA'] == scores['tracking']['IDF1'] == pytest.approx(value)
 
 
+def test_oracles(report, tmp_path):
+    content = data_set({1: 3}, [(1, 1, shown(0, '111'))])
+    truth = written(tmp_path / 'gt.json', content)
+    pieces = [track(1, 1, 0.5, shown(0, '110')), track(1, 1, 0.5, shown(0, '001'))]
+    pieces = written(tmp_path / 'pieces.json', pieces)
+    nothing = written(tmp_path / 'nothing.json', [])
+    scores, printed = report(truth, pieces, '--oracles', '--baseline', nothing)
+    # Two frames of three reach four of ten thresholds.
+    assert scores['AP'] == scores['oracles']['masks']['AP'] == pytest.approx(0.4)
+    assert scores['oracles']['linking']['AP'] == 1
+    assert scores['baseline']['oracles']['detections']['AP'] == 1
+    lines = [line.split() for line in printed.splitlines()]
+    assert ['linking', '1.0000', '+0.6000', '1.0000', '1.0000', '+0.0000'] in lines
+
+
 def test_gaps(report, tmp_path):
     content = data_set({1: 3}, [(1, 1, shown(0, '101'))])
     truth = written(tmp_path / 'gt.json', content)

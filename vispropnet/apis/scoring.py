@@ -11,15 +11,17 @@ from vispropnet.errors import UserError
 from vispropnet.evaluation.average_precision import format_table
 from vispropnet.evaluation.ground_truth import read_ground_truth
 from vispropnet.evaluation.id_keeping import gap_lines, ids_after_gaps
+from vispropnet.evaluation.oracles import oracle_metrics
 from vispropnet.evaluation.report import (
     PARTS,
     error_lines,
     full_report,
     metric_lines,
+    oracle_lines,
     part_lines,
     score_file,
 )
-from vispropnet.evaluation.result_file import check_folder
+from vispropnet.evaluation.result_file import check_folder, read_results
 from vispropnet.evaluation.trackeval_measures import trackeval_metrics, tracking_measures
 from vispropnet.fileio import write_json
 
@@ -39,6 +41,7 @@ def print_scores(
     gap_threshold: float | None = None,
     json_out: str | os.PathLike | None = None,
     annotated_only: bool = False,
+    oracles: bool = False,
 ) -> dict[str, Any]:
     """Scores a result file and prints the report.
 
@@ -55,6 +58,7 @@ def print_scores(
         gap_threshold: The same for ids that are kept while objects are hidden.
         json_out: JSON file for all metrics, unrounded.
         annotated_only: Whether only frames count that show an object.
+        oracles: Whether to score the results with one thing taken from the truth.
 
     Returns:
         What was written to ``json_out``, or would be.
@@ -87,6 +91,10 @@ def print_scores(
         report['gaps'] = ids_after_gaps(ours.tracks, gap_threshold)
         if other is not None:
             report['baseline']['gaps'] = ids_after_gaps(other.tracks, gap_threshold)
+    if oracles:
+        report['oracles'] = oracle_metrics(truth, read_results(results))
+        if other is not None:
+            report['baseline']['oracles'] = oracle_metrics(truth, read_results(baseline))
     # Files first: whoever reads the tables may leave early.
     if chart is not None:
         _draw_errors(report, chart)
@@ -143,6 +151,8 @@ def _print_report(report: dict[str, Any], notes: Sequence[str], per_class: bool)
     print('* a track that finds nothing counts as false in each of these parts')
     if 'errors' in report:
         print('\n' + '\n'.join(error_lines(report)))
+    if 'oracles' in report:
+        print('\n' + '\n'.join(oracle_lines(report)))
     if 'tracking' in report:
         measures = report['tracking']
         threshold = measures['score_threshold']

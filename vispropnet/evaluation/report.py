@@ -156,6 +156,22 @@ def error_lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield from aligned(rows)
 
 
+def oracle_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """Lays out the metrics with each oracle, of a full report with ``oracles``."""
+    other = report.get('baseline') or {}
+    rows = [['taken from the truth', 'mAP', 'gained', 'AP50', 'AR10']]
+    if 'oracles' in other:
+        rows[0].append('baseline: gained')
+    for oracle, metrics in report['oracles'].items():
+        gained = metrics['AP'] - report['AP']
+        row = [oracle, f'{metrics["AP"]:.4f}', f'{gained:+.4f}']
+        row += [f'{metrics[name]:.4f}' for name in ('AP50', 'AR10')]
+        if 'oracles' in other:
+            row.append(f'{other["oracles"][oracle]["AP"] - other["AP"]:+.4f}')
+        rows.append(row)
+    yield from aligned(rows)
+
+
 def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Aligns cells in columns, the first to the left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
