@@ -23,13 +23,13 @@ def build(**changes):
     return seeded_model(small_models.SMALL_MASK_PROP, **changes)
 
 
-def cascade(stages=2, **changes):
+def cascade(stages=2, kind='CascadeRoIHead', **changes):
     """The small model with a cascade, whose turns have heads of their own."""
     config = model_config(small_models.SMALL_MASK_PROP, **changes)
     detector = config.detector
     detector.type = 'CascadeRCNN'
     weights = [1, 0.5, 0.25][:stages]
-    detector.roi_head.update(type='CascadeRoIHead', num_stages=stages, stage_loss_weights=weights)
+    detector.roi_head.update(type=kind, num_stages=stages, stage_loss_weights=weights)
     for part in ('bbox_head', 'mask_head'):
         detector.roi_head[part] = [ConfigDict(detector.roi_head[part]) for _ in range(stages)]
     detector.train_cfg.rcnn = [detector.train_cfg.rcnn] * stages
@@ -344,6 +344,12 @@ WINDOW = dict(type='vispropnet.TemporalRoIAlign')
 def test_bad_configs(changes, message):
     with pytest.raises(ValueError, match=message):
         build(**changes)
+
+
+def test_other_cascades_are_refused():
+    """A hybrid task cascade passes mask features from turn to turn."""
+    with pytest.raises(ValueError, match='HybridTaskCascadeRoIHead is not supported'):
+        cascade(kind='HybridTaskCascadeRoIHead')
 
 
 @pytest.mark.gpu
