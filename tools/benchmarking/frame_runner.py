@@ -38,6 +38,9 @@ class FrameRunner:
             self.pack = TRANSFORMS.build(dict(type='PackFrameInputs'))
         self.clock = PartClock(next(model.parameters()).device)
         self.batch = settings.batch
+        # Frames before those of a run: as many as support it, at least one.
+        support = getattr(model, 'support', None) if getattr(model, 'uses_support', False) else None
+        self.first = max(1, support.num_frames * support.stride) if support else 1
         self.detections = settings.detections
 
     def load(self, numbers: Sequence[int]) -> tuple[Tensor, list[dict[str, Any]]]:
@@ -82,9 +85,9 @@ class FrameRunner:
         return with_rles(instances, rles), state
 
     def run(self, state: Any) -> list[InstanceData]:
-        """Answers the frames after the first of a video, whose state is given."""
+        """Answers the frames after the first ones of a video, whose state is given."""
         found = []
-        for frame in self.encode(range(1, 1 + self.batch)):
+        for frame in self.encode(range(self.first, self.first + self.batch)):
             instances, state = self.answer(frame, state)
             found.append(instances)
         return found

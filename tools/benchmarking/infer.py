@@ -23,6 +23,7 @@ from benchmarking.queries import PlainQueriesRunner, limit_queries
 from benchmarking.settings import InferSettings as Settings
 from vispropnet.engine.acceleration import prepare_for_inference
 from vispropnet.models.detectors import MinVIS, MMDetMaskTrackRCNN, VISDetector
+from vispropnet.models.detectors.two_stage import TwoStageVISDetector
 from vispropnet.models.frames import Frame
 
 # Boxes that pass the score threshold, for each that is to be left. With drawn weights no score
@@ -81,7 +82,8 @@ def benchmark(settings: Settings) -> dict[str, Any]:
         'encoded_at_once': {'ours': settings.batch, 'baseline': 1},
         'max_detections': settings.detections,
         'detections': counts,
-        'history': 'full where there is one; no track is missing',
+        'history': 'full where there is one, as is the window of frames that support; no track is '
+        'missing',
         'parts_s': parts,
     }
     return report('infer', settings, result, **measured)
@@ -97,7 +99,9 @@ def make(name: str, settings: Settings, runners: Runners | None = None) -> Varia
     limit_detections(model, images[0], metainfos[0], settings.detections)
     if name == 'ours':
         prepare_for_inference(model, settings.amp)
-    _, state = runner.step(runner.encode([0])[0], model.init_state())
+    state = model.init_state()
+    for number in range(runner.first):
+        _, state = runner.step(runner.encode([number])[0], state)
     state = _with_history(runner, state)
 
     def prepare() -> Any:
@@ -132,6 +136,8 @@ def limit_detections(model: VISDetector, image: Tensor, metainfo: dict, detectio
     features = detector.extract_feat(image[None])
     sample = DetDataSample(metainfo=metainfo)
     proposals = detector.rpn_head.predict(features, [sample], rescale=False)
+    if isinstance(model, TwoStageVISDetector):
+        features = model.with_support(features, [], [metainfo])
     scores = detector.roi_head.predict_bbox(features, [metainfo], proposals, None)[0].scores
     # The last column is the background.
     scores = scores[:, :-1].flatten().sort(descending=True).values
