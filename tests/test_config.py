@@ -135,6 +135,7 @@ def test_own_data_is_described_by_variables(pytestconfig, name):
     assert config.test_evaluator.ann_file == '/mine/b,c.json'
 
 
+@pytest.mark.slow
 def test_every_config_is_read_and_backbones_have_their_depths(pytestconfig):
     paths = sorted((pytestconfig.rootpath / 'configs').glob('[!_]*/*.py'))
     paths, depths = [path for path in paths if path.parent.name != 'studies'], {}

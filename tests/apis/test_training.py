@@ -48,6 +48,7 @@ def test_resumed_training_ends_at_the_loss_of_the_unbroken_one(trained, shapes, 
 
 
 @pytest.mark.gpu
+@pytest.mark.slow
 def test_mixed_precision_trains(shapes, small, tmp_path):
     train(small, tmp_path, amp=True, overrides=quick(shapes, 'train_cfg.max_epochs=1'))
     assert np.isfinite(logged(tmp_path, 'loss')).all()

@@ -13,6 +13,7 @@ from vispropnet.trials.study_file import read_study
 STUDIES = sorted(Path(__file__).parents[2].glob('configs/studies/*.py'))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('path', STUDIES, ids=lambda path: path.stem)
 def test_all_trials_build(root, tmp_path, path):
     study = read_study(path)

@@ -29,7 +29,6 @@ MODELS_OF = {
         attn_neck=NECK, prop_head=dict(affinity=CATEGORY, train_sigma=3.0)
     ),
     'mask-prop': {},
-    'mask-prop linear': dict(prop_head=dict(head='paper')),
 }
 PATHS = {'masktrack': SMALL, 'objprop': SMALL_OBJPROP, 'mask-prop': SMALL_MASK_PROP}
 BOX, OTHER = [10, 10, 30, 30], [40, 20, 70, 50]
