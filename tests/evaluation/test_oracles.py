@@ -64,7 +64,7 @@ def test_detections_are_complete_and_once():
     assert mended(truths, results, 'detections') == [
         # Before and after its only frame.
         (1, 0.9, [strip(0), strip(0, 6), strip(0)]),
-        # Its place in the last frame is taken, by what is of another object there.
+        # For the first of its objects its place in the last frame is taken.
         (1, 0.4, [strip(1, 4), strip(2, 7), strip(2, 6)]),
     ]
     found = [(1, 1.0, strips(0, 10, 10, 10)), (2, 1.0, strips(1, 9, 0, 9))]
@@ -105,6 +105,21 @@ def test_metrics():
     # Recall 1/2 at all thresholds is 51 of 101 points.
     assert metrics['masks']['AP'] == pytest.approx(51 / 101)
     assert metrics['detections']['AR10'] == pytest.approx((3 * 1 + 7 * 0.5) / 10)
+
+
+def test_tracks_in_frames_that_are_not_annotated_are_left_out():
+    # Only the first of two frames shows an object.
+    truth = ground_truth(data_set({1: 2}, [(1, 1, strips(0, 10, 0))]), '', annotated_only=True)
+    results = [track(1, 1, 0.9, strips(0, 0, 5)), track(1, 2, 0.5, strips(0, 6, 0))]
+    (found,) = mend_results(truth, results, 'masks')
+    assert (found['score'], found['segmentations']) == (0.5, strips(0, 10, 0))
+
+
+@pytest.mark.parametrize('propagated', ['yes', [True]])
+def test_propagated_that_is_no_list_of_all_frames(propagated):
+    results = [{**track(1, 1, 0.5, shown(0, '111')), 'propagated': propagated}]
+    with pytest.raises(UserError, match="video 1, result entry 0: 'propagated' (must be|has 1)"):
+        mended([(1, shown(0, '111'))], results, 'masks')
 
 
 def test_what_does_not_fit_is_refused():

@@ -39,8 +39,9 @@ class FrameRunner:
         self.clock = PartClock(next(model.parameters()).device)
         self.batch = settings.batch
         # Frames before those of a run: as many as support it, at least one.
-        support = getattr(model, 'support', None) if getattr(model, 'uses_support', False) else None
-        self.first = max(1, support.num_frames * support.stride) if support else 1
+        self.first = 1
+        if getattr(model, 'uses_support', False) and not model.overview:
+            self.first = model.support.num_frames * model.support.stride
         self.detections = settings.detections
 
     def load(self, numbers: Sequence[int]) -> tuple[Tensor, list[dict[str, Any]]]:
@@ -70,6 +71,15 @@ class FrameRunner:
         images, metainfos = self.load(numbers)
         with torch.no_grad(), inference_precision(self.model):
             return split_frames(self.model.encode(images), metainfos)
+
+    def state_before_run(self) -> Any:
+        """Steps through the frames before those of a run, after those of the overview."""
+        state = self.model.init_state()
+        for number in range(self.model.overview):
+            state = self.model.look_over(self.encode([number])[0], state)
+        for number in range(self.first):
+            _, state = self.step(self.encode([number])[0], state)
+        return state
 
     def step(self, frame: Frame, state: Any) -> tuple[InstanceData, Any]:
         """Steps through a frame of a model that answers at once."""

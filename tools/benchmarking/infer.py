@@ -99,10 +99,7 @@ def make(name: str, settings: Settings, runners: Runners | None = None) -> Varia
     limit_detections(model, images[0], metainfos[0], settings.detections)
     if name == 'ours':
         prepare_for_inference(model, settings.amp)
-    state = model.init_state()
-    for number in range(runner.first):
-        _, state = runner.step(runner.encode([number])[0], state)
-    state = _with_history(runner, state)
+    state = _with_history(runner, runner.state_before_run())
 
     def prepare() -> Any:
         return copy.deepcopy(state)  # mmdet's is changed by a run

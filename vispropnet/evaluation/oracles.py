@@ -16,14 +16,10 @@ from vispropnet.evaluation.average_precision import plain_metrics
 from vispropnet.evaluation.ground_truth import GroundTruth, VideoTruth
 from vispropnet.evaluation.matching import area_bins, match_tracks
 from vispropnet.evaluation.overlaps import measure_tracks
-from vispropnet.evaluation.result_file import RESULT_KEYS
+from vispropnet.evaluation.result_file import RESULT_KEYS, propagated_frames
 
-ORACLES = {
-    'masks': "every mask on an object becomes the object's",
-    'propagated-masks': 'the same of the masks that were propagated',
-    'linking': 'in each frame the best mask on an object goes to one track of the object',
-    'detections': 'objects are found in every frame, once; what is on no object goes',
-}
+# What becomes of the tracks: docs/evaluation.md, "Oracles".
+ORACLES = ('masks', 'propagated-masks', 'linking', 'detections')
 # From this IoU on, in a frame, a mask is on the object that it overlaps most.
 _ON_OBJECT = 0.1
 
@@ -35,7 +31,7 @@ class _Track:
     entry: dict[str, Any]
     on: np.ndarray  # (T,) position of the object that a mask is on, -1 for none
     ious: np.ndarray  # (T,) with that object
-    propagated: Sequence[bool] = ()  # by frame; empty for tracks made here
+    propagated: Sequence[bool]  # by frame
 
 
 def oracle_metrics(
@@ -84,17 +80,19 @@ def mend_results(
     tracks = measure_tracks(truth, results, frame_by_frame=True)
     mended = []
     by_video = defaultdict(list)
-    for row, entry in enumerate(results):
-        by_video[int(tracks.video[row])].append((entry, *tracks.frames[row]))
+    for row, index in enumerate(tracks.entries.tolist()):
+        place = f'video {results[index]["video_id"]}, result entry {index}'
+        by_video[int(tracks.video[row])].append((results[index], place, *tracks.frames[row]))
     for number, video in enumerate(truth.videos):
-        own = [_placed(truth, video, *one) for one in by_video[number]]
+        own, made = [_placed(truth, video, *one) for one in by_video[number]], []
         if oracle == 'linking':
-            own = _link(own)
+            made = _link(own)
         elif oracle == 'detections':
-            own = _detect(truth, video, own)
+            made = _detect(truth, video, own)
         else:
             _take_masks(video, own, propagated_only=oracle == 'propagated-masks')
-        mended += [one.entry for one in own if any(one.entry['segmentations'])]
+        entries = [*made, *(one.entry for one in own)]
+        mended += [entry for entry in entries if any(entry['segmentations'])]
     return mended
 
 
@@ -102,11 +100,12 @@ def _placed(
     truth: GroundTruth,
     video: VideoTruth,
     entry: dict[str, Any],
+    place: str,
     common: np.ndarray,
     areas: np.ndarray,
 ) -> _Track:
     """A copy of a track, and the objects that its masks are on."""
-    propagated = entry.get('propagated') or [False] * len(areas)
+    propagated = propagated_frames(entry, len(areas), place)
     entry = {key: entry[key] for key in RESULT_KEYS}
     entry['segmentations'] = list(entry['segmentations'])
     if not len(video.objects):
@@ -136,30 +135,31 @@ def _best_masks(tracks: list[_Track]) -> dict[int, dict[int, _Track]]:
     return best
 
 
-def _link(tracks: list[_Track]) -> list[_Track]:
-    made = []
-    for number, frames in sorted(_best_masks(tracks).items()):
+def _link(tracks: list[_Track]) -> list[dict[str, Any]]:
+    """Takes the best masks out of the tracks, and gives the tracks made of them."""
+    made, taken = [], []
+    for _, frames in sorted(_best_masks(tracks).items()):
         scores: dict[int, float] = defaultdict(float)
-        length = len(next(iter(frames.values())).on)
-        masks, on, ious = [None] * length, np.full(length, -1), np.zeros(length)
+        masks: list[Any] = [None] * len(tracks[0].on)
         for frame, track in frames.items():
             masks[frame] = track.entry['segmentations'][frame]
-            on[frame], ious[frame] = number, track.ious[frame]
             scores[track.entry['category_id']] += track.entry['score']
-        entry = dict(
-            video_id=track.entry['video_id'],
-            category_id=max(scores, key=scores.get),
-            score=sum(scores.values()) / len(frames),
-            segmentations=masks,
+            taken.append((track, frame))
+        made.append(
+            dict(
+                video_id=tracks[0].entry['video_id'],
+                category_id=max(scores, key=scores.get),
+                score=sum(scores.values()) / len(frames),
+                segmentations=masks,
+            )
         )
-        made.append((_Track(entry, on, ious), frames))
-    for _, frames in made:
-        for frame, track in frames.items():
-            track.entry['segmentations'][frame] = None
-    return [*(track for track, _ in made), *tracks]
+    for track, frame in taken:
+        track.entry['segmentations'][frame] = None
+    return made
 
 
-def _detect(truth: GroundTruth, video: VideoTruth, tracks: list[_Track]) -> list[_Track]:
+def _detect(truth: GroundTruth, video: VideoTruth, tracks: list[_Track]) -> list[dict[str, Any]]:
+    """Completes the tracks, and gives those of objects that none was on."""
     best = _best_masks(tracks)
     for track in tracks:
         for frame, on in enumerate(track.on.tolist()):
@@ -171,20 +171,19 @@ def _detect(truth: GroundTruth, video: VideoTruth, tracks: list[_Track]) -> list
         if truth.crowd[row] or not shown:
             continue
         if not best[number]:
-            entry = dict(
-                video_id=video.entry['id'],
-                category_id=truth.category_ids[truth.category[row]],
-                score=1.0,
-                segmentations=list(video.masks[number]),
+            made.append(
+                dict(
+                    video_id=video.entry['id'],
+                    category_id=truth.category_ids[truth.category[row]],
+                    score=1.0,
+                    segmentations=list(video.masks[number]),
+                )
             )
-            made.append(_Track(entry, np.full(len(video.masks[number]), number), np.array([])))
             continue
-        last = None
+        # Before the first of its masks, the track that will have that one.
+        last = best[number][min(best[number])]
         for frame in shown:
             last = best[number].get(frame, last)
-            if frame not in best[number]:
-                # Before its first one, the track that will be there.
-                track = last or best[number][min(best[number])]
-                if track.entry['segmentations'][frame] is None:
-                    track.entry['segmentations'][frame] = video.masks[number][frame]
-    return [*tracks, *made]
+            if last.entry['segmentations'][frame] is None:
+                last.entry['segmentations'][frame] = video.masks[number][frame]
+    return made

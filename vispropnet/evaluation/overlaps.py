@@ -40,6 +40,7 @@ class Tracks:
             intersections by that of the unions. Without ``frames``, 0 also where it is of another
             category or cannot reach 0.5.
         frames: N arrays, each ``(intersections (G, T), areas (T,))`` in pixels, if asked for.
+        entries: (N,) int64, position of each track among the results, of which some are left out.
     """
 
     truth: GroundTruth
@@ -50,6 +51,7 @@ class Tracks:
     length: np.ndarray
     ious: list[np.ndarray]
     frames: list[tuple[np.ndarray, np.ndarray]] | None
+    entries: np.ndarray | None = None
 
 
 def measure_tracks(
@@ -86,7 +88,8 @@ def measure_tracks(
             _measure_batch(truth, tracks[measured:], measured, frame_by_frame)
             measured, masks = len(tracks), 0
     _measure_batch(truth, tracks[measured:], measured, frame_by_frame)
-    tracks = [track for track in tracks if track.counts]
+    entries = [index for index, track in enumerate(tracks) if track.counts]
+    tracks = [tracks[index] for index in entries]
     return Tracks(
         truth=truth,
         video=np.array([track.video for track in tracks], np.int64),
@@ -96,6 +99,7 @@ def measure_tracks(
         length=np.array([track.length for track in tracks], np.int64),
         ious=[track.ious for track in tracks],
         frames=[track.frames for track in tracks] if frame_by_frame else None,
+        entries=np.array(entries, np.int64),
     )
 
 

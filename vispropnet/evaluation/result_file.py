@@ -7,13 +7,14 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 from vispropnet.datasets.other_forms import not_results
 from vispropnet.errors import UserError
 from vispropnet.fileio import NotAListError, atomic_path, iter_json_list, read_json
+from vispropnet.text import shown
 
 # The name that the evaluation server looks for inside an upload.
 ARCHIVED_NAME = 'results.json'
@@ -172,6 +173,30 @@ def _archive_entry(path: Path) -> Iterator[TextIO]:
         io.TextIOWrapper(binary, encoding='utf-8', newline='\n') as stream,
     ):
         yield stream
+
+
+def propagated_frames(entry: Mapping[str, Any], count: int, where: str) -> list[bool]:
+    """Gives which masks of a track were carried over from other frames.
+
+    Args:
+        entry: Of a result file; without the key none was.
+        count: Frames of its video.
+        where: Begins the message.
+
+    Raises:
+        UserError: if that is no list with one entry per frame.
+    """
+    propagated = entry.get('propagated')
+    if propagated in (None, []):
+        return [False] * count
+    if not isinstance(propagated, list):
+        raise UserError(f"{where}: 'propagated' must be a list, found {shown(propagated)}.")
+    if len(propagated) != count:
+        raise UserError(
+            f"{where}: 'propagated' has {len(propagated)} entries, but video {entry['video_id']} "
+            f'has {count} frames.'
+        )
+    return propagated
 
 
 def _kind(value: Any) -> str:

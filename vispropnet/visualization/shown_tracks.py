@@ -14,8 +14,7 @@ from scipy.optimize import linear_sum_assignment
 
 from vispropnet.datasets.rle import checked_rles
 from vispropnet.errors import UserError
-from vispropnet.evaluation.result_file import iter_results, key_fault
-from vispropnet.text import shown as in_words
+from vispropnet.evaluation.result_file import iter_results, key_fault, propagated_frames
 
 SAME_OBJECT_IOU = 0.5
 
@@ -75,7 +74,7 @@ def select_tracks(
         if label not in categories:
             raise UserError(f'{where}: category_id {label} is not among the categories.')
         rles = checked_rles(entry['segmentations'], video, where)
-        propagated = _propagated_frames(entry, video, where)
+        propagated = propagated_frames(entry, len(video['file_names']), where)
         tracks[video['id']].append(ShownTrack(label, entry['score'], rles, propagated))
     return tracks
 
@@ -142,17 +141,3 @@ def _take_numbers(known, tracks):
     for row, column in zip(*linear_sum_assignment(-ious), strict=True):
         if ious[row, column] >= SAME_OBJECT_IOU:
             tracks[column].number = known[row].number
-
-
-def _propagated_frames(entry, video, where):
-    count, propagated = len(video['file_names']), entry.get('propagated')
-    if propagated in (None, []):
-        return [False] * count
-    if not isinstance(propagated, list):
-        raise UserError(f"{where}: 'propagated' must be a list, found {in_words(propagated)}.")
-    if len(propagated) != count:
-        raise UserError(
-            f"{where}: 'propagated' has {len(propagated)} entries, but video {video['id']} has "
-            f'{count} frames.'
-        )
-    return propagated

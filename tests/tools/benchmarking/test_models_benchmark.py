@@ -135,6 +135,21 @@ def test_table_of_options(mmdets, monkeypatch, capsys):
     assert shown.out.splitlines()[2].split()[0] == 'bf16'
 
 
+@pytest.mark.parametrize(('mode', 'count', 'next_frame'), [('online', 6, 6), ('offline', 3, 1)])
+def test_all_frames_that_support_are_there(ours, root, tmp_path, mode, count, next_frame):
+    name = 'masktrack-rcnn_r18_fpn_2e_moving-shapes_temporal-roi-align.py'
+    path = tmp_path / 'supported.py'
+    changes = dict(support=dict(mode=mode, num_frames=count))
+    path.write_text(
+        f'_base_ = {str(root / "configs/temporal_roi_align" / name)!r}\nmodel = {changes}'
+    )
+    runners = {}
+    variant = infer.make('ours', InferSettings(**{**ours, 'config': str(path)}), runners)
+    assert len(variant.prepare().support) == count
+    assert runners['ours'][0].first == next_frame
+    assert len(variant()) == 1
+
+
 def test_no_track_is_missing_in_the_timed_frames(ours):
     """The frames are alike, so that each step finds what the first finds."""
     one = infer.make('ours', InferSettings(**ours))
