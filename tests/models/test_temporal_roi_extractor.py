@@ -4,9 +4,14 @@ from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 
 from tests.models.small_models import SIZE, SMALL, frame_metainfo, frame_sample, seeded_model, step
 from tests.models.test_masktrack_rcnn import clips_of
-from vispropnet.models.roi_extractors import TemporalRoIAlign
+from vispropnet.models.roi_extractors import TemporalRoIAlign, temporal_roi_align
 from vispropnet.models.support import SupportedLevels
-from vispropnet.ops.temporal_roi_align import average_over_frames, most_similar, read_similar
+from vispropnet.ops.temporal_roi_align import (
+    average_over_frames,
+    embed_positions,
+    most_similar,
+    read_similar,
+)
 
 STRIDES = (4, 8)
 # Of both levels: the second RoI of each image is large enough for the coarser one.
@@ -43,7 +48,8 @@ def slow(align, feats, rois):
                 height, width = feats.sizes[int(roi[0])]
                 keys = keys[:, : -(-height // STRIDES[level]), : -(-width // STRIDES[level])]
             keys = keys.flatten(1).t()
-            read = read_similar(cells, keys, most_similar(cells, keys, align.num_most_similar))
+            positions = most_similar(cells, keys, align.num_most_similar).positions
+            read = read_similar(cells, keys, positions)
             found.append(read.t().view(1, *features.shape))
         frames = torch.stack([features[None], *found])
         weights = () if align.embed is None else (align.embed.weight, align.embed.bias)
@@ -67,6 +73,38 @@ def test_rois_of_a_batch_are_those_one_by_one(level, num_heads, num_frames, size
     )
     own = ROIS[[1, 3]] - torch.tensor([1.0, 0, 0, 0, 0])
     torch.testing.assert_close(align(second, own), align(feats, ROIS)[[1, 3]])
+
+
+@pytest.mark.parametrize('level', ['last', 'own'])
+@pytest.mark.parametrize(('num_rois', 'num_frames', 'tables'), [(2, 1, 1), (9, 3, 3), (1, 1, 0)])
+def test_without_gradients_it_gives_the_same(level, num_rois, num_frames, tables, monkeypatch):
+    """Positions are embedded where the cells, 9 of a RoI, are as many as the positions at least."""
+    made = []
+    monkeypatch.setattr(
+        temporal_roi_align, 'embed_positions', lambda *a: made.append(0) or embed_positions(*a)
+    )
+    align = extractor(level=level, finest_scale=1, num_most_similar=3)
+    torch.nn.init.normal_(align.embed.bias)
+    # 4 x 4 positions of the coarser level, which is that of all RoIs.
+    generator = torch.Generator().manual_seed(0)
+    frames = [
+        [torch.randn(1, 8, side, side, generator=generator) for side in (8, 4)]
+        for _ in range(1 + num_frames)
+    ]
+    feats = SupportedLevels(frames[0], frames[1:])
+    rois = torch.tensor([[0.0, 2, 3, 20, 30]]) + torch.arange(num_rois)[:, None] * 0.5
+    rois[:, 0] = 0
+    expected = align(feats, rois)
+    assert expected.requires_grad and not made
+    with torch.no_grad():
+        torch.testing.assert_close(align(feats, rois), expected)
+    assert len(made) == tables
+    if num_rois > 1:
+        made.clear()
+        align.budget = 9 * 4 * 16 * 8 * num_frames - 1
+        with torch.no_grad():
+            torch.testing.assert_close(align(feats, rois), expected)
+        assert not made
 
 
 @pytest.mark.parametrize('level', ['last', 'own'])

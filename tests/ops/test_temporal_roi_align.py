@@ -6,9 +6,12 @@ from torch import nn
 
 from vispropnet.ops.temporal_roi_align import (
     average_over_frames,
+    embed_positions,
     embedded_products,
     folded_products,
+    gathered_products,
     most_similar,
+    read_found,
     read_similar,
 )
 
@@ -58,7 +61,7 @@ def draw(*shape, dtype=torch.float64, seed=0):
 @pytest.mark.parametrize('num', [1, 3, 7, 9])
 def test_cells_read_what_is_most_similar(num):
     cells, support = draw(5, 4), draw(7, 4, seed=1)
-    positions = most_similar(cells, support, num)
+    positions = most_similar(cells, support, num).positions
     assert positions.shape == (5, min(num, 7))
     torch.testing.assert_close(
         read_similar(cells, support, positions), slow_read(cells, support, num)
@@ -69,7 +72,7 @@ def test_weights_are_the_softmax_of_the_cosines():
     cells = torch.tensor([[2.0, 0.0]])
     for second, weight in (((0.0, 5.0), 0.731059), ((0.9, math.sqrt(0.19)), 0.524979)):
         support = torch.tensor([second, (3.0, 0.0)])
-        positions = most_similar(cells, support, 2)
+        positions = most_similar(cells, support, 2).positions
         assert positions.tolist() == [[1, 0]]
         expected = weight * support[1] + (1 - weight) * support[0]
         torch.testing.assert_close(read_similar(cells, support, positions)[0], expected)
@@ -77,31 +80,30 @@ def test_weights_are_the_softmax_of_the_cosines():
 
 def test_the_length_of_a_cell_and_the_order_of_positions_change_nothing():
     cells, support = draw(6, 8), draw(20, 8, seed=1)
-    read = read_similar(cells, support, most_similar(cells, support, 3))
+    read = read_similar(cells, support, most_similar(cells, support, 3).positions)
     torch.testing.assert_close(
-        read_similar(3 * cells, support, most_similar(3 * cells, support, 3)), read
+        read_similar(3 * cells, support, most_similar(3 * cells, support, 3).positions), read
     )
     shuffled = support[torch.randperm(20, generator=torch.Generator().manual_seed(2))]
     torch.testing.assert_close(
-        read_similar(cells, shuffled, most_similar(cells, shuffled, 3)), read
+        read_similar(cells, shuffled, most_similar(cells, shuffled, 3).positions), read
     )
-    assert torch.equal(most_similar(cells, 5 * support, 3), most_similar(cells, support, 3))
-    torch.testing.assert_close(
-        read_similar(cells, 5 * support, most_similar(cells, support, 3)), 5 * read
-    )
+    positions = most_similar(cells, 5 * support, 3).positions
+    assert torch.equal(positions, most_similar(cells, support, 3).positions)
+    torch.testing.assert_close(read_similar(cells, 5 * support, positions), 5 * read)
 
 
 def test_blocks_change_nothing():
     cells, support = draw(9, 4), draw(11, 4, seed=1)
-    whole = most_similar(cells, support, 2)
+    whole = most_similar(cells, support, 2).positions
     for budget in (1, 2 * 11 * 8, 10**9):
-        assert torch.equal(most_similar(cells, support, 2, budget), whole)
+        assert torch.equal(most_similar(cells, support, 2, budget).positions, whole)
 
 
 def test_features_of_zeros_are_read_without_nan():
     cells = torch.tensor([[1.0, 0.0], [0.0, 0.0]], requires_grad=True)
     support = torch.tensor([[0.0, 0.0], [-1.0, 0.0]], requires_grad=True)
-    positions = most_similar(cells, support, 2)
+    positions = most_similar(cells, support, 2).positions
     assert positions[0].tolist() == [0, 1]  # a cosine of 0 is above one of -1
     read = read_similar(cells, support, positions)
     read.sum().backward()
@@ -110,7 +112,7 @@ def test_features_of_zeros_are_read_without_nan():
 
 def test_gradients_are_those_of_the_full_similarity():
     cells, support = draw(4, 3).requires_grad_(), draw(6, 3, seed=1).requires_grad_()
-    positions = most_similar(cells, support, 2)
+    positions = most_similar(cells, support, 2).positions
     assert torch.autograd.gradcheck(lambda *both: read_similar(*both, positions), (cells, support))
     read_similar(cells, support, positions).square().sum().backward()
     ours = cells.grad.clone(), support.grad.clone()
@@ -170,6 +172,40 @@ def test_the_folded_products_are_those_of_the_embeddings(shape):
         )
 
 
+@pytest.mark.parametrize('num', [1, 3])
+@pytest.mark.parametrize('size', [(1, 1), (3, 2), (7, 7)])
+def test_what_was_found_is_embedded_as_what_was_read(num, size):
+    torch.manual_seed(0)
+    embed = nn.Conv2d(6, 6, 3, padding=1).double()
+    target = draw(2, 6, *size)
+    cells = target.permute(0, 2, 3, 1).flatten(0, 2)
+    # Frames of different sizes, as those of a video cut to what is not padding may be.
+    support = [draw(5, 6, seed=1), draw(9, 6, seed=2)]
+    found = [most_similar(cells, frame, num) for frame in support]
+    read = [read_found(*both) for both in zip(support, found, strict=True)]
+    for one, frame in zip(read, support, strict=True):
+        torch.testing.assert_close(one, slow_read(cells, frame, num))
+    frames = [one.view(2, *size, 6).permute(0, 3, 1, 2) for one in read]
+    frames = torch.stack([target, *frames])
+    tables = [embed_positions(frame, embed.weight) for frame in support]
+    for num_heads in (1, 2, 3):
+        products = gathered_products(target, found, tables, embed.weight, embed.bias, num_heads)
+        torch.testing.assert_close(
+            products, embedded_products(frames, embed.weight, embed.bias, num_heads)
+        )
+        weights = embed.weight, embed.bias, num_heads
+        with torch.no_grad():
+            torch.testing.assert_close(
+                average_over_frames(frames, *weights, (found, tables)),
+                average_over_frames(frames, *weights),
+            )
+
+
+def test_features_of_zeros_are_found_without_nan():
+    found = most_similar(torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 0.0], [1.0, 0.0]]), 2)
+    assert found.shares.tolist() == [[0.5, 0.5]]
+
+
 def test_large_products_do_not_overflow():
     target = torch.full((1, 2, 1, 1), 100.0)
     found = [torch.full((1, 2, 1, 1), 200.0), torch.full((1, 2, 1, 1), -300.0)]
@@ -184,5 +220,5 @@ def test_half_precision_is_searched_in_single():
     cells = torch.tensor([[1.0, 0.0]], dtype=torch.bfloat16)
     support = torch.tensor([[1.0, 0.03125], [1.0, 0.015625]], dtype=torch.bfloat16)
     with torch.autocast('cpu', dtype=torch.bfloat16):
-        assert most_similar(cells, support, 1).tolist() == [[1]]
+        assert most_similar(cells, support, 1).positions.tolist() == [[1]]
         assert read_similar(cells, support, torch.tensor([[1]])).dtype == torch.float32

@@ -13,9 +13,12 @@ from torch import Tensor, nn
 from vispropnet.models.fewer_waits import HostLevelRoIExtractor
 from vispropnet.models.support import Levels, SupportedLevels
 from vispropnet.ops.temporal_roi_align import (
+    Found,
     average_over_frames,
+    embed_positions,
     folded_bytes,
     most_similar,
+    read_found,
     read_similar,
 )
 from vispropnet.ops.transfer import to_device, to_host
@@ -131,14 +134,12 @@ class TemporalRoIAlign(HostLevelRoIExtractor):
         learns = torch.is_grad_enabled() and any(
             one.requires_grad for one in (own, *self.parameters())
         )
-        cells = own.shape[2] * own.shape[3]
-        # Gradients keep everything anyway; without, memory grows neither with RoIs nor with frames.
-        block = len(rois) if learns else self.budget // (cells * self._bytes_of_cell(len(support)))
         groups, parts = self._groups(feats, rois), []
         for group in groups:
-            maps = self._maps(group, feats)
-            for some in own[group.rois].split(max(1, block)):
-                parts.append(self._average(some, maps))
+            positions = [one.flatten(1).t() for one in self._maps(group, feats)]
+            # Gradients keep everything anyway; without, memory does not grow with frames.
+            average = self._average if learns else self._average_without_gradients
+            parts.append(average(own[group.rois], positions))
         return _in_order(parts, groups).to(own.dtype)
 
     @torch.no_grad()
@@ -160,7 +161,7 @@ class TemporalRoIAlign(HostLevelRoIExtractor):
             stride = self.featmap_strides[group.level]
             found = []
             for one in self._maps(group, feats):
-                positions = self._search(cells, one)
+                positions = most_similar(cells, one.flatten(1).t(), *self._search).positions
                 places = torch.stack([positions % one.shape[2], positions // one.shape[2]], dim=-1)
                 found.append((places + 0.5) * stride)
             parts.append(torch.stack(found, dim=1).unflatten(0, (-1, *own.shape[2:])))
@@ -173,19 +174,48 @@ class TemporalRoIAlign(HostLevelRoIExtractor):
         """Pixels of the network's input per position of the map that each of R RoIs looks at."""
         return [self.featmap_strides[level] for level in self._levels_of(rois).tolist()]
 
-    def _average(self, own: Tensor, maps: Sequence[Tensor]) -> Tensor:
-        """Averages features (R', C, h, w) with what they find in maps (C, H, W) of other frames."""
-        cells, frames = _rows(own), [own]
-        for one in maps:
-            found = read_similar(cells, one.flatten(1).t(), self._search(cells, one))
-            frames.append(found.view(len(own), *own.shape[2:], -1).permute(0, 3, 1, 2))
-        frames = torch.stack(frames)
-        if self.embed is None:
-            return average_over_frames(frames)
-        return average_over_frames(frames, self.embed.weight, self.embed.bias, self.num_heads)
+    def _average(self, own: Tensor, support: Sequence[Tensor]) -> Tensor:
+        """Averages features (R', C, h, w) with what they find in positions (U, C) of S frames."""
+        cells = _rows(own)
+        found = [most_similar(cells, one, *self._search).positions for one in support]
+        read = [read_similar(cells, *both) for both in zip(support, found, strict=True)]
+        return average_over_frames(_stack(own, read), *self._attention)
 
-    def _search(self, cells: Tensor, one: Tensor) -> Tensor:
-        return most_similar(cells, one.flatten(1).t(), self.num_most_similar, self.budget)
+    @torch.no_grad()
+    def _average_without_gradients(self, own: Tensor, support: Sequence[Tensor]) -> Tensor:
+        """Gives what :meth:`_average` gives, some RoIs at a time."""
+        cells = _rows(own)
+        found = [most_similar(cells, one, *self._search) for one in support]
+        tables = self._tables(support, len(cells))
+        size = own.shape[2] * own.shape[3]
+        block = max(1, self.budget // (size * self._bytes_of_cell(len(support))))
+        parts = []
+        for start in range(0, len(own), block):
+            of_cells = slice(start * size, (start + block) * size)
+            here = [Found(*(one[of_cells] for one in both)) for both in found]
+            read = [read_found(*both) for both in zip(support, here, strict=True)]
+            frames = _stack(own[start : start + block], read)
+            similar = () if tables is None else ((here, tables),)
+            parts.append(average_over_frames(frames, *self._attention, *similar))
+        return torch.cat(parts)
+
+    @property
+    def _search(self) -> tuple[int, int]:
+        return self.num_most_similar, self.budget
+
+    @property
+    def _attention(self) -> tuple[Tensor, Tensor, int] | tuple[()]:
+        if self.embed is None:
+            return ()
+        return self.embed.weight, self.embed.bias, self.num_heads
+
+    def _tables(self, support: Sequence[Tensor], num_cells: int) -> list[Tensor] | None:
+        """Embeds the positions (U, C) of S frames, where there are fewer of them than cells."""
+        num_positions = sum(len(frame) for frame in support)
+        size = 4 * 9 * num_positions * self.out_channels
+        if self.embed is None or num_positions > num_cells or size > self.budget:
+            return None
+        return [embed_positions(frame, self.embed.weight) for frame in support]
 
     def _bytes_of_cell(self, num_frames: int) -> int:
         own_and_found = 4 * self.out_channels * (1 + num_frames) * (1 + self.num_most_similar)
@@ -233,6 +263,13 @@ class TemporalRoIAlign(HostLevelRoIExtractor):
 def _rows(features: Tensor) -> Tensor:
     """Gives the cells of RoIs (R, C, h, w) as rows (R h w, C)."""
     return features.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def _stack(own: Tensor, read: Sequence[Tensor]) -> Tensor:
+    """Stacks features (R, C, h, w) and those read for them, S times (R h w, C)."""
+    height, width = own.shape[2:]
+    read = [one.view(len(own), height, width, -1).permute(0, 3, 1, 2) for one in read]
+    return torch.stack([own, *read])
 
 
 def _in_order(parts: Sequence[Tensor], groups: Sequence[_Group]) -> Tensor:
