@@ -57,6 +57,12 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--data', metavar='DIR', help='folder of the data, if not as configured')
     parser.add_argument('--data-seed', type=int, help='seed of the data that the preset makes (0)')
     parser.add_argument(
+        '--kept',
+        metavar='DIR',
+        help='runs that are kept there count as done, and those done are kept there: results '
+        'without weights, a small file each',
+    )
+    parser.add_argument(
         '--print-commands',
         action='store_true',
         help='print what is left to run, for the queue of a cluster; --resume then scores it',
@@ -100,6 +106,7 @@ def main(arguments: list[str] | None = None) -> None:
             overrides=args.cfg_options,
             print_only=args.print_commands,
             attention=args.attention,
+            kept=args.kept,
         )
     sys.exit(0 if done else 1)
 

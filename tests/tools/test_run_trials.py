@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -54,7 +55,9 @@ def test_a_study_is_trained_tested_scored_and_reported(tool, root, tmp_path, mon
     monkeypatch.chdir(root)
     study, out = tmp_path / 'my-study.py', tmp_path / 'out'
     study.write_text(STUDY)
-    command = ['--study', study, '--preset', 'tiny', '--baseline-seeds', '1', '--out', out]
+    kept = tmp_path / 'kept'
+    asked = ['--study', study, '--preset', 'tiny', '--baseline-seeds', '1', '--kept', kept]
+    command = [*asked, '--out', out]
     code, text, progress = tool(*command)
     assert code == 0 and '2 runs, 0 of them done' in progress, progress
     trials = table_of(out)
@@ -74,6 +77,13 @@ def test_a_study_is_trained_tested_scored_and_reported(tool, root, tmp_path, mon
     assert code == 0 and '2 runs, 2 of them done' in progress
     assert before == [path.stat().st_mtime_ns for path in results]
     assert '<strong>Plain &lt;b&gt;: ' in (out / 'report.html').read_text()
+    # The table comes from what was kept, without the folder.
+    assert sum(path.stat().st_size for path in kept.glob('*/seed-0.json.gz')) < 2**20
+    table = table_of(out)
+    shutil.rmtree(out)
+    code, text, progress = tool(*asked, '--out', tmp_path / 'again')
+    assert code == 0 and '2 runs, 2 of them done' in progress
+    assert table_of(tmp_path / 'again') == table and f'--kept {kept}' in text
 
 
 @pytest.fixture(scope='module')

@@ -6,7 +6,7 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from vispropnet.errors import UserError
 from vispropnet.trials.data import Data, check_data, data_of, make_data
 from vispropnet.trials.devices import CPU, check_device, device_of, find_slots, this_machine
 from vispropnet.trials.execution import command_lines, run_plan
+from vispropnet.trials.kept_runs import join_manifests, keep_runs, read_kept, unpack_kept
 from vispropnet.trials.plan import Plan, command_of, default_out, make_plan, shown
 from vispropnet.trials.report.page import write_report
 from vispropnet.trials.scoring import score_trials
@@ -50,6 +51,7 @@ def run_trials(
     overrides: Sequence[str] | None = None,
     print_only: bool = False,
     attention: Sequence[str] = (),
+    kept: str | os.PathLike | None = None,
 ) -> bool:
     """Trains, tests, scores and reports the trials of a study; resumes what was cut.
 
@@ -72,7 +74,8 @@ def run_trials(
     check_data(plan)
     slots = find_slots(jobs, plan.preset.runs_per_gpu)
     with locked_folder(plan.out, '--out') as lock:
-        manifest = _prepare(plan, resume)
+        kept_runs = {} if kept is None else read_kept(plan, Path(kept))
+        manifest = _prepare(plan, resume, kept_runs)
         if attention:
             content = read_annotation_file(data_of(plan)['test'].annotations)
             for request in attention:
@@ -87,18 +90,26 @@ def run_trials(
             manifest['hardware'] = sorted({*manifest.get('hardware', ()), this_machine()})
             write_manifest(plan.out, manifest)
         failed = run_plan(plan, slots, lock, _say)
-        report_trials(plan, manifest, attention)
+        if kept is not None:
+            written = keep_runs(plan, Path(kept), manifest, kept_runs)
+            _say(f'{len(kept_runs)} runs were kept in {shown(kept)}, {len(written)} more are now')
+        report_trials(plan, manifest, attention, kept)
     if failed:
         _say(f'{len(failed)} of {len(plan.runs)} runs failed: {", ".join(failed)}')
     return not failed
 
 
-def report_trials(plan: Plan, manifest: dict[str, Any], attention: Sequence[str]) -> None:
+def report_trials(
+    plan: Plan,
+    manifest: dict[str, Any],
+    attention: Sequence[str],
+    kept: str | os.PathLike | None = None,
+) -> None:
     """Writes table, curves and report of what is done; arguments as in :func:`run_trials`."""
     data = data_of(plan)['test']
     _say('scoring')
     table = dict(
-        command=command_of(plan),
+        command=command_of(plan, kept),
         date=date.today().isoformat(),
         hardware=_hardware(plan, manifest),
         code=digest(manifest['code']),
@@ -116,16 +127,20 @@ def report_trials(plan: Plan, manifest: dict[str, Any], attention: Sequence[str]
     _say('wrote ' + ', '.join(shown(path) for path in [*written, *filter(None, [curves])]))
 
 
-def _prepare(plan: Plan, resume: bool) -> dict[str, Any]:
+def _prepare(plan: Plan, resume: bool, kept: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """Makes the data, checks that the folder holds nothing else, and returns its manifest."""
     # Before the data are made, which may be those of other trials, and again with what they are.
-    manifest = check_manifest(plan.out, manifest_of(plan), resume)
+    manifest = join_manifests(plan, manifest_of(plan), kept)
+    manifest = check_manifest(plan.out, manifest, resume)
     make_data(plan, _say)
     manifest['annotations'] = {
         f'{part} on': hashlib.sha256(data.annotations.read_bytes()).hexdigest()[:16]
         for part, data in data_of(plan).items()
     }
-    return check_manifest(plan.out, manifest, resume)
+    manifest = join_manifests(plan, manifest, kept)
+    manifest = check_manifest(plan.out, manifest, resume)
+    unpack_kept(plan, kept)
+    return manifest
 
 
 def _draw_curves(plan: Plan) -> Path | None:

@@ -56,10 +56,6 @@ class Measure(abc.ABC):
             (B,) float64 by name; NaN where there is no object.
         """
 
-    @abc.abstractmethod
-    def costs(self, run: Run) -> dict[str, float | None]:
-        """Reads the costs of a test by name, among them ``test_s_per_frame``; None if unknown."""
-
     def errors(self, results: Any) -> dict[str, Any] | None:
         """Tells kinds of errors of the results; None where they cannot be told."""
         return None
@@ -90,10 +86,6 @@ class TrackMeasure(Measure):
         names = {name: 'AP' if name == 'mAP' else name for name in metrics}
         found = weighted_metrics(results, weights, tuple(names.values()))
         return {name: found[other] for name, other in names.items()}
-
-    def costs(self, run: Run) -> dict[str, float | None]:
-        """Reads the time from the log of the test."""
-        return dict(test_s_per_frame=seconds_of_test(run))
 
     def errors(self, results: Matches) -> dict[str, Any]:
         """Tells kinds of errors."""
@@ -155,13 +147,6 @@ class ObjectMeasure(Measure):
         means = weights @ results.sums / (weights @ results.counts)[:, None]
         return {name: means[:, self.metrics.index(name)] for name in metrics}
 
-    def costs(self, run: Run) -> dict[str, float | None]:
-        """Reads time and memory from the metrics file."""
-        costs = _metrics_file(run)['costs']
-        names = ('seconds_per_frame', 'frames_kept', 'peak_mib')
-        seconds, kept, peak = (costs.get(name) for name in names)
-        return dict(test_s_per_frame=seconds, frames_kept=kept, peak_mib=peak)
-
 
 def make_measure(metrics: Sequence[str], runs: Sequence[Run], annotations: Path | None) -> Measure:
     """Makes what scores by the metrics of a study, the last of which is its main one.
@@ -174,6 +159,25 @@ def make_measure(metrics: Sequence[str], runs: Sequence[Run], annotations: Path 
     if metrics[-1] == 'JF':
         return ObjectMeasure(metrics, runs)
     return TrackMeasure(metrics, annotations)
+
+
+def costs_of_test(metrics: Sequence[str], run: Run) -> dict[str, float | None]:
+    """Reads the costs of a test.
+
+    Args:
+        metrics: Names, as of :func:`make_measure`.
+        run: A run that is done.
+
+    Returns:
+        ``test_s_per_frame``, from the log of the test; with given objects from the metrics file,
+        with ``frames_kept`` and ``peak_mib``. None where it is unknown.
+    """
+    if metrics[-1] != 'JF':
+        return dict(test_s_per_frame=seconds_of_test(run))
+    costs = _metrics_file(run)['costs']
+    names = ('seconds_per_frame', 'frames_kept', 'peak_mib')
+    seconds, kept, peak = (costs.get(name) for name in names)
+    return dict(test_s_per_frame=seconds, frames_kept=kept, peak_mib=peak)
 
 
 def seconds_of_test(run: Run) -> float | None:

@@ -126,6 +126,10 @@ class Plan:
         needed = {key for run in left for key in run.needs}
         return [run for run in left if 'test' in run.steps or run.key in needed]
 
+    def tested(self) -> list[Run]:
+        """Returns the runs that are tested: all but those that others only take weights of."""
+        return [run for run in self.runs.values() if 'test' in run.steps]
+
     def shapes_options(self) -> list[str]:
         """Returns the options of ``tools/make_moving_shapes.py``; none if data are given."""
         if self.preset.shapes is None or self.data != self.out / 'data':
@@ -204,8 +208,13 @@ def make_plan(
     return plan
 
 
-def command_of(plan: Plan) -> str:
-    """Returns the command, a line of shell, that ends with the tables of a plan."""
+def command_of(plan: Plan, kept: str | os.PathLike | None = None) -> str:
+    """Returns the command, a line of shell, that ends with the tables of a plan.
+
+    Args:
+        plan: The plan.
+        kept: Folder of kept runs, if there is one.
+    """
     asked = plan.arguments
     words = ['python', 'tools/run_trials.py', '--study', shown(plan.study.path)]
     words += ['--preset', plan.preset.name]
@@ -220,6 +229,8 @@ def command_of(plan: Plan) -> str:
         words += ['--data-seed', asked['data_seed']]
     if asked['overrides']:
         words += ['--cfg-options', *asked['overrides']]
+    if kept is not None:
+        words += ['--kept', shown(kept)]
     return shlex.join(str(word) for word in words)
 
 

@@ -19,7 +19,7 @@ from vispropnet.evaluation.confidence import (
     resample_videos,
 )
 from vispropnet.fileio import read_json
-from vispropnet.trials.measures import Measure, make_measure
+from vispropnet.trials.measures import Measure, costs_of_test, make_measure
 from vispropnet.trials.plan import Plan, Run, shown
 from vispropnet.trials.seeds import pooled_deviation, seed_error, with_seeds
 from vispropnet.trials.study_file import Trial
@@ -29,6 +29,8 @@ from vispropnet.visualization.training_log import read_scalars
 _BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')
 _SEED = 0  # of the resampling
 SAME, CONTINUED, APART = 'same', 'continued', 'apart'
+# Costs of a run whose weights and logs are elsewhere.
+COSTS = 'costs.json'
 
 
 def score_trials(plan: Plan, annotations: Path | None, resamples: int) -> dict[str, Any]:
@@ -68,7 +70,7 @@ def score_trials(plan: Plan, annotations: Path | None, resamples: int) -> dict[s
         row['state'] = 'done' if ours else 'failed' if row['failure'] else 'missing'
         if ours:
             row.update(_metrics(measure, ours, weights))
-            row.update(_costs(measure, plan, trial))
+            row.update(_costs(plan, trial))
         if ours and scores[baseline] and trial.name != baseline:
             theirs = scores[baseline]
             if _relation(plan, trial) != APART and (common := ours.keys() & theirs.keys()):
@@ -183,14 +185,30 @@ def _metrics(measure: Measure, results: Mapping[int, Any], weights: np.ndarray) 
     return dict(seeds=list(results), figures=figures, errors=measure.errors(several[0]))
 
 
-def _costs(measure: Measure, plan: Plan, trial: Trial) -> dict[str, Any]:
+def _costs(plan: Plan, trial: Trial) -> dict[str, Any]:
     runs = [run for run in plan.runs_of(trial) if run.done()]
-    trained = [run for run in runs if 'train' in run.steps]
-    of_tests = [measure.costs(run) for run in runs]
+    costs = [run_costs(plan.study.metrics, run) for run in runs]
+    found = {name: _median([one[name] for one in costs]) for name in costs[0]}
+    return {**found, 'parameters': costs[0]['parameters']}
+
+
+def run_costs(metrics: Sequence[str], run: Run) -> dict[str, float | None]:
+    """Reads what a run that is done cost.
+
+    Args:
+        metrics: Of its study.
+        run: The run.
+
+    Returns:
+        ``parameters``, ``train_s_per_frame`` and those of its test, None if unknown.
+    """
+    kept = run.folder / COSTS
+    if kept.exists():
+        return read_json(kept)
     return dict(
-        parameters=count_parameters(runs[0].checkpoint),
-        train_s_per_frame=_median([seconds_of_training(run) for run in trained]),
-        **{name: _median([one[name] for one in of_tests]) for name in of_tests[0]},
+        parameters=count_parameters(run.checkpoint),
+        train_s_per_frame=seconds_of_training(run) if 'train' in run.steps else None,
+        **costs_of_test(metrics, run),
     )
 
 

@@ -23,6 +23,8 @@ WITHOUT_EFFECT = ('apis', 'trials', 'visualization')
 BUT_WITH = ('apis/testing.py', 'apis/training.py', 'apis/vos_testing.py', 'apis/vos_outputs.py')
 PACKAGES = ('torch', 'torchvision', 'onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection', 'numpy')
 _KEYS = {'arguments', 'preset', 'data', 'versions', 'code', 'configs'}
+# What results depend on, and where they came from.
+PARTS = ('study', 'preset', 'data', 'versions', 'code', 'configs', 'annotations', 'hardware')
 # By key of the manifest: what changed, and whether only what both manifests have counts, as trials
 # may be asked for or not.
 _DIGESTS = {
@@ -109,7 +111,7 @@ def check_manifest(out: Path, manifest: dict[str, Any], resume: bool) -> dict[st
     if not marked or not any(out.glob('*/seed-*')):
         write_manifest(out, manifest)
         return manifest
-    lines = _differences(begun, manifest)
+    lines = differences(begun, manifest)
     if lines:
         raise UserError(
             f'{out} was begun with something else:\n  '
@@ -142,7 +144,8 @@ def _read_manifest(out: Path) -> dict[str, Any]:
     )
 
 
-def _differences(begun: dict[str, Any], manifest: dict[str, Any]) -> list[str]:
+def differences(begun: dict[str, Any], manifest: dict[str, Any]) -> list[str]:
+    """Tells in words what two manifests, then and now, differ in."""
     if _KEYS - set(begun):
         return [f'{MANIFEST} is of another version of this command']
     lines = [
