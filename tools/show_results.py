@@ -51,7 +51,10 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--mp4', action='store_true', help='write a video of all frames as well')
     parser.add_argument(
-        '--fps', type=float, default=6, metavar='F', help='frames a second with --mp4 (6)'
+        '--fps',
+        type=float,
+        metavar='F',
+        help='frames a second with --mp4 (the times of the annotations, or else 6)',
     )
     return parser.parse_args(arguments)
 
@@ -100,7 +103,7 @@ def check(args: argparse.Namespace) -> None:
         raise UserError(f'--frames must be within 1 .. {MOST_FRAMES}, got {args.frames}.')
     if not 0 <= args.score_thr <= 1:
         raise UserError(f'--score-thr must be within [0, 1], got {args.score_thr}.')
-    if not 0.1 <= args.fps <= 240:
+    if args.fps is not None and not 0.1 <= args.fps <= 240:
         raise UserError(f'--fps must be within 0.1 .. 240, got {args.fps}.')
 
 

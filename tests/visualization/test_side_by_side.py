@@ -2,6 +2,7 @@ import json
 import sys
 import tracemalloc
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from tests.videos import read_video
 from tests.visualization.blocks import FRAMES, HEIGHT, WIDTH, block, track
 from vispropnet.errors import UserError
 from vispropnet.evaluation.result_file import write_results
+from vispropnet.fileio import write_json
 from vispropnet.visualization import side_by_side
 from vispropnet.visualization.grid import BAR, CAPTION
 from vispropnet.visualization.palette import track_color
@@ -86,6 +88,32 @@ def test_videos_have_all_frames_and_panels(files):
     # Blue against yellow: the second object is in the truth and in A, not in B.
     fills = [frames[0][TOP + 150, panel * 486 + 370].astype(int) for panel in range(3)]
     assert [fill[0] - fill[2] > 40 for fill in fills] == [True, True, False]
+
+
+def test_frames_are_shown_at_their_times(files):
+    def write(times):
+        content = json.loads((files / 'gt.json').read_text())
+        for video in content['videos']:
+            video['timestamps'] = times
+        write_json(files / 'gt.json', content)
+
+    def shown_at(**options):
+        paths = show(files, selection=Selection(ids=['12']), mp4=True, **options)
+        with av.open(str(paths[1])) as clip:
+            return [frame.time for frame in clip.decode(video=0)]
+
+    uneven = [0.5 + 0.1 * number**2 for number in range(FRAMES)]
+    write(uneven)
+    assert shown_at() == pytest.approx([one - 0.5 for one in uneven], abs=1e-4)
+    assert shown_at(fps=4) == pytest.approx([number / 4 for number in range(FRAMES)])
+    for bad in ('soon', uneven[1:], uneven[::-1], [*uneven[:-1], None], [0.0] * FRAMES):
+        write(bad)
+        words = f'gt.json: timestamps of video 12 must be {FRAMES} rising numbers'
+        with pytest.raises(UserError, match=words):
+            shown_at()
+        assert len(shown_at(fps=4)) == FRAMES
+    write(None)
+    assert shown_at() == pytest.approx([number / 6 for number in range(FRAMES)], abs=1e-4)
 
 
 def test_missing_and_broken_frames(files):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +16,14 @@ from vispropnet.evaluation.result_file import check_folder
 from vispropnet.fileio import atomic_path, read_json
 from vispropnet.positions import evenly
 from vispropnet.text import first_of
+from vispropnet.text import shown as shown_value
 from vispropnet.video.writer import VideoWriter
 from vispropnet.visualization.frames import frame_path
 from vispropnet.visualization.sheets import numbered_rows, panel_frames, write_sheet
 from vispropnet.visualization.shown_tracks import select_tracks, sound_entries
 from vispropnet.visualization.text import drawable_names, short_names
+
+_FPS = 6
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ def show_results(
     names: Sequence[str] | None = None,
     selection: Selection = Selection(),
     mp4: bool = False,
-    fps: float = 6,
+    fps: float | None = None,
 ) -> list[Path]:
     """Draws videos with the tracks of result files, below the ground truth where there is one.
 
@@ -56,7 +60,8 @@ def show_results(
         names: What to call the results; otherwise as their files.
         selection: Which videos and frames.
         mp4: Writes ``<video id>.mp4`` as well: all frames, panels side by side.
-        fps: Frames a second of the videos.
+        fps: Frames a second of the videos; by default frames are shown at the ``timestamps`` of
+            the annotations, of which a video without them has 6 a second.
 
     Returns:
         The files written.
@@ -73,6 +78,7 @@ def show_results(
     content = read_annotation_file(annotations)
     shown = _select_videos(content, annotations, selection)
     _check_output(out_dir, images, shown, mp4)
+    times = [_times(video, annotations) if mp4 and fps is None else None for video in shown]
     # What is missing is reported before the work, not in its middle.
     for video in shown:
         total = len(video['file_names'])
@@ -88,7 +94,7 @@ def show_results(
     limits = selection.frames, selection.score_threshold
     heading = 'Side by side' if results else 'Ground truth'
     written = []
-    for video in tqdm(shown, desc='drawing', unit='video'):
+    for number, video in enumerate(tqdm(shown, desc='drawing', unit='video')):
         found = [some[video['id']] for some in tracks]
         rows = numbered_rows(content, video, list(zip(titles, found, strict=True)))
         path = Path(out_dir) / f'{video["id"]}.png'
@@ -97,10 +103,26 @@ def show_results(
         if mp4:
             written.append(path.with_suffix('.mp4'))
             # The writer by itself keeps what it has when it is interrupted.
-            with atomic_path(written[-1]) as temporary, VideoWriter(temporary, fps) as writer:
-                for picture in panel_frames(video, rows, Path(images), categories):
-                    writer.write(picture)
+            rate, moments = fps or _FPS, times[number] or itertools.repeat(None)
+            with atomic_path(written[-1]) as temporary, VideoWriter(temporary, rate) as writer:
+                pictures = panel_frames(video, rows, Path(images), categories)
+                for picture, moment in zip(pictures, moments, strict=False):
+                    writer.write(picture, moment)
     return written
+
+
+def _times(video, annotations):
+    """Seconds of the frames of a video, by its annotations; None where they do not tell."""
+    times, count = video.get('timestamps'), len(video['file_names'])
+    if times is None:
+        return None
+    numbers = isinstance(times, list) and all(type(one) in (int, float) for one in times)
+    if not numbers or len(times) != count or not all(a < b for a, b in itertools.pairwise(times)):
+        raise UserError(
+            f'{annotations}: timestamps of video {video["id"]} must be {count} rising numbers, in '
+            f'seconds, got {shown_value(times)}. Or give --fps.'
+        )
+    return times
 
 
 def _select_videos(content, annotations, selection):
