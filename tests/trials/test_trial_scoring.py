@@ -93,7 +93,7 @@ def test_what_seeds_change_is_apart_from_what_videos_change(score):
     """AR10 of the baseline's seeds: 0.25, 0.75; of one trial 0.5, 1; of another 1."""
     results = {'baseline': [found(0), WITHOUT_LAST], 'ordered': [found(0, 2), ALL]}
     results |= {'tuning-2': [ALL], 'propagation-off': [found(0, 1), WITHOUT_LAST]}
-    _, rows = score(results, seeds=2)
+    table, rows = score(results, seeds=2)
     names = 'ordered', 'tuning-2', 'propagation-off'
     ordered, lone, off = (rows[name]['difference']['AR10'] for name in names)
     # Within both trials squares add up to 2 * 0.25², with one degree of freedom each; half of the
@@ -104,6 +104,13 @@ def test_what_seeds_change_is_apart_from_what_videos_change(score):
     value, (low, high) = lone['value'], lone['ci']
     below, above = (np.hypot(value - end, lone['seed_error']) for end in (low, high))
     assert lone['ci_both'] == pytest.approx([value - below, value + above])
+    metric = [rows[name]['difference']['mAP'] for name in names[:2]]
+    halves = [(one['ci'][1] - one['ci'][0]) / 2 for one in metric]
+    spreads = [rows[name]['figures']['mAP']['seed_spread'] for name in ('baseline', 'ordered')]
+    # Of two values, the squares to the mean are half the square of their gap.
+    deviation = (sum(gap**2 / 2 for gap in spreads) / 2) ** 0.5
+    expected = dict(deviation=deviation, over_videos=sum(halves) / 2)
+    assert table['power'] == pytest.approx(expected)
     # On the same weights, differences are of a seed: 0.25 and 0; with one degree of freedom 12.706.
     assert off['value'] == pytest.approx(0.125)
     assert off['seed_error'] == pytest.approx(12.706 * 0.125, rel=1e-4)

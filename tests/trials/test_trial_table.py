@@ -30,6 +30,18 @@ def test_a_trial_is_a_row_with_intervals_differences_and_costs():
     assert '5 videos, 15 frames, 10 objects' in text and 'Of other videos' not in text
 
 
+def test_seeds_that_would_decide_are_told():
+    def lines(power):
+        table = empty_table(trial('a', seeds=[0, 1], figures=figures(0.4, 0.39, 0.41)))
+        return '\n'.join(seed_lines({**table, 'power': power}))
+
+    # With 0.014 for a seed and 0.025 for the videos, as by hand in the test of seeds.
+    text = lines(dict(deviation=0.014, over_videos=0.025))
+    told = 'a difference in mAP of 0.02 by no number of them, 0.03 from 7 on, 0.05 from 3 on would'
+    assert told in text and 'deviation of 0.0140 and these videos leave ± 0.0250' in text
+    assert 'would be decided' not in lines(None)
+
+
 def test_failures_and_published_metrics_stand_below():
     table = full_table()
     table['trials'][0]['published'] = dict(AP75=0.326, AR1=0.31, AR10=0.355, mAP=0.303, AP50=None)

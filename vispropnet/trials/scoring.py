@@ -43,7 +43,9 @@ def score_trials(plan: Plan, annotations: Path | None, resamples: int) -> dict[s
 
     Returns:
         ``title``, ``about``, ``preset``, ``metrics`` (names, the main one last), ``baseline``,
-        ``data`` (counts), ``bootstrap``, ``published`` (a remark, or None) and ``trials``: for each
+        ``data`` (counts), ``bootstrap``, ``published`` (a remark, or None), ``power`` (how far
+        seeds and videos put the main metric off, ``deviation`` and ``over_videos``, or None, see
+        :func:`~vispropnet.trials.seeds.seeds_to_tell`) and ``trials``: for each
         its ``name``, ``title``,
         ``change``, ``config``, ``trains`` (its weights are not the baseline's), ``state``
         (``done``, ``failed`` or ``missing``), ``failure``, ``seeds``, ``figures`` (by metric
@@ -88,6 +90,7 @@ def score_trials(plan: Plan, annotations: Path | None, resamples: int) -> dict[s
         data=dict(name=_data_name(plan), **measure.data),
         bootstrap=dict(resamples=resamples, seed=_SEED, level=LEVEL),
         published=plan.preset.published or None,
+        power=_power(plan, rows),
         trials=list(rows.values()),
     )
 
@@ -146,6 +149,20 @@ def _add_seed_errors(plan: Plan, rows: Mapping[str, dict[str, Any]], metric: str
             counts = (len(common),) * 2 if shared else (len(ours), len(theirs))
             error = seed_error(*deviation, *counts)
         differences[metric] = with_seeds(differences[metric], error)
+
+
+def _power(plan: Plan, rows: Mapping[str, dict[str, Any]]) -> dict[str, float] | None:
+    """What a study has to tell differences between trainings with; None if it is not known."""
+    metric = plan.study.metrics[-1]
+    trained = [row for row in rows.values() if row['trains'] and row['figures']]
+    deviation, _ = pooled_deviation(
+        [[*row['figures'][metric]['by_seed'].values()] for row in trained]
+    )
+    differences = [row['difference'][metric] for row in trained if row['difference']]
+    halves = [(one['ci'][1] - one['ci'][0]) / 2 for one in differences if one['ci']]
+    if deviation is None or not halves:
+        return None
+    return dict(deviation=deviation, over_videos=statistics.median(halves))
 
 
 def _description(plan: Plan, trial: Trial) -> dict[str, Any]:

@@ -10,6 +10,9 @@ from scipy.stats import t
 
 from vispropnet.evaluation.confidence import LEVEL
 
+# Nobody trains more often than this for one comparison.
+MOST_SEEDS = 50
+
 
 def pooled_deviation(samples: Sequence[Sequence[float]]) -> tuple[float | None, int]:
     """Estimates how much a metric, given by trial and seed, varies between seeds of a trial.
@@ -41,6 +44,26 @@ def seed_error(deviation: float | None, freedom: int, *counts: int) -> float | N
         return None
     quantile = float(t.ppf((1 + LEVEL) / 2, freedom))
     return quantile * deviation * math.sqrt(sum(1 / count for count in counts))
+
+
+def seeds_to_tell(difference: float, deviation: float, over_videos: float) -> int | None:
+    """Plans from how many seeds a difference between two trials would stand clear of 0.
+
+    Args:
+        difference: The difference, above 0.
+        deviation: Standard deviation from seed to seed, as known so far.
+        over_videos: Half the width of the interval of such a difference over the test videos, which
+            further seeds leave as it is.
+
+    Returns:
+        Seeds of each of the two, 2 or more, from which the interval over videos and seeds is
+        narrower than the difference on either side; None if :data:`MOST_SEEDS` are too few.
+    """
+    for count in range(2, MOST_SEEDS + 1):
+        error = seed_error(deviation, 2 * (count - 1), count, count)
+        if math.hypot(error, over_videos) < difference:
+            return count
+    return None
 
 
 def with_seeds(difference: Mapping, error: float | None) -> dict:

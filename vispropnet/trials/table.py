@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vispropnet.fileio import atomic_path, write_json
+from vispropnet.trials.seeds import seeds_to_tell
 from vispropnet.trials.study_file import METRICS
 
 # By name: head, unit, what follows a number, digits.
@@ -21,6 +22,8 @@ _MORE_COSTS = {
     'frames_kept': ('frames kept', 1, '', 1),
     'peak_mib': ('test, peak MiB', 1, '', 0),
 }
+# What a study may want to tell.
+_DIFFERENCES = (0.02, 0.03, 0.05)
 _OF_METRICS = (
     *('', '_low', '_high', '_seed_spread', '_difference', '_difference_low', '_difference_high'),
     *('_seed_error', '_both_low', '_both_high', '_published'),
@@ -106,7 +109,24 @@ def seed_lines(table: Mapping[str, Any]) -> list[str]:
             f'- Trained trials differ from the baseline by {min(gaps):.4f} to {max(gaps):.4f}; '
             f'{within} of {len(gaps)} by no more than the seeds of the baseline from each other.'
         )
-    return ['Between seeds and between trials:', '', *lines]
+    return ['Between seeds and between trials:', '', *lines, *_power_lines(table)]
+
+
+def _power_lines(table: Mapping[str, Any]) -> list[str]:
+    """Says from how many seeds on differences would be decided, if all else stays as it is."""
+    power, main = table.get('power'), metrics_of(table)[-1]
+    if power is None:
+        return []
+    told = []
+    for difference in _DIFFERENCES:
+        count = seeds_to_tell(difference, **power)
+        told.append(f'{difference:g} {f"from {count} on" if count else "by no number of them"}')
+    return [
+        f'- With as many seeds of a trial as of the baseline, a difference in {main} of '
+        f'{", ".join(told)} would be decided, if seeds go on to vary by a standard deviation of '
+        f'{power["deviation"]:.4f} and these videos leave ± {power["over_videos"]:.4f} (the '
+        'median), which more seeds do not narrow, but more test videos do.'
+    ]
 
 
 def comma_separated(table: Mapping[str, Any]) -> str:
