@@ -292,6 +292,8 @@ def test_frames_of_another_size_and_states_of_other_models():
         take(model, frames(1)[0], 1, state, **half)
     with pytest.raises(ValueError, match='state must be a MaskPropState'):
         take(model, frames(1)[0], 1, JoinMemory())
+    with pytest.raises(ValueError, match='state must be a MaskPropState'):
+        model.finish(JoinMemory())
 
 
 def test_mixed_precision():

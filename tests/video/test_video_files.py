@@ -426,6 +426,8 @@ def write_others(folder):
     (folder / 'empty.mp4').write_bytes(b'')
     noise = np.random.default_rng(0).integers(0, 256, 5000)
     (folder / 'noise.mp4').write_bytes(noise.astype(np.uint8).tobytes())
+    # Without the signs that no text has, and yet no text in UTF-8.
+    (folder / 'high.mp4').write_bytes(bytes(range(128, 256)) * 8)
     damage(write_h264(folder / 'a.mp4', 5, faststart=True), folder / 'b.mp4', 0, 10**6, value=0)
     write_sound(folder / 'sound.mp4')
     write_sound(folder / 'song.mka', cover=cv2.imencode('.png', numbered_frame(1))[1].tobytes())
@@ -441,6 +443,7 @@ def test_what_is_no_video_is_named(tmp_path, video):
         ('links.m3u8', 'links.m3u8 is a text, not a video'),
         ('empty.mp4', r'video .*empty.mp4 is empty \(0 bytes\)'),
         ('noise.mp4', r'noise.mp4 cannot be opened: Invalid data .*\(not a video, or damag'),
+        ('high.mp4', r'high.mp4 cannot be opened: Invalid data'),
         ('sound.mp4', 'sound.mp4 cannot be opened: it has no pictures, only sound'),
         ('song.mka', 'song.mka cannot be opened: it has no pictures, only sound'),
         ('cut.mp4', r'cut.mp4 cannot be opened: its index \(moov\), .* miss'),

@@ -313,6 +313,15 @@ def test_forms_of_a_file(tmp_path, form):
     assert [one.name for one in target.parent.iterdir()] == ['new.pth']
 
 
+def test_one_category_is_enough_and_the_background_alone_is_not(tmp_path):
+    source, sizes = tmp_path / 'old.pth', dict(base=2, width=4, fc=8)
+    torch.save(old_weights(**sizes, classes=1), source)
+    assert ' tensors, 1 categories' in str(convert_file(source, tmp_path / 'new.pth'))
+    torch.save(old_weights(**sizes, classes=0), source)
+    with pytest.raises(UserError, match=r'fc_cls\.weight has 1 rows, one of them the background'):
+        convert_file(source, tmp_path / 'newer.pth')
+
+
 def test_files_that_cannot_be_converted(tmp_path):
     source, many = tmp_path / 'old.pth', {f'encoder.{number}': 1 for number in range(8)}
     rows = r'fc_cls\.weight has 6 rows.*: mask_head\.conv_logits\.weight 81 \(6\)\.$'
