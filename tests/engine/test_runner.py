@@ -54,3 +54,11 @@ def test_too_little_gpu_memory_is_one_message(monkeypatch):
     )
     with pytest.raises(UserError, match=words + '.*--resume starts from the newest'):
         runner.train()
+
+
+@pytest.mark.parametrize('where', ['file_client_args', 'backend_args'])
+def test_checkpoints_go_to_folders_of_this_machine_only(where, tmp_path):
+    runner = object.__new__(VISRunner)
+    with pytest.raises(UserError, match='folders of this machine only'):
+        runner.save_checkpoint(str(tmp_path), 'a.pth', **{where: dict(backend='petrel')})
+    assert not list(tmp_path.iterdir())
