@@ -60,6 +60,7 @@ def test_kept_runs_count_as_done_with_their_costs(study, kept, tmp_path):
     assert json.loads(run.results.read_text()) == [run.key]
     expected = dict(parameters=5, train_s_per_frame=None, test_s_per_frame=0.25)
     assert run_costs(plan.study.metrics, run) == expected
+    assert [*plan.left()] == [plan.runs['start/seed-0'], plan.runs['ordered/seed-0']]
     # What was unpacked is not kept once more; what was run here is, and equally each time.
     finish(plan, 'ordered/seed-0')
     (path,) = keep_runs(plan, tmp_path / 'other', manifest, {})

@@ -20,7 +20,7 @@ from vispropnet.engine.checkpoints.reading import read_checkpoint
 from vispropnet.errors import UserError
 from vispropnet.fileio import atomic_path, read_json, write_json
 from vispropnet.trials.plan import Plan, Run
-from vispropnet.trials.scoring import COSTS, run_costs
+from vispropnet.trials.scoring import run_costs
 from vispropnet.trials.work_folder import PARTS, differences
 
 _FORMAT = 1
@@ -109,7 +109,7 @@ def unpack_kept(plan: Plan, kept: Mapping[str, dict[str, Any]]) -> None:
         if run.results.exists():
             continue
         run.folder.mkdir(parents=True, exist_ok=True)
-        write_json(run.folder / COSTS, content['costs'])
+        write_json(run.kept_costs, content['costs'])
         if run.tracks != run.results:
             write_json(run.tracks, content['tracks'])
         write_json(run.results, content['results'])
@@ -136,7 +136,7 @@ def keep_runs(
     contents = {}
     for run in plan.tested():
         # What was unpacked has no weights here.
-        if run.key in kept or not run.done() or (run.folder / COSTS).exists():
+        if run.key in kept or not run.done() or run.kept_costs.exists():
             continue
         chain = _chain(plan, run)
         parts = {part: manifest[part] for part in PARTS if part in manifest}

@@ -61,6 +61,11 @@ class Run:
         """The file that marks a failure."""
         return self.folder / 'failure.json'
 
+    @property
+    def kept_costs(self) -> Path:
+        """The costs of a run that was kept, and whose weights and logs are elsewhere."""
+        return self.folder / 'costs.json'
+
     def log(self, step: str) -> Path:
         """Returns the file with the output of a step."""
         return self.folder / f'{step}.log'

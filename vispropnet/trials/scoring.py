@@ -29,8 +29,6 @@ from vispropnet.visualization.training_log import read_scalars
 _BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')
 _SEED = 0  # of the resampling
 SAME, CONTINUED, APART = 'same', 'continued', 'apart'
-# Costs of a run whose weights and logs are elsewhere.
-COSTS = 'costs.json'
 
 
 def score_trials(plan: Plan, annotations: Path | None, resamples: int) -> dict[str, Any]:
@@ -219,9 +217,8 @@ def run_costs(metrics: Sequence[str], run: Run) -> dict[str, float | None]:
     Returns:
         ``parameters``, ``train_s_per_frame`` and those of its test, None if unknown.
     """
-    kept = run.folder / COSTS
-    if kept.exists():
-        return read_json(kept)
+    if run.kept_costs.exists():
+        return read_json(run.kept_costs)
     return dict(
         parameters=count_parameters(run.checkpoint),
         train_s_per_frame=seconds_of_training(run) if 'train' in run.steps else None,
