@@ -1,14 +1,17 @@
 """Arguments of trials that are remembered, and checks before the first run; nothing is trained."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
+import torch
 
 from tests.trials.example import broken_python
 from vispropnet.apis import trials
-from vispropnet.engine.folder_lock import locked_folder
+from vispropnet.engine.folder_lock import LOCK, locked_folder
 from vispropnet.errors import UserError
+from vispropnet.fileio import write_json
 from vispropnet.trials.study_file import read_study
 
 
@@ -36,12 +39,37 @@ def plans(monkeypatch):
         return []
 
     monkeypatch.setattr(trials, 'run_plan', run_plan)
-    monkeypatch.setattr(trials, 'report_trials', lambda plan, manifest, _: seen.append(plan))
+    monkeypatch.setattr(trials, 'report_trials', lambda plan, *_: seen.append(plan))
     return seen
 
 
 def names(plans):
     return [[trial.name for trial in plan.trials] for plan in plans]
+
+
+def test_kept_runs_are_read_first_and_what_is_done_is_kept(run, plans, tmp_path, monkeypatch):
+    def run_plan(plan, slots, lock, say):
+        for one in plan.left():
+            one.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(dict(state_dict=dict(w=torch.zeros(1))), one.checkpoint)
+            write_json(one.results, [])
+        return []
+
+    monkeypatch.setattr(trials, 'run_plan', run_plan)
+    kept = tmp_path / 'kept'
+    run(['ordered'], kept=kept)
+    files = sorted(path.relative_to(kept).as_posix() for path in kept.glob('*/*'))
+    names = 'baseline/seed-0', 'baseline/seed-1', 'ordered/seed-0'
+    assert files == [f'{name}.json.gz' for name in names]
+    shutil.rmtree(tmp_path / 'out')
+    monkeypatch.setattr(trials, 'run_plan', lambda plan, *_: [] if not plan.left() else 1 / 0)
+    run(['ordered'], kept=kept)
+    assert all(one.done() for one in plans[1].tested()) and len(plans) == 2
+    shutil.rmtree(tmp_path / 'out')
+    (kept / 'ordered/seed-0.json.gz').write_bytes(b'')
+    with pytest.raises(UserError, match='ordered/seed-0.json.gz is damaged or was cut short'):
+        run(['ordered'], kept=kept)
+    assert [one.name for one in (tmp_path / 'out').iterdir() if one.name != LOCK] == []
 
 
 def test_arguments_that_are_not_given_are_those_of_the_last_run(run, plans, tmp_path):
