@@ -8,7 +8,13 @@ import torch
 
 from vispropnet.errors import UserError
 from vispropnet.fileio import write_json
-from vispropnet.trials.kept_runs import join_manifests, keep_runs, read_kept, unpack_kept
+from vispropnet.trials.kept_runs import (
+    check_unpacked,
+    join_manifests,
+    keep_runs,
+    read_kept,
+    unpack_kept,
+)
 from vispropnet.trials.plan import make_plan
 from vispropnet.trials.scoring import run_costs
 
@@ -121,6 +127,14 @@ def test_other_weights_are_not_mixed_in(study, kept, tmp_path):
     with pytest.raises(UserError, match=words):
         keep_runs(plan, kept, manifest, read_kept(plan, kept))
     assert not (kept / 'ordered').exists()
+    # Nor later, by a command that names no kept runs, where they lie in one folder.
+    check_unpacked(plan)
+    unpack_kept(plan, read_kept(plan, kept))
+    with pytest.raises(UserError, match=words):
+        check_unpacked(plan)
+    finish(plan, weight=1.0)
+    check_unpacked(plan)
+    finish(plan, weight=2.0)
     keep_runs(plan, kept, manifest, {})
     with pytest.raises(UserError, match='took weights of start/seed-0 .* cannot be mixed'):
         join_manifests(plan, manifest, read_kept(plan, kept))

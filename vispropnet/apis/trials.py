@@ -19,7 +19,13 @@ from vispropnet.errors import UserError
 from vispropnet.trials.data import Data, check_data, data_of, make_data
 from vispropnet.trials.devices import CPU, check_device, device_of, find_slots, this_machine
 from vispropnet.trials.execution import command_lines, run_plan
-from vispropnet.trials.kept_runs import join_manifests, keep_runs, read_kept, unpack_kept
+from vispropnet.trials.kept_runs import (
+    check_unpacked,
+    join_manifests,
+    keep_runs,
+    read_kept,
+    unpack_kept,
+)
 from vispropnet.trials.plan import Plan, command_of, default_out, make_plan, shown
 from vispropnet.trials.report.page import write_report
 from vispropnet.trials.scoring import score_trials
@@ -90,6 +96,7 @@ def run_trials(
             manifest['hardware'] = sorted({*manifest.get('hardware', ()), this_machine()})
             write_manifest(plan.out, manifest)
         failed = run_plan(plan, slots, lock, _say)
+        check_unpacked(plan)
         if kept is not None:
             written = keep_runs(plan, Path(kept), manifest, kept_runs)
             _say(f'{len(kept_runs)} runs were kept in {shown(kept)}, {len(written)} more are now')

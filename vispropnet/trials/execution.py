@@ -44,7 +44,7 @@ def run_plan(plan: Plan, slots: Sequence[str], lock: int, say: Callable[[str], N
         run.failure.unlink(missing_ok=True)
     for run in plan.left():
         # Of a run that was kept, and whose results were removed to run it anew.
-        run.kept_costs.unlink(missing_ok=True)
+        run.kept.unlink(missing_ok=True)
     scheduler = _Scheduler(plan, list(slots), lock, say)
     # Ended like a Ctrl-C, so that the processes begun are ended too.
     before = signal.signal(signal.SIGTERM, _interrupt)

@@ -109,10 +109,28 @@ def unpack_kept(plan: Plan, kept: Mapping[str, dict[str, Any]]) -> None:
         if run.results.exists():
             continue
         run.folder.mkdir(parents=True, exist_ok=True)
-        write_json(run.kept_costs, content['costs'])
+        write_json(run.kept, {key: content[key] for key in ('costs', 'weights')})
         if run.tracks != run.results:
             write_json(run.tracks, content['tracks'])
         write_json(run.results, content['results'])
+
+
+def check_unpacked(plan: Plan) -> None:
+    """Checks that unpacked runs and those done here took the same weights of common trainings.
+
+    Raises:
+        UserError: naming two that did not.
+    """
+    done = [run for run in plan.tested() if run.done()]
+    weights = {
+        f'{run.key}, kept': read_json(run.kept)['weights'] for run in done if run.kept.exists()
+    }
+    if weights:
+        digests: dict[Path, str] = {}
+        for run in done:
+            if not run.kept.exists():
+                weights[f'{run.key}, run here'] = _weights_of(plan, run, digests)
+    _check_weights(weights)
 
 
 def keep_runs(
@@ -136,7 +154,7 @@ def keep_runs(
     contents = {}
     for run in plan.tested():
         # What was unpacked has no weights here.
-        if run.key in kept or not run.done() or run.kept_costs.exists():
+        if run.key in kept or not run.done() or run.kept.exists():
             continue
         chain = _chain(plan, run)
         parts = {part: manifest[part] for part in PARTS if part in manifest}
@@ -146,7 +164,7 @@ def keep_runs(
             format=_FORMAT,
             run=run.key,
             manifest=parts,
-            weights={one.key: _weights_digest(one.checkpoint, digests) for one in chain},
+            weights=_weights_of(plan, run, digests),
             costs=run_costs(plan.study.metrics, run),
             results=read_json(run.results),
             tracks=read_json(run.tracks) if run.tracks != run.results else None,
@@ -170,6 +188,10 @@ def _chain(plan: Plan, run: Run) -> list[Run]:
     for one in chain:
         chain += [plan.runs[key] for key in one.needs]
     return chain
+
+
+def _weights_of(plan: Plan, run: Run, known: dict[Path, str]) -> dict[str, str]:
+    return {one.key: _weights_digest(one.checkpoint, known) for one in _chain(plan, run)}
 
 
 def _weights_digest(checkpoint: Path, known: dict[Path, str]) -> str:

@@ -62,9 +62,9 @@ class Run:
         return self.folder / 'failure.json'
 
     @property
-    def kept_costs(self) -> Path:
-        """The costs of a run that was kept, and whose weights and logs are elsewhere."""
-        return self.folder / 'costs.json'
+    def kept(self) -> Path:
+        """Costs and weights' digests of a run that was kept: weights and logs are elsewhere."""
+        return self.folder / 'kept.json'
 
     def log(self, step: str) -> Path:
         """Returns the file with the output of a step."""

@@ -217,8 +217,8 @@ def run_costs(metrics: Sequence[str], run: Run) -> dict[str, float | None]:
     Returns:
         ``parameters``, ``train_s_per_frame`` and those of its test, None if unknown.
     """
-    if run.kept_costs.exists():
-        return read_json(run.kept_costs)
+    if run.kept.exists():
+        return read_json(run.kept)['costs']
     return dict(
         parameters=count_parameters(run.checkpoint),
         train_s_per_frame=seconds_of_training(run) if 'train' in run.steps else None,
