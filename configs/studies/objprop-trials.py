@@ -112,10 +112,17 @@ def _schedule(epochs, warm_up, *more):
     ]
 
 
+# A CPU with instructions for it trains 1.7 times as fast in bf16. What is tested is a running mean
+# of the weights of about 200 iterations, so that the last steps count less.
+_alike = [
+    'acceleration.amp=bf16',
+    'default_hooks.ema.type=EMAHook',
+    'default_hooks.ema.momentum=0.005',
+]
 _shapes = dict(
     placeholders=dict(backbone='r18', deeper='r34', data='2e_moving-shapes'),
-    train_overrides=_schedule(1, 100, 'optim_wrapper.optimizer.lr=0.0007'),
-    start_overrides=_schedule(4, 200),
+    train_overrides=_schedule(1, 100, 'optim_wrapper.optimizer.lr=0.0007', *_alike),
+    start_overrides=_schedule(6, 200, *_alike),
 )
 
 
@@ -145,15 +152,15 @@ presets = dict(
         placeholders=_shapes['placeholders'],
         shapes=dict(preset='occlusion', videos=8, val_videos=4, frames=4, size=(96, 64)),
         overrides=['default_hooks.logger.interval=2'],
-        train_overrides=_schedule(2, 8),
-        start_overrides=_schedule(1, 4),
+        train_overrides=_schedule(2, 8, *_alike),
+        start_overrides=_schedule(1, 4, *_alike),
         # Barely trained models have no detections of a high score.
         test_overrides=['model.detector.test_cfg.rcnn.score_thr=0.0'],
     ),
     cpu=dict(
         _shapes,
-        about='moving shapes with occlusion on two cores, one seed of all trials in 2.5 hours',
-        shapes=dict(preset='occlusion', videos=240, val_videos=60, frames=16),
+        about='moving shapes with occlusion on two cores, one seed of all trials in 3 hours',
+        shapes=dict(preset='occlusion', videos=240, val_videos=240, frames=16),
     ),
     gpu=dict(
         _shapes,
