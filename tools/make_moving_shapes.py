@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from vispropnet.errors import report_user_errors
 
@@ -18,9 +19,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('out', metavar='OUT', help='folder to make')
     parser.add_argument(
         '--preset',
-        choices=('easy', 'occlusion'),
+        choices=('easy', 'occlusion', 'crowded'),
         default='easy',
-        help='occlusion adds occluders, motion blur and colours that drift',
+        help='occlusion adds occluders, motion blur and colours that drift; crowded also objects '
+        'and categories, for larger frames',
     )
     parser.add_argument('--videos', type=int, default=120, metavar='N', help='training videos')
     parser.add_argument('--val-videos', type=int, default=24, metavar='M', help='validation videos')
@@ -29,6 +31,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         '--size', type=int, nargs=2, default=(160, 96), metavar=('W', 'H'), help='frame size'
     )
     parser.add_argument('--seed', type=int, default=0, metavar='S', help='from 0')
+    parser.add_argument(
+        '--workers',
+        type=int,
+        default=len(os.sched_getaffinity(0)),
+        metavar='N',
+        help='processes; videos do not depend on it',
+    )
     parser.add_argument(
         '--force', action='store_true', help='replace a data set that is already at OUT'
     )
@@ -50,6 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
             size=tuple(options.size),
             seed=options.seed,
             force=options.force,
+            workers=options.workers,
         )
     width, height = options.size
     print(

@@ -38,12 +38,19 @@ def test_looks_and_motion_are_drawn_without_knowledge_of_the_category():
 
 
 @pytest.mark.parametrize(
-    ('category', 'points', 'pointedness'), [(0, 48, 1), (1, 4, 1), (2, 3, 1), (3, 10, 0.45)]
+    ('category', 'points', 'pointedness'),
+    [
+        *((0, 48, 1), (1, 4, 1), (2, 3, 1), (3, 10, 0.45)),
+        *((4, 12, 0.4671), (5, 7, 0.3636), (6, 48, 0.2941), (7, 48, 0)),
+    ],
 )
 def test_categories_differ_in_outline_and_have_equal_area(category, points, pointedness):
     outline = outline_of(category, radius=10, aspect=1)
     reaches = np.linalg.norm(outline, axis=1)
-    assert (len(outline), reaches.min() / reaches.max()) == (points, pytest.approx(pointedness))
+    assert (len(outline), reaches.min() / reaches.max()) == (
+        points,
+        pytest.approx(pointedness, abs=1e-4),
+    )
     stretched = outline_of(category, radius=10, aspect=1.1)
     for one in (outline, stretched):
         assert cv2.contourArea(one.astype(np.float32)) == pytest.approx(np.pi * 100, rel=1e-5)
@@ -53,8 +60,9 @@ def test_categories_differ_in_outline_and_have_equal_area(category, points, poin
 
 @pytest.mark.parametrize('seed', range(5))
 def test_presets_differ_in_drift_shutter_and_occluders(seed):
-    easy, occlusion = (sampled(preset, seed, seed + 5, seed + 10) for preset in PRESETS)
-    for scene in (easy, occlusion):
+    scenes = [sampled(preset, seed, seed + 5, seed + 10) for preset in PRESETS]
+    easy = scenes[0]
+    for scene in scenes:
         objects = [body for body in scene.bodies if body.category is not None]
         assert scene.bodies[: len(objects)] == objects  # the occluders are in front
         lengths = [np.linalg.norm(body.drift) for body in objects]

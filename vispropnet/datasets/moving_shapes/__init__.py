@@ -23,6 +23,8 @@ The recipe. Lengths are pixels at 160x96 and grow with min(width, height) / 96; 
   which pans 0.5 to 2.5 pixels a frame. An object's colour changes by 40 to 90 over the video.
   Videos in which less than 60 % of objects and frames is visible, or no object vanishes for two
   frames and returns, are drawn anew.
+* Preset ``crowded``: the same with 5 to 9 objects of radius 6 to 11.5, and four more categories:
+  cross, arrow, heart and crescent. For frames as large as those of YouTube-VIS.
 
 A mask is the visible part: pixels more than half covered by the object, less those more than half
 covered by anything in front. A mask of fewer than 8 pixels at 160x96 counts as hidden, and an

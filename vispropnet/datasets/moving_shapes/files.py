@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -27,6 +32,8 @@ JPEG_QUALITY = 92
 RECIPE_VERSION = 1
 # Scenes are sampled until one will do; of so many, the one that shows most.
 _MOST_ATTEMPTS = 16
+# A process takes as long to start as to make so many.
+_VIDEOS_A_WORKER = 8
 
 
 def write_moving_shapes(
@@ -39,6 +46,7 @@ def write_moving_shapes(
     seed: int = 0,
     progress: bool = True,
     force: bool = False,
+    workers: int = 1,
 ) -> Path:
     """Writes a data set, whole or not at all.
 
@@ -53,6 +61,7 @@ def write_moving_shapes(
         seed: Same seed, same bytes.
         progress: Whether to show a progress bar on stderr.
         force: Whether to replace a data set that is already there.
+        workers: Most processes that make videos; with 1, this one does.
 
     Returns:
         The folder.
@@ -65,33 +74,48 @@ def write_moving_shapes(
     for name, count in counts.items():
         if count < 1:
             raise UserError(f'{count} {name} videos asked for; at least 1 is needed.')
+    if workers < 1:
+        raise UserError(f'{workers} workers asked for; at least 1 is needed.')
     with atomic_folder(out, 'moving shapes data set', SPLITS, force) as made:
         total, name = sum(counts.values()), Path(out).resolve().name
-        with tqdm(total=total, unit='video', desc=name, disable=not progress) as bar:
+        with (
+            tqdm(total=total, unit='video', desc=name, disable=not progress) as bar,
+            _mapping(min(workers, total // _VIDEOS_A_WORKER)) as apply,
+        ):
             for split, count in counts.items():
-                _write_split(made / split, spec, split, count, bar)
+                _write_split(made / split, spec, split, count, bar, apply)
     return Path(out).resolve()
 
 
-def _write_split(folder: Path, spec: MovingShapesSpec, split: str, count: int, bar: tqdm) -> None:
+@contextmanager
+def _mapping(workers: int) -> Iterator[Callable[..., Iterator]]:
+    """Gives ``map``, or one that does the same in as many processes."""
+    if workers <= 1:
+        yield map
+        return
+    # Not forked: the caller may have threads.
+    with ProcessPoolExecutor(workers, mp_context=get_context('spawn')) as pool:
+        yield pool.map
+
+
+def _write_split(
+    folder: Path,
+    spec: MovingShapesSpec,
+    split: str,
+    count: int,
+    bar: tqdm,
+    apply: Callable[..., Iterator],
+) -> None:
     videos, annotations = [], []
     width, height = spec.size
-    for index in range(count):
-        frames, tracks = render_video(spec, split, index)
-        name = f'{spec.preset}_{split}_{index:05d}'
-        file_names = [f'{name}/{frame:05d}.jpg' for frame in range(spec.frames)]
-        (folder / 'JPEGImages' / name).mkdir(parents=True)
-        for file_name, frame in zip(file_names, frames, strict=True):
-            path = folder / 'JPEGImages' / file_name
-            encoded = cv2.imencode('.jpg', frame, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
-            path.write_bytes(encoded.tobytes())
-        shape = {'width': width, 'height': height, 'length': spec.frames}
+    names = CATEGORIES[: PRESETS[spec.preset].categories]
+    shape = {'width': width, 'height': height, 'length': spec.frames}
+    write = partial(_write_video, folder / 'JPEGImages', spec, split)
+    for index, (file_names, tracks) in enumerate(apply(write, range(count))):
         videos.append({'id': index + 1, **shape, 'file_names': file_names})
-        for category_id, masks in tracks:
-            rles, boxes, areas = zip(*map(_encode, masks), strict=True)
+        for category_id, lists in tracks:
             identity = {'id': len(annotations) + 1, 'video_id': index + 1}
             kind = {'category_id': category_id, 'iscrowd': 0}
-            lists = {'segmentations': rles, 'bboxes': boxes, 'areas': areas}
             annotations.append({**identity, **kind, **shape, **lists})
         bar.update()
     content = {
@@ -104,10 +128,33 @@ def _write_split(folder: Path, spec: MovingShapesSpec, split: str, count: int, b
             'jpeg_quality': JPEG_QUALITY,
         },
         'videos': videos,
-        'categories': [{'id': id_, 'name': name} for id_, name in enumerate(CATEGORIES, 1)],
+        'categories': [{'id': id_, 'name': name} for id_, name in enumerate(names, 1)],
         'annotations': annotations,
     }
     write_json(folder / 'instances.json', content)
+
+
+def _write_video(
+    images: Path, spec: MovingShapesSpec, split: str, index: int
+) -> tuple[list[str], list[tuple[int, dict[str, list]]]]:
+    """Makes a video and writes its frames below ``images``.
+
+    Returns:
+        Names of the frames there; and of each object its category id, and its masks, boxes and
+        areas as they stand in an annotation.
+    """
+    frames, tracks = render_video(spec, split, index)
+    name = f'{spec.preset}_{split}_{index:05d}'
+    file_names = [f'{name}/{frame:05d}.jpg' for frame in range(spec.frames)]
+    (images / name).mkdir(parents=True)
+    for file_name, frame in zip(file_names, frames, strict=True):
+        encoded = cv2.imencode('.jpg', frame, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+        (images / file_name).write_bytes(encoded.tobytes())
+    annotated = []
+    for category_id, masks in tracks:
+        rles, boxes, areas = map(list, zip(*map(_encode, masks), strict=True))
+        annotated.append((category_id, {'segmentations': rles, 'bboxes': boxes, 'areas': areas}))
+    return file_names, annotated
 
 
 def _encode(mask: np.ndarray) -> tuple[dict | None, list[float] | None, int | None]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-CATEGORIES = ('disc', 'square', 'triangle', 'star')
+# A preset takes as many as it says, from the first on.
+CATEGORIES = ('disc', 'square', 'triangle', 'star', 'cross', 'arrow', 'heart', 'crescent')
 TEXTURES = ('plain', 'stripes', 'checks', 'dots', 'noise', 'gradient')
 TEXTURE_SIDE = 64  # Texels; mirrored beyond.
+# Points of outlines that go around a circle.
+_ROUND = {'disc': 48, 'square': 4, 'triangle': 3, 'star': 10}
 
 
 def outline_of(
@@ -25,18 +28,44 @@ def outline_of(
         Polygon around (0, 0), shape (points, 2).
     """
     name = CATEGORIES[category]
-    count = {'disc': 48, 'square': 4, 'triangle': 3, 'star': 10}[name]
-    turns = np.arange(count) * (2 * np.pi / count)
-    lengths = np.ones(count)
-    if name == 'star':
-        lengths[1::2] = pointedness
-    if name == 'square':
-        turns = turns + np.pi / 4  # Sides, not corners, along the axes that the aspect stretches.
-    points = lengths[:, None] * np.stack([np.sin(turns), -np.cos(turns)], 1)
+    if name in _ROUND:
+        count = _ROUND[name]
+        turns = np.arange(count) * (2 * np.pi / count)
+        lengths = np.ones(count)
+        if name == 'star':
+            lengths[1::2] = pointedness
+        if name == 'square':
+            turns = turns + np.pi / 4  # Sides, not corners, along the axes of the aspect.
+        points = lengths[:, None] * np.stack([np.sin(turns), -np.cos(turns)], 1)
+    else:
+        points = _other_outline(name)
     after = np.roll(points, -1, 0)
     area = abs(np.sum(points[:, 0] * after[:, 1] - points[:, 1] * after[:, 0])) / 2
     stretch = np.array([np.sqrt(aspect), 1 / np.sqrt(aspect)])
     return points * stretch * (radius * np.sqrt(np.pi / area))
+
+
+def _other_outline(name: str) -> np.ndarray:
+    """Makes the outline of a cross, arrow, heart or crescent of some size, shape (points, 2)."""
+    if name == 'cross':
+        corner = np.array([[-0.35, -1], [0.35, -1], [0.35, -0.35]])
+        turned = [corner]
+        for _ in range(3):
+            turned.append(turned[-1] @ np.array([[0, 1], [-1, 0]]))
+        return np.concatenate(turned)
+    if name == 'arrow':
+        right = np.array([[0, -1.1], [0.95, 0], [0.4, 0], [0.4, 1]])
+        return np.concatenate([right, right[:0:-1] * [-1, 1]])
+    turns = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+    if name == 'heart':
+        height = 13 * np.cos(turns) - 5 * np.cos(2 * turns) - 2 * np.cos(3 * turns)
+        return np.stack([16 * np.sin(turns) ** 3, np.cos(4 * turns) - height], 1) / 17
+    # A disc without another one whose centre is aside by 0.6 radii.
+    tip = np.arccos(0.3)
+    outer = np.linspace(tip, 2 * np.pi - tip, 33)
+    inner = np.linspace(np.pi + tip, np.pi - tip, 17)[1:-1]
+    arcs = [[np.cos(outer), np.sin(outer)], [0.6 + np.cos(inner), np.sin(inner)]]
+    return np.concatenate([np.stack(arc, 1) for arc in arcs]) + [0.4, 0]
 
 
 def blob_outline(rng: np.random.Generator, half_width: float, half_length: float) -> np.ndarray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from vispropnet.datasets.moving_shapes.looks import (
-    CATEGORIES,
     TEXTURES,
     bar_outline,
     blob_outline,
@@ -35,7 +34,7 @@ def sample_scene(spec: MovingShapesSpec, streams: dict[str, np.random.Generator]
     layout, motion, looks = streams['layout'], streams['motion'], streams['looks']
     palette = _sample_palette(looks)
     count = int(layout.integers(preset.objects[0], preset.objects[1] + 1))
-    categories = layout.integers(len(CATEGORIES), size=count)
+    categories = layout.integers(preset.categories, size=count)
     if layout.random() < 0.5:
         categories[1] = categories[0]
     depth = layout.permutation(count)

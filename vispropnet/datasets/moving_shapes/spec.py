@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vispropnet.errors import UserError
 
@@ -25,6 +25,7 @@ class Preset:
     occluders: tuple[int, int] = (0, 0)  # occluders in a video
     shutter: tuple[float, float] = (0.0, 0.0)  # frames that the shutter is open
     drift: tuple[float, float] = (0.0, 0.0)  # colour change over the video, 0 to 255
+    categories: int = 4  # the first so many of ``CATEGORIES``
 
 
 PRESETS = {
@@ -52,6 +53,8 @@ PRESETS = {
         drift=(40.0, 90.0),
     ),
 }
+# Smaller, so that more objects find room; for frames as large as those of YouTube-VIS.
+PRESETS['crowded'] = replace(PRESETS['occlusion'], objects=(5, 9), radius=(6.0, 11.5), categories=8)
 
 
 @dataclass(frozen=True)
