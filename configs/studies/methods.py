@@ -12,8 +12,8 @@ presets = {
     name: dict(_trials['presets'][name], about=about_it)
     for name, about_it in (
         ('smoke', 'minutes in all: shows that everything runs, the metrics mean nothing'),
-        ('cpu', 'moving shapes with occlusion on two cores, one seed of all in an hour'),
-        ('gpu', 'more moving shapes with occlusion, three trials at a time on a GPU'),
+        ('cpu', 'moving shapes with occlusion on two cores, one seed of all in two hours'),
+        ('gpu', '640x360 frames with more objects and categories, three at a time on a GPU'),
     )
 }
 
@@ -107,7 +107,7 @@ trials = {
     'minvis': dict(
         title='MinVIS',
         change='queries matched from frame to frame',
-        config='configs/minvis/minvis_{backbone}_6e_moving-shapes.py',
+        config='configs/minvis/minvis_{backbone}_{queries_data}.py',
         starts_from='',
         overrides=[
             'train_cfg.max_epochs=6',

@@ -120,7 +120,9 @@ _alike = [
     'default_hooks.ema.momentum=0.005',
 ]
 _shapes = dict(
-    placeholders=dict(backbone='r18', deeper='r34', data='2e_moving-shapes'),
+    placeholders=dict(
+        backbone='r18', deeper='r34', data='2e_moving-shapes', queries_data='6e_moving-shapes'
+    ),
     train_overrides=_schedule(1, 100, 'optim_wrapper.optimizer.lr=0.0007', *_alike),
     start_overrides=_schedule(6, 200, *_alike),
 )
@@ -164,9 +166,12 @@ presets = dict(
     ),
     gpu=dict(
         _shapes,
-        about='more moving shapes with occlusion, three trials at a time on a GPU',
-        shapes=dict(preset='occlusion', videos=480, val_videos=120, frames=16),
-        overrides=['train_dataloader.num_workers=3', 'test_dataloader.num_workers=2'],
+        about='640x360 frames with more objects and categories, three trials at a time on a GPU',
+        placeholders=dict(
+            backbone='r18', deeper='r34', data='2e_crowded-shapes', queries_data='6e_crowded-shapes'
+        ),
+        shapes=dict(preset='crowded', videos=240, val_videos=120, frames=16, size=(640, 360)),
+        start_overrides=_schedule(5, 200, *_alike),
         runs_per_gpu=3,
     ),
     ytvis19=_youtube_vis(2019, 'train.json'),

@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parents[2] / 'configs/minvis'
 MMDET = Path(mmdet.__file__).parent / '.mim/configs/mask2former'
 COCO = 'minvis_r50_coco'
 NAMES = sorted(path.stem for path in FOLDER.glob('*.py'))
-PUBLISHED = [name for name in NAMES if '_moving-shapes' not in name and name != COCO]
+PUBLISHED = [name for name in NAMES if '-shapes' not in name and name != COCO]
 
 
 def config_of(name):

@@ -10,7 +10,7 @@ from vispropnet.config import load_config
 from vispropnet.registry import MODELS
 from vispropnet.trials.study_file import read_study
 
-PRESETS = ('cpu', 'ytvis19', 'ytvis21')
+PRESETS = ('cpu', 'gpu', 'ytvis19', 'ytvis21')
 HEADS = 'model.detector.roi_head.'
 ASSIGNERS = [f'model.detector.train_cfg.{part}.assigner.' for part in ('rcnn', 'rpn')]
 ENDS = ('pos_iou_thr', 'neg_iou_thr', 'min_pos_iou')

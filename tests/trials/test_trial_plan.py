@@ -39,7 +39,7 @@ def test_runs_come_after_those_that_they_need(study, tmp_path):
 
 def test_schedules_of_starts_and_trials_differ(study, tmp_path):
     plan = make_plan(study, 'cpu', tmp_path, ['tuning-1'])
-    for name, epochs in (('start', 4), ('start-deeper', 4), ('baseline', 1), ('tuning-1', 1)):
+    for name, epochs in (('start', 6), ('start-deeper', 6), ('baseline', 1), ('tuning-1', 1)):
         run = plan.runs[f'{name}/seed-0']
         assert run.epochs == epochs and run.checkpoint.name == f'epoch_{epochs}.pth'
         options = {f'train_cfg.max_epochs={epochs}', f'param_scheduler.1.end={epochs}'}

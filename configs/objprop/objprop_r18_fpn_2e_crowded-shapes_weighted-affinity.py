@@ -1,0 +1,6 @@
+# Trial "weighted affinity": one learnable matrix, the identity at the start.
+_base_ = './objprop_r18_fpn_2e_crowded-shapes.py'
+
+model = dict(prop_head=dict(affinity=dict(type='WeightedAffinity')))
+# Weight decay would pull the matrix towards zero instead of the identity.
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'prop_head.affinity': dict(decay_mult=0.0)}))
