@@ -170,7 +170,7 @@ presets = dict(
         placeholders=dict(
             backbone='r18', deeper='r34', data='2e_crowded-shapes', queries_data='6e_crowded-shapes'
         ),
-        shapes=dict(preset='crowded', videos=240, val_videos=120, frames=16, size=(640, 360)),
+        shapes=dict(preset='crowded', videos=200, val_videos=120, frames=16, size=(640, 360)),
         start_overrides=_schedule(5, 200, *_alike),
         runs_per_gpu=3,
     ),
