@@ -74,7 +74,12 @@ presets = dict(
         about='moving shapes of 32 frames, on two cores',
         placeholders=_placeholders,
         shapes=dict(preset='easy', videos=300, val_videos=40, frames=32),
-        train_overrides=_schedule(40, 50),
+        # A CPU with instructions for it trains EfficientNet 1.8 times as fast.
+        train_overrides=[
+            *_schedule(40, 50),
+            'acceleration.amp=bf16',
+            'acceleration.channels_last=True',
+        ],
     ),
     gpu=dict(
         about='more moving shapes of 64 frames with occlusion, two trials at a time on a GPU',
