@@ -144,8 +144,13 @@ def attend(query: Tensor, key: Tensor, value: Tensor, budget: int = BUDGET) -> T
     # Autocast would take single precision away from whoever asked for it.
     with torch.autocast(query.device.type, enabled=False):
         if _has_fused_kernel(query, key, value):
-            # Fused kernels want rows of channels.
-            heads = (part.contiguous()[:, None] for part in (query, key, value))
+            if key.dtype == torch.float32:
+                # What all keys share changes no softmax. Kernels that take the maximum off after
+                # multiplying with log2(e) lose the digits of products that are large and alike.
+                key = key - key.mean(1, keepdim=True).detach()
+            # Fused kernels want rows of channels; a view of contiguous memory has the strides of
+            # such rows also where there is only one, which no kernel takes otherwise.
+            heads = (_one_head(part) for part in (query, key, value))
             with sdpa_kernel(FUSED_BACKENDS):
                 attended = functional.scaled_dot_product_attention(*heads, scale=1.0)[:, 0]
         else:
@@ -158,6 +163,11 @@ def attend(query: Tensor, key: Tensor, value: Tensor, budget: int = BUDGET) -> T
                 torch.is_grad_enabled(),
             )
     return attended.to(dtype)
+
+
+def _one_head(rows: Tensor) -> Tensor:
+    """Rows (B, P, C) as those of one head, (B, 1, P, C), with strides C and 1."""
+    return rows.contiguous().view(len(rows), 1, *rows.shape[1:])
 
 
 def _in_blocks(
