@@ -10,7 +10,7 @@ import torch
 from tests.trials.example import broken_python
 from vispropnet.apis import trials
 from vispropnet.engine.folder_lock import LOCK, locked_folder
-from vispropnet.errors import UserError
+from vispropnet.errors import Stopped, UserError
 from vispropnet.fileio import write_json
 from vispropnet.trials.study_file import read_study
 
@@ -65,6 +65,16 @@ def test_kept_runs_are_read_first_and_what_is_done_is_kept(run, plans, tmp_path,
     monkeypatch.setattr(trials, 'run_plan', lambda plan, *_: [] if not plan.left() else 1 / 0)
     run(['ordered'], kept=kept)
     assert all(one.done() for one in plans[1].tested()) and len(plans) == 2
+    shutil.rmtree(tmp_path / 'out')
+
+    def stopped(plan, *others):
+        run_plan(plan, *others)
+        raise Stopped('stopped by SIGTERM.', status=143)
+
+    monkeypatch.setattr(trials, 'run_plan', stopped)
+    with pytest.raises(Stopped):
+        run(['ordered'], kept=tmp_path / 'other')
+    assert len([*(tmp_path / 'other').glob('*/*')]) == 3
     shutil.rmtree(tmp_path / 'out')
     (kept / 'ordered/seed-0.json.gz').write_bytes(b'')
     with pytest.raises(UserError, match='ordered/seed-0.json.gz is damaged or was cut short'):

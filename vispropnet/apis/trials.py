@@ -15,7 +15,7 @@ from vispropnet.apis.attention_maps.requests import draw_request, parse_request
 from vispropnet.apis.models import init_model
 from vispropnet.datasets.annotation_file import read_annotation_file
 from vispropnet.engine.folder_lock import locked_folder
-from vispropnet.errors import UserError
+from vispropnet.errors import Stopped, UserError
 from vispropnet.trials.data import Data, check_data, data_of, make_data
 from vispropnet.trials.devices import CPU, check_device, device_of, find_slots, this_machine
 from vispropnet.trials.execution import command_lines, run_plan
@@ -95,11 +95,12 @@ def run_trials(
         if plan.left():
             manifest['hardware'] = sorted({*manifest.get('hardware', ()), this_machine()})
             write_manifest(plan.out, manifest)
-        failed = run_plan(plan, slots, lock, _say)
-        check_unpacked(plan)
-        if kept is not None:
-            written = keep_runs(plan, Path(kept), manifest, kept_runs)
-            _say(f'{len(kept_runs)} runs were kept in {shown(kept)}, {len(written)} more are now')
+        try:
+            failed = run_plan(plan, slots, lock, _say)
+        except Stopped:
+            _keep(plan, kept, manifest, kept_runs)
+            raise
+        _keep(plan, kept, manifest, kept_runs)
         report_trials(plan, manifest, attention, kept)
     if failed:
         _say(f'{len(failed)} of {len(plan.runs)} runs failed: {", ".join(failed)}')
@@ -132,6 +133,19 @@ def report_trials(
     page, where = plan.out / 'report.html', (data.annotations, data.images)
     written.append(write_report(page, table, *where, results, curves, pictures))
     _say('wrote ' + ', '.join(shown(path) for path in [*written, *filter(None, [curves])]))
+
+
+def _keep(
+    plan: Plan,
+    folder: str | os.PathLike | None,
+    manifest: dict[str, Any],
+    kept: Mapping[str, dict[str, Any]],
+) -> None:
+    """Keeps what is done, and checks that it fits to what was kept before, as in run_trials."""
+    check_unpacked(plan)
+    if folder is not None:
+        written = keep_runs(plan, Path(folder), manifest, kept)
+        _say(f'{len(kept)} runs were kept in {shown(folder)}, {len(written)} more are now')
 
 
 def _prepare(plan: Plan, resume: bool, kept: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
