@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import subprocess
 import sys
 from collections import defaultdict
@@ -13,6 +14,11 @@ import pytest
 # Before torch is imported, also in processes that tests start: several threads add up in another
 # order now and then, and workers of pytest-xdist that share the cores only slow each other down.
 os.environ['OMP_NUM_THREADS'] = '1'
+
+# Started in the background of a shell, the tests would hand an ignored Ctrl-C down to the processes
+# that they end with it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import vispropnet  # noqa: E402, F401  (first of all: test modules may import mmdet before it)
 
