@@ -55,12 +55,21 @@ trials = {
     ),
     'mask-prop': dict(
         title='MaskProp',
-        change='tracks by masks carried to 2 frames on each side',
+        change='tracks by masks carried to the frame before and after',
         config='configs/mask_prop/mask-prop_{backbone}_fpn_{data}.py',
-        overrides=[
-            _refs,
+        overrides=[_refs],
+        # Detections of low scores take ids away from others.
+        test_overrides=['model.detector.test_cfg.rcnn.score_thr=0.2'],
+    ),
+    'mask-prop-paper': dict(
+        title='MaskProp, joined as in the paper',
+        change='the same weights; 2 frames on each side, overlaps alone, threshold 0.25',
+        train_as='mask-prop',
+        test_overrides=[
+            'model.detector.test_cfg.rcnn.score_thr=0.05',
             'model.tracker.reach=2',
-            'train_dataloader.dataset.max_distance=2',
+            'model.tracker.threshold=0.25',
+            'model.tracker.score_weight=0.0',
         ],
     ),
     'mask-prop-filled': dict(

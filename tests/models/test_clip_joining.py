@@ -157,6 +157,25 @@ def test_the_threshold_itself_is_not_enough():
     assert ids_of([half, other], reach=1, threshold=0.49) == [[0], [0]]
 
 
+@pytest.mark.parametrize(
+    ('weight', 'score', 'ids'),
+    # Overlaps of 3/4 and 1/2; the second detection scores 0.3 more, which then counts 0.3 or 0.24.
+    [(0.0, 0.9, [0, 1]), (1.0, 0.9, [1, 0]), (0.8, 0.9, [0, 1]), (1.0, 0.8, [0, 1])],
+)
+def test_scores_decide_who_gets_an_id_but_not_whether(weight, score, ids):
+    whole = torch.ones(1, 1, 4)
+    two = torch.tensor([[[1.0, 1, 1, 0]], [[1.0, 1, 0, 0]]])
+    for threshold in (0.4, 0.75):
+        joiner = ClipJoiner(reach=1, threshold=threshold, score_weight=weight)
+        label = torch.zeros(1, dtype=torch.long)
+        _, memory = joiner.take_in(JoinMemory(), [], [whole], label, torch.ones(1))
+        scores = torch.tensor([0.6, score])
+        joined, memory = joiner.take_in(memory, [whole], [two, two], label.repeat(2), scores)
+        joined += joiner.finish(memory)
+        expected = ids if threshold == 0.4 else [1, 2]
+        assert [one.ids.tolist() for one in joined] == [[0], expected]
+
+
 @pytest.mark.parametrize('fill', [False, True])
 @pytest.mark.parametrize('delay', [0, 3])
 def test_memory_is_bounded_by_the_reach(delay, fill):
@@ -244,6 +263,8 @@ def test_finishing_twice_gives_the_same():
         (dict(threshold='x'), r"threshold must be in \[0, 1\], got 'x'"),
         (dict(threshold=float('nan')), r'threshold must be in \[0, 1\], got nan'),
         (dict(overlap='boxes'), "overlap must be one of frames, space-time, got 'boxes'"),
+        (dict(score_weight=-1), 'score_weight must be a number of 0 or more, got -1'),
+        (dict(score_weight='x'), "score_weight must be a number of 0 or more, got 'x'"),
         (dict(fill_missed='no'), "fill_missed must be True or False, got 'no'"),
     ],
 )

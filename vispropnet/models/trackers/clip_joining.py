@@ -9,6 +9,7 @@ Shapes: N objects of a clip; M of all earlier clips that it shares frames with; 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -71,6 +72,8 @@ class ClipJoiner:
         overlap: Overlap of two objects: ``'frames'``, the mean of the soft IoU over the frames that
             both clips have, but those in which neither shows (the paper); ``'space-time'``, the
             soft IoU of the volumes.
+        score_weight: What the score of a detection adds to its overlaps where several detections
+            want one id; 0 for the paper's sum. Overlaps alone decide whether an id is kept at all.
         fill_missed: Whether objects are filled in where the detector missed them: in frames within
             T of a detection, from the mean of the masks that the clips have there. It takes T
             further frames until a frame is given back.
@@ -85,6 +88,7 @@ class ClipJoiner:
         delay: int | None = None,
         threshold: float = 0.25,
         overlap: str = 'frames',
+        score_weight: float = 0.0,
         fill_missed: bool = False,
     ) -> None:
         if type(reach) is not int or reach < 0:
@@ -101,10 +105,16 @@ class ClipJoiner:
             raise ValueError(
                 f'tracker: overlap must be one of {", ".join(OVERLAPS)}, got {overlap!r}'
             )
+        is_number = isinstance(score_weight, (int, float)) and not isinstance(score_weight, bool)
+        if not is_number or not 0 <= score_weight < math.inf:
+            raise ValueError(
+                f'tracker: score_weight must be a number of 0 or more, got {score_weight!r}'
+            )
         if fill_missed not in (True, False):
             raise ValueError(f'tracker: fill_missed must be True or False, got {fill_missed!r}')
         self.reach, self.delay = reach, reach if delay is None else delay
         self.threshold, self.overlap, self.fill_missed = threshold, overlap, fill_missed
+        self.score_weight = score_weight
 
     @property
     def look_ahead(self) -> int:
@@ -177,6 +187,8 @@ class ClipJoiner:
             known, scores = joining_scores(clip_overlaps(clip, earlier, self.overlap), known)
             new = scores.new_full((len(scores), 1), self.threshold)
             scores = scores.where(scores > self.threshold, -torch.inf)
+            if self.score_weight:
+                scores = scores + self.score_weight * clip.scores.to(scores)[:, None]
             columns = assign(torch.cat([new, scores], dim=1), 'hungarian')
         is_new = columns == 0
         count = int(is_new.sum())
