@@ -63,9 +63,11 @@ trials = {
     'reach-6': _reach(6),
     'fill-missed': _tested('missed objects filled in', 'model.tracker.fill_missed=True'),
     'delay-0': _tested('ids without delay', 'model.tracker.delay=0'),
+    'scores-not': _tested('overlaps alone decide', 'model.tracker.score_weight=0.0'),
+    'scored-0.2': _tested('detections above 0.2', 'model.detector.test_cfg.rcnn.score_thr=0.2'),
     'space-time': _tested('overlap of volumes', 'model.tracker.overlap=space-time'),
     'threshold-0.05': _tested('threshold 0.05', 'model.tracker.threshold=0.05'),
-    'threshold-0.1': _tested('threshold 0.1', 'model.tracker.threshold=0.1'),
+    'threshold-0.25': _tested('threshold 0.25', 'model.tracker.threshold=0.25'),
     'threshold-0.4': _tested('threshold 0.4', 'model.tracker.threshold=0.4'),
     'threshold-0.5': _tested('threshold 0.5', 'model.tracker.threshold=0.5'),
 }
