@@ -4,17 +4,26 @@ title = 'Trials of modules'
 about = 'The same model was trained with one module changed at a time'
 work_dir = 'work_dirs/trials'
 
-# All start from one MaskTrack R-CNN, trained first on the same videos, so that a trial differs from
-# the baseline in one thing.
+# All start from one MaskTrack R-CNN, trained first on the same videos, to which a propagation head
+# has been added, so that a trial differs from the baseline in one thing. Heads that are trained for
+# as short as a trial give masks of half the size.
 _masktrack_rcnn = 'configs/masktrack_rcnn/masktrack-rcnn_{backbone}_fpn_{data}.py'
+_objprop = 'configs/objprop/objprop_{backbone}_fpn_{data}'
+_tuning_1 = _objprop.replace('{backbone}', '{deeper}') + '_tuning-1.py'
+_head = ['model.freeze_detector=True']
+_stride_4 = ['model.prop_head.level=0', 'model.prop_head.stride=4']
 starts = {
     'start': dict(config=_masktrack_rcnn),
+    'start-head': dict(config=f'{_objprop}.py', starts_from='start', overrides=_head),
+    'start-head-stride-4': dict(
+        config=f'{_objprop}.py', starts_from='start', overrides=[*_head, *_stride_4]
+    ),
     'start-deeper': dict(config=_masktrack_rcnn.replace('{backbone}', '{deeper}')),
+    'start-deeper-head': dict(config=_tuning_1, starts_from='start-deeper', overrides=_head),
 }
-starts_from = 'start'
+starts_from = 'start-head'
 
 baseline = 'baseline'
-_objprop = 'configs/objprop/objprop_{backbone}_fpn_{data}'
 
 
 def _published(ap50, ap75, ar1, ar10, mean):
@@ -35,20 +44,71 @@ trials = {
         title='MaskTrack R-CNN',
         change='no propagation head at all',
         config=_masktrack_rcnn,
+        starts_from='start',
         published=_published(None, 0.326, 0.310, 0.355, 0.303),
+    ),
+    'masktrack-rcnn-looks': dict(
+        title='MaskTrack R-CNN, no last boxes',
+        change='the same weights; last boxes have no say in association',
+        train_as='masktrack-rcnn',
+        test_overrides=['model.tracker.iou_weight=0.0'],
     ),
     'propagation-off': dict(
         title='Propagation off',
         change="the baseline's weights, tested without propagation",
         train_as='baseline',
+        test_overrides=['model.recovery.enabled=False', 'model.tracker.iou_weight=2.0'],
+    ),
+    'propagation-off-looks': dict(
+        title='Propagation off, no last boxes',
+        change='the same weights; nor have last boxes a say in association',
+        train_as='baseline',
         test_overrides=['model.recovery.enabled=False'],
+    ),
+    'recovery-alone': dict(
+        title='Recovery alone',
+        change="the baseline's weights; propagation recovers, and has no say in association: "
+        'ObjProp as published',
+        train_as='baseline',
+        test_overrides=['model.tracker.carried_weight=0.0', 'model.tracker.iou_weight=2.0'],
+    ),
+    'carried-missing': dict(
+        title='Missing tracks are carried',
+        change="the baseline's weights; only tracks that no detection is have a say",
+        train_as='baseline',
+        test_overrides=[
+            'model.tracker.carried=missing',
+            'model.tracker.carried_iou=0.5',
+            'model.tracker.iou_weight=2.0',
+        ],
+    ),
+    'detector-masks': dict(
+        title="The detector's masks",
+        change="the baseline's weights; the mask head segments recovered boxes",
+        train_as='baseline',
+        test_overrides=['model.recovery.masks=detector'],
+    ),
+    'no-duplicates': dict(
+        title='No duplicates',
+        change="the baseline's weights; nothing is recovered on top of a detection",
+        train_as='baseline',
+        test_overrides=['model.recovery.duplicate_iou=0.5'],
+    ),
+    'stride-4': dict(
+        title='Stride 4',
+        change='the propagation head works at stride 4',
+        config=f'{_objprop}.py',
+        starts_from='start-head-stride-4',
+        overrides=_stride_4,
+        # As far as at stride 8.
+        test_overrides=['model.prop_head.test_sigma=12.0'],
     ),
     'tuning-1': dict(
         title='Baseline tuning 1',
         change='deeper backbone, 4 FC layers in bbox and track head, '
         '6 convolutions in the mask head',
-        config=_objprop.replace('{backbone}', '{deeper}') + '_tuning-1.py',
-        starts_from='start-deeper',
+        config=_tuning_1,
+        starts_from='start-deeper-head',
         published=_published(0.5056, 0.3458, 0.344, 0.392, 0.3139),
     ),
     'tuning-2': dict(

@@ -184,6 +184,33 @@ def carried_to(places, asked):
 LATER = [40, 40, 44, 44]
 
 
+def test_all_tracks_are_carried_before_association():
+    tracker = MatchingTracker(
+        iou_weight=0.0, label_weight=0.0, carried='all', carried_weight=4.0, carried_iou=0.25
+    )
+    _, memory = step(tracker, tracker.init_memory(), [NEAR, FAR], [[5, 0], [0, 5]])
+    # Logits: new 0, track 0 2, track 1 0; the look says track 0.
+    look, asked = [[0.4, 0.0]], []
+    for box, places, expected in (
+        (LATER, {}, 0),
+        (LATER, {1: LATER}, 1),  # 0 + 4 * 1 is more than 2
+        (LATER, {0: LATER, 1: LATER}, 0),
+        ([40, 40, 44, 41.6], {1: LATER}, 0),  # 4 * 2/5
+        ([40, 40, 44, 43], {1: LATER}, 1),  # 4 * 3/4
+        ([40, 40, 44, 40.9], {1: LATER, 0: FAR}, 0),  # less than carried_iou
+    ):
+        ids, _ = step(tracker, memory, [box], look, carry=carried_to(places, asked))
+        assert ids == [expected], (box, places)
+    assert asked == [[0, 1]] * 6
+    # The same that it finds are not asked for again, and those it lacks are new.
+    ids, after = step(tracker, memory, [FAR, LATER], [[5, 0], [-9, -9]], carry=carried_to({}, []))
+    assert ids == [0, 2] and after.ids.tolist() == [0, 1, 2]
+    # Nothing to carry, or nothing detected.
+    step(tracker, tracker.init_memory(), [NEAR], [[5, 0]], carry=carried_to({}, asked))
+    step(tracker, memory, [], [], carry=carried_to({}, asked))
+    assert len(asked) == 6
+
+
 @pytest.mark.parametrize(
     ('options', 'place', 'expected'),
     [
@@ -249,8 +276,9 @@ RETAIN = 'num_frames_retain must be a positive integer or None'
         ('next', dict(conflict_margin='1'), "conflict_margin must be a number, got '1'"),
         ('drop', dict(carried_weight=-1), 'carried_weight must be a number from 0, got -1'),
         ('drop', dict(carried_weight=True), 'carried_weight must be a number from 0, got True'),
-        ('drop', dict(carried_iou=0), r'carried_iou must be a number in \(0, 1\], got 0'),
-        ('drop', dict(carried_iou=1.5), r'carried_iou must be a number in \(0, 1\], got 1.5'),
+        ('drop', dict(carried_iou=-0.1), r'carried_iou must be a number in \[0, 1\], got -0.1'),
+        ('drop', dict(carried_iou=1.5), r'carried_iou must be a number in \[0, 1\], got 1.5'),
+        ('drop', dict(carried='some'), "carried must be one of missing, all, got 'some'"),
     ],
 )
 def test_bad_rules_are_refused(on_conflict, options, message):

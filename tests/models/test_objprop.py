@@ -113,6 +113,31 @@ def test_detections_take_the_ids_of_tracks_that_were_carried_to_them():
     )
 
 
+def test_a_frozen_detector_stays_as_it_is():
+    model = seeded_model(small_models.SMALL_OBJPROP, freeze_detector=True).train()
+    plain = seeded_model(small_models.SMALL_OBJPROP).train()
+    plain.load_state_dict(model.state_dict())
+    assert not model.detector.training and not model.track_head.training
+    assert model.prop_head.training and plain.detector.training
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    inputs = torch.rand(4, 3, *SIZE)
+    boxes = [[8, 8, 40, 40], [50, 10, 80, 50]]
+    clips = [[small_models.frame_sample(boxes, [0, 1], [1, 2]) for _ in range(2)] for _ in range(2)]
+    losses = model.loss(inputs, clips)
+    assert sorted(losses) == ['loss_propattn', 'loss_propmask', 'propattn_accuracy']
+    assert {*losses} < {*plain.loss(inputs, clips)}
+    (losses['loss_propattn'] + losses['loss_propmask']).backward()
+    with_gradients = {name for name, one in model.named_parameters() if one.grad is not None}
+    assert with_gradients == {f'prop_head.{name}' for name, _ in model.prop_head.named_parameters()}
+    changed = {
+        name for name, value in model.state_dict().items() if not torch.equal(value, before[name])
+    }
+    # Statistics of normalisation move with each forward pass of what is trained.
+    assert changed and all(name.startswith('prop_head.') for name in changed)
+    with pytest.raises(ValueError, match="freeze_detector must be True or False, got 'yes'"):
+        seeded_model(small_models.SMALL_OBJPROP, freeze_detector='yes')
+
+
 def test_masks_of_recovered_tracks_by_the_mask_head():
     changes = {'tracker.on_conflict': 'next'}
     plain, model = eager(**changes), eager(**changes, **{'recovery.masks': 'detector'})

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 
 from vispropnet.models.base import mean_of_losses
 from vispropnet.models.detectors.masktrack_rcnn import MaskTrackRCNN, MaskTrackRCNNState
@@ -41,10 +41,12 @@ class ObjProp(MaskTrackRCNN):
         prop_head: Config of the propagation head.
         recovery: Config of what is done with it at test, see
             :class:`~vispropnet.models.trackers.track_recovery.TrackRecovery`; None for nothing.
+        freeze_detector: Training changes the propagation head alone: all other parts keep their
+            weights and the statistics of their normalisation, and have no losses.
 
     Raises:
         ValueError: if neck or propagation head take other channels or more levels than the features
-            have, or there is no propagation head.
+            have, there is no propagation head, or ``freeze_detector`` is neither true nor false.
     """
 
     state_type = ObjPropState
@@ -56,6 +58,7 @@ class ObjProp(MaskTrackRCNN):
         tracker: dict,
         prop_head: dict,
         recovery: dict | None = None,
+        freeze_detector: bool = False,
         attn_neck: dict | None = None,
         support: dict | None = None,
         data_preprocessor: dict | None = None,
@@ -76,12 +79,29 @@ class ObjProp(MaskTrackRCNN):
             )
         self.recovery = TASK_UTILS.build(recovery or dict(type='TrackRecovery', enabled=False))
         self.check_support()
+        if freeze_detector not in (True, False):
+            raise ValueError(f'freeze_detector must be True or False, got {freeze_detector!r}')
+        self.freeze_detector = freeze_detector
+        if freeze_detector:
+            for part in self._frozen_parts():
+                part.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> ObjProp:
+        """Sets the mode; frozen parts stay as at test, so that their statistics stay too."""
+        super().train(mode)
+        if self.freeze_detector:
+            for part in self._frozen_parts():
+                part.eval()
+        return self
+
+    def _frozen_parts(self) -> list[nn.Module]:
+        return [part for part in self.children() if part is not self.prop_head]
 
     def loss_of_features(
         self, features: Sequence[Features], samples: Sequence[Sequence[DetDataSample]]
     ) -> dict[str, Tensor]:
         """Adds the losses of the propagation head, means over the references; see the base."""
-        losses = super().loss_of_features(features, samples)
+        losses = {} if self.freeze_detector else super().loss_of_features(features, samples)
         (key_features, *ref_features), (key_samples, *ref_samples) = features, samples
         return losses | mean_of_losses(
             [

@@ -15,6 +15,7 @@ from vispropnet.ops.transfer import to_device
 from vispropnet.registry import TASK_UTILS
 
 ON_CONFLICT = ('drop', 'next', 'new', 'hungarian')
+CARRIED = ('missing', 'all')
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,17 @@ class MatchingTracker:
             :func:`~vispropnet.models.trackers.association.assign`; ``'drop'`` measured best, see
             ``docs/methods/masktrack-rcnn.md``.
         conflict_margin: For ``'next'``: how much better than "new" the next best track must score.
-        carried_weight: Weight of the IoU with where propagation carries a track that no detection
-            is; 0 leaves association to detections alone, as in the paper.
+        carried: Tracks that propagation carries to the frame before new ids are given:
+            ``'missing'``, those that no detection is, or ``'all'``, which then stand in the scores
+            of association like their last boxes.
+        carried_weight: Weight of the IoU with where a track is carried to; 0 leaves association to
+            detections and last boxes, as in the paper.
         carried_iou: Smaller overlaps than this do not count.
 
     Raises:
         ValueError: if ``num_frames_retain`` is neither None nor a positive integer, for another
-            ``on_conflict``, a margin that plays no part, a negative weight, or a least overlap
-            outside (0, 1].
+            ``on_conflict`` or ``carried``, a margin that plays no part, a negative weight, or a
+            least overlap outside [0, 1].
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class MatchingTracker:
         num_frames_retain: int | None = 300,
         on_conflict: str = 'drop',
         conflict_margin: float = 0.0,
+        carried: str = 'missing',
         carried_weight: float = 0.0,
         carried_iou: float = 0.5,
     ) -> None:
@@ -89,12 +94,15 @@ class MatchingTracker:
                 f"tracker: conflict_margin is for on_conflict='next', got {conflict_margin!r} with "
                 f'on_conflict={on_conflict!r}'
             )
-        for name, value, sound in (
-            ('carried_weight', carried_weight, 'a number from 0'),
-            ('carried_iou', carried_iou, 'a number in (0, 1]'),
+        if carried not in CARRIED:
+            raise ValueError(
+                f'tracker: carried must be one of {", ".join(CARRIED)}, got {carried!r}'
+            )
+        for name, value, highest, sound in (
+            ('carried_weight', carried_weight, math.inf, 'a number from 0'),
+            ('carried_iou', carried_iou, 1, 'a number in [0, 1]'),
         ):
-            lowest, highest = (0, math.inf) if name == 'carried_weight' else (1e-6, 1)
-            if type(value) not in (int, float) or not lowest <= value <= highest:
+            if type(value) not in (int, float) or not 0 <= value <= highest:
                 raise ValueError(f'tracker: {name} must be {sound}, got {value!r}')
         if num_frames_retain is not None and (
             type(num_frames_retain) is not int or num_frames_retain < 1
@@ -109,6 +117,7 @@ class MatchingTracker:
         self.num_frames_retain = num_frames_retain
         self.on_conflict = on_conflict
         self.conflict_margin = conflict_margin
+        self.carried = carried
         self.carried_weight = carried_weight
         self.carried_iou = carried_iou
 
@@ -134,9 +143,9 @@ class MatchingTracker:
     ) -> tuple[Tensor, TrackMemory]:
         """Associates the detections of a frame.
 
-        Tracks that no detection is may be carried to the frame before new ids are given: with
-        ``carried_weight · IoU`` added to its score, a detection that would be new or dropped may
-        then be one of them after all.
+        Tracks may be carried to the frame, and ``carried_weight · IoU`` is then added to the scores
+        with them: of all detections with all tracks, or afterwards of detections that would be new
+        or dropped with tracks that no detection is.
 
         Args:
             embeddings: (D, C).
@@ -168,8 +177,13 @@ class MatchingTracker:
                 self.iou_weight,
                 self.label_weight,
             )
+            uses_carried = carry is not None and self.carried_weight > 0
+            if uses_carried and self.carried == 'all':
+                overlaps, positions = self._carried_overlaps(boxes, memory.ids, memory.ids, carry)
+                # The table is nobody else's.
+                table[:, to_device(1 + positions, table.device)] += self.carried_weight * overlaps
             columns = assign(table, self.on_conflict, self.conflict_margin)
-            if carry is not None and self.carried_weight > 0:
+            if uses_carried and self.carried == 'missing':
                 columns = self._with_carried(columns, table, boxes, memory.ids, carry)
         kept = (columns >= 0).nonzero().flatten()
         there = to_device(kept, embeddings.device)
@@ -193,20 +207,31 @@ class MatchingTracker:
         left[columns[columns > 0] - 1] = False
         if not len(open_rows) or not left.any():
             return columns
-        found, places = carry(ids[left])
-        if not len(found):
-            return columns
-        # Positions of the found ones in the memory.
-        positions = (ids[None] == found[:, None]).int().argmax(dim=1)
-        rows, choices = (to_device(one, table.device) for one in (open_rows, positions + 1))
-        overlaps = bbox_overlaps(boxes[rows].float(), places.float())
-        scores = table[rows][:, choices] + self.carried_weight * overlaps
-        scores = scores.masked_fill(overlaps < self.carried_iou, -math.inf)
+        rows = to_device(open_rows, table.device)
+        overlaps, positions = self._carried_overlaps(boxes[rows], ids[left], ids, carry)
+        scores = table[rows][:, to_device(1 + positions, table.device)]
+        scores = (scores + self.carried_weight * overlaps).masked_fill(overlaps <= 0, -math.inf)
         chosen = assign(torch.cat([table[rows, :1], scores], dim=1), self.on_conflict)
         columns = columns.clone()
         # Those that stay without one are new or dropped as before.
         columns[open_rows[chosen > 0]] = positions[chosen[chosen > 0] - 1] + 1
         return columns
+
+    def _carried_overlaps(
+        self,
+        boxes: Tensor,
+        asked: Tensor,
+        ids: Tensor,
+        carry: Callable[[Tensor], tuple[Tensor, Tensor]],
+    ) -> tuple[Tensor, Tensor]:
+        """IoUs (D, M') of boxes with tracks where they are carried to, 0 for too small ones.
+
+        Also (M',) positions of these tracks in the memory, on the CPU.
+        """
+        found, places = carry(asked)
+        positions = (ids[None] == found[:, None]).int().argmax(dim=1)
+        overlaps = bbox_overlaps(boxes.float(), places.float())
+        return overlaps * (overlaps >= self.carried_iou), positions
 
     @staticmethod
     def _take_in(
