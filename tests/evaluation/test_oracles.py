@@ -26,10 +26,34 @@ def test_masks_on_objects_become_theirs():
     masks = [strip(0, 4), strip(5, 3), strip(1, 2)]
     results = [track(1, 1, 0.5, masks)]
     assert mended(truths, results, 'masks') == [(1, 0.5, [strip(0), strip(5, 3), strip(1, 8)])]
-    assert mended(truths, results, 'propagated-masks') == [(1, 0.5, masks)]
-    results[0]['propagated'] = [True, True, False]
-    found = [(1, 0.5, [strip(0), strip(5, 3), strip(1, 2)])]
-    assert mended(truths, results, 'propagated-masks') == found
+
+
+def test_propagation_belongs_on_the_object_of_the_detected_masks():
+    truths = [(1, strips(0, 9, 9, 9, 9, 0, 9, 9, 9)), (2, strips(1, 8, 8, 8, 8, 8, 8, 8, 8))]
+    # Detected on the first object twice, on the second once; then propagated onto nothing, onto
+    # the second, onto the first; missing; detected.
+    detected = [None, strip(0, 8), strip(0, 7), strip(1, 5)]
+    propagated = [strip(5, 3), strip(1, 4), strip(0, 6)]
+    masks = [*detected, *propagated, None]
+    results = [track(1, 1, 0.5, masks)]
+
+    def found(oracle):
+        ((_, score, segmentations),) = mended(truths, results, oracle, 8)
+        assert score == 0.5
+        return segmentations
+
+    assert found('propagated-masks') == found('propagated-places') == masks
+    assert found('propagation') == [*masks[:7], strip(0, 9)]
+    results[0]['propagated'] = [False] * 4 + [True] * 3 + [False]
+    assert found('propagated-masks') == [*detected, *propagated[:2], strip(0, 9), None]
+    assert found('propagated-places') == [*detected, None, None, propagated[2], None]
+    # The object is hidden in the first of these frames.
+    assert found('propagation') == [*detected, None, *strips(0, 9, 9, 9)]
+    # A track on no object: what it propagates belongs nowhere.
+    results = [{**track(1, 1, 0.5, [strip(5, 2), *strips(0, *[9] * 7)])}]
+    results[0]['propagated'] = [False] + [True] * 7
+    assert found('propagated-masks') == results[0]['segmentations']
+    assert found('propagated-places') == found('propagation') == [strip(5, 2), *[None] * 7]
 
 
 def test_a_mask_is_on_an_object_from_a_tenth_on():
@@ -77,7 +101,7 @@ def test_videos_with_nothing():
     content = data_set({1: 1, 2: 2}, [(1, 1, [strip(0)])])
     results = [track(2, 1, 0.5, [strip(0), None])]
     truth = ground_truth(content)
-    for oracle, count in zip(ORACLES, (1, 1, 1, 1), strict=True):
+    for oracle, count in zip(ORACLES, (1, 1, 1, 1, 1, 1), strict=True):
         assert len(mend_results(truth, results, oracle)) == count
     assert mend_results(truth, results, 'detections')[0]['video_id'] == 1
 

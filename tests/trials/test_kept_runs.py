@@ -66,7 +66,8 @@ def test_kept_runs_count_as_done_with_their_costs(study, kept, tmp_path):
     assert json.loads(run.results.read_text()) == [run.key]
     expected = dict(parameters=5, train_s_per_frame=None, test_s_per_frame=0.25)
     assert run_costs(plan.study.metrics, run) == expected
-    assert [*plan.left()] == [plan.runs['start/seed-0'], plan.runs['ordered/seed-0']]
+    left = 'start', 'start-head', 'ordered'
+    assert [*plan.left()] == [plan.runs[f'{name}/seed-0'] for name in left]
     # What was unpacked is not kept once more; what was run here is, and equally each time.
     finish(plan, 'ordered/seed-0')
     (path,) = keep_runs(plan, tmp_path / 'other', manifest, {})
@@ -123,7 +124,7 @@ def test_other_weights_are_not_mixed_in(study, kept, tmp_path):
     """A start that was trained once more, and came out differently."""
     plan, manifest = plan_of(study, tmp_path / 'second')
     finish(plan, 'ordered/seed-0', weight=2.0)
-    words = r'ordered/seed-0, run here, took weights of start/seed-0 \('
+    words = r'ordered/seed-0, run here, took weights of start-head/seed-0 \('
     with pytest.raises(UserError, match=words):
         keep_runs(plan, kept, manifest, read_kept(plan, kept))
     assert not (kept / 'ordered').exists()
@@ -136,7 +137,7 @@ def test_other_weights_are_not_mixed_in(study, kept, tmp_path):
     check_unpacked(plan)
     finish(plan, weight=2.0)
     keep_runs(plan, kept, manifest, {})
-    with pytest.raises(UserError, match='took weights of start/seed-0 .* cannot be mixed'):
+    with pytest.raises(UserError, match='took weights of start-head/seed-0 .* cannot be mixed'):
         join_manifests(plan, manifest, read_kept(plan, kept))
 
 

@@ -95,18 +95,37 @@ def test_what_is_wrong_is_named_with_its_key(tmp_path):
 
 
 def test_the_trials_of_objprop(root, study):
-    """Each has a config of its own, and all start from one MaskTrack R-CNN."""
+    """Each has a config of its own, and all start from one MaskTrack R-CNN with a trained head."""
     trials, starts = study.trials, study.starts
-    assert next(iter(trials)) == study.baseline == 'baseline' and len(trials) == 12
+    assert next(iter(trials)) == study.baseline == 'baseline' and len(trials) == 19
     assert list(study.presets) == ['smoke', 'cpu', 'gpu', 'ytvis19', 'ytvis21']
     for preset in study.presets.values():
-        ours = [preset.config_of(trial) for trial in trials.values() if trial.trains]
-        assert len(set(ours)) == len(ours)
-        for config in (*ours, *map(preset.config_of, starts.values())):
+        # At stride 4 it is the baseline's, with overrides.
+        ours = {
+            name: preset.config_of(trial)
+            for name, trial in trials.items()
+            if trial.trains and name != 'stride-4'
+        }
+        assert len({*ours.values()}) == len(ours)
+        for config in (*ours.values(), *map(preset.config_of, starts.values())):
             assert (root / config).is_file()
-    others = {'propagation-off': '', 'tuning-1': 'start-deeper', 'additional-training': 'baseline'}
-    starts_from = {name: one.starts_from for name, one in trials.items()}
-    assert starts_from == {**dict.fromkeys(trials, 'start'), **others}
+    others = {
+        'masktrack-rcnn': 'start',
+        'tuning-1': 'start-deeper-head',
+        'stride-4': 'start-head-stride-4',
+        'additional-training': 'baseline',
+    }
+    starts_from = {name: one.starts_from for name, one in trials.items() if one.trains}
+    assert starts_from == {**dict.fromkeys(starts_from, 'start-head'), **others}
+    frozen = 'model.freeze_detector=True'
+    heads = [name for name, one in starts.items() if frozen in one.overrides]
+    assert heads == [name for name, one in starts.items() if one.starts_from]
+    assert heads == ['start-head', 'start-head-stride-4', 'start-deeper-head']
+    tested = [name for name, one in trials.items() if one.train_as == 'baseline']
+    assert [name for name, one in trials.items() if not one.trains] == [
+        'masktrack-rcnn-looks',
+        *tested,
+    ]
     config_of = study.presets['ytvis21'].config_of
     assert config_of(starts['start']) == config_of(trials['masktrack-rcnn'])
     assert '_r101_' in config_of(starts['start-deeper'])
@@ -115,5 +134,6 @@ def test_the_trials_of_objprop(root, study):
     assert published['baseline'] == metrics and published['weighted-affinity']['mAP'] == 0.3082
     assert published['masktrack-rcnn'] == dict(AP75=0.326, AR1=0.31, AR10=0.355, mAP=0.303)
     unpublished = [name for name, metrics in published.items() if not metrics]
-    assert unpublished == ['propagation-off', 'attn-neck-reference', 'category-affinity']
+    others = ['stride-4', 'attn-neck-reference', 'category-affinity']
+    assert unpublished == ['masktrack-rcnn-looks', *tested, *others]
     assert [name for name, one in study.presets.items() if one.published] == ['ytvis19', 'ytvis21']

@@ -10,27 +10,30 @@ from vispropnet.trials.plan import command_of, make_plan, shown, tail_lines
 
 def test_runs_come_after_those_that_they_need(study, tmp_path):
     plan = make_plan(study, 'ytvis19', tmp_path, ['tuning-1', 'additional-training'])
-    names = 'start', 'baseline', 'start-deeper', 'tuning-1', 'additional-training'
+    starts = 'start', 'start-head', 'start-deeper', 'start-deeper-head'
+    names = *starts[:2], 'baseline', *starts[2:], 'tuning-1', 'additional-training'
     assert list(plan.runs) == [f'{name}/seed-0' for name in names]
-    assert plan.runs['tuning-1/seed-0'].needs == ('start-deeper/seed-0',)
-    assert list(plan.runs['start/seed-0'].steps) == ['train']
+    needs = {'start-head': ('start/seed-0',), 'tuning-1': ('start-deeper-head/seed-0',)}
+    assert {name: plan.runs[f'{name}/seed-0'].needs for name in needs} == needs
+    assert all(list(plan.runs[f'{name}/seed-0'].steps) == ['train'] for name in starts)
     # What others start from is trained, and in no table.
     assert [one.name for one in plan.trials] == ['baseline', 'tuning-1', 'additional-training']
     train = plan.baseline_run().steps['train']
-    assert f'load_from={tmp_path}/start/seed-0/train/epoch_12.pth' in train
+    assert f'load_from={tmp_path}/start-head/seed-0/train/epoch_12.pth' in train
     assert 'train_dataloader.dataset.ann_file=local/train.json' in train
     assert not any(one.startswith('data_root') for one in train)
     # Seeds stand in commands and folders.
     plan = make_plan(study, 'cpu', tmp_path, ['propagation-off'], seeds=2, baseline_seeds=3)
     # What all start from is the same for every seed.
-    counts = {'start': 1, 'baseline': 3, 'propagation-off': 2}
+    counts = {'start': 1, 'start-head': 1, 'baseline': 3, 'propagation-off': 2}
     keys = [f'{name}/seed-{seed}' for name, count in counts.items() for seed in range(count)]
     assert list(plan.runs) == keys
     train = plan.runs['baseline/seed-1'].steps['train']
     assert train[train.index('--seed') + 1] == '1' and '--resume' in train
     assert train[train.index('--work-dir') + 1] == f'{tmp_path}/baseline/seed-1/train'
-    assert {plan.runs[f'baseline/seed-{seed}'].needs for seed in (0, 1, 2)} == {('start/seed-0',)}
-    # The one trial that trains nothing takes the weights of the same seed.
+    needs = {plan.runs[f'baseline/seed-{seed}'].needs for seed in (0, 1, 2)}
+    assert needs == {('start-head/seed-0',)}
+    # A trial that trains nothing takes the weights of the same seed.
     off = plan.runs['propagation-off/seed-1']
     assert list(off.steps) == ['test'] and off.needs == ('baseline/seed-1',)
     assert off.steps['test'][2] == f'{tmp_path}/baseline/seed-1/train/epoch_1.pth'
@@ -73,7 +76,7 @@ def test_a_trial_tests_the_weights_of_another_with_its_own_changes(study, tmp_pa
     assert test[-6:-1] == ['p=1', 'c=1', 'pt=1', 'o=1', 'ot=1']
     # What is in no table is not tested.
     plan = make_plan(replace(study, baseline='other'), 'cpu', tmp_path, ['other'])
-    assert [list(run.steps) for run in plan.runs.values()] == [['train'], ['train'], ['test']]
+    assert [list(run.steps) for run in plan.runs.values()] == [*[['train']] * 3, ['test']]
 
 
 def test_the_command_gives_the_table_and_its_options_hold_the_paths(study, tmp_path, monkeypatch):
@@ -94,7 +97,7 @@ def test_the_command_gives_the_table_and_its_options_hold_the_paths(study, tmp_p
 
 def test_a_run_goes_from_training_to_test_to_done(study, tmp_path):
     plan = make_plan(study, 'smoke', tmp_path, ['ordered'])
-    start, baseline, run = plan.runs.values()
+    start, head, baseline, run = plan.runs.values()
     pointer = run.folder / 'train/last_checkpoint'
     pointer.parent.mkdir(parents=True)
     assert run.left() == ['train', 'test'] and run.share_done() == 0
@@ -110,14 +113,14 @@ def test_a_run_goes_from_training_to_test_to_done(study, tmp_path):
     for named, left in (('epoch_1.pth', ['train', 'test']), ('epoch_2.pth', ['test'])):
         pointer.write_text(f'somewhere/{named}\n')
         assert run.left() == left
-    assert run.share_done() == pytest.approx(0.9) and plan.left() == [start, baseline, run]
+    assert run.share_done() == pytest.approx(0.9) and plan.left() == [start, head, baseline, run]
     run.results.write_text('[]')
     assert run.next_step() is None and run.share_done() == 1
-    assert plan.left() == [start, baseline]
+    assert plan.left() == [start, head, baseline]
     baseline.folder.mkdir(parents=True)
     baseline.results.write_text('[]')
     # What others start from is not needed any more; its weights may have been removed.
-    assert start.next_step() == 'train' and plan.left() == []
+    assert start.next_step() == head.next_step() == 'train' and plan.left() == []
     # The last lines of a log.
     log = tmp_path / 'log'
     log.write_text('one\n\ntwo  \n' + 'x' * 5000 + '\nthree\n\n')

@@ -19,7 +19,14 @@ from vispropnet.evaluation.overlaps import measure_tracks
 from vispropnet.evaluation.result_file import RESULT_KEYS, propagated_frames
 
 # What becomes of the tracks: docs/evaluation.md, "Oracles".
-ORACLES = ('masks', 'propagated-masks', 'linking', 'detections')
+ORACLES = (
+    'masks',
+    'propagated-masks',
+    'propagated-places',
+    'propagation',
+    'linking',
+    'detections',
+)
 # From this IoU on, in a frame, a mask is on the object that it overlaps most.
 _ON_OBJECT = 0.1
 
@@ -32,6 +39,16 @@ class _Track:
     on: np.ndarray  # (T,) position of the object that a mask is on, -1 for none
     ious: np.ndarray  # (T,) with that object
     propagated: Sequence[bool]  # by frame
+
+    def detected(self) -> np.ndarray:
+        """Frames with a mask that was not propagated, rising."""
+        masks = [mask is not None for mask in self.entry['segmentations']]
+        return np.flatnonzero(np.array(masks) & ~np.array(self.propagated, dtype=bool))
+
+    def own(self) -> int:
+        """Position of the object that most of its detected masks are on, -1 for none."""
+        on = self.on[self.detected()]
+        return int(np.bincount(on[on >= 0]).argmax()) if (on >= 0).any() else -1
 
 
 def oracle_metrics(
@@ -58,7 +75,8 @@ def mend_results(
     """Takes one thing from the truth, and leaves the rest as it is.
 
     A mask is on the object that it overlaps most in its frame, of any category but a crowd, with an
-    IoU of at least 0.1. Scores and categories stay; a track that linking makes has the mean score
+    IoU of at least 0.1. What is propagated belongs on the object that most detected masks of its
+    track are on. Scores and categories stay; a track that linking makes has the mean score
     of its masks' tracks and the category that most of that score is of. The oracle of detections
     gives a mask that is missing to the track that was on the object before, unless that is on
     another one there; objects that no track is ever on get one of score 1, of the true category.
@@ -89,8 +107,10 @@ def mend_results(
             made = _link(own)
         elif oracle == 'detections':
             made = _detect(truth, video, own)
+        elif oracle == 'masks':
+            _take_masks(video, own)
         else:
-            _take_masks(video, own, propagated_only=oracle == 'propagated-masks')
+            _take_propagated(video, own, oracle)
         entries = [*made, *(one.entry for one in own)]
         mended += [entry for entry in entries if any(entry['segmentations'])]
     return mended
@@ -117,11 +137,29 @@ def _placed(
     return _Track(entry, on, best, propagated)
 
 
-def _take_masks(video: VideoTruth, tracks: list[_Track], propagated_only: bool) -> None:
+def _take_masks(video: VideoTruth, tracks: list[_Track]) -> None:
     for track in tracks:
         for frame in np.flatnonzero(track.on >= 0).tolist():
-            if track.propagated[frame] or not propagated_only:
-                track.entry['segmentations'][frame] = video.masks[track.on[frame]][frame]
+            track.entry['segmentations'][frame] = video.masks[track.on[frame]][frame]
+
+
+def _take_propagated(video: VideoTruth, tracks: list[_Track], oracle: str) -> None:
+    """Takes from the truth the masks, the places, or all that propagation finds."""
+    for track in tracks:
+        masks, own, detected = track.entry['segmentations'], track.own(), track.detected()
+        frames = np.flatnonzero(track.propagated)
+        if oracle == 'propagation':
+            first = int(detected[0]) if len(detected) else len(masks)
+            frames = np.setdiff1d(np.arange(first, len(masks)), detected)
+        for frame in frames.tolist():
+            there = own >= 0 and int(track.on[frame]) == own
+            if oracle == 'propagated-places':
+                masks[frame] = masks[frame] if there else None
+            elif oracle == 'propagation':
+                shown = own >= 0 and video.areas[own][frame] > 0
+                masks[frame] = video.masks[own][frame] if shown else None
+            elif there:
+                masks[frame] = video.masks[own][frame]
 
 
 def _best_masks(tracks: list[_Track]) -> dict[int, dict[int, _Track]]:

@@ -127,9 +127,13 @@ class Plan:
 
     def left(self) -> list[Run]:
         """Returns the runs that are left; of starts, those that are needed for them."""
-        left = [run for run in self.runs.values() if run.next_step() is not None]
-        needed = {key for run in left for key in run.needs}
-        return [run for run in left if 'test' in run.steps or run.key in needed]
+        left, needed = [], set()
+        # Each comes after those that it needs, of which some need others in turn.
+        for run in reversed(self.runs.values()):
+            if run.next_step() is not None and ('test' in run.steps or run.key in needed):
+                left.insert(0, run)
+                needed.update(run.needs)
+        return left
 
     def tested(self) -> list[Run]:
         """Returns the runs that are tested: all but those that others only take weights of."""
