@@ -97,8 +97,8 @@ def test_recovered_masks_come_after_the_detected():
 
 def test_detections_take_the_ids_of_tracks_that_were_carried_to_them():
     changes = {'tracker.num_frames_retain': None, 'recovery.mask_threshold': 0.0}
-    plain, model = eager(**changes), eager(**changes, **{'tracker.carried_weight': 1e4})
-    model.tracker.carried_iou = 1e-6
+    changes |= {'tracker.carried': 'missing', 'tracker.iou_weight': 2.0}
+    plain, model = (eager(**changes, **{'tracker.carried_weight': one}) for one in (0.0, 1e4))
     model.load_state_dict(plain.state_dict())
     before, after = (run_missing(one, frames(4))[0] for one in (plain, model))
     # Every mask is the whole frame: whoever has no track of its own is one that is missing.
@@ -111,6 +111,32 @@ def test_detections_take_the_ids_of_tracks_that_were_carried_to_them():
     assert any(
         (~a.propagated).sum() > (~b.propagated).sum() for a, b in zip(after, before, strict=True)
     )
+
+
+@pytest.mark.parametrize('carried', ['all', 'missing'])
+def test_tracks_are_carried_once_a_frame(carried):
+    model = eager(**{'tracker.carried': carried, 'tracker.on_conflict': 'new'})
+    state, carry, before, asked = model.init_state(), model.recovery.carry, [], []
+
+    def note(features, present, known, *given):
+        asked.append((present.tolist(), known.tolist()))
+        return carry(features, present, known, *given)
+
+    with mock.patch.object(model.recovery, 'carry', note):
+        for number, count in enumerate((6, 3, 0, 6)):
+            # Of more than 1 no score is.
+            limits = dict(score_thr=0.0 if count else 2.0, max_per_img=count)
+            model.detector.roi_head.test_cfg.update(limits)
+            found, state = step(model, frames(4)[number], frame_metainfo(frame_id=number), state)
+            detected = found.ids[~found.propagated].tolist()
+            assert len(asked) == 1 and len(set(found.ids.tolist())) == len(found)
+            # Before association for all that are known, if there is anything to associate.
+            if carried == 'all' and before and count:
+                assert asked == [([], before)]
+            elif not before or not count:
+                assert asked == [(detected, state.tracks.ids.tolist())]
+            before = state.tracks.ids.tolist()
+            asked.clear()
 
 
 def test_a_frozen_detector_stays_as_it_is():
@@ -160,6 +186,7 @@ def test_without_propagation_it_is_masktrack_rcnn(change):
     model, plain = eager(**change), seeded_model(small_models.SMALL).eval()
     plain.load_state_dict(model.state_dict(), strict=False)
     plain.detector.roi_head.test_cfg.score_thr = 0.0
+    plain.tracker.iou_weight = model.tracker.iou_weight
     found, state = run_missing(model, frames(3))
     for one, other in zip(found, run_missing(plain, frames(3))[0], strict=True):
         assert torch.equal(one.ids, other.ids) and not one.propagated.any()

@@ -107,7 +107,7 @@ def test_waits_of_a_frame(path, all_waits):
 @pytest.mark.parametrize(('history', 'dropped'), [(2, 2), (24, 3)])
 def test_waits_of_a_frame_with_missing_tracks(history, dropped):
     """The same number for any number of tracks and frames to recover from."""
-    model = seeded_model(SMALL_OBJPROP)
+    model = seeded_model(SMALL_OBJPROP, **{'tracker.carried_weight': 0.0})
     model.recovery.history_length, model.recovery.mask_threshold = history, 0.0
     gpu, instances = frame_waits(model, dropped)
     assert instances.propagated.sum() >= dropped
@@ -116,15 +116,25 @@ def test_waits_of_a_frame_with_missing_tracks(history, dropped):
 
 
 def test_waits_of_a_frame_without_missing_tracks():
-    model = seeded_model(SMALL_OBJPROP)
+    model = seeded_model(SMALL_OBJPROP, **{'tracker.carried_weight': 0.0})
     model.tracker.on_conflict = 'hungarian'
     gpu, instances = frame_waits(model, still=True)
     assert len(instances) == 6 and not instances.propagated.any()
     assert_waits(gpu, 4, 3, 21)
 
 
-def test_waits_of_a_frame_whose_missing_tracks_score_too_little():
+@pytest.mark.parametrize(('history', 'dropped'), [(2, 2), (24, 3), (24, 0)])
+def test_waits_of_a_frame_to_which_all_tracks_are_carried(history, dropped):
+    """As many as with missing tracks, and one of mmdet for another table of overlaps."""
     model = seeded_model(SMALL_OBJPROP)
+    model.recovery.history_length, model.recovery.mask_threshold = history, 0.0
+    gpu, instances = frame_waits(model, dropped)
+    assert instances.propagated.sum() >= dropped
+    assert_waits(gpu, 7, 3, 25)
+
+
+def test_waits_of_a_frame_whose_missing_tracks_score_too_little():
+    model = seeded_model(SMALL_OBJPROP, **{'tracker.carried_weight': 0.0})
     model.tracker.on_conflict = 'new'
     model.recovery.history_length, model.recovery.min_score = 1, 0.999
     gpu, instances = frame_waits(model)
