@@ -9,7 +9,12 @@ from tests.visualization.logs import train_row, val_row, write_log
 from vispropnet.errors import UserError
 from vispropnet.evaluation.error_kinds import KINDS, LABELS
 from vispropnet.visualization import charts
-from vispropnet.visualization.charts import COLORS, draw_error_chart, plot_losses
+from vispropnet.visualization.charts import (
+    COLORS,
+    draw_differences,
+    draw_error_chart,
+    plot_losses,
+)
 
 # With no warning of matplotlib's either.
 pytestmark = pytest.mark.filterwarnings('error')
@@ -255,3 +260,33 @@ def test_any_name_is_written_as_it_is_and_the_file_whole_or_not_at_all(tmp_path,
     with pytest.raises(OSError, match='disk full'):
         draw_error_chart(path, [('ours', 0.3, SOME)])
     assert path.read_text() == 'before' and list(tmp_path.iterdir()) == [path]
+
+
+def test_differences_to_a_baseline(tmp_path, drawn):
+    trials = [
+        ('up', dict(value=0.02, ci=[0.015, 0.025], ci_both=[0.01, 0.03]), [0.32, 0.31]),
+        ('down', dict(value=-0.01, ci=[-0.012, -0.008], ci_both=[-0.019, -0.001]), [0.285]),
+        ('open', dict(value=0.0, ci=[-0.01, 0.01], ci_both=[-0.02, 0.02]), [0.295]),
+        ('one seed', dict(value=0.001, ci=[0.0, 0.002], ci_both=None), [0.296]),
+        ('one video', dict(value=0.001, ci=None, ci_both=None), [0.296]),
+    ]
+    path = tmp_path / 'differences.png'
+    assert draw_differences(path, ('plain', [0.30, 0.29]), trials, 'JF') == path
+    (axes,) = drawn[0].axes
+    assert words(axes.get_yticklabels()) == ['plain', 'up', 'down', 'open', 'one seed', 'one video']
+    assert axes.yaxis_inverted() and axes.get_xlabel().startswith('JF minus that of plain')
+    expected = ['+2.0 [+1.0, +3.0]', '-1.0 [-1.9, -0.1]', '+0.0 [-2.0, +2.0]', '+0.1 [+0.0, +0.2]']
+    assert words(axes.texts) == [*expected, '+0.1']
+    lines = [(line.get_marker(), line.get_xdata(), line.get_ydata()) for line in axes.lines[1:]]
+    # Single seeds beside the mean of the baseline's.
+    marks = [np.round(x, 9).tolist() for marker, x, _ in lines if marker == '|']
+    assert marks == [[0.5, -0.5], [2.5, 1.5], [-1.0], [0.0], [0.1], [0.1]]
+    dots = [(float(x[0]), int(y[0])) for marker, x, y in lines if marker == 'o']
+    assert dots == [(2, 1), (-1, 2), (0, 3), (0.1, 4), (0.1, 5)]
+    bars = [line for line in axes.lines[1:] if line.get_marker() == 'None']
+    found = [(np.round(one.get_xdata(), 9).tolist(), one.get_linewidth()) for one in bars]
+    assert found[:2] == [([1, 3], 1.2), ([1.5, 2.5], 4)] and found[6:] == [([0, 0.2], 4)]
+    colors = [line.get_color() for line in axes.lines[1:] if line.get_marker() == 'o']
+    legend = [handle.get_color() for handle in axes.get_legend().legend_handles]
+    assert colors == [*legend, legend[2], legend[2]] and len(set(legend)) == 3
+    assert words(axes.get_legend().get_texts()) == ['better', 'worse', 'not decided']

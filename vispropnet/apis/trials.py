@@ -38,7 +38,7 @@ from vispropnet.trials.work_folder import (
     manifest_of,
     write_manifest,
 )
-from vispropnet.visualization.charts import plot_losses
+from vispropnet.visualization.charts import draw_differences, plot_losses
 
 RESAMPLES = 1000
 
@@ -130,6 +130,7 @@ def report_trials(
     firsts = [plan.runs_of(trial)[0] for trial in plan.trials]
     results = {run.trial.name: run.tracks for run in firsts if run.done()}
     pictures = _attention(plan, data, attention)
+    written += _draw_differences(plan, table)
     page, where = plan.out / 'report.html', (data.annotations, data.images)
     written.append(write_report(page, table, *where, results, curves, pictures))
     _say('wrote ' + ', '.join(shown(path) for path in [*written, *filter(None, [curves])]))
@@ -162,6 +163,21 @@ def _prepare(plan: Plan, resume: bool, kept: Mapping[str, dict[str, Any]]) -> di
     manifest = check_manifest(plan.out, manifest, resume)
     unpack_kept(plan, kept)
     return manifest
+
+
+def _draw_differences(plan: Plan, table: Mapping[str, Any]) -> list[Path]:
+    metric = plan.study.metrics[-1]
+    rows = {row['name']: row for row in table['trials']}
+    base = rows.pop(plan.study.baseline)
+    compared = [row for row in rows.values() if row['difference']]
+    if not compared:
+        return []
+    seeds = {
+        row['name']: [*row['figures'][metric]['by_seed'].values()] for row in (base, *compared)
+    }
+    lines = [(row['title'], row['difference'][metric], seeds[row['name']]) for row in compared]
+    name = base['title'], seeds[base['name']]
+    return [draw_differences(plan.out / 'differences.png', name, lines, metric)]
 
 
 def _draw_curves(plan: Plan) -> Path | None:

@@ -1,4 +1,4 @@
-"""Charts: training curves of runs, and bars of what each kind of error costs."""
+"""Charts: training curves of runs, what each kind of error costs, differences to a baseline."""
 
 from __future__ import annotations
 
@@ -145,6 +145,66 @@ def draw_error_chart(
         axes.axvline(0, color=FAINT, linewidth=0.8)
         names = [f'{name} (mAP {100 * score:.1f})' for name, score, _ in results]
         _add_legend(axes, bars, names, loc='lower center', bbox_to_anchor=(0.5, 1))
+        with atomic_path(path) as temporary:
+            axes.figure.savefig(temporary, bbox_inches='tight')
+    return Path(path)
+
+
+def draw_differences(
+    path: str | os.PathLike,
+    baseline: tuple[str, Sequence[float]],
+    trials: Sequence[tuple[str, Mapping[str, Any], Sequence[float]]],
+    metric: str = 'mAP',
+) -> Path:
+    """Draws the differences of trials to their baseline, a line each, with their intervals.
+
+    Args:
+        path: The picture (``.png``, ``.pdf`` or ``.svg``), written whole or not at all.
+        baseline: Its name and its metric by seed.
+        trials: Of each its name, its difference (``value``, ``ci`` over videos, ``ci_both`` over
+            videos and seeds; both may be None) and its metric by seed.
+        metric: Name of the metric, a share.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        UserError: if it cannot be written.
+    """
+    mean = float(np.mean(baseline[1]))
+    decided = ('#009E73', 'better'), ('#D55E00', 'worse'), ('#5b6470', 'not decided')
+    with matplotlib.rc_context({**STYLE, 'axes.spines.left': False}):
+        axes = Figure(figsize=(8.6, 1.3 + 0.34 * (len(trials) + 1)), dpi=130).add_subplot()
+        axes.axvline(0, color=INK, linewidth=1)
+        for row, (_, difference, seeds) in enumerate([('', None, baseline[1]), *trials]):
+            marks = [100 * (value - mean) for value in seeds]
+            axes.plot(marks, [row - 0.28] * len(marks), '|', color=FAINT, markersize=6)
+            if difference is None:
+                continue
+            low, high = difference['ci_both'] or (0, 0)
+            color = decided[0 if low > 0 else 1 if high < 0 else 2][0]
+            for ends, width in ((difference['ci_both'], 1.2), (difference['ci'], 4)):
+                if ends is not None:
+                    points = [100 * end for end in ends]
+                    axes.plot(points, [row, row], color=color, lw=width, solid_capstyle='round')
+            axes.plot(100 * difference['value'], row, 'o', color=color, mec='white', ms=8)
+            ends = difference['ci_both'] or difference['ci']
+            text = f'{100 * difference["value"]:+.1f}'
+            text += ' [{:+.1f}, {:+.1f}]'.format(*(100 * end for end in ends)) if ends else ''
+            place = dict(xycoords=('axes fraction', 'data'), va='center', fontsize=9, color=INK)
+            axes.annotate(text, (1.02, row), **place)
+        axes.set_yticks(range(len(trials) + 1), [baseline[0], *(name for name, *_ in trials)])
+        axes.tick_params(axis='y', length=0)
+        axes.set_ylim(len(trials) + 0.5, -0.7)
+        axes.grid(visible=True, axis='x')
+        axes.set_xlabel(
+            f'{metric} minus that of {baseline[0]}, in points. Thick: 95 % interval over videos; '
+            'thin: over videos and seeds; upright marks: single seeds',
+            fontsize=8.5,
+        )
+        handles = [Line2D([], [], color=color, marker='o', mec='white') for color, _ in decided]
+        words = [word for _, word in decided]
+        _add_legend(axes, handles, words, loc='lower center', bbox_to_anchor=(0.5, 1), ncols=3)
         with atomic_path(path) as temporary:
             axes.figure.savefig(temporary, bbox_inches='tight')
     return Path(path)
