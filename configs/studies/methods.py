@@ -23,7 +23,13 @@ _extractor = 'model.detector.roi_head.bbox_roi_extractor'
 # All are trained on as many frames of a clip.
 _refs = 'train_dataloader.dataset.num_refs=2'
 
-starts = {'start': dict(config=_plain)}
+_objprop = 'configs/objprop/objprop_{backbone}_fpn_{data}.py'
+starts = {
+    'start': dict(config=_plain),
+    'start-head': dict(
+        config=_objprop, starts_from='start', overrides=['model.freeze_detector=True']
+    ),
+}
 starts_from = 'start'
 baseline = 'masktrack-rcnn'
 
@@ -80,8 +86,9 @@ trials = {
     ),
     'objprop': dict(
         title='ObjProp',
-        change='missing tracks are recovered by propagation',
-        config='configs/objprop/objprop_{backbone}_fpn_{data}.py',
+        change='propagation carries tracks to each frame, and recovers those that are missing',
+        config=_objprop,
+        starts_from='start-head',
         overrides=[_refs],
     ),
     'objprop-off': dict(
@@ -89,28 +96,6 @@ trials = {
         change='the same weights, tested without propagation',
         train_as='objprop',
         test_overrides=['model.recovery.enabled=False'],
-    ),
-    'objprop-carried': dict(
-        title='ObjProp, association knows of propagation',
-        change='the same weights; a detection where a track is carried to takes its id',
-        train_as='objprop',
-        test_overrides=['model.tracker.carried_weight=10.0'],
-    ),
-    'objprop-detector-masks': dict(
-        title="ObjProp, the detector's masks",
-        change='the same weights; the mask head segments recovered boxes',
-        train_as='objprop',
-        test_overrides=['model.recovery.masks=detector'],
-    ),
-    'objprop-all': dict(
-        title='ObjProp, all of these',
-        change='the same weights; both, and nothing recovered on top of a detection',
-        train_as='objprop',
-        test_overrides=[
-            'model.tracker.carried_weight=10.0',
-            'model.recovery.masks=detector',
-            'model.recovery.duplicate_iou=0.5',
-        ],
     ),
     # From nothing, and about as long as the start and the training after it take together.
     'minvis': dict(
