@@ -63,6 +63,11 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         'number',
     )
     parser.add_argument(
+        '--visibility',
+        action='store_true',
+        help='in how many frames objects are found, by how much of them is visible',
+    )
+    parser.add_argument(
         '--score-thr',
         type=float,
         default=0.3,
@@ -107,6 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
             json_out=args.json,
             annotated_only=args.annotated_only,
             oracles=args.oracles,
+            visibility=args.visibility,
         )
 
 

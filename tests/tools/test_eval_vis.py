@@ -227,6 +227,9 @@ def test_gaps(report, tmp_path):
     assert f'ids of {whole}' in printed and f'ids of {broken}' in printed
     scores, _ = report(truth, whole, '--gaps', '--score-thr', '0.6')
     assert scores['gaps'] == []
+    scores, printed = report(truth, whole, '--visibility', '--baseline', broken)
+    found = [one['visibility'][-1]['found'] for one in (scores, scores['baseline'])]
+    assert found[0] > found[1] and printed.count('by how much of them is visible') == 2
 
 
 GOOD = track(1, 1, 0.5, shown(0, '111'))

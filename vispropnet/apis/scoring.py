@@ -23,6 +23,7 @@ from vispropnet.evaluation.report import (
 )
 from vispropnet.evaluation.result_file import check_folder, read_results
 from vispropnet.evaluation.trackeval_measures import trackeval_metrics, tracking_measures
+from vispropnet.evaluation.visibility import found_by_visibility, visibility_lines
 from vispropnet.fileio import write_json
 
 # Fewer than these give intervals that are clearly too short.
@@ -42,6 +43,7 @@ def print_scores(
     json_out: str | os.PathLike | None = None,
     annotated_only: bool = False,
     oracles: bool = False,
+    visibility: bool = False,
 ) -> dict[str, Any]:
     """Scores a result file and prints the report.
 
@@ -59,6 +61,8 @@ def print_scores(
         json_out: JSON file for all metrics, unrounded.
         annotated_only: Whether only frames count that show an object.
         oracles: Whether to score the results with one thing taken from the truth.
+        visibility: Whether to count frames in which objects are found by how much of them is
+            visible.
 
     Returns:
         What was written to ``json_out``, or would be.
@@ -74,7 +78,9 @@ def print_scores(
     _check_outputs((json_out, chart, worst), (annotations, results, baseline))
     if hota_threshold is not None:
         trackeval_metrics()  # rather missed before the work than after it
-    frame_by_frame = any(one is not None for one in (chart, hota_threshold, gap_threshold))
+    frame_by_frame = visibility or any(
+        one is not None for one in (chart, hota_threshold, gap_threshold)
+    )
     truth = read_ground_truth(annotations, annotated_only)
     ours = score_file(truth, results, frame_by_frame)
     other = None if baseline is None else score_file(truth, baseline, frame_by_frame)
@@ -91,6 +97,10 @@ def print_scores(
         report['gaps'] = ids_after_gaps(ours.tracks, gap_threshold)
         if other is not None:
             report['baseline']['gaps'] = ids_after_gaps(other.tracks, gap_threshold)
+    if visibility:
+        report['visibility'] = found_by_visibility(ours.tracks)
+        if other is not None:
+            report['baseline']['visibility'] = found_by_visibility(other.tracks)
     if oracles:
         report['oracles'] = oracle_metrics(truth, read_results(results))
         if other is not None:
@@ -161,6 +171,8 @@ def _print_report(report: dict[str, Any], notes: Sequence[str], per_class: bool)
     for one in (report, report.get('baseline', {})):
         if 'gaps' in one:
             print('\n' + '\n'.join(gap_lines(one['gaps'], one['results'])))
+        if 'visibility' in one:
+            print('\n' + '\n'.join(visibility_lines(one['visibility'], one['results'])))
 
 
 def _draw_errors(report: dict[str, Any], path: Path) -> None:
