@@ -15,6 +15,9 @@ model = dict(
         num_classes={{_base_.num_classes}},
         mask_norm_cfg={{_base_.norm}},
         class_agnostic=True,
+        # As far as in the small model of moving shapes, whose frames are a quarter as wide.
+        test_sigma=24.0,
     ),
-    recovery=dict(type='TrackRecovery', mask_threshold=0.5),
+    recovery=dict(type='TrackRecovery', mask_threshold=0.5, fusion='attention'),
+    tracker=dict(iou_weight=0.0, carried='all', carried_weight=10.0, carried_iou=0.0),
 )
