@@ -95,7 +95,7 @@ trials = {
         title='ObjProp, propagation off',
         change='the same weights, tested without propagation',
         train_as='objprop',
-        test_overrides=['model.recovery.enabled=False'],
+        test_overrides=['model.recovery.enabled=False', 'model.tracker.iou_weight=2.0'],
     ),
     # From nothing, and about as long as the start and the training after it take together.
     'minvis': dict(

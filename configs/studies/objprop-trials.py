@@ -11,13 +11,9 @@ _masktrack_rcnn = 'configs/masktrack_rcnn/masktrack-rcnn_{backbone}_fpn_{data}.p
 _objprop = 'configs/objprop/objprop_{backbone}_fpn_{data}'
 _tuning_1 = _objprop.replace('{backbone}', '{deeper}') + '_tuning-1.py'
 _head = ['model.freeze_detector=True']
-_stride_4 = ['model.prop_head.level=0', 'model.prop_head.stride=4']
 starts = {
     'start': dict(config=_masktrack_rcnn),
     'start-head': dict(config=f'{_objprop}.py', starts_from='start', overrides=_head),
-    'start-head-stride-4': dict(
-        config=f'{_objprop}.py', starts_from='start', overrides=[*_head, *_stride_4]
-    ),
     'start-deeper': dict(config=_masktrack_rcnn.replace('{backbone}', '{deeper}')),
     'start-deeper-head': dict(config=_tuning_1, starts_from='start-deeper', overrides=_head),
 }
@@ -63,12 +59,12 @@ trials = {
         title='Propagation off, no last boxes',
         change='the same weights; nor have last boxes a say in association',
         train_as='baseline',
-        test_overrides=['model.recovery.enabled=False'],
+        test_overrides=['model.recovery.enabled=False', 'model.tracker.iou_weight=0.0'],
     ),
     'recovery-alone': dict(
         title='Recovery alone',
-        change="the baseline's weights; propagation recovers, and has no say in association: "
-        'ObjProp as published',
+        change="the baseline's weights; propagation recovers, and has no say in association, as in "
+        'the paper',
         train_as='baseline',
         test_overrides=['model.tracker.carried_weight=0.0', 'model.tracker.iou_weight=2.0'],
     ),
@@ -78,6 +74,7 @@ trials = {
         train_as='baseline',
         test_overrides=[
             'model.tracker.carried=missing',
+            'model.tracker.carried_weight=10.0',
             'model.tracker.carried_iou=0.5',
             'model.tracker.iou_weight=2.0',
         ],
@@ -93,15 +90,6 @@ trials = {
         change="the baseline's weights; nothing is recovered on top of a detection",
         train_as='baseline',
         test_overrides=['model.recovery.duplicate_iou=0.5'],
-    ),
-    'stride-4': dict(
-        title='Stride 4',
-        change='the propagation head works at stride 4',
-        config=f'{_objprop}.py',
-        starts_from='start-head-stride-4',
-        overrides=_stride_4,
-        # As far as at stride 8.
-        test_overrides=['model.prop_head.test_sigma=12.0'],
     ),
     'tuning-1': dict(
         title='Baseline tuning 1',

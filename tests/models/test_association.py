@@ -235,6 +235,18 @@ def test_a_detection_where_a_track_was_carried_is_that_track(options, place, exp
         assert after.boxes.tolist() == [NEAR, LATER] and after.last_seen.tolist() == [1, 2]
 
 
+@pytest.mark.parametrize(('margin', 'second'), [(0.0, 1), (3.0, 2)])
+def test_who_loses_a_carried_track_keeps_to_the_margin(margin, second):
+    options = dict(iou_weight=0.0, label_weight=0.0, on_conflict='next', conflict_margin=margin)
+    tracker = MatchingTracker(**options, carried_weight=10.0)
+    _, memory = step(tracker, tracker.init_memory(), [NEAR, FAR], [[5, 0], [0, 5]])
+    # "New" is better by 5 than either track. With track 0 the IoUs are 1 and 4/5, which makes 5 and
+    # 3 more than "new"; with track 1 3/5 and 3/4, which makes 1 and 2.5.
+    boxes, places = [LATER, [40, 40, 44, 43.2]], {0: LATER, 1: [40, 40, 44, 42.4]}
+    carry = carried_to(places, [])
+    assert step(tracker, memory, boxes, [[-1, -1]] * 2, carry=carry)[0] == [0, second]
+
+
 @pytest.mark.parametrize('on_conflict', ['drop', 'new'])
 def test_detections_without_a_track_share_what_was_carried(on_conflict):
     tracker = MatchingTracker(on_conflict=on_conflict, carried_weight=100.0)
@@ -276,6 +288,7 @@ RETAIN = 'num_frames_retain must be a positive integer or None'
         ('next', dict(conflict_margin='1'), "conflict_margin must be a number, got '1'"),
         ('drop', dict(carried_weight=-1), 'carried_weight must be a number from 0, got -1'),
         ('drop', dict(carried_weight=True), 'carried_weight must be a number from 0, got True'),
+        ('drop', dict(carried_weight=math.inf), 'carried_weight must be a number from 0, got inf'),
         ('drop', dict(carried_iou=-0.1), r'carried_iou must be a number in \[0, 1\], got -0.1'),
         ('drop', dict(carried_iou=1.5), r'carried_iou must be a number in \[0, 1\], got 1.5'),
         ('drop', dict(carried='some'), "carried must be one of missing, all, got 'some'"),

@@ -135,6 +135,10 @@ def test_tracks_are_carried_once_a_frame(carried):
                 assert asked == [([], before)]
             elif not before or not count:
                 assert asked == [(detected, state.tracks.ids.tolist())]
+            elif carried == 'missing':
+                ((present, known),) = asked
+                # After association, or before new ids are given for those without a detection.
+                assert present == detected or set(before) - set(known) <= set(detected)
             before = state.tracks.ids.tolist()
             asked.clear()
 

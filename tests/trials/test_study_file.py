@@ -3,7 +3,9 @@
 import pytest
 
 from vispropnet.errors import UserError
+from vispropnet.trials.plan import make_plan
 from vispropnet.trials.study_file import read_study
+from vispropnet.trials.work_folder import manifest_of
 
 STUDY = """
 _config = 'configs/a/a_{backbone}{data}.py'
@@ -94,25 +96,29 @@ def test_what_is_wrong_is_named_with_its_key(tmp_path):
         read_study(tmp_path / 'none.py')
 
 
+def test_every_study_can_be_planned(root, tmp_path):
+    for path in sorted((root / 'configs/studies').glob('*.py')):
+        study = read_study(path)
+        for preset in study.presets:
+            plan = make_plan(study, preset, tmp_path)
+            assert len(plan.tested()) == len(study.trials)
+        # Every override fits its config.
+        assert manifest_of(plan)['configs'].keys() >= study.trials.keys()
+
+
 def test_the_trials_of_objprop(root, study):
     """Each has a config of its own, and all start from one MaskTrack R-CNN with a trained head."""
     trials, starts = study.trials, study.starts
-    assert next(iter(trials)) == study.baseline == 'baseline' and len(trials) == 19
+    assert next(iter(trials)) == study.baseline == 'baseline' and len(trials) == 18
     assert list(study.presets) == ['smoke', 'cpu', 'gpu', 'ytvis19', 'ytvis21']
     for preset in study.presets.values():
-        # At stride 4 it is the baseline's, with overrides.
-        ours = {
-            name: preset.config_of(trial)
-            for name, trial in trials.items()
-            if trial.trains and name != 'stride-4'
-        }
-        assert len({*ours.values()}) == len(ours)
-        for config in (*ours.values(), *map(preset.config_of, starts.values())):
+        ours = [preset.config_of(trial) for trial in trials.values() if trial.trains]
+        assert len(set(ours)) == len(ours)
+        for config in (*ours, *map(preset.config_of, starts.values())):
             assert (root / config).is_file()
     others = {
         'masktrack-rcnn': 'start',
         'tuning-1': 'start-deeper-head',
-        'stride-4': 'start-head-stride-4',
         'additional-training': 'baseline',
     }
     starts_from = {name: one.starts_from for name, one in trials.items() if one.trains}
@@ -120,7 +126,7 @@ def test_the_trials_of_objprop(root, study):
     frozen = 'model.freeze_detector=True'
     heads = [name for name, one in starts.items() if frozen in one.overrides]
     assert heads == [name for name, one in starts.items() if one.starts_from]
-    assert heads == ['start-head', 'start-head-stride-4', 'start-deeper-head']
+    assert heads == ['start-head', 'start-deeper-head']
     tested = [name for name, one in trials.items() if one.train_as == 'baseline']
     assert [name for name, one in trials.items() if not one.trains] == [
         'masktrack-rcnn-looks',
@@ -134,6 +140,6 @@ def test_the_trials_of_objprop(root, study):
     assert published['baseline'] == metrics and published['weighted-affinity']['mAP'] == 0.3082
     assert published['masktrack-rcnn'] == dict(AP75=0.326, AR1=0.31, AR10=0.355, mAP=0.303)
     unpublished = [name for name, metrics in published.items() if not metrics]
-    others = ['stride-4', 'attn-neck-reference', 'category-affinity']
+    others = ['attn-neck-reference', 'category-affinity']
     assert unpublished == ['masktrack-rcnn-looks', *tested, *others]
     assert [name for name, one in study.presets.items() if one.published] == ['ytvis19', 'ytvis21']

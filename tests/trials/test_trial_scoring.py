@@ -111,6 +111,10 @@ def test_what_seeds_change_is_apart_from_what_videos_change(score):
     deviation = (sum(gap**2 / 2 for gap in spreads) / 2) ** 0.5
     expected = dict(deviation=deviation, over_videos=sum(halves) / 2)
     assert table['power'] == pytest.approx(expected)
+    # Another test of a trial's weights is no training of its own.
+    again = dict(results, **{'masktrack-rcnn': [found(0), ALL]})
+    several, _ = score({**again, 'masktrack-rcnn-looks': [found(0), found(0)]}, seeds=2)
+    assert several['power']['deviation'] == score(again, seeds=2)[0]['power']['deviation']
     # On the same weights, differences are of a seed: 0.25 and 0; with one degree of freedom 12.706.
     assert off['value'] == pytest.approx(0.125)
     assert off['seed_error'] == pytest.approx(12.706 * 0.125, rel=1e-4)

@@ -124,14 +124,8 @@ def _plain(measure: Measure, results: Any, weights: np.ndarray) -> dict[str, flo
 def _add_seed_errors(plan: Plan, rows: Mapping[str, dict[str, Any]], metric: str) -> None:
     """Adds to each difference of a metric what other seeds would change."""
     baseline = plan.study.baseline
-    by_seed = {
-        name: (row['figures'] or {}).get(metric, {}).get('by_seed', {})
-        for name, row in rows.items()
-    }
-    # Each training counts once: by the trial itself, if it is among them.
-    trials = sorted(plan.trials, key=lambda trial: trial.trains)
-    samples = {plan.study.trained(one).name: [*by_seed[one.name].values()] for one in trials}
-    deviation = pooled_deviation([*samples.values()])
+    by_seed = _by_seed(rows, metric)
+    deviation = _deviation(plan, by_seed)
     for trial in plan.trials:
         differences = rows[trial.name]['difference']
         if differences is None:
@@ -149,13 +143,27 @@ def _add_seed_errors(plan: Plan, rows: Mapping[str, dict[str, Any]], metric: str
         differences[metric] = with_seeds(differences[metric], error)
 
 
+def _by_seed(rows: Mapping[str, dict[str, Any]], metric: str) -> dict[str, dict[int, float]]:
+    """A metric of each trial, by name and seed."""
+    return {
+        name: (row['figures'] or {}).get(metric, {}).get('by_seed', {})
+        for name, row in rows.items()
+    }
+
+
+def _deviation(plan: Plan, by_seed: Mapping[str, Mapping[int, float]]) -> tuple[float | None, int]:
+    """Of seeds within trainings, and its degrees of freedom."""
+    # Each training counts once: by the trial itself, if it is among them.
+    trials = sorted(plan.trials, key=lambda trial: trial.trains)
+    samples = {plan.study.trained(one).name: [*by_seed[one.name].values()] for one in trials}
+    return pooled_deviation([*samples.values()])
+
+
 def _power(plan: Plan, rows: Mapping[str, dict[str, Any]]) -> dict[str, float] | None:
     """What a study has to tell differences between trainings with; None if it is not known."""
     metric = plan.study.metrics[-1]
     trained = [row for row in rows.values() if row['trains'] and row['figures']]
-    deviation, _ = pooled_deviation(
-        [[*row['figures'][metric]['by_seed'].values()] for row in trained]
-    )
+    deviation, _ = _deviation(plan, _by_seed(rows, metric))
     differences = [row['difference'][metric] for row in trained if row['difference']]
     halves = [(one['ci'][1] - one['ci'][0]) / 2 for one in differences if one['ci']]
     if deviation is None or not halves:

@@ -148,7 +148,7 @@ class ObjProp(MaskTrackRCNN):
         Args:
             frame: The frame.
             current: (C, h, w) features of the propagation head.
-            ids: Of tracks that no detection is so far.
+            ids: Of all tracks that are known, or of those that no detection is.
             state: Before the frame.
         """
         given = state.history, frame.metainfo, self.prop_head

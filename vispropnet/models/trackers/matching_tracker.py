@@ -102,7 +102,7 @@ class MatchingTracker:
             ('carried_weight', carried_weight, math.inf, 'a number from 0'),
             ('carried_iou', carried_iou, 1, 'a number in [0, 1]'),
         ):
-            if type(value) not in (int, float) or not 0 <= value <= highest:
+            if type(value) not in (int, float) or not 0 <= value <= highest or value == math.inf:
                 raise ValueError(f'tracker: {name} must be {sound}, got {value!r}')
         if num_frames_retain is not None and (
             type(num_frames_retain) is not int or num_frames_retain < 1
@@ -211,7 +211,8 @@ class MatchingTracker:
         overlaps, positions = self._carried_overlaps(boxes[rows], ids[left], ids, carry)
         scores = table[rows][:, to_device(1 + positions, table.device)]
         scores = (scores + self.carried_weight * overlaps).masked_fill(overlaps <= 0, -math.inf)
-        chosen = assign(torch.cat([table[rows, :1], scores], dim=1), self.on_conflict)
+        table = torch.cat([table[rows, :1], scores], dim=1)
+        chosen = assign(table, self.on_conflict, self.conflict_margin)
         columns = columns.clone()
         # Those that stay without one are new or dropped as before.
         columns[open_rows[chosen > 0]] = positions[chosen[chosen > 0] - 1] + 1

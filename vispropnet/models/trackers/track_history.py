@@ -48,7 +48,7 @@ class MissingTracks:
 
 @dataclass(frozen=True)
 class CarriedTracks:
-    """Missing tracks where propagation finds them in the current frame.
+    """Tracks where propagation finds them in the current frame.
 
     Args:
         ids: (M,) int64, on the CPU.

@@ -152,7 +152,7 @@ class TrackRecovery:
         metainfo: Mapping[str, Any],
         head: PropagationHead,
     ) -> CarriedTracks:
-        """Carries the missing tracks to a frame; those of which nothing is left are not found.
+        """Carries tracks to a frame, those that are not present; empty ones are not found.
 
         Args:
             features: As in :meth:`recover`.
