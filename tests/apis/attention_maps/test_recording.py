@@ -73,14 +73,14 @@ def dense_correlation(model, *pair, level):
 
 def test_maps_of_a_position_are_columns_of_the_dense_matrices_and_name_padding(model, pair):
     maps, head = record_attention(model, *pair, (50, 21)), 'affinity of the propagation head'
-    titles = [head, f'{head}, with the distance as at test (sigma 3 cells)']
+    titles = [head, f'{head}, with the distance as at test (sigma 6 cells)']
     titles += [f'attention neck, stride {stride}' for stride in (4, 8, 16)]
     assert [one.title for one in maps] == titles
     assert [one.cell for one in maps] == [(side, side) for side in (8, 8, 4, 8, 16)]
     # The pixel's cells: row 21 // stride and column 50 // stride.
     expected = [
         dense_affinity(model, *pair)[..., 2 * 12 + 6],
-        dense_affinity(model, *pair, sigma=3.0)[..., 2 * 12 + 6],
+        dense_affinity(model, *pair, sigma=6.0)[..., 2 * 12 + 6],
         dense_correlation(model, *pair, level=0)[..., 5 * 24 + 12],
         dense_correlation(model, *pair, level=1)[..., 2 * 12 + 6],
         dense_correlation(model, *pair, level=2)[..., 1 * 6 + 3],
@@ -142,7 +142,7 @@ def test_weights_that_the_gaussian_leaves(root, pair):
     plain, found = record_attention(model, *pair, (50, 21))
     whole = dense_affinity(model, *pair)[..., 30]
     rows, columns = np.mgrid[:8, :12]
-    near = whole * np.exp(-((rows - 2) ** 2 + (columns - 6) ** 2) / 9)
+    near = whole * np.exp(-((rows - 2) ** 2 + (columns - 6) ** 2) / 36)
     np.testing.assert_allclose(found.values, near / near.sum(), atol=1e-5)
     assert f'the weights sum up to {near.sum():.1%}, here scaled up to all' in found.notes
     assert not any('sum up' in note for note in plain.notes)

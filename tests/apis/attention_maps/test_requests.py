@@ -32,7 +32,7 @@ def content(tmp_path):
 def test_pictures_of_objects_and_positions(content, root, tmp_path):
     model = init_model(root / f'{OBJPROP}.py', device='cpu')
     affinity = 'affinity of the propagation head'
-    ends = affinity, f'{affinity}, with the distance as at test (sigma 3 cells)'
+    ends = affinity, f'{affinity}, with the distance as at test (sigma 6 cells)'
     for request, start, takes, gone in (
         ('15:0:1:#21', 'frame 0 → 1, object #21 (kind 4)', True, False),
         # Both objects are there; the small one counts.
