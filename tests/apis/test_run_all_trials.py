@@ -122,7 +122,10 @@ def test_a_folder_for_printing_in_use_or_of_another_device(run, plans, tmp_path,
     lines = capsys.readouterr().out.splitlines()
     first, *baselines, last = (line for line in lines if line[0] == '#')
     assert [first, last] == ['# start/seed-0', '# propagation-off/seed-0, after baseline/seed-0']
-    assert baselines == [f'# baseline/seed-{seed}, after start/seed-0' for seed in (0, 1)]
+    assert baselines == [
+        '# start-head/seed-0, after start/seed-0',
+        *(f'# baseline/seed-{seed}, after start-head/seed-0' for seed in (0, 1)),
+    ]
     assert 'hardware' not in json.loads((out / 'trials.json').read_text())
     with locked_folder(out), pytest.raises(UserError, match='choose another --out'):
         run(['baseline'])
@@ -140,8 +143,8 @@ def test_a_run_that_fails_is_reported_with_those_that_need_it(run, tmp_path, mon
     monkeypatch.setattr('sys.executable', broken_python(tmp_path, 'echo no memory; exit 3'))
     assert run(['propagation-off'], baseline_seeds=1) is False
     text = ''.join(capsys.readouterr())
-    assert 'start/seed-0: FAILED in train: no memory' in text and '3 of 3 runs failed' in text
-    for name in ('start', 'baseline'):
+    assert 'start/seed-0: FAILED in train: no memory' in text and '4 of 4 runs failed' in text
+    for name in ('start', 'start-head', 'baseline'):
         assert f'{name}/seed-0, whose weights it takes, failed' in text
     table = json.loads((tmp_path / 'out/table.json').read_text())
     assert [trial['state'] for trial in table['trials']] == ['failed', 'failed']
