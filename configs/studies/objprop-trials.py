@@ -5,8 +5,8 @@ about = 'The same model was trained with one module changed at a time'
 work_dir = 'work_dirs/trials'
 
 # All start from one MaskTrack R-CNN, trained first on the same videos, to which a propagation head
-# has been added, so that a trial differs from the baseline in one thing. Heads that are trained for
-# as short as a trial give masks of half the size.
+# has been added, so that a trial differs from the baseline in one thing. A head that is
+# trained for as short as a trial finds half as many of the objects that it should.
 _masktrack_rcnn = 'configs/masktrack_rcnn/masktrack-rcnn_{backbone}_fpn_{data}.py'
 _objprop = 'configs/objprop/objprop_{backbone}_fpn_{data}'
 _tuning_1 = _objprop.replace('{backbone}', '{deeper}') + '_tuning-1.py'

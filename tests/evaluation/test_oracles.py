@@ -1,7 +1,9 @@
 import copy
 
+import numpy as np
 import pytest
 
+from tests.evaluation.content import encode
 from tests.evaluation.strips import data_set, random_case, shown, strip, track
 from vispropnet.errors import UserError
 from vispropnet.evaluation.ground_truth import ground_truth
@@ -48,6 +50,10 @@ def test_propagation_belongs_on_the_object_of_the_detected_masks():
     assert found('propagated-masks') == [*detected, *propagated[:2], strip(0, 9), None]
     assert found('propagated-places') == [*detected, None, None, propagated[2], None]
     # The object is hidden in the first of these frames.
+    assert found('propagation') == [*detected, None, *strips(0, 9, 9, 9)]
+    # Of no pixel is as good as none.
+    empty = dict(size=[8, 10], counts=encode(np.zeros((8, 10), bool))['counts'])
+    results[0]['segmentations'] = [*masks[:7], empty]
     assert found('propagation') == [*detected, None, *strips(0, 9, 9, 9)]
     # A track on no object: what it propagates belongs nowhere.
     results = [{**track(1, 1, 0.5, [strip(5, 2), *strips(0, *[9] * 7)])}]

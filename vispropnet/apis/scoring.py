@@ -93,18 +93,16 @@ def print_scores(
         report['tracking'] = dict(score_threshold=hota_threshold, **measures)
         if other is not None:
             report['baseline']['tracking'] = tracking_measures(other.tracks, hota_threshold)
-    if gap_threshold is not None:
-        report['gaps'] = ids_after_gaps(ours.tracks, gap_threshold)
-        if other is not None:
-            report['baseline']['gaps'] = ids_after_gaps(other.tracks, gap_threshold)
-    if visibility:
-        report['visibility'] = found_by_visibility(ours.tracks)
-        if other is not None:
-            report['baseline']['visibility'] = found_by_visibility(other.tracks)
-    if oracles:
-        report['oracles'] = oracle_metrics(truth, read_results(results))
-        if other is not None:
-            report['baseline']['oracles'] = oracle_metrics(truth, read_results(baseline))
+    for part, scored, path in (
+        (report, ours, results),
+        *([] if other is None else [(report['baseline'], other, baseline)]),
+    ):
+        if gap_threshold is not None:
+            part['gaps'] = ids_after_gaps(scored.tracks, gap_threshold)
+        if visibility:
+            part['visibility'] = found_by_visibility(scored.tracks)
+        if oracles:
+            part['oracles'] = oracle_metrics(truth, read_results(path))
     # Files first: whoever reads the tables may leave early.
     if chart is not None:
         _draw_errors(report, chart)

@@ -127,7 +127,9 @@ def _placed(
     """A copy of a track, and the objects that its masks are on."""
     propagated = propagated_frames(entry, len(areas), place)
     entry = {key: entry[key] for key in RESULT_KEYS}
-    entry['segmentations'] = list(entry['segmentations'])
+    # Some write masks of no pixel instead of none.
+    masks = zip(entry['segmentations'], areas, strict=True)
+    entry['segmentations'] = [mask if area else None for mask, area in masks]
     if not len(video.objects):
         return _Track(entry, np.full(len(areas), -1), np.zeros(len(areas)), propagated)
     ious = common / np.maximum(video.areas + areas - common, 1)
