@@ -102,6 +102,12 @@ def test_overrides_that_do_not_fit_and_parts_that_cannot_be_built(small):
         ("param_scheduler.0.end='x'", 'param_scheduler.0.end is .* takes a number'),
         ('train_cfg=now', 'train_cfg is a group of keys'),
         ('model.detector.backbone.norm_eval=maybe', 'takes True or False'),
+        (
+            'model.detector.test_cfg.rcnn.score_threshold=0.3',
+            r"model.detector.test_cfg.rcnn of config .* has no key 'score_threshold'.*; it has "
+            "score_thr, nms, .* Did you mean 'score_thr'",
+        ),
+        ('model.detector.train_cfg.rcn.sampler.num=9', "no key 'rcn'.* Did you mean 'rcnn'"),
         *((one, f'{one} names a type by its import path') for one in by_path),
     ):
         with pytest.raises(UserError, match=message):
@@ -113,6 +119,9 @@ def test_overrides_that_do_not_fit_and_parts_that_cannot_be_built(small):
         config = load_config(small, [override])
         with pytest.raises(UserError, match=message), explain_config_errors(small):
             MODELS.build(config.model)
+    # What is there, and arguments of groups with a type, can be set.
+    for option in ('rcnn.nms.class_agnostic=True', 'rcnn=None'):
+        load_config(small, [f'model.detector.test_cfg.{option}'])
     # Bugs are not taken for errors of the config.
     with pytest.raises(KeyError), explain_config_errors(small):
         {}['missing']

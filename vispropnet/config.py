@@ -20,6 +20,8 @@ from vispropnet.errors import UserError
 _SCOPED = re.compile(r'(vispropnet|mmdet|mmengine|mmcv)\.\w+')
 # Their values are texts, also those that look like numbers or lists.
 _PATHS = {'ann_file', 'checkpoint', 'data_root', 'img', 'load_from', 'outfile', 'work_dir'}
+# Groups whose keys no part checks when it is built: what nothing reads would have no effect.
+_UNCHECKED = re.compile(r'model(\.\w+)*\.(train|test)_cfg(\.\w+)*')
 _NEW = object()  # in place of the value of a key that a config does not have
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 AUTO = 'auto'  # as num_classes: the number of categories of the data
@@ -75,6 +77,7 @@ def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Confi
         for key, value in options.items():
             _check_type_name(key, value)
             _check_kind(key, value, config)
+            _check_new(key, config, path)
         before = _annotation_files(config)
         config = FormattedOnceConfig.of(apply_options(config, path, options))
     except UserError:
@@ -220,6 +223,27 @@ def _check_kind(key: str, value: object, config: Config) -> None:
         shown = 'a group of keys' if isinstance(present, dict) else repr(present)
         raise UserError(
             f'--cfg-options: {key} is {shown} in the config and takes {wanted}, got {value!r}.'
+        )
+
+
+def _check_new(key: str, config: Config, path: str) -> None:
+    """Refuses keys that a group without a type, and whose keys no part checks, does not have."""
+    parts = key.split('.')
+    for depth in range(len(parts) - 1, 0, -1):
+        owner, name = '.'.join(parts[:depth]), parts[depth]
+        group = _present(owner, config)
+        if group is not _NEW:
+            break
+    else:
+        return
+    # Groups with a type are checked by what takes their keys.
+    if not _UNCHECKED.fullmatch(owner) or not isinstance(group, dict) or 'type' in group:
+        return
+    if name not in group:
+        raise UserError(
+            f'--cfg-options: {owner} of config {path} has no key {name!r}, so nothing would read '
+            f'it; it has {", ".join(group) or "none"}.{_did_you_mean(name, group)} A key that a '
+            'part of yours reads belongs into the config file.'
         )
 
 
