@@ -5,6 +5,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 import torchvision
+from mmengine.config import ConfigDict
 from mmengine.model import BaseModule
 from mmengine.registry import DefaultScope
 from torch import nn
@@ -146,3 +147,19 @@ def test_files_with_code_need_trust(tmp_path, monkeypatch):
         module = Net(init_cfg=module.init_cfg)
         module.init_weights()
     assert torch.equal(module.stem.weight, SOURCE['stem.weight'])
+
+
+def test_parts_that_load_by_themselves_read_files_as_data(tmp_path, monkeypatch):
+    path = tmp_path / 'swin.pth'
+    options = dict(type='mmdet.SwinTransformer', embed_dims=4, depths=[1], num_heads=[1])
+    options.update(out_indices=[0], init_cfg=ConfigDict(type='Pretrained', checkpoint=str(path)))
+    source = MODELS.build(options).state_dict()
+    with pytest.raises(UserError, match='checkpoint not found: .*swin.pth'):
+        MODELS.build(options).init_weights()
+    torch.save({'state_dict': below('backbone.', source), 'args': Namespace(lr=1)}, path)
+    with pytest.raises(UserError, match='--trust-checkpoint'):
+        MODELS.build(options).init_weights()
+    monkeypatch.setattr(PretrainedPart, 'trust', True)
+    module = MODELS.build(options)
+    module.init_weights()
+    assert all(torch.equal(one, source[key]) for key, one in module.state_dict().items())

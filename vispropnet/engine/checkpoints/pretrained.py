@@ -110,6 +110,25 @@ class PretrainedPart:
             ) from None
 
 
+@CheckpointLoader.register_scheme(prefixes=('', 'http://', 'https://'), force=True)
+def load_from_file(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """Reads a file for parts that load their weights by themselves, as mmdet's SwinTransformer.
+
+    mmengine's loader would run code from files that hold some.
+
+    Args:
+        filename: File or ``http(s)://`` address.
+        map_location: As in :func:`torch.load`.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+    return read_checkpoint(filename, map_location or 'cpu', PretrainedPart.trust)
+
+
 # Batch normalisation counts batches for nothing that is used here; old files do not have it.
 _COUNTERS = 'num_batches_tracked'
 
