@@ -209,7 +209,7 @@ presets = dict(
     ),
     cpu=dict(
         _shapes,
-        about='moving shapes with occlusion on two cores, one seed of all trials in 4 hours',
+        about='moving shapes with occlusion on two cores, one seed of all trials in 2 hours',
         shapes=dict(preset='occlusion', videos=240, val_videos=240, frames=16),
     ),
     gpu=dict(
