@@ -111,6 +111,12 @@ def test_runs_of_something_else_are_not_mixed_in(study, kept, tmp_path, change, 
             join_manifests(alone, now, found)
 
 
+def test_studies_share_runs_of_the_same_configs(study, kept, tmp_path):
+    plan, manifest = plan_of(study, tmp_path / 'second')
+    other = {**manifest, 'study': 'another'}
+    assert join_manifests(plan, other, read_kept(plan, kept))['study'] == 'another'
+
+
 def test_runs_of_different_code_are_not_mixed_with_each_other(study, kept, tmp_path):
     plan, manifest = plan_of(study, tmp_path / 'second')
     finish(plan, 'ordered/seed-0')

@@ -89,7 +89,8 @@ def join_manifests(
         common |= {part: manifests[beside][part] for part in ('code', 'versions')}
     hardware = {*manifest.get('hardware', ())}
     for key, one in manifests.items():
-        lines = differences({**one, 'arguments': None}, common)
+        # Studies may have trials in common: the same config is the same run, whoever asks for it.
+        lines = differences({**one, 'arguments': None, 'study': common['study']}, common)
         if lines:
             raise UserError(
                 f'the kept run {key} does not fit to {beside}:\n  '
