@@ -120,8 +120,14 @@ def test_overrides_that_do_not_fit_and_parts_that_cannot_be_built(small):
         with pytest.raises(UserError, match=message), explain_config_errors(small):
             MODELS.build(config.model)
     # What is there, and arguments of groups with a type, can be set.
-    for option in ('rcnn.nms.class_agnostic=True', 'rcnn=None'):
-        load_config(small, [f'model.detector.test_cfg.{option}'])
+    group = 'model.detector.test_cfg.rcnn'
+    for options in (
+        [f'{group}.nms.class_agnostic=True'],
+        [f'{group}=None'],
+        [f'{group}.min_bbox_size=3'],
+        [f'{group}._delete_=True', f'{group}.mine=1'],
+    ):
+        load_config(small, options)
     # Bugs are not taken for errors of the config.
     with pytest.raises(KeyError), explain_config_errors(small):
         {}['missing']

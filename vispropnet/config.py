@@ -22,6 +22,9 @@ _SCOPED = re.compile(r'(vispropnet|mmdet|mmengine|mmcv)\.\w+')
 _PATHS = {'ann_file', 'checkpoint', 'data_root', 'img', 'load_from', 'outfile', 'work_dir'}
 # Groups whose keys no part checks when it is built: what nothing reads would have no effect.
 _UNCHECKED = re.compile(r'model(\.\w+)*\.(train|test)_cfg(\.\w+)*')
+# Keys of them that mmdet reads where they are, and that configs may leave out.
+_OPTIONAL = {'filter_low_score', 'instance_on', 'min_bbox_size', 'nms_pre', 'object_mask_thr'}
+_OPTIONAL |= {'panoptic_on', 'semantic_on'}
 _NEW = object()  # in place of the value of a key that a config does not have
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 AUTO = 'auto'  # as num_classes: the number of categories of the data
@@ -77,7 +80,7 @@ def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Confi
         for key, value in options.items():
             _check_type_name(key, value)
             _check_kind(key, value, config)
-            _check_new(key, config, path)
+            _check_new(key, options, config, path)
         before = _annotation_files(config)
         config = FormattedOnceConfig.of(apply_options(config, path, options))
     except UserError:
@@ -226,7 +229,7 @@ def _check_kind(key: str, value: object, config: Config) -> None:
         )
 
 
-def _check_new(key: str, config: Config, path: str) -> None:
+def _check_new(key: str, options: dict, config: Config, path: str) -> None:
     """Refuses keys that a group without a type, and whose keys no part checks, does not have."""
     parts = key.split('.')
     for depth in range(len(parts) - 1, 0, -1):
@@ -236,14 +239,16 @@ def _check_new(key: str, config: Config, path: str) -> None:
             break
     else:
         return
-    # Groups with a type are checked by what takes their keys.
+    # Groups with a type are checked by what takes their keys; _delete_ begins one anew.
     if not _UNCHECKED.fullmatch(owner) or not isinstance(group, dict) or 'type' in group:
         return
-    if name not in group:
+    anew = options.get(f'{owner}._delete_') or name == '_delete_'
+    if not anew and name not in group and name not in _OPTIONAL:
         raise UserError(
-            f'--cfg-options: {owner} of config {path} has no key {name!r}, so nothing would read '
-            f'it; it has {", ".join(group) or "none"}.{_did_you_mean(name, group)} A key that a '
-            'part of yours reads belongs into the config file.'
+            f'--cfg-options: {owner} of config {path} has no key {name!r}, and no part would say '
+            f'so if it reads none; it has {", ".join(group) or "none"}.'
+            f'{_did_you_mean(name, group)} A key that a part of yours reads belongs in the config '
+            'file.'
         )
 
 

@@ -114,7 +114,14 @@ def test_runs_of_something_else_are_not_mixed_in(study, kept, tmp_path, change, 
 def test_studies_share_runs_of_the_same_configs(study, kept, tmp_path):
     plan, manifest = plan_of(study, tmp_path / 'second')
     other = {**manifest, 'study': 'another'}
-    assert join_manifests(plan, other, read_kept(plan, kept))['study'] == 'another'
+    found = read_kept(plan, kept)
+    assert join_manifests(plan, other, found)['study'] == 'another'
+    # An equal config that starts elsewhere is another run.
+    weights = found['baseline/seed-0']['weights']
+    weights['start-other/seed-0'] = weights.pop('start-head/seed-0')
+    words = 'weights of baseline/seed-0 start-other/seed-0 .*then, baseline/seed-0 start-head'
+    with pytest.raises(UserError, match=words):
+        join_manifests(plan, other, found)
 
 
 def test_runs_of_different_code_are_not_mixed_with_each_other(study, kept, tmp_path):

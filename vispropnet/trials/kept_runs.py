@@ -89,8 +89,12 @@ def join_manifests(
         common |= {part: manifests[beside][part] for part in ('code', 'versions')}
     hardware = {*manifest.get('hardware', ())}
     for key, one in manifests.items():
-        # Studies may have trials in common: the same config is the same run, whoever asks for it.
+        # Studies may have trials in common: equal runs are the same, whoever asks for them.
         lines = differences({**one, 'arguments': None, 'study': common['study']}, common)
+        # What a run starts from is in no config.
+        then, now = {*kept[key]['weights']}, {run.key for run in _chain(plan, plan.runs[key])}
+        if then != now:
+            lines.append(f'weights of {" ".join(sorted(then))} then, {" ".join(sorted(now))} now')
         if lines:
             raise UserError(
                 f'the kept run {key} does not fit to {beside}:\n  '
