@@ -245,8 +245,8 @@ def _check_new(key: str, options: dict, config: Config, path: str) -> None:
     anew = options.get(f'{owner}._delete_') or name == '_delete_'
     if not anew and name not in group and name not in _OPTIONAL:
         raise UserError(
-            f'--cfg-options: {owner} of config {path} has no key {name!r}, and no part would say '
-            f'so if it reads none; it has {", ".join(group) or "none"}.'
+            f'--cfg-options: {owner} of config {path} has no key {name!r}, and no part would '
+            f'complain if nothing read it; it has {", ".join(group) or "none"}.'
             f'{_did_you_mean(name, group)} A key that a part of yours reads belongs in the config '
             'file.'
         )
